@@ -1,0 +1,17 @@
+"""What can go wrong in a way the user can mend. The command line prints these as one line, exit code 2."""
+
+
+class OrbituneError(Exception):
+    """A mistake in the input or the surroundings; its message says what to do next."""
+
+
+class DataError(OrbituneError):
+    """Tiles that cannot be read, found, labelled or split as asked."""
+
+
+class ModelError(OrbituneError):
+    """A backbone, method or image size that does not fit the rest."""
+
+
+class RunError(OrbituneError):
+    """A run folder that cannot be started, resumed or read."""

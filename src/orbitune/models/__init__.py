@@ -1,0 +1,1 @@
+"""Backbones and the methods that fine-tune them."""

@@ -1,0 +1,145 @@
+"""Recipe: everything that determines the result of one run, and nothing else.
+
+A recipe is a small YAML file. What is left open (`null`) is resolved from the backbone and the
+method before training, and the resolved recipe is what the run folder keeps.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orbitune.errors import OrbituneError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraSettings(_Strict):
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role."""
+
+    rank: int = Field(8, ge=1, description="LoRA: rank of the update")
+    alpha: float = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout before the update")
+    targets: tuple[str, ...] = Field(
+        ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v"
+    )
+    bias: Literal["none", "all", "lora_only"] = Field("none", description="LoRA: which biases are trained")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+class Recipe(_Strict):
+    """One run. Immutable; unknown keys are errors.
+
+    Fields that are None are chosen later: `image_size` and the normalisation by the checkpoint,
+    `learning_rate` by the method, `precision` by the processor.
+    """
+
+    data: str = Field("synthetic", description="Hub id, folder, zip, or synthetic[:COUNT]")
+    split_files: str | None = Field(
+        None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
+    )
+    split_seed: int = Field(42, ge=0, description="Seed of the 60/20/20 split, where the data has none")
+    on_bad_image: Literal["stop", "skip"] = Field("stop", description="What an unreadable tile does")
+    backbone: str = Field("demo", description="Hub id or folder of a ViT, DeiT or DINOv2, or demo")
+    method: str = Field("lora", description="Fine-tuning method")
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+    image_size: int | None = Field(None, ge=1, description="Input size in pixels (default: the checkpoint's)")
+    epochs: int = Field(3, ge=1, description="Passes over the training tiles")
+    batch_size: int = Field(64, ge=1, description="Tiles per step")
+    learning_rate: float | None = Field(None, gt=0, description="Peak rate (default: the method's)")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decay of the weights")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="How the rate falls")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises")
+    augment: Literal["flips", "none"] = Field(
+        "flips", description="Random flips and quarter turns of the training tiles, or none"
+    )
+    precision: Literal["bf16", "fp32"] | None = Field(
+        None, description="Arithmetic (default: bf16 where the processor has it)"
+    )
+    seed: int = Field(0, ge=0, description="Seed of the head, the order, the augmentation and the dropout")
+
+    @classmethod
+    def make(cls, values: dict[str, Any]) -> "Recipe":
+        """Build a recipe from plain values; what does not fit is an OrbituneError of one line."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            parts = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
+            raise OrbituneError("The recipe does not fit. " + "; ".join(parts)) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """Read a YAML recipe."""
+        return cls.make(read_yaml(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe as YAML, complete, in the order of its fields."""
+        from orbitune.files import write_text
+
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """A copy with some fields changed, validated again."""
+        return type(self).make({**self.model_dump(), **changes})
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that are the same for equal recipes on any machine and in any process."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """The fields in which two recipes differ, as `name: mine, not theirs`."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a mapping from a YAML file; OrbituneError where it is missing or something else."""
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise OrbituneError(f"{path} is not a YAML file.") from None
+    if not isinstance(values, dict):
+        raise OrbituneError(f"{path} holds no recipe: expected `name: value` lines.")
+    return values
+
+
+# The study that started Orbitune: ViT-Base on EuroSAT RGB, as published, with the head trained.
+_ORIGINAL: dict[str, Any] = {
+    "data": "blanchon/EuroSAT_RGB",
+    "backbone": "google/vit-base-patch16-224",
+    "image_size": 224,
+    "epochs": 3,
+    "batch_size": 64,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "augment": "none",
+    "precision": "fp32",
+    "lora": {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": ["q", "k", "v"], "bias": "none"},
+}
+_ORIGINAL_RATES = {"full": 5e-5, "lora": 5e-4}
+
+PRESETS = ("original",)
+
+
+def preset(name: str, method: str) -> dict[str, Any]:
+    """The values of a named preset for one method.
+
+    Raises:
+        OrbituneError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise OrbituneError(f"There is no preset {name!r}; there is: {', '.join(PRESETS)}.")
+    return {**_ORIGINAL, "method": method, "learning_rate": _ORIGINAL_RATES.get(method)}

@@ -1,0 +1,1 @@
+"""Several runs compared: plan, runner and report."""
