@@ -15,3 +15,7 @@ class ModelError(OrbituneError):
 
 class RunError(OrbituneError):
     """A run folder that cannot be started, resumed or read."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the state is saved, and the message says how to go on."""

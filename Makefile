@@ -1,0 +1,31 @@
+PYTHON ?= python3
+PIP = .venv/bin/pip --disable-pip-version-check install -q
+# A study resumes; a demonstration starts anew.
+DEMO = runs/demo
+
+.PHONY: demo test lint clean
+
+demo: .venv/demo
+	rm -rf $(DEMO)
+	.venv/bin/orbitune study --recipe examples/demo.yaml --methods full,linear,lora --out $(DEMO)
+
+test: .venv/dev
+	.venv/bin/python -m pytest
+
+lint: .venv/dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv runs
+
+.venv/demo: pyproject.toml requirements-demo.txt
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	$(PIP) -e '.[demo]'
+	$(PIP) --no-deps --require-hashes -r requirements-demo.txt
+	touch $@
+
+.venv/dev: .venv/demo
+	$(PIP) -e '.[dev]'
+	touch $@

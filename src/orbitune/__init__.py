@@ -1,0 +1,34 @@
+"""Orbitune: fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.
+
+    from orbitune import Recipe, train, evaluate, Study
+
+The names are imported when they are first used, so that `import orbitune` stays fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orbitune.errors import OrbituneError
+    from orbitune.recipe import Recipe
+    from orbitune.study.plan import make_plan
+    from orbitune.study.runner import Study
+    from orbitune.training.evaluate import evaluate
+    from orbitune.training.loop import train
+
+_HOMES = {
+    "OrbituneError": "orbitune.errors",
+    "Recipe": "orbitune.recipe",
+    "Study": "orbitune.study.runner",
+    "evaluate": "orbitune.training.evaluate",
+    "make_plan": "orbitune.study.plan",
+    "train": "orbitune.training.loop",
+}
+
+__all__ = ["OrbituneError", "Recipe", "Study", "evaluate", "make_plan", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'orbitune' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

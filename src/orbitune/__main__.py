@@ -1,0 +1,5 @@
+"""`python -m orbitune` is the command line."""
+
+from orbitune.cli import main
+
+main()

@@ -1,0 +1,202 @@
+"""The command line: one thin function per verb, which reads options, calls the library and prints."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orbitune.errors import Interrupted, OrbituneError
+from orbitune.options import MakeRecipe, recipe_options
+
+app = typer.Typer(
+    name="orbitune",
+    help="Fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, such as full,linear,lora")]
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one line on stderr and exit code 2; SIGINT is 130."""
+    try:
+        app()
+    except OrbituneError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error)}))
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(str(stop) or "Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("orbitune"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@recipe_options("method")
+def prepare(make_recipe: MakeRecipe, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Decode the tiles and fetch the backbone, so that later commands start at once."""
+    from orbitune.training.job import prepare_job
+
+    job = prepare_job(make_recipe(), not quiet)
+    facts = {
+        "data": job.data_facts(),
+        "backbone": job.backbone_facts(),
+        "preprocessing": job.preprocessing_facts(),
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    sizes = ", ".join(f"{count:,} {name}" for name, count in facts["data"]["sizes"].items())
+    print(f"tiles     {job.tiles.source}: {sizes}; {len(job.tiles.classes)} classes")
+    for note in facts["data"]["notes"]:
+        print(f"          {note}")
+    for name, reason in job.tiles.skipped:
+        print(f"skipped   {name}: {reason}")
+    print(f"backbone  {facts['backbone']['description']}")
+
+
+@app.command()
+@recipe_options("method")
+def plan(
+    make_recipe: MakeRecipe, methods: Methods = "lora", as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Print what training will cost, from a few measured steps, before anything is trained."""
+    from orbitune.study.plan import plan_methods, plan_table
+
+    plans = plan_methods([make_recipe(method) for method in _names(methods)], not quiet)
+    if as_json:
+        _print_json({"plans": plans})
+    else:
+        _print_table(*plan_table(plans))
+
+
+@app.command()
+@recipe_options()
+def train(
+    make_recipe: MakeRecipe,
+    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command goes on in it")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a backbone on tiles, and save what plain transformers and PEFT can load."""
+    from dataclasses import asdict
+
+    from orbitune.training.loop import train as run
+
+    result = run(make_recipe(), out, not quiet)
+    if as_json:
+        _print_json(asdict(result))
+        return
+    saved = next(folder for name in ("adapter", "model") if (folder := out / name).exists())
+    _print_scores("test", result.test)
+    print(
+        f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its logits "
+        f"differ by {result.proof['largest_difference']:.1g}"
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a finished run again, from what it left on disk."""
+    from orbitune.training.evaluate import evaluate as score_run
+
+    scores = score_run(run, split, not quiet)
+    if as_json:
+        _print_json(scores)
+        return
+    _print_scores(split, scores)
+    rows = [
+        [c["name"], *(f"{c[part]:.3f}" for part in ("precision", "recall", "f1")), f"{c['support']:,}"]
+        for c in scores["per_class"]
+    ]
+    _print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+
+
+@app.command()
+@recipe_options("method")
+def study(
+    make_recipe: MakeRecipe,
+    out: Annotated[Path, typer.Option("--out", help="Study folder; the same command goes on in it")],
+    methods: Methods = "full,linear,lora",
+    as_json: Json = False,
+) -> None:
+    """Compare fine-tuning methods on the same tiles, and write the report."""
+    from orbitune.study.report import comparison_table
+    from orbitune.study.runner import Study
+
+    recipes = tuple(make_recipe(method) for method in _names(methods))
+    command = shlex.join(["orbitune", *sys.argv[1:]])
+    results = Study(recipes, out, command).run(lambda line: print(line, file=sys.stderr))
+    if as_json:
+        _print_json(results)
+        return
+    if results["data"]["synthetic"]:
+        print("The tiles are synthetic: these figures say nothing about real satellite images.")
+    print(f"The backbone: {results['backbone']['description']}")
+    _print_table(*comparison_table(results))
+    print(f"report: {out / 'report.html'} and {out / 'report.md'}")
+    if any(run["status"] != "done" for run in results["runs"]):
+        sys.exit(1)
+
+
+def _names(methods: str) -> list[str]:
+    return [name.strip() for name in methods.split(",") if name.strip()]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def _print_scores(split: str, scores: dict[str, Any]) -> None:
+    low, high = scores["interval"]
+    print(
+        f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {scores['count']:,} "
+        f"tiles), macro-F1 {scores['macro_f1']:.4f}"
+    )
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # A table that is piped or wider than the window is printed whole, not cut.
+    console.print(table, width=max(console.width, console.measure(table).maximum), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

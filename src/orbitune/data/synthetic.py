@@ -1,0 +1,301 @@
+"""Procedural tiles for the embedded demo: ten land-cover classes that look like Sentinel-2 at 10 m.
+
+Colours of different classes overlap and one class is often drawn over another (roads and rivers cross
+fields and towns), so that a tile's structure tells its class and its mean colour does not.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+CLASSES: tuple[str, ...] = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+SIZE = 64
+DEFAULT_COUNT = 1000
+VERSION = 1  # raise it whenever a tile of the same seed and index comes out differently
+
+Rng = np.random.Generator
+Array = np.ndarray
+
+_Y, _X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+_FREQUENCY = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]) * SIZE
+_FREQUENCY[0, 0] = np.inf  # no constant part
+_PARCELS = 16  # parcels are numbered modulo 16 in either direction, which is more than a tile holds
+
+# Mean colours (red, green, blue), read off EuroSAT by eye; brightness and hue vary widely around them.
+_PALETTE = {
+    "asphalt": (106, 107, 115),
+    "concrete": (150, 144, 142),
+    "dry": (126, 112, 104),
+    "forest": (44, 68, 74),
+    "grass": (60, 92, 84),
+    "lake": (48, 78, 96),
+    "metal": (196, 198, 205),
+    "olive": (92, 98, 86),
+    "sea": (32, 50, 84),
+    "shrub": (58, 74, 74),
+    "soil": (152, 118, 106),
+    "straw": (186, 152, 124),
+    "tile": (148, 108, 98),
+    "turbid": (112, 118, 104),
+}
+
+
+def generate(count: int, seed: int = 0) -> tuple[Array, Array]:
+    """Draw `count` tiles; tile i depends on `seed` and i alone, and its class is i modulo 10.
+
+    Args:
+        count: number of tiles, 0 or more.
+        seed: 0 or more.
+
+    Returns:
+        Tiles, uint8 (count, 64, 64, 3), red, green, blue; labels, int64 (count,), indices into CLASSES.
+    """
+    tiles = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
+    for index, label in enumerate(labels):
+        rng = np.random.default_rng((seed, index))
+        tiles[index] = _sense(rng, _DRAW[CLASSES[label]](rng))
+    return tiles, labels
+
+
+# --- what the drawings are made of: all arrays are (64, 64), colours (64, 64, 3) from 0 to 255
+
+
+def _relief(rng: Rng, slope: float) -> Array:
+    """Fractal noise of mean 0 and deviation 1: slope 0 is white, 1 rough, 2 hilly, 3 smooth."""
+    real, imaginary = rng.standard_normal((2, *_FREQUENCY.shape))
+    field = np.fft.irfft2((real + 1j * imaginary) * _FREQUENCY**-slope, (SIZE, SIZE))
+    return field / field.std()
+
+
+def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
+    """Coordinates in pixels, turned and moved at random, bent by about `warp` pixels."""
+    angle = rng.uniform(0, 2 * np.pi)
+    u = np.cos(angle) * _X + np.sin(angle) * _Y
+    v = np.cos(angle) * _Y - np.sin(angle) * _X
+    return u + warp * _relief(rng, 2.5), v + warp * _relief(rng, 2.5)
+
+
+def _colours(rng: Rng, names: Sequence[str], count: int, spread: float = 0.12) -> Array:
+    """Random colours (count, 3) around those named; `spread` is the deviation of the brightness."""
+    means = np.array([_PALETTE[name] for name in names], float)[rng.integers(len(names), size=count)]
+    brightness = 1 + spread * rng.standard_normal((count, 1))
+    return means * brightness + 4 * rng.standard_normal((count, 3))
+
+
+def _over(land: Array, mask: Array, colour: Array) -> Array:
+    """Lay a colour over the land where the mask is 1."""
+    return land + mask[..., None] * (colour - land)
+
+
+def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple[Array, Array]:
+    """Cut the plane into strips `size` wide and those into parcels about `stretch` times as long.
+
+    Returns:
+        The number of each pixel's parcel, 0 to 255, and its distance to the parcel's border in pixels.
+    """
+    strip, across = np.divmod(u + rng.uniform(0, size), size)
+    strip = strip.astype(int) % _PARCELS
+    length = (size * stretch * rng.uniform(0.6, 1.5, _PARCELS))[strip]
+    parcel, along = np.divmod(v + rng.uniform(0, SIZE, _PARCELS)[strip], length)
+    border = np.minimum.reduce([across, size - across, along, length - along])
+    return strip * _PARCELS + parcel.astype(int) % _PARCELS, border
+
+
+def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
+    """Distance in pixels to a winding line that passes within `reach` pixels of the middle."""
+    u, v = _frame(rng, 0.5)
+    period, phase = rng.uniform(50, 130), rng.uniform(0, 2 * np.pi)
+    wave = 2 * np.pi * u / period + phase
+    steepness = bend * 2 * np.pi / period * np.cos(wave)
+    return np.abs(v - rng.uniform(-reach, reach) - bend * np.sin(wave)) / np.hypot(1, steepness)
+
+
+def _band(distance: Array, width: float) -> Array:
+    """1 within `width` / 2 pixels of a line, 0 outside, soft for one pixel between."""
+    return np.clip(width / 2 - distance + 0.5, 0, 1)
+
+
+def _texture(rng: Rng, slope: float, strength: float) -> Array:
+    """A factor (64, 64, 1) around 1 that roughens a surface."""
+    return 1 + strength * _relief(rng, slope)[..., None]
+
+
+def _track(rng: Rng, land: Array) -> Array:
+    """A narrow farm track or lane, which any land may have."""
+    colour = _colours(rng, ("straw", "concrete", "asphalt"), 1)
+    return _over(land, 0.7 * _band(_line(rng, rng.uniform(0, 10), 30), rng.uniform(0.6, 1.6)), colour)
+
+
+def _farmstead(rng: Rng, land: Array) -> Array:
+    """A few roofs somewhere on the land."""
+    number, border = _parcels(rng, *_frame(rng, 0), rng.uniform(4, 7), 1.3)
+    centre = rng.uniform(-28, 28, 2)
+    near = np.hypot(_X - centre[0], _Y - centre[1]) < rng.uniform(4, 9)
+    roofs = _colours(rng, ("tile", "metal", "concrete"), _PARCELS**2)[number]
+    return _over(land, near * (border > 1) * 0.8, roofs)
+
+
+def _cluttered(rng: Rng, land: Array) -> Array:
+    for clutter in (_track, _farmstead):
+        if rng.random() < 0.35:
+            land = clutter(rng, land)
+    return land
+
+
+# --- one drawing per class
+
+
+def _annual_crop(rng: Rng) -> Array:
+    u, v = _frame(rng, 0.6)
+    number, border = _parcels(rng, u, v, rng.uniform(16, 40), rng.uniform(1, 2))
+    names = rng.choice(("soil", "straw", "dry", "grass", "olive", "forest"), 3)
+    land = _colours(rng, names, _PARCELS**2)[number]
+    furrows = np.sin(2 * np.pi * v / rng.uniform(2.5, 5)) * rng.uniform(0, 0.05, _PARCELS**2)[number]
+    land = land * (1 + furrows[..., None]) * _texture(rng, 1.5, 0.04)
+    land = _over(land, _band(border, 1.0) * rng.uniform(0, 0.5), _colours(rng, ("forest", "straw"), 1))
+    return _cluttered(rng, land)
+
+
+def _permanent_crop(rng: Rng) -> Array:
+    u, v = _frame(rng, 1.0)
+    number, border = _parcels(rng, u, v, rng.uniform(10, 24), rng.uniform(1, 2))
+    names = rng.choice(("soil", "straw", "dry", "olive", "grass"), 3)
+    land = _colours(rng, names, _PARCELS**2)[number] * _texture(rng, 1, 0.06)
+    period = rng.uniform(3.2, 5.5)
+    rows = np.cos(2 * np.pi * v / period)
+    dots = rows + np.where(rng.random(_PARCELS**2) < 0.6, 1, 0)[number] * np.cos(2 * np.pi * u / period)
+    planted = (rng.random(_PARCELS**2) < 0.8)[number] * (border > 1)
+    land = _over(land, planted * np.clip(dots, 0, 1) * rng.uniform(0.3, 0.7), _colours(rng, ("shrub",), 1))
+    return _cluttered(rng, land)
+
+
+def _pasture(rng: Rng) -> Array:
+    number, border = _parcels(rng, *_frame(rng, 2.5), rng.uniform(14, 36), rng.uniform(0.8, 1.6))
+    names = rng.choice(("grass", "grass", "grass", "olive", "dry"), 3)
+    land = _colours(rng, names, _PARCELS**2, 0.08)[number] * _texture(rng, 1.8, 0.07)
+    hedges = _band(border, rng.uniform(1, 2.2)) * (_relief(rng, 1) > -0.8) * rng.uniform(0.3, 0.8)
+    land = _over(land, hedges, _colours(rng, ("forest", "shrub"), 1))
+    return _cluttered(rng, land)
+
+
+def _forest(rng: Rng) -> Array:
+    canopy = _relief(rng, rng.uniform(0.3, 1.0))
+    shade = 1 + rng.uniform(0.05, 0.14) * canopy + 0.08 * _relief(rng, 2.2)
+    land = _colours(rng, ("forest", "forest", "grass"), 1, 0.2) * shade[..., None]
+    clearing = _relief(rng, 2) > rng.uniform(1.3, 3.5)
+    return _cluttered(rng, _over(land, clearing * 0.7, _colours(rng, ("grass", "dry", "olive"), 1)))
+
+
+def _herbaceous(rng: Rng) -> Array:
+    cover = np.clip(0.5 + 0.45 * _relief(rng, rng.uniform(1.2, 1.9)), 0, 1)
+    low, high = _colours(rng, rng.choice(("dry", "olive", "shrub", "soil", "straw"), 2), 2)
+    land = _over(np.broadcast_to(low, (SIZE, SIZE, 3)), cover, high)
+    hills = _relief(rng, 2)
+    land = land * (1 + rng.uniform(0.1, 0.5) * (hills - np.roll(hills, (1, 1), (0, 1)))[..., None])
+    shrubs = _relief(rng, 0.4) > rng.uniform(1, 2.5)
+    return _cluttered(rng, _over(land, shrubs * 0.5, _colours(rng, ("shrub", "forest", "straw"), 1)))
+
+
+def _industrial(rng: Rng) -> Array:
+    land = _colours(rng, ("asphalt", "concrete", "olive", "grass"), 1) * _texture(rng, 1, 0.08)
+    number, border = _parcels(rng, *_frame(rng, 0.3), rng.uniform(8, 15), rng.uniform(0.8, 1.8))
+    roofs = _colours(rng, ("metal", "metal", "concrete", "asphalt", "tile"), _PARCELS**2, 0.18)[number]
+    built = (rng.random(_PARCELS**2) < rng.uniform(0.5, 0.85))[number]
+    land = _over(land, built * np.clip(border - rng.uniform(0.8, 2), 0, 1), roofs)
+    return _track(rng, land * _texture(rng, 0.5, 0.05))
+
+
+def _residential(rng: Rng) -> Array:
+    u, v = _frame(rng, 1.0)
+    land = _colours(rng, ("grass", "olive", "dry", "concrete"), 1) * _texture(rng, 0.8, 0.12)
+    number, border = _parcels(rng, u, v, rng.uniform(3.2, 5.5), rng.uniform(0.9, 1.6))
+    roofs = _colours(rng, ("tile", "tile", "concrete", "asphalt", "metal"), _PARCELS**2, 0.15)[number]
+    built = (rng.random(_PARCELS**2) < rng.uniform(0.55, 0.9))[number]
+    land = _over(land, built * np.clip(border - 0.4, 0, 1) * 0.9, roofs)
+    _, street = _parcels(rng, u, v, rng.uniform(12, 20), rng.uniform(1, 2))
+    return _over(land, _band(street, 1.6) * 0.7, _colours(rng, ("asphalt", "concrete"), 1))
+
+
+def _highway(rng: Rng) -> Array:
+    land = _DRAW[str(rng.choice(_LAND))](rng)
+    asphalt, verge = _colours(rng, ("asphalt", "concrete"), 1), _colours(rng, ("olive", "dry", "grass"), 1)
+    for _ in range(rng.integers(1, 3)):
+        line, width = _line(rng, rng.uniform(0, 8)), rng.uniform(2.5, 5)
+        land = _over(land, _band(line, width + 3) * 0.6, verge)
+        land = _over(land, _band(line, width), asphalt)
+        land = _over(land, _band(line, 0.6) * 0.5 * (width > 4), verge)
+    return land
+
+
+def _river(rng: Rng) -> Array:
+    land = _DRAW[str(rng.choice(_LAND))](rng)
+    line, width = _line(rng, rng.uniform(2, 22)), rng.uniform(6, 24)
+    line = line + 0.8 * _relief(rng, 1.5)
+    land = _over(land, _band(line, width + rng.uniform(2, 8)) * 0.7, _colours(rng, ("forest", "olive"), 1))
+    return _over(land, _band(line, width), _water(rng))
+
+
+def _sea_lake(rng: Rng) -> Array:
+    water = _water(rng)
+    if rng.random() < 0.4:
+        u, _ = _frame(rng, 3)
+        land = _DRAW[str(rng.choice(_LAND))](rng)
+        return _over(water, np.clip(u - rng.uniform(8, 26), 0, 1), land)
+    return water
+
+
+def _water(rng: Rng) -> Array:
+    colour = _colours(rng, ("sea", "lake", "lake", "lake", "turbid"), 1, 0.2)
+    ripples = rng.uniform(0, 0.04) * _relief(rng, rng.uniform(0, 1.5))
+    return colour * (1 + ripples + rng.uniform(0, 0.12) * _relief(rng, 3))[..., None]
+
+
+_DRAW: dict[str, Callable[[Rng], Array]] = {
+    "AnnualCrop": _annual_crop,
+    "Forest": _forest,
+    "HerbaceousVegetation": _herbaceous,
+    "Highway": _highway,
+    "Industrial": _industrial,
+    "Pasture": _pasture,
+    "PermanentCrop": _permanent_crop,
+    "Residential": _residential,
+    "River": _river,
+    "SeaLake": _sea_lake,
+}
+_LAND = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Pasture", "PermanentCrop", "Residential")
+
+
+# --- the way from the ground to the sensor
+
+
+def _sense(rng: Rng, land: Array) -> Array:
+    """The tile as the satellite sees it: clouds, light, haze, blur and noise; uint8."""
+    if rng.random() < 0.25:
+        land = _cloud(rng, land)
+    land = land * rng.uniform(0.75, 1.25) * rng.uniform(0.95, 1.05, 3)
+    haze = rng.uniform(0, 0.25) if rng.random() < 0.9 else rng.uniform(0.4, 0.6)
+    land = land + haze * (np.array((85, 110, 165)) - land)
+    land = gaussian_filter(land, (0.55, 0.55, 0))
+    land = land + rng.uniform(0.5, 3) * rng.standard_normal(land.shape)
+    return np.clip(land, 0, 255).astype(np.uint8)
+
+
+def _cloud(rng: Rng, land: Array) -> Array:
+    """Hide a small part of the land below a cloud or its shadow."""
+    x, y = rng.uniform(-30, 30, 2)
+    radius = rng.uniform(3, 8) * (1 + 0.4 * _relief(rng, 2))
+    mask = np.clip((radius - np.hypot(_X - x, _Y - y)) / 3, 0, 0.85)
+    return _over(land, mask, np.full(3, rng.choice((40.0, 225.0))))

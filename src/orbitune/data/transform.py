@@ -1,0 +1,54 @@
+"""Tiles to model input, a batch at a time on the batch's device: random flips, resizing, normalisation.
+
+Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Scale pixels to 0..1, resize to `size` x `size`, then (x - mean) / std per channel."""
+
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    resample: str
+
+    def __call__(self, tiles: "Tensor") -> "Tensor":
+        """uint8 (B, H, W, 3) to float32 (B, 3, size, size)."""
+        import torch
+        from torch.nn import functional as F
+
+        pixels = tiles.permute(0, 3, 1, 2).float() / 255
+        if pixels.shape[2:] != (self.size, self.size):
+            pixels = F.interpolate(
+                pixels, (self.size, self.size), mode=self.resample, align_corners=False, antialias=True
+            ).clamp(0, 1)
+        mean, std = (torch.tensor(v, device=tiles.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+def flips_and_turns(tiles: "Tensor") -> "Tensor":
+    """Give each tile one of the square's eight symmetries at random: what lies below has no upright.
+
+    Draws from torch's global generator. Tiles that are not square are only flipped.
+
+    Args:
+        tiles: (B, H, W, C), any dtype.
+    """
+    import torch
+
+    def sometimes(changed: "Tensor") -> "Tensor":
+        return torch.where(torch.rand(len(tiles), 1, 1, 1).to(tiles.device) < 0.5, changed, tiles)
+
+    tiles = sometimes(tiles.flip(1))
+    tiles = sometimes(tiles.flip(2))
+    if tiles.shape[1] == tiles.shape[2]:
+        tiles = sometimes(tiles.transpose(1, 2))
+    return tiles

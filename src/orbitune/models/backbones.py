@@ -1,0 +1,291 @@
+"""Backbone families and their loading: how an architecture names its parts, and what its checkpoint says.
+
+To add a family, add one entry to FAMILIES. Everything else asks the family for names and never spells them.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError
+from orbitune.hub import looks_like_path, snapshot
+from orbitune.models.demo import DEMO_DESCRIPTION, demo_backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as preprocessor files spell them
+
+# What transformers 4 and 5 call the parts that a user may name, by role.
+_SPELLINGS = {
+    "query": "q",
+    "q_proj": "q",
+    "key": "k",
+    "k_proj": "k",
+    "value": "v",
+    "v_proj": "v",
+    "o_proj": "o",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one architecture of transformers names its parts.
+
+    Attributes:
+        model_type: the `model_type` of the checkpoint's config.
+        roles: module names inside a layer by role; the first that exists is meant.
+        heads: names a classification head may have.
+        unused: parameters that play no part in classification, and so are never trained.
+        normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
+        forward: arguments every forward pass needs, so that any image size works.
+    """
+
+    model_type: str
+    title: str
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    roles: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "q": ("attention.q_proj",),
+            "k": ("attention.k_proj",),
+            "v": ("attention.v_proj",),
+            "o": ("attention.o_proj",),
+            "fc1": ("mlp.fc1", "mlp.weights_in"),
+            "fc2": ("mlp.fc2", "mlp.weights_out"),
+        }
+    )
+    heads: tuple[str, ...] = ("classifier",)
+    unused: tuple[str, ...] = ("embeddings.mask_token",)
+    forward: dict[str, Any] = field(default_factory=dict)
+
+
+FAMILIES = {
+    family.model_type: family
+    for family in (
+        Family("vit", "ViT", _HALF, forward={"interpolate_pos_encoding": True}),
+        Family(
+            "deit",
+            "DeiT",
+            _IMAGENET,
+            heads=("classifier", "cls_classifier", "distillation_classifier"),
+            forward={"interpolate_pos_encoding": True},
+        ),
+        Family("dinov2", "DINOv2", _IMAGENET),
+        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a tile goes through before the model: pixels / 255, resized, then (x - mean) / std per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resample: str
+    stated_by: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A checkpoint on disk, and what its own files say about it.
+
+    Attributes:
+        name: what the user called it.
+        folder: its files, in the hub's layout.
+        image_size: the input size its preprocessing states, in pixels.
+        patch_size: pixels to a side of one token.
+    """
+
+    name: str
+    folder: Path
+    family: Family
+    config: Any
+    preprocessing: Preprocessing
+    image_size: int
+    patch_size: int
+
+    @property
+    def reference(self) -> str:
+        """What finds this checkpoint again: the hub id, or the absolute folder."""
+        return self.name if self.name != "demo" and not looks_like_path(self.name) else str(self.folder)
+
+    @property
+    def description(self) -> str:
+        """What these weights are, in plain words."""
+        return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self.name}"
+
+    def weights_hash(self) -> str:
+        """SHA-256 over the weight files, 64 hex digits."""
+        digest = hashlib.sha256()
+        for file in sorted(self.folder.glob("*.safetensors")):
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def find_backbone(name: str) -> Backbone:
+    """Find a checkpoint by hub id, folder, or `demo`, and read its configuration; no weights are loaded.
+
+    Raises:
+        ModelError: the folder is missing or incomplete, or the architecture is of no known family.
+        OrbituneError: the hub id cannot be had.
+    """
+    from transformers import AutoConfig
+
+    folder = _folder_of(name)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name} holds no config.json; expected a checkpoint in the hub's layout.")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The config.json of {name} cannot be read: {str(error).splitlines()[0]}") from None
+    if config.model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{name} is of the architecture {config.model_type!r}; supported are: {known}.")
+    family = FAMILIES[config.model_type]
+    stated = _preprocessor_file(folder)
+    return Backbone(
+        name=name,
+        folder=folder,
+        family=family,
+        config=config,
+        preprocessing=_preprocessing(stated, family),
+        image_size=_stated_size(stated) or config.image_size,
+        patch_size=config.patch_size,
+    )
+
+
+def _folder_of(name: str) -> Path:
+    if name == "demo":
+        return demo_backbone()
+    if looks_like_path(name):
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
+        return folder
+    return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+
+
+def _preprocessor_file(folder: Path) -> dict[str, Any]:
+    file = folder / "preprocessor_config.json"
+    try:
+        return json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError:
+        raise ModelError(f"{file.name} of {folder.name} is not valid JSON; mend or remove it.") from None
+
+
+def _preprocessing(stated: dict[str, Any], family: Family) -> Preprocessing:
+    resample = _RESAMPLE.get(stated.get("resample", 2), "bilinear")
+    if "image_mean" in stated and "image_std" in stated:
+        mean, std = stated["image_mean"], stated["image_std"]
+        return Preprocessing(tuple(mean), tuple(std), resample, "the checkpoint's preprocessor_config.json")
+    return Preprocessing(
+        *family.normalisation, resample, f"the {family.title} family (the checkpoint has none)"
+    )
+
+
+def _stated_size(stated: dict[str, Any]) -> int | None:
+    """The side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
+    size = stated.get("crop_size") if stated.get("do_center_crop") else stated.get("size")
+    if isinstance(size, dict):
+        return size.get("height") or size.get("shortest_edge")
+    return size
+
+
+def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":
+    """Load the pretrained weights in fp32 under a new head, drawn from the seed, for these classes.
+
+    Raises:
+        ModelError: there are no safetensors weights, they are damaged, or they leave parts of the
+            backbone without a value.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it warns of the new head, which is what we want
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    try:
+        model, report = AutoModelForImageClassification.from_pretrained(
+            backbone.folder,
+            config=labelled_config(backbone, classes),
+            dtype=torch.float32,
+            # On a CPU at the lengths of tiles, plain attention is faster than the fused kernel.
+            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"The weights of {backbone.name} cannot be loaded: {reason}") from None
+    allowed = (*head_names(model, backbone.family), *backbone.family.unused)
+    replaced = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):
+        raise ModelError(
+            f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
+            f"{lost[0]}, are missing or of another shape. Get the checkpoint anew."
+        )
+    return model
+
+
+def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+    """The architecture on the meta device: names and shapes, without weights or memory."""
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    with torch.device("meta"):
+        return AutoModelForImageClassification.from_config(labelled_config(backbone, classes))
+
+
+def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
+    """The checkpoint's config with our classes in place of its own."""
+    from transformers import AutoConfig
+
+    names = dict(enumerate(classes))
+    config = AutoConfig.from_pretrained(
+        backbone.folder, id2label=names, label2id={n: i for i, n in names.items()}
+    )
+    config.architectures = config.architectures or []  # transformers iterates over it
+    return config
+
+
+def head_names(model: "nn.Module", family: Family) -> list[str]:
+    """Names of the classification heads this model has."""
+    return [name for name in family.heads if hasattr(model, name)]
+
+
+def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
+    """Module names that PEFT matches, from roles (`q`) or the spellings of transformers 4 and 5 (`query`).
+
+    Raises:
+        ModelError: a target names nothing in this model; the message lists what there is.
+    """
+    modules = [name for name, _ in model.named_modules()]
+    there_is = {
+        role: found
+        for role, names in family.roles.items()
+        if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
+    }
+    resolved = []
+    for target in targets:
+        role = _SPELLINGS.get(target, target)
+        if role not in there_is:
+            raise ModelError(
+                f"{family.title} has no layer {target!r} to adapt; there is: "
+                + ", ".join(f"{role} ({name})" for role, name in there_is.items())
+                + "."
+            )
+        resolved.append(there_is[role])
+    return list(dict.fromkeys(resolved))

@@ -1,0 +1,43 @@
+"""Reload a saved folder with nothing but transformers and PEFT, as any of their users would.
+
+Run as a program in a fresh process, it prints the largest difference from the logits it is given:
+python -m orbitune.models.reload FOLDER BASE BATCH.safetensors FORWARD_ARGUMENTS_AS_JSON
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def load(folder: str, base: str) -> Any:
+    """The saved model in fp32 and evaluation mode: all weights from `folder`, or `base` and an adapter."""
+    import torch
+    from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it would warn of the head that the adapter is about to replace
+    logging.disable_progress_bar()
+    if not (Path(folder) / "adapter_config.json").exists():
+        return AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    from peft import PeftModel
+
+    classes = json.loads((Path(folder) / "orbitune.json").read_text())["classes"]
+    model = AutoModelForImageClassification.from_pretrained(
+        base, num_labels=len(classes), ignore_mismatched_sizes=True, dtype=torch.float32
+    )
+    return PeftModel.from_pretrained(model, folder).eval()
+
+
+def main(folder: str, base: str, batch: str, forward: str) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(batch)
+    with torch.inference_mode():
+        logits = load(folder, base)(pixel_values=tensors["pixels"], **json.loads(forward)).logits
+    print((logits - tensors["logits"]).abs().max().item())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

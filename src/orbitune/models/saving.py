@@ -1,0 +1,116 @@
+"""Saving a trained model so that plain transformers and PEFT open it, and proving that they do.
+
+An adapter folder holds PEFT's own files; a model folder those of transformers. Both carry
+orbitune.json, with all that a prediction needs besides the weights.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError, RunError
+from orbitune.files import replacing, write_json
+from orbitune.models import reload
+from orbitune.models.backbones import Backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Largest difference of a logit between the model in memory and the one reloaded, both in fp32.
+TOLERANCE = 1e-4
+
+
+def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
+    """Write the adapter (a PEFT model) or all weights (any other), and `facts` as orbitune.json."""
+    with replacing(folder) as temporary:
+        if hasattr(model, "peft_config"):
+            # On disk the adapter names what finds its backbone again, not where the files lie now.
+            model.peft_config["default"].base_model_name_or_path = backbone.reference
+        model.save_pretrained(temporary)
+        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
+        _write_preprocessor(temporary, facts)
+        write_json(temporary / "orbitune.json", facts)
+
+
+def _write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
+    """What the tiles went through, as the file that image processors of transformers read."""
+    side, used = facts["preprocessing"]["image_size"], facts["preprocessing"]
+    stated = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": side, "width": side},
+        "resample": {"bilinear": 2, "bicubic": 3}[used["resample"]],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": used["mean"],
+        "image_std": used["std"],
+    }
+    write_json(folder / "preprocessor_config.json", stated)
+
+
+def prove_saved(
+    folder: Path, base: Path, pixels: "Tensor", logits: "Tensor", forward: dict[str, Any]
+) -> float:
+    """Reload a saved folder in a fresh process with plain transformers and PEFT, and compare logits.
+
+    Args:
+        base: folder of the backbone's weights.
+        pixels: float32 (B, 3, S, S), the fixed batch.
+        logits: float32 (B, C), what the model in memory makes of it in evaluation mode.
+        forward: further arguments of the forward pass.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        RunError: it does not load, or differs by more than TOLERANCE.
+    """
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as temporary:
+        batch = Path(temporary) / "batch.safetensors"
+        save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
+        program = [sys.executable, "-m", "orbitune.models.reload"]
+        arguments = [str(folder), str(base), str(batch), json.dumps(forward)]
+        done = subprocess.run(program + arguments, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"{folder} was written but does not load again: {last}")
+    difference = float(done.stdout)
+    if not difference <= TOLERANCE:
+        raise RunError(
+            f"{folder} was written but gives other outputs when reloaded (by {difference:.2g}, at most "
+            f"{TOLERANCE:g} is allowed)."
+        )
+    return difference
+
+
+def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
+    """Load what `save_model` wrote, in fp32 and evaluation mode.
+
+    Raises:
+        ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
+    """
+    facts = read_facts(folder)
+    if facts["backbone"]["weights_sha256"] != backbone.weights_hash():
+        raise ModelError(
+            f"{folder} was trained on other weights than {backbone.name} holds now; its predictions would be wrong."
+        )
+    try:
+        return reload.load(str(folder), str(backbone.folder))
+    except Exception as error:
+        raise ModelError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The orbitune.json of a saved folder."""
+    try:
+        return json.loads((folder / "orbitune.json").read_text())
+    except (OSError, ValueError):
+        raise RunError(
+            f"{folder} holds no readable orbitune.json; it is no saved model of Orbitune."
+        ) from None

@@ -1,0 +1,89 @@
+"""Command-line options made from the fields of Recipe, so that a new field is an option without a second list."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic.fields import FieldInfo
+
+from orbitune.recipe import PRESETS, LoraSettings, Recipe, preset, read_yaml
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every field of the recipe but those left out.
+
+    The command receives `make_recipe`, a function of an optional method name that returns the recipe:
+    first a preset, then a recipe file, then the options that were given.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        fields = {
+            name: field for name, field in Recipe.model_fields.items() if name not in (*leave_out, "lora")
+        }
+        options = {name: _option(name, field) for name, field in fields.items()}
+        nested = {f"lora_{name}": _option(f"lora_{name}", f) for name, f in LoraSettings.model_fields.items()}
+
+        @functools.wraps(command)
+        def wrapped(recipe: Path | None, preset: str | None, **given: Any) -> None:
+            values = {name: v for name in options if (v := given.pop(name)) is not None}
+            lora = {name.removeprefix("lora_"): v for name in nested if (v := given.pop(name)) is not None}
+            command(make_recipe=functools.partial(_make, recipe, preset, values, lora), **given)
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "make_recipe"]
+        wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*own, *_SOURCES, *options.values(), *nested.values()]
+        )
+        return wrapped
+
+    return decorate
+
+
+def _make(
+    file: Path | None,
+    preset_name: str | None,
+    values: dict[str, Any],
+    lora: dict[str, Any],
+    method: str | None = None,
+) -> Recipe:
+    read = read_yaml(file) if file else {}
+    chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
+    base = {**(preset(preset_name, chosen) if preset_name else {}), **read, **values, "method": chosen}
+    if lora:
+        base["lora"] = {**(base.get("lora") or {}), **lora}
+    return Recipe.make(base)
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
+    kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
+    choices = [
+        c for a in (field.annotation, *get_args(field.annotation)) for c in get_args(a) if isinstance(c, str)
+    ]
+    shown = field.get_default(call_default_factory=True)
+    shown = ",".join(shown) if isinstance(shown, tuple) else shown
+    text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
+    text += f" [default: {shown}]" if shown is not None else ""
+    panel = "LoRA" if name.startswith("lora_") else "Recipe"
+    option = typer.Option("--" + name.replace("_", "-"), help=text, rich_help_panel=panel, show_default=False)
+    return _parameter(name, kinds[0] if kinds else str, option)
+
+
+_SOURCES = [
+    _parameter(
+        "recipe", Path, typer.Option("--recipe", help="A recipe file (YAML); options given here go before it")
+    ),
+    _parameter(
+        "preset", str, typer.Option("--preset", help=f"Start from a known study: {', '.join(PRESETS)}")
+    ),
+]

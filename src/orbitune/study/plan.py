@@ -1,0 +1,140 @@
+"""What a run will cost, before it is trained: parameters by arithmetic, time and memory from a few real steps.
+
+The steps are those of training itself, on real tiles and a full batch, so nothing is modelled.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orbitune.models.build import plan_parameters
+from orbitune.recipe import Recipe
+from orbitune.study.process import run_in_process
+from orbitune.training.job import Job, prepare_job
+from orbitune.training.loop import Trainer
+from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes
+from orbitune.training.run_folder import RunFolder
+
+STEPS = 5
+SECONDS = 30.0
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The expected cost of one run.
+
+    Attributes:
+        parameters: per part, see `orbitune.models.methods.count_parameters`.
+        train_seconds, evaluation_seconds: of the whole run.
+        peak_rss_bytes: of the process that trains; peak_cuda_bytes is None without a GPU.
+        artefact_bytes: the saved weights.
+        checkpoint_bytes: what the run folder needs besides, while it trains.
+        steps_measured: how many steps the times rest on.
+    """
+
+    recipe: dict[str, Any]
+    parameters: dict[str, int]
+    seconds_per_epoch: float
+    train_seconds: float
+    evaluation_seconds: float
+    images_per_second: float
+    peak_rss_bytes: int
+    peak_cuda_bytes: int | None
+    artefact_bytes: int
+    checkpoint_bytes: int
+    tiles_bytes: int
+    steps_measured: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
+    """Measure a few steps of this recipe in this process; nothing is kept.
+
+    Peak memory is that of the process, so a figure to trust needs a process of its own.
+
+    Raises:
+        OrbituneError: as training would.
+    """
+    job = prepare_job(recipe, progress)
+    parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
+    saved = parameters["total"] if job.recipe.method == "full" else parameters["trainable"]
+    step, evaluation, measured = _measure(job)
+    sizes = {name: len(indices) for name, indices in job.splits.items()}
+    epochs, batch = job.recipe.epochs, job.recipe.batch_size
+    per_epoch = sizes["train"] / batch * step
+    evaluated = sizes["validation"] * (epochs + 1) + sizes["test"]
+    return Plan(
+        recipe=job.recipe.model_dump(mode="json"),
+        parameters=parameters,
+        seconds_per_epoch=per_epoch,
+        train_seconds=per_epoch * epochs,
+        evaluation_seconds=evaluated * evaluation,
+        images_per_second=batch / step,
+        peak_rss_bytes=peak_rss_bytes(),
+        peak_cuda_bytes=peak_cuda_bytes(),
+        artefact_bytes=saved * FLOAT_BYTES,
+        # Trained weights and AdamW's two averages, and the best weights so far.
+        checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 4,
+        tiles_bytes=job.tiles.tiles.nbytes,
+        steps_measured=measured,
+    )
+
+
+def _measure(job: Job) -> tuple[float, float, int]:
+    """Seconds per training step, seconds per evaluated tile, and how many steps were measured."""
+    with tempfile.TemporaryDirectory() as temporary:
+        trainer = Trainer.build(job, RunFolder(Path(temporary) / "plan", job.recipe))
+        trainer.step()  # the first step also sets up the kernels
+        seconds: list[float] = []
+        steps = min(STEPS, max(1, trainer.steps_per_epoch - 2))  # only full batches
+        while len(seconds) < steps and sum(seconds) < SECONDS:
+            start = time.perf_counter()
+            trainer.step()
+            seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        part = job.splits["validation"][: job.recipe.batch_size]
+        trainer.logits_of(part)
+        return statistics.median(seconds), (time.perf_counter() - start) / len(part), len(seconds)
+
+
+def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[dict[str, Any]]:
+    """Plans of several recipes; where there is more than one, each is made in a process of its own."""
+    if len(recipes) == 1:
+        return [make_plan(recipes[0], progress).to_json()]
+    with tempfile.TemporaryDirectory() as temporary:
+        plans = []
+        for recipe in recipes:
+            file = Path(temporary) / f"{recipe.method}.yaml"
+            recipe.save(file)
+            plans += run_in_process("plan", file, "--methods", recipe.method)["plans"]
+        return plans
+
+
+def plan_table(plans: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, one column per method."""
+    parts = ("total", "backbone", "adapter", "head", "trainable")
+    rows = [[f"parameters: {part}", *(f"{p['parameters'][part]:,}" for p in plans)] for part in parts]
+    rows += [
+        ["training, an epoch", *(f"{p['seconds_per_epoch']:,.0f} s" for p in plans)],
+        ["training, in all", *(f"{p['train_seconds'] / 60:,.1f} min" for p in plans)],
+        ["evaluation, in all", *(f"{p['evaluation_seconds'] / 60:,.1f} min" for p in plans)],
+        ["training speed", *(f"{p['images_per_second']:,.0f} tiles/s" for p in plans)],
+        ["peak memory", *(f"{p['peak_rss_bytes'] / 1e9:.2f} GB" for p in plans)],
+        ["peak GPU memory", *(_gigabytes(p["peak_cuda_bytes"]) for p in plans)],
+        ["disk: saved weights", *(f"{p['artefact_bytes'] / 1e6:,.1f} MB" for p in plans)],
+        ["disk: checkpoint while training", *(f"{p['checkpoint_bytes'] / 1e6:,.1f} MB" for p in plans)],
+        ["disk: decoded tiles", *(f"{p['tiles_bytes'] / 1e6:,.1f} MB" for p in plans)],
+        ["steps measured", *(str(p["steps_measured"]) for p in plans)],
+    ]
+    return ["", *(p["recipe"]["method"] for p in plans)], rows
+
+
+def _gigabytes(count: int | None) -> str:
+    return "no GPU" if count is None else f"{count / 1e9:.2f} GB"

@@ -1,0 +1,40 @@
+"""A verb of the command line in a fresh process: its peak memory is its own, and its crash is not ours."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import Interrupted, RunError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
+    """Run a verb of the command line in a fresh process and return its JSON; progress shows on our stderr.
+
+    Raises:
+        RunError: it failed; the message is its own.
+        Interrupted: it, or we, received SIGINT.
+    """
+    command = [sys.executable, "-m", "orbitune", verb, "--recipe", str(recipe_file), "--json", *options]
+    # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate()
+    if process.returncode == INTERRUPTED:
+        raise Interrupted("Stopped. The same command goes on from there; finished runs are not repeated.")
+    if process.returncode == 0:
+        return json.loads(output)
+    if process.returncode == USER_ERROR:
+        raise RunError(json.loads(output)["error"])
+    if process.returncode < 0:
+        raise RunError(
+            f"the process was killed ({signal.Signals(-process.returncode).name}); was memory short?"
+        )
+    raise RunError(f"the process ended with exit code {process.returncode}; its message is above")

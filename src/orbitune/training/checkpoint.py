@@ -1,0 +1,118 @@
+"""The state of a run between two steps, in one safetensors file that is either old or new, never half.
+
+There are no random generator states in it: every step draws from the seed and its own number.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import RunError
+from orbitune.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: optimizer steps done.
+        loss_sum, correct, seen: sums over the training tiles of the current epoch so far.
+        history: one entry per evaluated epoch.
+        totals: seconds by phase, from the meter.
+        peak_rss_bytes: the highest of all processes that worked on this run.
+        resumed: how often the run was continued.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    resumed: int = 0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, with the best validation accuracy; the earliest of equals."""
+        return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
+
+
+def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
+    """The tensors that training changes, by name."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save_tensors(path: Path, tensors: dict[str, "Tensor"], metadata: dict[str, str]) -> None:
+    """Write tensors and text as one safetensors file, whole."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
+
+
+def save_checkpoint(path: Path, model: "nn.Module", optimizer: "Optimizer", progress: Progress) -> None:
+    """Write all that the next step depends on."""
+    tensors = {f"model/{name}": tensor for name, tensor in trainable(model).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
+    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def load_checkpoint(path: Path, model: "nn.Module", optimizer: "Optimizer") -> Progress:
+    """Put a saved state back into the model and the optimizer.
+
+    Raises:
+        RunError: the file is damaged or belongs to another model.
+    """
+    tensors, metadata = _read(path)
+    try:
+        put_trainable(
+            model, {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
+        )
+        state: dict[int, dict[str, Any]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, key = name.split("/")
+                state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return Progress(**json.loads(metadata["progress"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} does not fit this run ({error}); remove the run folder to start anew."
+        ) from None
+
+
+def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
+    """Copy saved values into the trainable tensors; KeyError or ValueError where they do not match."""
+    import torch
+
+    own = trainable(model)
+    if own.keys() != tensors.keys():
+        raise ValueError("other tensors")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise ValueError(f"{name} has another shape")
+            tensor.copy_(tensors[name])
+
+
+def load_trainable(path: Path, model: "nn.Module") -> None:
+    """Put the tensors of a file written by `save_tensors` into the model."""
+    put_trainable(model, _read(path)[0])
+
+
+def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None

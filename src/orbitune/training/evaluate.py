@@ -1,0 +1,59 @@
+"""Score a finished run again from what it left on disk."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import RunError
+from orbitune.evaluation.metrics import score
+from orbitune.evaluation.predict import predict_logits
+from orbitune.models.methods import find_method
+from orbitune.models.saving import load_saved
+from orbitune.recipe import Recipe
+from orbitune.training.job import Job, make_accelerator, prepare_job
+from orbitune.training.progress import Display
+from orbitune.training.result import RunResult
+
+
+def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dict[str, Any]:
+    """Load the saved model of a run and score it on a split of the run's own data.
+
+    Reading the test split is counted in the run's result.json.
+
+    Returns:
+        Scores, see `orbitune.evaluation.metrics.score`.
+
+    Raises:
+        OrbituneError: the run is not finished, or its data or backbone are no longer the same.
+    """
+    folder = Path(run)
+    result = RunResult.load(folder)
+    job = prepare_job(Recipe.make(result.recipe), progress)
+    if job.tiles.fingerprint != result.data["fingerprint"]:
+        raise RunError(f"The tiles of {job.recipe.data} are no longer those that {run} was trained on.")
+    if split not in job.splits:
+        raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
+    scores = score(
+        _logits(folder, job, split, progress), job.tiles.labels[job.splits[split]], job.tiles.classes
+    )
+    if split == "test":
+        replace(result, test_reads=result.test_reads + 1).save(folder)
+    return scores
+
+
+def _logits(folder: Path, job: Job, split: str, progress: bool) -> np.ndarray:
+    accelerator = make_accelerator(job.recipe)
+    saved = folder / find_method(job.recipe.method).folder
+    model = load_saved(saved, job.backbone).to(accelerator.device)
+
+    def forward(tiles):  # type: ignore[no-untyped-def]
+        with accelerator.autocast():
+            return job.logits(model, tiles.to(accelerator.device))
+
+    with Display(progress) as display:
+        display.evaluation(split, len(job.splits[split]))
+        return predict_logits(
+            forward, job.tiles.tiles, job.splits[split], job.recipe.batch_size, display.evaluated
+        )

@@ -1,0 +1,91 @@
+"""A job is a recipe made concrete: resolved settings, backbone, tiles, splits and transform, all checked.
+
+Training, planning and evaluation start from the same job, so they cannot differ in what they do to a tile.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.data.splits import split_tiles
+from orbitune.data.tiles import TileSet, load_tiles
+from orbitune.data.transform import Transform
+from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.build import resolve
+from orbitune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works with.
+
+    Attributes:
+        recipe: resolved, nothing is open.
+        splits: indices into the tiles for `train`, `validation` and `test`.
+        notes: what was done to the data that its user should know.
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+    tiles: TileSet
+    splits: dict[str, np.ndarray]
+    notes: tuple[str, ...]
+    transform: Transform
+
+    def logits(self, model: "nn.Module", tiles: "Tensor") -> "Tensor":
+        """uint8 tiles (B, H, W, 3) on the model's device to logits (B, C)."""
+        return model(pixel_values=self.transform(tiles), **self.backbone.family.forward).logits
+
+    def data_facts(self) -> dict[str, Any]:
+        """The data as results and reports state it."""
+        return {
+            "source": self.tiles.source,
+            "fingerprint": self.tiles.fingerprint,
+            "classes": list(self.tiles.classes),
+            "tile_size": list(self.tiles.tiles.shape[1:3]),
+            "synthetic": self.recipe.data.startswith("synthetic"),
+            "sizes": {name: len(indices) for name, indices in self.splits.items()},
+            "notes": list(self.notes),
+            "skipped": len(self.tiles.skipped),
+        }
+
+    def backbone_facts(self) -> dict[str, Any]:
+        """The backbone as results and reports state it."""
+        return {
+            "name": self.backbone.name,
+            "description": self.backbone.description,
+            "weights_sha256": self.backbone.weights_hash(),
+        }
+
+    def preprocessing_facts(self) -> dict[str, Any]:
+        """What a tile goes through, with the size in pixels."""
+        return {"image_size": self.recipe.image_size, **self.backbone.preprocessing.to_json()}
+
+
+def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
+    """Find the backbone, resolve the recipe, decode the tiles (once) and split them.
+
+    Raises:
+        OrbituneError: any of these is not as it should be.
+    """
+    backbone = find_backbone(recipe.backbone)
+    recipe = resolve(recipe, backbone)
+    assert recipe.image_size is not None
+    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress)
+    splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed)
+    stated = backbone.preprocessing
+    transform = Transform(recipe.image_size, stated.mean, stated.std, stated.resample)
+    notes = (*tiles.notes, *notes, f"normalisation from {stated.stated_by}")
+    return Job(recipe, backbone, tiles, splits, notes, transform)
+
+
+def make_accelerator(recipe: Recipe) -> "Accelerator":
+    """Device, precision and processes, as accelerate finds them (`torchrun` and `accelerate launch` included)."""
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")

@@ -1,0 +1,365 @@
+"""Training, as one page: load, build, step, evaluate, keep the best, save, prove.
+
+Each step draws its randomness from the seed and its own number, so a run that was killed goes on from its
+last checkpoint to the same result, bit for bit on a CPU.
+"""
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.errors import Interrupted, RunError
+from orbitune.evaluation.metrics import score
+from orbitune.evaluation.predict import predict_logits
+from orbitune.files import replacing
+from orbitune.models.build import build
+from orbitune.models.methods import count_parameters, find_method
+from orbitune.models.saving import TOLERANCE, prove_saved, save_model
+from orbitune.recipe import Recipe
+from orbitune.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    load_trainable,
+    save_checkpoint,
+    save_tensors,
+    trainable,
+)
+from orbitune.training.job import Job, make_accelerator, prepare_job
+from orbitune.training.meter import Meter, environment, folder_bytes, peak_cuda_bytes, peak_rss_bytes
+from orbitune.training.progress import Display
+from orbitune.training.result import RunResult
+from orbitune.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+CHECKPOINT_SECONDS = 60.0
+PROOF_TILES = 8
+
+
+def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
+    """Run one recipe in the folder `out`, from the start or from where it was stopped.
+
+    Args:
+        recipe: what to do; open settings are resolved, and the folder keeps the resolved recipe.
+        out: the run folder. A finished run is not repeated, its result is returned.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        OrbituneError: the recipe does not fit the data, the backbone or the folder; training diverged.
+        Interrupted: SIGINT arrived.
+    """
+    display = Display(progress)
+    job = prepare_job(recipe, progress)
+    folder = RunFolder(out, job.recipe)
+    if folder.finished:
+        return RunResult.load(folder.path)
+    folder.write_facts(environment(), job.tiles.skipped)
+    trainer = Trainer.build(job, folder)
+    with trainer.stop_on_sigint(), display:
+        trainer.fit(display)
+    return trainer.finish(display)
+
+
+@dataclass
+class Trainer:
+    """A job under way: the model, its optimizer, and how far they have come."""
+
+    job: Job
+    folder: RunFolder
+    accelerator: "Accelerator"
+    model: "nn.Module"
+    optimizer: "Optimizer"
+    progress: Progress
+    meter: Meter
+    stopping: bool = False
+
+    @classmethod
+    def build(cls, job: Job, folder: RunFolder) -> "Trainer":
+        """Build the model and the optimizer, and put the last checkpoint into them if there is one."""
+        import torch
+
+        accelerator = make_accelerator(job.recipe)
+        model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
+        optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], weight_decay=job.recipe.weight_decay
+        )
+        progress = Progress()
+        if folder.checkpoint.exists():
+            progress = load_checkpoint(folder.checkpoint, model, optimizer)
+            progress.resumed += 1
+        return cls(job, folder, accelerator, model, optimizer, progress, Meter(progress.totals))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.job.splits["train"]) // self.job.recipe.batch_size)
+
+    def fit(self, display: Display) -> None:
+        """Train to the last epoch; evaluate on validation after each, and keep the best weights."""
+        state, recipe = self.progress, self.job.recipe
+        display.start(recipe.epochs * self.steps_per_epoch, state.step)
+        last_save = time.monotonic()
+        while len(state.history) < recipe.epochs:
+            if state.step == (len(state.history) + 1) * self.steps_per_epoch:
+                self.end_epoch(display)
+            else:
+                with self.meter.phase("train"):
+                    loss = self.step()
+                display.step(loss, state)
+            if self.stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
+                self.save()
+                last_save = time.monotonic()
+            if self.stopping:
+                total = recipe.epochs * self.steps_per_epoch
+                raise Interrupted(
+                    f"Stopped after step {state.step} of {total}. The same command goes on from there."
+                )
+
+    def step(self) -> float:
+        """One optimizer step on the next batch; returns its loss.
+
+        Raises:
+            RunError: the loss is not finite, or a trainable tensor received no gradient.
+        """
+        import torch
+        from torch.nn import functional as F
+
+        recipe, state = self.job.recipe, self.progress
+        epoch, position = divmod(state.step, self.steps_per_epoch)
+        chosen = self.epoch_order(epoch)[position * recipe.batch_size : (position + 1) * recipe.batch_size]
+        torch.manual_seed(_mixed(recipe.seed, 1, state.step))
+        tiles, labels = self.batch(chosen)
+        self.model.train()
+        with self.accelerator.autocast():
+            logits = self.job.logits(self.model, tiles)
+        loss = F.cross_entropy(logits.float(), labels)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
+            )
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if state.step == 0:
+            check_gradients(self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, state.step, recipe.epochs * self.steps_per_epoch)
+        self.optimizer.step()
+        state.step += 1
+        state.loss_sum += loss.item() * len(labels)
+        state.correct += int((logits.argmax(1) == labels).sum())
+        state.seen += len(labels)
+        return loss.item()
+
+    def epoch_order(self, epoch: int) -> np.ndarray:
+        """The training indices in the order of this epoch."""
+        generator = np.random.default_rng([self.job.recipe.seed, 0, epoch])
+        return generator.permutation(self.job.splits["train"])
+
+    def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
+        """Tiles uint8 (B, H, W, 3), turned at random if the recipe says so, and labels (B,), on the device."""
+        import torch
+
+        from orbitune.data.transform import flips_and_turns
+
+        device = self.accelerator.device
+        tiles = torch.from_numpy(self.job.tiles.tiles[indices]).to(device)
+        labels = torch.from_numpy(self.job.tiles.labels[indices]).to(device)
+        return (flips_and_turns(tiles) if self.job.recipe.augment == "flips" else tiles), labels
+
+    def end_epoch(self, display: Display) -> None:
+        """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""
+        state = self.progress
+        before = self.meter.totals.get("evaluation_seconds", 0.0)
+        with self.meter.phase("evaluation"):
+            validation = self.evaluate("validation", display)
+        trained = sum(entry["train_seconds"] for entry in state.history)
+        state.history.append(
+            {
+                "epoch": len(state.history) + 1,
+                "train_loss": state.loss_sum / state.seen,
+                "train_accuracy": state.correct / state.seen,
+                "validation_loss": validation["loss"],
+                "validation_accuracy": validation["accuracy"],
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "train_seconds": self.meter.totals["train_seconds"] - trained,
+                "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
+            }
+        )
+        state.loss_sum, state.correct, state.seen = 0.0, 0, 0
+        if state.best_epoch == len(state.history):
+            save_tensors(self.folder.best, trainable(self.model), {"epoch": str(state.best_epoch)})
+        self.save()
+        self.folder.write_log(state.history)
+        display.epoch(state.history[-1], self.job.recipe.epochs)
+
+    def evaluate(self, split: str, display: Display) -> dict[str, Any]:
+        """Scores on one split."""
+        return score(self.logits(split, display), self.labels(split), self.job.tiles.classes)
+
+    def labels(self, split: str) -> np.ndarray:
+        return self.job.tiles.labels[self.job.splits[split]]
+
+    def logits(self, split: str, display: Display) -> np.ndarray:
+        """Logits of one split, float32 (N, C)."""
+        indices = self.job.splits[split]
+        display.evaluation(split, len(indices))
+        return self.logits_of(indices, display.evaluated)
+
+    def logits_of(
+        self, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
+    ) -> np.ndarray:
+        """Logits of these tiles, float32 (N, C), in the precision of the recipe."""
+        self.model.eval()
+
+        def forward(tiles: "Tensor") -> "Tensor":
+            with self.accelerator.autocast():
+                return self.job.logits(self.model, tiles.to(self.accelerator.device))
+
+        batch_size = self.job.recipe.batch_size
+        return predict_logits(forward, self.job.tiles.tiles, indices, batch_size, after_batch)
+
+    def save(self) -> None:
+        """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
+        self.progress.totals = self.meter.totals
+        self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
+        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
+
+    def finish(self, display: Display) -> RunResult:
+        """Read the test split, once, with the best weights; save the model, prove it, write the result."""
+        load_trainable(self.folder.best, self.model)
+        with self.meter.phase("evaluation"):
+            logits = {split: self.logits(split, display) for split in ("validation", "test")}
+        scores = {split: score(logits[split], self.labels(split), self.job.tiles.classes) for split in logits}
+        peak = max(self.progress.peak_rss_bytes, peak_rss_bytes())
+        saved = self.folder.path / find_method(self.job.recipe.method).folder
+        save_model(self.model, saved, self.job.backbone, self.saved_facts(scores))
+        proof = {"tolerance": TOLERANCE, "largest_difference": self.prove(saved)}
+        self.write_predictions(logits)
+        result = self.result(scores, proof, saved, peak)
+        result.save(self.folder.path)
+        shutil.rmtree(self.folder.checkpoint.parent)
+        return result
+
+    def prove(self, saved: Path) -> float:
+        """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
+        import torch
+
+        indices = self.job.splits["validation"][:PROOF_TILES]
+        pixels = self.job.transform(torch.from_numpy(self.job.tiles.tiles[indices]))
+        forward = self.job.backbone.family.forward
+        self.model.eval()
+        with torch.inference_mode():
+            logits = self.model(pixel_values=pixels.to(self.accelerator.device), **forward).logits.cpu()
+        return prove_saved(saved, self.job.backbone.folder, pixels, logits, forward)
+
+    def saved_facts(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """What goes beside the weights, so that they can be used without the run."""
+        job = self.job
+        return {
+            "format": 1,
+            "method": job.recipe.method,
+            "classes": list(job.tiles.classes),
+            "preprocessing": job.preprocessing_facts(),
+            "backbone": {**job.backbone_facts(), "reference": job.backbone.reference},
+            "data": {"fingerprint": job.tiles.fingerprint, "split_files": job.recipe.split_files},
+            "recipe_hash": job.recipe.hash,
+            "scores": {
+                split: {name: scores[split][name] for name in ("accuracy", "interval", "macro_f1", "count")}
+                for split in scores
+            },
+        }
+
+    def write_predictions(self, logits: dict[str, np.ndarray]) -> None:
+        """predictions.npz: logits, labels and tile indices of validation and test."""
+        arrays = {}
+        for split, values in logits.items():
+            arrays |= {f"{split}_logits": values, f"{split}_labels": self.labels(split)}
+            arrays[f"{split}_indices"] = self.job.splits[split]
+        with replacing(self.folder.path / "predictions.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def result(self, scores: dict[str, Any], proof: dict[str, float], saved: Path, peak: int) -> RunResult:
+        """Everything measured in this run."""
+        job, state, totals = self.job, self.progress, self.meter.totals
+        epochs = job.recipe.epochs
+        cost = {
+            **totals,
+            "seconds_per_epoch": totals["train_seconds"] / epochs,
+            "images_per_second": epochs * len(job.splits["train"]) / totals["train_seconds"],
+            "peak_rss_bytes": peak,
+            "peak_cuda_bytes": peak_cuda_bytes(),
+            "artefact_bytes": folder_bytes(saved),
+            "resumed": state.resumed,
+        }
+        return RunResult(
+            recipe=job.recipe.model_dump(mode="json"),
+            recipe_hash=job.recipe.hash,
+            parameters=count_parameters(self.model, job.backbone.family),
+            backbone=job.backbone_facts(),
+            preprocessing=job.preprocessing_facts(),
+            data=job.data_facts(),
+            best_epoch=state.best_epoch,
+            validation=scores["validation"],
+            test=scores["test"],
+            test_reads=1,
+            history=state.history,
+            cost=cost,
+            proof=proof,
+        )
+
+    @contextmanager
+    def stop_on_sigint(self) -> Iterator[None]:
+        """Let SIGINT finish the step under way; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            self.stopping = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The rate of one step: a linear rise over the warm-up, then a cosine to zero, or constant."""
+    assert recipe.learning_rate is not None
+    warmup = round(recipe.warmup * steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * 0.5 * (1 + float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup))))
+
+
+def check_gradients(model: "nn.Module") -> None:
+    """After the first backward pass every trainable tensor must have received a gradient.
+
+    Raises:
+        RunError: one did not; it would stay as it is, and be saved as if it were trained.
+    """
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    if without:
+        raise RunError(
+            f"{len(without)} trainable tensors received no gradient, such as {without[0]}; the method does not "
+            f"fit this backbone."
+        )
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed out of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

