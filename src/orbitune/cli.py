@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, suc
 
 def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and exit code 2; SIGINT is 130."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
     try:
         app()
     except OrbituneError as error:
@@ -114,8 +116,8 @@ def train(
     saved = next(folder for name in ("adapter", "model") if (folder := out / name).exists())
     _print_scores("test", result.test)
     print(
-        f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its logits "
-        f"differ by {result.proof['largest_difference']:.1g}"
+        f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
+        f"logits differ by {result.proof['largest_difference']:.1g}"
     )
 
 
@@ -179,8 +181,8 @@ def _print_json(value: Any) -> None:
 def _print_scores(split: str, scores: dict[str, Any]) -> None:
     low, high = scores["interval"]
     print(
-        f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, {scores['count']:,} "
-        f"tiles), macro-F1 {scores['macro_f1']:.4f}"
+        f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+        f"{scores['count']:,} tiles), macro-F1 {scores['macro_f1']:.4f}"
     )
 
 

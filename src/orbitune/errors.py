@@ -17,5 +17,5 @@ class RunError(OrbituneError):
     """A run folder that cannot be started, resumed or read."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """The user asked to stop; the state is saved, and the message says how to go on."""

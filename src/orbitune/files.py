@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from orbitune.errors import OrbituneError
 
 
@@ -21,12 +23,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OrbituneError(f"Cannot write {path}: {error.strerror}.") from error
+    try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OrbituneError(f"Cannot write {path}: {error.strerror or error}.") from error
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OrbituneError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -37,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:

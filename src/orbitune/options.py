@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of Recipe, so that a new field is an option without a second list."""
+"""Command-line options made from the fields of Recipe: a new field is an option without a second list."""
 
 import functools
 import inspect
@@ -74,8 +74,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
     text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
     text += f" [default: {shown}]" if shown is not None else ""
-    panel = "LoRA" if name.startswith("lora_") else "Recipe"
-    option = typer.Option("--" + name.replace("_", "-"), help=text, rich_help_panel=panel, show_default=False)
+    option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False)
     return _parameter(name, kinds[0] if kinds else str, option)
 
 

@@ -23,7 +23,7 @@ class LoraSettings(_Strict):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role."""
 
     rank: int = Field(8, ge=1, description="LoRA: rank of the update")
-    alpha: float = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
+    alpha: int = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout before the update")
     targets: tuple[str, ...] = Field(
         ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v"

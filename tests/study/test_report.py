@@ -179,7 +179,7 @@ def test_overlapping_intervals_are_never_called_a_difference(results):
 def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
     text = verdict(pair(lora=0.93))
     assert "do not overlap: LoRA is 5.09 points below full fine-tuning" in text
-    assert "How far another seed would move either is not known." in text
+    assert "How far another seed would move these is not known." in text
     assert "cannot tell" not in text
 
 
@@ -218,7 +218,7 @@ def test_each_cost_carries_its_ratio_to_full(results):
     assert lora["Train time per epoch"] == "84.2 s (0.87×)"
     assert lora["Images per second"] == "192 (1.14×)"
     assert lora["Peak memory"] == "2.08 GB (0.99×)"
-    assert lora["File size"] == "0.90 MB (0.01×)"
+    assert lora["Size on disk"] == "0.90 MB (0.01×)"
     assert lora["CPU time"] == "497 s (0.87×)"
 
 
@@ -230,7 +230,7 @@ def test_without_full_there_are_no_ratios(tmp_path):
     results = study(done("lora", 0.978, 5400, CLASSES), done("linear", 0.95, 5400, CLASSES))
     assert "×" not in str(comparison_table(results)[1])
     assert "×" not in verdict(results)
-    assert "linear probe is 2.80 points below LoRA" in verdict(results)
+    assert "linear probing is 2.80 points below LoRA" in verdict(results)
     pages(results, tmp_path)
 
 
@@ -311,6 +311,12 @@ def test_the_same_results_give_the_same_bytes(results, folder, tmp_path):
     assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
 
 
+def test_figures_of_an_earlier_report_do_not_linger(results, tmp_path):
+    write_report(results, tmp_path)
+    write_report(study(done("lora", 0.978, 5400, CLASSES)), tmp_path)
+    assert not (tmp_path / "figures" / "confusion-full.svg").exists()
+
+
 def test_markdown_shows_every_figure_that_was_written(folder):
     shown = re.findall(r"!\[.+\]\((figures/.+?\.svg)\)", (folder / "report.md").read_text())
     assert sorted(shown) == sorted(f"figures/{path.name}" for path in (folder / "figures").iterdir())
@@ -334,7 +340,9 @@ def test_markdown_tables_have_as_many_cells_in_every_row(folder):
 
 
 def test_the_plan_stands_beside_what_was_measured(folder, results, tmp_path):
-    assert "| LoRA | Time per epoch | 90.9 s | 84.2 s | +8.0 % |" in (folder / "report.md").read_text()
+    page = (folder / "report.md").read_text()
+    assert "| LoRA, time per epoch | 90.9 s | 84.2 s | +8.0 % |" in page
+    assert "| full fine-tuning, trainable parameters | 22,060,426 | 22,060,426 | +0.0 % |" in page
     unplanned = study(*({**run, "plan": None} for run in results["runs"]))
     assert all("Planned" not in page for page in pages(unplanned, tmp_path))
 
@@ -348,7 +356,7 @@ def test_settings_that_differ_stand_side_by_side(folder):
 
 def test_how_it_was_done_is_said(folder):
     page = (folder / "report.html").read_text()
-    assert "the checkpoint of epoch 3 of 3 was the best on the validation split" in page
+    assert "the checkpoint of epoch 3 of 3 had the best validation accuracy and was kept" in page
     assert "the test split was read once, after that choice" in page
     assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
     assert "2026-11-23 12:00 UTC" in page

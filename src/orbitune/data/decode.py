@@ -1,7 +1,7 @@
 """Decoding: the bytes of one image file into RGB pixels, or the reason why that cannot be.
 
-Pillow does the work; rasterio reads what Pillow cannot (many bands) or would silently cut to 8 bits (16-bit RGB).
-No file is trusted: pixels are counted on the header, and only six kinds of file are opened.
+Pillow does the work; rasterio reads what Pillow cannot (many bands) or would silently cut to 8 bits (16-bit
+RGB). No file is trusted: pixels are counted on the header, and only six kinds of file are opened.
 """
 
 import io
@@ -71,7 +71,9 @@ def read_pixels(data: bytes) -> np.ndarray:
         with _raster(data) as raster:
             return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
     try:
-        return _rgb(np.asarray(image if image.mode.startswith("I") else image.convert("RGB")))
+        # `convert` would copy what is RGB already, and make 8 bits of 16.
+        keep = image.mode == "RGB" or image.mode.startswith("I")
+        return _rgb(np.asarray(image if keep else image.convert("RGB")))
     except BadImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types on damaged files
@@ -90,7 +92,8 @@ def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
         uint8 (size[1], size[0], 3).
     """
     if pixels.dtype == np.uint16:
-        pixels = (np.minimum(pixels, white) * (255 / white) + 0.5).astype(np.uint8)
+        scale = np.minimum(np.arange(65536) * (255 / white) + 0.5, 255).astype(np.uint8)
+        pixels = scale[pixels]
     if pixels.shape[1::-1] != size:
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     return pixels
@@ -178,7 +181,7 @@ def _rgb(values: np.ndarray) -> np.ndarray:
         values = values.astype(np.uint16)
     if values.ndim == 2:
         values = values[..., None]
-    return np.broadcast_to(values, (*values.shape[:2], 3))
+    return values if values.shape[2] == 3 else np.repeat(values, 3, axis=2)
 
 
 def _damaged(error: Exception) -> BadImageError:

@@ -74,7 +74,7 @@ def generate(count: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def _relief(rng: Rng, slope: float) -> Array:
-    """Fractal noise of mean 0 and deviation 1: slope 0 is white, 1 rough, 2 hilly, 3 smooth."""
+    """Fractal noise of mean 0 and deviation 1, `slope` > 0: 0.3 is gritty, 1 rough, 2 hilly, 3 smooth."""
     real, imaginary = rng.standard_normal((2, *_FREQUENCY.shape))
     field = np.fft.irfft2((real + 1j * imaginary) * _FREQUENCY**-slope, (SIZE, SIZE))
     return field / field.std()
@@ -88,7 +88,7 @@ def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
     return u + warp * _relief(rng, 2.5), v + warp * _relief(rng, 2.5)
 
 
-def _colours(rng: Rng, names: Sequence[str], count: int, spread: float = 0.12) -> Array:
+def _colours(rng: Rng, names: Sequence[str] | Array, count: int, spread: float = 0.12) -> Array:
     """Random colours (count, 3) around those named; `spread` is the deviation of the brightness."""
     means = np.array([_PALETTE[name] for name in names], float)[rng.integers(len(names), size=count)]
     brightness = 1 + spread * rng.standard_normal((count, 1))
@@ -259,7 +259,7 @@ def _sea_lake(rng: Rng) -> Array:
 
 def _water(rng: Rng) -> Array:
     colour = _colours(rng, ("sea", "lake", "lake", "lake", "turbid"), 1, 0.2)
-    ripples = rng.uniform(0, 0.04) * _relief(rng, rng.uniform(0, 1.5))
+    ripples = rng.uniform(0, 0.04) * _relief(rng, rng.uniform(0.1, 1.5))
     return colour * (1 + ripples + rng.uniform(0, 0.12) * _relief(rng, 3))[..., None]
 
 

@@ -221,8 +221,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             backbone.folder,
             config=labelled_config(backbone, classes),
             dtype=torch.float32,
-            # On a CPU at the lengths of tiles, plain attention is faster than the fused kernel.
-            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            attn_implementation=attention(),
             ignore_mismatched_sizes=True,
             use_safetensors=True,
             output_loading_info=True,
@@ -238,6 +237,13 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             f"{lost[0]}, are missing or of another shape. Get the checkpoint anew."
         )
     return model
+
+
+def attention() -> str:
+    """The attention to compute with: on a CPU, at the lengths of tiles, the plain one is faster than the fused."""
+    import torch
+
+    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":

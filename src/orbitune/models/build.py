@@ -22,7 +22,8 @@ def resolve(recipe: Recipe, backbone: Backbone) -> Recipe:
         below = size // patch * patch
         fits = f"{below} or {below + patch}" if below else f"{patch}"
         raise ModelError(
-            f"An image size of {size} does not suit {backbone.name}, whose patches are {patch} pixels; use {fits}."
+            f"An image size of {size} does not suit {backbone.name}, whose patches are {patch} pixels wide; "
+            f"use {fits}."
         )
     return recipe.replace(
         image_size=size,

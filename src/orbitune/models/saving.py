@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import ModelError, RunError
 from orbitune.files import replacing, write_json
 from orbitune.models import reload
-from orbitune.models.backbones import Backbone
+from orbitune.models.backbones import Backbone, attention
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +26,11 @@ TOLERANCE = 1e-4
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
     """Write the adapter (a PEFT model) or all weights (any other), and `facts` as orbitune.json."""
     with replacing(folder) as temporary:
-        if hasattr(model, "peft_config"):
+        saved: Any = model
+        if hasattr(saved, "peft_config"):
             # On disk the adapter names what finds its backbone again, not where the files lie now.
-            model.peft_config["default"].base_model_name_or_path = backbone.reference
-        model.save_pretrained(temporary)
+            saved.peft_config["default"].base_model_name_or_path = backbone.reference
+        saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         _write_preprocessor(temporary, facts)
         write_json(temporary / "orbitune.json", facts)
@@ -52,16 +53,12 @@ def _write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
     write_json(folder / "preprocessor_config.json", stated)
 
 
-def prove_saved(
-    folder: Path, base: Path, pixels: "Tensor", logits: "Tensor", forward: dict[str, Any]
-) -> float:
+def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved folder in a fresh process with plain transformers and PEFT, and compare logits.
 
     Args:
-        base: folder of the backbone's weights.
         pixels: float32 (B, 3, S, S), the fixed batch.
         logits: float32 (B, C), what the model in memory makes of it in evaluation mode.
-        forward: further arguments of the forward pass.
 
     Returns:
         The largest absolute difference.
@@ -75,7 +72,7 @@ def prove_saved(
         batch = Path(temporary) / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         program = [sys.executable, "-m", "orbitune.models.reload"]
-        arguments = [str(folder), str(base), str(batch), json.dumps(forward)]
+        arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
         done = subprocess.run(program + arguments, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -98,10 +95,15 @@ def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
     facts = read_facts(folder)
     if facts["backbone"]["weights_sha256"] != backbone.weights_hash():
         raise ModelError(
-            f"{folder} was trained on other weights than {backbone.name} holds now; its predictions would be wrong."
+            f"{folder} was trained on other weights than {backbone.name} holds now; its "
+            f"predictions would be wrong."
         )
     try:
-        return reload.load(str(folder), str(backbone.folder))
+        model = reload.load(str(folder), str(backbone.folder))
+        (model.get_base_model() if hasattr(model, "peft_config") else model).set_attn_implementation(
+            attention()
+        )
+        return model
     except Exception as error:
         raise ModelError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 

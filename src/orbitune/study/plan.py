@@ -1,4 +1,4 @@
-"""What a run will cost, before it is trained: parameters by arithmetic, time and memory from a few real steps.
+"""What a run will cost, before it is trained: parameters counted, time and memory from a few real steps.
 
 The steps are those of training itself, on real tiles and a full batch, so nothing is modelled.
 """
@@ -100,7 +100,7 @@ def _measure(job: Job) -> tuple[float, float, int]:
             seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
         part = job.splits["validation"][: job.recipe.batch_size]
-        trainer.logits_of(part)
+        job.predict(trainer.model, trainer.accelerator, part)
         return statistics.median(seconds), (time.perf_counter() - start) / len(part), len(seconds)
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
 
-_NAMES = {"full": "full fine-tuning", "lora": "LoRA", "linear": "linear probe"}
+_NAMES = {"full": "full fine-tuning", "lora": "LoRA", "linear": "linear probing"}
 # Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
 _COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
 _MORE_COLOURS = ("#009e73", "#cc79a7", "#b07d00", "#56b4e9", "#332288", "#882255", "#999933")
 _MARKERS = "osD^vPXph*"
 
-_HALF, _THIRD, _WHOLE = 460, 305, 940  # panel widths in CSS pixels at their natural size
+_THIRD, _HALF, _LARGE, _WHOLE = 305, 460, 640, 940  # panel widths in CSS pixels at their natural size
 _INK = "#1f2933"
 Looks = dict[str, dict[str, Any]]
 _STYLE = {
@@ -109,7 +109,7 @@ def _curves(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
         _curve_legend(figure, axes, runs, looks)
         alt = f"Line chart: {measure} by epoch on the training and validation split for {names}."
         panels.append(_panel(figure, f"curves-{measure}", alt, _HALF))
-    caption = "Solid: validation. Dashed: training, with augmentation and dropout on. Ring: the epoch kept."
+    caption = "Solid: validation. Dashed: training, measured while the weights move. Ring: the epoch kept."
     return Plate("Training curves", caption, panels)
 
 
@@ -153,11 +153,12 @@ def _confusions(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
     panels = []
     for run in runs:
         name, test = method_name(run["method"]), run["result"]["test"]
-        wide = len(test["per_class"]) > 12
-        figure = _confusion(name, test, looks[run["method"]]["color"], _WHOLE if wide else _HALF, note)
+        classes = len(test["per_class"])
+        width = _HALF if classes <= 12 else _LARGE if classes <= 24 else _WHOLE
+        figure = _confusion(name, test, looks[run["method"]]["color"], width, note)
         right = sum(row[i] for i, row in enumerate(test["confusion"]))
         alt = f"Confusion matrix of {name} on the test split: {right:,} of {test['count']:,} tiles are right."
-        panels.append(_panel(figure, f"confusion-{_slug(run['method'])}", alt, _WHOLE if wide else _HALF))
+        panels.append(_panel(figure, f"confusion-{_slug(run['method'])}", alt, width))
     caption = (
         "Rows are the true class, columns the predicted one. Numbers are tiles, zeros left out; "
         "the colour is the share of the row, on a square-root scale so that rare mistakes can be seen."
@@ -167,23 +168,25 @@ def _confusions(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
 
 def _confusion(name: str, test: dict[str, Any], colour: str, width: int, note: str) -> "Figure":
     import numpy as np
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
 
     counts = np.array(test["confusion"])
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = _canvas(width, width, name[:1].upper() + name[1:], note)
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
-    axes.pcolormesh(share, cmap=fade, norm=PowerNorm(0.5, 0, 1), edgecolors="#e4e7eb", linewidth=0.4)
-    axes.invert_yaxis()
-    axes.set_aspect("equal")
-    _class_axes(axes, [_shorten(row["name"]) for row in test["per_class"]], width)
+    hits = np.nonzero(
+        counts
+    )  # with many classes nearly all cells are empty: drawing them would cost megabytes
+    cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
+    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(share[hits]))))
     if len(counts) <= 24:  # beyond that a number no longer fits its cell
-        for (row, column), count in np.ndenumerate(counts):
-            if count:
-                ink = "white" if share[row, column] > 0.3 else _INK
-                axes.text(
-                    column + 0.5, row + 0.5, f"{count}", color=ink, fontsize=9, ha="center", va="center"
-                )
+        for row, column in zip(*hits, strict=True):
+            ink = "white" if share[row, column] > 0.3 else _INK
+            text = f"{counts[row, column]}"
+            axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=9, ha="center", va="center")
+    _class_axes(axes, [_shorten(row["name"]) for row in test["per_class"]], width)
     return figure
 
 
@@ -194,6 +197,9 @@ def _class_axes(axes: "Axes", names: list[str], width: int) -> None:
     axes.set_yticks(middles, names, fontsize=size)
     axes.tick_params(length=0)
     axes.grid(False)
+    for lines in (axes.hlines, axes.vlines):
+        lines(range(len(names) + 1), 0, len(names), colors="#e4e7eb", linewidth=0.5)
+    axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal")
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -224,7 +230,7 @@ def _parameters(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
 _COST_PANELS = (
     ("time", "Train time per epoch, s", lambda cost: cost["seconds_per_epoch"]),
     ("memory", "Peak memory, MB", lambda cost: (cost["peak_cuda_bytes"] or cost["peak_rss_bytes"]) / 1e6),
-    ("file", "File size, MB", lambda cost: cost["artefact_bytes"] / 1e6),
+    ("size", "Size on disk, MB", lambda cost: cost["artefact_bytes"] / 1e6),
 )
 
 
@@ -235,7 +241,7 @@ def _costs(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
         figure, axes = _canvas(_THIRD, 290, title, note)
         costs = [value(run["result"]["cost"]) for run in ranked]
         for rank, (run, cost) in enumerate(zip(ranked, costs, strict=True)):
-            _cost_point(axes, run, cost, looks[run["method"]], above=rank % 2 == 1)
+            _cost_point(axes, run, cost, looks[run["method"]], above=(len(ranked) - rank) % 2 == 1)
         _cost_axis(axes, costs)
         axes.set_ylabel("test accuracy, %")
         alt = f"Test accuracy against {title}: " + "; ".join(
@@ -257,12 +263,13 @@ def _cost_point(axes: "Axes", run: dict[str, Any], cost: float, look: dict[str, 
     )
     errors = [[middle - low], [high - middle]]
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
-    # Neighbours in accuracy carry their names on opposite sides, so that close points stay legible.
+    # Neighbours in accuracy carry their names at opposite ends of their bars, so that both stay legible.
     axes.annotate(
         method_name(run["method"]),
-        (cost, middle),
-        xytext=(7, 5 if above else -5),
+        (cost, high if above else low),
+        xytext=(0, 4 if above else -4),
         textcoords="offset points",
+        ha="center",
         va="bottom" if above else "top",
         color=look["color"],
         fontsize=11,
@@ -270,18 +277,21 @@ def _cost_point(axes: "Axes", run: dict[str, Any], cost: float, look: dict[str, 
 
 
 def _cost_axis(axes: "Axes", costs: list[float]) -> None:
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     low, high = min(costs), max(costs)
     if high > 10 * low > 0:
         axes.set_xscale("log")
-        axes.set_xlim(low / 2, high * (high / low) ** 0.6)  # room for the name of the last point
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        room = (high / low) ** 0.3  # for the names of the outer points
+        axes.set_xlim(low / room, high * room)
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_xlim(0, 1.7 * high)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.set_xlim(0, 1.35 * high)
+        axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.locator_params(axis="y", nbins=6)
+    axes.margins(y=0.12)
 
 
 def _canvas(width: int, height: int, title: str, note: str) -> "tuple[Figure, Axes]":
@@ -303,7 +313,7 @@ def _panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'="([\d.]+)pt"', r'="\1"', svg[svg.index("<svg") :], count=2)  # one point is one CSS pixel
     # Several of these share one page, where an id may exist only once.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from orbitune.files import write_text
+from orbitune.files import replacing, write_text
 from orbitune.study.plots import SYNTHETIC, draw, method_name
 
 Results = dict[str, Any]
@@ -21,6 +21,7 @@ Run = dict[str, Any]
 
 _NOTHING = _DASH = "\N{EN DASH}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
+_WARNING = f"{SYNTHETIC[:1].upper()}{SYNTHETIC[1:]}."
 
 
 class Table(NamedTuple):
@@ -40,9 +41,10 @@ def write_report(results: Results, folder: Path) -> None:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     page = _page(results)
-    for plate in page["plates"]:
-        for panel in plate.panels:
-            write_text(Path(folder) / "figures" / f"{panel.name}.svg", panel.svg)
+    with replacing(Path(folder) / "figures") as figures:
+        figures.mkdir()
+        for panel in (panel for plate in page["plates"] for panel in plate.panels):
+            (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     for kind in ("html", "md"):
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent),
@@ -77,7 +79,7 @@ def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
 def verdict(results: Results) -> str:
     """What the study shows, as one paragraph of careful sentences."""
     done, failed = _done(results), [run for run in results["runs"] if run["status"] != "done"]
-    sentences = [_warning(results)] if results["data"]["synthetic"] else []
+    sentences = [_WARNING] if results["data"]["synthetic"] else []
     if not done:
         return " ".join([*sentences, "Every run failed, so there is nothing to compare."])
     reference = _full(results) or done[0]
@@ -89,6 +91,8 @@ def verdict(results: Results) -> str:
         # With more methods than these the table says it better.
         if reference["method"] == "full" and len(others) <= 2:
             sentences += [_saving(run["result"], reference["result"])]
+    if not all(_overlap(run, reference) for run in others):
+        sentences += ["How far another seed would move these is not known."]
     if failed:
         sentences += [f"{_list([method_name(run['method']) for run in failed])} failed."]
     if not _full(results):
@@ -98,14 +102,15 @@ def verdict(results: Results) -> str:
 
 def _page(results: Results) -> dict[str, Any]:
     """What both templates show."""
+    warning = _WARNING if results["data"]["synthetic"] else ""
     created = datetime.fromisoformat(results["created"]).astimezone(timezone.utc)
     return {
         "title": _title(results),
         "created": f"{created:%Y-%m-%d %H:%M} UTC",
         "backbone": results["backbone"],
-        "warning": _warning(results) if results["data"]["synthetic"] else "",
-        "verdict": verdict(results),
-        "comparison": Table("Every method, measured on this machine", *comparison_table(results)),
+        "warning": warning,
+        "verdict": verdict(results).removeprefix(warning).strip(),
+        "comparison": Table(_comparison_caption(results), *comparison_table(results)),
         "plates": draw(results),
         "classes": _class_table(results),
         "plan": _plan_table(results),
@@ -128,10 +133,6 @@ def _title(results: Results) -> str:
     return f"{methods[:1].upper()}{methods[1:]} on {results['data']['source']}"
 
 
-def _warning(results: Results) -> str:
-    return f"{SYNTHETIC[:1].upper()}{SYNTHETIC[1:]}."
-
-
 def _alone(run: Run, results: Results) -> str:
     test = run["result"]["test"]
     return (
@@ -149,14 +150,16 @@ def _against(run: Run, reference: Run, results: Results) -> str:
         f"against {_accuracy(theirs, results)} ({_interval(theirs, results)}) for {other}; "
         f"on {mine['count']:,} test tiles from one seed the intervals "
     )
-    if mine["interval"][0] <= theirs["interval"][1] and theirs["interval"][0] <= mine["interval"][1]:
+    if _overlap(run, reference):
         return reached + "overlap, so this run cannot tell them apart."
     points = 100 * (mine["accuracy"] - theirs["accuracy"])
     side = "above" if points > 0 else "below"
-    return (
-        f"{reached}do not overlap: {name} is {abs(points):.{_digits(results)}f} points {side} {other}. "
-        "How far another seed would move either is not known."
-    )
+    return f"{reached}do not overlap: {name} is {abs(points):.{_digits(results)}f} points {side} {other}."
+
+
+def _overlap(one: Run, other: Run) -> bool:
+    (low, high), (floor, ceiling) = (run["result"]["test"]["interval"] for run in (one, other))
+    return low <= ceiling and floor <= high
 
 
 def _saving(mine: dict[str, Any], full: dict[str, Any]) -> str:
@@ -177,7 +180,7 @@ def _procedure(results: Results) -> list[str]:
         resumed = result["cost"]["resumed"]
         lines.append(
             f"{method_name(run['method'])}: the checkpoint of epoch {result['best_epoch']} of "
-            f"{len(result['history'])} was the best on the validation split and was kept; "
+            f"{len(result['history'])} had the best validation accuracy and was kept; "
             f"the test split was read {reads}, after that choice."
             + (
                 f" The run was resumed {resumed}{_TIMES}: its time and memory may be less exact."
@@ -197,6 +200,11 @@ def _procedure(results: Results) -> list[str]:
 # Tables
 
 
+def _comparison_caption(results: Results) -> str:
+    ratios = f"; with {_TIMES} the ratio to full fine-tuning" if _full(results) else ""
+    return f"Every method, measured on this machine{ratios}"
+
+
 def _columns(results: Results) -> list[tuple[str, Callable[[dict[str, Any]], str]]]:
     """The heads of the comparison and, for each, what turns a run's result into a cell."""
     columns: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
@@ -213,7 +221,7 @@ def _columns(results: Results) -> list[tuple[str, Callable[[dict[str, Any]], str
         ("Train time per epoch", _cost_cell("seconds_per_epoch", _seconds, results)),
         ("Images per second", _cost_cell("images_per_second", _digits3, results)),
         ("Peak memory", _cost_cell("peak_rss_bytes", _size, results)),
-        ("File size", _cost_cell("artefact_bytes", _size, results)),
+        ("Size on disk", _cost_cell("artefact_bytes", _size, results)),
         ("CPU time", _cost_cell("cpu_seconds", _seconds, results)),
     ]
     if any(run["result"]["cost"]["peak_cuda_bytes"] for run in _done(results)):
@@ -250,12 +258,12 @@ def _class_table(results: Results) -> Table | None:
 
 def _plan_table(results: Results) -> Table | None:
     rows = [
-        [method_name(run["method"]), *cells]
+        [f"{method_name(run['method'])}, {quantity}", *cells]
         for run in results["runs"]
         if run.get("plan")
-        for cells in _plan_rows(run["plan"], run["result"] if run["status"] == "done" else None)
+        for quantity, *cells in _plan_rows(run["plan"], run["result"] if run["status"] == "done" else None)
     ]
-    header = ["Method", "Quantity", "Planned", "Measured", "Error of the plan"]
+    header = ["Method and quantity", "Planned", "Measured", "Error of the plan"]
     return Table("What was planned before the runs, and what came", header, rows) if rows else None
 
 
@@ -263,10 +271,10 @@ def _plan_rows(plan: dict[str, Any], result: dict[str, Any] | None) -> list[list
     measured = {**result["cost"], **result["parameters"]} if result else {}
     planned = {**plan, **plan["parameters"]}
     quantities: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("Time per epoch", "seconds_per_epoch", _seconds),
-        ("Peak memory", "peak_rss_bytes", _size),
-        ("File size", "artefact_bytes", _size),
-        ("Trainable parameters", "trainable", "{:,}".format),
+        ("time per epoch", "seconds_per_epoch", _seconds),
+        ("peak memory", "peak_rss_bytes", _size),
+        ("size on disk", "artefact_bytes", _size),
+        ("trainable parameters", "trainable", "{:,}".format),
     )
     rows = []
     for name, key, write in quantities:

@@ -104,6 +104,6 @@ class Study:
             "environment": environment,
             "data": first["data"],
             "backbone": {**first["backbone"], "parameters": first["parameters"]["backbone"]},
-            "recipe": first["recipe"],
+            "recipe": {n: v for n, v in first["recipe"].items() if n not in ("method", "learning_rate")},
             "runs": list(runs),
         }

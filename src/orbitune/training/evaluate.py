@@ -4,15 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import score
-from orbitune.evaluation.predict import predict_logits
 from orbitune.models.methods import find_method
 from orbitune.models.saving import load_saved
 from orbitune.recipe import Recipe
-from orbitune.training.job import Job, make_accelerator, prepare_job
+from orbitune.training.job import make_accelerator, prepare_job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 
@@ -35,25 +32,12 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
         raise RunError(f"The tiles of {job.recipe.data} are no longer those that {run} was trained on.")
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
-    scores = score(
-        _logits(folder, job, split, progress), job.tiles.labels[job.splits[split]], job.tiles.classes
-    )
+    accelerator = make_accelerator(job.recipe)
+    model = load_saved(folder / find_method(job.recipe.method).folder, job.backbone).to(accelerator.device)
+    indices = job.splits[split]
+    with Display(progress) as display:
+        display.evaluation(split, len(indices))
+        logits = job.predict(model, accelerator, indices, display.evaluated)
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
-    return scores
-
-
-def _logits(folder: Path, job: Job, split: str, progress: bool) -> np.ndarray:
-    accelerator = make_accelerator(job.recipe)
-    saved = folder / find_method(job.recipe.method).folder
-    model = load_saved(saved, job.backbone).to(accelerator.device)
-
-    def forward(tiles):  # type: ignore[no-untyped-def]
-        with accelerator.autocast():
-            return job.logits(model, tiles.to(accelerator.device))
-
-    with Display(progress) as display:
-        display.evaluation(split, len(job.splits[split]))
-        return predict_logits(
-            forward, job.tiles.tiles, job.splits[split], job.recipe.batch_size, display.evaluated
-        )
+    return score(logits, job.tiles.labels[indices], job.tiles.classes)

@@ -3,6 +3,7 @@
 Training, planning and evaluation start from the same job, so they cannot differ in what they do to a tile.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from orbitune.data.splits import split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.data.transform import Transform
+from orbitune.evaluation.predict import predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
 from orbitune.recipe import Recipe
@@ -40,6 +42,22 @@ class Job:
     def logits(self, model: "nn.Module", tiles: "Tensor") -> "Tensor":
         """uint8 tiles (B, H, W, 3) on the model's device to logits (B, C)."""
         return model(pixel_values=self.transform(tiles), **self.backbone.family.forward).logits
+
+    def predict(
+        self,
+        model: "nn.Module",
+        accelerator: "Accelerator",
+        indices: np.ndarray,
+        after_batch: Callable[[int], None] = lambda count: None,
+    ) -> np.ndarray:
+        """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe."""
+        model.eval()
+
+        def forward(tiles: "Tensor") -> "Tensor":
+            with accelerator.autocast():
+                return self.logits(model, tiles.to(accelerator.device))
+
+        return predict_logits(forward, self.tiles.tiles, indices, self.recipe.batch_size, after_batch)
 
     def data_facts(self) -> dict[str, Any]:
         """The data as results and reports state it."""
@@ -85,7 +103,7 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
 
 
 def make_accelerator(recipe: Recipe) -> "Accelerator":
-    """Device, precision and processes, as accelerate finds them (`torchrun` and `accelerate launch` included)."""
+    """Device, precision and processes, as accelerate finds them."""
     from accelerate import Accelerator
 
     return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")

@@ -4,11 +4,10 @@ Each step draws its randomness from the seed and its own number, so a run that w
 last checkpoint to the same result, bit for bit on a CPU.
 """
 
-import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +17,18 @@ import numpy as np
 
 from orbitune.errors import Interrupted, RunError
 from orbitune.evaluation.metrics import score
-from orbitune.evaluation.predict import predict_logits
-from orbitune.files import replacing
 from orbitune.models.build import build
-from orbitune.models.methods import count_parameters, find_method
-from orbitune.models.saving import TOLERANCE, prove_saved, save_model
 from orbitune.recipe import Recipe
 from orbitune.training.checkpoint import (
     Progress,
     load_checkpoint,
-    load_trainable,
     save_checkpoint,
     save_tensors,
     trainable,
 )
+from orbitune.training.finish import finish
 from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.meter import Meter, environment, folder_bytes, peak_cuda_bytes, peak_rss_bytes
+from orbitune.training.meter import Meter, environment, peak_rss_bytes
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import RunFolder
@@ -44,7 +39,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 CHECKPOINT_SECONDS = 60.0
-PROOF_TILES = 8
 
 
 def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
@@ -64,11 +58,12 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
     folder = RunFolder(out, job.recipe)
     if folder.finished:
         return RunResult.load(folder.path)
-    folder.write_facts(environment(), job.tiles.skipped)
-    trainer = Trainer.build(job, folder)
-    with trainer.stop_on_sigint(), display:
-        trainer.fit(display)
-    return trainer.finish(display)
+    with folder.locked(), display:
+        folder.write_facts(environment(), job.tiles.skipped)
+        trainer = Trainer.build(job, folder)
+        with trainer.stop_on_sigint():
+            trainer.fit(display)
+        return finish(trainer, display)
 
 
 @dataclass
@@ -166,7 +161,7 @@ class Trainer:
         return generator.permutation(self.job.splits["train"])
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Tiles uint8 (B, H, W, 3), turned at random if the recipe says so, and labels (B,), on the device."""
+        """Tiles uint8 (B, H, W, 3), turned at random if the recipe says so, and labels (B,)."""
         import torch
 
         from orbitune.data.transform import flips_and_turns
@@ -210,112 +205,16 @@ class Trainer:
         return self.job.tiles.labels[self.job.splits[split]]
 
     def logits(self, split: str, display: Display) -> np.ndarray:
-        """Logits of one split, float32 (N, C)."""
+        """Logits of one split, float32 (N, C), in the precision of the recipe."""
         indices = self.job.splits[split]
         display.evaluation(split, len(indices))
-        return self.logits_of(indices, display.evaluated)
-
-    def logits_of(
-        self, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
-    ) -> np.ndarray:
-        """Logits of these tiles, float32 (N, C), in the precision of the recipe."""
-        self.model.eval()
-
-        def forward(tiles: "Tensor") -> "Tensor":
-            with self.accelerator.autocast():
-                return self.job.logits(self.model, tiles.to(self.accelerator.device))
-
-        batch_size = self.job.recipe.batch_size
-        return predict_logits(forward, self.job.tiles.tiles, indices, batch_size, after_batch)
+        return self.job.predict(self.model, self.accelerator, indices, display.evaluated)
 
     def save(self) -> None:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
         self.progress.totals = self.meter.totals
         self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
-
-    def finish(self, display: Display) -> RunResult:
-        """Read the test split, once, with the best weights; save the model, prove it, write the result."""
-        load_trainable(self.folder.best, self.model)
-        with self.meter.phase("evaluation"):
-            logits = {split: self.logits(split, display) for split in ("validation", "test")}
-        scores = {split: score(logits[split], self.labels(split), self.job.tiles.classes) for split in logits}
-        peak = max(self.progress.peak_rss_bytes, peak_rss_bytes())
-        saved = self.folder.path / find_method(self.job.recipe.method).folder
-        save_model(self.model, saved, self.job.backbone, self.saved_facts(scores))
-        proof = {"tolerance": TOLERANCE, "largest_difference": self.prove(saved)}
-        self.write_predictions(logits)
-        result = self.result(scores, proof, saved, peak)
-        result.save(self.folder.path)
-        shutil.rmtree(self.folder.checkpoint.parent)
-        return result
-
-    def prove(self, saved: Path) -> float:
-        """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
-        import torch
-
-        indices = self.job.splits["validation"][:PROOF_TILES]
-        pixels = self.job.transform(torch.from_numpy(self.job.tiles.tiles[indices]))
-        forward = self.job.backbone.family.forward
-        self.model.eval()
-        with torch.inference_mode():
-            logits = self.model(pixel_values=pixels.to(self.accelerator.device), **forward).logits.cpu()
-        return prove_saved(saved, self.job.backbone.folder, pixels, logits, forward)
-
-    def saved_facts(self, scores: dict[str, Any]) -> dict[str, Any]:
-        """What goes beside the weights, so that they can be used without the run."""
-        job = self.job
-        return {
-            "format": 1,
-            "method": job.recipe.method,
-            "classes": list(job.tiles.classes),
-            "preprocessing": job.preprocessing_facts(),
-            "backbone": {**job.backbone_facts(), "reference": job.backbone.reference},
-            "data": {"fingerprint": job.tiles.fingerprint, "split_files": job.recipe.split_files},
-            "recipe_hash": job.recipe.hash,
-            "scores": {
-                split: {name: scores[split][name] for name in ("accuracy", "interval", "macro_f1", "count")}
-                for split in scores
-            },
-        }
-
-    def write_predictions(self, logits: dict[str, np.ndarray]) -> None:
-        """predictions.npz: logits, labels and tile indices of validation and test."""
-        arrays = {}
-        for split, values in logits.items():
-            arrays |= {f"{split}_logits": values, f"{split}_labels": self.labels(split)}
-            arrays[f"{split}_indices"] = self.job.splits[split]
-        with replacing(self.folder.path / "predictions.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
-
-    def result(self, scores: dict[str, Any], proof: dict[str, float], saved: Path, peak: int) -> RunResult:
-        """Everything measured in this run."""
-        job, state, totals = self.job, self.progress, self.meter.totals
-        epochs = job.recipe.epochs
-        cost = {
-            **totals,
-            "seconds_per_epoch": totals["train_seconds"] / epochs,
-            "images_per_second": epochs * len(job.splits["train"]) / totals["train_seconds"],
-            "peak_rss_bytes": peak,
-            "peak_cuda_bytes": peak_cuda_bytes(),
-            "artefact_bytes": folder_bytes(saved),
-            "resumed": state.resumed,
-        }
-        return RunResult(
-            recipe=job.recipe.model_dump(mode="json"),
-            recipe_hash=job.recipe.hash,
-            parameters=count_parameters(self.model, job.backbone.family),
-            backbone=job.backbone_facts(),
-            preprocessing=job.preprocessing_facts(),
-            data=job.data_facts(),
-            best_epoch=state.best_epoch,
-            validation=scores["validation"],
-            test=scores["test"],
-            test_reads=1,
-            history=state.history,
-            cost=cost,
-            proof=proof,
-        )
 
     @contextmanager
     def stop_on_sigint(self) -> Iterator[None]:
@@ -355,8 +254,8 @@ def check_gradients(model: "nn.Module") -> None:
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if without:
         raise RunError(
-            f"{len(without)} trainable tensors received no gradient, such as {without[0]}; the method does not "
-            f"fit this backbone."
+            f"{len(without)} trainable tensors received no gradient, such as {without[0]}; the method does "
+            f"not fit this backbone."
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Meter:
-    """Adds up wall and CPU seconds by phase; the totals go into checkpoints, so a resumed run adds to them."""
+    """Adds up wall and CPU seconds by phase; checkpoints keep the totals, so a resumed run adds to them."""
 
     def __init__(self, totals: dict[str, float] | None = None) -> None:
         self.totals = dict(totals or {})

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: a bar with the time left on a terminal, a line per epoch elsewhere."""
+"""What a person sees while a run works: a bar with the time left on a terminal, and a line per epoch."""
 
 from types import TracebackType
 
@@ -64,4 +64,5 @@ class Display:
             f"validation loss {entry['validation_loss']:.4f}, accuracy {entry['validation_accuracy']:.2%}  "
             f"({entry['train_seconds']:.0f} s)",
             highlight=False,
+            soft_wrap=True,
         )

@@ -1,6 +1,8 @@
 """The folder of one run: either empty, resumable or finished, and of one recipe only."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ class RunFolder:
         if kept.is_file():
             if differences := recipe.differences(Recipe.load(kept)):
                 raise RunError(
-                    f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out, or "
-                    f"remove the folder."
+                    f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out, "
+                    f"or remove the folder."
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
@@ -36,6 +38,22 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run is complete; result.json is the last file written."""
         return (self.path / "result.json").is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one works; the lock ends with the process, however it ends.
+
+        Raises:
+            RunError: another process is at work here.
+        """
+        from filelock import FileLock, Timeout
+
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        try:
+            with FileLock(self.checkpoint.parent / "lock", timeout=0):
+                yield
+        except Timeout:
+            raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
 
     def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Keep what the run was made on, and which images it left out."""

@@ -1,0 +1,66 @@
+"""What a source holds before anything is decoded, and the few things all kinds of source share."""
+
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from orbitune.data.decode import BadImageError
+
+SPLIT_NAMES = {  # how data sets spell the three splits
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds, before anything is decoded.
+
+    Attributes:
+        names: of each file, relative to the data, folders included.
+        labels: int64 (N,), indices into `classes`.
+        classes: class names.
+        own_splits: the data's own splits, {} if none; int64 indices by train, validation or test.
+        unlabelled: (name, reason) of files that cannot be tiles, as they have no label.
+        notes: what was done that a user must know.
+        read: the bytes of file i, safe to call from threads; raises BadImageError.
+    """
+
+    names: Sequence[str]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    own_splits: dict[str, np.ndarray]
+    unlabelled: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    read: Callable[[int], bytes]
+
+
+def hidden(part: str) -> bool:
+    """Whether a file or folder is the system's own and no data."""
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read; anything else (a folder, a pipe that would block) is a BadImageError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise BadImageError("is a link to nothing") from None
+    if not stat.S_ISREG(mode):
+        raise BadImageError("is a folder, not an image" if stat.S_ISDIR(mode) else "is no regular file")
+    return path.open("rb")
+
+
+def first_line(error: BaseException) -> str:
+    """The gist of a library's error, without its closing dot."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,112 @@
+"""The end of a run: the test split is read, once, with the best weights; the model is saved and proven.
+
+result.json is the last file written, so a run that is killed here does this again and nothing else.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.evaluation.metrics import score
+from orbitune.files import replacing
+from orbitune.models.methods import count_parameters, find_method
+from orbitune.models.saving import TOLERANCE, prove_saved, save_model
+from orbitune.training.checkpoint import load_trainable
+from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
+from orbitune.training.progress import Display
+from orbitune.training.result import RunResult
+
+if TYPE_CHECKING:
+    from orbitune.training.loop import Trainer
+
+PROOF_TILES = 8
+
+
+def finish(trainer: "Trainer", display: Display) -> RunResult:
+    """Score the best weights on validation and test, save the model, prove it, write the result.
+
+    Raises:
+        RunError: what was saved does not load again, or gives other outputs.
+    """
+    job, folder = trainer.job, trainer.folder
+    load_trainable(folder.best, trainer.model)
+    with trainer.meter.phase("evaluation"):
+        logits = {split: trainer.logits(split, display) for split in ("validation", "test")}
+    scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
+    peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
+    saved = folder.path / find_method(job.recipe.method).folder
+    save_model(trainer.model, saved, job.backbone, _facts(trainer, scores))
+    proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, saved)}
+    _write_predictions(trainer, logits)
+    result = RunResult(
+        recipe=job.recipe.model_dump(mode="json"),
+        recipe_hash=job.recipe.hash,
+        parameters=count_parameters(trainer.model, job.backbone.family),
+        backbone=job.backbone_facts(),
+        preprocessing=job.preprocessing_facts(),
+        data=job.data_facts(),
+        best_epoch=trainer.progress.best_epoch,
+        validation=scores["validation"],
+        test=scores["test"],
+        test_reads=1,
+        history=trainer.progress.history,
+        cost={**_cost(trainer), "peak_rss_bytes": peak, "artefact_bytes": folder_bytes(saved)},
+        proof=proof,
+    )
+    result.save(folder.path)
+    shutil.rmtree(folder.checkpoint.parent)
+    return result
+
+
+def _prove(trainer: "Trainer", saved: Path) -> float:
+    """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
+    import torch
+
+    job, model = trainer.job, trainer.model.eval()
+    tiles = torch.from_numpy(job.tiles.tiles[job.splits["validation"][:PROOF_TILES]])
+    with torch.inference_mode():
+        logits = job.logits(model, tiles.to(trainer.accelerator.device)).cpu()
+    return prove_saved(saved, job.backbone, job.transform(tiles), logits)
+
+
+def _facts(trainer: "Trainer", scores: dict[str, Any]) -> dict[str, Any]:
+    """What goes beside the weights, so that they can be used without the run."""
+    job = trainer.job
+    return {
+        "format": 1,
+        "method": job.recipe.method,
+        "classes": list(job.tiles.classes),
+        "preprocessing": job.preprocessing_facts(),
+        "backbone": {**job.backbone_facts(), "reference": job.backbone.reference},
+        "data": {"fingerprint": job.tiles.fingerprint, "split_files": job.recipe.split_files},
+        "recipe_hash": job.recipe.hash,
+        "scores": {
+            split: {name: values[name] for name in ("accuracy", "interval", "macro_f1", "count")}
+            for split, values in scores.items()
+        },
+    }
+
+
+def _write_predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
+    """predictions.npz: logits, labels and tile indices of validation and test."""
+    arrays: dict[str, Any] = {}
+    for split, values in logits.items():
+        arrays[f"{split}_logits"] = values
+        arrays[f"{split}_labels"] = trainer.labels(split)
+        arrays[f"{split}_indices"] = trainer.job.splits[split]
+    with replacing(trainer.folder.path / "predictions.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _cost(trainer: "Trainer") -> dict[str, Any]:
+    """Seconds by phase, and speed; each epoch's share is in the history."""
+    totals, epochs = trainer.meter.totals, trainer.job.recipe.epochs
+    return {
+        **totals,
+        "seconds_per_epoch": totals["train_seconds"] / epochs,
+        "images_per_second": epochs * len(trainer.job.splits["train"]) / totals["train_seconds"],
+        "peak_cuda_bytes": peak_cuda_bytes(),
+        "resumed": trainer.progress.resumed,
+    }

@@ -1,0 +1,28 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """Decoded tiles and converted weights go to a folder of this test session."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("ORBITUNE_CACHE")
+    os.environ["ORBITUNE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["ORBITUNE_CACHE"]
+    else:
+        os.environ["ORBITUNE_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with the real tiles and weights; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("ORBITUNE_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared tiles and weights ({folder})")
+    return folder

@@ -1,0 +1,45 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from orbitune.data.transform import Transform, flips_and_turns
+
+TILES = torch.randint(0, 256, (16, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_pixels_are_scaled_and_normalised_per_channel():
+    out = Transform(8, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), "bilinear")(TILES)
+    expected = (TILES[3, 2, 5].float() / 255 - torch.tensor([0.4, 0.5, 0.6])) / torch.tensor([0.1, 0.2, 0.3])
+    assert out.shape == (16, 3, 8, 8) and out.dtype == torch.float32
+    assert torch.allclose(out[3, :, 2, 5], expected, atol=1e-6)
+
+
+def test_resizing_agrees_with_pillow_whose_resampling_checkpoints_were_trained_with():
+    for size in (20, 5):
+        ours = Transform(size, (0, 0, 0), (1, 1, 1), "bilinear")(TILES[:1])[0].permute(1, 2, 0) * 255
+        theirs = Image.fromarray(TILES[0].numpy()).resize((size, size), Image.Resampling.BILINEAR)
+        assert np.abs(ours.numpy() - np.asarray(theirs)).max() <= 1.01  # Pillow rounds twice
+
+
+def test_flips_and_turns_give_each_tile_one_of_its_eight_symmetries():
+    torch.manual_seed(0)
+    turned = flips_and_turns(TILES)
+    kinds = set()
+    for tile, out in zip(TILES, turned, strict=True):
+        square = [torch.rot90(t, k) for t in (tile, tile.flip(0)) for k in range(4)]
+        matches = [kind for kind, candidate in enumerate(square) if torch.equal(candidate, out)]
+        assert matches
+        kinds.add(matches[0])
+    assert len(kinds) >= 5
+
+
+def test_flips_and_turns_follow_the_seed():
+    outs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        outs.append(flips_and_turns(TILES))
+    assert torch.equal(*outs)
+
+
+def test_tiles_that_are_not_square_keep_their_shape():
+    assert flips_and_turns(TILES[:, :4]).shape == (16, 4, 8, 3)

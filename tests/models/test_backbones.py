@@ -1,0 +1,140 @@
+import json
+
+import pytest
+import torch
+from samples import FAMILIES, backbone_folder
+
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.models.backbones import empty_model, find_backbone, load_weights, resolve_targets
+from orbitune.models.build import resolve
+from orbitune.recipe import Recipe
+
+CLASSES = ("a", "b", "c")
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_each_family_loads_under_a_new_head_and_takes_another_image_size(tmp_path, model_type):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b", model_type)))
+    model = load_weights(backbone, CLASSES, seed=0)
+    logits = model(pixel_values=torch.zeros(2, 3, 48, 48), **backbone.family.forward).logits
+    assert logits.shape == (2, 3)
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+def test_a_distilled_deit_keeps_both_of_its_heads(tmp_path):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b", "deit", distilled=True)))
+    model = load_weights(backbone, CLASSES, seed=0)
+    assert model.cls_classifier.out_features == model.distillation_classifier.out_features == 3
+
+
+def test_the_head_is_drawn_from_the_seed(tmp_path):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
+    first, again, other = (load_weights(backbone, CLASSES, seed).classifier.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_normalisation_and_size_are_the_checkpoints_own(tmp_path):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
+    assert backbone.preprocessing.mean == (0.4, 0.5, 0.6)
+    assert backbone.image_size == 32
+    assert "preprocessor_config.json" in backbone.preprocessing.stated_by
+
+
+def test_a_cropping_preprocessor_states_the_size_after_the_crop(tmp_path):
+    folder = backbone_folder(tmp_path / "b", "dinov2")
+    stated = {"do_center_crop": True, "crop_size": {"height": 24, "width": 24}, "size": {"shortest_edge": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**stated, "resample": 3}))
+    backbone = find_backbone(str(folder))
+    assert (backbone.image_size, backbone.preprocessing.resample) == (24, "bicubic")
+
+
+def test_without_a_preprocessor_file_the_family_normalises_and_says_so(tmp_path):
+    folder = backbone_folder(tmp_path / "b", "dinov2")
+    (folder / "preprocessor_config.json").unlink()
+    stated = find_backbone(str(folder)).preprocessing
+    assert stated.mean == (0.485, 0.456, 0.406)
+    assert "DINOv2 family" in stated.stated_by
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize(
+    "spelling", [("q", "k", "v"), ("query", "key", "value"), ("q_proj", "k_proj", "v_proj")]
+)
+def test_targets_are_named_by_role_or_as_transformers_4_and_5_spell_them(tmp_path, model_type, spelling):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b", model_type)))
+    names = resolve_targets(empty_model(backbone, CLASSES), backbone.family, spelling)
+    assert names == ["attention.q_proj", "attention.k_proj", "attention.v_proj"]
+
+
+def test_a_target_that_matches_nothing_lists_what_there_is(tmp_path):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
+    with pytest.raises(ModelError, match=r"'qkv'.*q \(attention\.q_proj\).*fc2 \(mlp\.fc2\)"):
+        resolve_targets(empty_model(backbone, CLASSES), backbone.family, ("qkv",))
+
+
+def test_an_image_size_that_does_not_suit_the_patch_names_those_beside_it(tmp_path):
+    backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
+    with pytest.raises(ModelError, match="use 24 or 32"):
+        resolve(Recipe(image_size=30), backbone)
+
+
+def test_open_settings_are_resolved_by_checkpoint_method_and_processor(tmp_path):
+    resolved = resolve(Recipe(method="lora"), find_backbone(str(backbone_folder(tmp_path / "b"))))
+    assert resolved.image_size == 32
+    assert resolved.learning_rate == 2e-3
+    assert resolved.precision in ("bf16", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json of .* cannot be read"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "swin"}'), "supported are: vit"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "not valid JSON"),
+    ],
+)
+def test_a_damaged_folder_is_one_clear_error(tmp_path, damage, message):
+    folder = backbone_folder(tmp_path / "b")
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        find_backbone(str(folder))
+
+
+def truncate(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def drop_a_layer(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: t for name, t in tensors.items() if ".1." not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+        (truncate, "cannot be loaded"),
+        (drop_a_layer, "do not fit its config.json"),
+    ],
+)
+def test_weights_that_would_leave_the_backbone_random_are_refused(tmp_path, damage, message):
+    folder = backbone_folder(tmp_path / "b")
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
+        load_weights(find_backbone(str(folder)), CLASSES, seed=0)
+
+
+def test_a_folder_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(ModelError, match="There is no backbone folder"):
+        find_backbone(str(tmp_path / "nothing"))
+
+
+def test_a_name_that_is_neither_path_nor_hub_id_says_so():
+    with pytest.raises(OrbituneError, match="neither an existing path nor a hub id"):
+        find_backbone("what is this")

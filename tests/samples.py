@@ -1,0 +1,59 @@
+"""Small real inputs that tests write themselves: tiles that can be learnt, and backbones with random weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers")
+PATCH = 8
+
+
+def tile_folder(folder: Path, classes: int = 3, each: int = 20, size: int = 16) -> Path:
+    """A folder of class folders; each class has a colour of its own under noise."""
+    random = np.random.default_rng(0)
+    for label in range(classes):
+        place = folder / f"class_{label}"
+        place.mkdir(parents=True)
+        colour = np.eye(3)[label % 3] * 120 + 60
+        for number in range(each):
+            pixels = np.clip(random.normal(colour, 40, (size, size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"tile_{label}_{number}.png")
+    return folder
+
+
+def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, distilled: bool = False) -> Path:
+    """A checkpoint in the hub's layout: a tiny backbone of that family with random weights, for 32 x 32 pixels."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    config = AutoConfig.for_model(
+        model_type,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=PATCH,
+        num_labels=7,
+    )
+    config.architectures = ["DeiTForImageClassificationWithTeacher"] if distilled else []
+    torch.manual_seed(0)
+    AutoModelForImageClassification.from_config(config).save_pretrained(folder)
+    stated = {
+        "size": {"height": 32, "width": 32},
+        "resample": 2,
+        "image_mean": [0.4, 0.5, 0.6],
+        "image_std": [0.2] * 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    return folder
+
+
+def config_only_folder(folder: Path) -> Path:
+    """ViT-Base/16 at 224 pixels by its config.json alone: enough to plan, nothing to train."""
+    from transformers import ViTConfig
+
+    ViTConfig(architectures=["ViTForImageClassification"]).save_pretrained(folder)
+    return folder

@@ -1,0 +1,277 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from samples import FAMILIES, backbone_folder, tile_folder
+
+from orbitune import Recipe, evaluate, train
+from orbitune.errors import Interrupted, OrbituneError, RunError
+from orbitune.training import loop
+from orbitune.training.loop import learning_rate
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    return str(tile_folder(tmp_path_factory.mktemp("tiles") / "t"))
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return str(backbone_folder(tmp_path_factory.mktemp("backbone") / "b"))
+
+
+@pytest.fixture
+def recipe(tiles, backbone):
+    return Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def finished(tiles, backbone, tmp_path_factory):
+    """A run that was never interrupted, and its recipe."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    recipe = Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
+    train(recipe, out, progress=False)
+    return recipe, out
+
+
+def outcome(out):
+    """All that must be the same, bit for bit, however often a run was interrupted."""
+    result = json.loads((out / "result.json").read_text())
+    history = [{k: v for k, v in e.items() if "seconds" not in k} for e in result["history"]]
+    with np.load(out / "predictions.npz") as arrays:
+        logits = {name: arrays[name].tobytes() for name in arrays}
+    weights = {
+        n: t.numpy().tobytes() for n, t in load_file(out / "adapter/adapter_model.safetensors").items()
+    }
+    return result["validation"], result["test"], history, logits, weights
+
+
+def start(recipe, out, **environment):
+    """The command line in a process of its own."""
+    recipe.save(out.parent / "recipe.yaml")
+    command = [sys.executable, "-m", "orbitune", "train", "--recipe", str(out.parent / "recipe.yaml")]
+    return subprocess.Popen(
+        [*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+
+
+def test_a_finished_run_holds_all_that_the_design_names_and_no_checkpoint(finished):
+    _, out = finished
+    names = {p.name for p in out.iterdir()}
+    assert names == {
+        *("recipe.yaml", "environment.json", "log.jsonl", "adapter", "predictions.npz", "result.json")
+    }
+
+
+def test_the_kept_recipe_is_resolved(finished):
+    kept = Recipe.load(finished[1] / "recipe.yaml")
+    assert None not in (kept.image_size, kept.learning_rate, kept.precision)
+
+
+def test_the_log_has_one_line_per_epoch(finished):
+    lines = [json.loads(line) for line in (finished[1] / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+
+
+def test_the_best_epoch_is_chosen_on_validation_and_the_test_split_is_read_once(finished):
+    result = json.loads((finished[1] / "result.json").read_text())
+    accuracies = [entry["validation_accuracy"] for entry in result["history"]]
+    assert accuracies[result["best_epoch"] - 1] == max(accuracies) == result["validation"]["accuracy"]
+    assert result["test_reads"] == 1
+
+
+def test_costs_are_measured(finished):
+    cost = json.loads((finished[1] / "result.json").read_text())["cost"]
+    for name in ("train_seconds", "evaluation_seconds", "cpu_seconds", "images_per_second"):
+        assert cost[name] > 0, name
+    assert cost["peak_rss_bytes"] > 100e6
+    assert cost["artefact_bytes"] == sum(p.stat().st_size for p in (finished[1] / "adapter").iterdir())
+
+
+def test_training_learns(tiles, backbone, tmp_path):
+    recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
+    assert train(recipe, tmp_path / "run", progress=False).test["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("method", ["full", "linear", "lora"])
+def test_every_family_trains_with_every_method(tiles, tmp_path, model_type, method):
+    folder = str(backbone_folder(tmp_path / "b", model_type, layers=1))
+    recipe = Recipe(data=tiles, backbone=folder, method=method, image_size=16, epochs=1, batch_size=16)
+    result = train(recipe, tmp_path / "run", progress=False)
+    assert result.proof["largest_difference"] < 1e-4
+    assert result.parameters["trainable"] > 0
+
+
+def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, tmp_path):
+    recipe, out = finished
+    train(recipe, tmp_path / "again", progress=False)
+    train(recipe.replace(seed=1), tmp_path / "other", progress=False)
+    assert outcome(tmp_path / "again") == outcome(out)
+    assert outcome(tmp_path / "other")[3] != outcome(out)[3]
+
+
+def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp_path):
+    recipe, whole = finished
+    out = tmp_path / "run"
+    first = start(recipe, out)
+    wait_for(out / "checkpoint" / "state.safetensors", first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (out / "result.json").exists()
+    second = start(recipe, out)
+    wait_for(out / "adapter", second)
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    assert not (out / "result.json").exists()
+    result = train(recipe, out, progress=False)
+    assert outcome(out) == outcome(whole)
+    assert result.cost["resumed"] == 2
+
+
+def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
+    recipe, whole = finished
+    out = tmp_path / "run"
+    trainer = loop.Trainer.build(
+        loop.prepare_job(recipe), loop.RunFolder(out, loop.prepare_job(recipe).recipe)
+    )
+    taken = trainer.step
+
+    def step_and_interrupt():
+        loss = taken()
+        if trainer.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    trainer.step = step_and_interrupt
+    with (
+        pytest.raises(Interrupted, match=r"step 3 of 10\. The same command goes on"),
+        trainer.stop_on_sigint(),
+    ):
+        trainer.fit(loop.Display(shown=False))
+    train(recipe, out, progress=False)
+    assert outcome(out) == outcome(whole)
+
+
+def test_sigint_on_the_command_line_says_how_to_go_on_and_exits_with_130(recipe, tmp_path):
+    long = recipe.replace(epochs=500)
+    process = start(long, tmp_path / "run")
+    wait_for(tmp_path / "run" / "checkpoint" / "state.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert message.splitlines()[-1].startswith("Stopped after step")
+    assert "Traceback" not in message
+
+
+def test_a_finished_run_is_not_repeated(finished):
+    recipe, out = finished
+    before = (out / "result.json").stat().st_mtime_ns
+    train(recipe, out, progress=False)
+    assert (out / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_recipe_is_refused_and_the_difference_named(finished):
+    recipe, out = finished
+    with pytest.raises(RunError, match="epochs: 9, not 2|epochs: 2, not 9"):
+        train(recipe.replace(epochs=9), out, progress=False)
+
+
+def test_a_folder_that_is_no_run_is_refused(recipe, tmp_path):
+    (tmp_path / "thesis.doc").touch()
+    with pytest.raises(RunError, match="not a run of Orbitune"):
+        train(recipe, tmp_path, progress=False)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
+    out = tmp_path / "run"
+    process = start(recipe.replace(epochs=500), out)
+    state = out / "checkpoint" / "state.safetensors"
+    wait_for(state, process)
+    process.kill()
+    process.wait()
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(RunError, match="is damaged"):
+        train(recipe.replace(epochs=500), out, progress=False)
+
+
+def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
+    process = start(recipe.replace(epochs=500), tmp_path / "run")
+    wait_for(tmp_path / "run" / "checkpoint" / "state.safetensors", process)
+    with pytest.raises(RunError, match="another process"):
+        train(recipe.replace(epochs=500), tmp_path / "run", progress=False)
+    process.kill()
+    process.wait()
+
+
+def test_diverging_training_stops_with_the_step_and_the_cure(recipe, tmp_path):
+    with pytest.raises(RunError, match="not finite. Lower --learning-rate"):
+        train(recipe.replace(method="full", learning_rate=1e30, epochs=20), tmp_path / "run", progress=False)
+
+
+def test_a_trainable_tensor_without_a_gradient_stops_the_run():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    model[1](torch.ones(1, 2)).sum().backward()
+    with pytest.raises(RunError, match="2 trainable tensors received no gradient, such as 0.weight"):
+        loop.check_gradients(model)
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine():
+    recipe = Recipe(learning_rate=1.0, warmup=0.2)
+    rates = [learning_rate(recipe, step, 10) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.1
+
+
+def test_the_original_schedule_is_constant():
+    recipe = Recipe(learning_rate=5e-5, warmup=0, schedule="constant")
+    assert {learning_rate(recipe, step, 10) for step in range(10)} == {5e-5}
+
+
+def test_evaluate_scores_a_run_from_disk_as_training_did_and_counts_the_read(finished, tmp_path):
+    _, out = finished
+    recorded = json.loads((out / "result.json").read_text())
+    assert evaluate(out, "validation", progress=False) == recorded["validation"]
+    assert evaluate(out, progress=False) == recorded["test"]
+    assert json.loads((out / "result.json").read_text())["test_reads"] == recorded["test_reads"] + 1
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"format": 1}'])
+def test_evaluating_what_is_no_finished_run_is_one_clear_error(tmp_path, text):
+    if text is not None:
+        (tmp_path / "result.json").write_text(text)
+    with pytest.raises(OrbituneError, match="no finished run|damaged"):
+        evaluate(tmp_path)
+
+
+@pytest.mark.shared
+def test_the_spatial_split_trains_on_real_tiles(shared, tmp_path):
+    lists = {}
+    for split in ("train", "val", "test"):
+        names = (shared / f"eurosat/splits/eurosat-spatial-{split}.txt").read_text().split()
+        lists[split] = tmp_path / f"{split}.txt"
+        lists[split].write_text("\n".join(names[:: len(names) // 200]))
+    recipe = Recipe(
+        data=str(shared / "eurosat"),
+        split_files=f"train={lists['train']},validation={lists['val']},test={lists['test']}",
+        backbone=str(shared / "vit-tiny-patch16-224"),
+        image_size=64,
+        epochs=3,
+        batch_size=16,
+    )
+    result = train(recipe, tmp_path / "run", progress=False)
+    assert result.test["accuracy"] > 0.5
+    assert result.data["synthetic"] is False
