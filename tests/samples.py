@@ -1,4 +1,4 @@
-"""Small real inputs that tests write themselves: tiles that can be learnt, and backbones with random weights."""
+"""Small real inputs that tests write: tiles that can be learnt, backbones with random weights."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def tile_folder(folder: Path, classes: int = 3, each: int = 20, size: int = 16) 
 
 
 def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, distilled: bool = False) -> Path:
-    """A checkpoint in the hub's layout: a tiny backbone of that family with random weights, for 32 x 32 pixels."""
+    """A checkpoint in the hub's layout: a tiny backbone with random weights, for 32 x 32 pixels."""
     import torch
     from transformers import AutoConfig, AutoModelForImageClassification
 

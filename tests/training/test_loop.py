@@ -186,7 +186,7 @@ def test_a_finished_run_is_not_repeated(finished):
 
 def test_a_folder_of_another_recipe_is_refused_and_the_difference_named(finished):
     recipe, out = finished
-    with pytest.raises(RunError, match="epochs: 9, not 2|epochs: 2, not 9"):
+    with pytest.raises(RunError, match="epochs: 9, not 2"):
         train(recipe.replace(epochs=9), out, progress=False)
 
 
@@ -218,14 +218,14 @@ def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
 
 
 def test_diverging_training_stops_with_the_step_and_the_cure(recipe, tmp_path):
-    with pytest.raises(RunError, match="not finite. Lower --learning-rate"):
+    with pytest.raises(RunError, match=r"not finite\. Lower --learning-rate"):
         train(recipe.replace(method="full", learning_rate=1e30, epochs=20), tmp_path / "run", progress=False)
 
 
 def test_a_trainable_tensor_without_a_gradient_stops_the_run():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     model[1](torch.ones(1, 2)).sum().backward()
-    with pytest.raises(RunError, match="2 trainable tensors received no gradient, such as 0.weight"):
+    with pytest.raises(RunError, match=r"such as 0\.weight"):
         loop.check_gradients(model)
 
 
@@ -253,7 +253,7 @@ def test_evaluate_scores_a_run_from_disk_as_training_did_and_counts_the_read(fin
 def test_evaluating_what_is_no_finished_run_is_one_clear_error(tmp_path, text):
     if text is not None:
         (tmp_path / "result.json").write_text(text)
-    with pytest.raises(OrbituneError, match="no finished run|damaged"):
+    with pytest.raises(OrbituneError, match=r"no finished run|damaged"):
         evaluate(tmp_path)
 
 

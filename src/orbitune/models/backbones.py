@@ -240,7 +240,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
 
 
 def attention() -> str:
-    """The attention to compute with: on a CPU, at the lengths of tiles, the plain one is faster than the fused."""
+    """The attention to compute with: on a CPU, at the lengths of tiles, plain beats fused."""
     import torch
 
     return "sdpa" if torch.cuda.is_available() else "eager"

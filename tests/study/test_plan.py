@@ -1,0 +1,39 @@
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune import Recipe, make_plan, train
+from orbitune.study.plan import plan_table
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    place = tmp_path_factory.mktemp("inputs")
+    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
+    return Recipe(data=str(tiles), backbone=str(backbone), epochs=2, batch_size=8)
+
+
+def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
+    plan = make_plan(recipe, progress=False)
+    assert plan.parameters["trainable"] == plan.parameters["adapter"] + plan.parameters["head"]
+    assert plan.train_seconds == pytest.approx(2 * plan.seconds_per_epoch)
+    assert plan.images_per_second == pytest.approx(36 / plan.seconds_per_epoch)
+    assert plan.peak_rss_bytes > 100e6
+    assert plan.tiles_bytes == 60 * 16 * 16 * 3
+    assert plan.steps_measured >= 1
+
+
+@pytest.mark.parametrize("method", ["full", "linear", "lora"])
+def test_the_planned_file_size_is_that_of_the_saved_weights(recipe, tmp_path, method):
+    recipe = recipe.replace(method=method, epochs=1)
+    planned = make_plan(recipe, progress=False).artefact_bytes
+    train(recipe, tmp_path / "run", progress=False)
+    [weights] = (tmp_path / "run").glob("*/*.safetensors")
+    assert weights.stat().st_size == pytest.approx(planned, abs=8_000)  # the header lists the tensors
+
+
+def test_the_table_has_a_column_per_method(recipe):
+    header, rows = plan_table(
+        [make_plan(recipe.replace(method=m), False).to_json() for m in ("full", "lora")]
+    )
+    assert header == ["", "full", "lora"]
+    assert all(len(row) == 3 for row in rows)

@@ -1,0 +1,108 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune.recipe import LoraSettings, Recipe
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Options that name a small data set and a small backbone."""
+    place = tmp_path_factory.mktemp("inputs")
+    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
+    return ["--data", str(tiles), "--backbone", str(backbone), "--epochs", "1", "--batch-size", "16"]
+
+
+def orbitune(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "orbitune", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+def test_every_setting_of_a_recipe_is_an_option_with_its_help():
+    text = " ".join(orbitune("train", "--help").stdout.split())
+    fields = {n: f for n, f in Recipe.model_fields.items() if n != "lora"}
+    fields |= {f"lora_{n}": f for n, f in LoraSettings.model_fields.items()}
+    for name, field in fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere/at/all"], "nowhere/at/all"),
+        (["--backbone", "./nothing"], "There is no backbone folder ./nothing"),
+        (["--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+        (["--method", "lorra"], "There is no method 'lorra'; there is: full, linear, lora"),
+        (["--lora-targets", "qkv"], "no layer 'qkv' to adapt; there is: q (attention.q_proj)"),
+        (["--image-size", "30"], "use 24 or 32"),
+        (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),
+        (["--preset", "orignal"], "There is no preset 'orignal'"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):
+    done = orbitune("train", *inputs, "--out", tmp_path / "run", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_with_json_a_mistake_is_json_too(inputs, tmp_path):
+    done = orbitune("train", *inputs, "--method", "lorra", "--out", tmp_path / "run", "--json")
+    assert done.returncode == 2
+    assert "lorra" in json.loads(done.stdout)["error"]
+
+
+def test_the_verbs_work_in_turn_from_prepare_to_evaluate(inputs, tmp_path):
+    prepared = json.loads(orbitune("prepare", *inputs, "--json").stdout)
+    assert prepared["data"]["sizes"] == {"train": 36, "validation": 12, "test": 12}
+
+    planned = orbitune("plan", *inputs, "--methods", "lora").stdout
+    assert re.search(r"parameters: adapter +3,072", planned)
+    assert "peak memory" in planned
+
+    trained = orbitune("train", *inputs, "--out", tmp_path / "run")
+    assert "reloaded in a fresh process" in trained.stdout, trained.stderr
+    assert "epoch 1/1" in trained.stderr
+
+    evaluated = orbitune("evaluate", tmp_path / "run")
+    assert evaluated.stdout.splitlines()[0] == trained.stdout.splitlines()[0]
+    assert all(f"class_{label}" in evaluated.stdout for label in range(3))
+
+
+def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
+    from orbitune.options import _make
+
+    (tmp_path / "r.yaml").write_text("epochs: 5\nbatch_size: 7\nlora: {rank: 2}\n")
+    recipe = _make(tmp_path / "r.yaml", "original", {"batch_size": 9}, {"alpha": 4}, "lora")
+    assert (recipe.batch_size, recipe.epochs, recipe.image_size) == (9, 5, 224)
+    assert (recipe.lora.rank, recipe.lora.alpha) == (2, 4)
+    assert recipe.learning_rate == 5e-4
+
+
+def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
+    done = orbitune("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert "HF_HUB_OFFLINE is set" in done.stderr and "pass the folder" in done.stderr
+
+
+def test_a_backbone_in_the_hubs_cache_is_used_without_a_network(inputs, tmp_path):
+    cached = tmp_path / "hub" / "models--owner--name"
+    backbone_folder(cached / "snapshots" / ("a" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("a" * 40)
+    done = orbitune(
+        "prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(tmp_path / "hub")
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ViT checkpoint owner/name" in done.stdout
