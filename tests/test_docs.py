@@ -1,0 +1,42 @@
+"""What the README claims is what the tool wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results" / "eurosat-vit-tiny-112"
+
+
+def table_of(text, head):
+    lines = text.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {head}"))
+    return lines[start : start + next(n for n, line in enumerate(lines[start:]) if not line.startswith("|"))]
+
+
+def test_the_table_in_the_readme_is_that_of_the_committed_report():
+    readme, report = (path.read_text() for path in (ROOT / "README.md", RESULTS / "report.md"))
+    assert table_of(readme, "Method") == table_of(report, "Method")
+
+
+def test_the_committed_report_follows_from_its_results(tmp_path):
+    from orbitune.study.report import write_report
+
+    write_report(json.loads((RESULTS / "results.json").read_text()), tmp_path)
+    assert (tmp_path / "report.md").read_text() == (RESULTS / "report.md").read_text()
+
+
+def test_the_committed_study_reaches_what_was_asked_of_it():
+    results = json.loads((RESULTS / "results.json").read_text())
+    runs = {run["method"]: run["result"] for run in results["runs"]}
+    assert set(runs) == {"full", "linear", "lora"}
+    assert runs["lora"]["test"]["accuracy"] >= 0.965
+    assert all(result["test_reads"] == 1 for result in runs.values())
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yaml")))
+def test_every_example_recipe_is_valid(name):
+    from orbitune import Recipe
+
+    Recipe.load(ROOT / "examples" / name)
