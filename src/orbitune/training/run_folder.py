@@ -1,6 +1,7 @@
 """The folder of one run: either empty, resumable or finished, and of one recipe only."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,10 @@ class RunFolder:
                 yield
         except Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
+
+    def drop_checkpoint(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
     def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Keep what the run was made on, and which images it left out."""
