@@ -160,7 +160,7 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Compare fine-tuning methods on the same tiles, and write the report."""
-    from orbitune.study.report import comparison_table
+    from orbitune.study.report import comparison_table, verdict
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in _names(methods))
@@ -170,11 +170,11 @@ def study(
     if as_json:
         _print_json(results)
         return
-    if results["data"]["synthetic"]:
-        print("The tiles are synthetic: these figures say nothing about real satellite images.")
-    print(f"The backbone: {results['backbone']['description']}")
-    _print_table(*comparison_table(results))
-    print(f"report: {out / 'report.html'} and {out / 'report.md'}")
+    header, rows = comparison_table(results)
+    measures = [list(measure) for measure in zip(header, *rows, strict=True)]
+    _print_table(["", *measures[0][1:]], measures[1:])  # a column per method fits a terminal
+    print(f"\nBackbone: {results['backbone']['description']}\n{verdict(results)}")
+    print(f"Report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
 
