@@ -1,6 +1,7 @@
 """The command line: one thin function per verb, which reads options, calls the library and prints."""
 
 import json
+import os
 import shlex
 import sys
 import warnings
@@ -11,6 +12,7 @@ import typer
 
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.options import MakeRecipe, recipe_options
+from orbitune.recipe import Recipe
 
 app = typer.Typer(
     name="orbitune",
@@ -20,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_OUT = "the same command goes on in it [default: runs/DATA-BACKBONE"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
@@ -100,7 +104,7 @@ def plan(
 @recipe_options()
 def train(
     make_recipe: MakeRecipe,
-    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command goes on in it")],
+    out: Annotated[Path | None, typer.Option("--out", help=f"Run folder; {_OUT}-METHOD]")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -109,7 +113,11 @@ def train(
 
     from orbitune.training.loop import train as run
 
-    result = run(make_recipe(), out, not quiet)
+    recipe = make_recipe()
+    out = out or _default_out(recipe, recipe.method)
+    result = run(recipe, out, not quiet)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process reports
     if as_json:
         _print_json(asdict(result))
         return
@@ -147,27 +155,34 @@ def evaluate(
 @recipe_options("method")
 def study(
     make_recipe: MakeRecipe,
-    out: Annotated[Path, typer.Option("--out", help="Study folder; the same command goes on in it")],
+    out: Annotated[Path | None, typer.Option("--out", help=f"Study folder; {_OUT}]")] = None,
     methods: Methods = "full,linear,lora",
     as_json: Json = False,
 ) -> None:
     """Compare fine-tuning methods on the same tiles, and write the report."""
-    from orbitune.study.report import comparison_table
+    from orbitune.study.report import comparison_table, verdict
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in _names(methods))
+    out = out or _default_out(make_recipe())
     command = shlex.join(["orbitune", *sys.argv[1:]])
     results = Study(recipes, out, command).run(lambda line: print(line, file=sys.stderr))
     if as_json:
         _print_json(results)
         return
-    if results["data"]["synthetic"]:
-        print("The tiles are synthetic: these figures say nothing about real satellite images.")
-    print(f"The backbone: {results['backbone']['description']}")
-    _print_table(*comparison_table(results))
-    print(f"report: {out / 'report.html'} and {out / 'report.md'}")
+    header, rows = comparison_table(results)
+    measures = [list(measure) for measure in zip(header, *rows, strict=True)]
+    _print_table(["", *measures[0][1:]], measures[1:])  # a column per method fits a terminal
+    print(f"\nBackbone: {results['backbone']['description']}\n{verdict(results)}")
+    print(f"Report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
+
+
+def _default_out(recipe: Recipe, *more: str) -> Path:
+    """A folder under runs/ that is named after the data and the backbone."""
+    data = "synthetic" if recipe.data.startswith("synthetic") else Path(recipe.data).stem
+    return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
 
 
 def _names(methods: str) -> list[str]:

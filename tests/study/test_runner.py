@@ -70,6 +70,14 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(recipe, tmp_path):
     assert "not finite" in (tmp_path / "report.md").read_text()
 
 
+def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finished):
+    _, folder, _ = finished
+    before = (folder / "results.json").read_bytes()
+    with pytest.raises(RunError, match=r"another recipe \(epochs: 7, not 1\)"):
+        study_of(recipe.replace(epochs=7), folder, "full", "lora").run(lambda line: None)
+    assert (folder / "results.json").read_bytes() == before
+
+
 def test_a_study_in_which_nothing_succeeds_says_why(recipe, tmp_path):
     with pytest.raises(RunError, match=r"No run of the study succeeded: .*no backbone folder"):
         study_of(recipe.replace(backbone="./nothing"), tmp_path, "linear").run(lambda line: None)

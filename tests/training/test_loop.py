@@ -196,6 +196,14 @@ def test_a_folder_that_is_no_run_is_refused(recipe, tmp_path):
         train(recipe, tmp_path, progress=False)
 
 
+def test_what_a_kill_left_half_written_does_not_stay(recipe, tmp_path):
+    out = tmp_path / "run"
+    (out / ".adapter.123.tmp").mkdir(parents=True)
+    (out / ".recipe.yaml.123.tmp").write_text("half")
+    train(recipe, out, progress=False)
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+
+
 def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
     out = tmp_path / "run"
     process = start(recipe.replace(epochs=500), out)
@@ -211,7 +219,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
 def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
     process = start(recipe.replace(epochs=500), tmp_path / "run")
     wait_for(tmp_path / "run" / "checkpoint" / "state.safetensors", process)
-    with pytest.raises(RunError, match="another process"):
+    with pytest.raises(RunError, match="in use by another process"):
         train(recipe.replace(epochs=500), tmp_path / "run", progress=False)
     process.kill()
     process.wait()

@@ -20,6 +20,7 @@ class Method:
     """A way to fine-tune.
 
     Attributes:
+        title: its name in a sentence.
         apply: sets what is trainable, and returns the model to train (wrapped by PEFT or not).
         learning_rate: the peak rate where the recipe names none.
         folder: where a run keeps the result: `adapter` (a PEFT folder) or `model` (all weights).
@@ -27,6 +28,7 @@ class Method:
     """
 
     name: str
+    title: str
     summary: str
     apply: Callable[["nn.Module", Family, Recipe], "nn.Module"]
     learning_rate: float
@@ -68,9 +70,18 @@ def _lora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 METHODS = {
     method.name: method
     for method in (
-        Method("full", "every weight is trained", _full, 1e-4, "model", "the usual fine-tuning"),
+        Method(
+            "full",
+            "full fine-tuning",
+            "every weight is trained",
+            _full,
+            1e-4,
+            "model",
+            "the usual fine-tuning",
+        ),
         Method(
             "linear",
+            "linear probing",
             "only the head is trained",
             _linear,
             1e-2,
@@ -79,6 +90,7 @@ METHODS = {
         ),
         Method(
             "lora",
+            "LoRA",
             "low-rank updates and the head are trained",
             _lora,
             2e-3,

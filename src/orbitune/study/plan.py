@@ -14,7 +14,7 @@ from typing import Any
 from orbitune.models.build import plan_parameters
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
-from orbitune.training.job import Job, prepare_job
+from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.loop import Trainer
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes
 from orbitune.training.run_folder import RunFolder
@@ -90,7 +90,8 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
 def _measure(job: Job) -> tuple[float, float, int]:
     """Seconds per training step, seconds per evaluated tile, and how many steps were measured."""
     with tempfile.TemporaryDirectory() as temporary:
-        trainer = Trainer.build(job, RunFolder(Path(temporary) / "plan", job.recipe))
+        folder = RunFolder(Path(temporary) / "plan", job.recipe)
+        trainer = Trainer.build(job, folder, make_accelerator(job.recipe))
         trainer.step()  # the first step also sets up the kernels
         seconds: list[float] = []
         steps = min(STEPS, max(1, trainer.steps_per_epoch - 2))  # only full batches

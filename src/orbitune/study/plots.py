@@ -11,13 +11,14 @@ import warnings
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orbitune.models.methods import METHODS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
 
-_NAMES = {"full": "full fine-tuning", "lora": "LoRA", "linear": "linear probing"}
 # Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
 _COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
 _MORE_COLOURS = ("#009e73", "#cc79a7", "#b07d00", "#56b4e9", "#332288", "#882255", "#999933")
@@ -68,7 +69,7 @@ class Plate(NamedTuple):
 
 def method_name(method: str) -> str:
     """What a method is called in a sentence: "lora" is LoRA, unknown names stand as they are."""
-    return _NAMES.get(method, method)
+    return METHODS[method].title if method in METHODS else method
 
 
 def draw(results: dict[str, Any]) -> list[Plate]:

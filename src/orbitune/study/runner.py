@@ -50,9 +50,11 @@ class Study:
             The results, as results.json has them.
 
         Raises:
-            RunError: no run succeeded, and the study can say nothing.
+            RunError: the folder holds a study of another recipe; or no run succeeded.
             Interrupted: SIGINT arrived; the run under way has saved its state.
         """
+        for recipe in self.recipes:
+            self._claim(recipe)
         runs = []
         for number, recipe in enumerate(self.recipes, 1):
             say(f"[{number}/{len(self.recipes)}] {recipe.method}")
@@ -62,12 +64,24 @@ class Study:
         write_report(results, self.folder)
         return results
 
+    def _recipe_file(self, method: str) -> Path:
+        return self.folder / "recipes" / f"{method}.yaml"
+
+    def _claim(self, recipe: Recipe) -> None:
+        """Keep the recipe in the folder, before any run: a study of another one must not be written over."""
+        file = self._recipe_file(recipe.method)
+        if file.is_file() and (differences := recipe.differences(Recipe.load(file))):
+            raise RunError(
+                f"{self.folder} holds a study of another recipe ({'; '.join(differences)}). Choose another "
+                "--out, or remove the folder."
+            )
+        recipe.save(file)
+
     def _run_one(self, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
         out = self.folder / recipe.method
         entry: dict[str, Any] = {"method": recipe.method, "plan": None}
         try:
-            recipe_file = self.folder / "recipes" / f"{recipe.method}.yaml"
-            recipe.save(recipe_file)
+            recipe_file = self._recipe_file(recipe.method)
             entry["plan"] = self._plan(recipe.method, recipe_file, say)
             run_in_process("train", recipe_file, "--out", str(out))
             result = RunResult.load(out)

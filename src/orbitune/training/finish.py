@@ -3,7 +3,6 @@
 result.json is the last file written, so a run that is killed here does this again and nothing else.
 """
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +29,19 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     Raises:
         RunError: what was saved does not load again, or gives other outputs.
     """
-    job, folder = trainer.job, trainer.folder
-    load_trainable(folder.best, trainer.model)
+    accelerator = trainer.accelerator
+    accelerator.wait_for_everyone()  # until the first process has written the best weights
+    load_trainable(trainer.folder.best, trainer.model)
     with trainer.meter.phase("evaluation"):
         logits = {split: trainer.logits(split, display) for split in ("validation", "test")}
+    if accelerator.is_main_process:
+        _conclude(trainer, logits)
+    accelerator.wait_for_everyone()
+    return RunResult.load(trainer.folder.path)
+
+
+def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
+    job, folder = trainer.job, trainer.folder
     scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     saved = folder.path / find_method(job.recipe.method).folder
@@ -56,8 +64,7 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
         proof=proof,
     )
     result.save(folder.path)
-    shutil.rmtree(folder.checkpoint.parent)
-    return result
+    folder.drop_checkpoint()
 
 
 def _prove(trainer: "Trainer", saved: Path) -> float:

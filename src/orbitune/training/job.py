@@ -50,14 +50,21 @@ class Job:
         indices: np.ndarray,
         after_batch: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
-        """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe."""
+        """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe.
+
+        Under torchrun each process computes a part, and all receive the whole.
+        """
+        from accelerate.utils import gather_object
+
         model.eval()
 
         def forward(tiles: "Tensor") -> "Tensor":
             with accelerator.autocast():
                 return self.logits(model, tiles.to(accelerator.device))
 
-        return predict_logits(forward, self.tiles.tiles, indices, self.recipe.batch_size, after_batch)
+        own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
+        logits = predict_logits(forward, self.tiles.tiles, own, self.recipe.batch_size, after_batch)
+        return np.concatenate(gather_object([logits]))
 
     def data_facts(self) -> dict[str, Any]:
         """The data as results and reports state it."""

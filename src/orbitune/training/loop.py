@@ -7,8 +7,8 @@ last checkpoint to the same result, bit for bit on a CPU.
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,14 +53,18 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
         OrbituneError: the recipe does not fit the data, the backbone or the folder; training diverged.
         Interrupted: SIGINT arrived.
     """
-    display = Display(progress)
     job = prepare_job(recipe, progress)
-    folder = RunFolder(out, job.recipe)
+    accelerator = make_accelerator(job.recipe)
+    with accelerator.main_process_first():
+        folder = RunFolder(out, job.recipe)
     if folder.finished:
+        folder.drop_checkpoint()  # if a kill came between the result and this
         return RunResult.load(folder.path)
-    with folder.locked(), display:
-        folder.write_facts(environment(), job.tiles.skipped)
-        trainer = Trainer.build(job, folder)
+    leads = accelerator.is_main_process
+    with folder.locked() if leads else nullcontext(), Display(progress and leads) as display:
+        if leads:
+            folder.write_facts(environment(), job.tiles.skipped)
+        trainer = Trainer.build(job, folder, accelerator)
         with trainer.stop_on_sigint():
             trainer.fit(display)
         return finish(trainer, display)
@@ -68,23 +72,27 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
 
 @dataclass
 class Trainer:
-    """A job under way: the model, its optimizer, and how far they have come."""
+    """A job under way: the model, its optimizer, and how far they have come.
+
+    Under torchrun each process holds all of this and computes its share of every batch; the first one writes.
+    """
 
     job: Job
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
+    replica: "nn.Module"  # the model, or what averages its gradients over the processes
     optimizer: "Optimizer"
     progress: Progress
     meter: Meter
-    stopping: bool = False
+    interrupted: bool = False
 
     @classmethod
-    def build(cls, job: Job, folder: RunFolder) -> "Trainer":
+    def build(cls, job: Job, folder: RunFolder, accelerator: "Accelerator") -> "Trainer":
         """Build the model and the optimizer, and put the last checkpoint into them if there is one."""
         import torch
+        from torch.nn.parallel import DistributedDataParallel
 
-        accelerator = make_accelerator(job.recipe)
         model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad], weight_decay=job.recipe.weight_decay
@@ -93,7 +101,8 @@ class Trainer:
         if folder.checkpoint.exists():
             progress = load_checkpoint(folder.checkpoint, model, optimizer)
             progress.resumed += 1
-        return cls(job, folder, accelerator, model, optimizer, progress, Meter(progress.totals))
+        replica = DistributedDataParallel(model) if accelerator.num_processes > 1 else model
+        return cls(job, folder, accelerator, model, replica, optimizer, progress, Meter(progress.totals))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,17 +120,18 @@ class Trainer:
                 with self.meter.phase("train"):
                     loss = self.step()
                 display.step(loss, state)
-            if self.stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
+            stopping = self.summed([self.interrupted])[0] > 0
+            if stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
                 self.save()
                 last_save = time.monotonic()
-            if self.stopping:
+            if stopping:
                 total = recipe.epochs * self.steps_per_epoch
                 raise Interrupted(
                     f"Stopped after step {state.step} of {total}. The same command goes on from there."
                 )
 
     def step(self) -> float:
-        """One optimizer step on the next batch; returns its loss.
+        """One optimizer step on the next batch; returns its mean loss.
 
         Raises:
             RunError: the loss is not finite, or a trainable tensor received no gradient.
@@ -133,27 +143,43 @@ class Trainer:
         epoch, position = divmod(state.step, self.steps_per_epoch)
         chosen = self.epoch_order(epoch)[position * recipe.batch_size : (position + 1) * recipe.batch_size]
         torch.manual_seed(_mixed(recipe.seed, 1, state.step))
-        tiles, labels = self.batch(chosen)
-        self.model.train()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        # Every process turns the whole batch alike, and takes its share of it.
+        tiles, labels = (part[rank::ranks] for part in self.batch(chosen))
+        if rank:
+            torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
+        self.replica.train()
         with self.accelerator.autocast():
-            logits = self.job.logits(self.model, tiles)
+            logits = self.job.logits(self.replica, tiles)
         loss = F.cross_entropy(logits.float(), labels)
-        if not torch.isfinite(loss):
+        correct = int((logits.argmax(1) == labels).sum())
+        loss_sum, correct_sum = self.summed([loss.item() * len(labels), correct])
+        if not np.isfinite(loss_sum):
             raise RunError(
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
+        self.accelerator.backward(loss * (len(labels) * ranks / len(chosen)))
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, state.step, recipe.epochs * self.steps_per_epoch)
         self.optimizer.step()
         state.step += 1
-        state.loss_sum += loss.item() * len(labels)
-        state.correct += int((logits.argmax(1) == labels).sum())
-        state.seen += len(labels)
-        return loss.item()
+        state.loss_sum += loss_sum
+        state.correct += int(correct_sum)
+        state.seen += len(chosen)
+        return loss_sum / len(chosen)
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        """Each value summed over the processes."""
+        import torch
+
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(tensor, "sum").tolist()
 
     def epoch_order(self, epoch: int) -> np.ndarray:
         """The training indices in the order of this epoch."""
@@ -191,10 +217,11 @@ class Trainer:
             }
         )
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
-        if state.best_epoch == len(state.history):
-            save_tensors(self.folder.best, trainable(self.model), {"epoch": str(state.best_epoch)})
+        if self.accelerator.is_main_process:
+            if state.best_epoch == len(state.history):
+                save_tensors(self.folder.best, trainable(self.model), {"epoch": str(state.best_epoch)})
+            self.folder.write_log(state.history)
         self.save()
-        self.folder.write_log(state.history)
         display.epoch(state.history[-1], self.job.recipe.epochs)
 
     def evaluate(self, split: str, display: Display) -> dict[str, Any]:
@@ -212,6 +239,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
+        if not self.accelerator.is_main_process:
+            return
         self.progress.totals = self.meter.totals
         self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
@@ -224,7 +253,7 @@ class Trainer:
             return
 
         def stop(number: int, frame: object) -> None:
-            self.stopping = True
+            self.interrupted = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         before = signal.signal(signal.SIGINT, stop)

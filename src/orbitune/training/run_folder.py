@@ -1,6 +1,7 @@
 """The folder of one run: either empty, resumable or finished, and of one recipe only."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ class RunFolder:
                     f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out, "
                     f"or remove the folder."
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(map(_visible, self.path.iterdir()))):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
         else:
             recipe.save(kept)
@@ -51,9 +52,19 @@ class RunFolder:
         self.checkpoint.parent.mkdir(exist_ok=True)
         try:
             with FileLock(self.checkpoint.parent / "lock", timeout=0):
+                self._drop_leftovers()
                 yield
         except Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
+
+    def _drop_leftovers(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote them."""
+        for path in [*self.path.glob(".*.tmp"), *self.checkpoint.parent.glob(".*.tmp")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def drop_checkpoint(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
     def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Keep what the run was made on, and which images it left out."""
@@ -65,3 +76,7 @@ class RunFolder:
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """log.jsonl: one line per epoch, rewritten whole so that a resumed run leaves no line twice."""
         write_text(self.path / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")

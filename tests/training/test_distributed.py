@@ -1,0 +1,57 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune import Recipe
+
+
+def torchrun(processes, recipe_file, out):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "orbitune",
+    ]
+    done = subprocess.run(
+        [*command, "train", "--recipe", str(recipe_file), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_two_processes_give_the_result_of_one_at_the_same_batch(tmp_path, method):
+    tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
+    # 36 training tiles in batches of 8: the last has 4. Dropout is drawn per process, so it is off here.
+    recipe = Recipe(
+        data=str(tiles),
+        backbone=str(backbone),
+        method=method,
+        lora={"dropout": 0.0},
+        epochs=2,
+        batch_size=8,
+        precision="fp32",
+    )
+    recipe.save(tmp_path / "recipe.yaml")
+    torchrun(1, tmp_path / "recipe.yaml", tmp_path / "one")
+    two = torchrun(2, tmp_path / "recipe.yaml", tmp_path / "two")
+    assert two.stdout.count("test accuracy") == 1  # only the first process reports
+    for split in ("validation", "test"):
+        a, b = (np.load(tmp_path / run / "predictions.npz")[f"{split}_logits"] for run in ("one", "two"))
+        assert np.abs(a - b).max() < 1e-4
+    histories = [
+        json.loads((tmp_path / run / "result.json").read_text())["history"] for run in ("one", "two")
+    ]
+    for one, other in zip(*histories, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
