@@ -12,7 +12,7 @@ import typer
 
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.options import MakeRecipe, recipe_options
-from orbitune.recipe import Recipe
+from orbitune.recipe import Recipe, data_name
 
 app = typer.Typer(
     name="orbitune",
@@ -181,7 +181,7 @@ def study(
 
 def _default_out(recipe: Recipe, *more: str) -> Path:
     """A folder under runs/ that is named after the data and the backbone."""
-    data = "synthetic" if recipe.data.startswith("synthetic") else Path(recipe.data).stem
+    data = data_name(recipe.data).replace(" ", "-")
     return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
 
 

@@ -103,6 +103,11 @@ class Recipe(_Strict):
         return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 
+def data_name(data: str) -> str:
+    """What a data set is called for short: the last part of its path or id."""
+    return "synthetic tiles" if data.startswith("synthetic") else Path(data).stem
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a mapping from a YAML file; OrbituneError where it is missing or something else."""
     try:

@@ -117,7 +117,8 @@ def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, syntheti
             "gpu": None,
         },
         "data": {
-            "source": "synthetic:1000" if synthetic else "blanchon/EuroSAT_RGB",
+            "name": "synthetic tiles" if synthetic else "EuroSAT_RGB",
+            "source": "synthetic, 1,000 tiles" if synthetic else "hub data set blanchon/EuroSAT_RGB",
             "fingerprint": "9f2c4e1ab07d",
             "classes": classes,
             "tile_size": [64, 64],

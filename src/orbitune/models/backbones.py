@@ -118,9 +118,13 @@ class Backbone:
         return self.name if self.name != "demo" and not looks_like_path(self.name) else str(self.folder)
 
     @property
+    def _short(self) -> str:
+        return Path(self.name).name if looks_like_path(self.name) else self.name
+
+    @property
     def description(self) -> str:
         """What these weights are, in plain words."""
-        return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self.name}"
+        return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
 
     def weights_hash(self) -> str:
         """SHA-256 over the weight files, 64 hex digits."""

@@ -77,7 +77,8 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         train_seconds=per_epoch * epochs,
         evaluation_seconds=evaluated * evaluation,
         images_per_second=batch / step,
-        peak_rss_bytes=peak_rss_bytes(),
+        # A run maps all tiles into its memory by and by; these few steps did not.
+        peak_rss_bytes=peak_rss_bytes() + job.tiles.tiles.nbytes,
         peak_cuda_bytes=peak_cuda_bytes(),
         artefact_bytes=saved * FLOAT_BYTES,
         # Trained weights and AdamW's two averages, and the best weights so far.

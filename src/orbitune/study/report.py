@@ -130,7 +130,7 @@ def _page(results: Results) -> dict[str, Any]:
 def _title(results: Results) -> str:
     names = [method_name(run["method"]) for run in results["runs"]]
     methods = _list(names) if len(names) <= 3 else f"{len(names)} methods"
-    return f"{methods[:1].upper()}{methods[1:]} on {results['data']['source']}"
+    return f"{methods[:1].upper()}{methods[1:]} on {results['data']['name']}"
 
 
 def _alone(run: Run, results: Results) -> str:

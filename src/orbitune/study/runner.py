@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import write_json
-from orbitune.recipe import Recipe
+from orbitune.recipe import Recipe, data_name
 from orbitune.study.process import run_in_process
 from orbitune.study.report import write_report
 from orbitune.training.result import RunResult
@@ -116,7 +116,7 @@ class Study:
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "environment": environment,
-            "data": first["data"],
+            "data": {"name": data_name(first["recipe"]["data"]), **first["data"]},
             "backbone": {**first["backbone"], "parameters": first["parameters"]["backbone"]},
             "recipe": {n: v for n, v in first["recipe"].items() if n not in ("method", "learning_rate")},
             "runs": list(runs),

@@ -111,6 +111,11 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
 
 def make_accelerator(recipe: Recipe) -> "Accelerator":
     """Device, precision and processes, as accelerate finds them."""
+    import torch
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    return Accelerator(
+        # Said plainly, or accelerate would not see torchrun's processes on a machine without a GPU.
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+    )
