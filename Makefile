@@ -10,7 +10,7 @@ demo: .venv/demo
 	.venv/bin/orbitune study --recipe examples/demo.yaml --methods full,linear,lora --out $(DEMO)
 
 test: .venv/dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -18,7 +18,7 @@ lint: .venv/dev
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv $(DEMO)
 
 .venv/demo: pyproject.toml requirements-demo.txt
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests run side by side, and threads that wait for each other would make tiny models slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 

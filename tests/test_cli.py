@@ -90,6 +90,38 @@ def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_pa
     assert recipe.learning_rate == 5e-4
 
 
+def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):
+    from orbitune.options import _make
+
+    (tmp_path / "r.yaml").write_text("method: lora\nlearning_rate: 0.002\n")
+    assert _make(tmp_path / "r.yaml", None, {}, {}, "lora").learning_rate == 0.002
+    assert _make(tmp_path / "r.yaml", None, {}, {}, "full").learning_rate is None
+
+
+def test_a_real_folder_is_not_called_synthetic_for_its_name(tmp_path, inputs):
+    tile_folder(tmp_path / "synthetic_aperture")
+    done = orbitune("prepare", *inputs, "--data", tmp_path / "synthetic_aperture", "--json")
+    assert json.loads(done.stdout)["data"]["synthetic"] is False
+
+
+def test_synthetic_tiles_are_called_so_by_every_command_that_reports(inputs, tmp_path):
+    synthetic = [*inputs, "--data", "synthetic:60", "--method", "linear"]
+    for arguments in (
+        ["prepare", *synthetic[:-2]],
+        ["plan", *synthetic[:-2]],
+        ["train", *synthetic, "--out", tmp_path / "run"],
+        ["evaluate", tmp_path / "run"],
+    ):
+        assert "synthetic tiles" in orbitune(*arguments).stdout
+
+
+def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, tmp_path):
+    (tmp_path / "full").write_text("in the way")
+    done = orbitune("study", *inputs, "--methods", "full,linear", "--out", tmp_path, "--json")
+    assert done.returncode == 1
+    assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["failed", "done"]
+
+
 def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
     done = orbitune("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 2

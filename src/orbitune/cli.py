@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -33,6 +34,7 @@ Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, suc
 def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and exit code 2; SIGINT is 130."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except OrbituneError as error:
@@ -41,9 +43,14 @@ def main() -> None:
         else:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except (Interrupted, KeyboardInterrupt) as stop:
-        print(str(stop) or "Stopped.", file=sys.stderr)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
         sys.exit(130)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Typer would end on KeyboardInterrupt without a word."""
+    raise Interrupted("Stopped. The same command starts again, from what is saved.")
 
 
 def _version(asked: bool) -> None:
@@ -88,16 +95,21 @@ def prepare(make_recipe: MakeRecipe, as_json: Json = False, quiet: Quiet = False
 @app.command()
 @recipe_options("method")
 def plan(
-    make_recipe: MakeRecipe, methods: Methods = "lora", as_json: Json = False, quiet: Quiet = False
+    make_recipe: MakeRecipe,
+    methods: Annotated[str | None, typer.Option(help="Methods to plan (default: the recipe's)")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Print what training will cost, from a few measured steps, before anything is trained."""
     from orbitune.study.plan import plan_methods, plan_table
 
-    plans = plan_methods([make_recipe(method) for method in _names(methods)], not quiet)
+    recipes = [make_recipe(method) for method in _names(methods)] if methods else [make_recipe()]
+    plans = plan_methods(recipes, not quiet)
     if as_json:
         _print_json({"plans": plans})
-    else:
-        _print_table(*plan_table(plans))
+        return
+    _print_table(*plan_table(plans))
+    _print_inputs(plans[0]["data"], plans[0]["backbone"])
 
 
 @app.command()
@@ -111,22 +123,28 @@ def train(
     """Fine-tune a backbone on tiles, and save what plain transformers and PEFT can load."""
     from dataclasses import asdict
 
+    from orbitune.models.methods import find_method
     from orbitune.training.loop import train as run
 
     recipe = make_recipe()
     out = out or _default_out(recipe, recipe.method)
+    finished = (out / "result.json").exists()
     result = run(recipe, out, not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:
         _print_json(asdict(result))
         return
-    saved = next(folder for name in ("adapter", "model") if (folder := out / name).exists())
     _print_scores("test", result.test)
-    print(
-        f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
-        f"logits differ by {result.proof['largest_difference']:.1g}"
-    )
+    saved = out / find_method(recipe.method).folder
+    if finished:
+        print(f"{saved} was finished before; nothing was done")
+    else:
+        print(
+            f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
+            f"logits differ by {result.proof['largest_difference']:.1g}"
+        )
+    _print_inputs(result.data, result.backbone)
 
 
 @app.command()
@@ -138,6 +156,7 @@ def evaluate(
 ) -> None:
     """Score a finished run again, from what it left on disk."""
     from orbitune.training.evaluate import evaluate as score_run
+    from orbitune.training.result import RunResult
 
     scores = score_run(run, split, not quiet)
     if as_json:
@@ -149,6 +168,8 @@ def evaluate(
         for c in scores["per_class"]
     ]
     _print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+    result = RunResult.load(run)
+    _print_inputs(result.data, result.backbone)
 
 
 @app.command()
@@ -169,12 +190,13 @@ def study(
     results = Study(recipes, out, command).run(lambda line: print(line, file=sys.stderr))
     if as_json:
         _print_json(results)
-        return
-    header, rows = comparison_table(results)
-    measures = [list(measure) for measure in zip(header, *rows, strict=True)]
-    _print_table(["", *measures[0][1:]], measures[1:])  # a column per method fits a terminal
-    print(f"\nBackbone: {results['backbone']['description']}\n{verdict(results)}")
-    print(f"Report: {out / 'report.html'} and {out / 'report.md'}")
+    else:
+        header, rows = comparison_table(results)
+        measures = [list(measure) for measure in zip(header, *rows, strict=True)]
+        _print_table(["", *measures[0][1:]], measures[1:])  # a column per method fits a terminal
+        print(f"\n{verdict(results)}")
+        _print_inputs(results["data"], results["backbone"])
+        print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
 
@@ -191,6 +213,17 @@ def _names(methods: str) -> list[str]:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
+
+
+def _print_inputs(data: dict[str, Any], backbone: dict[str, Any]) -> None:
+    """What the figures rest on: the tiles, what was done to them, and the weights."""
+    sizes = ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items())
+    print(f"tiles: {data['source']}; {sizes}; {len(data['classes'])} classes")
+    for note in data["notes"]:
+        print(f"  {note}")
+    if data["skipped"]:
+        print(f"  {data['skipped']:,} images were skipped")
+    print(f"backbone: {backbone['description']}")
 
 
 def _print_scores(split: str, scores: dict[str, Any]) -> None:

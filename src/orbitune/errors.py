@@ -17,5 +17,10 @@ class RunError(OrbituneError):
     """A run folder that cannot be started, resumed or read."""
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """The user asked to stop; the state is saved, and the message says how to go on."""
+class Interrupted(BaseException):
+    """The user asked to stop; the message says how to go on. No `except Exception` may swallow it."""
+
+
+def first_line(error: BaseException) -> str:
+    """The gist of a library's error, without its closing dot."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -42,6 +42,6 @@ def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], patterns: Seq
             if constants.HF_HUB_OFFLINE
             else f"the hub cannot be reached and its cache does not hold it; {elsewhere}"
         )
-    except (OSError, errors.HfHubHTTPError) as error:
+    except Exception as error:  # the hub's HTTP client lets many types through
         reason = f"the hub cannot be read ({type(error).__name__}); {elsewhere}"
     raise OrbituneError(f"Cannot get {repo_type} {repo_id!r}: {reason}.")

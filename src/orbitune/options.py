@@ -52,6 +52,8 @@ def _make(
 ) -> Recipe:
     read = read_yaml(file) if file else {}
     chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
+    if read.get("method", chosen) != chosen:
+        read = {**read, "learning_rate": None}  # found for the file's method, not for this one
     base = {**(preset(preset_name, chosen) if preset_name else {}), **read, **values, "method": chosen}
     if lora:
         base["lora"] = {**(base.get("lora") or {}), **lora}

@@ -47,7 +47,9 @@ class Recipe(_Strict):
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
-    split_seed: int = Field(42, ge=0, description="Seed of the 60/20/20 split, where the data has none")
+    split_seed: int = Field(
+        42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
+    )
     on_bad_image: Literal["stop", "skip"] = Field("stop", description="What an unreadable tile does")
     backbone: str = Field("demo", description="Hub id or folder of a ViT, DeiT or DINOv2, or demo")
     method: str = Field("lora", description="Fine-tuning method")
@@ -65,13 +67,15 @@ class Recipe(_Strict):
     precision: Literal["bf16", "fp32"] | None = Field(
         None, description="Arithmetic (default: bf16 where the processor has it)"
     )
-    seed: int = Field(0, ge=0, description="Seed of the head, the order, the augmentation and the dropout")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the head, the order, the augmentation and the dropout"
+    )
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> "Recipe":
         """Build a recipe from plain values; what does not fit is an OrbituneError of one line."""
         try:
-            return cls(**values)
+            return cls.model_validate(values)
         except ValidationError as error:
             parts = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
             raise OrbituneError("The recipe does not fit. " + "; ".join(parts)) from None
@@ -105,7 +109,12 @@ class Recipe(_Strict):
 
 def data_name(data: str) -> str:
     """What a data set is called for short: the last part of its path or id."""
-    return "synthetic tiles" if data.startswith("synthetic") else Path(data).stem
+    return "synthetic tiles" if is_synthetic(data) else Path(data).stem
+
+
+def is_synthetic(data: str) -> bool:
+    """Whether `data` asks for tiles drawn by a program: synthetic or synthetic:COUNT."""
+    return data.partition(":")[0] == "synthetic"
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from image_files import write
 
+from orbitune.data import splits
 from orbitune.data.splits import SPLITS, split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.errors import DataError
@@ -242,3 +243,11 @@ def test_the_published_spatial_split_of_eurosat_fits(shared):
         "test": 5_400,
     }
     assert notes == ()
+
+
+def test_a_list_entry_never_matches_a_tile_of_another_folder():
+    names = ("Forest/1.jpg", "Forest/2.jpg", "River/2.jpg")
+    index, folders = splits._index(names), {"Forest", "River"}
+    assert splits._find("elsewhere/Forest/1.jpg", index, folders, "train.txt") == 0
+    with pytest.raises(DataError, match=r"River/1\.jpg, listed in train\.txt, is not among the tiles"):
+        splits._find("River/1.jpg", index, folders, "train.txt")

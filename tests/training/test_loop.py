@@ -19,6 +19,8 @@ from orbitune.training.loop import learning_rate
 from orbitune.training.progress import Display
 from orbitune.training.run_folder import RunFolder
 
+PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
+
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory):
@@ -75,7 +77,15 @@ def test_a_finished_run_holds_all_that_the_design_names_and_no_checkpoint(finish
     _, out = finished
     names = {p.name for p in out.iterdir()}
     assert names == {
-        *("recipe.yaml", "environment.json", "log.jsonl", "adapter", "predictions.npz", "result.json")
+        *(
+            "recipe.yaml",
+            "inputs.json",
+            "environment.json",
+            "log.jsonl",
+            "adapter",
+            "predictions.npz",
+            "result.json",
+        )
     }
 
 
@@ -114,7 +124,7 @@ def test_training_learns(tiles, backbone, tmp_path):
     [*((family, "lora") for family in FAMILIES), ("dinov2", "full"), ("dinov2", "linear")],
 )
 def test_every_family_trains_and_is_proven_after_saving(tiles, tmp_path, model_type, method):
-    folder = str(backbone_folder(tmp_path / "b", model_type, layers=1))
+    folder = str(backbone_folder(tmp_path / "b", model_type, layers=1, distilled=model_type == "deit"))
     recipe = Recipe(data=tiles, backbone=folder, method=method, image_size=16, epochs=1, batch_size=16)
     result = train(recipe, tmp_path / "run", progress=False)
     assert result.proof["largest_difference"] < 1e-4
@@ -151,7 +161,7 @@ def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(f
     recipe, whole = finished
     out = tmp_path / "run"
     job = prepare_job(recipe)
-    trainer = loop.Trainer.build(job, RunFolder(out, job.recipe), make_accelerator(job.recipe))
+    trainer = loop.Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), make_accelerator(job.recipe))
     taken = trainer.step
 
     def step_and_interrupt():
@@ -206,6 +216,39 @@ def test_what_a_kill_left_half_written_does_not_stay(recipe, tmp_path):
     (out / ".recipe.yaml.123.tmp").write_text("half")
     train(recipe, out, progress=False)
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
+
+
+def test_a_run_whose_tiles_were_changed_is_neither_resumed_nor_called_finished(tmp_path, backbone):
+    tiles = tile_folder(tmp_path / "tiles")
+    recipe = Recipe(data=str(tiles), backbone=backbone, method="linear", epochs=1, batch_size=16)
+    train(recipe, tmp_path / "run", progress=False)
+    (tiles / "class_0" / "tile_0_0.png").unlink()
+    with pytest.raises(RunError, match=r"The tiles and splits of .* are no longer the same"):
+        train(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(RunError, match="no longer the same"):
+        evaluate(tmp_path / "run", progress=False)
+
+
+def test_a_run_whose_split_files_were_changed_is_not_evaluated(tmp_path, backbone):
+    tiles = tile_folder(tmp_path / "tiles")
+    names = {
+        split: [f"tile_{c}_{n}" for c in range(3) for n in range(*part)] for split, part in PARTS.items()
+    }
+    lists = {split: tmp_path / f"{split}.txt" for split in names}
+    for split, file in lists.items():
+        file.write_text("\n".join(names[split]))
+    recipe = Recipe(
+        data=str(tiles),
+        split_files=",".join(f"{split}={file}" for split, file in lists.items()),
+        backbone=backbone,
+        method="linear",
+        epochs=1,
+    )
+    train(recipe, tmp_path / "run", progress=False)
+    lists["test"].write_text("\n".join(names["train"]))
+    lists["train"].write_text("\n".join(names["test"]))
+    with pytest.raises(RunError, match=r"The splits of .* are no longer the same"):
+        evaluate(tmp_path / "run", progress=False)
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):

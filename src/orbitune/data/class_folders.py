@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.data.decode import BadImageError
-from orbitune.data.listing import SPLIT_NAMES, Listing, first_line, hidden, open_regular
-from orbitune.errors import DataError
+from orbitune.data.listing import SPLIT_NAMES, Listing, hidden, open_regular
+from orbitune.errors import DataError, first_line
 
 MAX_BYTES = 256 * 2**20  # of one file, so that a hostile one cannot fill the memory
 MAX_ENTRIES = 2_000_000  # of one zip
@@ -39,10 +39,17 @@ def leaves_of(folder: Path, prefix: str = "", depth: int = 6) -> Iterator[str]:
     if not entries and prefix:
         yield prefix
     for entry in entries:
-        if depth and entry.is_dir():  # links to folders are followed, circles of them only so far
+        if depth and _is_folder(entry):  # links to folders are followed, circles of them only so far
             yield from leaves_of(entry, f"{prefix}{entry.name}/", depth - 1)
         elif not side_file(entry.name):
             yield prefix + entry.name
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror}.") from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from orbitune.errors import DataError
+from orbitune.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -185,4 +185,4 @@ def _rgb(values: np.ndarray) -> np.ndarray:
 
 
 def _damaged(error: Exception) -> BadImageError:
-    return BadImageError(f"is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+    return BadImageError(f"is damaged ({first_line(error)})")

@@ -59,8 +59,3 @@ def open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode):
         raise BadImageError("is a folder, not an image" if stat.S_ISDIR(mode) else "is no regular file")
     return path.open("rb")
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of a library's error, without its closing dot."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.decode import BadImageError
-from orbitune.data.listing import SPLIT_NAMES, Listing, first_line, hidden
-from orbitune.errors import DataError
+from orbitune.data.listing import SPLIT_NAMES, Listing, hidden
+from orbitune.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset

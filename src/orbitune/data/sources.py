@@ -90,7 +90,10 @@ def _only_zip(folder: Path) -> Path | None:
     """The zip which is all that a folder holds, as on the hub."""
     if not folder.is_dir():
         return None
-    entries = [entry for entry in folder.iterdir() if not hidden(entry.name) and not side_file(entry.name)]
+    try:
+        entries = [e for e in folder.iterdir() if not hidden(e.name) and not side_file(e.name)]
+    except OSError as error:
+        raise DataError(f"The folder {folder.name} cannot be read: {error.strerror}.") from None
     return entries[0] if len(entries) == 1 and entries[0].suffix.lower() == ".zip" else None
 
 

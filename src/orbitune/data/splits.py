@@ -6,7 +6,7 @@ training tiles.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -124,10 +124,12 @@ def _splits_in(stem: str) -> Iterator[str]:
 
 def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     # Tiles left out as bad are known by name too, so that a list which names them still fits.
-    index = _index([*tiles.names, *(name for name, _ in tiles.skipped)])
+    known = [*tiles.names, *(name for name, _ in tiles.skipped)]
+    index = _index(known)
+    folders = {part for name in known for part in PurePosixPath(name).parts[:-1]}
     splits, notes = {}, []
     for split, path in lists.items():
-        rows = np.unique([_find(name, index, path.name) for name in _lines(path)])
+        rows = np.unique([_find(name, index, folders, path.name) for name in _lines(path)])
         splits[split] = rows[rows < len(tiles.names)]
         if not len(splits[split]):
             raise DataError(f"{path.name} lists no tile.")
@@ -150,10 +152,15 @@ def _lines(path: Path) -> list[str]:
     return [line.strip().replace("\\", "/") for line in lines if line.strip()]
 
 
-def _keys(name: str) -> Iterator[str]:
-    """What a name may be found by, the strictest first: a/b/c.jpg, a/b/c, b/c.jpg, b/c, c.jpg, c."""
+def _keys(name: str, folders: Container[str] = ()) -> Iterator[str]:
+    """What a name may be found by, the strictest first: a/b/c.jpg, a/b/c, b/c.jpg, b/c, c.jpg, c.
+
+    Parts are dropped as long as they are none of `folders`: River/1.jpg is never Forest/1.jpg.
+    """
     parts = PurePosixPath(name).parts
     for start in range(len(parts)):
+        if start and parts[start - 1] in folders:
+            return
         tail = "/".join(parts[start:])
         yield tail
         yield re.sub(r"\.[^./]+$", "", tail)
@@ -169,8 +176,8 @@ def _index(names: Sequence[str]) -> dict[str, int]:
     return index | {name: row for row, name in enumerate(names) if times[name] == 1}
 
 
-def _find(name: str, index: Mapping[str, int], origin: str) -> int:
-    row = next((index[key] for key in _keys(name) if key in index), None)
+def _find(name: str, index: Mapping[str, int], folders: Container[str], origin: str) -> int:
+    row = next((index[key] for key in _keys(name, folders) if key in index), None)
     if row is None:
         raise DataError(f"{name}, listed in {origin}, is not among the tiles.")
     if row == _AMBIGUOUS:

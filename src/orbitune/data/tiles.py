@@ -32,6 +32,7 @@ from orbitune.data.listing import Listing
 from orbitune.data.sources import Source, find_source
 from orbitune.errors import DataError
 from orbitune.files import cache_dir
+from orbitune.recipe import is_synthetic
 
 LONGEST_SIDE = 512  # pixels; more than any backbone here reads, and the store stays small
 WHITE_SAMPLE = 256  # tiles from which the 16-bit scale is taken
@@ -79,7 +80,7 @@ def load_tiles(data: str, on_bad_image: str = "stop", progress: bool = True) -> 
     Raises:
         DataError: the data is not there, a file is bad, or the cache cannot be written.
     """
-    if data.partition(":")[0] == "synthetic":
+    if is_synthetic(data):
         count = _synthetic_count(data)
         key, words = _synthetic_key(count), "synthetic"
 

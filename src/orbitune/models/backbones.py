@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError
+from orbitune.errors import ModelError, first_line
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.demo import DEMO_DESCRIPTION, demo_backbone
 
@@ -151,7 +151,7 @@ def find_backbone(name: str) -> Backbone:
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {name} cannot be read: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"The config.json of {name} cannot be read: {first_line(error)}.") from None
     if config.model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise ModelError(f"{name} is of the architecture {config.model_type!r}; supported are: {known}.")
@@ -188,7 +188,13 @@ def _preprocessor_file(folder: Path) -> dict[str, Any]:
 
 
 def _preprocessing(stated: dict[str, Any], family: Family) -> Preprocessing:
-    resample = _RESAMPLE.get(stated.get("resample", 2), "bilinear")
+    if (number := stated.get("resample", 2)) not in _RESAMPLE:
+        raise ModelError(
+            f"The checkpoint resizes with PIL's filter {number}; supported are 2 (bilinear) and 3 (bicubic)."
+        )
+    resample = _RESAMPLE[number]
+    if not stated.get("do_normalize", True):
+        return Preprocessing((0.0,) * 3, (1.0,) * 3, resample, "the checkpoint, which does not normalise")
     if "image_mean" in stated and "image_std" in stated:
         mean, std = stated["image_mean"], stated["image_std"]
         return Preprocessing(tuple(mean), tuple(std), resample, "the checkpoint's preprocessor_config.json")
@@ -231,8 +237,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             output_loading_info=True,
         )
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"The weights of {backbone.name} cannot be loaded: {reason}") from None
+        raise ModelError(f"The weights of {backbone.name} cannot be loaded: {first_line(error)}.") from None
     allowed = (*head_names(model, backbone.family), *backbone.family.unused)
     replaced = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):

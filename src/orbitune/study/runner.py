@@ -53,8 +53,7 @@ class Study:
             RunError: the folder holds a study of another recipe; or no run succeeded.
             Interrupted: SIGINT arrived; the run under way has saved its state.
         """
-        for recipe in self.recipes:
-            self._claim(recipe)
+        self._claim()
         runs = []
         for number, recipe in enumerate(self.recipes, 1):
             say(f"[{number}/{len(self.recipes)}] {recipe.method}")
@@ -67,15 +66,22 @@ class Study:
     def _recipe_file(self, method: str) -> Path:
         return self.folder / "recipes" / f"{method}.yaml"
 
-    def _claim(self, recipe: Recipe) -> None:
-        """Keep the recipe in the folder, before any run: a study of another one must not be written over."""
-        file = self._recipe_file(recipe.method)
-        if file.is_file() and (differences := recipe.differences(Recipe.load(file))):
-            raise RunError(
-                f"{self.folder} holds a study of another recipe ({'; '.join(differences)}). Choose another "
-                "--out, or remove the folder."
-            )
-        recipe.save(file)
+    def _plan_file(self, method: str) -> Path:
+        return self.folder / "plans" / f"{method}.json"
+
+    def _claim(self) -> None:
+        """Keep the recipes in the folder, unless it has runs of others: those must not be written over."""
+        for recipe in self.recipes:
+            file = self._recipe_file(recipe.method)
+            if file.is_file() and (differences := recipe.differences(Recipe.load(file))):
+                if (self.folder / recipe.method).exists():
+                    raise RunError(
+                        f"{self.folder} holds a study of another recipe ({'; '.join(differences)}). Choose "
+                        "another --out, or remove the folder."
+                    )
+                self._plan_file(recipe.method).unlink(missing_ok=True)
+        for recipe in self.recipes:
+            recipe.save(self._recipe_file(recipe.method))
 
     def _run_one(self, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
         out = self.folder / recipe.method
@@ -93,7 +99,7 @@ class Study:
 
     def _plan(self, method: str, recipe_file: Path, say: Callable[[str], None]) -> dict[str, Any]:
         """Plan a run in a process of its own, once; the report puts the plan beside what was measured."""
-        file = self.folder / "plans" / f"{method}.json"
+        file = self._plan_file(method)
         if not file.is_file():
             write_json(file, run_in_process("plan", recipe_file, "--methods", method)["plans"][0])
         plan = json.loads(file.read_text())

@@ -27,6 +27,7 @@ class Progress:
         totals: seconds by phase, from the meter.
         peak_rss_bytes: the highest of all processes that worked on this run.
         resumed: how often the run was continued.
+        test_reads: how often the test split was read.
     """
 
     step: int = 0
@@ -37,6 +38,7 @@ class Progress:
     totals: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     resumed: int = 0
+    test_reads: int = 0
 
     @property
     def best_epoch(self) -> int:

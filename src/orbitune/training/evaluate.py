@@ -12,6 +12,7 @@ from orbitune.recipe import Recipe
 from orbitune.training.job import make_accelerator, prepare_job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
+from orbitune.training.run_folder import check_inputs
 
 
 def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dict[str, Any]:
@@ -28,8 +29,7 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     folder = Path(run)
     result = RunResult.load(folder)
     job = prepare_job(Recipe.make(result.recipe), progress)
-    if job.tiles.fingerprint != result.data["fingerprint"]:
-        raise RunError(f"The tiles of {job.recipe.data} are no longer those that {run} was trained on.")
+    check_inputs(folder, job.inputs())
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
     accelerator = make_accelerator(job.recipe)

@@ -31,6 +31,8 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     """
     accelerator = trainer.accelerator
     accelerator.wait_for_everyone()  # until the first process has written the best weights
+    trainer.progress.test_reads += 1
+    trainer.save()  # a run that is killed from here on has read the test split, and must say so
     load_trainable(trainer.folder.best, trainer.model)
     with trainer.meter.phase("evaluation"):
         logits = {split: trainer.logits(split, display) for split in ("validation", "test")}
@@ -58,7 +60,7 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
         best_epoch=trainer.progress.best_epoch,
         validation=scores["validation"],
         test=scores["test"],
-        test_reads=1,
+        test_reads=trainer.progress.test_reads,
         history=trainer.progress.history,
         cost={**_cost(trainer), "peak_rss_bytes": peak, "artefact_bytes": folder_bytes(saved)},
         proof=proof,
@@ -71,10 +73,11 @@ def _prove(trainer: "Trainer", saved: Path) -> float:
     """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
     import torch
 
-    job, model = trainer.job, trainer.model.eval()
+    # On the CPU, as the fresh process: a GPU's own arithmetic would differ by more than saving may.
+    job, model = trainer.job, trainer.model.cpu().eval()
     tiles = torch.from_numpy(job.tiles.tiles[job.splits["validation"][:PROOF_TILES]])
     with torch.inference_mode():
-        logits = job.logits(model, tiles.to(trainer.accelerator.device)).cpu()
+        logits = job.logits(model, tiles)
     return prove_saved(saved, job.backbone, job.transform(tiles), logits)
 
 

@@ -3,6 +3,7 @@
 Training, planning and evaluation start from the same job, so they cannot differ in what they do to a tile.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from orbitune.data.transform import Transform
 from orbitune.evaluation.predict import predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
-from orbitune.recipe import Recipe
+from orbitune.recipe import Recipe, is_synthetic
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -63,8 +64,20 @@ class Job:
                 return self.logits(model, tiles.to(accelerator.device))
 
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
-        logits = predict_logits(forward, self.tiles.tiles, own, self.recipe.batch_size, after_batch)
-        return np.concatenate(gather_object([logits]))
+        some = own if len(own) else indices[:1]  # a process without a share still takes part
+        logits = predict_logits(forward, self.tiles.tiles, some, self.recipe.batch_size, after_batch)
+        return np.concatenate(gather_object([logits[: len(own)]]))
+
+    def inputs(self) -> dict[str, str]:
+        """Hashes of what a recipe only names: the tiles, how they are split, the backbone's weights."""
+        splits = hashlib.sha256()
+        for name, indices in self.splits.items():
+            splits.update(name.encode() + indices.tobytes())
+        return {
+            "tiles": self.tiles.fingerprint,
+            "splits": splits.hexdigest(),
+            "backbone weights": self.backbone.weights_hash(),
+        }
 
     def data_facts(self) -> dict[str, Any]:
         """The data as results and reports state it."""
@@ -73,7 +86,7 @@ class Job:
             "fingerprint": self.tiles.fingerprint,
             "classes": list(self.tiles.classes),
             "tile_size": list(self.tiles.tiles.shape[1:3]),
-            "synthetic": self.recipe.data.startswith("synthetic"),
+            "synthetic": is_synthetic(self.recipe.data),
             "sizes": {name: len(indices) for name, indices in self.splits.items()},
             "notes": list(self.notes),
             "skipped": len(self.tiles.skipped),

@@ -5,6 +5,7 @@ last checkpoint to the same result, bit for bit on a CPU.
 """
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from orbitune.training.checkpoint import (
 )
 from orbitune.training.finish import finish
 from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.meter import Meter, environment, peak_rss_bytes
+from orbitune.training.meter import Meter, environment, peak_rss_bytes, reset_peak_rss
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import RunFolder
@@ -56,12 +57,13 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
     job = prepare_job(recipe, progress)
     accelerator = make_accelerator(job.recipe)
     with accelerator.main_process_first():
-        folder = RunFolder(out, job.recipe)
-    if folder.finished:
-        folder.drop_checkpoint()  # if a kill came between the result and this
-        return RunResult.load(folder.path)
+        folder = RunFolder(out, job.recipe, job.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), Display(progress and leads) as display:
+        if folder.finished:
+            folder.drop_checkpoint()
+            return RunResult.load(folder.path)
+        reset_peak_rss()  # decoding came before, and belongs to no method
         if leads:
             folder.write_facts(environment(), job.tiles.skipped)
         trainer = Trainer.build(job, folder, accelerator)
@@ -145,22 +147,25 @@ class Trainer:
         torch.manual_seed(_mixed(recipe.seed, 1, state.step))
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         # Every process turns the whole batch alike, and takes its share of it.
-        tiles, labels = (part[rank::ranks] for part in self.batch(chosen))
+        # Where a short batch leaves nothing, it takes one tile with weight zero.
+        share = len(chosen[rank::ranks])
+        own = slice(rank, None, ranks) if share else slice(0, 1)
+        tiles, labels = (part[own] for part in self.batch(chosen))
         if rank:
             torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
         self.replica.train()
         with self.accelerator.autocast():
             logits = self.job.logits(self.replica, tiles)
         loss = F.cross_entropy(logits.float(), labels)
-        correct = int((logits.argmax(1) == labels).sum())
-        loss_sum, correct_sum = self.summed([loss.item() * len(labels), correct])
+        correct = int((logits.argmax(1) == labels).sum()) if share else 0
+        loss_sum, correct_sum = self.summed([loss.item() * share, correct])
         if not np.isfinite(loss_sum):
             raise RunError(
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
         self.optimizer.zero_grad()
         # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
-        self.accelerator.backward(loss * (len(labels) * ranks / len(chosen)))
+        self.accelerator.backward(loss * (share * ranks / len(chosen)))
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
@@ -254,7 +259,8 @@ class Trainer:
 
         def stop(number: int, frame: object) -> None:
             self.interrupted = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            print("Stopping after this step ...", file=sys.stderr)
+            signal.signal(signal.SIGINT, before)
 
         before = signal.signal(signal.SIGINT, stop)
         try:

@@ -11,15 +11,22 @@ from orbitune.errors import RunError
 from orbitune.files import write_json, write_text
 from orbitune.recipe import Recipe
 
+PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
+
 
 class RunFolder:
     """Paths of a run, and what state it is in.
 
+    Args:
+        path: the folder; it is made if it is not there.
+        recipe: the resolved recipe.
+        inputs: hashes of what the recipe names, see `Job.inputs`.
+
     Raises:
-        RunError: the folder belongs to another recipe, or holds files that are no run.
+        RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.
     """
 
-    def __init__(self, path: str | Path, recipe: Recipe) -> None:
+    def __init__(self, path: str | Path, recipe: Recipe, inputs: dict[str, str]) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
@@ -34,6 +41,13 @@ class RunFolder:
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
         else:
             recipe.save(kept)
+        self._claim(inputs)
+
+    def _claim(self, inputs: dict[str, str]) -> None:
+        file = self.path / "inputs.json"
+        if not file.is_file():  # nothing is trained before it is written
+            write_json(file, inputs)
+        check_inputs(self.path, inputs)
 
     @property
     def finished(self) -> bool:
@@ -51,7 +65,7 @@ class RunFolder:
 
         self.checkpoint.parent.mkdir(exist_ok=True)
         try:
-            with FileLock(self.checkpoint.parent / "lock", timeout=0):
+            with FileLock(self.checkpoint.parent / "lock", timeout=PATIENCE):
                 self._drop_leftovers()
                 yield
         except Timeout:
@@ -76,6 +90,16 @@ class RunFolder:
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """log.jsonl: one line per epoch, rewritten whole so that a resumed run leaves no line twice."""
         write_text(self.path / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
+    """Compare the inputs of a run with those of now; a RunError names those that have changed."""
+    kept = json.loads((folder / "inputs.json").read_text())
+    if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
+        raise RunError(
+            f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
+            f"backbone were changed since it began. Restore them, or train anew with another --out."
+        )
 
 
 def _visible(path: Path) -> bool:

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from orbitune.training.meter import Meter, environment, peak_rss_bytes, reset_peak_rss
+
+PEAK = "from orbitune.training.meter import peak_rss_bytes; print(peak_rss_bytes())"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux starts the peak anew with a program")
+def test_the_peak_memory_of_a_process_is_its_own_and_not_its_parents():
+    ballast = bytearray(600_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    child = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert peak_rss_bytes() > 600e6
+    assert int(child.stdout) < 300e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process reset its peak")
+def test_memory_that_was_given_back_does_not_count_after_a_reset():
+    ballast = bytearray(400_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    high = peak_rss_bytes()
+    del ballast
+    reset_peak_rss()
+    assert peak_rss_bytes() < high - 300e6
+
+
+def test_phases_add_up_over_a_resumed_run():
+    first = Meter()
+    with first.phase("train"):
+        time.sleep(0.02)
+    second = Meter(first.totals)
+    with second.phase("train"):
+        time.sleep(0.02)
+    assert second.totals["train_seconds"] >= first.totals["train_seconds"] + 0.02
+
+
+def test_the_environment_names_versions_and_hardware_but_no_machine():
+    facts = environment()
+    assert {"orbitune", "torch", "transformers", "peft", "python", "processor", "cores", "threads"} <= set(
+        facts
+    )
+    assert "node" not in facts and "user" not in facts
