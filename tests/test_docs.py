@@ -1,9 +1,12 @@
 """What the README claims is what the tool wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+
+from orbitune.models.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "eurosat-vit-tiny-112"
@@ -33,6 +36,14 @@ def test_the_committed_study_reaches_what_was_asked_of_it():
     assert set(runs) == {"full", "linear", "lora"}
     assert runs["lora"]["test"]["accuracy"] >= 0.965
     assert all(result["test_reads"] == 1 for result in runs.values())
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_the_readme_lists_every_method_with_its_paper(method):
+    readme = (ROOT / "README.md").read_text()
+    assert f"| `{method.name}` |" in readme
+    for paper in re.findall(r"arXiv:[0-9.]+[0-9]", method.paper):
+        assert paper in readme
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yaml")))

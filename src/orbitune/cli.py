@@ -75,21 +75,13 @@ def prepare(make_recipe: MakeRecipe, as_json: Json = False, quiet: Quiet = False
     from orbitune.training.job import prepare_job
 
     job = prepare_job(make_recipe(), not quiet)
-    facts = {
-        "data": job.data_facts(),
-        "backbone": job.backbone_facts(),
-        "preprocessing": job.preprocessing_facts(),
-    }
+    data, backbone = job.data_facts(), job.backbone_facts()
     if as_json:
-        _print_json(facts)
+        _print_json({"data": data, "backbone": backbone})
         return
-    sizes = ", ".join(f"{count:,} {name}" for name, count in facts["data"]["sizes"].items())
-    print(f"tiles     {job.tiles.source}: {sizes}; {len(job.tiles.classes)} classes")
-    for note in facts["data"]["notes"]:
-        print(f"          {note}")
+    _print_inputs(data, backbone)
     for name, reason in job.tiles.skipped:
-        print(f"skipped   {name}: {reason}")
-    print(f"backbone  {facts['backbone']['description']}")
+        print(f"  skipped {name}: {reason}")
 
 
 @app.command()

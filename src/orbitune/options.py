@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from orbitune.models.methods import METHODS
 from orbitune.recipe import PRESETS, LoraSettings, Recipe, preset, read_yaml
 
 MakeRecipe = Callable[..., Recipe]
@@ -53,7 +54,7 @@ def _make(
     read = read_yaml(file) if file else {}
     chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
     if read.get("method", chosen) != chosen:
-        read = {**read, "learning_rate": None}  # found for the file's method, not for this one
+        read.pop("learning_rate", None)  # it was found for the file's method, not for this one
     base = {**(preset(preset_name, chosen) if preset_name else {}), **read, **values, "method": chosen}
     if lora:
         base["lora"] = {**(base.get("lora") or {}), **lora}
@@ -69,15 +70,18 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
-    choices = [
-        c for a in (field.annotation, *get_args(field.annotation)) for c in get_args(a) if isinstance(c, str)
-    ]
+    choices = list(METHODS) if name == "method" else _literals(field)
     shown = field.get_default(call_default_factory=True)
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
     text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
     text += f" [default: {shown}]" if shown is not None else ""
     option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False)
     return _parameter(name, kinds[0] if kinds else str, option)
+
+
+def _literals(field: FieldInfo) -> list[str]:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return [choice for kind in kinds for choice in get_args(kind) if isinstance(choice, str)]
 
 
 _SOURCES = [
