@@ -24,7 +24,7 @@ def saved_model(tmp_path, method):
                 parameter += 0.02 * torch.randn_like(parameter)
     facts = {
         "classes": list(CLASSES),
-        "backbone": {"weights_sha256": backbone.weights_hash()},
+        "backbone": {"weights_sha256": backbone.weights_hash},
         "preprocessing": {"image_size": 32, **backbone.preprocessing.to_json()},
     }
     save_model(model, tmp_path / "saved", backbone, facts)

@@ -12,22 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from orbitune.data import synthetic as drawn
 from orbitune.evaluation.metrics import score
 from orbitune.recipe import Recipe
 from orbitune.study.report import comparison_table, verdict, write_report
 
-CLASSES = [
-    "AnnualCrop",
-    "Forest",
-    "HerbaceousVegetation",
-    "Highway",
-    "Industrial",
-    "Pasture",
-    "PermanentCrop",
-    "Residential",
-    "River",
-    "SeaLake",
-]
+CLASSES = list(drawn.CLASSES)
 CHROMIUM = Path("/usr/bin/chromium")
 
 

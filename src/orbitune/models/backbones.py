@@ -6,6 +6,7 @@ To add a family, add one entry to FAMILIES. Everything else asks the family for 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,9 @@ class Backbone:
         """What these weights are, in plain words."""
         return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
 
+    @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 over the weight files, 64 hex digits."""
+        """SHA-256 over the weight files, 64 hex digits; read once, as a run states it several times."""
         digest = hashlib.sha256()
         for file in sorted(self.folder.glob("*.safetensors")):
             with file.open("rb") as stream:

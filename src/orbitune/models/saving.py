@@ -93,7 +93,7 @@ def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
     facts = read_facts(folder)
-    if facts["backbone"]["weights_sha256"] != backbone.weights_hash():
+    if facts["backbone"]["weights_sha256"] != backbone.weights_hash:
         raise ModelError(
             f"{folder} was trained on other weights than {backbone.name} holds now; its "
             f"predictions would be wrong."

@@ -76,7 +76,7 @@ class Job:
         return {
             "tiles": self.tiles.fingerprint,
             "splits": splits.hexdigest(),
-            "backbone weights": self.backbone.weights_hash(),
+            "backbone weights": self.backbone.weights_hash,
         }
 
     def data_facts(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Job:
         return {
             "name": self.backbone.name,
             "description": self.backbone.description,
-            "weights_sha256": self.backbone.weights_hash(),
+            "weights_sha256": self.backbone.weights_hash,
         }
 
     def preprocessing_facts(self) -> dict[str, Any]:
