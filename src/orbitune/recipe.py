@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orbitune.errors import OrbituneError
 
@@ -54,7 +54,14 @@ class Recipe(_Strict):
     backbone: str = Field("demo", description="Hub id or folder of a ViT, DeiT or DINOv2, or demo")
     method: str = Field("lora", description="Fine-tuning method")
     lora: LoraSettings = Field(default_factory=LoraSettings)
-    image_size: int | None = Field(None, ge=1, description="Input size in pixels (default: the checkpoint's)")
+    image_size: int | Literal["native", "auto"] | None = Field(
+        None,
+        description="Input size in pixels; native: the tiles' own; auto: 1.75 times that, at most the "
+        "checkpoint's (default: the checkpoint's)",
+    )
+    sizes: tuple[tuple[int, float], ...] | None = Field(
+        None, description="Sizes to train at in turn, with their share of the steps, such as 64:0.5,112:0.5"
+    )
     epochs: int = Field(3, ge=1, description="Passes over the training tiles")
     batch_size: int = Field(64, ge=1, description="Tiles per step")
     learning_rate: float | None = Field(None, gt=0, description="Peak rate (default: the method's)")
@@ -64,12 +71,42 @@ class Recipe(_Strict):
     augment: Literal["flips", "none"] = Field(
         "flips", description="Random flips and quarter turns of the training tiles, or none"
     )
-    precision: Literal["bf16", "fp32"] | None = Field(
+    fast: Literal["on", "off"] = Field(
+        "on", description="Compute by the fast path, or as transformers and PEFT do"
+    )
+    precision: Literal["bf16", "fp16", "fp32"] | None = Field(
         None, description="Arithmetic (default: bf16 where the processor has it)"
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Tiles computed at once; gradients of a batch are summed over them "
+        "(default: what suits the processor's cache; on a GPU the batch)",
+    )
+    checkpointing: Literal["on", "off"] = Field(
+        "off", description="Save memory: compute activations again for the backward pass"
     )
     seed: int = Field(
         0, ge=0, lt=2**32, description="Seed of the head, the order, the augmentation and the dropout"
     )
+
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _split_sizes(cls, value: Any) -> Any:
+        return [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("sizes")
+    @classmethod
+    def _shares_make_one(cls, value: Any) -> Any:
+        if value is not None and abs(sum(share for _, share in value) - 1) > 1e-6:
+            raise ValueError("the shares must sum to 1, such as 64:0.5,112:0.5")
+        return value
+
+    @model_validator(mode="after")
+    def _one_last_size(self) -> "Recipe":
+        if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
+            raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
+        return self
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> "Recipe":

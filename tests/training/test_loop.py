@@ -161,7 +161,7 @@ def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(f
     recipe, whole = finished
     out = tmp_path / "run"
     job = prepare_job(recipe)
-    trainer = loop.Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), make_accelerator(job.recipe))
+    trainer = loop.Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), make_accelerator())
     taken = trainer.step
 
     def step_and_interrupt():

@@ -68,6 +68,23 @@ class TileSet:
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Copies of some tiles, uint8 (len(indices), H, W, 3).
+
+        Read from the file and not through the map, whose pages would count as memory of this process until
+        all tiles lie there.
+        """
+        if not isinstance(self.tiles, np.memmap):
+            return self.tiles[indices]
+        out = np.empty((len(indices), *self.tiles.shape[1:]), np.uint8)
+        size = self.tiles[0].nbytes
+        with Path(str(self.tiles.filename)).open("rb", buffering=0) as file:
+            for row, index in zip(out, indices.tolist(), strict=True):
+                file.seek(self.tiles.offset + index * size)
+                if file.readinto(row.data) != size:
+                    raise DataError(f"The decoded tiles in {cache_dir()} were changed while they were read.")
+        return out
+
 
 def load_tiles(data: str, on_bad_image: str = "stop", progress: bool = True) -> TileSet:
     """Load a data set; the first time its files are decoded into the cache.

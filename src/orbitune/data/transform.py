@@ -3,8 +3,7 @@
 Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ class Transform:
     """Scale pixels to 0..1, resize to `size` x `size`, then (x - mean) / std per channel."""
 
     size: int
-    mean: Sequence[float]
-    std: Sequence[float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     resample: str
 
     def __call__(self, tiles: "Tensor") -> "Tensor":
@@ -32,6 +31,19 @@ class Transform:
             ).clamp(0, 1)
         mean, std = (torch.tensor(v, device=tiles.device).view(3, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
+
+    def at(self, size: int) -> "Transform":
+        """The same transform to another size."""
+        return self if size == self.size else replace(self, size=size)
+
+
+def resize_matrix(side: int, size: int, resample: str) -> "Tensor":
+    """What resizing does along one axis, float32 (size, side): `matrix @ pixels` is the resized axis."""
+    import torch
+    from torch.nn import functional as F
+
+    image = torch.eye(side)[None, None]  # each column has one bright pixel
+    return F.interpolate(image, (size, side), mode=resample, align_corners=False, antialias=True)[0, 0]
 
 
 def flips_and_turns(tiles: "Tensor") -> "Tensor":

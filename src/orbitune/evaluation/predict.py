@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 
 def predict_logits(
-    forward: "Callable[[Tensor], Tensor]",
-    tiles: np.ndarray,
+    forward: "Callable[[np.ndarray], Tensor]",
     indices: np.ndarray,
     batch_size: int,
     after_batch: Callable[[int], None] = lambda count: None,
@@ -19,8 +18,7 @@ def predict_logits(
     """Logits of the tiles at `indices`, in their order.
 
     Args:
-        forward: takes uint8 (B, H, W, 3), gives logits (B, C); the caller sets evaluation mode and precision.
-        tiles: uint8 (N, H, W, 3).
+        forward: takes some of the indices, gives logits (B, C); the caller sets evaluation mode.
         after_batch: called with the number of tiles after each batch.
 
     Returns:
@@ -32,6 +30,6 @@ def predict_logits(
     with torch.inference_mode():
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            logits.append(forward(torch.from_numpy(tiles[batch])).float().cpu().numpy())
+            logits.append(forward(batch).float().cpu().numpy())
             after_batch(len(batch))
     return np.concatenate(logits)

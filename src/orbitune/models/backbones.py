@@ -43,6 +43,8 @@ class Family:
         heads: names a classification head may have.
         unused: parameters that play no part in classification, and so are never trained.
         normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
+        norms: names of a layer's two normalisations, before attention and before the MLP.
+        head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
         forward: arguments every forward pass needs, so that any image size works.
     """
 
@@ -60,9 +62,13 @@ class Family:
         }
     )
     heads: tuple[str, ...] = ("classifier",)
+    norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
+    head_reads_class_token: bool = True
     unused: tuple[str, ...] = ("embeddings.mask_token",)
     forward: dict[str, Any] = field(default_factory=dict)
 
+
+_DINOV2: dict[str, Any] = {"norms": ("norm1", "norm2"), "head_reads_class_token": False}
 
 FAMILIES = {
     family.model_type: family
@@ -75,8 +81,8 @@ FAMILIES = {
             heads=("classifier", "cls_classifier", "distillation_classifier"),
             forward={"interpolate_pos_encoding": True},
         ),
-        Family("dinov2", "DINOv2", _IMAGENET),
-        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET),
+        Family("dinov2", "DINOv2", _IMAGENET, **_DINOV2),
+        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET, **_DINOV2),
     )
 }
 
@@ -276,6 +282,11 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     )
     config.architectures = config.architectures or []  # transformers iterates over it
     return config
+
+
+def token_count(size: int, patch: int) -> int:
+    """Tokens of an image of `size` pixels to a side: its patches and the class token."""
+    return (size // patch) ** 2 + 1
 
 
 def head_names(model: "nn.Module", family: Family) -> list[str]:

@@ -1,9 +1,10 @@
 """From a recipe to a model: open settings are resolved, the method applied, the count checked."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
-from orbitune.models.backbones import Backbone, empty_model, load_weights
+from orbitune.models.backbones import Backbone, empty_model, load_weights, token_count
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.recipe import Recipe
 
@@ -11,13 +12,44 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def resolve(recipe: Recipe, backbone: Backbone) -> Recipe:
-    """The recipe with every open setting filled in: image size, learning rate, precision.
+# Activations of a layer that a processor's caches hold well, in numbers; measured with ViT-Tiny and DINOv2-S.
+_CACHED = 1 << 20
+_AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
+
+
+def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Recipe:
+    """The recipe with every open setting filled in: sizes, learning rate, precision, micro-batch.
+
+    Args:
+        tile: height and width of the tiles in pixels, which `native` and `auto` sizes follow.
 
     Raises:
-        ModelError: the image size does not suit the backbone's patch.
+        ModelError: an image size does not suit the backbone's patch.
     """
-    size, patch = recipe.image_size or backbone.image_size, backbone.patch_size
+    size = _image_size(recipe, backbone, tile)
+    for each in {size, *(each for each, _ in recipe.sizes or ())}:
+        _check_size(each, backbone)
+    return recipe.replace(
+        image_size=size,
+        learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
+        precision=recipe.precision or native_precision(),
+        micro_batch=min(recipe.batch_size, recipe.micro_batch or _micro_batch(size, recipe, backbone)),
+    )
+
+
+def _image_size(recipe: Recipe, backbone: Backbone, tile: Sequence[int]) -> int:
+    patch = backbone.patch_size
+    if recipe.sizes:
+        return recipe.sizes[-1][0]
+    if recipe.image_size == "native":
+        return -(-max(tile) // patch) * patch
+    if recipe.image_size == "auto":
+        return min(max(patch, round(_AUTO * max(tile) / patch) * patch), backbone.image_size)
+    return recipe.image_size or backbone.image_size
+
+
+def _check_size(size: int, backbone: Backbone) -> None:
+    patch = backbone.patch_size
     if size % patch:
         below = size // patch * patch
         fits = f"{below} or {below + patch}" if below else f"{patch}"
@@ -25,19 +57,24 @@ def resolve(recipe: Recipe, backbone: Backbone) -> Recipe:
             f"An image size of {size} does not suit {backbone.name}, whose patches are {patch} pixels wide; "
             f"use {fits}."
         )
-    return recipe.replace(
-        image_size=size,
-        learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
-        precision=recipe.precision or native_precision(),
-    )
 
 
-def native_precision() -> str:
-    """bf16 where the GPU, or else the processor, multiplies it natively; fp32 elsewhere."""
+def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
+    """On a CPU so many tiles, a power of two, as the caches hold; on a GPU the batch."""
     import torch
 
     if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return recipe.batch_size
+    a_tile = token_count(size, backbone.patch_size) * backbone.config.hidden_size
+    return 1 << max(0, (_CACHED // a_tile).bit_length() - 1)
+
+
+def native_precision() -> str:
+    """bf16 where the GPU, or else the processor, multiplies it natively; an older GPU has fp16."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") else "fp32"
 

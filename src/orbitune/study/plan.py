@@ -81,8 +81,7 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         train_seconds=sizes["train"] * train * epochs,
         evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * evaluate,
         images_per_second=1 / train,
-        # A run maps all tiles into its memory by and by; these few steps did not.
-        peak_rss_bytes=peak_rss_bytes() + job.tiles.tiles.nbytes,
+        peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
         artefact_bytes=parameters["total" if whole else "trainable"] * FLOAT_BYTES,
         # The weights that are trained and AdamW's two averages, old and new; and the best.
@@ -96,7 +95,7 @@ def _measure(job: Job) -> tuple[float, float, int]:
     """Seconds per trained tile, seconds per evaluated tile, and how many steps were measured."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
-        trainer = Trainer.build(job, folder, make_accelerator(job.recipe))
+        trainer = Trainer.build(job, folder, make_accelerator())
         trainer.step()  # the first step also sets up the kernels
         seconds: list[float] = []
         end = time.perf_counter() + SECONDS
@@ -106,7 +105,7 @@ def _measure(job: Job) -> tuple[float, float, int]:
             seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
         part = job.splits["validation"][: job.recipe.batch_size]
         start = time.perf_counter()
-        job.predict(trainer.model, trainer.accelerator, part)
+        job.predict(trainer.network, trainer.feed, trainer.accelerator, part)
         return statistics.median(seconds), (time.perf_counter() - start) / len(part), len(seconds)
 
 

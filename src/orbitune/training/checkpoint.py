@@ -27,6 +27,7 @@ class Progress:
         totals: seconds by phase, from the meter.
         peak_rss_bytes: the highest of all processes that worked on this run.
         resumed: how often the run was continued.
+        attention: the kernel that was chosen at the start; another would round otherwise.
         test_reads: how often the test split was read.
     """
 
@@ -38,6 +39,7 @@ class Progress:
     totals: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     resumed: int = 0
+    attention: str | None = None
     test_reads: int = 0
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orbitune.data.feed import Feed
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.methods import find_method
@@ -32,12 +33,15 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     check_inputs(folder, job.inputs())
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
-    accelerator = make_accelerator(job.recipe)
+    accelerator = make_accelerator()
     model = load_saved(folder / find_method(job.recipe.method).folder, job.backbone).to(accelerator.device)
+    network = job.network(model, result.compute["attention"])
     indices = job.splits[split]
     with Display(progress) as display:
         display.evaluation(split, len(indices))
-        logits = job.predict(model, accelerator, indices, display.evaluated)
+        logits = job.predict(
+            network, Feed(job.tiles, accelerator.device), accelerator, indices, display.evaluated
+        )
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from orbitune.evaluation.metrics import score
 from orbitune.files import replacing
+from orbitune.models.build import build
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.models.saving import TOLERANCE, prove_saved, save_model
 from orbitune.training.checkpoint import load_trainable
@@ -18,6 +19,8 @@ from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from orbitune.training.loop import Trainer
 
 PROOF_TILES = 8
@@ -47,13 +50,14 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     saved = folder.path / find_method(job.recipe.method).folder
-    save_model(trainer.model, saved, job.backbone, _facts(trainer, scores))
-    proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, saved)}
+    plain = _plain_model(trainer)
+    save_model(plain, saved, job.backbone, _facts(trainer, scores))
+    proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
     _write_predictions(trainer, logits)
     result = RunResult(
         recipe=job.recipe.model_dump(mode="json"),
         recipe_hash=job.recipe.hash,
-        parameters=count_parameters(trainer.model, job.backbone.family),
+        parameters=count_parameters(plain, job.backbone.family),
         backbone=job.backbone_facts(),
         preprocessing=job.preprocessing_facts(),
         data=job.data_facts(),
@@ -63,22 +67,30 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
         test_reads=trainer.progress.test_reads,
         history=trainer.progress.history,
         cost={**_cost(trainer), "peak_rss_bytes": peak, "artefact_bytes": folder_bytes(saved)},
+        compute=trainer.compute_facts(),
         proof=proof,
     )
     result.save(folder.path)
     folder.drop_checkpoint()
 
 
-def _prove(trainer: "Trainer", saved: Path) -> float:
+def _plain_model(trainer: "Trainer") -> "nn.Module":
+    """The best weights in a model of fp32 on the CPU; the trained one may hold frozen weights of less."""
+    job = trainer.job
+    model = build(job.recipe, job.backbone, job.tiles.classes)
+    load_trainable(trainer.folder.best, model)
+    return model.eval()
+
+
+def _prove(trainer: "Trainer", model: "nn.Module", saved: Path) -> float:
     """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
     import torch
 
-    # On the CPU, as the fresh process: a GPU's own arithmetic would differ by more than saving may.
-    job, model = trainer.job, trainer.model.cpu().eval()
-    tiles = torch.from_numpy(job.tiles.tiles[job.splits["validation"][:PROOF_TILES]])
+    job = trainer.job
+    pixels = job.transform(torch.from_numpy(job.tiles.read(job.splits["validation"][:PROOF_TILES])))
     with torch.inference_mode():
-        logits = job.logits(model, tiles)
-    return prove_saved(saved, job.backbone, job.transform(tiles), logits)
+        logits = model(pixel_values=pixels, **job.backbone.family.forward).logits
+    return prove_saved(saved, job.backbone, pixels, logits)
 
 
 def _facts(trainer: "Trainer", scores: dict[str, Any]) -> dict[str, Any]:

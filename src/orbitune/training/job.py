@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.feed import Feed
 from orbitune.data.splits import split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.data.transform import Transform
@@ -20,7 +21,7 @@ from orbitune.recipe import Recipe, is_synthetic
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class Job:
     notes: tuple[str, ...]
     transform: Transform
 
-    def logits(self, model: "nn.Module", tiles: "Tensor") -> "Tensor":
-        """uint8 tiles (B, H, W, 3) on the model's device to logits (B, C)."""
-        return model(pixel_values=self.transform(tiles), **self.backbone.family.forward).logits
+    def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
+        """What computes a model that lies on its device, see `orbitune.models.network`."""
+        from orbitune.models.network import make_network
+
+        return make_network(model, self.recipe, self.backbone, self.transform, attention)
 
     def predict(
         self,
-        model: "nn.Module",
+        network: "nn.Module",
+        feed: Feed,
         accelerator: "Accelerator",
         indices: np.ndarray,
         after_batch: Callable[[int], None] = lambda count: None,
@@ -57,15 +61,14 @@ class Job:
         """
         from accelerate.utils import gather_object
 
-        model.eval()
+        network.eval()
 
-        def forward(tiles: "Tensor") -> "Tensor":
-            with accelerator.autocast():
-                return self.logits(model, tiles.to(accelerator.device))
-
+        assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(forward, self.tiles.tiles, some, self.recipe.batch_size, after_batch)
+        logits = predict_logits(
+            lambda batch: network(feed.tiles(batch)), some, self.recipe.micro_batch, after_batch
+        )
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:
@@ -112,9 +115,9 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
         OrbituneError: any of these is not as it should be.
     """
     backbone = find_backbone(recipe.backbone)
-    recipe = resolve(recipe, backbone)
-    assert recipe.image_size is not None
     tiles = load_tiles(recipe.data, recipe.on_bad_image, progress)
+    recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
+    assert isinstance(recipe.image_size, int)
     splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed)
     stated = backbone.preprocessing
     transform = Transform(recipe.image_size, stated.mean, stated.std, stated.resample)
@@ -122,13 +125,12 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
     return Job(recipe, backbone, tiles, splits, notes, transform)
 
 
-def make_accelerator(recipe: Recipe) -> "Accelerator":
-    """Device, precision and processes, as accelerate finds them."""
+def make_accelerator() -> "Accelerator":
+    """Device and processes, as accelerate finds them."""
     import torch
     from accelerate import Accelerator
 
     return Accelerator(
         # Said plainly, or accelerate would not see torchrun's processes on a machine without a GPU.
-        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available())
     )

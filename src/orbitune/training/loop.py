@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.feed import Feed
 from orbitune.errors import Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
@@ -37,6 +38,7 @@ from orbitune.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
+    from torch.amp import GradScaler
     from torch.optim import Optimizer
 
 CHECKPOINT_SECONDS = 60.0
@@ -55,7 +57,7 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
         Interrupted: SIGINT arrived.
     """
     job = prepare_job(recipe, progress)
-    accelerator = make_accelerator(job.recipe)
+    accelerator = make_accelerator()
     with accelerator.main_process_first():
         folder = RunFolder(out, job.recipe, job.inputs())
     leads = accelerator.is_main_process
@@ -83,8 +85,11 @@ class Trainer:
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
-    replica: "nn.Module"  # the model, or what averages its gradients over the processes
+    network: "nn.Module"  # what computes the model
+    replica: Any  # the network, or what averages its gradients over the processes
     optimizer: "Optimizer"
+    scaler: "GradScaler"
+    feed: Feed
     progress: Progress
     meter: Meter
     interrupted: bool = False
@@ -97,14 +102,31 @@ class Trainer:
 
         model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], weight_decay=job.recipe.weight_decay
+            [p for p in model.parameters() if p.requires_grad],
+            weight_decay=job.recipe.weight_decay,
+            fused=True,
         )
         progress = Progress()
         if folder.checkpoint.exists():
             progress = load_checkpoint(folder.checkpoint, model, optimizer)
             progress.resumed += 1
-        replica = DistributedDataParallel(model) if accelerator.num_processes > 1 else model
-        return cls(job, folder, accelerator, model, replica, optimizer, progress, Meter(progress.totals))
+        network = job.network(model, progress.attention)
+        progress.attention = str(network.attention)
+        replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
+        return cls(
+            job=job,
+            folder=folder,
+            accelerator=accelerator,
+            model=model,
+            network=network,
+            replica=replica,
+            optimizer=optimizer,
+            # Small gradients of fp16 would round to zero; the scale starts anew where a run goes on.
+            scaler=torch.amp.GradScaler(accelerator.device.type, enabled=job.recipe.precision == "fp16"),
+            feed=Feed(job.tiles, accelerator.device),
+            progress=progress,
+            meter=Meter(progress.totals),
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -139,9 +161,9 @@ class Trainer:
             RunError: the loss is not finite, or a trainable tensor received no gradient.
         """
         import torch
-        from torch.nn import functional as F
 
         recipe, state = self.job.recipe, self.progress
+        total = recipe.epochs * self.steps_per_epoch
         epoch, position = divmod(state.step, self.steps_per_epoch)
         chosen = self.epoch_order(epoch)[position * recipe.batch_size : (position + 1) * recipe.batch_size]
         torch.manual_seed(_mixed(recipe.seed, 1, state.step))
@@ -154,28 +176,49 @@ class Trainer:
         if rank:
             torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
         self.replica.train()
-        with self.accelerator.autocast():
-            logits = self.job.logits(self.replica, tiles)
-        loss = F.cross_entropy(logits.float(), labels)
-        correct = int((logits.argmax(1) == labels).sum()) if share else 0
-        loss_sum, correct_sum = self.summed([loss.item() * share, correct])
+        # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
+        weight = ranks / len(chosen) if share else 0.0
+        loss_sum, correct_sum = self.summed(
+            self.gradients(tiles, labels, weight, image_size(recipe, state.step, total))
+        )
         if not np.isfinite(loss_sum):
             raise RunError(
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
-        self.optimizer.zero_grad()
-        # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
-        self.accelerator.backward(loss * (share * ranks / len(chosen)))
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, state.step, recipe.epochs * self.steps_per_epoch)
-        self.optimizer.step()
+            group["lr"] = learning_rate(recipe, state.step, total)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
         state.step += 1
         state.loss_sum += loss_sum
         state.correct += int(correct_sum)
         state.seen += len(chosen)
         return loss_sum / len(chosen)
+
+    def gradients(self, tiles: "Tensor", labels: "Tensor", weight: float, size: int) -> list[float]:
+        """Add the gradients of `weight` times the summed loss, a micro-batch at a time.
+
+        Returns:
+            The summed loss and the number of tiles classified rightly; zeros where the weight is zero.
+        """
+        import torch
+        from torch.nn import functional as F
+
+        loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
+        ranks = self.replica is not self.network
+        parts = list(zip(*(t.split(self.job.recipe.micro_batch) for t in (tiles, labels)), strict=True))
+        for number, (part, truth) in enumerate(parts, 1):
+            # Processes exchange their gradients once, with the last part.
+            with self.replica.no_sync() if ranks and number < len(parts) else nullcontext():
+                logits = self.replica(part, size)
+                loss = F.cross_entropy(logits, truth, reduction="sum")
+                self.scaler.scale(loss * weight).backward()
+            loss_sum += loss.detach()
+            correct += (logits.detach().argmax(1) == truth).sum()
+        return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
 
     def summed(self, values: Sequence[float]) -> list[float]:
         """Each value summed over the processes."""
@@ -193,13 +236,9 @@ class Trainer:
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
         """Tiles uint8 (B, H, W, 3), turned at random if the recipe says so, and labels (B,)."""
-        import torch
-
         from orbitune.data.transform import flips_and_turns
 
-        device = self.accelerator.device
-        tiles = torch.from_numpy(self.job.tiles.tiles[indices]).to(device)
-        labels = torch.from_numpy(self.job.tiles.labels[indices]).to(device)
+        tiles, labels = self.feed.tiles(indices), self.feed.labels(indices)
         return (flips_and_turns(tiles) if self.job.recipe.augment == "flips" else tiles), labels
 
     def end_epoch(self, display: Display) -> None:
@@ -240,7 +279,21 @@ class Trainer:
         """Logits of one split, float32 (N, C), in the precision of the recipe."""
         indices = self.job.splits[split]
         display.evaluation(split, len(indices))
-        return self.job.predict(self.model, self.accelerator, indices, display.evaluated)
+        return self.job.predict(self.network, self.feed, self.accelerator, indices, display.evaluated)
+
+    def compute_facts(self) -> dict[str, Any]:
+        """How this run computes: what another machine or setting may do otherwise."""
+        from orbitune.models.fast import FastClassifier, obstacle
+
+        recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
+        return {
+            "fast": fast,
+            "why_not_fast": None if fast or recipe.fast == "off" else obstacle(self.model),
+            "precision": recipe.precision,
+            "attention": self.network.attention,
+            "micro_batch": recipe.micro_batch,
+            "processes": self.accelerator.num_processes,
+        }
 
     def save(self) -> None:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
@@ -267,6 +320,17 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def image_size(recipe: Recipe, step: int, steps: int) -> int:
+    """The size in pixels at which this step trains: the last, unless the recipe grows it on the way."""
+    done = 0.0
+    for size, share in recipe.sizes or ():
+        done += share
+        if step < done * steps:
+            return size
+    assert isinstance(recipe.image_size, int)
+    return recipe.image_size
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

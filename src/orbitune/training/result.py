@@ -26,6 +26,7 @@ class RunResult:
         test_reads: how often the test split has been read.
         history: losses, accuracies, learning rate and seconds of each epoch.
         cost: seconds, images per second of training, peak memory in bytes, size on disk in bytes.
+        compute: how it was computed: fast path or why not, precision, attention kernel, micro-batch.
         proof: largest difference of a logit after reloading from disk in a fresh process.
     """
 
@@ -41,6 +42,7 @@ class RunResult:
     test_reads: int
     history: list[dict[str, float]]
     cost: dict[str, Any]
+    compute: dict[str, Any]
     proof: dict[str, Any]
     format: int = FORMAT
 
