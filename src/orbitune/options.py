@@ -70,13 +70,13 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
-    choices = list(METHODS) if name == "method" else _literals(field)
+    choices = list(METHODS) if name == "method" else [] if kinds else _literals(field)
     shown = field.get_default(call_default_factory=True)
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
     text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
     text += f" [default: {shown}]" if shown is not None else ""
     option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False)
-    return _parameter(name, kinds[0] if kinds else str, option)
+    return _parameter(name, kinds[0] if kinds and not _literals(field) else str, option)
 
 
 def _literals(field: FieldInfo) -> list[str]:

@@ -1,0 +1,206 @@
+"""The fast path computes what transformers and PEFT compute."""
+
+import pytest
+import torch
+from tests.samples import backbone_folder
+from torch.nn import functional as F
+
+from orbitune.data.transform import Transform
+from orbitune.models.attention import KERNELS
+from orbitune.models.backbones import find_backbone
+from orbitune.models.build import build, resolve
+from orbitune.models.fast import FastClassifier, _dropout, obstacle
+from orbitune.models.network import PlainClassifier, make_network
+from orbitune.recipe import Recipe
+
+CLASSES = ("a", "b", "c", "d")
+FAMILIES = {
+    "ViT": {"model_type": "vit"},
+    "DeiT": {"model_type": "deit"},
+    "distilled DeiT": {"model_type": "deit", "distilled": True},
+    "DINOv2": {"model_type": "dinov2"},
+    "DINOv2 with registers": {"model_type": "dinov2_with_registers"},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
+
+
+def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):
+    """The same model twice, with trained values that are not zero: as it is, and on the fast path."""
+    recipe = resolve(Recipe(**recipe), backbone)
+    stated = backbone.preprocessing
+    transform = Transform(recipe.image_size, stated.mean, stated.std, resample)
+    models = [build(recipe, backbone, CLASSES) for _ in range(2)]
+    for model in models:
+        generator = torch.Generator().manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    plain = PlainClassifier(models[0], backbone.family, transform, torch.float32)
+    fast = FastClassifier(models[1], backbone.family, transform, dtype, attention)
+    return plain, fast
+
+
+def tiles(side, count=5):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def gradients(network, batch):
+    labels = torch.arange(len(batch)) % len(CLASSES)
+    F.cross_entropy(network(batch), labels).backward()
+    return {name: p.grad for name, p in network.model.named_parameters() if p.requires_grad}
+
+
+def assert_alike(plain, fast, batch, tolerance):
+    """Logits and gradients, the latter in units of the largest of all."""
+    with torch.inference_mode():
+        difference = (plain.eval()(batch) - fast.eval()(batch)).abs().max().item()
+    assert difference <= tolerance
+    expected, found = (gradients(network.train(), batch) for network in (plain, fast))
+    assert expected.keys() == found.keys()
+    largest = max(g.abs().max() for g in expected.values())
+    for name, gradient in expected.items():
+        assert (gradient - found[name]).abs().max() <= tolerance * largest, name
+
+
+@pytest.mark.parametrize("method", ["full", "linear", "lora"])
+def test_logits_and_gradients_are_those_of_the_plain_path(backbone, method):
+    plain, fast = both_paths(backbone, method=method, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("targets", ["q,v", "k", "o", "fc1,fc2", "q,k,v,o,fc1,fc2"])
+def test_any_layers_may_be_adapted(vit, targets):
+    plain, fast = both_paths(vit, lora={"dropout": 0, "targets": targets})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_may_be_trained(vit, bias):
+    plain, fast = both_paths(vit, lora={"dropout": 0, "bias": bias})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+def test_bfloat16_differs_by_its_rounding_only(backbone):
+    plain, fast = both_paths(backbone, torch.bfloat16, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_attention_kernel_gives_the_same(vit, kernel):
+    plain, fast = both_paths(vit, attention=kernel, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("side", [8, 20, 32, 48])
+def test_tiles_that_are_enlarged_kept_or_reduced_give_the_same(vit, side):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side), tolerance=1e-5)
+
+
+def test_tiles_that_are_not_square_give_the_same(vit):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(24)[:, :, 3:19], tolerance=1e-5)
+
+
+def test_bicubic_resizing_which_clips_gives_the_same(vit):
+    plain, fast = both_paths(vit, resample="bicubic", lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(20), tolerance=1e-5)
+
+
+def test_a_trained_patch_embedding_is_not_kept_from_an_earlier_step(vit):
+    plain, fast = both_paths(vit, method="full")
+    batch = tiles(20)
+    fast(batch)
+    for network in (plain, fast):
+        weight = network.model.vit.embeddings.patch_embeddings.projection.weight
+        weight.data *= 1.5
+    assert_alike(plain, fast, batch, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_another_size_can_be_asked_for(vit, size):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    with torch.inference_mode():
+        assert torch.allclose(plain(tiles(20), size), fast(tiles(20), size), atol=1e-5)
+
+
+def test_checkpointing_gives_the_same_gradients(vit):
+    recipe = {"method": "lora", "lora": {"dropout": 0}}
+    (_, kept), (_, again) = both_paths(vit, **recipe), both_paths(vit, **recipe)
+    again.checkpointing = True
+    expected, found = (gradients(network.train(), tiles(20)) for network in (kept, again))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_layer_that_peft_adapts_in_another_way_is_left_to_peft(vit):
+    from peft import LoraConfig, get_peft_model
+
+    from orbitune.models.backbones import load_weights
+
+    config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, modules_to_save=["classifier"])
+    plain, fast = both_paths(vit)
+    models = [get_peft_model(load_weights(vit, CLASSES, 0), config) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    plain = PlainClassifier(models[0], vit.family, plain.transform, torch.float32)
+    fast = FastClassifier(models[1], vit.family, plain.transform, torch.float32, "plain")
+    assert_alike(plain, fast, tiles(20), tolerance=1e-5)
+
+
+def test_frozen_weights_take_no_more_memory_than_half(vit):
+    model = build(resolve(Recipe(method="lora"), vit), vit, CLASSES)
+    layers = model.get_base_model().vit.layers
+    before = sum(p.untyped_storage().nbytes() for p in layers.parameters() if not p.requires_grad)
+    FastClassifier(
+        model, vit.family, Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear"), torch.bfloat16, "plain"
+    )
+    frozen = [p for p in layers.parameters() if not p.requires_grad]
+    storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in frozen}
+    assert sum(storages.values()) == before / 2
+
+
+def test_trained_tensors_stay_in_fp32(vit):
+    _, fast = both_paths(vit, torch.bfloat16)
+    assert {p.dtype for p in fast.model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_dropout_removes_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    dropped, kept = _dropout(torch.ones(1000, 100), 0.1)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.1, abs=0.005)
+    assert set(dropped.unique().tolist()) == {0.0, 1.0}
+    assert kept == pytest.approx(0.9, abs=1e-4)
+
+
+def test_dropout_follows_the_seed():
+    masks = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        masks.append(_dropout(torch.ones(50, 7), 0.5)[0])
+    assert torch.equal(*masks)
+
+
+def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
+    recipe = resolve(Recipe(method="lora"), vit)
+    model = build(recipe, vit, CLASSES)
+    model.get_base_model().config.hidden_dropout_prob = 0.1
+    assert "hidden_dropout_prob" in obstacle(model)
+    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    assert isinstance(make_network(model, recipe, vit, transform, None), PlainClassifier)
+
+
+def test_fast_off_is_the_plain_path(vit):
+    recipe = resolve(Recipe(method="lora", fast="off"), vit)
+    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    network = make_network(build(recipe, vit, CLASSES), recipe, vit, transform, None)
+    assert isinstance(network, PlainClassifier)
