@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from tests.samples import backbone_folder
 from torch.nn import functional as F
 
 from orbitune.data.transform import Transform
 from orbitune.models.attention import KERNELS
 from orbitune.models.backbones import find_backbone
 from orbitune.models.build import build, resolve
-from orbitune.models.fast import FastClassifier, _dropout, obstacle
+from orbitune.models.fast import FastClassifier, obstacle
 from orbitune.models.network import PlainClassifier, make_network
 from orbitune.recipe import Recipe
+from tests.samples import backbone_folder
 
 CLASSES = ("a", "b", "c", "d")
 FAMILIES = {
@@ -172,22 +172,6 @@ def test_frozen_weights_take_no_more_memory_than_half(vit):
 def test_trained_tensors_stay_in_fp32(vit):
     _, fast = both_paths(vit, torch.bfloat16)
     assert {p.dtype for p in fast.model.parameters() if p.requires_grad} == {torch.float32}
-
-
-def test_dropout_removes_its_share_and_keeps_the_mean():
-    torch.manual_seed(0)
-    dropped, kept = _dropout(torch.ones(1000, 100), 0.1)
-    assert (dropped == 0).float().mean().item() == pytest.approx(0.1, abs=0.005)
-    assert set(dropped.unique().tolist()) == {0.0, 1.0}
-    assert kept == pytest.approx(0.9, abs=1e-4)
-
-
-def test_dropout_follows_the_seed():
-    masks = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        masks.append(_dropout(torch.ones(50, 7), 0.5)[0])
-    assert torch.equal(*masks)
 
 
 def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):

@@ -1,56 +1,103 @@
 """Attention kernels, and the measurement that chooses between them.
 
-On a CPU, in half precision and at the lengths of tiles, three plain operations are several times faster than
-torch's fused kernel, whose backward pass is slow there; on a GPU and at long lengths it is the other way.
+On a CPU, in half precision and at the lengths of tiles, plain products are several times faster than torch's
+fused kernel, whose backward pass is slow there; on a GPU and at long lengths it is the other way.
 """
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 _ROUNDS = 5
 
 
-def _plain(q: "Tensor", k: "Tensor", v: "Tensor") -> "Tensor":
-    weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1)
-    return weights @ v
+class _Plain(torch.autograd.Function):
+    """softmax(q k^T / sqrt(d)) v by batched products, forward and backward.
+
+    Written out, as autograd would copy every operand once more to bring the heads to the front, and the
+    gradients of query, key and value to bring them together again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+        q, *kv = first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
+        heads = q.shape[2]
+        q, k, v = (_batched(t) for t in (q, *kv))
+        scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.heads, ctx.packed = heads, rest is None
+        return _unbatched(weights @ v, heads).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        q, k, v, weights = ctx.saved_tensors
+        scale = q.shape[-1] ** -0.5
+        out = _batched(gradients[0])
+        scores = torch._softmax_backward_data(out @ v.transpose(1, 2), weights, -1, weights.dtype)
+        zero = q.new_empty(())
+        parts = [
+            torch.baddbmm(zero, scores, k, beta=0, alpha=scale),
+            torch.baddbmm(zero, scores.transpose(1, 2), q, beta=0, alpha=scale),
+            weights.transpose(1, 2) @ out,
+        ]
+        parts = [_unbatched(part, ctx.heads) for part in parts]
+        if ctx.packed:
+            return torch.stack(parts, 2), None
+        return torch.stack(parts[:1], 2), torch.stack(parts[1:], 2)
 
 
-def _sdpa(q: "Tensor", k: "Tensor", v: "Tensor") -> "Tensor":
-    from torch.nn import functional as F
-
-    return F.scaled_dot_product_attention(q, k, v)
-
-
-KERNELS: "dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]" = {"plain": _plain, "sdpa": _sdpa}
+def _batched(t: Tensor) -> Tensor:
+    """(B, N, H, D) to (B * H, N, D)."""
+    return t.transpose(1, 2).flatten(0, 1).contiguous()
 
 
-def attend(kernel: str, q: "Tensor", k: "Tensor", v: "Tensor") -> "Tensor":
-    """Softmax attention without a mask: (B, heads, N, D), scaled by 1 / sqrt(D)."""
-    return KERNELS[kernel](q, k, v)
+def _unbatched(t: Tensor, heads: int) -> Tensor:
+    """(B * H, N, D) to (B, N, H, D)."""
+    return t.unflatten(0, (-1, heads)).transpose(1, 2)
 
 
-def fastest_kernel(shape: tuple[int, int, int, int], dtype: "torch.dtype", device: "torch.device") -> str:
-    """The kernel whose forward and backward pass took the least time at this shape (B, heads, N, D)."""
+def _sdpa(first: Tensor, rest: Tensor | None) -> Tensor:
+    parts = first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
+    q, k, v = (t.transpose(1, 2) for t in parts)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+KERNELS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {"plain": _Plain.apply, "sdpa": _sdpa}
+
+
+def attend(kernel: str, first: Tensor, rest: Tensor | None = None) -> Tensor:
+    """Softmax attention, scaled by 1 / sqrt(D) and without a mask.
+
+    Args:
+        first: queries, keys and values (B, N, 3, H, D); or the queries alone (B, Q, 1, H, D).
+        rest: keys and values (B, N, 2, H, D), where `first` are queries alone.
+
+    Returns:
+        (B, N or Q, H, D).
+    """
+    return KERNELS[kernel](first, rest)
+
+
+def fastest_kernel(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> str:
+    """The kernel whose forward and backward pass took the least time at this shape (B, N, H, D)."""
     return min(KERNELS, key=lambda kernel: _seconds(kernel, shape, dtype, device))
 
 
 def _seconds(
-    kernel: str, shape: tuple[int, int, int, int], dtype: "torch.dtype", device: "torch.device"
+    kernel: str, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
 ) -> float:
-    import torch
-
-    state = torch.random.get_rng_state()
-    q, k, v = (torch.randn(shape).to(device, dtype).requires_grad_() for _ in range(3))
-    torch.random.set_rng_state(state)
+    batch, tokens, *rest = shape
+    generator = torch.Generator().manual_seed(0)  # the run's own draws stay what they are
+    qkv = torch.randn(batch, tokens, 3, *rest, generator=generator).to(device, dtype).requires_grad_()
     taken = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        attend(kernel, q, k, v).sum().backward()
+        attend(kernel, qkv).sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)

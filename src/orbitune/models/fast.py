@@ -11,17 +11,18 @@ The modules and their parameters stay where they are: saving, merging and loadin
 PEFT.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers.activations import GELUActivation
 
 from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
+from orbitune.models.kernels import add_norm, gelu
+from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.patches import PatchEmbedding
 
 
@@ -102,158 +103,52 @@ class Block:
     def __init__(
         self, layer: Any, family: Family, dtype: torch.dtype, attention: str, reads: int | None
     ) -> None:
-        own = layer.attention
-        self.norms = [getattr(layer, name) for name in family.norms]
-        self.head_dim = own.head_dim
+        own, mlp = layer.attention, layer.mlp
         self.kernel = attention
+        self.head_dim = own.head_dim
         self.reads = reads
-        if reads:
-            self.queries, self.others = Product([own.q_proj], dtype), Product([own.k_proj, own.v_proj], dtype)
-        else:
-            self.all = Product([own.q_proj, own.k_proj, own.v_proj], dtype)
+        groups = [[own.q_proj], [own.k_proj, own.v_proj]] if reads else [[own.q_proj, own.k_proj, own.v_proj]]
+        self.qkv = [Product(group, dtype) for group in groups]
         self.out = Product([own.o_proj], dtype)
-        gated = hasattr(layer.mlp, "gate_proj")
-        self.widen = Product([layer.mlp.gate_proj, layer.mlp.up_proj] if gated else [layer.mlp.fc1], dtype)
-        self.narrow = Product([layer.mlp.down_proj if gated else layer.mlp.fc2], dtype)
-        self.gated = gated
-        self.activation = layer.mlp.act_fn if gated else layer.mlp.activation_fn
+        self.gated = hasattr(mlp, "gate_proj")
+        activation = mlp.act_fn if self.gated else mlp.activation_fn
+        self.activation = gelu if isinstance(activation, GELUActivation) else activation
+        self.widen = Product([mlp.gate_proj, mlp.up_proj] if self.gated else [mlp.fc1], dtype)
+        self.narrow = Product([mlp.down_proj if self.gated else mlp.fc2], dtype)
+        self.norms = [getattr(layer, name) for name in family.norms]
         self.scales = [getattr(layer, name, None) for name in ("layer_scale1", "layer_scale2")]
         for part in (*self.norms, *filter(None, self.scales)):
-            _cast_frozen(part, dtype)
+            cast_frozen(part, dtype)
 
     def __call__(self, x: Tensor, training: bool) -> Tensor:
         """(B, N, D) to the same, or to (B, reads, D)."""
-        normed = _norm(self.norms[0], x)
+        batch, _, width = x.shape
+        # Rows of tokens, as products want them; only attention asks which image they belong to.
+        rows, normed = add_norm(x.flatten(0, 1), None, self.norms[0])
+        inputs = [normed]
         if self.reads:
-            x = x[:, : self.reads]
-            qkv = (
-                self.queries(normed[:, : self.reads], training),
-                *self.others(normed, training).chunk(2, -1),
+            rows, first = (t.view(x.shape)[:, : self.reads].reshape(-1, width) for t in (rows, normed))
+            inputs = [first, normed]
+        parts = [
+            product(read, training).view(
+                batch, -1, len(product.layers), width // self.head_dim, self.head_dim
             )
-        else:
-            qkv = self.all(normed, training).chunk(3, -1)
-        q, k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in qkv)
-        attended = attend(self.kernel, q, k, v).transpose(1, 2).flatten(2)
-        x = _add(x, self.out(attended, training), self.scales[0])
-        hidden = self.widen(_norm(self.norms[1], x), training)
+            for product, read in zip(self.qkv, inputs, strict=True)
+        ]
+        attended = attend(self.kernel, *parts).view(-1, width)
+        rows, normed = add_norm(rows, self._scaled(0, self.out(attended, training)), self.norms[1])
+        hidden = self.widen(normed, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)
             hidden = self.activation(gate) * up
         else:
             hidden = self.activation(hidden)
-        return _add(x, self.narrow(hidden, training), self.scales[1])
+        return (rows + self._scaled(1, self.narrow(hidden, training))).view(batch, -1, width)
 
-
-class Product:
-    """Linear layers that read the same input, as one product; and their low-rank updates as two more.
-
-    A layer that PEFT adapts in another way than LoRA is computed by itself.
-    """
-
-    def __init__(self, layers: Sequence[Any], dtype: torch.dtype) -> None:
-        self.layers = layers
-        self.dtype = dtype
-        self.adapted = [_is_lora(layer) for layer in layers]
-        self.fused = all(a or type(layer) is nn.Linear for a, layer in zip(self.adapted, layers, strict=True))
-        for layer in layers:
-            _cast_frozen(layer, dtype)
-        bases = [getattr(layer, "base_layer", layer) for layer in layers]
-        self.weights = self._together([base.weight for base in bases])
-        self.biases = [base.bias for base in bases]
-
-    def _together(self, weights: list[nn.Parameter]) -> list[Tensor]:
-        """Frozen weights as one tensor, of which the parameters become views: no byte is held twice."""
-        if len(weights) == 1 or not self.fused or any(w.requires_grad for w in weights):
-            return list(weights)
-        whole = torch.cat([w.data for w in weights])
-        for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
-            weight.data = part
-        return [whole]
-
-    def __call__(self, x: Tensor, training: bool) -> Tensor:
-        """(..., in) to (..., the layers' outputs one after the other)."""
-        if not self.fused:
-            return torch.cat([layer(x).to(x.dtype) for layer in self.layers], -1)
-        bias = None if self.biases[0] is None else _joined(self.biases).to(x.dtype)
-        y = F.linear(x, _joined(self.weights).to(x.dtype), bias)
-        return self._updated(y, x, training) if any(self.adapted) else y
-
-    def _updated(self, y: Tensor, x: Tensor, training: bool) -> Tensor:
-        """y + B A dropout(x) of each adapted layer, added in place."""
-        updates = [
-            _low_rank(layer) if adapted else None
-            for layer, adapted in zip(self.layers, self.adapted, strict=True)
-        ]
-        share = max(update.share for update in updates if update) if training else 0.0
-        dropped, kept = _dropout(x, share) if share else (x, 1.0)
-        down = _joined([update.down for update in updates if update])
-        up = torch.block_diag(
-            *(
-                update.up * (update.scaling / kept) if update else x.new_zeros(layer.out_features, 0)
-                for layer, update in zip(self.layers, updates, strict=True)
-            )
-        )
-        narrow = F.linear(dropped, down.to(x.dtype)).flatten(0, -2)
-        return y.flatten(0, -2).addmm_(narrow, up.to(x.dtype).t()).view_as(y)
+    def _scaled(self, number: int, y: Tensor) -> Tensor:
+        scale = self.scales[number]
+        return y if scale is None else y * scale.lambda1.to(y.dtype)
 
 
 def _base(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-
-
-def _cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
-    for parameter in module.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def _norm(norm: Any, x: Tensor) -> Tensor:
-    return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
-
-
-def _add(x: Tensor, y: Tensor, scale: Any) -> Tensor:
-    return x + y if scale is None else torch.addcmul(x, y, scale.lambda1.to(x.dtype))
-
-
-def _is_lora(layer: Any) -> bool:
-    """Whether PEFT adapts this layer by one low-rank update and nothing else."""
-    if not hasattr(layer, "lora_A"):
-        return False
-    from peft.tuners.lora import Linear
-
-    one = type(layer) is Linear and len(layer.active_adapters) == 1 and not layer.merged
-    plain = one and not (layer.lora_variant or any(layer.lora_bias.values()) or layer.fan_in_fan_out)
-    return bool(plain and type(layer.base_layer) is nn.Linear)
-
-
-class _Update(NamedTuple):
-    """One layer's low-rank update: A (r, in), B (out, r), the factor, and the share that dropout removes."""
-
-    down: Tensor
-    up: Tensor
-    scaling: float
-    share: float
-
-
-def _low_rank(layer: Any) -> _Update:
-    name = layer.active_adapters[0]
-    share = getattr(layer.lora_dropout[name], "p", 0.0)
-    return _Update(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], share)
-
-
-def _dropout(x: Tensor, share: float) -> tuple[Tensor, float]:
-    """x with a share of its elements zero, and what the rest must be divided by.
-
-    On a CPU 16 random bits an element, drawn in words of 64, take a seventh of the time of torch's dropout;
-    the share is then kept to 1 / 65,536.
-    """
-    if x.device.type != "cpu":
-        return F.dropout(x, share), 1.0
-    below = round(share * 2**16)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= below - 2**15
-    return x * kept, 1 - below / 2**16

@@ -53,7 +53,7 @@ def make_network(
         heads = config.num_attention_heads
         tokens = token_count(transform.size, backbone.patch_size)
         assert recipe.micro_batch is not None
-        shape = (recipe.micro_batch, heads, tokens, config.hidden_size // heads)
+        shape = (recipe.micro_batch, tokens, heads, config.hidden_size // heads)
         attention = fastest_kernel(shape, dtype, next(model.parameters()).device)
     return FastClassifier(
         model, backbone.family, transform, dtype, attention, checkpointing=recipe.checkpointing == "on"

@@ -1,0 +1,157 @@
+"""Element-wise steps on a CPU in bfloat16, by a library that the machine's C compiler makes at first use.
+
+Where there is no compiler, or another device or precision, the same functions are torch's own.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from orbitune.files import cache_dir, replacing
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+_FLAGS = (
+    *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-shared"),
+    # What vectorising needs, and no more: NaN stays NaN, so that a diverged loss is noticed.
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, built and kept in the cache the first time; None where they cannot be had."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    path = cache_dir() / "kernels" / f"{_fingerprint(compiler)}.so"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                subprocess.run(
+                    [compiler, *_FLAGS, "-o", temporary, _SOURCE, "-lm"], check=True, capture_output=True
+                )
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _fingerprint(compiler: str) -> str:
+    """What a library depends on: a cache may be shared by machines with other processors."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    parts = (_SOURCE.read_text(), compiler, *_FLAGS, processor)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def compiled(x: Tensor) -> bool:
+    """Whether the compiled kernels work on a tensor of this kind."""
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and library() is not None
+
+
+def gelu(h: Tensor) -> Tensor:
+    """h Phi(h), the exact GELU, of any shape."""
+    return _Gelu.apply(h) if compiled(h) else F.gelu(h)
+
+
+def dropout(x: Tensor, share: float) -> tuple[Tensor, float]:
+    """x with a share of its elements zero, and what the rest must be divided by."""
+    if not compiled(x):
+        return F.dropout(x, share), 1.0
+    seed = int(torch.randint(2**32, ()))  # from torch's generator, so that it follows the run's seed
+    return _Dropout.apply(x, seed, round(share * 2**32)), 1 - share
+
+
+def add_norm(x: Tensor, y: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
+    """x + y (or x), and its layer normalisation: (M, D) both."""
+    weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+    if compiled(x) and not norm.weight.requires_grad and not norm.bias.requires_grad:
+        out, total = _AddNorm.apply(x, y, weight, bias, norm.eps)
+        return (x if y is None else total), out
+    total = x if y is None else x + y
+    return total, F.layer_norm(total, norm.normalized_shape, weight, bias, norm.eps)
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        h = h.contiguous()
+        y, slope = torch.empty_like(h), torch.empty_like(h)
+        _call("gelu", h, y, slope, h.numel())
+        ctx.save_for_backward(slope)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * ctx.saved_tensors[0]
+
+
+class _Dropout(torch.autograd.Function):
+    """No mask is kept: the gradient is dropped at the same places by the same hash."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: int, below: int) -> Tensor:
+        ctx.drawn = seed, below
+        return _drop(x, seed, below)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _drop(gradients[0], *ctx.drawn), None, None
+
+
+def _drop(x: Tensor, seed: int, below: int) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    _call("dropout", x, y, ctypes.c_uint32(seed), ctypes.c_uint32(below), x.numel())
+    return y
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor | None]:
+        x, y = x.contiguous(), None if y is None else y.contiguous()
+        total, out = x if y is None else torch.empty_like(x), torch.empty_like(x)
+        mean, rstd = (torch.empty(len(x)) for _ in range(2))
+        sizes = ctypes.c_float(eps), len(x), x.shape[1]
+        _call("add_norm", x, y, weight, bias, None if y is None else total, out, mean, rstd, *sizes)
+        ctx.save_for_backward(total, weight, mean, rstd)
+        ctx.set_materialize_grads(False)
+        ctx.adds = y is not None
+        return out, total if ctx.adds else None
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        (for_out, for_total), (total, weight, mean, rstd) = gradients, ctx.saved_tensors
+        if for_out is None:
+            return for_total, for_total if ctx.adds else None, None, None, None
+        for_out, for_total = (None if g is None else g.contiguous() for g in (for_out, for_total))
+        gradient = torch.empty_like(total)
+        sizes = len(total), total.shape[1]
+        _call("add_norm_backward", for_out, for_total, total, weight, mean, rstd, gradient, *sizes)
+        return gradient, gradient if ctx.adds else None, None, None, None
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a kernel with tensors as pointers (None as NULL) and integers as int64."""
+    whole = library()
+    assert whole is not None
+    getattr(whole, name)(*(_argument(a) for a in arguments))
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_int64(value) if isinstance(value, int) else value

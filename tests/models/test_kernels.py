@@ -1,0 +1,103 @@
+"""The compiled kernels give what torch gives, forward and backward."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from orbitune.models import kernels
+
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C compiler")
+
+
+def rows(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    return (3 * torch.randn(shape, generator=generator)).bfloat16().requires_grad_()
+
+
+def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
+    h = torch.linspace(-9, 9, 10001).bfloat16().requires_grad_()
+    wide = h.detach().float().requires_grad_()
+    y, expected = kernels.gelu(h), F.gelu(wide)
+    y.sum().backward()
+    expected.sum().backward()
+    assert torch.allclose(y.float(), expected, rtol=2**-8, atol=1e-6)
+    assert torch.allclose(h.grad.float(), wide.grad, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [32, 192, 385])
+def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width):
+    x, y = rows(0, 7, width), rows(1, 7, width)
+    norm = nn.LayerNorm(width, eps=1e-6).requires_grad_(False)
+    norm.weight.data.uniform_(0.5, 1.5)
+    total, out = kernels.add_norm(x, y, norm)
+    (out * 2 + total).sum().backward()
+    wide = (x + y).detach().float().requires_grad_()
+    rounded = norm.weight.bfloat16().float(), norm.bias
+    expected = F.layer_norm(wide, (width,), *rounded, norm.eps)
+    (expected * 2 + wide).sum().backward()
+    assert torch.equal(total, x + y)
+    assert torch.allclose(out.float(), expected, rtol=2**-7, atol=2**-7)
+    assert torch.allclose(x.grad.float(), wide.grad, rtol=2**-7, atol=2**-6)
+    assert torch.equal(x.grad, y.grad)
+
+
+def test_a_norm_without_a_sum_has_the_same_gradient():
+    x, zero = rows(0, 7, 64), torch.zeros(7, 64).bfloat16()
+    norm = nn.LayerNorm(64).requires_grad_(False)
+    (alone,) = torch.autograd.grad((kernels.add_norm(x, None, norm)[1] ** 2).sum(), x)
+    (added,) = torch.autograd.grad((kernels.add_norm(x, zero, norm)[1] ** 2).sum(), x)
+    assert torch.equal(alone, added)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_removes_its_share_and_leaves_the_rest(share):
+    torch.manual_seed(0)
+    x = rows(0, 1000, 100)
+    dropped, kept = kernels.dropout(x, share)
+    assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.005)
+    assert torch.equal(dropped[dropped != 0], x[dropped != 0])
+    assert kept == 1 - share
+
+
+def test_dropout_removes_neighbours_independently():
+    torch.manual_seed(0)
+    removed = kernels.dropout(torch.ones(400, 500).bfloat16(), 0.5)[0] == 0
+    for other in (removed.roll(1, 0), removed.roll(1, 1), removed.roll(16, 1)):
+        assert (removed & other).float().mean().item() == pytest.approx(0.25, abs=0.005)
+
+
+def test_dropout_removes_the_gradient_where_it_removed_the_value():
+    torch.manual_seed(0)
+    x = torch.ones(50, 70).bfloat16().requires_grad_()
+    dropped, _ = kernels.dropout(x, 0.3)
+    dropped.sum().backward()
+    assert torch.equal(x.grad, dropped.detach())
+
+
+def test_dropout_follows_the_seed_and_differs_from_call_to_call():
+    def twice():
+        torch.manual_seed(3)
+        return [kernels.dropout(torch.ones(50, 7).bfloat16(), 0.5)[0] for _ in range(2)]
+
+    first, again = twice(), twice()
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_loss_that_is_not_a_number_stays_so():
+    bad = torch.tensor([[float("nan"), 1.0]] * 40).bfloat16()
+    norm = nn.LayerNorm(2).requires_grad_(False)
+    assert kernels.gelu(bad).isnan().any()
+    assert kernels.add_norm(bad, bad, norm)[1].isnan().any()
+
+
+def test_without_a_compiler_torch_computes(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    kernels.library.cache_clear()
+    try:
+        h = rows(0, 9)
+        assert kernels.library() is None
+        assert torch.equal(kernels.gelu(h), F.gelu(h))
+    finally:
+        kernels.library.cache_clear()
