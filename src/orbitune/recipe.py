@@ -71,6 +71,13 @@ class Recipe(_Strict):
     augment: Literal["flips", "none"] = Field(
         "flips", description="Random flips and quarter turns of the training tiles, or none"
     )
+    mixup: float = Field(
+        0.0, ge=0, description="Mix pairs of training tiles, with shares drawn from Beta(x, x); 0 for none"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of a label given to all classes alike")
+    views: Literal[1, 8] = Field(
+        1, description="Score the best weights on a tile as it lies, or on the mean of its 8 flips and turns"
+    )
     fast: Literal["on", "off"] = Field(
         "on", description="Compute by the fast path, or as transformers and PEFT do"
     )

@@ -330,3 +330,34 @@ def test_the_spatial_split_trains_on_real_tiles(shared, tmp_path):
     result = train(recipe, tmp_path / "run", progress=False)
     assert result.test["accuracy"] > 0.5
     assert result.data["synthetic"] is False
+
+
+def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
+    out = tmp_path / "run"
+    changed = recipe.replace(mixup=0.2, label_smoothing=0.1, sizes="16:0.5,32:0.5", micro_batch=3)
+    result = train(changed, out, progress=False)
+    assert result.preprocessing["image_size"] == 32
+    assert all(np.isfinite(epoch["train_loss"]) for epoch in result.history)
+
+
+def test_eight_views_are_scored_alike_when_a_run_is_evaluated_again(recipe, tmp_path):
+    result = train(recipe.replace(views=8), tmp_path / "run", progress=False)
+    assert evaluate(tmp_path / "run", progress=False) == result.test
+
+
+def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
+    recipe = recipe.replace(precision="fp32", epochs=1, lora={"dropout": 0})
+    whole, parts = (
+        train(recipe.replace(micro_batch=size), tmp_path / str(size), progress=False) for size in (8, 3)
+    )
+    assert parts.history[0]["train_loss"] == pytest.approx(whole.history[0]["train_loss"], rel=1e-5)
+
+
+def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
+    recipe = recipe.replace(precision="fp32", lora={"dropout": 0})
+    fast, plain = (
+        train(recipe.replace(fast=fast), tmp_path / fast, progress=False) for fast in ("on", "off")
+    )
+    assert (fast.compute["fast"], plain.compute["fast"]) == (True, False)
+    for mine, theirs in zip(fast.history, plain.history, strict=True):
+        assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)

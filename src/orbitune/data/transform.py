@@ -46,6 +46,29 @@ def resize_matrix(side: int, size: int, resample: str) -> "Tensor":
     return F.interpolate(image, (size, side), mode=resample, align_corners=False, antialias=True)[0, 0]
 
 
+def symmetries(tiles: "Tensor") -> "list[Tensor]":
+    """The tiles (B, H, W, C) as they lie and turned and flipped: 8 ways, or 4 where they are oblong."""
+    views = [tiles, tiles.flip(1), tiles.flip(2), tiles.flip(1, 2)]
+    return views + [v.transpose(1, 2) for v in views] if tiles.shape[1] == tiles.shape[2] else views
+
+
+def mixup(tiles: "Tensor", targets: "Tensor", alpha: float) -> "tuple[Tensor, Tensor]":
+    """Mix each tile and its target with another of the batch (Zhang et al. 2018, arXiv:1710.09412).
+
+    Draws from torch's global generator: one share for the batch, from Beta(alpha, alpha), and the partners.
+
+    Args:
+        tiles: uint8 (B, H, W, C); what comes back is rounded to uint8 again.
+        targets: class probabilities, float (B, C).
+    """
+    import torch
+
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(tiles)).to(tiles.device)
+    mixed = torch.lerp(tiles[partner].float(), tiles.float(), share).round().to(tiles.dtype)
+    return mixed, torch.lerp(targets[partner], targets, share)
+
+
 def flips_and_turns(tiles: "Tensor") -> "Tensor":
     """Give each tile one of the square's eight symmetries at random: what lies below has no upright.
 

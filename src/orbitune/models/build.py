@@ -26,7 +26,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     Raises:
         ModelError: an image size does not suit the backbone's patch.
     """
-    size = _image_size(recipe, backbone, tile)
+    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile)
     for each in {size, *(each for each, _ in recipe.sizes or ())}:
         _check_size(each, backbone)
     return recipe.replace(
@@ -37,15 +37,14 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     )
 
 
-def _image_size(recipe: Recipe, backbone: Backbone, tile: Sequence[int]) -> int:
+def image_size(asked: int | str | None, backbone: Backbone, tile: Sequence[int]) -> int:
+    """An image size in pixels, from a number, `native`, `auto` or None."""
     patch = backbone.patch_size
-    if recipe.sizes:
-        return recipe.sizes[-1][0]
-    if recipe.image_size == "native":
+    if asked == "native":
         return -(-max(tile) // patch) * patch
-    if recipe.image_size == "auto":
+    if asked == "auto":
         return min(max(patch, round(_AUTO * max(tile) / patch) * patch), backbone.image_size)
-    return recipe.image_size or backbone.image_size
+    return int(asked or backbone.image_size)
 
 
 def _check_size(size: int, backbone: Backbone) -> None:

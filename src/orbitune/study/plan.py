@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orbitune.models.build import plan_parameters
+from orbitune.models.build import image_size, plan_parameters
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
@@ -35,7 +35,8 @@ class Plan:
         peak_rss_bytes: of the process that trains; peak_cuda_bytes is None without a GPU.
         artefact_bytes: the saved weights.
         checkpoint_bytes: the most that the run folder needs besides, while it trains.
-        steps_measured: how many steps the times rest on.
+        steps_measured: how many steps the times rest on, and seconds_measured: how long they took in all.
+        image_sizes: what the sizes `auto` and `native` are here, in pixels.
     """
 
     recipe: dict[str, Any]
@@ -52,6 +53,8 @@ class Plan:
     checkpoint_bytes: int
     tiles_bytes: int
     steps_measured: int
+    seconds_measured: float
+    image_sizes: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,9 +70,12 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
     """
     job = prepare_job(recipe, progress)
     reset_peak_rss()
+    tile = job.tiles.tiles.shape[1:3]
     parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
     whole = find_method(job.recipe.method).folder == "model"
+    start = time.perf_counter()
     train, evaluate, measured = _measure(job)
+    seconds = time.perf_counter() - start
     sizes = {name: len(indices) for name, indices in job.splits.items()}
     epochs = job.recipe.epochs
     return Plan(
@@ -88,6 +94,8 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
         tiles_bytes=job.tiles.tiles.nbytes,
         steps_measured=measured,
+        seconds_measured=seconds,
+        image_sizes={name: image_size(name, job.backbone, tile) for name in ("auto", "native")},
     )
 
 

@@ -39,9 +39,9 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     indices = job.splits[split]
     with Display(progress) as display:
         display.evaluation(split, len(indices))
-        logits = job.predict(
-            network, Feed(job.tiles, accelerator.device), accelerator, indices, display.evaluated
-        )
+        feed = Feed(job.tiles, accelerator.device)
+        views = job.recipe.views
+        logits = job.predict(network, feed, accelerator, indices, views, display.evaluated)
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)

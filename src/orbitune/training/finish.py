@@ -38,7 +38,10 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
     load_trainable(trainer.folder.best, trainer.model)
     with trainer.meter.phase("evaluation"):
-        logits = {split: trainer.logits(split, display) for split in ("validation", "test")}
+        logits = {
+            split: trainer.logits(split, display, trainer.job.recipe.views)
+            for split in ("validation", "test")
+        }
     if accelerator.is_main_process:
         _conclude(trainer, logits)
     accelerator.wait_for_everyone()
@@ -48,12 +51,12 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
 def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     job, folder = trainer.job, trainer.folder
     scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
-    peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     saved = folder.path / find_method(job.recipe.method).folder
     plain = _plain_model(trainer)
     save_model(plain, saved, job.backbone, _facts(trainer, scores))
     proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
     _write_predictions(trainer, logits)
+    peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
         recipe=job.recipe.model_dump(mode="json"),
         recipe_hash=job.recipe.hash,

@@ -4,6 +4,7 @@ Training, planning and evaluation start from the same job, so they cannot differ
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from orbitune.data.feed import Feed
 from orbitune.data.splits import split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
-from orbitune.data.transform import Transform
+from orbitune.data.transform import Transform, symmetries
 from orbitune.evaluation.predict import predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
@@ -21,7 +22,7 @@ from orbitune.recipe import Recipe, is_synthetic
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,30 @@ class Job:
         feed: Feed,
         accelerator: "Accelerator",
         indices: np.ndarray,
+        views: int = 1,
         after_batch: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
         """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe.
 
+        With 8 views they are the logarithm of the mean probability over a tile's flips and turns.
         Under torchrun each process computes a part, and all receive the whole.
         """
+        import torch
         from accelerate.utils import gather_object
 
         network.eval()
 
+        def forward(batch: np.ndarray) -> "Tensor":
+            tiles = feed.tiles(batch)
+            if views == 1:
+                return network(tiles)
+            each = [network(view).log_softmax(1) for view in symmetries(tiles)]
+            return torch.stack(each).logsumexp(0) - math.log(len(each))
+
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(
-            lambda batch: network(feed.tiles(batch)), some, self.recipe.micro_batch, after_batch
-        )
+        logits = predict_logits(forward, some, self.recipe.micro_batch, after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.feed import Feed
+from orbitune.data.transform import flips_and_turns, mixup
 from orbitune.errors import Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
@@ -172,14 +173,14 @@ class Trainer:
         # Where a short batch leaves nothing, it takes one tile with weight zero.
         share = len(chosen[rank::ranks])
         own = slice(rank, None, ranks) if share else slice(0, 1)
-        tiles, labels = (part[own] for part in self.batch(chosen))
+        tiles, targets = (part[own] for part in self.batch(chosen))
         if rank:
             torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
         self.replica.train()
         # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
         weight = ranks / len(chosen) if share else 0.0
         loss_sum, correct_sum = self.summed(
-            self.gradients(tiles, labels, weight, image_size(recipe, state.step, total))
+            self.gradients(tiles, targets, weight, image_size(recipe, state.step, total))
         )
         if not np.isfinite(loss_sum):
             raise RunError(
@@ -198,8 +199,11 @@ class Trainer:
         state.seen += len(chosen)
         return loss_sum / len(chosen)
 
-    def gradients(self, tiles: "Tensor", labels: "Tensor", weight: float, size: int) -> list[float]:
+    def gradients(self, tiles: "Tensor", targets: "Tensor", weight: float, size: int) -> list[float]:
         """Add the gradients of `weight` times the summed loss, a micro-batch at a time.
+
+        Args:
+            targets: class probabilities (B, C).
 
         Returns:
             The summed loss and the number of tiles classified rightly; zeros where the weight is zero.
@@ -208,16 +212,16 @@ class Trainer:
         from torch.nn import functional as F
 
         loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
-        ranks = self.replica is not self.network
-        parts = list(zip(*(t.split(self.job.recipe.micro_batch) for t in (tiles, labels)), strict=True))
+        recipe, ranks = self.job.recipe, self.replica is not self.network
+        parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
         for number, (part, truth) in enumerate(parts, 1):
             # Processes exchange their gradients once, with the last part.
             with self.replica.no_sync() if ranks and number < len(parts) else nullcontext():
                 logits = self.replica(part, size)
-                loss = F.cross_entropy(logits, truth, reduction="sum")
+                loss = F.cross_entropy(logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing)
                 self.scaler.scale(loss * weight).backward()
             loss_sum += loss.detach()
-            correct += (logits.detach().argmax(1) == truth).sum()
+            correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
         return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
 
     def summed(self, values: Sequence[float]) -> list[float]:
@@ -235,11 +239,14 @@ class Trainer:
         return generator.permutation(self.job.splits["train"])
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Tiles uint8 (B, H, W, 3), turned at random if the recipe says so, and labels (B,)."""
-        from orbitune.data.transform import flips_and_turns
+        """Tiles uint8 (B, H, W, 3), turned and mixed as the recipe says, and their targets (B, C)."""
+        from torch.nn import functional as F
 
-        tiles, labels = self.feed.tiles(indices), self.feed.labels(indices)
-        return (flips_and_turns(tiles) if self.job.recipe.augment == "flips" else tiles), labels
+        recipe, tiles = self.job.recipe, self.feed.tiles(indices)
+        targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
+        if recipe.augment == "flips":
+            tiles = flips_and_turns(tiles)
+        return mixup(tiles, targets, recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def end_epoch(self, display: Display) -> None:
         """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""
@@ -275,11 +282,11 @@ class Trainer:
     def labels(self, split: str) -> np.ndarray:
         return self.job.tiles.labels[self.job.splits[split]]
 
-    def logits(self, split: str, display: Display) -> np.ndarray:
-        """Logits of one split, float32 (N, C), in the precision of the recipe."""
+    def logits(self, split: str, display: Display, views: int = 1) -> np.ndarray:
+        """Logits of one split, float32 (N, C), see `Job.predict`."""
         indices = self.job.splits[split]
         display.evaluation(split, len(indices))
-        return self.job.predict(self.network, self.feed, self.accelerator, indices, display.evaluated)
+        return self.job.predict(self.network, self.feed, self.accelerator, indices, views, display.evaluated)
 
     def compute_facts(self) -> dict[str, Any]:
         """How this run computes: what another machine or setting may do otherwise."""

@@ -1,0 +1,240 @@
+"""Fitting a recipe into the memory and the time there are, by measured plans.
+
+Memory is saved first by what changes no result (smaller micro-batches, activations computed again), then by
+smaller images. Time is saved by smaller images, then by fewer epochs. Every choice says why it was made.
+"""
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from orbitune.errors import OrbituneError, RunError
+from orbitune.files import write_json
+from orbitune.recipe import Recipe
+from orbitune.study.process import run_in_process
+
+MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
+ENOUGH_EPOCHS = 0.75  # of those asked for; with fewer left, smaller images lose less
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may use; None where there is no limit.
+
+    Attributes:
+        memory_bytes: peak of the process, or of the GPU where there is one.
+        seconds: from start to end, with evaluation.
+    """
+
+    memory_bytes: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, memory: str | None, duration: str | None) -> "Budget":
+        """From text such as 1.5GB and 30min; an OrbituneError where it is something else."""
+        try:
+            size = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
+        except ValidationError:
+            raise OrbituneError(f"{memory} is no amount of memory, such as 1.5GB or 800MB.") from None
+        if duration is None:
+            return cls(size)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", duration)
+        if not match:
+            raise OrbituneError(f"{duration} is no length of time, such as 90s, 30min or 2h.")
+        return cls(size, float(match[1]) * _SECONDS[match[2]])
+
+    def __bool__(self) -> bool:
+        return self.memory_bytes is not None or self.seconds is not None
+
+
+@dataclass
+class Fit:
+    """A recipe on its way into a budget.
+
+    Attributes:
+        plan: the measured plan of the recipe as it is now, see `orbitune.study.plan.Plan`.
+        overhead: seconds of a run besides training and evaluation, as the plan's own process took them.
+        choices: what was chosen and why, one sentence each.
+    """
+
+    recipe: Recipe
+    measure: Callable[[Recipe], tuple[dict[str, Any], float]]
+    plan: dict[str, Any] = field(default_factory=dict)
+    overhead: float = 0.0
+    choices: list[str] = field(default_factory=list)
+
+    def take(self, **changes: Any) -> None:
+        """Change the recipe and measure it."""
+        self.recipe = self.recipe.replace(**changes)
+        self.plan, self.overhead = self.measure(self.recipe)
+
+    @property
+    def resolved(self) -> Recipe:
+        return Recipe.make(self.plan["recipe"])
+
+    @property
+    def memory(self) -> int:
+        return int(self.plan["peak_cuda_bytes"] or self.plan["peak_rss_bytes"])
+
+    @property
+    def seconds(self) -> float:
+        return float(self.plan["train_seconds"] + self.plan["evaluation_seconds"] + self.overhead)
+
+    def smaller_sizes(self) -> list[str]:
+        """Which of `auto` and `native` is smaller than the image size now."""
+        sizes = []
+        for name, side in self.plan["image_sizes"].items():
+            if side < self.resolved.image_size and side not in sizes:
+                sizes.append(name)
+        return sizes
+
+
+def fit_budget(
+    recipe: Recipe,
+    budget: Budget,
+    measure: Callable[[Recipe], tuple[dict[str, Any], float]] | None = None,
+) -> Fit:
+    """The recipe, changed as little as a budget allows, with its measured plan.
+
+    Args:
+        measure: gives the plan of a recipe and the seconds its process took besides; by default in a process
+            of its own, so that the peak of its memory is its own.
+
+    Raises:
+        RunError: it does not fit; the message says what the least would be.
+    """
+    fit = Fit(recipe, measure or _measure)
+    fit.take()
+    if budget.memory_bytes is not None:
+        _fit_memory(fit, budget.memory_bytes)
+    if budget.seconds is not None:
+        _fit_time(fit, budget.seconds)
+    fit.recipe = fit.resolved
+    return fit
+
+
+def _fit_memory(fit: Fit, limit: int) -> None:
+    whole, first = fit.resolved.micro_batch or 1, fit.memory
+    if first <= MARGIN * limit:
+        return
+    fit.take(micro_batch=1)
+    if fit.memory <= MARGIN * limit:
+        # Memory grows evenly with the micro-batch: the largest power of two below the line, then measured.
+        each = (first - fit.memory) / max(1, whole - 1)
+        room = 1 + (MARGIN * limit - fit.memory) / max(each, 1)
+        largest = 1 << int(min(room, whole / 2)).bit_length() - 1
+        while largest > 1:
+            fit.take(micro_batch=largest)
+            if fit.memory <= MARGIN * limit:
+                break
+            largest //= 2
+        else:
+            fit.take(micro_batch=1)
+        fit.choices.append(
+            f"micro-batches of {fit.resolved.micro_batch} tiles, whose gradients are summed: {whole} at once "
+            f"take {_gb(first)}; the result is the same"
+        )
+        return
+    fit.take(checkpointing="on")
+    fit.choices.append(
+        f"micro-batches of one tile and activations computed again for the backward pass: {whole} tiles at "
+        f"once take {_gb(first)}; the result is the same"
+    )
+    for size in fit.smaller_sizes():
+        if fit.memory <= MARGIN * limit:
+            return
+        before = fit.resolved.image_size
+        fit.take(image_size=size)
+        fit.choices.append(_smaller(before, fit, "memory"))
+    if fit.memory > MARGIN * limit:
+        raise RunError(f"No plan fits into {_gb(limit)} of memory: the leanest takes {_gb(fit.memory)}.")
+
+
+def _fit_time(fit: Fit, limit: float) -> None:
+    asked = fit.resolved.epochs
+    for size in fit.smaller_sizes():
+        if fit.seconds <= limit or _affordable(fit, limit) >= ENOUGH_EPOCHS * asked:
+            break
+        before, seconds = fit.resolved.image_size, fit.seconds
+        fit.take(image_size=size)
+        fit.choices.append(_smaller(before, fit, f"the run took {_minutes(seconds)}"))
+    if fit.seconds <= limit:
+        return
+    epochs = _affordable(fit, limit)
+    if epochs < 1:
+        least = fit.seconds - (asked - 1) * _an_epoch(fit)
+        raise RunError(f"No plan fits into {_minutes(limit)}: one epoch takes {_minutes(least)}.")
+    seconds = fit.seconds
+    fit.take(epochs=epochs)
+    fit.choices.append(f"{epochs} epochs for {asked}, which take {_minutes(seconds)}; accuracy may suffer")
+
+
+def _an_epoch(fit: Fit) -> float:
+    """Seconds of one more epoch, with its evaluation."""
+    sizes = fit.plan["data"]["sizes"]
+    evaluated = (fit.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
+    share = sizes["validation"] / evaluated
+    return float(fit.plan["seconds_per_epoch"] + share * fit.plan["evaluation_seconds"])
+
+
+def _affordable(fit: Fit, limit: float) -> int:
+    """How many epochs fit."""
+    fixed = fit.seconds - fit.resolved.epochs * _an_epoch(fit)
+    return int((limit - fixed) / _an_epoch(fit))
+
+
+def _smaller(before: Any, fit: Fit, why: str) -> str:
+    return f"{fit.resolved.image_size} pixels for {before}, to save {why}; accuracy may suffer"
+
+
+def _measure(recipe: Recipe) -> tuple[dict[str, Any], float]:
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "recipe.yaml"
+        recipe.save(file)
+        start = time.perf_counter()
+        plan = run_in_process("plan", file, "--methods", recipe.method)["plans"][0]
+    # A run starts two processes as the plan did one: its own, and the one that proves what was saved.
+    return plan, 2 * (time.perf_counter() - start - plan["seconds_measured"])
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def fitted_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[str], None]) -> Recipe:
+    """The recipe fitted to a budget; what was chosen is kept in the run folder, for a run that goes on.
+
+    Args:
+        say: receives a line about each choice.
+
+    Raises:
+        RunError: it does not fit, or the folder holds a run that was fitted from something else.
+    """
+    file, asked = folder / "budget.json", {"recipe": recipe.model_dump(mode="json"), **asdict(budget)}
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if kept["asked"] != asked:
+            raise RunError(
+                f"{folder} holds a run that was fitted from another recipe or budget; name another."
+            )
+        for choice in kept["choices"]:
+            say(choice)
+        return Recipe.make(kept["chosen"])
+    fit = fit_budget(recipe, budget)
+    chosen = {"asked": asked, "chosen": fit.recipe.model_dump(mode="json"), "choices": fit.choices}
+    write_json(file, chosen)
+    for choice in fit.choices:
+        say(choice)
+    return fit.recipe

@@ -1,0 +1,118 @@
+"""A recipe is changed as little as a budget allows, and says how."""
+
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune import Recipe
+from orbitune.errors import OrbituneError, RunError
+from orbitune.study.budget import Budget, fit_budget, fitted_recipe
+
+GB = 10**9
+
+
+def machine(recipe):
+    """A plan as a machine of even costs would give it: each tile at once takes 100 MB at 224 pixels."""
+    side = {"auto": 112, "native": 64, None: 224}.get(recipe.image_size, recipe.image_size)
+    work = (side / 224) ** 2
+    micro = recipe.micro_batch or 64
+    each = 0.1 * GB * work * (0.2 if recipe.checkpointing == "on" else 1)
+    resolved = recipe.replace(image_size=side, micro_batch=micro, learning_rate=1e-3, precision="bf16")
+    return {
+        "recipe": resolved.model_dump(mode="json"),
+        "data": {"sizes": {"train": 6000, "validation": 2000, "test": 2000}},
+        "image_sizes": {"auto": 112, "native": 64},
+        "peak_cuda_bytes": None,
+        "peak_rss_bytes": int(0.5 * GB + micro * each),
+        "seconds_per_epoch": 600 * work,
+        "train_seconds": 600 * work * recipe.epochs,
+        "evaluation_seconds": 60 * work * (recipe.epochs + 2),
+    }, 10.0
+
+
+@pytest.fixture
+def recipe():
+    return Recipe(epochs=10)
+
+
+def test_a_recipe_that_fits_is_left_as_it_is(recipe):
+    fit = fit_budget(recipe, Budget(8 * GB, 3 * 3600), machine)
+    assert (fit.recipe.epochs, fit.recipe.image_size, fit.recipe.micro_batch) == (10, 224, 64)
+    assert fit.choices == []
+
+
+def test_memory_is_saved_by_smaller_micro_batches_first(recipe):
+    fit = fit_budget(recipe, Budget(2 * GB), machine)
+    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (8, 224, "off")
+    assert fit.memory <= 2 * GB
+    assert "micro-batches of 8 tiles" in fit.choices[0]
+
+
+def test_then_by_computing_activations_again(recipe):
+    fit = fit_budget(recipe, Budget(int(0.56 * GB)), machine)
+    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (1, 224, "on")
+
+
+def test_then_by_smaller_images(recipe):
+    fit = fit_budget(recipe, Budget(int(0.535 * GB)), machine)
+    assert (fit.recipe.image_size, fit.recipe.checkpointing) == (112, "on")
+    assert "112 pixels for 224" in fit.choices[-1]
+
+
+def test_a_budget_below_the_leanest_plan_says_what_that_takes(recipe):
+    with pytest.raises(RunError, match=r"leanest takes 0\.50 GB"):
+        fit_budget(recipe, Budget(int(0.4 * GB)), machine)
+
+
+def test_time_is_saved_by_smaller_images_first(recipe):
+    fit = fit_budget(recipe, Budget(seconds=3600), machine)
+    assert (fit.recipe.image_size, fit.recipe.epochs) == (112, 10)
+    assert fit.seconds <= 3600
+
+
+def test_then_by_fewer_epochs(recipe):
+    fit = fit_budget(recipe, Budget(seconds=300), machine)
+    assert (fit.recipe.image_size, fit.recipe.epochs) == (64, 5)
+    assert fit.seconds <= 300
+    assert "5 epochs for 10" in fit.choices[-1]
+
+
+def test_few_epochs_less_go_before_smaller_images(recipe):
+    fit = fit_budget(recipe, Budget(seconds=6000), machine)
+    assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)
+
+
+def test_a_time_in_which_no_epoch_ends_says_how_long_one_takes(recipe):
+    with pytest.raises(RunError, match="one epoch takes"):
+        fit_budget(recipe, Budget(seconds=20), machine)
+
+
+def test_a_memory_budget_holds_for_real(tmp_path):
+    tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
+    recipe = Recipe(data=str(tiles), backbone=str(backbone), epochs=1, batch_size=16)
+    said = []
+    fitted = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
+    assert fitted.image_size == 32
+    assert said == []
+    again = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
+    assert again == fitted
+    with pytest.raises(RunError, match="another recipe or budget"):
+        fitted_recipe(recipe, Budget(3 * GB, 3600), tmp_path / "run", said.append)
+
+
+@pytest.mark.parametrize(
+    ("memory", "duration", "expected"),
+    [
+        ("1.5GB", None, Budget(1_500_000_000)),
+        ("800MB", "30min", Budget(800_000_000, 1800)),
+        (None, "1.5h", Budget(None, 5400)),
+        (None, "90s", Budget(None, 90)),
+    ],
+)
+def test_budgets_are_written_with_units(memory, duration, expected):
+    assert Budget.parse(memory, duration) == expected
+
+
+@pytest.mark.parametrize(("memory", "duration"), [("plenty", None), (None, "soon"), (None, "30")])
+def test_a_budget_that_is_no_amount_is_one_clear_line(memory, duration):
+    with pytest.raises(OrbituneError, match="such as"):
+        Budget.parse(memory, duration)
