@@ -75,8 +75,9 @@ class Recipe(_Strict):
         0.0, ge=0, description="Mix pairs of training tiles, with shares drawn from Beta(x, x); 0 for none"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of a label given to all classes alike")
-    views: Literal[1, 8] = Field(
-        1, description="Score the best weights on a tile as it lies, or on the mean of its 8 flips and turns"
+    tta: Literal["flips", "none"] = Field(
+        "none",
+        description="Test-time augmentation: score the best weights on the mean of a tile's flips and turns",
     )
     fast: Literal["on", "off"] = Field(
         "on", description="Compute by the fast path, or as transformers and PEFT do"

@@ -340,8 +340,8 @@ def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
     assert all(np.isfinite(epoch["train_loss"]) for epoch in result.history)
 
 
-def test_eight_views_are_scored_alike_when_a_run_is_evaluated_again(recipe, tmp_path):
-    result = train(recipe.replace(views=8), tmp_path / "run", progress=False)
+def test_flips_and_turns_are_scored_alike_when_a_run_is_evaluated_again(recipe, tmp_path):
+    result = train(recipe.replace(tta="flips"), tmp_path / "run", progress=False)
     assert evaluate(tmp_path / "run", progress=False) == result.test
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from orbitune.files import cache_dir, replacing
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _SOURCE = Path(__file__).with_name("kernels.c")
 _FLAGS = (
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-shared"),
@@ -53,6 +54,18 @@ def _fingerprint(compiler: str) -> str:
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     parts = (_SOURCE.read_text(), compiler, *_FLAGS, processor)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it is glibc's.
+
+    It would return the activations of every step to the system, which zeroes them for the next.
+    """
+    libc = ctypes.CDLL(None)
+    if sys.platform.startswith("linux") and hasattr(libc, "mallopt"):
+        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            libc.mallopt(option, 1 << 30)
 
 
 def compiled(x: Tensor) -> bool:

@@ -9,6 +9,7 @@ from orbitune.data.transform import Transform
 from orbitune.models.attention import fastest_kernel
 from orbitune.models.backbones import Backbone, Family, token_count
 from orbitune.models.fast import FastClassifier, obstacle
+from orbitune.models.kernels import keep_freed_memory
 from orbitune.recipe import Recipe
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -48,13 +49,16 @@ def make_network(
     dtype = _DTYPES[str(recipe.precision)]
     if recipe.fast == "off" or obstacle(model):
         return PlainClassifier(model, backbone.family, transform, dtype)
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     if attention is None:
         config: Any = backbone.config
         heads = config.num_attention_heads
         tokens = token_count(transform.size, backbone.patch_size)
         assert recipe.micro_batch is not None
         shape = (recipe.micro_batch, tokens, heads, config.hidden_size // heads)
-        attention = fastest_kernel(shape, dtype, next(model.parameters()).device)
+        attention = fastest_kernel(shape, dtype, device)
     return FastClassifier(
         model, backbone.family, transform, dtype, attention, checkpointing=recipe.checkpointing == "on"
     )

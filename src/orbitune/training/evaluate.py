@@ -40,8 +40,7 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     with Display(progress) as display:
         display.evaluation(split, len(indices))
         feed = Feed(job.tiles, accelerator.device)
-        views = job.recipe.views
-        logits = job.predict(network, feed, accelerator, indices, views, display.evaluated)
+        logits = job.predict(network, feed, accelerator, indices, job.recipe.tta, display.evaluated)
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)

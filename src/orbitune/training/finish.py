@@ -38,10 +38,8 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
     load_trainable(trainer.folder.best, trainer.model)
     with trainer.meter.phase("evaluation"):
-        logits = {
-            split: trainer.logits(split, display, trainer.job.recipe.views)
-            for split in ("validation", "test")
-        }
+        tta = trainer.job.recipe.tta
+        logits = {split: trainer.logits(split, display, tta) for split in ("validation", "test")}
     if accelerator.is_main_process:
         _conclude(trainer, logits)
     accelerator.wait_for_everyone()

@@ -54,12 +54,12 @@ class Job:
         feed: Feed,
         accelerator: "Accelerator",
         indices: np.ndarray,
-        views: int = 1,
+        tta: str = "none",
         after_batch: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
         """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe.
 
-        With 8 views they are the logarithm of the mean probability over a tile's flips and turns.
+        With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
         Under torchrun each process computes a part, and all receive the whole.
         """
         import torch
@@ -69,7 +69,7 @@ class Job:
 
         def forward(batch: np.ndarray) -> "Tensor":
             tiles = feed.tiles(batch)
-            if views == 1:
+            if tta == "none":
                 return network(tiles)
             each = [network(view).log_softmax(1) for view in symmetries(tiles)]
             return torch.stack(each).logsumexp(0) - math.log(len(each))

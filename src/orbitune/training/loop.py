@@ -282,11 +282,11 @@ class Trainer:
     def labels(self, split: str) -> np.ndarray:
         return self.job.tiles.labels[self.job.splits[split]]
 
-    def logits(self, split: str, display: Display, views: int = 1) -> np.ndarray:
+    def logits(self, split: str, display: Display, tta: str = "none") -> np.ndarray:
         """Logits of one split, float32 (N, C), see `Job.predict`."""
         indices = self.job.splits[split]
         display.evaluation(split, len(indices))
-        return self.job.predict(self.network, self.feed, self.accelerator, indices, views, display.evaluated)
+        return self.job.predict(self.network, self.feed, self.accelerator, indices, tta, display.evaluated)
 
     def compute_facts(self) -> dict[str, Any]:
         """How this run computes: what another machine or setting may do otherwise."""
