@@ -37,3 +37,8 @@ def test_the_table_has_a_column_per_method(recipe):
     )
     assert header == ["", "full", "lora"]
     assert all(len(row) == 3 for row in rows)
+
+
+def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
+    plan = make_plan(recipe.replace(sizes="16:0.5,32:0.5"), progress=False)
+    assert plan.steps_measured > make_plan(recipe, progress=False).steps_measured

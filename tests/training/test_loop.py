@@ -15,7 +15,7 @@ from orbitune import Recipe, evaluate, train
 from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.training import loop
 from orbitune.training.job import make_accelerator, prepare_job
-from orbitune.training.loop import learning_rate
+from orbitune.training.loop import image_size, learning_rate
 from orbitune.training.progress import Display
 from orbitune.training.run_folder import RunFolder
 
@@ -361,3 +361,15 @@ def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     assert (fast.compute["fast"], plain.compute["fast"]) == (True, False)
     for mine, theirs in zip(fast.history, plain.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+
+
+def test_sizes_change_at_their_share_of_the_steps(recipe):
+    growing = recipe.replace(sizes="16:0.25,24:0.25,32:0.5", image_size=32)
+    assert [image_size(growing, step, 8) for step in range(8)] == [16, 16, 24, 24, 32, 32, 32, 32]
+    assert image_size(recipe.replace(image_size=32), 5, 8) == 32
+
+
+def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):
+    result = train(recipe.replace(precision="fp16"), tmp_path / "run", progress=False)
+    assert result.compute["precision"] == "fp16"
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]

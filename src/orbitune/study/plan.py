@@ -16,7 +16,7 @@ from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
 from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.loop import Trainer
+from orbitune.training.loop import Trainer, size_phases
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 
@@ -104,17 +104,30 @@ def _measure(job: Job) -> tuple[float, float, int]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
-        trainer.step()  # the first step also sets up the kernels
-        seconds: list[float] = []
-        end = time.perf_counter() + SECONDS
-        while len(seconds) < STEPS and (start := time.perf_counter()) < end:
-            seen = trainer.progress.seen
-            trainer.step()
-            seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
+        steps = job.recipe.epochs * trainer.steps_per_epoch
+        firsts = [first for _, first in size_phases(job.recipe, steps)]
+        train, measured = 0.0, 0
+        for first, after in zip(firsts, [*firsts[1:], steps], strict=True):
+            seconds = _step_seconds(trainer, first)
+            train += statistics.median(seconds) * (after - first) / steps
+            measured += len(seconds)
         part = job.splits["validation"][: job.recipe.batch_size]
         start = time.perf_counter()
         job.predict(trainer.network, trainer.feed, trainer.accelerator, part)
-        return statistics.median(seconds), (time.perf_counter() - start) / len(part), len(seconds)
+        return train, (time.perf_counter() - start) / len(part), measured
+
+
+def _step_seconds(trainer: Trainer, first: int) -> list[float]:
+    """Seconds per tile of a few steps from this one on."""
+    trainer.progress.step = first
+    trainer.step()  # the first step also sets up the kernels
+    seconds: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(seconds) < STEPS and (start := time.perf_counter()) < end:
+        seen = trainer.progress.seen
+        trainer.step()
+        seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
+    return seconds
 
 
 def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[dict[str, Any]]:

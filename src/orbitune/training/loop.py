@@ -330,14 +330,18 @@ class Trainer:
 
 
 def image_size(recipe: Recipe, step: int, steps: int) -> int:
-    """The size in pixels at which this step trains: the last, unless the recipe grows it on the way."""
-    done = 0.0
-    for size, share in recipe.sizes or ():
-        done += share
-        if step < done * steps:
-            return size
+    """The size in pixels at which this step trains."""
+    return next(size for size, first in reversed(size_phases(recipe, steps)) if step >= first)
+
+
+def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
+    """The sizes in pixels that a run trains at in turn, each with its first step."""
     assert isinstance(recipe.image_size, int)
-    return recipe.image_size
+    phases, done = [], 0.0
+    for size, share in recipe.sizes or ((recipe.image_size, 1.0),):
+        phases.append((size, round(done * steps)))
+        done += share
+    return phases
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
