@@ -182,6 +182,7 @@ def _procedure(results: Results) -> list[str]:
             f"{method_name(run['method'])}: the checkpoint of epoch {result['best_epoch']} of "
             f"{len(result['history'])} had the best validation accuracy and was kept; "
             f"the test split was read {reads}, after that choice."
+            + _computed(result.get("compute"))
             + (
                 f" The run was resumed {resumed}{_TIMES}: its time and memory may be less exact."
                 if resumed
@@ -195,6 +196,17 @@ def _procedure(results: Results) -> list[str]:
         "Time per epoch and images per second are of training alone, without evaluation. Peak memory is that "
         "of the whole process. CPU time adds up all cores over the whole run.",
     ]
+
+
+def _computed(compute: dict[str, Any] | None) -> str:
+    """How a run computed, as a sentence; nothing for a result that does not say."""
+    if compute is None:
+        return ""
+    tiles = f"{compute['micro_batch']} tiles at a time in {compute['precision']}"
+    if compute["fast"]:
+        return f" Computed by the fast path, {tiles}, with the attention kernel {compute['attention']}."
+    reason = f", as {compute['why_not_fast']}" if compute["why_not_fast"] else ""
+    return f" Computed by transformers and PEFT{reason}, {tiles}."
 
 
 # Tables
