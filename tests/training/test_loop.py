@@ -373,3 +373,12 @@ def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path
     result = train(recipe.replace(precision="fp16"), tmp_path / "run", progress=False)
     assert result.compute["precision"] == "fp16"
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("fast", ["on", "off"])
+def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
+    recipe = recipe.replace(fast=fast, precision="fp32", epochs=1, lora={"dropout": 0})
+    kept, again = (
+        train(recipe.replace(checkpointing=on), tmp_path / on, progress=False) for on in ("off", "on")
+    )
+    assert again.history[0]["train_loss"] == pytest.approx(kept.history[0]["train_loss"], rel=1e-6)

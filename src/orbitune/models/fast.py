@@ -21,7 +21,7 @@ from transformers.activations import GELUActivation
 from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
-from orbitune.models.kernels import add_norm, gelu
+from orbitune.models.kernels import add_norm, compiled, gelu
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.patches import PatchEmbedding
 
@@ -60,6 +60,7 @@ class FastClassifier(nn.Module):
         body = getattr(base, base.base_model_prefix)
         layers = body.encoder.layer if hasattr(body, "encoder") else body.layers
         self.attention = attention
+        self.compiled = compiled(body.layernorm.weight.new_empty(0, dtype=dtype))
         self.checkpointing = checkpointing
         self._patches = PatchEmbedding(body.embeddings, transform, dtype)
         self._norm = body.layernorm

@@ -48,6 +48,9 @@ def make_network(
     """
     dtype = _DTYPES[str(recipe.precision)]
     if recipe.fast == "off" or obstacle(model):
+        if recipe.checkpointing == "on":
+            # The reentrant kind would give adapters no gradient.
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return PlainClassifier(model, backbone.family, transform, dtype)
     device = next(model.parameters()).device
     if device.type == "cpu":

@@ -204,7 +204,8 @@ def _computed(compute: dict[str, Any] | None) -> str:
         return ""
     tiles = f"{compute['micro_batch']} tiles at a time in {compute['precision']}"
     if compute["fast"]:
-        return f" Computed by the fast path, {tiles}, with the attention kernel {compute['attention']}."
+        kernels = "compiled" if compute["compiled_kernels"] else "torch's"
+        return f" Computed by the fast path, {tiles}, {compute['attention']} attention, {kernels} kernels."
     reason = f", as {compute['why_not_fast']}" if compute["why_not_fast"] else ""
     return f" Computed by transformers and PEFT{reason}, {tiles}."
 

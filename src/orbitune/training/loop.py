@@ -298,6 +298,7 @@ class Trainer:
             "why_not_fast": None if fast or recipe.fast == "off" else obstacle(self.model),
             "precision": recipe.precision,
             "attention": self.network.attention,
+            "compiled_kernels": fast and self.network.compiled,
             "micro_batch": recipe.micro_batch,
             "processes": self.accelerator.num_processes,
         }
