@@ -28,6 +28,19 @@ def test_memory_that_was_given_back_does_not_count_after_a_reset():
     assert peak_rss_bytes() < high - 300e6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when a process was started")
+def test_a_run_is_counted_from_the_start_of_its_process():
+    program = (
+        "import time; time.sleep(0.5); from orbitune.training.meter import Meter; "
+        "first = Meter(); first.count_run(); second = Meter(); second.count_run(); "
+        "print(first.totals['run_seconds'], second.totals['run_seconds'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second = map(float, done.stdout.split())
+    assert first >= 0.5
+    assert second < 0.1
+
+
 def test_phases_add_up_over_a_resumed_run():
     first = Meter()
     with first.phase("train"):

@@ -183,6 +183,7 @@ def _procedure(results: Results) -> list[str]:
             f"{len(result['history'])} had the best validation accuracy and was kept; "
             f"the test split was read {reads}, after that choice."
             + _computed(result.get("compute"))
+            + _whole(result["cost"].get("run_seconds"))
             + (
                 f" The run was resumed {resumed}{_TIMES}: its time and memory may be less exact."
                 if resumed
@@ -208,6 +209,13 @@ def _computed(compute: dict[str, Any] | None) -> str:
         return f" Computed by the fast path, {tiles}, {compute['attention']} attention, {kernels} kernels."
     reason = f", as {compute['why_not_fast']}" if compute["why_not_fast"] else ""
     return f" Computed by transformers and PEFT{reason}, {tiles}."
+
+
+def _whole(seconds: float | None) -> str:
+    """How long a run took in all, as a sentence; nothing for a result that does not say."""
+    if seconds is None:
+        return ""
+    return f" From the cold start of its process to the proof of what it saved: {seconds / 60:.1f} minutes."
 
 
 # Tables

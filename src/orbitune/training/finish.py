@@ -54,6 +54,7 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     save_model(plain, saved, job.backbone, _facts(trainer, scores))
     proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
     _write_predictions(trainer, logits)
+    trainer.meter.count_run()
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
         recipe=job.recipe.model_dump(mode="json"),

@@ -307,6 +307,7 @@ class Trainer:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
         if not self.accelerator.is_main_process:
             return
+        self.meter.count_run()
         self.progress.totals = self.meter.totals
         self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
         save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)

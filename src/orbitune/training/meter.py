@@ -9,11 +9,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+_IMPORTED = time.perf_counter()
+
+
 class Meter:
-    """Adds up wall and CPU seconds by phase; checkpoints keep the totals, so a resumed run adds to them."""
+    """Adds up wall and CPU seconds by phase; checkpoints keep the totals, so a resumed run adds to them.
+
+    `run_seconds` are all seconds of the processes that worked on a run, from their cold start on.
+    """
+
+    _first = True
 
     def __init__(self, totals: dict[str, float] | None = None) -> None:
         self.totals = dict(totals or {})
+        # What came before belongs to the first run of a process: its start, and reading the data.
+        self._counted = 0.0 if Meter._first else process_seconds()
+        Meter._first = False
+
+    def count_run(self) -> None:
+        """Bring `run_seconds` up to now."""
+        now = process_seconds()
+        self._add("run_seconds", now - self._counted)
+        self._counted = now
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -27,6 +44,15 @@ class Meter:
 
     def _add(self, name: str, seconds: float) -> None:
         self.totals[name] = self.totals.get(name, 0.0) + seconds
+
+
+def process_seconds() -> float:
+    """How long this process has lived: on Linux since it was started, elsewhere since it came here first."""
+    status = Path("/proc/self/stat")
+    if not status.exists():
+        return time.perf_counter() - _IMPORTED
+    started = int(status.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def peak_rss_bytes() -> int:
