@@ -16,7 +16,7 @@ LADDER = [
     {"models"},
     {"evaluation"},
     {"training"},
-    {"study", "deploy"},
+    {"study", "deploy", "bench"},
     {"options", "cli"},
 ]
 RUNG = {name: number for number, names in enumerate(LADDER) for name in names}

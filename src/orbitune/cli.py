@@ -28,6 +28,12 @@ _OUT = "the same command goes on in it [default: runs/DATA-BACKBONE"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+MemoryBudget = Annotated[
+    str | None, typer.Option("--memory-budget", help="Change the recipe to fit into this, such as 1.5GB")
+]
+TimeBudget = Annotated[
+    str | None, typer.Option("--time-budget", help="Change the recipe to end in this, such as 30min")
+]
 Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, such as full,linear,lora")]
 
 
@@ -89,17 +95,29 @@ def prepare(make_recipe: MakeRecipe, as_json: Json = False, quiet: Quiet = False
 def plan(
     make_recipe: MakeRecipe,
     methods: Annotated[str | None, typer.Option(help="Methods to plan (default: the recipe's)")] = None,
+    memory_budget: MemoryBudget = None,
+    time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Print what training will cost, from a few measured steps, before anything is trained."""
+    from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
     recipes = [make_recipe(method) for method in _names(methods)] if methods else [make_recipe()]
-    plans = plan_methods(recipes, not quiet)
+    budget = Budget.parse(memory_budget, time_budget)
+    choices: list[str] = []
+    if budget:
+        fits = [fit_budget(recipe, budget) for recipe in recipes]
+        plans = [fit.plan for fit in fits]
+        choices = [f"{fit.recipe.method}: {choice}" for fit in fits for choice in fit.choices]
+    else:
+        plans = plan_methods(recipes, not quiet)
     if as_json:
-        _print_json({"plans": plans})
+        _print_json({"plans": plans, "choices": choices})
         return
+    for choice in choices:
+        print(choice)
     _print_table(*plan_table(plans))
     _print_inputs(plans[0]["data"], plans[0]["backbone"])
 
@@ -109,6 +127,8 @@ def plan(
 def train(
     make_recipe: MakeRecipe,
     out: Annotated[Path | None, typer.Option("--out", help=f"Run folder; {_OUT}-METHOD]")] = None,
+    memory_budget: MemoryBudget = None,
+    time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -116,10 +136,13 @@ def train(
     from dataclasses import asdict
 
     from orbitune.models.methods import find_method
+    from orbitune.study.budget import Budget, fitted_recipe
     from orbitune.training.loop import train as run
 
     recipe = make_recipe()
     out = out or _default_out(recipe, recipe.method)
+    if budget := Budget.parse(memory_budget, time_budget):
+        recipe = fitted_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
     result = run(recipe, out, not quiet)
     if os.environ.get("RANK", "0") != "0":
@@ -191,6 +214,34 @@ def study(
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
+
+
+@app.command()
+def bench(
+    suite: Annotated[Path | None, typer.Argument(help="A suite (YAML) [default: synthetic tiles]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, to see that it works")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare ways to train side by side, in turn, each in fresh processes: speed and memory."""
+    from orbitune.bench.report import ratio_words, warnings
+    from orbitune.bench.runner import Bench
+    from orbitune.bench.suite import BUILT_IN, Suite
+
+    chosen = Suite.load(suite) if suite else Suite.make(BUILT_IN)
+    command = shlex.join(["orbitune", *sys.argv[1:]])
+    made = Bench(chosen.quick() if quick else chosen, out, command)
+    results = made.run(lambda line: None if quiet else print(line, file=sys.stderr))
+    if as_json:
+        _print_json(results)
+        return
+    for each in results["comparisons"]:
+        print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
+    for line in warnings(results):
+        print(f"warning: {line}", file=sys.stderr)
+    _print_inputs(results["data"], results["backbone"])
+    print(f"report: {made.report}")
 
 
 def _default_out(recipe: Recipe, *more: str) -> Path:
