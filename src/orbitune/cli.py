@@ -236,7 +236,7 @@ def bench(
     chosen = Suite.load(suite) if suite else Suite.make(BUILT_IN)
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
-    results = made.run(lambda line: None if quiet else print(line, file=sys.stderr))
+    results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)
     if as_json:
         _print_json(results)
         return

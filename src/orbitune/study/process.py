@@ -1,4 +1,4 @@
-"""A verb of the command line in a fresh process: its peak memory is its own, and its crash is not ours."""
+"""A program in a fresh process: its peak memory is its own, and its crash is not ours."""
 
 import ctypes
 import json
@@ -15,13 +15,20 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run a verb of the command line in a fresh process and return its JSON; progress shows on our stderr.
+    """Run a verb of the command line in a fresh process, see `run_module`."""
+    return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
+
+
+def run_module(module: str, *arguments: str) -> dict[str, Any]:
+    """Run `python -m module` in a fresh process and return its JSON; progress shows on our stderr.
+
+    The module ends as our command line does: 2 with the JSON {"error": ...}, or 130 after SIGINT.
 
     Raises:
         RunError: it failed; the message is its own.
         Interrupted: it, or we, received SIGINT.
     """
-    command = [sys.executable, "-m", "orbitune", verb, "--recipe", str(recipe_file), "--json", *options]
+    command = [sys.executable, "-m", module, *arguments]
     # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_end_with_parent

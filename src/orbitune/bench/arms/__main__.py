@@ -1,0 +1,77 @@
+"""Run one arm in this process and print what it cost: python -m orbitune.bench.arms ORDER, both JSON.
+
+Ends as the command line does: 2 after a mistake, whose line is the JSON's "error", and 130 after SIGINT.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+import warnings
+from typing import Any
+
+from orbitune.errors import OrbituneError
+
+
+def measure(order: dict[str, Any]) -> dict[str, Any]:
+    """Train as an order says, and measure it.
+
+    Args:
+        order: `kind` and `recipe` of an arm, `warmup` in steps and `seconds` to measure.
+
+    Returns:
+        images, steps and seconds that were measured, and what follows from them; peak_rss_bytes from before
+        the model was loaded to the last step; imports_rss_bytes, resident before the data were opened;
+        peak_cuda_bytes, None without a GPU; memory_bytes, the GPU's peak or else the peak RSS above the
+        imports; compute, how the arm says that it computed; ceiling, what the machine multiplies at the
+        arm's precision, in operations per second.
+    """
+    arm = importlib.import_module(f"orbitune.bench.arms.{order['kind'].replace('-', '_')}")
+    from orbitune.bench.arms.stopwatch import Stopwatch, matmul_ceiling
+    from orbitune.models.backbones import find_backbone
+    from orbitune.models.build import plan_parameters
+    from orbitune.recipe import Recipe
+    from orbitune.training.job import prepare_job
+    from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
+
+    recipe = Recipe.make(order["recipe"])
+    # A model without weights: transformers and PEFT import its parts when it is built.
+    plan_parameters(recipe, find_backbone(recipe.backbone), ("one", "other"))
+    reset_peak_rss()
+    imports = peak_rss_bytes()
+    job = prepare_job(recipe, progress=False)
+    reset_peak_rss()
+    watch = Stopwatch(order["warmup"], order["seconds"])
+    compute = arm.train(job, watch)
+    peak, peak_cuda = peak_rss_bytes(), peak_cuda_bytes()
+    return {
+        "images": watch.images,
+        "steps": watch.steps,
+        "seconds": watch.wall,
+        "images_per_second": watch.images / watch.wall,
+        "cpu_seconds_per_image": watch.cpu / watch.images,
+        "peak_rss_bytes": peak,
+        "imports_rss_bytes": imports,
+        "peak_cuda_bytes": peak_cuda,
+        "memory_bytes": peak - imports if peak_cuda is None else peak_cuda,
+        "compute": compute,
+        "ceiling": matmul_ceiling(str(job.recipe.precision)),
+    }
+
+
+def main(order: str) -> int:
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like
+            result = measure(json.loads(order))
+    except OrbituneError as error:
+        print(json.dumps({"error": str(error)}))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

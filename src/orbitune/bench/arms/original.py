@@ -1,0 +1,90 @@
+"""The loop of the study that Orbitune began with, repaired: the head is trained, layers have today's names.
+
+Each image is decoded, resized by Pillow and normalised when it is asked for, in the process that trains;
+everything is fp32, and the rate is constant.
+"""
+
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from orbitune.bench.arms.plain import plain_model
+from orbitune.bench.arms.stopwatch import Stopwatch
+from orbitune.data.sources import find_source
+from orbitune.recipe import is_synthetic
+from orbitune.training.job import Job
+from orbitune.training.meter import reset_peak_rss
+
+OpenImage = Callable[[int], Image.Image]
+
+
+class LazyTiles(Dataset):
+    """The training tiles, opened one at a time."""
+
+    def __init__(self, job: Job, open_image: OpenImage) -> None:
+        self.indices = job.splits["train"]
+        self.labels = job.tiles.labels
+        self.size = job.transform.size
+        stated = job.backbone.preprocessing
+        self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (stated.mean, stated.std))
+        self.open_image = open_image
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        index = int(self.indices[position])
+        image = (
+            self.open_image(index).convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        )
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        return (pixels - self.mean) / self.std, int(self.labels[index])
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[OpenImage]:
+    """Opens a tile by its index: from the bytes of its file, or from its pixels where it was drawn."""
+    if is_synthetic(job.recipe.data):
+        yield lambda index: Image.fromarray(job.tiles.tiles[index])
+        return
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        find_source(job.recipe.data).open(Path(scratch)) as listing,
+    ):
+        place = {name: number for number, name in enumerate(listing.names)}
+        yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))
+
+
+def train(job: Job, watch: Stopwatch) -> dict[str, Any]:
+    """Take steps until the stopwatch has seen enough, and say how."""
+    recipe = job.recipe
+    assert recipe.learning_rate is not None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with opened(job) as open_image:
+        reset_peak_rss()  # opening a data set belongs to no arm
+        model = plain_model(job).to(device).train()
+        optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], recipe.learning_rate
+        )
+        loader = DataLoader(LazyTiles(job, open_image), recipe.batch_size, shuffle=True)
+        for pixels, labels in chain.from_iterable(repeat(loader)):
+            optimizer.zero_grad()
+            logits = model(pixel_values=pixels.to(device), **job.backbone.family.forward).logits
+            loss = F.cross_entropy(logits, labels.to(device))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            if not watch.step(len(labels)):
+                break
+        return {"precision": "fp32", "attention": model.config._attn_implementation}

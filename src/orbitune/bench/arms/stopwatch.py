@@ -1,0 +1,65 @@
+"""What an arm costs: wall time and CPU seconds of its steps, and the ceiling of the machine it ran on."""
+
+import time
+
+import torch
+from torch.nn import functional as F
+
+LEAST_STEPS = 3
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_ROWS, _WIDTH = 4096, 768  # of the ceiling's product: about that of a layer of ViT-Base on a batch
+_GPU_ROWS = 65_536
+_REPEATS, _BLOCKS = 5, 6
+
+
+class Stopwatch:
+    """Counts the images of all steps after the warm-up, until the time is over.
+
+    Attributes:
+        images, steps: that were measured.
+        wall, cpu: their seconds; those of the CPU summed over all threads of this process.
+    """
+
+    def __init__(self, warmup: int, seconds: float) -> None:
+        self.images, self.steps = 0, -warmup
+        self.wall = self.cpu = 0.0
+        self._seconds = seconds
+        self._start = self._cpu_start = 0.0
+
+    def step(self, images: int) -> bool:
+        """Count a step that is done; returns whether another is wanted."""
+        self.steps += 1
+        if self.steps < 0:
+            return True
+        if self.steps == 0:
+            _wait_for_gpu()
+            self._start, self._cpu_start = time.perf_counter(), time.process_time()
+            return True
+        self.images += images
+        if time.perf_counter() - self._start < self._seconds or self.steps < LEAST_STEPS:
+            return True
+        _wait_for_gpu()  # here and at the start only: an arm may let its steps overlap
+        self.wall = time.perf_counter() - self._start
+        self.cpu = time.process_time() - self._cpu_start
+        return False
+
+
+def matmul_ceiling(precision: str) -> float:
+    """Floating point operations per second of a plain matrix product on all threads, or on the GPU."""
+    gpu = torch.cuda.is_available()
+    device, rows = ("cuda", _GPU_ROWS) if gpu else ("cpu", _ROWS)
+    x = torch.randn(rows, _WIDTH, device=device, dtype=_DTYPES[precision])
+    weight = torch.randn(_WIDTH, _WIDTH, device=device, dtype=_DTYPES[precision])
+    fastest = float("inf")
+    for _ in range(_BLOCKS):
+        start = time.perf_counter()
+        for _ in range(_REPEATS):
+            F.linear(x, weight)
+        _wait_for_gpu()
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * rows * _WIDTH * _WIDTH * _REPEATS / fastest
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

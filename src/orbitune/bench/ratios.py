@@ -1,0 +1,43 @@
+"""Paired ratios: what is measured in the same round is compared, so that a slow minute is slow for both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_RESAMPLES = 10_000
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of the ratios of all rounds, and the 95 % interval of that median."""
+
+    rounds: tuple[float, ...]
+    median: float
+    low: float
+    high: float
+
+
+def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
+    """Above over below, round by round.
+
+    The interval is the bootstrap's (Efron 1979, percentiles), from a fixed seed.
+    """
+    ratios = np.asarray(above, float) / np.asarray(below, float)
+    drawn = np.random.default_rng(_SEED).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(ratios[drawn], axis=1), (0.025, 0.975))
+    return Ratio(tuple(ratios.tolist()), float(np.median(ratios)), float(low), float(high))
+
+
+def verdict(ratio: Ratio, at_least: float | None, aim: float | None) -> str:
+    """Whether the median reaches the targets, and whether the interval leaves that open."""
+    targets = [(name, value) for name, value in (("aim", aim), ("least", at_least)) if value is not None]
+    if not targets:
+        return "no target"
+    reached = next(((name, value) for name, value in targets if ratio.median >= value), None)
+    words = f"{reached[0]} reached" if reached else "not reached"
+    nearest = reached or targets[-1]
+    if not ratio.low < nearest[1] <= ratio.high:
+        return words
+    return f"{words}, but the interval goes {'below' if reached else 'above'}"

@@ -1,0 +1,156 @@
+"""The report of a benchmark, as Markdown: ratios, arms, environment, and how it was measured."""
+
+import html
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orbitune.files import write_text
+
+_TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
+Results = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the Markdown that follows from the results alone."""
+    parts = [
+        f"# Benchmark {_markdown(results['suite']['name'])}",
+        _summary(results),
+        *(f"> [!WARNING]\n> {_markdown(line)}" for line in warnings(results)),
+        "## Ratios",
+        "Above 1 it is better for the first arm.",
+        _table(*ratio_table(results)),
+        "## Arms",
+        "Medians over the rounds; in brackets the lowest and the highest.",
+        _table(*arm_table(results)),
+        "## How it was measured",
+        _list(_procedure(results)),
+        "## Environment",
+        _list([f"{name}: {value}" for name, value in _environment(results)]),
+        "To do it again:",
+        f"```sh\n{results['command']}\n```",
+    ]
+    write_text(path, "\n\n".join(parts) + "\n")
+
+
+def warnings(results: Results) -> list[str]:
+    """Why these figures may not be trusted, one sentence each; none if nothing speaks against them."""
+    load, cores = results["load"]["before"], results["environment"]["cores"]
+    lines = []
+    if load > cores:
+        lines.append(
+            f"The load average was {load:.1f} on {cores} cores before the first process: the machine was "
+            "busy with other work, and the figures are not to be published."
+        )
+    if results["suite"]["rounds"] < 6:
+        lines.append("So few rounds show that everything works; they are too few for a figure to publish.")
+    return lines
+
+
+def ratio_table(results: Results) -> Table:
+    """Header and rows: one comparison each, its ratio, its targets and whether they were reached."""
+    header = ["Comparison", "Arms", "Of", "Ratio (95 % interval)", "At least", "Aim", "Verdict"]
+    rows = [
+        [
+            each["title"],
+            " / ".join(each["arms"]),
+            each["measure"].replace("_", " "),
+            ratio_words(each),
+            *("none" if each[key] is None else f"{each[key]:g}{_TIMES}" for key in ("at_least", "aim")),
+            each["verdict"],
+        ]
+        for each in results["comparisons"]
+    ]
+    return header, rows
+
+
+def ratio_words(comparison: Results) -> str:
+    """The ratio of a comparison with its interval."""
+    low, high = comparison["low"], comparison["high"]
+    return f"{comparison['median']:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"
+
+
+def arm_table(results: Results) -> Table:
+    """Header and rows: one arm each, and what it cost."""
+    columns: list[tuple[str, Callable[[Results], str]]] = [
+        ("Arm", lambda arm: arm["name"]),
+        ("Images per second", lambda arm: _spread(arm, "images_per_second")),
+        ("CPU seconds per 1,000 images", lambda arm: f"{1000 * _median(arm, 'cpu_seconds_per_image'):.1f}"),
+        (
+            "Peak memory above the imports",
+            lambda arm: _size(_median(arm, "peak_rss_bytes") - _median(arm, "imports_rss_bytes")),
+        ),
+        ("Peak memory", lambda arm: _size(_median(arm, "peak_rss_bytes"))),
+        ("Share of the matmul ceiling", lambda arm: f"{100 * _ceiling_share(arm):.0f} %"),
+    ]
+    if results["environment"]["gpu"]:
+        columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
+    return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results["arms"]]
+
+
+def _summary(results: Results) -> str:
+    suite, data = results["suite"], results["data"]
+    return _markdown(
+        f"{results['created'][:16].replace('T', ' ')} UTC. Training on {data['source']}; batches of "
+        f"{suite['batch_size']}. Backbone: {results['backbone']['description']}"
+    )
+
+
+def _procedure(results: Results) -> list[str]:
+    suite, load = results["suite"], results["load"]
+    steps = [m["steps"] for arm in results["arms"] for m in arm["measured"]]
+    return [
+        f"Each arm was run {suite['rounds']} times, each time in a fresh process, a round there and the next "
+        f"one back; {suite['warmup']} steps to warm up, then {suite['seconds']:g} s and at least 3 steps "
+        f"were measured ({min(steps)} to {max(steps)} steps).",
+        "A ratio is the median of the ratios of all rounds; its interval is the bootstrap's, 95 %, over the "
+        "rounds.",
+        "Images per second are of whole training steps, from the stored tile to the updated weights.",
+        "Peak memory is the highest resident set of the process; above the imports, without what was "
+        "resident before data and weights were opened.",
+        "The ceiling is the fastest plain matrix product at the arm's precision, on all threads, in the same "
+        "process. The share counts the useful work of the method, whether or not an arm does less.",
+        f"Load average: {load['before']:.2f} before the first process, at most {load['highest']:.2f} before "
+        f"any, {load['after']:.2f} after the last.",
+    ]
+
+
+def _environment(results: Results) -> list[tuple[str, str]]:
+    facts = dict(results["environment"])
+    facts["memory"] = _size(facts.pop("memory_bytes"))
+    return [(name, "none" if value is None else str(value)) for name, value in facts.items()]
+
+
+def _median(arm: Results, key: str) -> float:
+    return statistics.median(measured[key] for measured in arm["measured"])
+
+
+def _spread(arm: Results, key: str) -> str:
+    values = [measured[key] for measured in arm["measured"]]
+    return f"{_median(arm, key):,.1f} ({min(values):,.1f}{_DASH}{max(values):,.1f})"
+
+
+def _ceiling_share(arm: Results) -> float:
+    return arm["flop_per_image"] * _median(arm, "images_per_second") / _median(arm, "ceiling")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---:" if cell[:1].isdigit() else "---" for cell in rows[0]]
+    return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in (header, rule, *rows))
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_markdown(line)}" for line in lines)
+
+
+def _markdown(text: str) -> str:
+    """Text that GitHub shows as it is, in a table cell too: no markup, no pipes, one line."""
+    return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split())), quote=False)

@@ -1,0 +1,160 @@
+"""A benchmark: every arm once a round, there and back, each time in a fresh process; then one report.
+
+A round goes through the arms in order, the next one backwards, so that of any two arms each is first as often
+as the other (ABBA) and a machine that grows slower is unfair to neither.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import orbitune
+from orbitune.bench.flops import forward_flop, training_flop
+from orbitune.bench.ratios import paired_ratio, verdict
+from orbitune.bench.report import write_report
+from orbitune.bench.suite import Arm, Comparison, Suite
+from orbitune.files import cache_dir, write_json
+from orbitune.study.process import run_module
+from orbitune.training.job import Job, prepare_job
+from orbitune.training.meter import environment
+
+
+def turns(arms: int, rounds: int) -> list[tuple[int, int]]:
+    """(round, arm) in the order in which they are run."""
+    there = range(arms)
+    return [(number, arm) for number in range(rounds) for arm in (there if number % 2 == 0 else there[::-1])]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A suite to be measured on this machine.
+
+    Attributes:
+        out: the folder of the report.
+        command: what does it again, for the report.
+    """
+
+    suite: Suite
+    out: Path
+    command: str
+
+    @property
+    def report(self) -> Path:
+        return self.out / f"bench-{self.suite.name}.md"
+
+    def run(self, say: Callable[[str], None], progress: bool = True) -> dict[str, Any]:
+        """Measure what is not measured yet, then write bench-NAME.md and bench-NAME.json.
+
+        Args:
+            say: receives a line about each process.
+            progress: show a bar while tiles are decoded.
+
+        Returns:
+            The results, as the JSON has them.
+
+        Raises:
+            OrbituneError: an arm does not fit the data or the backbone, or failed.
+            Interrupted: SIGINT arrived; what was measured before is kept for the same command.
+        """
+        arms = self.suite.arms()
+        # Mistakes show, and tiles are decoded, before the first process starts.
+        jobs = [prepare_job(arm.recipe, progress) for arm in arms]
+        facts = {**environment(), "code": _code_hash()}
+        kept = cache_dir() / "bench" / _key(self.suite, facts)
+        measured = self._measure(arms, kept, say)
+        loads = [each["load"] for arm in measured for each in arm]
+        results: dict[str, Any] = {
+            "format": 1,
+            "command": self.command,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "suite": self.suite.model_dump(mode="json"),
+            "environment": facts,
+            "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
+            "data": jobs[0].data_facts(),
+            "backbone": jobs[0].backbone_facts(),
+            "arms": [_arm_results(*each) for each in zip(arms, jobs, measured, strict=True)],
+        }
+        results["comparisons"] = [
+            _compare(self.suite, each, results["arms"]) for each in self.suite.comparisons
+        ]
+        write_json(self.report.with_suffix(".json"), results)
+        write_report(results, self.report)
+        shutil.rmtree(kept, ignore_errors=True)
+        return results
+
+    def _order(self, arm: Arm) -> str:
+        """What `orbitune.bench.arms` is told, as JSON."""
+        recipe = arm.recipe.model_dump(mode="json")
+        return json.dumps(
+            {"kind": arm.kind, "recipe": recipe, "warmup": self.suite.warmup, "seconds": self.suite.seconds}
+        )
+
+    def _measure(
+        self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
+    ) -> list[list[dict[str, Any]]]:
+        """The measurements of each arm, in the order of the rounds; each is kept as soon as there is one."""
+        order = turns(len(arms), self.suite.rounds)
+        files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
+        todo = [turn for turn in order if not files[turn].is_file()]
+        start = time.monotonic()
+        for done, turn in enumerate(todo):
+            left = (time.monotonic() - start) / done * (len(todo) - done) if done else None
+            time_left = f", about {left / 60:.1f} min left" if left else ""
+            arm = arms[turn[1]]
+            say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
+            load = os.getloadavg()[0]
+            measurement = run_module("orbitune.bench.arms", self._order(arm))
+            write_json(files[turn], {**measurement, "load": load})
+            say(f"  {measurement['images_per_second']:,.1f} images/s")
+        return [
+            [json.loads(files[number, arm].read_text()) for number in range(self.suite.rounds)]
+            for arm in range(len(arms))
+        ]
+
+
+def _key(suite: Suite, facts: dict[str, Any]) -> str:
+    """Measurements of another suite, machine or code are never mixed with these."""
+    text = json.dumps([suite.model_dump(mode="json"), facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _code_hash() -> str:
+    """Twelve hex digits over the sources of this package."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(orbitune.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _arm_results(arm: Arm, job: Job, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    size = job.recipe.image_size
+    assert isinstance(size, int)
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "recipe": job.recipe.model_dump(mode="json"),
+        "flop_per_image": training_flop(job.recipe.method, forward_flop(job.backbone, size)),
+        "measured": list(measured),
+    }
+
+
+def _compare(suite: Suite, comparison: Comparison, arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    names = [arm.name for arm in suite.pair(comparison)]
+    ours, against = (next(arm["measured"] for arm in arms if arm["name"] == name) for name in names)
+    if comparison.measure == "memory":  # less is better
+        ratio = paired_ratio(*([m["memory_bytes"] for m in side] for side in (against, ours)))
+    else:
+        ratio = paired_ratio(*([m["images_per_second"] for m in side] for side in (ours, against)))
+    return {
+        **comparison.model_dump(mode="json", exclude={"ours", "against"}),
+        "arms": names,
+        **asdict(ratio),
+        "verdict": verdict(ratio, comparison.at_least, comparison.aim),
+    }

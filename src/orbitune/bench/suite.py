@@ -1,0 +1,142 @@
+"""A suite: which arms are compared with which, on what data, for how long. One small YAML file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orbitune.errors import OrbituneError
+from orbitune.recipe import Recipe, read_yaml
+
+# What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
+KINDS = ("ours", "hf-trainer", "original")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, as a program in a process of its own.
+
+    Attributes:
+        name: what a suite says of it, in words.
+        kind: one of KINDS.
+    """
+
+    name: str
+    kind: str
+    recipe: Recipe
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Comparison(_Strict):
+    """Two arms, and what their ratio should be; above 1 it is better for `ours`.
+
+    Attributes:
+        ours, against: the kind of an arm, and any settings of a recipe.
+        measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS above the
+            imports.
+        at_least, aim: the ratio that is asked for, and the one that is hoped for.
+    """
+
+    title: str
+    ours: dict[str, Any]
+    against: dict[str, Any]
+    measure: Literal["images_per_second", "memory"] = "images_per_second"
+    at_least: float | None = None
+    aim: float | None = None
+
+
+class Suite(_Strict):
+    """Comparisons on the same data with the same backbone and batch.
+
+    Attributes:
+        name: of the files that are written; that of the YAML file.
+        warmup: steps of each process that are not counted.
+        seconds: how long each process is measured after these.
+        rounds: how often each arm is run; even, as every other round goes backwards.
+    """
+
+    name: str
+    data: str
+    backbone: str
+    batch_size: int = Field(64, ge=1)
+    warmup: int = Field(3, ge=1)
+    seconds: float = Field(10, gt=0)
+    rounds: int = Field(6, ge=2)
+    comparisons: tuple[Comparison, ...] = Field(min_length=1)
+
+    @field_validator("rounds")
+    @classmethod
+    def _as_many_there_as_back(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even, as every other round goes backwards")
+        return value
+
+    @classmethod
+    def make(cls, values: dict[str, Any]) -> "Suite":
+        """Build a suite from plain values; what does not fit is an OrbituneError of one line."""
+        try:
+            suite = cls.model_validate(values)
+        except ValidationError as error:
+            parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise OrbituneError("The suite does not fit. " + "; ".join(parts)) from None
+        suite.arms()
+        return suite
+
+    @classmethod
+    def load(cls, path: Path) -> "Suite":
+        """Read a YAML file, after which the suite is named."""
+        return cls.make({"name": path.stem, **read_yaml(path)})
+
+    def quick(self) -> "Suite":
+        """A short form, to see that everything works; its figures are not to be published."""
+        short = {"name": f"{self.name}-quick", "warmup": 2, "seconds": 2.0, "rounds": 2}
+        return self.model_copy(update=short)
+
+    def arms(self) -> list[Arm]:
+        """The arms that differ, in the order in which they are named."""
+        return list(dict.fromkeys(arm for each in self.comparisons for arm in self.pair(each)))
+
+    def pair(self, comparison: Comparison) -> tuple[Arm, Arm]:
+        """The two arms of a comparison."""
+        return self._arm(comparison.ours), self._arm(comparison.against)
+
+    def _arm(self, settings: dict[str, Any]) -> Arm:
+        own = dict(settings)
+        kind, method = own.pop("kind", None), own.get("method", "lora")
+        if kind not in KINDS:
+            raise OrbituneError(f"There is no kind of arm {kind!r}; there is: {', '.join(KINDS)}.")
+        if given := {"data", "backbone"} & set(own):
+            raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
+        recipe = Recipe.make(
+            {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size, **own}
+        )
+        if kind == "original" and recipe.precision != "fp32":
+            raise OrbituneError("The original study computed in fp32: set `precision: fp32` for that arm.")
+        size = f"{recipe.image_size} px" if "image_size" in own else ""
+        others = (f"{key} {own[key]}" for key in sorted(set(own) - {"method", "image_size", "precision"}))
+        words = (kind, method, size, own.get("precision", ""), *others)
+        return Arm(", ".join(filter(None, words)), kind, recipe)
+
+
+# Runs anywhere: needs neither a network, beyond the installation, nor a data set.
+BUILT_IN: dict[str, Any] = {
+    "name": "synthetic",
+    "data": "synthetic:1000",
+    "backbone": "demo",
+    "comparisons": [
+        {
+            "title": "LoRA against full fine-tuning",
+            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
+            "against": {"kind": "ours", "method": "full", "image_size": 56},
+        },
+        {
+            "title": "LoRA against the Trainer of transformers with PEFT",
+            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
+            "against": {"kind": "hf-trainer", "method": "lora", "image_size": 56},
+        },
+    ],
+}
