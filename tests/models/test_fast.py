@@ -188,3 +188,28 @@ def test_fast_off_is_the_plain_path(vit):
     transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
     network = make_network(build(recipe, vit, CLASSES), recipe, vit, transform, None)
     assert isinstance(network, PlainClassifier)
+
+
+def test_the_gradients_of_dropped_inputs_are_those_of_autograd(vit):
+    """With dropout there is no plain path of the same draws: the product is compared with autograd's own."""
+    from orbitune.models.kernels import Dropout
+    from orbitune.models.linear import _Linear, _Plan
+
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(7, 6), torch.randn(10, 6), torch.randn(10)
+    factors = [torch.randn(2, 6), torch.randn(3, 6), torch.randn(4, 2), torch.randn(5, 3)]
+    draw = Dropout(x.shape, 0.4, x.device, x.dtype)
+    plan = _Plan([slice(0, 4), slice(5, 10)], [0.5, 2.0], draw)
+    ours = [t.clone().requires_grad_() for t in (x, *factors)]
+    theirs = [t.clone().requires_grad_() for t in (x, *factors)]
+    y = _Linear.apply(ours[0], weight, bias, plan, *ours[1:])
+    kept = draw.apply(torch.ones(7, 6))
+    dropped = theirs[0] * kept
+    updates = [0.5 * dropped @ theirs[1].t() @ theirs[3].t(), 2.0 * dropped @ theirs[2].t() @ theirs[4].t()]
+    expected = F.linear(theirs[0], weight, bias)
+    expected = expected + torch.cat([updates[0], torch.zeros(7, 1), updates[1]], 1)
+    assert torch.allclose(y, expected, atol=1e-5)
+    for found, wanted in zip(
+        torch.autograd.grad((y**2).sum(), ours), torch.autograd.grad((expected**2).sum(), theirs), strict=True
+    ):
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)

@@ -50,35 +50,37 @@ def test_a_norm_without_a_sum_has_the_same_gradient():
     assert torch.equal(alone, added)
 
 
+def drawn(share, shape, dtype=torch.bfloat16):
+    return kernels.Dropout(torch.Size(shape), share, torch.device("cpu"), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_dropout_removes_its_share_and_leaves_the_rest(share):
+def test_dropout_removes_its_share_and_leaves_the_rest(share, dtype):
     torch.manual_seed(0)
-    x = rows(0, 1000, 100)
-    dropped, kept = kernels.dropout(x, share)
+    x = rows(0, 1000, 100).detach().to(dtype)
+    dropped = drawn(share, x.shape, dtype).apply(x)
     assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.005)
     assert torch.equal(dropped[dropped != 0], x[dropped != 0])
-    assert kept == 1 - share
 
 
 def test_dropout_removes_neighbours_independently():
     torch.manual_seed(0)
-    removed = kernels.dropout(torch.ones(400, 500).bfloat16(), 0.5)[0] == 0
+    removed = drawn(0.5, (400, 500)).apply(torch.ones(400, 500).bfloat16()) == 0
     for other in (removed.roll(1, 0), removed.roll(1, 1), removed.roll(16, 1)):
         assert (removed & other).float().mean().item() == pytest.approx(0.25, abs=0.005)
 
 
-def test_dropout_removes_the_gradient_where_it_removed_the_value():
-    torch.manual_seed(0)
-    x = torch.ones(50, 70).bfloat16().requires_grad_()
-    dropped, _ = kernels.dropout(x, 0.3)
-    dropped.sum().backward()
-    assert torch.equal(x.grad, dropped.detach())
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_one_draw_removes_the_same_places_each_time(dtype):
+    draw, x = drawn(0.3, (50, 70), dtype), torch.ones(50, 70, dtype=dtype)
+    assert torch.equal(draw.apply(x), draw.apply(x))
 
 
-def test_dropout_follows_the_seed_and_differs_from_call_to_call():
+def test_dropout_follows_the_seed_and_differs_from_draw_to_draw():
     def twice():
         torch.manual_seed(3)
-        return [kernels.dropout(torch.ones(50, 7).bfloat16(), 0.5)[0] for _ in range(2)]
+        return [drawn(0.5, (50, 7)).apply(torch.ones(50, 7).bfloat16()) for _ in range(2)]
 
     first, again = twice(), twice()
     assert torch.equal(first[0], again[0])

@@ -78,12 +78,32 @@ def gelu(h: Tensor) -> Tensor:
     return _Gelu.apply(h) if compiled(h) else F.gelu(h)
 
 
-def dropout(x: Tensor, share: float) -> tuple[Tensor, float]:
-    """x with a share of its elements zero, and what the rest must be divided by."""
-    if not compiled(x):
-        return F.dropout(x, share), 1.0
-    seed = int(torch.randint(2**32, ()))  # from torch's generator, so that it follows the run's seed
-    return _Dropout.apply(x, seed, round(share * 2**32)), 1 - share
+class Dropout:
+    """A draw of elements that are set to zero, of a tensor and later of its gradient.
+
+    The caller divides by the share that is kept. Compiled, it is a hash of the place and a seed, and takes no
+    memory.
+
+    Args:
+        share: of the elements, above 0 and below 1.
+    """
+
+    def __init__(self, shape: torch.Size, share: float, device: torch.device, dtype: torch.dtype) -> None:
+        self._mask: Tensor | None = None
+        if compiled(torch.empty(0, dtype=dtype, device=device)):
+            self._seed = int(torch.randint(2**32, ()))  # from torch's generator: it follows the run's seed
+            self._below = round(share * 2**32)
+        else:
+            self._mask = torch.rand(shape, device=device) >= share
+
+    def apply(self, x: Tensor) -> Tensor:
+        """x (or its gradient) with the drawn elements zero."""
+        if self._mask is not None:
+            return x * self._mask
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        _call("dropout", x, y, ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below), x.numel())
+        return y
 
 
 def add_norm(x: Tensor, y: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
@@ -108,26 +128,6 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return gradients[0] * ctx.saved_tensors[0]
-
-
-class _Dropout(torch.autograd.Function):
-    """No mask is kept: the gradient is dropped at the same places by the same hash."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, seed: int, below: int) -> Tensor:
-        ctx.drawn = seed, below
-        return _drop(x, seed, below)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _drop(gradients[0], *ctx.drawn), None, None
-
-
-def _drop(x: Tensor, seed: int, below: int) -> Tensor:
-    x = x.contiguous()
-    y = torch.empty_like(x)
-    _call("dropout", x, y, ctypes.c_uint32(seed), ctypes.c_uint32(below), x.numel())
-    return y
 
 
 class _AddNorm(torch.autograd.Function):

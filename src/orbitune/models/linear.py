@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orbitune.models.kernels import dropout
+from orbitune.models.kernels import Dropout
 
 
 class Product:
@@ -42,51 +42,97 @@ class Product:
         """(M, in) to (M, the layers' outputs one after the other)."""
         if not self.fused:
             return torch.cat([layer(x).to(x.dtype) for layer in self.layers], -1)
+        weight = _joined(self.weights).to(x.dtype)
         bias = _joined(self.biases).to(x.dtype) if self.biases else None
-        y = linear(x, _joined(self.weights).to(x.dtype), bias)
-        return self._updated(y, x, training) if any(self.adapted) else y
+        if not any(self.adapted):
+            return _Linear.apply(x, weight, bias, None)
+        updates = [_low_rank(layer) for layer, has in zip(self.layers, self.adapted, strict=True) if has]
+        share = max(update.share for update in updates) if training else 0.0
+        factors = [update.down for update in updates] + [update.up for update in updates]
+        scalings = [update.scaling / (1 - share) for update in updates]
+        plan = _Plan(self._outputs(), scalings, Dropout(x.shape, share, x.device, x.dtype) if share else None)
+        return _Linear.apply(x, weight, bias, plan, *factors)
 
-    def _updated(self, y: Tensor, x: Tensor, training: bool) -> Tensor:
-        """y + B A dropout(x) of each adapted layer, added in place."""
-        updates = [
-            _low_rank(layer) if adapted else None
-            for layer, adapted in zip(self.layers, self.adapted, strict=True)
-        ]
-        share = max(update.share for update in updates if update) if training else 0.0
-        dropped, kept = dropout(x, share) if share else (x, 1.0)
-        down = _joined([update.down for update in updates if update])
-        up = torch.block_diag(
-            *(
-                update.up * (update.scaling / kept) if update else x.new_zeros(layer.out_features, 0)
-                for layer, update in zip(self.layers, updates, strict=True)
-            )
-        )
-        return y.addmm_(dropped @ down.to(x.dtype).t(), up.to(x.dtype).t())
+    def _outputs(self) -> list[slice]:
+        """Which outputs each adapted layer has."""
+        places, start = [], 0
+        for layer, adapted in zip(self.layers, self.adapted, strict=True):
+            stop = start + layer.out_features
+            places += [slice(start, stop)] if adapted else []
+            start = stop
+        return places
+
+
+class _Plan(NamedTuple):
+    """The low-rank updates of a product: where each adds, by what factor, and what their input loses."""
+
+    outputs: list[slice]
+    scalings: list[float]
+    dropout: Dropout | None
 
 
 class _Linear(torch.autograd.Function):
-    """x W^T + b on a CPU: torch's own, when it records gradients, first copies the bias to every row."""
+    """y = x W^T + b, and scaling B A dropout(x) added where a plan says.
+
+    Written out, as autograd copies the bias to every row first on a CPU, keeps a mask, and takes dozens of
+    small steps for the updates of a layer. All updates are one product down and, block by block, one up.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x if weight.requires_grad else None, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan | None, *factors: Tensor
+    ) -> Tensor:
+        y = _product(x, weight, bias)
+        ctx.plan, saved = plan, [x if weight.requires_grad else None, weight]
+        if plan:
+            downs, ups = factors[: len(factors) // 2], factors[len(factors) // 2 :]
+            ctx.ranks = [len(down) for down in downs]
+            down = _joined(downs).to(x.dtype)
+            up = x.new_zeros(y.shape[1], len(down))
+            for columns, outputs, part, scaling in zip(
+                _slices(ctx.ranks), plan.outputs, ups, plan.scalings, strict=True
+            ):
+                up[outputs, columns] = part * scaling
+            dropped = plan.dropout.apply(x) if plan.dropout else x
+            narrow = dropped @ down.t()
+            y.addmm_(narrow, up.t())
+            saved += [dropped, down, up, narrow]
+        ctx.save_for_backward(*saved)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        (y,), (x, weight), (for_x, for_weight, for_bias) = gradients, ctx.saved_tensors, ctx.needs_input_grad
-        return (
-            y @ weight if for_x else None,
-            y.t() @ x if for_weight else None,
-            y.sum(0) if for_bias else None,
-        )
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g,), (x, weight, *low_rank), needs = gradients, ctx.saved_tensors, ctx.needs_input_grad
+        for_x = g @ weight if needs[0] else None
+        for_weight = g.t() @ x if needs[1] else None
+        for_bias = g.sum(0) if needs[2] else None
+        if ctx.plan is None:
+            return for_x, for_weight, for_bias, None
+        dropped, down, up, narrow = low_rank
+        for_narrow = g @ up
+        if for_x is not None:
+            back = for_narrow @ down
+            for_x += ctx.plan.dropout.apply(back) if ctx.plan.dropout else back
+        downs = (for_narrow.t() @ dropped).float().split(ctx.ranks)
+        ups = [
+            (g[:, outputs].t() @ narrow[:, columns]).float() * scaling
+            for columns, outputs, scaling in zip(
+                _slices(ctx.ranks), ctx.plan.outputs, ctx.plan.scalings, strict=True
+            )
+        ]
+        return for_x, for_weight, for_bias, None, *downs, *ups
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + b: (M, in) to (M, out), all of one dtype."""
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b, of one dtype."""
     if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
-        return _Linear.apply(x, weight, bias)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
+
+
+def _slices(sizes: list[int]) -> list[slice]:
+    """The places of parts of these sizes, one after the other."""
+    return [slice(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
 
 
 def cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
