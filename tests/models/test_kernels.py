@@ -25,28 +25,37 @@ def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
     assert torch.allclose(h.grad.float(), wide.grad, rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [5, 50, 197])
+def test_softmax_is_torchs_to_the_rounding_of_bfloat16(width):
+    scores = rows(0, 4, 9, width).detach()
+    expected = (scores.float() * 0.3).softmax(-1)
+    assert torch.allclose(kernels.softmax_(scores, 0.3).float(), expected, rtol=2**-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("width", [32, 192, 385])
-def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width):
+def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width, scaled):
     x, y = rows(0, 7, width), rows(1, 7, width)
+    scale = torch.linspace(0.5, 2, width).bfloat16() if scaled else None
     norm = nn.LayerNorm(width, eps=1e-6).requires_grad_(False)
     norm.weight.data.uniform_(0.5, 1.5)
-    total, out = kernels.add_norm(x, y, norm)
+    total, out = kernels.add_norm(x, y, scale, norm)
     (out * 2 + total).sum().backward()
-    wide = (x + y).detach().float().requires_grad_()
+    wide = total.detach().float().requires_grad_()
     rounded = norm.weight.bfloat16().float(), norm.bias
     expected = F.layer_norm(wide, (width,), *rounded, norm.eps)
     (expected * 2 + wide).sum().backward()
-    assert torch.equal(total, x + y)
+    assert torch.equal(total, kernels.add(x, y, scale))
     assert torch.allclose(out.float(), expected, rtol=2**-7, atol=2**-7)
     assert torch.allclose(x.grad.float(), wide.grad, rtol=2**-7, atol=2**-6)
-    assert torch.equal(x.grad, y.grad)
+    assert torch.allclose(y.grad, x.grad * scale if scaled else x.grad, rtol=2**-7)
 
 
 def test_a_norm_without_a_sum_has_the_same_gradient():
     x, zero = rows(0, 7, 64), torch.zeros(7, 64).bfloat16()
     norm = nn.LayerNorm(64).requires_grad_(False)
-    (alone,) = torch.autograd.grad((kernels.add_norm(x, None, norm)[1] ** 2).sum(), x)
-    (added,) = torch.autograd.grad((kernels.add_norm(x, zero, norm)[1] ** 2).sum(), x)
+    (alone,) = torch.autograd.grad((kernels.add_norm(x, None, None, norm)[1] ** 2).sum(), x)
+    (added,) = torch.autograd.grad((kernels.add_norm(x, zero, None, norm)[1] ** 2).sum(), x)
     assert torch.equal(alone, added)
 
 
@@ -91,7 +100,8 @@ def test_a_loss_that_is_not_a_number_stays_so():
     bad = torch.tensor([[float("nan"), 1.0]] * 40).bfloat16()
     norm = nn.LayerNorm(2).requires_grad_(False)
     assert kernels.gelu(bad).isnan().any()
-    assert kernels.add_norm(bad, bad, norm)[1].isnan().any()
+    assert kernels.add_norm(bad, bad, None, norm)[1].isnan().any()
+    assert kernels.softmax_(bad, 1.0).isnan().any()
 
 
 def test_without_a_compiler_torch_computes(monkeypatch):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from orbitune.models.kernels import softmax_
+
 _ROUNDS = 5
 
 
@@ -27,8 +29,7 @@ class _Plain(torch.autograd.Function):
         q, *kv = first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
         heads = q.shape[2]
         q, k, v = (_batched(t) for t in (q, *kv))
-        scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
-        weights = scores.softmax(-1)
+        weights = softmax_(q @ k.transpose(1, 2), q.shape[-1] ** -0.5)
         ctx.save_for_backward(q, k, v, weights)
         ctx.heads, ctx.packed = heads, rest is None
         return _unbatched(weights @ v, heads).contiguous()

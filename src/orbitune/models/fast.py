@@ -21,7 +21,7 @@ from transformers.activations import GELUActivation
 from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
-from orbitune.models.kernels import add_norm, compiled, gelu
+from orbitune.models.kernels import add, add_norm, compiled, gelu
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.patches import PatchEmbedding
 
@@ -79,12 +79,14 @@ class FastClassifier(nn.Module):
             size: the side in pixels that the tiles are resized to, if not the transform's own.
         """
         x = self._patches(tiles, size)
+        rows: Tensor = x.flatten(0, 1)
+        pending: Pending = (None, None)
         for block in self._blocks:
             if self.checkpointing and self.training:
-                x = checkpoint(block, x, self.training, use_reentrant=False)
+                rows, pending = checkpoint(block, rows, pending, len(x), self.training, use_reentrant=False)
             else:
-                x = block(x, self.training)
-        x = self._norm(x.float())
+                rows, pending = block(rows, pending, len(x), self.training)
+        x = self._norm(add(rows, *pending).view(len(x), -1, x.shape[-1]).float())
         pooled = x[:, 0]
         if self._pools_patches:
             pooled = torch.cat([pooled, x[:, self._patches.specials :].mean(1)], 1)
@@ -94,8 +96,13 @@ class FastClassifier(nn.Module):
         return torch.stack([head(x[:, token]) for token, head in enumerate(self._heads)]).mean(0)
 
 
+Pending = tuple[Tensor | None, Tensor | None]  # what is still to be added to the rows, and its scale
+
+
 class Block:
     """One transformer layer over the modules of transformers.
+
+    It leaves its last sum to the first normalisation of the next block, which makes both in one pass.
 
     Args:
         reads: how many of the first tokens are read of what it puts out; None for all.
@@ -121,34 +128,36 @@ class Block:
         for part in (*self.norms, *filter(None, self.scales)):
             cast_frozen(part, dtype)
 
-    def __call__(self, x: Tensor, training: bool) -> Tensor:
-        """(B, N, D) to the same, or to (B, reads, D)."""
-        batch, _, width = x.shape
-        # Rows of tokens, as products want them; only attention asks which image they belong to.
-        rows, normed = add_norm(x.flatten(0, 1), None, self.norms[0])
+    def __call__(self, rows: Tensor, pending: Pending, batch: int, training: bool) -> tuple[Tensor, Pending]:
+        """Tokens as rows (B * N, D), as products want them; only attention asks which image they belong to.
+
+        Returns:
+            Rows (B * N, D), or (B * reads, D), and what is to be added to them.
+        """
+        width = rows.shape[1]
+        rows, normed = add_norm(rows, *pending, self.norms[0])
         inputs = [normed]
         if self.reads:
-            rows, first = (t.view(x.shape)[:, : self.reads].reshape(-1, width) for t in (rows, normed))
+            rows, first = (t.view(batch, -1, width)[:, : self.reads].flatten(0, 1) for t in (rows, normed))
             inputs = [first, normed]
+        heads = (width // self.head_dim, self.head_dim)
         parts = [
-            product(read, training).view(
-                batch, -1, len(product.layers), width // self.head_dim, self.head_dim
-            )
+            product(read, training).view(batch, -1, len(product.layers), *heads)
             for product, read in zip(self.qkv, inputs, strict=True)
         ]
         attended = attend(self.kernel, *parts).view(-1, width)
-        rows, normed = add_norm(rows, self._scaled(0, self.out(attended, training)), self.norms[1])
+        rows, normed = add_norm(rows, self.out(attended, training), self._scale(0), self.norms[1])
         hidden = self.widen(normed, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)
             hidden = self.activation(gate) * up
         else:
             hidden = self.activation(hidden)
-        return (rows + self._scaled(1, self.narrow(hidden, training))).view(batch, -1, width)
+        return rows, (self.narrow(hidden, training), self._scale(1))
 
-    def _scaled(self, number: int, y: Tensor) -> Tensor:
+    def _scale(self, number: int) -> Tensor | None:
         scale = self.scales[number]
-        return y if scale is None else y * scale.lambda1.to(y.dtype)
+        return None if scale is None else scale.lambda1
 
 
 def _base(model: nn.Module) -> nn.Module:

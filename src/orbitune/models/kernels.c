@@ -15,24 +15,21 @@ static inline float wide(bf16 x) {
     return value;
 }
 
-/* Round to nearest, ties to even; NaN stays NaN. */
+/* Round to nearest, ties to even; a NaN as processors make it stays NaN. */
 static inline bf16 narrow(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return (bf16)(value != value ? 0x7fc0 : rounded);
+    return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/* e^x for x <= 0, to 2e-7 of its value: 2^i by the exponent's bits, 2^f by a polynomial on [-1/2, 1/2]. */
+/* e^x for x <= 0, to 5e-6 of its value: 2^i by the exponent's bits, 2^f by a polynomial on [-1/2, 1/2]. */
 static inline float exp_negative(float x) {
     float t = (x < -87.0f ? -87.0f : x) * 1.44269504f;
     float i = rintf(t), f = t - i;
-    float p = 1.53962079e-4f;
-    p = p * f + 1.33908634e-3f;
-    p = p * f + 9.61843632e-3f;
-    p = p * f + 5.55036595e-2f;
-    p = p * f + 2.40226507e-1f;
-    p = p * f + 6.93147182e-1f;
+    float p = 9.59363e-3f;
+    p = p * f + 5.588337e-2f;
+    p = p * f + 2.4023686e-1f;
+    p = p * f + 6.931265e-1f;
     p = p * f + 1.0f;
     int32_t bits = ((int32_t)i + 127) << 23;
     float scale;
@@ -71,20 +68,27 @@ void dropout(const bf16 *restrict x, bf16 *restrict y, uint32_t seed, uint32_t b
     }
 }
 
-/* sum = x + y and out = (sum - mean) * rstd * weight + bias, by rows; mean and rstd are kept for the gradient. */
-void add_norm(const bf16 *restrict x, const bf16 *restrict y, const bf16 *restrict weight,
-              const bf16 *restrict bias, bf16 *restrict sum, bf16 *restrict out, float *restrict mean,
-              float *restrict rstd, float eps, int64_t rows, int64_t width) {
+/* sum = x + scale * y and out = (sum - mean) * rstd * weight + bias, by rows of `width`; mean and rstd are kept
+ * for the gradient. Without y the sum is x, and without a scale it is one. */
+void add_norm(const bf16 *restrict x, const bf16 *restrict y, const bf16 *restrict scale,
+              const bf16 *restrict weight, const bf16 *restrict bias, bf16 *restrict sum, bf16 *restrict out,
+              float *restrict mean, float *restrict rstd, float eps, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         float values[width];
         float total = 0, squares = 0;
         const int64_t at = r * width;
+        if (y) {
+#pragma omp simd
+            for (int64_t c = 0; c < width; c++) {
+                float added = wide(y[at + c]) * (scale ? wide(scale[c]) : 1.0f);
+                sum[at + c] = narrow(wide(x[at + c]) + added);
+            }
+        }
+        const bf16 *row = (y ? sum : x) + at;
 #pragma omp simd reduction(+ : total)
         for (int64_t c = 0; c < width; c++) {
-            bf16 rounded = y ? narrow(wide(x[at + c]) + wide(y[at + c])) : x[at + c];
-            if (y) sum[at + c] = rounded;
-            values[c] = wide(rounded);
+            values[c] = wide(row[c]);
             total += values[c];
         }
         float m = total / width;
@@ -99,10 +103,12 @@ void add_norm(const bf16 *restrict x, const bf16 *restrict y, const bf16 *restri
     }
 }
 
-/* The gradient for x (and y) of `add_norm`, from those for `out` and for `sum`. */
+/* The gradients for x and y of `add_norm`, from those for `out` and for `sum`; y's is x's where there is no scale,
+ * and is then not written. */
 void add_norm_backward(const bf16 *restrict for_out, const bf16 *restrict for_sum, const bf16 *restrict sum,
-                       const bf16 *restrict weight, const float *restrict mean, const float *restrict rstd,
-                       bf16 *restrict gradient, int64_t rows, int64_t width) {
+                       const bf16 *restrict scale, const bf16 *restrict weight, const float *restrict mean,
+                       const float *restrict rstd, bf16 *restrict for_x, bf16 *restrict for_y, int64_t rows,
+                       int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const int64_t at = r * width;
@@ -120,7 +126,34 @@ void add_norm_backward(const bf16 *restrict for_out, const bf16 *restrict for_su
         for (int64_t c = 0; c < width; c++) {
             float g = wide(for_out[at + c]) * wide(weight[c]);
             float through = s * (g - first - (wide(sum[at + c]) - m) * s * second);
-            gradient[at + c] = narrow(through + (for_sum ? wide(for_sum[at + c]) : 0.0f));
+            for_x[at + c] = narrow(through + (for_sum ? wide(for_sum[at + c]) : 0.0f));
         }
+        if (scale) {
+#pragma omp simd
+            for (int64_t c = 0; c < width; c++) for_y[at + c] = narrow(wide(for_x[at + c]) * wide(scale[c]));
+        }
+    }
+}
+
+/* Rows of scores become softmax(factor * scores), in place. */
+void softmax(bf16 *scores, float factor, int64_t rows, int64_t width) {
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        bf16 *row = scores + r * width;
+        float values[width];
+        float top = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+        for (int64_t c = 0; c < width; c++) {
+            values[c] = wide(row[c]) * factor;
+            top = values[c] > top ? values[c] : top;
+        }
+#pragma omp simd reduction(+ : sum)
+        for (int64_t c = 0; c < width; c++) {
+            values[c] = exp_negative(values[c] - top);
+            sum += values[c];
+        }
+        float share = 1 / sum;
+#pragma omp simd
+        for (int64_t c = 0; c < width; c++) row[c] = narrow(values[c] * share);
     }
 }

@@ -106,14 +106,31 @@ class Dropout:
         return y
 
 
-def add_norm(x: Tensor, y: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
-    """x + y (or x), and its layer normalisation: (M, D) both."""
+def softmax_(scores: Tensor, factor: float) -> Tensor:
+    """softmax(factor * scores) over the last axis, without a gradient; compiled, it replaces the scores."""
+    if not compiled(scores):
+        return (scores * factor).softmax(-1)
+    width = scores.shape[-1]
+    _call("softmax", scores, ctypes.c_float(factor), scores.numel() // width, width)
+    return scores
+
+
+def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
+    """The sum x + scale * y, and its layer normalisation, (M, D) both; the sum is x where there is no y."""
     weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-    if compiled(x) and not norm.weight.requires_grad and not norm.bias.requires_grad:
-        out, total = _AddNorm.apply(x, y, weight, bias, norm.eps)
+    trained = any(p is not None and p.requires_grad for p in (norm.weight, norm.bias, scale))
+    if compiled(x) and not trained:
+        out, total = _AddNorm.apply(x, y, scale, weight, bias, norm.eps)
         return (x if y is None else total), out
-    total = x if y is None else x + y
+    total = add(x, y, scale)
     return total, F.layer_norm(total, norm.normalized_shape, weight, bias, norm.eps)
+
+
+def add(x: Tensor, y: Tensor | None, scale: Tensor | None) -> Tensor:
+    """x + scale * y, of one dtype; x without y."""
+    if y is None:
+        return x
+    return x + y if scale is None else torch.addcmul(x, y, scale.to(x.dtype))
 
 
 class _Gelu(torch.autograd.Function):
@@ -133,28 +150,37 @@ class _Gelu(torch.autograd.Function):
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+        ctx: Any,
+        x: Tensor,
+        y: Tensor | None,
+        scale: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
     ) -> tuple[Tensor, Tensor | None]:
         x, y = x.contiguous(), None if y is None else y.contiguous()
         total, out = x if y is None else torch.empty_like(x), torch.empty_like(x)
         mean, rstd = (torch.empty(len(x)) for _ in range(2))
         sizes = ctypes.c_float(eps), len(x), x.shape[1]
-        _call("add_norm", x, y, weight, bias, None if y is None else total, out, mean, rstd, *sizes)
-        ctx.save_for_backward(total, weight, mean, rstd)
+        written = None if y is None else total
+        _call("add_norm", x, y, scale, weight, bias, written, out, mean, rstd, *sizes)
+        ctx.save_for_backward(total, scale, weight, mean, rstd)
         ctx.set_materialize_grads(False)
         ctx.adds = y is not None
-        return out, total if ctx.adds else None
+        return out, written
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        (for_out, for_total), (total, weight, mean, rstd) = gradients, ctx.saved_tensors
-        if for_out is None:
-            return for_total, for_total if ctx.adds else None, None, None, None
+        (for_out, for_total), (total, scale, weight, mean, rstd) = gradients, ctx.saved_tensors
+        if for_out is None:  # the sum alone was used
+            for_out = torch.zeros_like(total)
         for_out, for_total = (None if g is None else g.contiguous() for g in (for_out, for_total))
-        gradient = torch.empty_like(total)
+        for_x = torch.empty_like(total)
+        for_y = for_x if scale is None else torch.empty_like(total)
         sizes = len(total), total.shape[1]
-        _call("add_norm_backward", for_out, for_total, total, weight, mean, rstd, gradient, *sizes)
-        return gradient, gradient if ctx.adds else None, None, None, None
+        arguments = (for_out, for_total, total, scale, weight, mean, rstd, for_x, for_y)
+        _call("add_norm_backward", *arguments, *sizes)
+        return for_x, for_y if ctx.adds else None, None, None, None, None
 
 
 def _call(name: str, *arguments: Any) -> None:
