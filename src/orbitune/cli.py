@@ -40,8 +40,8 @@ Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, suc
 def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and exit code 2; SIGINT is 130."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
-    # Threads that wait for each other by turning in circles for long are twenty times slower on a machine that
-    # does something else as well; a few microseconds are enough on one that does not.
+    # Threads that turn in circles for long while they wait are twenty times slower on a machine that does
+    # something else as well; a few microseconds are enough on one that does not.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     signal.signal(signal.SIGINT, _interrupt)

@@ -28,6 +28,9 @@ class LoraSettings(_Strict):
     targets: tuple[str, ...] = Field(
         ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v"
     )
+    top_layers: int | None = Field(
+        None, ge=1, description="LoRA: adapt the last so many layers only (default: all)"
+    )
     bias: Literal["none", "all", "lora_only"] = Field("none", description="LoRA: which biases are trained")
 
     @field_validator("targets", mode="before")
@@ -82,6 +85,11 @@ class Recipe(_Strict):
     fast: Literal["on", "off"] = Field(
         "on", description="Compute by the fast path, or as transformers and PEFT do"
     )
+    prefix: Literal["on", "off"] = Field(
+        "off",
+        description="Keep on disk what the frozen layers below the trained ones make of each tile: faster "
+        "epochs, for space and one pass",
+    )
     precision: Literal["bf16", "fp16", "fp32"] | None = Field(
         None, description="Arithmetic (default: bf16 where the processor has it)"
     )
@@ -111,7 +119,11 @@ class Recipe(_Strict):
         return value
 
     @model_validator(mode="after")
-    def _one_last_size(self) -> "Recipe":
+    def _settings_agree(self) -> "Recipe":
+        if self.prefix == "on":
+            fixed = {"fast": "on", "sizes": None, "mixup": 0.0, "tta": "none"}
+            if bad := [name for name, value in fixed.items() if getattr(self, name) != value]:
+                raise ValueError(f"prefix cannot be kept with another {' or '.join(bad)} than the default")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self

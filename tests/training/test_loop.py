@@ -382,3 +382,15 @@ def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
         train(recipe.replace(checkpointing=on), tmp_path / on, progress=False) for on in ("off", "on")
     )
     assert again.history[0]["train_loss"] == pytest.approx(kept.history[0]["train_loss"], rel=1e-6)
+
+
+def test_a_kept_prefix_changes_no_result_and_is_counted(recipe, tmp_path):
+    recipe = recipe.replace(augment="none", precision="fp32", lora={"top_layers": 1, "dropout": 0})
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    kept = train(recipe.replace(prefix="on"), tmp_path / "kept", progress=False)
+    again = train(recipe.replace(prefix="on", seed=1), tmp_path / "again", progress=False)
+    for mine, theirs in zip(kept.history, whole.history, strict=True):
+        assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
+    assert kept.cost["prefix_seconds"] > 0
+    assert (kept.cost["prefix_reused"], again.cost["prefix_reused"]) == (False, True)
+    assert evaluate(tmp_path / "kept", progress=False) == kept.test

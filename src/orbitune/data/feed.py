@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.tiles import TileSet
+from orbitune.data.transform import flips_and_turns
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,11 @@ class Feed:
         if self._resident is not None:
             return self._resident[torch.from_numpy(indices).to(self._device)]
         return torch.from_numpy(self._tiles.read(indices)).to(self._device)
+
+    def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
+        """The same, turned and flipped at random where `augment` is "flips"."""
+        tiles = self.tiles(indices)
+        return flips_and_turns(tiles) if augment == "flips" else tiles
 
     def labels(self, indices: np.ndarray) -> "Tensor":
         """int64 (len(indices),)."""

@@ -72,21 +72,29 @@ class FastClassifier(nn.Module):
             Block(layer, family, dtype, attention, reads if layer is layers[-1] else None) for layer in layers
         ]
 
-    def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
-        """uint8 tiles (B, H, W, 3) to logits (B, C), float32.
+    @property
+    def frozen_depth(self) -> int:
+        """How many blocks lie below the first trained parameter."""
+        if self._patches.trained:
+            return 0
+        return next((i for i, block in enumerate(self._blocks) if block.trained), len(self._blocks))
+
+    def states(self, tiles: Tensor, depth: int, size: int | None = None) -> Tensor:
+        """uint8 tiles (B, H, W, 3) to what the first `depth` blocks make of them, (B, N, D)."""
+        return self._through(self._patches(tiles, size), self._blocks[:depth])
+
+    def forward(self, inputs: Tensor, size: int | None = None) -> Tensor:
+        """To logits (B, C), float32.
 
         Args:
-            size: the side in pixels that the tiles are resized to, if not the transform's own.
+            inputs: uint8 tiles (B, H, W, 3); or what `states` gave with the depth `frozen_depth`.
+            size: the side in pixels that tiles are resized to, if not the transform's own.
         """
-        x = self._patches(tiles, size)
-        rows: Tensor = x.flatten(0, 1)
-        pending: Pending = (None, None)
-        for block in self._blocks:
-            if self.checkpointing and self.training:
-                rows, pending = checkpoint(block, rows, pending, len(x), self.training, use_reentrant=False)
-            else:
-                rows, pending = block(rows, pending, len(x), self.training)
-        x = self._norm(add(rows, *pending).view(len(x), -1, x.shape[-1]).float())
+        if inputs.dtype == torch.uint8:
+            x = self._through(self._patches(inputs, size), self._blocks)
+        else:
+            x = self._through(inputs, self._blocks[self.frozen_depth :])
+        x = self._norm(x.float())
         pooled = x[:, 0]
         if self._pools_patches:
             pooled = torch.cat([pooled, x[:, self._patches.specials :].mean(1)], 1)
@@ -94,6 +102,16 @@ class FastClassifier(nn.Module):
             return self._heads[0](pooled)
         # A distilled DeiT has a head for each of its first tokens, and takes the mean.
         return torch.stack([head(x[:, token]) for token, head in enumerate(self._heads)]).mean(0)
+
+    def _through(self, x: Tensor, blocks: "list[Block]") -> Tensor:
+        rows: Tensor = x.flatten(0, 1)
+        pending: Pending = (None, None)
+        for block in blocks:
+            if self.checkpointing and self.training:
+                rows, pending = checkpoint(block, rows, pending, len(x), self.training, use_reentrant=False)
+            else:
+                rows, pending = block(rows, pending, len(x), self.training)
+        return add(rows, *pending).view(len(x), -1, x.shape[-1])
 
 
 Pending = tuple[Tensor | None, Tensor | None]  # what is still to be added to the rows, and its scale
@@ -127,6 +145,7 @@ class Block:
         self.scales = [getattr(layer, name, None) for name in ("layer_scale1", "layer_scale2")]
         for part in (*self.norms, *filter(None, self.scales)):
             cast_frozen(part, dtype)
+        self.trained = any(p.requires_grad for p in layer.parameters())
 
     def __call__(self, rows: Tensor, pending: Pending, batch: int, training: bool) -> tuple[Tensor, Pending]:
         """Tokens as rows (B * N, D), as products want them; only attention asks which image they belong to.

@@ -5,7 +5,7 @@ To add a method, add one entry to METHODS; the command line, the study and the t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Family, head_names, resolve_targets
@@ -56,6 +56,7 @@ def _lora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
     settings = recipe.lora
     config = LoraConfig(
+        **_top_layers(model, settings.top_layers),
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
@@ -65,6 +66,16 @@ def _lora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
         modules_to_save=head_names(model, family),
     )
     return get_peft_model(model, config)
+
+
+def _top_layers(model: Any, count: int | None) -> dict[str, Any]:
+    """PEFT's settings that adapt only the last layers; none for all."""
+    if count is None:
+        return {}
+    layers = model.config.num_hidden_layers
+    if count > layers:
+        raise ModelError(f"The backbone has {layers} layers; top_layers asks for the last {count}.")
+    return {"layers_to_transform": list(range(layers - count, layers)), "layers_pattern": ["layer", "layers"]}
 
 
 METHODS = {

@@ -24,6 +24,7 @@ class PatchEmbedding:
 
     Attributes:
         specials: how many tokens come before those of the patches.
+        trained: whether any of its parameters is.
     """
 
     def __init__(self, embeddings: Any, transform: Transform, dtype: torch.dtype) -> None:
@@ -35,7 +36,7 @@ class PatchEmbedding:
         self.leading = [t for name in names if (t := getattr(embeddings, name, None)) is not None]
         self.registers = getattr(embeddings, "register_tokens", None)
         self.specials = len(self.leading) + (0 if self.registers is None else self.registers.shape[1])
-        self._frozen = not any(p.requires_grad for p in embeddings.parameters())
+        self.trained = any(p.requires_grad for p in embeddings.parameters())
         self._kept: dict[Any, Any] = {}
 
     def __call__(self, tiles: Tensor, size: int | None = None) -> Tensor:
@@ -55,7 +56,7 @@ class PatchEmbedding:
 
     def _once(self, make: Callable[..., T], *arguments: Any) -> T:
         """What `make` gives, kept where nothing in it is trained."""
-        if not self._frozen:
+        if self.trained:
             return make(*arguments)
         key = (make.__name__, *arguments)
         if key not in self._kept:

@@ -28,6 +28,7 @@ class Progress:
         peak_rss_bytes: the highest of all processes that worked on this run.
         resumed: how often the run was continued.
         attention: the kernel that was chosen at the start; another would round otherwise.
+        prefix_built: whether this run computed the states of its frozen layers, or found them on disk.
         test_reads: how often the test split was read.
     """
 
@@ -40,6 +41,7 @@ class Progress:
     peak_rss_bytes: int = 0
     resumed: int = 0
     attention: str | None = None
+    prefix_built: bool = False
     test_reads: int = 0
 
     @property

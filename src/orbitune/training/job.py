@@ -15,14 +15,18 @@ from orbitune.data.feed import Feed
 from orbitune.data.splits import split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.data.transform import Transform, symmetries
+from orbitune.errors import ModelError
 from orbitune.evaluation.predict import predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
 from orbitune.recipe import Recipe, is_synthetic
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
     from torch import Tensor, nn
+
+    from orbitune.models.prefix import StateFeed
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,43 @@ class Job:
 
         return make_network(model, self.recipe, self.backbone, self.transform, attention)
 
+    def state_feed(self, network: "nn.Module", feed: Feed, device: "torch.device") -> "StateFeed":
+        """States of the layers below the first trained one, in place of tiles.
+
+        Raises:
+            ModelError: nothing is frozen below it, or the fast path does not compute this model.
+        """
+        from orbitune.models.fast import FastClassifier
+        from orbitune.models.prefix import PrefixKey, StateFeed
+
+        if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
+            raise ModelError(
+                "There is no frozen prefix to keep: use linear probing or top layers, on the fast path."
+            )
+        inputs = self.inputs()
+        key = PrefixKey(
+            weights=inputs["backbone weights"],
+            tiles=inputs["tiles"],
+            splits=inputs["splits"],
+            transform=self.transform,
+            precision=str(self.recipe.precision),
+            attention=network.attention,
+            depth=network.frozen_depth,
+            views=self._views(),
+        )
+        return StateFeed(key, feed, network, self.splits, device)
+
+    def _views(self) -> int:
+        """How many ways the recipe turns a training tile."""
+        if self.recipe.augment == "none":
+            return 1
+        height, width = self.tiles.tiles.shape[1:3]
+        return 8 if height == width else 4
+
     def predict(
         self,
         network: "nn.Module",
-        feed: Feed,
+        feed: "Feed | StateFeed",
         accelerator: "Accelerator",
         indices: np.ndarray,
         tta: str = "none",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.feed import Feed
-from orbitune.data.transform import flips_and_turns, mixup
+from orbitune.data.transform import mixup
 from orbitune.errors import Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.amp import GradScaler
     from torch.optim import Optimizer
+
+    from orbitune.models.prefix import StateFeed
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -71,6 +73,8 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
             folder.write_facts(environment(), job.tiles.skipped)
         trainer = Trainer.build(job, folder, accelerator)
         with trainer.stop_on_sigint():
+            if job.recipe.prefix == "on":
+                trainer.keep_prefix(display)
             trainer.fit(display)
         return finish(trainer, display)
 
@@ -90,7 +94,7 @@ class Trainer:
     replica: Any  # the network, or what averages its gradients over the processes
     optimizer: "Optimizer"
     scaler: "GradScaler"
-    feed: Feed
+    feed: "Feed | StateFeed"
     progress: Progress
     meter: Meter
     interrupted: bool = False
@@ -132,6 +136,30 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.job.splits["train"]) // self.job.recipe.batch_size)
+
+    def keep_prefix(self, display: Display) -> None:
+        """Take the states below the first trained layer from disk, where they are computed first if need be.
+
+        Raises:
+            ModelError: there is nothing frozen below the trained layers, or no fast path.
+        """
+
+        def after_batch(count: int) -> None:
+            display.evaluated(count)
+            if self.interrupted:
+                raise Interrupted(
+                    "Stopped while the prefix was computed. The same command goes on from there."
+                )
+
+        assert isinstance(self.feed, Feed)
+        feed = self.job.state_feed(self.network, self.feed, self.accelerator.device)
+        with self.meter.phase("prefix"), self.accelerator.main_process_first():
+            if not feed.complete:
+                display.evaluation("prefix", sum(map(len, self.job.splits.values())))
+                feed.build(self.job.recipe.micro_batch or 1, after_batch)
+                self.progress.prefix_built = True
+            feed.check(self.job.splits["train"])
+        self.feed = feed
 
     def fit(self, display: Display) -> None:
         """Train to the last epoch; evaluate on validation after each, and keep the best weights."""
@@ -242,10 +270,9 @@ class Trainer:
         """Tiles uint8 (B, H, W, 3), turned and mixed as the recipe says, and their targets (B, C)."""
         from torch.nn import functional as F
 
-        recipe, tiles = self.job.recipe, self.feed.tiles(indices)
+        recipe = self.job.recipe
+        tiles = self.feed.augmented(indices, recipe.augment)
         targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
-        if recipe.augment == "flips":
-            tiles = flips_and_turns(tiles)
         return mixup(tiles, targets, recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def end_epoch(self, display: Display) -> None:

@@ -1,0 +1,177 @@
+"""What the frozen layers below the adapters make of each tile, computed once and kept on disk.
+
+Where only the last layers are trained, the layers before them give the same for a tile in every epoch. With
+their states kept an epoch costs the last layers alone, for one pass over all views and for disk space.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orbitune.data.feed import Feed
+from orbitune.data.transform import Transform, symmetries
+from orbitune.errors import DataError, RunError
+from orbitune.files import cache_dir
+from orbitune.models.fast import FastClassifier
+
+CODE_VERSION = 1  # raise it when the fast path computes other states from the same inputs
+TOLERANCE = 2**-5  # of the largest state: a few roundings of half precision
+_CHECKED = 16  # tiles
+
+
+@dataclass(frozen=True)
+class PrefixKey:
+    """All that the states depend on.
+
+    Attributes:
+        weights, tiles, splits: hashes of the backbone's weights, the decoded tiles, and their splits.
+        depth: how many blocks lie below the first that is trained.
+        views: how many symmetries of a training tile are kept; others are kept upright.
+    """
+
+    weights: str
+    tiles: str
+    splits: str
+    transform: Transform
+    precision: str
+    attention: str
+    depth: int
+    views: int
+
+    @property
+    def folder(self) -> Path:
+        text = json.dumps([CODE_VERSION, asdict(self)], sort_keys=True)
+        return cache_dir() / "prefix" / hashlib.sha256(text.encode()).hexdigest()
+
+
+class StateFeed:
+    """States in place of tiles, with the methods of `Feed`.
+
+    Args:
+        feed: the tiles.
+        network: on its device; its frozen part is what is kept.
+        splits: indices of the tiles by split; those of `train` are kept in all views.
+        device: where batches are wanted.
+    """
+
+    def __init__(
+        self,
+        key: PrefixKey,
+        feed: Feed,
+        network: FastClassifier,
+        splits: dict[str, np.ndarray],
+        device: torch.device,
+    ) -> None:
+        self.key, self._feed, self._network, self._device = key, feed, network, device
+        self._file = key.folder / "states.bin"
+        self._order = [(name, index) for name, indices in splits.items() for index in indices.tolist()]
+        views = [key.views if name == "train" else 1 for name, _ in self._order]
+        self._rows = int(sum(views))
+        self._first = dict(
+            zip((index for _, index in self._order), np.cumsum([0, *views[:-1]]).tolist(), strict=True)
+        )
+        sample = self._compute(feed.tiles(splits["train"][:1]))
+        self._shape, self._dtype = sample.shape[1:], sample.dtype
+        self._row_bytes = sample[0].numel() * sample.element_size()
+
+    def labels(self, indices: np.ndarray) -> Tensor:
+        """int64 (len(indices),)."""
+        return self._feed.labels(indices)
+
+    def tiles(self, indices: np.ndarray) -> Tensor:
+        """States of upright tiles, (len(indices), N, D)."""
+        return self._read([self._first[index] for index in indices.tolist()])
+
+    def augmented(self, indices: np.ndarray, augment: str) -> Tensor:
+        """States of training tiles, each in a view drawn from torch's generator; (len(indices), N, D)."""
+        views = torch.randint(self.key.views, (len(indices),)).tolist()
+        return self._read([self._first[i] + v for i, v in zip(indices.tolist(), views, strict=True)])
+
+    @property
+    def complete(self) -> bool:
+        """Whether all states are on disk."""
+        return self._file.exists()
+
+    def build(self, batch: int, after_batch: Callable[[int], None] = lambda count: None) -> None:
+        """Compute and keep all states; a build that was stopped goes on where it was.
+
+        Args:
+            batch: tiles at a time.
+            after_batch: called with the number of tiles that are done since the last call.
+
+        Raises:
+            DataError: the disk is full or cannot be written.
+        """
+        part = self._file.with_suffix(".part")
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("ab") as file:
+                start = self._whole_tiles(file.tell() // self._row_bytes)
+                file.truncate(self._row_of(start) * self._row_bytes)
+                after_batch(start)
+                for position in range(start, len(self._order), batch):
+                    part_of_order = self._order[position : position + batch]
+                    file.write(self._states(part_of_order))
+                    after_batch(len(part_of_order))
+            part.replace(self._file)
+        except OSError as error:
+            needed = self._rows * self._row_bytes / 1e9
+            raise DataError(
+                f"Cannot keep the prefix in {part.parent}: {error.strerror or error}. It takes "
+                f"{needed:.1f} GB; free space, set ORBITUNE_CACHE elsewhere, or leave the prefix off."
+            ) from None
+
+    def check(self, indices: np.ndarray) -> None:
+        """Compute the states of a few of these tiles again and compare.
+
+        Raises:
+            RunError: the kept ones differ by more than rounding.
+        """
+        some = np.random.default_rng(0).choice(indices, min(_CHECKED, len(indices)), replace=False)
+        kept, fresh = self.tiles(some).float(), self._compute(self._feed.tiles(some)).float()
+        if not (kept - fresh).abs().max() <= TOLERANCE * fresh.abs().max():
+            raise RunError(f"The states kept in {self.key.folder} are damaged; remove that folder.")
+
+    def _whole_tiles(self, rows: int) -> int:
+        """How many tiles of the order have all their rows among so many."""
+        firsts = np.fromiter(self._first.values(), np.int64)
+        return max(0, int(np.searchsorted(firsts, rows, side="right")) - 1)
+
+    def _row_of(self, position: int) -> int:
+        return self._first[self._order[position][1]] if position < len(self._order) else self._rows
+
+    def _states(self, part: list[tuple[str, int]]) -> bytes:
+        """The states of some tiles of the order, a row for each view of each."""
+        tiles = self._feed.tiles(np.array([index for _, index in part]))
+        upright = self._compute(tiles)
+        several = np.array([name == "train" and self.key.views > 1 for name, _ in part])
+        rows = [[state] for state in upright]
+        if several.any():
+            chosen = torch.from_numpy(several.nonzero()[0]).to(tiles.device)
+            for view in symmetries(tiles[chosen])[1:]:
+                for position, state in zip(chosen.tolist(), self._compute(view), strict=True):
+                    rows[position].append(state)
+        flat = torch.stack([state for states in rows for state in states])
+        return flat.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+
+    def _compute(self, tiles: Tensor) -> Tensor:
+        self._network.eval()
+        with torch.inference_mode():
+            return self._network.states(tiles, self.key.depth)
+
+    def _read(self, rows: list[int]) -> Tensor:
+        out = torch.empty((len(rows), *self._shape), dtype=self._dtype)
+        raw: Any = out.view(torch.uint8).numpy().reshape(len(rows), -1)
+        with self._file.open("rb", buffering=0) as file:
+            for place, row in zip(raw, rows, strict=True):
+                file.seek(row * self._row_bytes)
+                if file.readinto(place.data) != self._row_bytes:
+                    raise RunError(f"{self._file} is shorter than it was; remove its folder.")
+        return out.to(self._device)
