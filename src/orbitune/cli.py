@@ -224,6 +224,8 @@ def study(
 def bench(
     suite: Annotated[Path | None, typer.Argument(help="A suite (YAML) [default: synthetic tiles]")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, to see that it works")] = False,
+    data: Annotated[str | None, typer.Option(help="Data in place of the suite's")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone in place of the suite's")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -233,7 +235,7 @@ def bench(
     from orbitune.bench.runner import Bench
     from orbitune.bench.suite import BUILT_IN, Suite
 
-    chosen = Suite.load(suite) if suite else Suite.make(BUILT_IN)
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone)
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)

@@ -69,3 +69,9 @@ def test_the_published_suites_are_valid_and_long_enough_to_publish(name):
 def test_the_built_in_suite_is_valid_and_has_a_quick_form():
     quick = Suite.make(BUILT_IN).quick()
     assert (quick.name, quick.rounds, len(quick.arms())) == ("synthetic-quick", 2, 3)
+
+
+def test_a_suite_can_be_run_on_other_data_and_another_backbone():
+    suite = Suite.make(BUILT_IN).on("tiles", None)
+    assert (suite.data, suite.backbone) == ("tiles", BUILT_IN["backbone"])
+    assert {arm.recipe.data for arm in suite.arms()} == {"tiles"}

@@ -91,6 +91,11 @@ class Suite(_Strict):
         """Read a YAML file, after which the suite is named."""
         return cls.make({"name": path.stem, **read_yaml(path)})
 
+    def on(self, data: str | None, backbone: str | None) -> "Suite":
+        """The same on other data or another backbone, where one is given."""
+        given = {"data": data, "backbone": backbone}
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+
     def quick(self) -> "Suite":
         """A short form, to see that everything works; its figures are not to be published."""
         short = {"name": f"{self.name}-quick", "warmup": 2, "seconds": 2.0, "rounds": 2}
