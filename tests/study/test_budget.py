@@ -13,7 +13,7 @@ GB = 10**9
 def machine(recipe):
     """A plan as a machine of even costs would give it: each tile at once takes 100 MB at 224 pixels."""
     side = {"auto": 112, "native": 64, None: 224}.get(recipe.image_size, recipe.image_size)
-    work = (side / 224) ** 2
+    work = (side / 224) ** 2 * (0.1 if recipe.prefix == "on" else 1)
     micro = recipe.micro_batch or 64
     each = 0.1 * GB * work * (0.2 if recipe.checkpointing == "on" else 1)
     resolved = recipe.replace(image_size=side, micro_batch=micro, learning_rate=1e-3, precision="bf16")
@@ -81,9 +81,16 @@ def test_few_epochs_less_go_before_smaller_images(recipe):
     assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)
 
 
+def test_the_last_resort_are_the_top_layers_over_a_kept_prefix(recipe):
+    fit = fit_budget(recipe, Budget(seconds=40), machine)
+    assert (fit.recipe.prefix, fit.recipe.lora.top_layers, fit.recipe.image_size) == ("on", 4, 64)
+    assert fit.seconds <= 40
+    assert "adapters on the last 4 layers" in "".join(fit.choices)
+
+
 def test_a_time_in_which_no_epoch_ends_says_how_long_one_takes(recipe):
     with pytest.raises(RunError, match="one epoch takes"):
-        fit_budget(recipe, Budget(seconds=20), machine)
+        fit_budget(recipe, Budget(seconds=10), machine)
 
 
 def test_a_memory_budget_holds_for_real(tmp_path):

@@ -42,3 +42,12 @@ def test_the_table_has_a_column_per_method(recipe):
 def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
     plan = make_plan(recipe.replace(sizes="16:0.5,32:0.5"), progress=False)
     assert plan.steps_measured > make_plan(recipe, progress=False).steps_measured
+
+
+def test_a_plan_with_a_prefix_counts_its_time_and_its_space(recipe):
+    top = recipe.replace(lora={"top_layers": 1})
+    plan, kept = make_plan(top, progress=False), make_plan(top.replace(prefix="on"), progress=False)
+    assert plan.prefix_bytes == 0
+    state = 17 * 32 * (2 if kept.recipe["precision"] == "bf16" else 4)
+    assert kept.prefix_bytes == (8 * 36 + 12 + 12) * state
+    assert any(row[0] == "disk: prefix" for row in plan_table([kept.to_json()])[1])

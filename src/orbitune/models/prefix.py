@@ -59,6 +59,11 @@ class StateFeed:
         network: on its device; its frozen part is what is kept.
         splits: indices of the tiles by split; those of `train` are kept in all views.
         device: where batches are wanted.
+        folder: where the states are kept, if not in the cache.
+
+    Attributes:
+        rows: how many states are kept, each view of a tile counted.
+        row_bytes: what one takes on disk.
     """
 
     def __init__(
@@ -68,18 +73,19 @@ class StateFeed:
         network: FastClassifier,
         splits: dict[str, np.ndarray],
         device: torch.device,
+        folder: Path | None = None,
     ) -> None:
         self.key, self._feed, self._network, self._device = key, feed, network, device
-        self._file = key.folder / "states.bin"
+        self._file = (folder or key.folder) / "states.bin"
         self._order = [(name, index) for name, indices in splits.items() for index in indices.tolist()]
         views = [key.views if name == "train" else 1 for name, _ in self._order]
-        self._rows = int(sum(views))
+        self.rows = int(sum(views))
         self._first = dict(
             zip((index for _, index in self._order), np.cumsum([0, *views[:-1]]).tolist(), strict=True)
         )
         sample = self._compute(feed.tiles(splits["train"][:1]))
         self._shape, self._dtype = sample.shape[1:], sample.dtype
-        self._row_bytes = sample[0].numel() * sample.element_size()
+        self.row_bytes = sample[0].numel() * sample.element_size()
 
     def labels(self, indices: np.ndarray) -> Tensor:
         """int64 (len(indices),)."""
@@ -113,8 +119,8 @@ class StateFeed:
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab") as file:
-                start = self._whole_tiles(file.tell() // self._row_bytes)
-                file.truncate(self._row_of(start) * self._row_bytes)
+                start = self._whole_tiles(file.tell() // self.row_bytes)
+                file.truncate(self._row_of(start) * self.row_bytes)
                 after_batch(start)
                 for position in range(start, len(self._order), batch):
                     part_of_order = self._order[position : position + batch]
@@ -122,7 +128,7 @@ class StateFeed:
                     after_batch(len(part_of_order))
             part.replace(self._file)
         except OSError as error:
-            needed = self._rows * self._row_bytes / 1e9
+            needed = self.rows * self.row_bytes / 1e9
             raise DataError(
                 f"Cannot keep the prefix in {part.parent}: {error.strerror or error}. It takes "
                 f"{needed:.1f} GB; free space, set ORBITUNE_CACHE elsewhere, or leave the prefix off."
@@ -137,7 +143,7 @@ class StateFeed:
         some = np.random.default_rng(0).choice(indices, min(_CHECKED, len(indices)), replace=False)
         kept, fresh = self.tiles(some).float(), self._compute(self._feed.tiles(some)).float()
         if not (kept - fresh).abs().max() <= TOLERANCE * fresh.abs().max():
-            raise RunError(f"The states kept in {self.key.folder} are damaged; remove that folder.")
+            raise RunError(f"The states kept in {self._file.parent} are damaged; remove that folder.")
 
     def _whole_tiles(self, rows: int) -> int:
         """How many tiles of the order have all their rows among so many."""
@@ -145,7 +151,7 @@ class StateFeed:
         return max(0, int(np.searchsorted(firsts, rows, side="right")) - 1)
 
     def _row_of(self, position: int) -> int:
-        return self._first[self._order[position][1]] if position < len(self._order) else self._rows
+        return self._first[self._order[position][1]] if position < len(self._order) else self.rows
 
     def _states(self, part: list[tuple[str, int]]) -> bytes:
         """The states of some tiles of the order, a row for each view of each."""
@@ -171,7 +177,7 @@ class StateFeed:
         raw: Any = out.view(torch.uint8).numpy().reshape(len(rows), -1)
         with self._file.open("rb", buffering=0) as file:
             for place, row in zip(raw, rows, strict=True):
-                file.seek(row * self._row_bytes)
-                if file.readinto(place.data) != self._row_bytes:
+                file.seek(row * self.row_bytes)
+                if file.readinto(place.data) != self.row_bytes:
                     raise RunError(f"{self._file} is shorter than it was; remove its folder.")
         return out.to(self._device)

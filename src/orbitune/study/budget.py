@@ -1,7 +1,8 @@
 """Fitting a recipe into the memory and the time there are, by measured plans.
 
 Memory is saved first by what changes no result (smaller micro-batches, activations computed again), then by
-smaller images. Time is saved by smaller images, then by fewer epochs. Every choice says why it was made.
+smaller images. Time is saved by smaller images, then by fewer epochs, and at last by adapting the top layers
+over a kept prefix. Every choice says why it was made.
 """
 
 import json
@@ -22,6 +23,7 @@ from orbitune.study.process import run_in_process
 
 MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
 ENOUGH_EPOCHS = 0.75  # of those asked for; with fewer left, smaller images lose less
+TOP_LAYERS = 4
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -152,7 +154,7 @@ def _fit_memory(fit: Fit, limit: int) -> None:
         if fit.memory <= MARGIN * limit:
             return
         before = fit.resolved.image_size
-        fit.take(image_size=size)
+        fit.take(image_size=size, sizes=None)
         fit.choices.append(_smaller(before, fit, "memory"))
     if fit.memory > MARGIN * limit:
         raise RunError(f"No plan fits into {_gb(limit)} of memory: the leanest takes {_gb(fit.memory)}.")
@@ -164,11 +166,22 @@ def _fit_time(fit: Fit, limit: float) -> None:
         if fit.seconds <= limit or _affordable(fit, limit) >= ENOUGH_EPOCHS * asked:
             break
         before, seconds = fit.resolved.image_size, fit.seconds
-        fit.take(image_size=size)
+        fit.take(image_size=size, sizes=None)
         fit.choices.append(_smaller(before, fit, f"the run took {_minutes(seconds)}"))
     if fit.seconds <= limit:
         return
+    if _affordable(fit, limit) < 1 and fit.resolved.method == "lora" and fit.resolved.prefix == "off":
+        seconds = fit.seconds
+        top = fit.resolved.lora.top_layers or TOP_LAYERS
+        lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
+        fit.take(lora=lora, prefix="on", sizes=None, mixup=0.0, tta="none")
+        fit.choices.append(
+            f"adapters on the last {top} layers only, over a prefix kept on disk: with all layers the run "
+            f"took {_minutes(seconds)}; accuracy will suffer"
+        )
     epochs = _affordable(fit, limit)
+    if fit.seconds <= limit:
+        return
     if epochs < 1:
         least = fit.seconds - (asked - 1) * _an_epoch(fit)
         raise RunError(f"No plan fits into {_minutes(limit)}: one epoch takes {_minutes(least)}.")

@@ -7,10 +7,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orbitune.data.feed import Feed
 from orbitune.models.build import image_size, plan_parameters
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
@@ -31,7 +32,8 @@ class Plan:
 
     Attributes:
         parameters: per part, see `orbitune.models.methods.count_parameters`.
-        train_seconds, evaluation_seconds: of the whole run.
+        train_seconds, evaluation_seconds: of the whole run; a prefix that is kept is part of the former.
+        prefix_bytes: what such a prefix takes on disk, 0 without one.
         peak_rss_bytes: of the process that trains; peak_cuda_bytes is None without a GPU.
         artefact_bytes: the saved weights.
         checkpoint_bytes: the most that the run folder needs besides, while it trains.
@@ -52,6 +54,7 @@ class Plan:
     artefact_bytes: int
     checkpoint_bytes: int
     tiles_bytes: int
+    prefix_bytes: int
     steps_measured: int
     seconds_measured: float
     image_sizes: dict[str, int]
@@ -74,36 +77,54 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
     parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
     whole = find_method(job.recipe.method).folder == "model"
     start = time.perf_counter()
-    train, evaluate, measured = _measure(job)
+    costs = _measure(job)
     seconds = time.perf_counter() - start
     sizes = {name: len(indices) for name, indices in job.splits.items()}
     epochs = job.recipe.epochs
+    rows = job.views * sizes["train"] + sizes["validation"] + sizes["test"]
+    train = sizes["train"] * costs.train * epochs + rows * costs.prefix
     return Plan(
         recipe=job.recipe.model_dump(mode="json"),
         data=job.data_facts(),
         backbone=job.backbone_facts(),
         parameters=parameters,
-        seconds_per_epoch=sizes["train"] * train,
-        train_seconds=sizes["train"] * train * epochs,
-        evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * evaluate,
-        images_per_second=1 / train,
+        seconds_per_epoch=train / epochs,
+        train_seconds=train,
+        evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * costs.evaluate,
+        images_per_second=epochs * sizes["train"] / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
         artefact_bytes=parameters["total" if whole else "trainable"] * FLOAT_BYTES,
         # The weights that are trained and AdamW's two averages, old and new; and the best.
         checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
         tiles_bytes=job.tiles.tiles.nbytes,
-        steps_measured=measured,
+        prefix_bytes=rows * costs.prefix_bytes,
+        steps_measured=costs.steps,
         seconds_measured=seconds,
         image_sizes={name: image_size(name, job.backbone, tile) for name in ("auto", "native")},
     )
 
 
-def _measure(job: Job) -> tuple[float, float, int]:
-    """Seconds per trained tile, seconds per evaluated tile, and how many steps were measured."""
+@dataclass(frozen=True)
+class _Costs:
+    """Seconds for each tile that is trained on, evaluated, and kept in the prefix in one view; its bytes."""
+
+    train: float
+    evaluate: float
+    prefix: float
+    prefix_bytes: int
+    steps: int
+
+
+def _measure(job: Job) -> _Costs:
+    keeps = job.recipe.prefix == "on"
+    if keeps:  # a prefix of the few tiles that are measured
+        count = (STEPS + 1) * job.recipe.batch_size
+        job = replace(job, splits={name: indices[:count] for name, indices in job.splits.items()})
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
+        prefix, prefix_bytes = _keep_prefix(trainer, Path(temporary)) if keeps else (0.0, 0)
         steps = job.recipe.epochs * trainer.steps_per_epoch
         firsts = [first for _, first in size_phases(job.recipe, steps)]
         train, measured = 0.0, 0
@@ -114,7 +135,18 @@ def _measure(job: Job) -> tuple[float, float, int]:
         part = job.splits["validation"][: job.recipe.batch_size]
         start = time.perf_counter()
         job.predict(trainer.network, trainer.feed, trainer.accelerator, part)
-        return train, (time.perf_counter() - start) / len(part), measured
+        evaluate = (time.perf_counter() - start) / len(part)
+        return _Costs(train, evaluate, prefix, prefix_bytes, measured)
+
+
+def _keep_prefix(trainer: Trainer, folder: Path) -> tuple[float, int]:
+    """Give the trainer a prefix of its tiles; seconds and bytes of each state."""
+    assert isinstance(trainer.feed, Feed)
+    feed = trainer.job.state_feed(trainer.network, trainer.feed, trainer.accelerator.device, folder)
+    start = time.perf_counter()
+    feed.build(trainer.job.recipe.micro_batch or 1)
+    trainer.feed = feed
+    return (time.perf_counter() - start) / feed.rows, feed.row_bytes
 
 
 def _step_seconds(trainer: Trainer, first: int) -> list[float]:
@@ -147,6 +179,7 @@ def plan_table(plans: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
     """Header and rows, one column per method."""
     parts = ("total", "backbone", "adapter", "head", "trainable")
     rows = [[f"parameters: {part}", *(f"{p['parameters'][part]:,}" for p in plans)] for part in parts]
+    prefix = ["disk: prefix", *(f"{p['prefix_bytes'] / 1e6:,.1f} MB" for p in plans)]
     rows += [
         ["training, an epoch", *(f"{p['seconds_per_epoch']:,.0f} s" for p in plans)],
         ["training, in all", *(f"{p['train_seconds'] / 60:,.1f} min" for p in plans)],
@@ -157,6 +190,7 @@ def plan_table(plans: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
         ["disk: saved weights", *(f"{p['artefact_bytes'] / 1e6:,.1f} MB" for p in plans)],
         ["disk: checkpoint while training", *(f"{p['checkpoint_bytes'] / 1e6:,.1f} MB" for p in plans)],
         ["disk: decoded tiles", *(f"{p['tiles_bytes'] / 1e6:,.1f} MB" for p in plans)],
+        *([prefix] if any(p["prefix_bytes"] for p in plans) else []),
         ["steps measured", *(str(p["steps_measured"]) for p in plans)],
     ]
     return ["", *(p["recipe"]["method"] for p in plans)], rows

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +53,13 @@ class Job:
 
         return make_network(model, self.recipe, self.backbone, self.transform, attention)
 
-    def state_feed(self, network: "nn.Module", feed: Feed, device: "torch.device") -> "StateFeed":
+    def state_feed(
+        self, network: "nn.Module", feed: Feed, device: "torch.device", folder: Path | None = None
+    ) -> "StateFeed":
         """States of the layers below the first trained one, in place of tiles.
+
+        Args:
+            folder: where they are kept, if not in the cache.
 
         Raises:
             ModelError: nothing is frozen below it, or the fast path does not compute this model.
@@ -74,11 +80,12 @@ class Job:
             precision=str(self.recipe.precision),
             attention=network.attention,
             depth=network.frozen_depth,
-            views=self._views(),
+            views=self.views,
         )
-        return StateFeed(key, feed, network, self.splits, device)
+        return StateFeed(key, feed, network, self.splits, device, folder)
 
-    def _views(self) -> int:
+    @property
+    def views(self) -> int:
         """How many ways the recipe turns a training tile."""
         if self.recipe.augment == "none":
             return 1
