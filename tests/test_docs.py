@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orbitune import Recipe
 from orbitune.models.methods import METHODS
+from orbitune.recipe import read_yaml
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "eurosat-vit-tiny-112"
@@ -38,6 +40,19 @@ def test_the_committed_study_reaches_what_was_asked_of_it():
     assert all(result["test_reads"] == 1 for result in runs.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "accuracy", "minutes"), [("eurosat-best-accuracy", 0.987, 60), ("eurosat-fastest-98", 0.98, 12)]
+)
+def test_an_example_recipe_reaches_what_it_promises_in_its_time(name, accuracy, minutes):
+    results = json.loads((ROOT / "docs" / "results" / name / "results.json").read_text())
+    [run] = results["runs"]
+    assert run["result"]["test"]["accuracy"] >= accuracy
+    assert run["result"]["cost"]["run_seconds"] <= 60 * minutes
+    example = read_yaml(ROOT / "examples" / f"{name.removeprefix('eurosat-')}.yaml")
+    for setting in example.keys() - {"data", "backbone", "image_size"}:
+        assert run["result"]["recipe"][setting] == example[setting]
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_the_readme_lists_every_method_with_its_paper(method):
     readme = (ROOT / "README.md").read_text()
@@ -48,6 +63,4 @@ def test_the_readme_lists_every_method_with_its_paper(method):
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yaml")))
 def test_every_example_recipe_is_valid(name):
-    from orbitune import Recipe
-
     Recipe.load(ROOT / "examples" / name)
