@@ -64,8 +64,8 @@ def keep_freed_memory() -> None:
     """
     libc = ctypes.CDLL(None)
     if sys.platform.startswith("linux") and hasattr(libc, "mallopt"):
-        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            libc.mallopt(option, 1 << 30)
+        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
+        libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most it takes; what is larger is returned as before
 
 
 def compiled(x: Tensor) -> bool:
