@@ -6,13 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from orbitune.models import kernels
+from orbitune.models.attention import attend
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C compiler")
 
 
-def rows(seed, *shape):
+def rows(seed, *shape, size=3):
     generator = torch.Generator().manual_seed(seed)
-    return (3 * torch.randn(shape, generator=generator)).bfloat16().requires_grad_()
+    return (size * torch.randn(shape, generator=generator)).bfloat16().requires_grad_()
 
 
 def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
@@ -25,11 +26,25 @@ def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
     assert torch.allclose(h.grad.float(), wide.grad, rtol=2**-8, atol=1e-6)
 
 
-@pytest.mark.parametrize("width", [5, 50, 197])
-def test_softmax_is_torchs_to_the_rounding_of_bfloat16(width):
-    scores = rows(0, 4, 9, width).detach()
-    expected = (scores.float() * 0.3).softmax(-1)
-    assert torch.allclose(kernels.softmax_(scores, 0.3).float(), expected, rtol=2**-7, atol=1e-6)
+@pytest.mark.parametrize("queries", [1, 2, 7, None])
+@pytest.mark.parametrize("tokens", [5, 17, 50, 197])
+def test_attention_is_torchs_to_the_rounding_of_bfloat16(tokens, queries):
+    heads, width = 3, 48
+    if queries is None:
+        parts = [rows(0, 2, tokens, 3, heads, width, size=1)]
+    else:
+        parts = [
+            rows(n, 2, *shape, heads, width, size=1) for n, shape in enumerate([(queries, 1), (tokens, 2)])
+        ]
+    wide = [part.detach().float().requires_grad_() for part in parts]
+    assert kernels.attends(parts[0].unbind(2)[0])
+    out, expected = attend("plain", *parts), attend("sdpa", *wide)
+    slope = rows(2, *out.shape).detach()
+    found = torch.autograd.grad(out, parts, slope)
+    wanted = torch.autograd.grad(expected, wide, slope.float())
+    for one, other in zip((out, *found), (expected, *wanted), strict=True):
+        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max()
+        assert (one.float() - other).abs().mean() <= 2**-6 * other.abs().mean()
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -86,6 +101,16 @@ def test_one_draw_removes_the_same_places_each_time(dtype):
     assert torch.equal(draw.apply(x), draw.apply(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("count", [32, 1007])
+def test_a_dropped_tensor_can_be_added_in_place(dtype, count):
+    draw = drawn(0.3, (count,), dtype)
+    x, y = (rows(seed, count).detach().to(dtype) for seed in range(2))
+    expected = y + draw.apply(x)
+    draw.add(y, x)
+    assert torch.equal(y, expected)
+
+
 def test_dropout_follows_the_seed_and_differs_from_draw_to_draw():
     def twice():
         torch.manual_seed(3)
@@ -101,7 +126,7 @@ def test_a_loss_that_is_not_a_number_stays_so():
     norm = nn.LayerNorm(2).requires_grad_(False)
     assert kernels.gelu(bad).isnan().any()
     assert kernels.add_norm(bad, bad, None, norm)[1].isnan().any()
-    assert kernels.softmax_(bad, 1.0).isnan().any()
+    assert kernels.attention(*[bad.tile(8).view(1, 40, 1, 16)] * 3)[0].isnan().any()
 
 
 def test_without_a_compiler_torch_computes(monkeypatch):

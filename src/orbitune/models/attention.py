@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from orbitune.models.kernels import softmax_
+from orbitune.models import kernels
 
 _ROUNDS = 5
 
 
 class _Plain(torch.autograd.Function):
-    """softmax(q k^T / sqrt(d)) v by batched products, forward and backward.
+    """softmax(q k^T / sqrt(d)) v by batched products, forward and backward; compiled, in one pass over heads.
 
     Written out, as autograd would copy every operand once more to bring the heads to the front, and the
     gradients of query, key and value to bring them together again.
@@ -26,16 +26,27 @@ class _Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
-        q, *kv = first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
-        heads = q.shape[2]
-        q, k, v = (_batched(t) for t in (q, *kv))
-        weights = softmax_(q @ k.transpose(1, 2), q.shape[-1] ** -0.5)
+        first, rest = first.contiguous(), None if rest is None else rest.contiguous()
+        q, k, v = _parts(first, rest)
+        ctx.heads, ctx.compiled = q.shape[2], kernels.attends(q)
+        if ctx.compiled:
+            out, weights = kernels.attention(q, k, v)
+            ctx.save_for_backward(first, rest, weights)
+            return out
+        q, k, v = (_batched(t) for t in (q, k, v))
+        weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
-        ctx.heads, ctx.packed = heads, rest is None
-        return _unbatched(weights @ v, heads).contiguous()
+        ctx.packed = rest is None
+        return _unbatched(weights @ v, ctx.heads).contiguous()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        if ctx.compiled:
+            first, rest, weights = ctx.saved_tensors
+            for_first, for_rest = torch.empty_like(first), None if rest is None else torch.empty_like(rest)
+            inputs, outputs = _parts(first, rest), _parts(for_first, for_rest)
+            kernels.attention_backward(gradients[0], inputs, weights, outputs)
+            return for_first, for_rest
         q, k, v, weights = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         out = _batched(gradients[0])
@@ -52,6 +63,11 @@ class _Plain(torch.autograd.Function):
         return torch.stack(parts[:1], 2), torch.stack(parts[1:], 2)
 
 
+def _parts(first: Tensor, rest: Tensor | None) -> tuple[Tensor, ...]:
+    """Queries, keys and values, each (B, N or Q, H, D)."""
+    return first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
+
+
 def _batched(t: Tensor) -> Tensor:
     """(B, N, H, D) to (B * H, N, D)."""
     return t.transpose(1, 2).flatten(0, 1).contiguous()
@@ -63,8 +79,7 @@ def _unbatched(t: Tensor, heads: int) -> Tensor:
 
 
 def _sdpa(first: Tensor, rest: Tensor | None) -> Tensor:
-    parts = first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
-    q, k, v = (t.transpose(1, 2) for t in parts)
+    q, k, v = (t.transpose(1, 2) for t in _parts(first, rest))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Element-wise steps on a CPU in bfloat16, by a library that the machine's C compiler makes at first use.
+"""Steps of a block on a CPU in bfloat16, by a library that the machine's C compiler makes at first use.
 
 Where there is no compiler, or another device or precision, the same functions are torch's own.
 """
@@ -20,17 +20,18 @@ from torch.nn import functional as F
 from orbitune.files import cache_dir, replacing
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_SOURCE = Path(__file__).with_name("kernels.c")
-_FLAGS = (
-    *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-shared"),
-    # What vectorising needs, and no more: NaN stays NaN, so that a diverged loss is noticed.
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
-)
+_LANES = 16  # numbers in a vector
+_LONGEST = 512  # tokens; the scores of a head then fill a core's second cache
+_SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
+_FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built and kept in the cache the first time; None where they cannot be had."""
+    """The compiled kernels, built and kept in the cache the first time; None where they cannot be had.
+
+    The compiler refuses them for a processor that does not multiply bfloat16.
+    """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None or not sys.platform.startswith("linux"):
         return None
@@ -39,9 +40,9 @@ def library() -> ctypes.CDLL | None:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
-                subprocess.run(
-                    [compiler, *_FLAGS, "-o", temporary, _SOURCE, "-lm"], check=True, capture_output=True
-                )
+                files = [path for path in _SOURCES if path.suffix == ".c"]
+                command = [compiler, *_FLAGS, "-o", temporary, *files, "-lm"]
+                subprocess.run(command, check=True, capture_output=True)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -52,7 +53,7 @@ def _fingerprint(compiler: str) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    parts = (_SOURCE.read_text(), compiler, *_FLAGS, processor)
+    parts = (*(path.read_text() for path in _SOURCES), compiler, *_FLAGS, processor)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -92,27 +93,63 @@ class Dropout:
         self._mask: Tensor | None = None
         if compiled(torch.empty(0, dtype=dtype, device=device)):
             self._seed = int(torch.randint(2**32, ()))  # from torch's generator: it follows the run's seed
-            self._below = round(share * 2**32)
+            self._below = round(share * 2**16)
         else:
             self._mask = torch.rand(shape, device=device) >= share
 
     def apply(self, x: Tensor) -> Tensor:
-        """x (or its gradient) with the drawn elements zero."""
+        """x with the drawn elements zero."""
         if self._mask is not None:
             return x * self._mask
         x = x.contiguous()
         y = torch.empty_like(x)
-        _call("dropout", x, y, ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below), x.numel())
+        self._call("dropout", x, y)
         return y
 
+    def add(self, y: Tensor, x: Tensor) -> None:
+        """Add to y, in place, x with the drawn elements zero."""
+        if self._mask is not None:
+            y += x * self._mask
+        else:
+            self._call("dropout_add", x, y)
 
-def softmax_(scores: Tensor, factor: float) -> Tensor:
-    """softmax(factor * scores) over the last axis, without a gradient; compiled, it replaces the scores."""
-    if not compiled(scores):
-        return (scores * factor).softmax(-1)
-    width = scores.shape[-1]
-    _call("softmax", scores, ctypes.c_float(factor), scores.numel() // width, width)
-    return scores
+    def _call(self, name: str, x: Tensor, y: Tensor) -> None:
+        _call(name, x, y, ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below), x.numel())
+
+
+def attends(q: Tensor) -> bool:
+    """Whether `attention` takes queries of this kind (B, N, H, D)."""
+    return compiled(q) and q.shape[3] % _LANES == 0 and q.shape[1] <= _LONGEST
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T / sqrt(D)) v, without a gradient.
+
+    Args:
+        q: (B, Q, H, D), in whose tokens the heads lie beside each other; k and v: (B, N, H, D) likewise.
+
+    Returns:
+        The same shape as q, and the weights that `attention_backward` wants.
+    """
+    batch, tokens, heads, _ = k.shape
+    out = q.new_empty(q.shape)
+    weights = q.new_empty(batch, heads, q.shape[1], -(-tokens // _LANES) * _LANES)
+    _call("attention", q, k, v, out, weights, *_sizes(q, k))
+    return out, weights
+
+
+def attention_backward(
+    for_out: Tensor, inputs: tuple[Tensor, ...], weights: Tensor, for_inputs: tuple[Tensor, ...]
+) -> None:
+    """The gradients of `attention`, written into tensors that lie as q, k and v do."""
+    q, k, _ = inputs
+    _call("attention_backward", for_out.contiguous(), *inputs, weights, *for_inputs, *_sizes(q, k))
+
+
+def _sizes(q: Tensor, k: Tensor) -> tuple[Any, ...]:
+    batch, queries, heads, width = q.shape
+    factor = ctypes.c_float(width**-0.5)
+    return factor, batch, heads, queries, k.shape[1], width, q.stride(1), k.stride(1)
 
 
 def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:

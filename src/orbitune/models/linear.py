@@ -112,7 +112,10 @@ class _Linear(torch.autograd.Function):
         for_narrow = g @ up
         if for_x is not None:
             back = for_narrow @ down
-            for_x += ctx.plan.dropout.apply(back) if ctx.plan.dropout else back
+            if ctx.plan.dropout:
+                ctx.plan.dropout.add(for_x, back)
+            else:
+                for_x += back
         downs = (for_narrow.t() @ dropped).float().split(ctx.ranks)
         ups = [
             (g[:, outputs].t() @ narrow[:, columns]).float() * scaling
