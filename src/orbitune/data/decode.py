@@ -96,8 +96,8 @@ def read_ground(data: bytes) -> tuple[str, list[tuple[float, float]]] | None:
         if raster.crs is None or raster.transform.is_identity:
             return None
         width, height = raster.width, raster.height
-        places = [(width / 2, height / 2), (0, 0), (width, 0), (0, height)]
-        return raster.crs.to_wkt(), [raster.transform * place for place in places]
+        places = [(height / 2, width / 2), (0, 0), (0, width), (height, 0)]  # row and column
+        return raster.crs.to_wkt(), [raster.xy(*place, offset="ul") for place in places]
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:

