@@ -119,8 +119,8 @@ def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tm
     assert result.recipe["passes"] == 50  # of 2 steps, for 12 tiles in batches of 8
     assert result.data["sizes"] == {"train": 12, "validation": 12, "test": 12}
     assert (
-        "4 training tiles of each class, drawn with seed 5: 12 of 36; an epoch is 50 passes over them, 100 "
-        "steps of at most 8 tiles" in result.data["notes"]
+        "4 training tiles of each class, drawn with seed 5: 12 of 36; passes over them in an epoch: 50, "
+        "steps: 100 of at most 8 tiles" in result.data["notes"]
     )
     seconds = result.cost["train_seconds"]
     assert result.cost["images_per_second"] == pytest.approx(2 * 50 * 12 / seconds)
