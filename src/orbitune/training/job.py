@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # With few shots one pass is a step or two: the rate would have no time to rise and fall, and validation would
 # take most of the time. Fixed step counts for small data are what BiT does (Kolesnikov et al. 2020,
-# arXiv:1912.11370: 500 steps); the default of 3 epochs makes 300 of them. ViT-Tiny, LoRA, 5 shots of EuroSAT at
-# 64 pixels, one seed: 73.9 % on test, and 42.5 % with one pass an epoch.
+# arXiv:1912.11370: 500 steps); the default of 3 epochs makes 300 of them. ViT-Tiny, LoRA, 5 shots of EuroSAT
+# at 64 pixels, one seed: 73.9 % on test, and 42.5 % with one pass an epoch.
 STEPS_WITH_SHOTS = 100  # in an epoch, at least
 
 
@@ -207,8 +207,8 @@ def _with_few_shots(
     passes = recipe.passes or -(-STEPS_WITH_SHOTS // steps)
     note = (
         f"{recipe.shots:,} training tiles of each class, drawn with seed {recipe.seed}: {len(train):,} of "
-        f"{len(splits['train']):,}; passes over them in an epoch: {passes}, steps: {passes * steps} of at most "
-        f"{min(recipe.batch_size, len(train))} tiles"
+        f"{len(splits['train']):,}; passes over them in an epoch: {passes}, steps: {passes * steps} of at "
+        f"most {min(recipe.batch_size, len(train))} tiles"
     )
     return recipe.replace(passes=passes), {**splits, "train": train}, note
 
