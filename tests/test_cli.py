@@ -80,6 +80,18 @@ def test_the_verbs_work_in_turn_from_prepare_to_evaluate(inputs, tmp_path):
     assert all(f"class_{label}" in evaluated.stdout for label in range(3))
 
 
+def test_leaks_are_looked_for_only_if_asked(inputs, tmp_path):
+    tiles = tile_folder(tmp_path / "tiles")
+    for row in range(20):  # so many copies that some lie in another split than their original
+        source = tiles / "class_0" / f"tile_0_{row}.png"
+        (tiles / "class_0" / f"copy_{row}.png").write_bytes(source.read_bytes())
+    asked = ["prepare", *inputs, "--data", tiles, "--check-leaks"]
+    assert "test tiles are near-duplicates of train tiles" in orbitune(*asked).stdout
+    leaks = json.loads(orbitune(*asked, "--json").stdout)["leaks"]
+    assert [leak["splits"] for leak in leaks][1] == ["train", "test"] and leaks[1]["identical"] > 0
+    assert "leaks" not in json.loads(orbitune(*asked[:-1], "--json").stdout)
+
+
 def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
     from orbitune.options import _make
 

@@ -80,16 +80,27 @@ def _options(
 
 @app.command()
 @recipe_options("method")
-def prepare(make_recipe: MakeRecipe, as_json: Json = False, quiet: Quiet = False) -> None:
+def prepare(
+    make_recipe: MakeRecipe,
+    check_leaks: Annotated[
+        bool, typer.Option("--check-leaks", help="Look for near-duplicates of tiles across the splits")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Decode the tiles and fetch the backbone, so that later commands start at once."""
+    from orbitune.data.leaks import find_leaks, leak_sentence
     from orbitune.training.job import prepare_job
 
     job = prepare_job(make_recipe(), not quiet)
     data, backbone = job.data_facts(), job.backbone_facts()
+    leaks = find_leaks(job.tiles, job.splits) if check_leaks else []
     if as_json:
-        _print_json({"data": data, "backbone": backbone})
+        _print_json({"data": data, "backbone": backbone, **({"leaks": leaks} if check_leaks else {})})
         return
     _print_inputs(data, backbone)
+    for leak in leaks:
+        print(f"  leaks: {leak_sentence(leak)}")
     for name, reason in job.tiles.skipped:
         print(f"  skipped {name}: {reason}")
 

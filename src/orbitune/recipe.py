@@ -50,8 +50,21 @@ class Recipe(_Strict):
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
+    split: Literal["default", "random", "spatial"] = Field(
+        "default",
+        description="default: the lists given, else the data's own, else at random; random: drawn anew from "
+        "all tiles; spatial: the lists given or in the data's folder splits, else whole blocks of ground",
+    )
     split_seed: int = Field(
         42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
+    )
+    block_size: float | None = Field(
+        None,
+        gt=0,
+        description="Side of a spatial split's blocks in metres (default: as large as classes allow)",
+    )
+    shots: int | None = Field(
+        None, ge=1, description="Training tiles of each class, drawn with the seed (default: all)"
     )
     on_bad_image: Literal["stop", "skip"] = Field("stop", description="What an unreadable tile does")
     backbone: str = Field("demo", description="Hub id or folder of a ViT, DeiT or DINOv2, or demo")
@@ -65,7 +78,12 @@ class Recipe(_Strict):
     sizes: tuple[tuple[int, float], ...] | None = Field(
         None, description="Sizes to train at in turn, with their share of the steps, such as 64:0.5,112:0.5"
     )
-    epochs: int = Field(3, ge=1, description="Passes over the training tiles")
+    epochs: int = Field(3, ge=1, description="Epochs; validation is scored after each")
+    passes: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over the training tiles in an epoch (default: 1; with shots, for 100 steps)",
+    )
     batch_size: int = Field(64, ge=1, description="Tiles per step")
     learning_rate: float | None = Field(None, gt=0, description="Peak rate (default: the method's)")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decay of the weights")
@@ -124,6 +142,8 @@ class Recipe(_Strict):
             fixed = {"fast": "on", "sizes": None, "mixup": 0.0, "tta": "none"}
             if bad := [name for name, value in fixed.items() if getattr(self, name) != value]:
                 raise ValueError(f"prefix cannot be kept with another {' or '.join(bad)} than the default")
+        if self.split == "random" and self.split_files:
+            raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self

@@ -7,7 +7,7 @@ import pytest
 from image_files import write
 
 from orbitune.data import splits
-from orbitune.data.splits import SPLITS, split_tiles
+from orbitune.data.splits import SPLITS, draw_shots, split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.errors import DataError
 
@@ -251,3 +251,28 @@ def test_a_list_entry_never_matches_a_tile_of_another_folder():
     assert splits._find("elsewhere/Forest/1.jpg", index, folders, "train.txt") == 0
     with pytest.raises(DataError, match=r"River/1\.jpg, listed in train\.txt, is not among the tiles"):
         splits._find("River/1.jpg", index, folders, "train.txt")
+
+
+# --- few shots --------------------------------------------------------------------------------------------
+
+
+def test_shots_are_so_many_training_tiles_of_each_class():
+    tiles = tile_set()
+    train = split_tiles(tiles, None, 0)[0]["train"]
+    drawn = draw_shots(tiles, train, 5, 0)
+    assert np.bincount(tiles.labels[drawn]).tolist() == [5, 5, 5]
+    assert set(drawn) < set(train) and (np.diff(drawn) > 0).all()
+
+
+def test_fewer_shots_of_a_seed_are_some_of_the_more():
+    tiles = tile_set()
+    train = split_tiles(tiles, None, 0)[0]["train"]
+    one, five, all_twelve = (set(draw_shots(tiles, train, shots, 3)) for shots in (1, 5, 12))
+    assert one < five < all_twelve
+    assert draw_shots(tiles, train, 5, 4).tolist() != sorted(five)
+
+
+def test_a_class_with_fewer_training_tiles_than_shots_is_named():
+    tiles = tile_set()
+    with pytest.raises(DataError, match=r"^Too few training tiles for 15 shots: c2 \(12\)"):
+        draw_shots(tiles, split_tiles(tiles, None, 0)[0]["train"], 15, 0)

@@ -22,6 +22,11 @@ def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
     assert plan.steps_measured >= 1
 
 
+def test_a_plan_counts_a_tile_as_often_as_an_epoch_passes_over_it(recipe):
+    plan = make_plan(recipe.replace(passes=4), progress=False)
+    assert plan.images_per_second == pytest.approx(4 * 36 / plan.seconds_per_epoch)
+
+
 @pytest.mark.parametrize("method", ["full", "linear", "lora"])
 def test_the_planned_file_size_is_that_of_the_saved_weights(recipe, tmp_path, method):
     recipe = recipe.replace(method=method, epochs=1)

@@ -114,6 +114,38 @@ def test_costs_are_measured(finished):
     assert cost["artefact_bytes"] == sum(p.stat().st_size for p in (finished[1] / "adapter").iterdir())
 
 
+def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):
+    result = train(recipe.replace(shots=4, seed=5), tmp_path / "run", progress=False)
+    assert result.recipe["passes"] == 50  # of 2 steps, for 12 tiles in batches of 8
+    assert result.data["sizes"] == {"train": 12, "validation": 12, "test": 12}
+    assert (
+        "4 training tiles of each class, drawn with seed 5: 12 of 36; passes over them in an epoch: 50, "
+        "steps: 100 of at most 8 tiles" in result.data["notes"]
+    )
+    seconds = result.cost["train_seconds"]
+    assert result.cost["images_per_second"] == pytest.approx(2 * 50 * 12 / seconds)
+
+
+def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe, tmp_path):
+    job = prepare_job(recipe.replace(shots=4, passes=3), progress=False)
+    folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
+    trainer = loop.Trainer.build(job, folder, make_accelerator())
+    taken = []
+    feed = trainer.batch
+    trainer.batch = lambda chosen: (taken.append(chosen), feed(chosen))[1]
+    for _ in range(trainer.steps_per_epoch):
+        trainer.step()
+    assert [len(batch) for batch in taken] == [8, 4] * 3
+    passes = [np.concatenate(taken[start : start + 2]).tolist() for start in (0, 2, 4)]
+    assert all(sorted(each) == job.splits["train"].tolist() for each in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
+    result = train(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run", progress=False)
+    assert result.recipe["passes"] == 100 and result.data["sizes"]["train"] == 3
+
+
 def test_training_learns(tiles, backbone, tmp_path):
     recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
     assert train(recipe, tmp_path / "run", progress=False).test["accuracy"] > 0.9

@@ -80,6 +80,26 @@ def read_pixels(data: bytes) -> np.ndarray:
         raise _damaged(error) from None
 
 
+def read_ground(data: bytes) -> tuple[str, list[tuple[float, float]]] | None:
+    """Where a GeoTIFF lies; None for a file that does not say so.
+
+    Returns:
+        Its coordinate system (WKT), and in it the (x, y) of the raster's centre, upper left, upper right and
+        lower left.
+
+    Raises:
+        DataError: only rasterio can read this, and it is not installed.
+    """
+    if not data.startswith(_TIFF):
+        return None
+    with _raster(data) as raster:
+        if raster.crs is None or raster.transform.is_identity:
+            return None
+        width, height = raster.width, raster.height
+        places = [(height / 2, width / 2), (0, 0), (0, width), (height, 0)]  # row and column
+        return raster.crs.to_wkt(), [raster.xy(*place, offset="ul") for place in places]
+
+
 def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
     """Bring pixels to 8 bits and to one size.
 
@@ -151,7 +171,7 @@ def _raster(data: bytes) -> "Iterator[DatasetReader]":
         from rasterio.io import MemoryFile
     except ImportError:
         raise DataError(
-            "Tiles of 16-bit RGB or many bands need rasterio: pip install 'orbitune[geo]'."
+            "Tiles of 16-bit RGB or many bands, and coordinates, need rasterio: pip install 'orbitune[geo]'."
         ) from None
     driver = "PNG" if data.startswith(_PNG) else "GTiff"
     try:

@@ -20,7 +20,7 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.hub import looks_like_path, snapshot
 
 _HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
-_HUB_FILES += ["*.webp", "*.bmp", "*.gif"]
+_HUB_FILES += ["*.webp", "*.bmp", "*.gif", "splits/*.txt"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Train, validation and test: the data set's own splits, given lists of file names, or a stratified draw.
+"""Train, validation and test: the data set's own splits, given lists of file names, a stratified draw, or
+blocks of ground.
 
 Whatever the source, the result is disjoint and the same for the same tiles and seed, and every class has
 training tiles.
@@ -7,10 +8,13 @@ training tiles.
 import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from orbitune.data.blocks import split_by_blocks
+from orbitune.data.ground import find_ground
 from orbitune.data.listing import SPLIT_NAMES
 from orbitune.data.tiles import TileSet
 from orbitune.errors import DataError
@@ -21,26 +25,41 @@ FEWEST = 3  # tiles of a class to draw splits from: one for each
 
 _SHARES = {"test": 0.2, "validation": 0.25}  # of what is left for training, in this order: 60/20/20
 _AMBIGUOUS = -1
+_SPATIAL_LISTS = "*spatial*.txt"
 
 
 def split_tiles(
-    tiles: TileSet, split_files: str | None, seed: int
+    tiles: TileSet,
+    split_files: str | None,
+    seed: int,
+    split: str = "default",
+    block_size: float | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Split tiles by lists of names if given, else by their own splits, else at random and stratified.
+    """Split tiles by lists of names if given, else as `split` says.
 
     Args:
         tiles: the tiles.
         split_files: a folder with one .txt list per split, or train=FILE,validation=FILE,test=FILE.
         seed: of what is drawn at random.
+        split: "default" takes the data's own splits, and draws those that are missing at random and
+            stratified; "random" draws all of them, whatever the data has; "spatial" takes the lists
+            splits/*spatial*.txt in the data's folder, and without them cuts the ground into blocks.
+        block_size: of a spatial split without lists, in metres; None for what the extent suggests.
 
     Returns:
         int64 (n,) sorted indices for each of `SPLITS`, and notes in words.
 
     Raises:
-        DataError: lists that do not fit the tiles, or classes too small to be split.
+        DataError: lists that do not fit the tiles, classes too small to be split, or a spatial split of tiles
+            with neither lists nor coordinates.
     """
     if split_files:
         splits, notes = _from_lists(tiles, _find_lists(split_files))
+    elif split == "spatial":
+        splits, notes = _spatial(tiles, seed, block_size)
+    elif split == "random":
+        splits, _ = _completed(replace(tiles, own_splits={}), seed)
+        notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)
     else:
         splits, notes = _completed(tiles, seed)
     without = np.setdiff1d(np.arange(len(tiles.classes)), tiles.labels[splits["train"]])
@@ -87,14 +106,59 @@ def _draw(tiles: TileSet, rows: np.ndarray, share: float, seed: int) -> tuple[np
     return rest, drawn
 
 
+def draw_shots(tiles: TileSet, train: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    """So many training tiles of each class; with the same seed fewer shots are some of those of more.
+
+    Returns:
+        int64 sorted indices, `shots` of each class.
+
+    Raises:
+        DataError: a class has fewer training tiles.
+    """
+    counts = np.bincount(tiles.labels[train], minlength=len(tiles.classes))
+    if counts.min() < shots:
+        few = ", ".join(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
+        raise DataError(
+            f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
+        )
+    orders = (
+        np.random.default_rng([seed, label]).permutation(train[tiles.labels[train] == label])
+        for label in range(len(tiles.classes))
+    )
+    return np.sort(np.concatenate([order[:shots] for order in orders]))
+
+
+# --- by ground --------------------------------------------------------------------------------------------
+
+
+def _spatial(
+    tiles: TileSet, seed: int, block_size: float | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """By the lists which the data's folder brings, else by blocks of ground."""
+    folder = tiles.origin.path / "splits" if tiles.origin else None
+    if folder and any(folder.glob(_SPATIAL_LISTS)):
+        lists = _find_lists(str(folder), _SPATIAL_LISTS)
+        splits, notes = _from_lists(tiles, lists)
+        names = ", ".join(path.name for path in lists.values())
+        return splits, (f"spatial split: the lists in the data's folder splits ({names})", *notes)
+    ground = find_ground(tiles)
+    if ground is None:
+        raise DataError(
+            "The tiles have no coordinates for a spatial split: pass --split-files, as for EuroSAT's "
+            "published spatial split, or put such lists into the data's folder: splits/spatial-train.txt, "
+            "-val and -test."
+        )
+    return split_by_blocks(tiles, ground, seed, block_size)
+
+
 # --- given as lists of names ------------------------------------------------------------------------------
 
 
-def _find_lists(split_files: str) -> dict[str, Path]:
-    """The list file of each split."""
+def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
+    """The list file of each split; in a folder, among the files that match the pattern."""
     folder = Path(split_files).expanduser()
     if folder.is_dir():
-        found = [(path.stem, path) for path in sorted(folder.glob("*.txt"))]
+        found = [(path.stem, path) for path in sorted(folder.glob(pattern))]
         pairs = [(split, path) for stem, path in found for split in _splits_in(stem)]
     elif "=" in split_files:
         parts = [part.partition("=") for part in split_files.split(",")]

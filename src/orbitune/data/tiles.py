@@ -56,6 +56,7 @@ class TileSet:
         source: where the tiles come from, in words.
         notes: what was done to them that a user must know.
         skipped: (file name, reason) of what was left out with on_bad_image="skip".
+        origin: the source they were read from; None if they were drawn by a program.
     """
 
     tiles: np.ndarray
@@ -67,6 +68,7 @@ class TileSet:
     source: str
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    origin: Source | None = None
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Copies of some tiles, uint8 (len(indices), H, W, 3).
@@ -97,6 +99,7 @@ def load_tiles(data: str, on_bad_image: str = "stop", progress: bool = True) -> 
     Raises:
         DataError: the data is not there, a file is bad, or the cache cannot be written.
     """
+    source: Source | None = None
     if is_synthetic(data):
         count = _synthetic_count(data)
         key, words = _synthetic_key(count), "synthetic"
@@ -104,16 +107,16 @@ def load_tiles(data: str, on_bad_image: str = "stop", progress: bool = True) -> 
         def build(folder: Path) -> None:
             _draw(folder, count)
     else:
-        source = find_source(data)
+        source = found = find_source(data)
         key, words = f"{source.digest()} {DECODING} {on_bad_image}", source.words
 
         def build(folder: Path) -> None:
-            _decode(folder, source, _BadFiles(stop=on_bad_image == "stop"), progress)
+            _decode(folder, found, _BadFiles(stop=on_bad_image == "stop"), progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
     stored = _stored(cache_dir() / "tiles" / fingerprint, build)
     words += f", {len(stored['tiles']):,} tiles"
-    return TileSet(**stored, fingerprint=fingerprint, source=words)
+    return TileSet(**stored, fingerprint=fingerprint, source=words, origin=source)
 
 
 # --- the store --------------------------------------------------------------------------------------------

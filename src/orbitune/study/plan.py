@@ -82,7 +82,7 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
     sizes = {name: len(indices) for name, indices in job.splits.items()}
     epochs = job.recipe.epochs
     rows = job.views * sizes["train"] + sizes["validation"] + sizes["test"]
-    train = sizes["train"] * costs.train * epochs + rows * costs.prefix
+    train = job.tiles_per_epoch * costs.train * epochs + rows * costs.prefix
     return Plan(
         recipe=job.recipe.model_dump(mode="json"),
         data=job.data_facts(),
@@ -91,7 +91,7 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         seconds_per_epoch=train / epochs,
         train_seconds=train,
         evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * costs.evaluate,
-        images_per_second=epochs * sizes["train"] / train,
+        images_per_second=epochs * job.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
         artefact_bytes=parameters["total" if whole else "trainable"] * FLOAT_BYTES,

@@ -132,7 +132,7 @@ def _cost(trainer: "Trainer") -> dict[str, Any]:
     return {
         **totals,
         "seconds_per_epoch": seconds / epochs,
-        "images_per_second": epochs * len(trainer.job.splits["train"]) / seconds,
+        "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
         "prefix_reused": trainer.job.recipe.prefix == "on" and not trainer.progress.prefix_built,
         "peak_cuda_bytes": peak_cuda_bytes(),
         "resumed": trainer.progress.resumed,

@@ -135,7 +135,7 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.job.splits["train"]) // self.job.recipe.batch_size)
+        return self.job.steps_per_pass * (self.job.recipe.passes or 1)
 
     def keep_prefix(self, display: Display) -> None:
         """Take the states below the first trained layer from disk, where they are computed first if need be.
@@ -194,7 +194,8 @@ class Trainer:
         recipe, state = self.job.recipe, self.progress
         total = recipe.epochs * self.steps_per_epoch
         epoch, position = divmod(state.step, self.steps_per_epoch)
-        chosen = self.epoch_order(epoch)[position * recipe.batch_size : (position + 1) * recipe.batch_size]
+        turn, place = divmod(position, self.job.steps_per_pass)
+        chosen = self.order(epoch, turn)[place * recipe.batch_size : (place + 1) * recipe.batch_size]
         torch.manual_seed(_mixed(recipe.seed, 1, state.step))
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         # Every process turns the whole batch alike, and takes its share of it.
@@ -261,10 +262,11 @@ class Trainer:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
         return self.accelerator.reduce(tensor, "sum").tolist()
 
-    def epoch_order(self, epoch: int) -> np.ndarray:
-        """The training indices in the order of this epoch."""
+    def order(self, epoch: int, turn: int) -> np.ndarray:
+        """The training indices in the order of one pass, the `turn`-th (from 0) of this epoch."""
         generator = np.random.default_rng([self.job.recipe.seed, 0, epoch])
-        return generator.permutation(self.job.splits["train"])
+        orders = [generator.permutation(self.job.splits["train"]) for _ in range(turn + 1)]
+        return orders[turn]
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
         """Tiles uint8 (B, H, W, 3), turned and mixed as the recipe says, and their targets (B, C)."""
