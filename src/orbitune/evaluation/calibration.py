@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from orbitune.evaluation.metrics import check, cross_entropy
+
 BINS = 15
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
 
@@ -18,25 +20,28 @@ Binning = Literal["equal-mass", "equal-width"]
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature, between 0.01 and 100, with the least cross-entropy on these tiles.
 
-    Where every tile is classified rightly no temperature is too small, and where chance would do better none
-    is too large; the ends of the range stand for both.
+    It is 1 where every tile is classified rightly: the cross-entropy would then fall with the temperature
+    for ever, and nothing is known about the errors to come.
 
     Args:
-        logits: float (N, C), finite; of validation tiles.
+        logits: float (N, C), before the softmax; of validation tiles.
         labels: int64 (N,), the true classes.
+
+    Raises:
+        RunError: there are no tiles, or a logit is not finite.
     """
     from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
 
-    logits = _checked(logits, labels)
-    logits = logits - logits.max(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-
-    def cross_entropy(log_temperature: float) -> float:
-        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
-
-    bounds = (-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE)
-    fitted = minimize_scalar(cross_entropy, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    check(logits, labels, range(logits.shape[1]))
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
+    logits = logits.astype(np.float64)
+    fitted = minimize_scalar(
+        lambda log_temperature: cross_entropy(logits / np.exp(log_temperature), labels),
+        bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return float(np.exp(fitted.x))
 
 
@@ -44,15 +49,14 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Class probabilities, float64 (N, C), of logits (N, C) divided by the temperature."""
     from scipy.special import softmax
 
-    logits = logits.astype(np.float64)
-    return np.asarray(softmax((logits - logits.max(axis=1, keepdims=True)) / temperature, axis=1))
+    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:
     """Everything a report says about the calibration of one split, ready for JSON.
 
     Args:
-        logits: float (N, C), finite, before the softmax.
+        logits: float (N, C), before the softmax.
         labels: int64 (N,), the true classes.
         temperature: what `fit_temperature` found on another split.
 
@@ -61,8 +65,11 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
         equal width leave most of them empty where nearly all tiles are sure (Nixon et al. 2019,
         arXiv:1904.01685); ece_equal_width, the original one, to compare with papers (Guo et al. 2017);
         brier; loss, the mean cross-entropy in nats; reliability, the table to plot, of equal mass.
+
+    Raises:
+        RunError: there are no tiles, or a logit is not finite.
     """
-    logits = _checked(logits, labels)
+    check(logits, labels, range(logits.shape[1]))
     shares = probabilities(logits, temperature)
     table = reliability(shares, labels)
     return {
@@ -70,7 +77,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
         "ece": calibration_error(table),
         "ece_equal_width": calibration_error(reliability(shares, labels, "equal-width")),
         "brier": brier(shares, labels),
-        "loss": _cross_entropy(logits / temperature, labels),
+        "loss": cross_entropy(logits.astype(np.float64) / temperature, labels),
         "reliability": table,
     }
 
@@ -113,7 +120,7 @@ def reliability(
 
 
 def calibration_error(table: list[dict[str, Any]]) -> float:
-    """The expected calibration error, 0..1: by how much confidence and accuracy differ, the mean over tiles."""
+    """The expected calibration error, 0..1: by how much confidence and accuracy differ, mean over tiles."""
     count = sum(row["count"] for row in table)
     return float(sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in table) / count)
 
