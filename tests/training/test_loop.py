@@ -14,9 +14,11 @@ from samples import FAMILIES, backbone_folder, tile_folder
 from orbitune import Recipe, evaluate, train
 from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.training import loop
+from orbitune.training.energy import cost_in_words
 from orbitune.training.job import make_accelerator, prepare_job
 from orbitune.training.loop import image_size, learning_rate
 from orbitune.training.progress import Display
+from orbitune.training.result import RunResult
 from orbitune.training.run_folder import RunFolder
 
 PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
@@ -112,6 +114,14 @@ def test_costs_are_measured(finished):
         assert cost[name] > 0, name
     assert cost["peak_rss_bytes"] > 100e6
     assert cost["artefact_bytes"] == sum(p.stat().st_size for p in (finished[1] / "adapter").iterdir())
+    assert (cost["energy_joules"] is None) == cost["energy_source"].startswith("CPU seconds")
+
+
+def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path):
+    result = json.loads((finished[1] / "result.json").read_text())
+    del result["cost"]["energy_joules"], result["cost"]["energy_source"]
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert "core-" in cost_in_words(RunResult.load(tmp_path).cost)
 
 
 def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):

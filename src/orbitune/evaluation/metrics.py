@@ -31,7 +31,7 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    _check(logits, labels, classes)
+    check(logits, labels, classes)
     names, predicted = range(len(classes)), logits.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=names, zero_division=0
@@ -42,7 +42,7 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
         "accuracy": correct / len(labels),
         "interval": wilson(correct, len(labels)),
         "macro_f1": float(f1[support > 0].mean()),
-        "loss": _cross_entropy(logits, labels),
+        "loss": cross_entropy(logits, labels),
         "per_class": [
             {
                 "name": str(name),
@@ -65,7 +65,8 @@ def wilson(correct: int, count: int) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def _check(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+def check(logits: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
+    """Raise RunError where there is nothing to score or a logit is not finite."""
     if len(labels) == 0:
         raise RunError("There are no tiles to score: the split is empty.")
     if logits.shape != (len(labels), len(classes)):
@@ -74,7 +75,8 @@ def _check(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> No
         raise RunError("the model's outputs are not finite: try a lower learning rate or precision fp32.")
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean cross-entropy in nats of logits (N, C) with the true classes (N,)."""
     from scipy.special import log_softmax
 
     # In double: with 16-bit logits the mean itself would be rounded to three digits.

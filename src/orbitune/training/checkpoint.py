@@ -24,7 +24,7 @@ class Progress:
         step: optimizer steps done.
         loss_sum, correct, seen: sums over the training tiles of the current epoch so far.
         history: one entry per evaluated epoch.
-        totals: seconds by phase, from the meter.
+        totals: seconds by phase and joules, from the meter.
         peak_rss_bytes: the highest of all processes that worked on this run.
         resumed: how often the run was continued.
         attention: the kernel that was chosen at the start; another would round otherwise.

@@ -125,12 +125,13 @@ def _write_predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> Non
 
 
 def _cost(trainer: "Trainer") -> dict[str, Any]:
-    """Seconds by phase, and speed; each epoch's share is in the history."""
+    """Seconds by phase, energy, and speed; each epoch's share is in the history."""
     totals, epochs = trainer.meter.totals, trainer.job.recipe.epochs
     # A prefix that this run computed is part of what its epochs took.
     seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)
     return {
-        **totals,
+        **trainer.meter.seconds(),
+        **trainer.meter.energy(),
         "seconds_per_epoch": seconds / epochs,
         "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
         "prefix_reused": trainer.job.recipe.prefix == "on" and not trainer.progress.prefix_built,

@@ -29,6 +29,7 @@ from orbitune.training.checkpoint import (
     save_tensors,
     trainable,
 )
+from orbitune.training.energy import EnergyMeter
 from orbitune.training.finish import finish
 from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.meter import Meter, environment, peak_rss_bytes, reset_peak_rss
@@ -130,7 +131,7 @@ class Trainer:
             scaler=torch.amp.GradScaler(accelerator.device.type, enabled=job.recipe.precision == "fp16"),
             feed=Feed(job.tiles, accelerator.device),
             progress=progress,
-            meter=Meter(progress.totals),
+            meter=Meter(progress.totals, EnergyMeter(on_gpu=accelerator.device.type == "cuda")),
         )
 
     @property

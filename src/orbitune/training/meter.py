@@ -1,4 +1,4 @@
-"""What a run costs: wall time and CPU seconds by phase, and peak memory of this process."""
+"""What a run costs: wall time and CPU seconds by phase, energy, and peak memory of this process."""
 
 import os
 import resource
@@ -8,28 +8,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from orbitune.training.energy import GPU, NOTHING, PACKAGE, PARTLY, EnergyMeter
+
+_JOULES = {GPU: "gpu_joules", PACKAGE: "package_joules"}
 _IMPORTED = time.perf_counter()
 
 
 class Meter:
-    """Adds up wall and CPU seconds by phase; checkpoints keep the totals, so a resumed run adds to them.
+    """Adds up seconds by phase, and joules; checkpoints keep the totals, so a resumed run adds to them.
 
-    `run_seconds` are all seconds of the processes that worked on a run, from their cold start on.
+    `run_seconds` are all seconds of the processes that worked on a run, from their cold start on. Energy is
+    counted from when a meter was made, whatever the phase.
     """
 
     _first = True
 
-    def __init__(self, totals: dict[str, float] | None = None) -> None:
+    def __init__(self, totals: dict[str, float] | None = None, energy: EnergyMeter | None = None) -> None:
+        """Start, or go on from the totals of the process before; `energy` is the processor's if not given."""
         self.totals = dict(totals or {})
+        self._energy = energy or EnergyMeter(on_gpu=False)
+        self._joules = _JOULES.get(self._energy.source)
+        if self.totals and self._joules not in self.totals:
+            self._joules = None  # they cannot be added to what another counter, or none, measured of this run
         # What came before belongs to the first run of a process: its start, and reading the data.
         self._counted = 0.0 if Meter._first else process_seconds()
         Meter._first = False
 
     def count_run(self) -> None:
-        """Bring `run_seconds` up to now."""
+        """Bring `run_seconds` and the energy up to now."""
         now = process_seconds()
         self._add("run_seconds", now - self._counted)
         self._counted = now
+        joules = self._energy.joules()
+        if joules is None or self._joules is None:
+            self._joules = None
+            self.totals = self.seconds()
+        else:
+            self._add(self._joules, joules)
+
+    def energy(self) -> dict[str, float | str | None]:
+        """`energy_joules` of the whole run, None where they are not known, and `energy_source`, in words."""
+        source = self._energy.source
+        if self._joules is None:
+            return {"energy_joules": None, "energy_source": NOTHING if source == NOTHING else PARTLY}
+        return {"energy_joules": self.totals.get(self._joules, 0.0), "energy_source": source}
+
+    def seconds(self) -> dict[str, float]:
+        """The totals that are seconds."""
+        return {name: total for name, total in self.totals.items() if name not in _JOULES.values()}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -41,8 +67,8 @@ class Meter:
             self._add(f"{name}_seconds", time.perf_counter() - wall)
             self._add("cpu_seconds", time.process_time() - cpu)
 
-    def _add(self, name: str, seconds: float) -> None:
-        self.totals[name] = self.totals.get(name, 0.0) + seconds
+    def _add(self, name: str, amount: float) -> None:
+        self.totals[name] = self.totals.get(name, 0.0) + amount
 
 
 def process_seconds() -> float:

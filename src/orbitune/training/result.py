@@ -25,7 +25,9 @@ class RunResult:
         validation, test: scores, see `orbitune.evaluation.metrics.score`.
         test_reads: how often the test split has been read.
         history: losses, accuracies, learning rate and seconds of each epoch.
-        cost: seconds, images per second of training, peak memory in bytes, size on disk in bytes.
+        cost: seconds, images per second of training, peak memory in bytes, size on disk in bytes;
+            energy_joules, None where the machine shows none, and energy_source, which says what was counted.
+            Runs from before energy was measured have neither.
         compute: how it was computed: fast path or why not, precision, attention kernel, micro-batch.
         proof: largest difference of a logit after reloading from disk in a fresh process.
     """

@@ -1,0 +1,104 @@
+"""What goes wrong with satellite tiles, in five severities: haze, sensor noise, blur, brightness, lost lines.
+
+The scheme, several kinds in severities 1 to 5 that a model never trains on, is Hendrycks and Dietterich's
+(2019, arXiv:1903.12261); the kinds are those of a sensor above an atmosphere. A tile's corruption depends on
+the seed and the tile's number alone, not on the batch it comes in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+Array = np.ndarray
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One kind of corruption.
+
+    Attributes:
+        levels: its strength at severities 1 to 5, set by eye: from hardly seen to hardly recognised.
+        apply: takes one tile, float (H, W, 3) in 0..1, a level and a generator; gives the tile in 0..1 or
+            beyond, which is clipped.
+    """
+
+    levels: tuple[float, float, float, float, float]
+    apply: Callable[[Array, float, Rng], Array]
+
+
+def corrupt(tiles: Array, kind: str, severity: int, seed: int = 0, first: int = 0) -> Array:
+    """Corrupted copies of tiles.
+
+    Args:
+        tiles: uint8 (B, H, W, 3).
+        kind: a key of CORRUPTIONS.
+        severity: 1 to 5.
+        seed: 0 or more.
+        first: number of the first tile, so that tiles come out alike in batches of any size.
+
+    Returns:
+        uint8 (B, H, W, 3).
+    """
+    corruption = CORRUPTIONS[kind]
+    level = corruption.levels[SEVERITIES.index(severity)]
+    corrupted = np.empty_like(tiles)
+    for place, tile in enumerate(tiles):
+        random = np.random.default_rng((seed, first + place))
+        changed = corruption.apply(tile / np.float64(255), level, random)
+        corrupted[place] = np.rint(np.clip(changed, 0, 1) * 255)
+    return corrupted
+
+
+def _haze(tile: Array, lost: float, random: Rng) -> Array:
+    """Atmospheric scattering: what the air swallows of the ground's light it replaces by its own.
+
+    Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723), with one transmission
+    for the tile and an airlight that is nearly white, bluest where there is most scattering.
+    """
+    airlight = np.array([0.82, 0.85, 0.90])
+    return tile * (1 - lost) + airlight * lost
+
+
+def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
+    """Shot and read noise of a detector that counts so many electrons at full scale, two of them its own.
+
+    The Poisson-Gaussian model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
+    """
+    counted = random.poisson(tile * electrons) + random.normal(0, 2, tile.shape)
+    return np.asarray(counted / electrons)
+
+
+def _blur(tile: Array, sigma: float, random: Rng) -> Array:
+    """A wider point-spread function: a Gaussian with this standard deviation in pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(tile, (sigma, sigma, 0)))
+
+
+def _brightness(tile: Array, gain: float, random: Rng) -> Array:
+    """Another gain, as under another sun: every value times or by this factor."""
+    return tile * gain if random.random() < 0.5 else tile / gain
+
+
+def _missing_stripe(tile: Array, share: float, random: Rng) -> Array:
+    """Dead detectors: this share of the rows or columns, at least one, side by side, is zero."""
+    axis = int(random.integers(2))
+    side = tile.shape[axis]
+    lines = max(1, round(share * side))
+    start = int(random.integers(side - lines + 1))
+    changed = tile.copy()
+    changed.swapaxes(0, axis)[start : start + lines] = 0
+    return changed
+
+
+CORRUPTIONS = {
+    "haze": Corruption((0.15, 0.3, 0.45, 0.6, 0.75), _haze),
+    "sensor noise": Corruption((1000, 400, 150, 60, 25), _sensor_noise),
+    "blur": Corruption((0.5, 0.75, 1.0, 1.5, 2.5), _blur),
+    "brightness": Corruption((1.1, 1.25, 1.45, 1.7, 2.0), _brightness),
+    "missing stripe": Corruption((0.02, 0.05, 0.1, 0.2, 0.35), _missing_stripe),
+}

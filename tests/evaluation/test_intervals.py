@@ -1,0 +1,91 @@
+"""Intervals of an accuracy: scipy's own where there is one seed or one source of chance, honest over both."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from orbitune.evaluation.intervals import accuracy_over_seeds, bootstrap_accuracy, bootstrap_difference
+from orbitune.evaluation.metrics import wilson
+
+
+def right(*accuracies: int, images: int = 1000) -> np.ndarray:
+    """One seed for each number of images, right on that many."""
+    return np.arange(images) < np.array(accuracies)[:, None]
+
+
+def study(random, seeds, images, accuracy, spread):
+    """Seeds whose accuracy varies by `spread`, on images of which some are hard for all."""
+    easy = random.random(images) < accuracy  # what nearly every model gets right
+    truth = accuracy + random.normal(0, spread, seeds)
+    flips = np.where(
+        easy, (accuracy - truth)[:, None] / accuracy, (truth - accuracy)[:, None] / (1 - accuracy)
+    )
+    return easy ^ (random.random((seeds, images)) < flips)
+
+
+def test_several_seeds_have_students_interval():
+    result = accuracy_over_seeds(right(970, 980, 985))
+    low, high = t.interval(0.95, 2, loc=0.9783333, scale=np.std([0.97, 0.98, 0.985], ddof=1) / np.sqrt(3))
+    assert result["interval"] == "student-t"
+    assert result["accuracies"] == [0.97, 0.98, 0.985]
+    assert (result["low"], result["high"]) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_one_seed_has_wilsons_interval():
+    result = accuracy_over_seeds(right(970))
+    assert result["interval"] == "wilson"
+    assert [result["low"], result["high"]] == wilson(970, 1000)
+
+
+def test_students_interval_stays_within_zero_and_one():
+    assert accuracy_over_seeds(right(900, 1000))["high"] == 1
+
+
+def test_the_results_are_plain_json():
+    result = accuracy_over_seeds(right(970, 980))
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_bootstrap_of_one_seed_agrees_with_wilsons_interval():
+    assert bootstrap_accuracy(right(970)) == pytest.approx(wilson(970, 1000), abs=0.002)
+
+
+def test_the_bootstrap_of_equal_seeds_is_that_of_one():
+    assert bootstrap_accuracy(right(970, 970, 970)) == pytest.approx(
+        bootstrap_accuracy(right(970)), abs=0.001
+    )
+
+
+def test_the_bootstrap_gives_the_same_interval_each_time():
+    assert bootstrap_accuracy(right(970, 981)) == bootstrap_accuracy(right(970, 981))
+
+
+def test_pairing_makes_the_interval_of_a_difference_narrow():
+    ours, theirs = right(960), right(970)
+    low, high = bootstrap_difference(ours, theirs)  # the 10 images decide: sd sqrt(10) / 1000
+    assert (low, high) == pytest.approx((-0.01 - 1.96 * 0.00315, -0.01 + 1.96 * 0.00315), abs=0.001)
+    low, high = bootstrap_difference(ours, theirs[:, ::-1])  # errors on other images: 70 decide
+    assert high - low > 0.03
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.002), (5, 0.004)])
+def test_the_bootstrap_interval_of_an_accuracy_holds_the_truth_in_at_least_92_of_100_studies(seeds, spread):
+    random = np.random.default_rng(seeds)
+    held = 0
+    for _ in range(300):
+        low, high = bootstrap_accuracy(study(random, seeds, 2000, 0.97, spread))
+        held += low <= 0.97 <= high
+    assert held >= 0.92 * 300
+
+
+def test_methods_scored_on_other_numbers_of_images_cannot_be_paired():
+    with pytest.raises(ValueError, match="paired"):
+        bootstrap_difference(right(970), right(970, images=999))
+
+
+@pytest.mark.parametrize("wrong", [np.ones((0, 5), bool), np.ones(5, bool), np.ones((1, 5))])
+def test_what_is_no_table_of_seeds_by_images_is_refused(wrong):
+    with pytest.raises(ValueError, match="seeds, images"):
+        accuracy_over_seeds(wrong)
