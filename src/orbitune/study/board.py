@@ -74,9 +74,13 @@ class Board:
     def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
         """Draw the table again, now and then."""
         now = time.monotonic()
-        if self._live is None or now - self._refreshed < REFRESH_SECONDS:
-            return
-        self._refreshed = now
+        if self._live and now - self._refreshed > REFRESH_SECONDS:
+            self._refreshed = now
+            self._live.update(self.table(running, waiting, slots), refresh=True)
+
+    def table(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> Table:
+        """A row for each running task, and below them how much of the stage is done and how much is left."""
+        now = time.monotonic()
         table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
         for head in ("running", "epoch", "validation accuracy", "time", "left"):
             table.add_column(head, justify="left" if head == "running" else "right")
@@ -93,7 +97,7 @@ class Board:
                 clock(lefts[-1]),
             )
         table.caption = self._caption(lefts + [task.seconds for task in waiting], len(waiting), slots)
-        self._live.update(table, refresh=True)
+        return table
 
     def _caption(self, lefts: Sequence[float | None], waiting: int, slots: int) -> str:
         counts = [f"{count} {status}" for status, count in self._numbers.items() if count]

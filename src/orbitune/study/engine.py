@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import DivergedError, OrbituneError
-from orbitune.study.process import Child
-
-POLL_SECONDS = 0.1
+from orbitune.study.process import POLL_SECONDS, Child
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, Interrupted, RunError
 
 USER_ERROR, INTERRUPTED = 2, 130
+POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
@@ -33,7 +35,8 @@ def run_module(
     """
     child = Child(module, *arguments, log=log, threads=threads)
     try:
-        child.process.wait()
+        while child.process.poll() is None:  # Ray's interrupt would not end a wait
+            time.sleep(POLL_SECONDS)
     except (KeyboardInterrupt, Interrupted):
         child.interrupt()
     return child.result()
@@ -96,5 +99,6 @@ class Child:
 
 def _end_with_parent() -> None:
     """In the new process: be interrupted, and so save, if the parent ends in whatever way (Linux)."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

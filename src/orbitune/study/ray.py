@@ -7,16 +7,18 @@ whose worker was killed is started again by Ray, on whatever node, and goes on f
 
 import logging
 import os
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
+from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError, first_line
 from orbitune.files import write_text
-from orbitune.study.engine import POLL_SECONDS, Outcome, Task, cores, log_file
-from orbitune.study.process import run_module
+from orbitune.study.engine import Outcome, Task, cores, log_file
+from orbitune.study.process import POLL_SECONDS, run_module
 
 RETRIES = 3
+KNOCK_SECONDS = 10.0
 PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its step and saves
 _STORE_BYTES = 80 * 2**20  # the least Ray takes; no arrays are sent
 
@@ -97,15 +99,28 @@ def _connect() -> Any:
     except ImportError:
         raise RunError("The engine ray needs Ray: pip install 'orbitune[ray]'.") from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
+    if address := os.environ.get("RAY_ADDRESS"):
+        _knock(address)
         options |= {"address": "auto"}
     else:
         options |= {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray does not start: {str(error).splitlines()[0]}") from None
+        raise RunError(f"Ray does not start: {first_line(error)}.") from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """See whether anybody is there; Ray itself would wait for minutes and then end the process."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or "no answer"
+        raise RunError(f"There is no Ray cluster at {address} ({reason}); see RAY_ADDRESS.") from None
 
 
 def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:
@@ -156,8 +171,8 @@ def _wait_for_predecessor(folder: Path) -> None:
         try:
             with FileLock(lock, timeout=PATIENCE):
                 pass
-        except Timeout:
-            pass  # the run itself says what is the matter
+        except (Timeout, OSError):
+            pass  # the run has ended and the lock is gone, or the next one says what is the matter
 
 
 def _outcome(reference: Any) -> Outcome:
@@ -166,7 +181,8 @@ def _outcome(reference: Any) -> Outcome:
     try:
         status, said = ray.get(reference)
     except ray.exceptions.RayError as error:
-        return Outcome(error=RunError(f"the Ray worker failed: {str(error).splitlines()[0]}"))
+        cause = getattr(error, "cause", None) or error
+        return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
     if status == "interrupted":
         raise Interrupted("Stopped. The same command goes on from there.")
     if status == "done":

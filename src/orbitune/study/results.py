@@ -59,7 +59,7 @@ def shared_facts(entries: Sequence[Entry], folder: Path, varied: Collection[str]
     }
 
 
-def test_reads(run: Path) -> int:
+def reads_of_test(run: Path) -> int:
     """How often a run has read the test split, finished or not.
 
     A run counts a read in its checkpoint before it reads, so one without result or checkpoint has read none.

@@ -19,7 +19,7 @@ from orbitune.study.board import Board
 from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.report import write_report
-from orbitune.study.results import FORMAT, shared_facts, test_reads
+from orbitune.study.results import FORMAT, reads_of_test, shared_facts
 from orbitune.study.tune import Trial, chosen_rates, enter, tune
 from orbitune.training.run_folder import divergence
 
@@ -169,7 +169,7 @@ class Study:
             },
             "runs": entries,
             "trials": [trial.facts() for trials in contests for trial in trials],
-            "test_reads": {spec.name: test_reads(self.folder / spec.name) for spec in specs},
+            "test_reads": {spec.name: reads_of_test(self.folder / spec.name) for spec in specs},
         }
 
 
