@@ -70,13 +70,6 @@ def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, tmp
     assert results["test_reads"] == {"full": 0, "linear": 1}
 
 
-def test_a_failed_run_is_reported_and_does_not_stop_the_rest(recipe, tmp_path):
-    (tmp_path / "full").write_text("in the way")
-    results = study_of(recipe, tmp_path, "full", "linear").run(lambda line: None)
-    assert [run["status"] for run in results["runs"]] == ["failed", "done"]
-    assert "is not a run of Orbitune" in results["runs"][0]["error"]
-
-
 def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finished):
     _, folder, _ = finished
     before = (folder / "results.json").read_bytes()
