@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from samples import backbone_folder, tile_folder
@@ -132,6 +133,38 @@ def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, t
     done = orbitune("study", *inputs, "--methods", "full,linear", "--out", tmp_path, "--json")
     assert done.returncode == 1
     assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["failed", "done"]
+
+
+def test_a_report_is_written_again_from_the_results_alone(tmp_path):
+    kept = Path(__file__).parent.parent / "docs" / "results" / "eurosat-vit-tiny-112"
+    (tmp_path / "results.json").write_bytes((kept / "results.json").read_bytes())
+    done = orbitune("report", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.md").read_bytes() == (kept / "report.md").read_bytes()
+    assert (tmp_path / "report.html").exists()
+    assert "no results.json" in orbitune("report", tmp_path / "nothing").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "two"], "--seeds takes whole numbers"),
+        (["--splits", "random,odd"], "The recipe does not fit. split"),
+        (["--tune", "1"], "--tune needs two trials or more"),
+    ],
+)
+def test_a_mistake_in_the_grid_of_a_study_is_one_line(inputs, tmp_path, arguments, message):
+    done = orbitune("study", *inputs, "--methods", "linear", "--out", tmp_path / "s", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_run_that_diverged_is_told_apart_with_json(inputs, tmp_path):
+    hot = ("--method", "full", "--learning-rate", "1e30", "--epochs", "9")
+    done = orbitune("train", *inputs, *hot, "--out", tmp_path / "run", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["kind"] == "diverged"
 
 
 def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):

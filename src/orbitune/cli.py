@@ -49,7 +49,8 @@ def main() -> None:
         app()
     except OrbituneError as error:
         if "--json" in sys.argv:
-            print(json.dumps({"error": str(error)}))
+            kind = {"kind": error.kind} if error.kind else {}
+            print(json.dumps({"error": str(error), **kind}))
         else:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -202,22 +203,62 @@ def evaluate(
     _print_inputs(result.data, result.backbone)
 
 
+@app.command(hidden=True)
+@recipe_options()
+def trial(
+    make_recipe: MakeRecipe,
+    stop_after: Annotated[int, typer.Option("--stop-after", min=1, help="Epochs to train")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the trial; the same command goes on in it")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the first epochs of a run and judge them on validation; a study tunes with it."""
+    from dataclasses import asdict
+
+    from orbitune.training.trial import trial as run
+
+    result = run(make_recipe(), out, stop_after, not quiet)
+    if as_json:
+        _print_json(asdict(result))
+    else:
+        print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
+
+
 @app.command()
-@recipe_options("method")
+@recipe_options("method", "shots")
 def study(
     make_recipe: MakeRecipe,
     out: Annotated[Path | None, typer.Option("--out", help=f"Study folder; {_OUT}]")] = None,
     methods: Methods = "full,linear,lora",
+    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which: 3 or 0,1,2")] = None,
+    splits: Annotated[str | None, typer.Option(help="Splits to compare on: random,spatial")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Sweep: training tiles per class, such as 1,5,10,all")
+    ] = None,
+    ranks: Annotated[
+        str | None, typer.Option(help="Sweep: ranks of the methods that have one, such as 4,8,16")
+    ] = None,
+    image_sizes: Annotated[str | None, typer.Option(help="Sweep: input sizes, such as 64,112")] = None,
+    tune: Annotated[int, typer.Option(help="Learning rates to try for each method and split")] = 0,
+    jobs: Annotated[int | None, typer.Option(help="Runs at once, which share the cores [default: 1]")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster")] = "local",
     as_json: Json = False,
 ) -> None:
-    """Compare fine-tuning methods on the same tiles, and write the report."""
+    """Compare fine-tuning methods on the same tiles, and write the report.
+
+    Every method is run with every seed on every split; a sweep changes one setting and leaves the others.
+    """
+    from orbitune.study.grid import Grid
     from orbitune.study.report import comparison_table, verdict
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in _names(methods))
     out = out or _default_out(make_recipe())
     command = shlex.join(["orbitune", *sys.argv[1:]])
-    results = Study(recipes, out, command).run(lambda line: print(line, file=sys.stderr))
+    grid = Grid.parse(seeds, splits, shots, ranks, image_sizes, make_recipe().seed)
+    results = Study(recipes, out, command, grid, tune, jobs, engine).run(
+        lambda line: print(line, file=sys.stderr), live=sys.stderr.isatty()
+    )
     if as_json:
         _print_json(results)
     else:
@@ -229,6 +270,19 @@ def study(
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of studies, with their results.json")],
+) -> None:
+    """Write the report of a study again, from its results.json alone."""
+    from orbitune.study.report import write_report
+    from orbitune.study.results import read_results
+
+    for folder in folders:
+        write_report(read_results(folder), folder)
+        print(f"report: {folder / 'report.html'} and {folder / 'report.md'}")
 
 
 @app.command()

@@ -2,7 +2,13 @@
 
 
 class OrbituneError(Exception):
-    """A mistake in the input or the surroundings; its message says what to do next."""
+    """A mistake in the input or the surroundings; its message says what to do next.
+
+    Attributes:
+        kind: what another program can tell it by, where there is something to tell; JSON output has it.
+    """
+
+    kind: str | None = None
 
 
 class DataError(OrbituneError):
@@ -15,6 +21,12 @@ class ModelError(OrbituneError):
 
 class RunError(OrbituneError):
     """A run folder that cannot be started, resumed or read."""
+
+
+class DivergedError(RunError):
+    """Training whose loss is no longer finite: an outcome of the recipe that a repetition would not mend."""
+
+    kind = "diverged"
 
 
 class Interrupted(BaseException):

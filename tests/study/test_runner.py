@@ -4,12 +4,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.process import run_in_process
+from orbitune.study.engine import cores
+from orbitune.study.grid import Grid
+from orbitune.study.process import run_in_process, run_module
+from orbitune.study.results import load_predictions
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +59,15 @@ def test_a_finished_study_repeats_no_run(recipe, finished):
     assert again["runs"] == results["runs"]
 
 
-def test_a_failed_run_is_reported_and_does_not_stop_the_rest(recipe, tmp_path):
+def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, tmp_path):
     recipes = (recipe.replace(method="full", learning_rate=1e30, epochs=9), recipe.replace(method="linear"))
     said = []
     results = Study(recipes, tmp_path, "orbitune study ...").run(said.append)
-    assert [run["status"] for run in results["runs"]] == ["failed", "done"]
+    assert [run["status"] for run in results["runs"]] == ["diverged", "done"]
     assert "not finite" in results["runs"][0]["error"]
-    assert any("failed: Training diverged" in line for line in said)
+    assert any("diverged: Training diverged" in line for line in said)
     assert "not finite" in (tmp_path / "report.md").read_text()
+    assert results["test_reads"] == {"full": 0, "linear": 1}
 
 
 def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finished):
@@ -125,3 +130,121 @@ def test_a_process_that_was_killed_is_told_from_one_that_failed(recipe, tmp_path
     with subprocess.Popen(["sh", "-c", killer, str(out)]), pytest.raises(RunError, match="SIGKILL"):
         run_in_process("train", tmp_path / "r.yaml", "--out", str(out))
     assert (out / "checkpoint").exists()
+
+
+@pytest.fixture(scope="module")
+def survivor(recipe, tmp_path_factory):
+    """A study that was killed while it tuned, and again while it trained, and then went on to its end.
+
+    Its results, its folder, and when the files were written that were finished before the second kill.
+    """
+    place = tmp_path_factory.mktemp("killed")
+    recipe.replace(method="linear", epochs=60).save(place / "r.yaml")
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "orbitune",
+            "study",
+            "--recipe",
+            str(place / "r.yaml"),
+            "--methods",
+            "linear",
+        ),
+        *("--seeds", "2", "--tune", "2", "--jobs", "2", "--out", str(place / "s"), "--json"),
+    ]
+    for moment in ("trials/linear/2", "linear-seed1"):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while not (place / "s" / moment / "checkpoint" / "state.safetensors").exists():
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.005)
+            process.kill()
+    finished = {
+        path: path.stat().st_mtime_ns
+        for path in (place / "s").rglob("*.json")
+        if path.name in ("trial.json", "result.json", "linear.json")
+    }
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), place / "s", finished
+
+
+def test_a_study_killed_twice_ends_as_one_that_was_not(recipe, survivor, tmp_path):
+    results, folder, _ = survivor
+    assert [(run["name"], run["status"]) for run in results["runs"]] == [
+        *(("linear-seed0", "done"), ("linear-seed1", "done"))
+    ]
+    [rate] = [trial["learning_rate"] for trial in results["trials"] if trial["chosen"]]
+    recipe.replace(method="linear", epochs=60, seed=1, learning_rate=rate).save(tmp_path / "r.yaml")
+    options = ("--recipe", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "whole"), "--json")
+    whole = run_module("orbitune", "train", *options, threads=max(1, cores() // 2))
+    assert whole["test"] == results["runs"][1]["result"]["test"]
+    mine, theirs = (np.load(run / "predictions.npz") for run in (folder / "linear-seed1", tmp_path / "whole"))
+    assert all(np.array_equal(mine[name], theirs[name]) for name in theirs.files)
+
+
+def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
+    _, folder, finished = survivor
+    assert {folder / "plans" / "linear.json", folder / "trials" / "linear" / "1" / "trial.json"} <= set(
+        finished
+    )
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+
+
+def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
+    results, _, _ = survivor
+    best = max(results["trials"], key=lambda trial: trial["validation_accuracy"])
+    assert [trial["status"] for trial in results["trials"]] == ["done", "done"]
+    assert best["chosen"] or best["validation_accuracy"] == next(
+        trial["validation_accuracy"] for trial in results["trials"] if trial["chosen"]
+    )
+    chosen = {trial["learning_rate"] for trial in results["trials"] if trial["chosen"]}
+    assert {run["result"]["recipe"]["learning_rate"] for run in results["runs"]} == chosen
+
+
+def test_the_test_split_was_read_once_by_each_run_and_by_no_trial(survivor):
+    results, _, _ = survivor
+    assert results["test_reads"] == {"linear-seed0": 1, "linear-seed1": 1}
+    assert [trial["test_reads"] for trial in results["trials"]] == [0, 0]
+
+
+def test_runs_side_by_side_divide_the_cores_and_their_times_are_marked(survivor, finished):
+    engine = survivor[0]["engine"]
+    threads = max(1, cores() // 2)
+    assert engine == {"name": "local", "jobs": 2, "threads": threads, "timings_comparable": False}
+    assert survivor[0]["environment"]["threads"] == threads
+    assert finished[0]["engine"]["timings_comparable"] is True
+    assert "epoch 60/60" in (survivor[1] / "logs" / "linear-seed1.log").read_text()
+
+
+def test_the_runs_of_a_split_line_up_for_statistics(survivor):
+    results, folder, _ = survivor
+    predictions = load_predictions(results, folder)
+    assert predictions.seeds == {"linear": (0, 1)}
+    accuracies = [run["result"]["test"]["accuracy"] for run in results["runs"]]
+    assert predictions.correct["linear"].mean(axis=1).tolist() == pytest.approx(accuracies)
+
+
+def test_a_report_of_several_runs_of_a_method_names_each(survivor):
+    page = (survivor[1] / "report.md").read_text()
+    assert "| linear probing seed0 |" in page and "| linear probing seed1 |" in page
+
+
+def test_a_study_is_not_tuned_in_another_way_half_way(recipe, survivor):
+    long = recipe.replace(method="linear", epochs=60)
+    other = Study((long,), survivor[1], "orbitune study ...", Grid((0, 1)), trials=3)
+    with pytest.raises(RunError, match=r"holds a study with other trials \(--tune 3, not 2\)"):
+        other.run(lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"engine": "spark"}, "There is no engine 'spark'; there is: local, ray"),
+        ({"trials": 1}, "two trials or more"),
+        ({"jobs": 0}, "--jobs must be 1 or more"),
+    ],
+)
+def test_a_setting_of_a_study_that_is_none_is_one_clear_line(recipe, tmp_path, values, message):
+    with pytest.raises(OrbituneError, match=message):
+        Study((recipe,), tmp_path, "orbitune study ...", **values)

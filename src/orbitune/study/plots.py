@@ -72,6 +72,16 @@ def method_name(method: str) -> str:
     return METHODS[method].title if method in METHODS else method
 
 
+def run_name(run: dict[str, Any]) -> str:
+    """What a run is called: its method, and what else its name says where a study has several of that."""
+    rest = _key(run).removeprefix(run["method"]).strip("-")
+    return f"{method_name(run['method'])} {rest}".strip()
+
+
+def _key(run: dict[str, Any]) -> str:
+    return run.get("name", run["method"])  # results of format 1 have one run for each method
+
+
 def draw(results: dict[str, Any]) -> list[Plate]:
     """All figures of a study (the dict that results.json holds); empty where no run was finished."""
     from matplotlib import style
@@ -80,7 +90,7 @@ def draw(results: dict[str, Any]) -> list[Plate]:
     if not runs:
         return []
     note = SYNTHETIC if results["data"]["synthetic"] else ""
-    looks = _looks([run["method"] for run in results["runs"]])
+    looks = _looks(results["runs"])
     with style.context(["default", _STYLE]):
         return [
             _curves(runs, looks, note),
@@ -90,22 +100,24 @@ def draw(results: dict[str, Any]) -> list[Plate]:
         ]
 
 
-def _looks(methods: list[str]) -> Looks:
-    """The one colour and marker that each method keeps in every figure."""
+def _looks(runs: list[dict[str, Any]]) -> Looks:
+    """The colour of its method and the marker that each run keeps in every figure."""
     spare = cycle(_MORE_COLOURS)
+    methods = dict.fromkeys(run["method"] for run in runs)
+    colours = {method: _COLOURS.get(method) or next(spare) for method in methods}
     return {
-        method: {"color": _COLOURS.get(method) or next(spare), "marker": marker}
-        for method, marker in zip(methods, cycle(_MARKERS), strict=False)
+        _key(run): {"color": colours[run["method"]], "marker": marker}
+        for run, marker in zip(runs, cycle(_MARKERS), strict=False)
     }
 
 
 def _curves(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
-    names = ", ".join(method_name(run["method"]) for run in runs)
+    names = ", ".join(run_name(run) for run in runs)
     panels = []
     for measure, title, scale in (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100)):
         figure, axes = _canvas(_HALF, 340, title, note)
         for run in runs:
-            _curve(axes, run["result"], measure, scale, looks[run["method"]])
+            _curve(axes, run["result"], measure, scale, looks[_key(run)])
         _epoch_axis(axes, max(len(run["result"]["history"]) for run in runs))
         _curve_legend(figure, axes, runs, looks)
         alt = f"Line chart: {measure} by epoch on the training and validation split for {names}."
@@ -140,7 +152,7 @@ def _epoch_axis(axes: "Axes", epochs: int) -> None:
 
 def _curve_legend(figure: "Figure", axes: "Axes", runs: list[dict[str, Any]], looks: Looks) -> None:
     entries: list[tuple[str, dict[str, Any]]] = [
-        (method_name(run["method"]), {"linestyle": "-", **looks[run["method"]]}) for run in runs
+        (run_name(run), {"linestyle": "-", **looks[_key(run)]}) for run in runs
     ]
     entries += [
         ("validation", {"linestyle": "-", "color": _INK}),
@@ -153,10 +165,10 @@ def _curve_legend(figure: "Figure", axes: "Axes", runs: list[dict[str, Any]], lo
 def _confusions(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
     panels = []
     for run in runs:
-        name, test = method_name(run["method"]), run["result"]["test"]
+        name, test = run_name(run), run["result"]["test"]
         classes = len(test["per_class"])
         width = _HALF if classes <= 12 else _LARGE if classes <= 24 else _WHOLE
-        figure = _confusion(name, test, looks[run["method"]]["color"], width, note)
+        figure = _confusion(name, test, looks[_key(run)]["color"], width, note)
         right = sum(row[i] for i, row in enumerate(test["confusion"]))
         alt = f"Confusion matrix of {name} on the test split: {right:,} of {test['count']:,} tiles are right."
         panels.append(_panel(figure, f"confusion-{_slug(run['method'])}", alt, width))
@@ -209,10 +221,10 @@ def _class_axes(axes: "Axes", names: list[str], width: int) -> None:
 def _parameters(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
     from matplotlib.ticker import EngFormatter, NullLocator
 
-    names = [method_name(run["method"]) for run in runs]
+    names = [run_name(run) for run in runs]
     counts = [run["result"]["parameters"]["trainable"] for run in runs]
     figure, axes = _canvas(_HALF, 90 + 38 * len(runs), "Trainable parameters", note)
-    colours = [looks[run["method"]]["color"] for run in runs]
+    colours = [looks[_key(run)]["color"] for run in runs]
     bars = axes.barh(range(len(runs)), counts, height=0.6, color=colours, log=True)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=5)
     left, right = min(counts) / 10, max(counts)
@@ -242,11 +254,11 @@ def _costs(runs: list[dict[str, Any]], looks: Looks, note: str) -> Plate:
         figure, axes = _canvas(_THIRD, 290, title, note)
         costs = [value(run["result"]["cost"]) for run in ranked]
         for rank, (run, cost) in enumerate(zip(ranked, costs, strict=True)):
-            _cost_point(axes, run, cost, looks[run["method"]], above=(len(ranked) - rank) % 2 == 1)
+            _cost_point(axes, run, cost, looks[_key(run)], above=(len(ranked) - rank) % 2 == 1)
         _cost_axis(axes, costs)
         axes.set_ylabel("test accuracy, %")
         alt = f"Test accuracy against {title}: " + "; ".join(
-            f"{method_name(run['method'])} {100 * run['result']['test']['accuracy']:.2f} % at {cost:,.2f}"
+            f"{run_name(run)} {100 * run['result']['test']['accuracy']:.2f} % at {cost:,.2f}"
             for run, cost in zip(ranked, costs, strict=True)
         )
         panels.append(_panel(figure, f"cost-{name}", alt + ".", _THIRD))
@@ -266,7 +278,7 @@ def _cost_point(axes: "Axes", run: dict[str, Any], cost: float, look: dict[str, 
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
     # Neighbours in accuracy carry their names at opposite ends of their bars, so that both stay legible.
     axes.annotate(
-        method_name(run["method"]),
+        run_name(run),
         (cost, high if above else low),
         xytext=(0, 4 if above else -4),
         textcoords="offset points",

@@ -2,16 +2,21 @@
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import Interrupted, RunError
+from orbitune.errors import DivergedError, Interrupted, RunError
 
 USER_ERROR, INTERRUPTED = 2, 130
+POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
@@ -19,39 +24,81 @@ def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any
     return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 
-def run_module(module: str, *arguments: str) -> dict[str, Any]:
-    """Run `python -m module` in a fresh process and return its JSON; progress shows on our stderr.
+def run_module(
+    module: str, *arguments: str, log: Path | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """Run `python -m module` in a fresh process and return its JSON, see `Child`.
+
+    Raises:
+        RunError: it failed; the message is its own. DivergedError where it says so.
+        Interrupted: it, or we, received SIGINT.
+    """
+    child = Child(module, *arguments, log=log, threads=threads)
+    try:
+        while child.process.poll() is None:  # Ray's interrupt would not end a wait
+            time.sleep(POLL_SECONDS)
+    except (KeyboardInterrupt, Interrupted):
+        child.interrupt()
+    return child.result()
+
+
+class Child:
+    """`python -m module` under way.
 
     The module ends as our command line does: 2 with the JSON {"error": ...}, or 130 after SIGINT.
 
-    Raises:
-        RunError: it failed; the message is its own.
-        Interrupted: it, or we, received SIGINT.
+    Args:
+        log: receives what it writes on stderr, at its end; without it that shows on ours.
+        threads: how many it computes with; None leaves that to it.
     """
-    command = [sys.executable, "-m", module, *arguments]
-    # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_end_with_parent
-    ) as process:
+
+    def __init__(
+        self, module: str, *arguments: str, log: Path | None = None, threads: int | None = None
+    ) -> None:
+        # Not a pipe: nobody has to read it while it fills.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log = log
+        own = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        stderr = log.open("ab") if log else None
         try:
-            output, _ = process.communicate()
-        except (KeyboardInterrupt, Interrupted):
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate()
-    if process.returncode == INTERRUPTED:
-        raise Interrupted("Stopped. The same command goes on from there.")
-    if process.returncode == 0:
-        return json.loads(output)
-    if process.returncode == USER_ERROR:
-        raise RunError(json.loads(output)["error"])
-    if process.returncode < 0:
-        raise RunError(
-            f"the process was killed ({signal.Signals(-process.returncode).name}); was memory short?"
-        )
-    raise RunError(f"the process ended with exit code {process.returncode}; its message is above")
+            # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdout=self._output,
+                stderr=stderr,
+                env={**os.environ, **own},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        finally:
+            if stderr:
+                stderr.close()
+
+    def interrupt(self) -> None:
+        """Tell it to save its state and end."""
+        self.process.send_signal(signal.SIGINT)
+
+    def result(self) -> dict[str, Any]:
+        """Wait for its end, and return its JSON; raises as `run_module` does."""
+        code = self.process.wait()
+        with self._output:
+            self._output.seek(0)
+            output = self._output.read()
+        if code == INTERRUPTED:
+            raise Interrupted("Stopped. The same command goes on from there.")
+        if code == 0:
+            return json.loads(output)
+        if code == USER_ERROR:
+            said = json.loads(output)
+            raise (DivergedError if said.get("kind") == DivergedError.kind else RunError)(said["error"])
+        if code < 0:
+            raise RunError(f"the process was killed ({signal.Signals(-code).name}); was memory short?")
+        place = f"in {self._log}" if self._log else "above"
+        raise RunError(f"the process ended with exit code {code}; its message is {place}")
 
 
 def _end_with_parent() -> None:
     """In the new process: be interrupted, and so save, if the parent ends in whatever way (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
+    if _LIBC:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from orbitune.files import replacing, write_text
-from orbitune.study.plots import SYNTHETIC, draw, method_name
+from orbitune.study.plots import SYNTHETIC, draw, method_name, run_name
 
 Results = dict[str, Any]
 Run = dict[str, Any]
@@ -60,9 +60,9 @@ def write_report(results: Results, folder: Path) -> None:
 
 
 def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows, one a method, of what every method reached and cost on this machine.
+    """The head and the rows, one a run, of what every run reached and cost on this machine.
 
-    A cost carries its ratio to full fine-tuning where that was run; a failed run shows its error.
+    A cost carries its ratio to full fine-tuning where that was run; a failed or diverged run shows its error.
     """
     columns = _columns(results)
     header = ["Method", *(head for head, _ in columns)]
@@ -71,8 +71,8 @@ def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
         if run["status"] == "done":
             cells = [cell(run["result"]) for _, cell in columns]
         else:
-            cells = [f"failed: {_one_line(run['error'])}", *[""] * (len(columns) - 1)]
-        rows.append([method_name(run["method"]), *cells])
+            cells = [f"{run['status']}: {_one_line(run['error'])}", *[""] * (len(columns) - 1)]
+        rows.append([run_name(run), *cells])
     return header, rows
 
 
@@ -86,12 +86,15 @@ def verdict(results: Results) -> str:
     others = [run for run in done if run is not reference]
     if not others:
         sentences += [_alone(reference, results)]
-    for run in others:
+    several = len({run["method"] for run in done}) < len(done)
+    if several:  # seeds, splits or sweeps
+        sentences += [f"{len(done)} runs were finished; the table shows each of them."]
+    for run in [] if several else others:
         sentences += [_against(run, reference, results)]
         # With more methods than these the table says it better.
         if reference["method"] == "full" and len(others) <= 2:
             sentences += [_saving(run["result"], reference["result"])]
-    if not all(_overlap(run, reference) for run in others):
+    if not several and not all(_overlap(run, reference) for run in others):
         sentences += ["How far another seed would move these is not known."]
     if failed:
         sentences += [f"{_list([method_name(run['method']) for run in failed])} failed."]
@@ -128,7 +131,7 @@ def _page(results: Results) -> dict[str, Any]:
 
 
 def _title(results: Results) -> str:
-    names = [method_name(run["method"]) for run in results["runs"]]
+    names = list(dict.fromkeys(method_name(run["method"]) for run in results["runs"]))
     methods = _list(names) if len(names) <= 3 else f"{len(names)} methods"
     return f"{methods[:1].upper()}{methods[1:]} on {results['data']['name']}"
 
@@ -144,7 +147,7 @@ def _alone(run: Run, results: Results) -> str:
 
 def _against(run: Run, reference: Run, results: Results) -> str:
     mine, theirs = run["result"]["test"], reference["result"]["test"]
-    name, other = method_name(run["method"]), method_name(reference["method"])
+    name, other = run_name(run), run_name(reference)
     reached = (
         f"{name} reached {_accuracy(mine, results)} test accuracy (95 % interval {_interval(mine, results)}) "
         f"against {_accuracy(theirs, results)} ({_interval(theirs, results)}) for {other}; "
@@ -268,7 +271,7 @@ def _class_table(results: Results) -> Table | None:
     runs = _done(results)
     if not runs:
         return None
-    header = ["Class", "Test tiles", *(method_name(run["method"]) for run in runs)]
+    header = ["Class", "Test tiles", *(run_name(run) for run in runs)]
     rows = []
     for several in zip(*(run["result"]["test"]["per_class"] for run in runs), strict=True):
         support = several[0]["support"]
@@ -317,7 +320,7 @@ def _difference_table(results: Results) -> Table | None:
         for name in recipes[0]
         if any(recipe.get(name) != recipes[0][name] for recipe in recipes)
     ]
-    return Table("Settings that differ", ["Setting", *(method_name(run["method"]) for run in runs)], rows)
+    return Table("Settings that differ", ["Setting", *(run_name(run) for run in runs)], rows)
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,43 @@
-"""A study: the same recipe with several methods, each run in a process of its own, then one report.
+"""A study: methods, seeds and splits on the same tiles, each run in a process of its own, then one report.
 
-A process per run makes its peak memory its own. A study that was stopped is started again with the same
-command: finished runs are not repeated, and the one under way goes on from its checkpoint.
+A process per run makes its peak memory its own. A study that was stopped, in whatever way, is started again
+with the same command: what is finished is not repeated, and what was under way goes on from its checkpoint.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.files import write_json
-from orbitune.recipe import Recipe, data_name
-from orbitune.study.process import run_in_process
+from orbitune.recipe import Recipe
+from orbitune.study.board import Board
+from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
+from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.report import write_report
-from orbitune.training.result import RunResult
+from orbitune.study.results import FORMAT, reads_of_test, shared_facts
+from orbitune.study.tune import Trial, chosen_rates, enter, tune
+from orbitune.training.run_folder import divergence
+
+Outcomes = dict[str, Outcome]
+
+
+def _local(jobs: int | None, folder: Path, live: bool) -> Engine:
+    # One run at a time may speak for itself, where no table is in its way.
+    return LocalEngine(jobs or 1, folder / "logs" if live or (jobs or 1) > 1 else None)
+
+
+def _ray(jobs: int | None, folder: Path, live: bool) -> Engine:
+    from orbitune.study.ray import RayEngine
+
+    return RayEngine(jobs, folder)
+
+
+ENGINES: dict[str, Callable[[int | None, Path, bool], Engine]] = {"local": _local, "ray": _ray}
 
 
 @dataclass(frozen=True)
@@ -25,105 +46,254 @@ class Study:
 
     Attributes:
         recipes: one per method, in the order of the report.
-        folder: each run is in the folder of its method's name below it.
+        folder: each run is in the folder of its name below it.
         command: what reproduces the study, for the report.
+        grid: the seeds, splits and sweeps of every method.
+        trials: how many learning rates are tried per method and split, see `orbitune.study.tune`; 0 for none.
+        jobs: how many runs at once; None lets the engine choose.
+        engine: `local`, or `ray` for the machines of a Ray cluster.
     """
 
     recipes: tuple[Recipe, ...]
     folder: Path
     command: str
+    grid: Grid = field(default_factory=Grid)
+    trials: int = 0
+    jobs: int | None = None
+    engine: str = "local"
 
     def __post_init__(self) -> None:
         methods = [recipe.method for recipe in self.recipes]
         if not methods or len(set(methods)) < len(methods):
             raise OrbituneError("A study needs one or more different methods.")
+        if self.engine not in ENGINES:
+            raise OrbituneError(f"There is no engine {self.engine!r}; there is: {', '.join(ENGINES)}.")
+        if self.trials == 1 or self.trials < 0:
+            raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
+        if self.jobs is not None and self.jobs < 1:
+            raise OrbituneError("--jobs must be 1 or more.")
 
-    def run(self, say: Callable[[str], None] = print) -> dict[str, Any]:
+    def run(self, say: Callable[[str], None] = print, live: bool = False) -> dict[str, Any]:
         """Do every run that is not finished, then write results.json, report.html and report.md.
 
-        A run that fails is reported as failed and does not stop the others.
+        A run that fails or diverges is reported so and does not stop the others.
 
         Args:
             say: receives a line about each run.
+            live: show a table of what runs on stderr, where the runs' own messages would be.
 
         Returns:
             The results, as results.json has them.
 
         Raises:
+            OrbituneError: a recipe does not take a value of the grid.
             RunError: the folder holds a study of another recipe; or no run succeeded.
-            Interrupted: SIGINT arrived; the run under way has saved its state.
+            Interrupted: SIGINT arrived; the runs under way have saved their state.
         """
-        self._claim()
-        runs = []
-        for number, recipe in enumerate(self.recipes, 1):
-            say(f"[{number}/{len(self.recipes)}] {recipe.method}")
-            runs.append(self._run_one(recipe, say))
-        results = self.collect(runs)
+        specs = self.grid.runs(self.recipes)
+        known = self._claim(specs)
+        engine = ENGINES[self.engine](self.jobs, self.folder, live)
+        with closing(engine), Board(say, live) as board:
+            self._note(engine.slots)
+            sitting = _Sitting(self.folder, specs, known, engine, board)
+            plans = sitting.plan()
+            planned = [spec for spec in specs if plans[spec.recipe.method].error is None]
+            contests = enter(planned, self.trials, self.folder / "trials") if self.trials else []
+            sitting.tune(contests)
+            outcomes = sitting.train(plans, chosen_rates(contests))
+        results = self._collect(specs, plans, contests, outcomes, engine)
         write_json(self.folder / "results.json", results)
         write_report(results, self.folder)
         return results
 
-    def _recipe_file(self, method: str) -> Path:
-        return self.folder / "recipes" / f"{method}.yaml"
+    def _claim(self, specs: Sequence[RunSpec]) -> set[str]:
+        """Keep the recipes in the folder, unless it has runs of others: those must not be written over.
 
-    def _plan_file(self, method: str) -> Path:
-        return self.folder / "plans" / f"{method}.json"
+        Returns:
+            The names of the runs whose recipe was kept before, so that what they left can be trusted.
+        """
+        known = set()
+        notes = _notes(self.folder)
+        for spec in specs:
+            file = _recipe_file(self.folder, spec)
+            begun = (self.folder / spec.name).exists() or (self.folder / "trials" / spec.group).exists()
+            if not file.is_file():
+                continue
+            if differences := spec.recipe.differences(Recipe.load(file)):
+                if begun:
+                    raise self._other("of another recipe", differences)
+                _plan_file(self.folder, spec).unlink(missing_ok=True)
+            elif begun and notes.get("tune", self.trials) != self.trials:
+                raise self._other("with other trials", [f"--tune {self.trials}, not {notes['tune']}"])
+            else:
+                known.add(spec.name)
+        for spec in specs:
+            spec.recipe.save(_recipe_file(self.folder, spec))
+        return known
 
-    def _claim(self) -> None:
-        """Keep the recipes in the folder, unless it has runs of others: those must not be written over."""
-        for recipe in self.recipes:
-            file = self._recipe_file(recipe.method)
-            if file.is_file() and (differences := recipe.differences(Recipe.load(file))):
-                if (self.folder / recipe.method).exists():
-                    raise RunError(
-                        f"{self.folder} holds a study of another recipe ({'; '.join(differences)}). Choose "
-                        "another --out, or remove the folder."
-                    )
-                self._plan_file(recipe.method).unlink(missing_ok=True)
-        for recipe in self.recipes:
-            recipe.save(self._recipe_file(recipe.method))
+    def _note(self, jobs: int) -> None:
+        """Keep in study.json what later sittings must know: the trials, and the most runs at once."""
+        most = max(jobs, _notes(self.folder).get("jobs", 1))
+        write_json(self.folder / "study.json", {"tune": self.trials, "jobs": most})
 
-    def _run_one(self, recipe: Recipe, say: Callable[[str], None]) -> dict[str, Any]:
-        out = self.folder / recipe.method
-        entry: dict[str, Any] = {"method": recipe.method, "plan": None}
-        try:
-            recipe_file = self._recipe_file(recipe.method)
-            entry["plan"] = self._plan(recipe.method, recipe_file, say)
-            run_in_process("train", recipe_file, "--out", str(out))
-            result = RunResult.load(out)
-            say(f"  test accuracy {result.test['accuracy']:.2%}")
-            return {**entry, "status": "done", "result": asdict(result)}
-        except OrbituneError as error:
-            say(f"  failed: {error}")
-            return {**entry, "status": "failed", "error": str(error)}
-
-    def _plan(self, method: str, recipe_file: Path, say: Callable[[str], None]) -> dict[str, Any]:
-        """Plan a run in a process of its own, once; the report puts the plan beside what was measured."""
-        file = self._plan_file(method)
-        if not file.is_file():
-            write_json(file, run_in_process("plan", recipe_file, "--methods", method)["plans"][0])
-        plan = json.loads(file.read_text())
-        minutes = (plan["train_seconds"] + plan["evaluation_seconds"]) / 60
-        say(
-            f"  plan: {plan['parameters']['trainable']:,} parameters to train, about {minutes:.1f} min, "
-            f"{plan['peak_rss_bytes'] / 1e9:.1f} GB of memory"
+    def _other(self, kind: str, differences: Sequence[str]) -> RunError:
+        return RunError(
+            f"{self.folder} holds a study {kind} ({'; '.join(differences)}). Choose another --out, or remove "
+            "the folder."
         )
-        return plan
 
-    def collect(self, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _collect(
+        self,
+        specs: Sequence[RunSpec],
+        plans: Outcomes,
+        contests: Sequence[Sequence[Trial]],
+        outcomes: Outcomes,
+        engine: Engine,
+    ) -> dict[str, Any]:
         """Everything the report needs, from the runs alone."""
-        done = [run["result"] for run in runs if run["status"] == "done"]
-        if not done:
-            raise RunError("No run of the study succeeded: " + "; ".join(run["error"] for run in runs))
-        first = done[0]
-        environment = json.loads((self.folder / first["recipe"]["method"] / "environment.json").read_text())
+        entries = [_entry(spec, plans, outcomes[spec.name]) for spec in specs]
+        varied = {"method", "learning_rate", *self.grid.varied}
+        shared = shared_facts(entries, self.folder, varied)
         return {
-            "format": 1,
+            "format": FORMAT,
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "environment": environment,
-            "data": {"name": data_name(first["recipe"]["data"]), **first["data"]},
-            "backbone": {**first["backbone"], "parameters": first["parameters"]["backbone"]},
-            "recipe": {n: v for n, v in first["recipe"].items() if n not in ("method", "learning_rate")},
-            "runs": list(runs),
+            **shared,
+            "grid": self.grid.to_json(),
+            "engine": {
+                "name": engine.name,
+                "jobs": engine.slots,
+                "threads": engine.threads or shared["environment"]["threads"],
+                # Runs beside each other share the caches and the memory's bandwidth.
+                "timings_comparable": _notes(self.folder)["jobs"] == 1,
+            },
+            "runs": entries,
+            "trials": [trial.facts() for trials in contests for trial in trials],
+            "test_reads": {spec.name: reads_of_test(self.folder / spec.name) for spec in specs},
         }
+
+
+@dataclass(frozen=True)
+class _Sitting:
+    """The work of a study from one start to its end."""
+
+    folder: Path
+    specs: Sequence[RunSpec]
+    known: set[str]
+    engine: Engine
+    board: Board
+
+    def plan(self) -> Outcomes:
+        """Plan each method once, by its first run; the report puts the plan beside what was measured."""
+        firsts: dict[str, RunSpec] = {}
+        for spec in self.specs:
+            firsts.setdefault(spec.recipe.method, spec)
+        files = {method: _plan_file(self.folder, spec) for method, spec in firsts.items()}
+        plans: Outcomes = {}
+
+        def take(task: Task, outcome: Outcome) -> None:
+            method = task.name.removeprefix("plan of ")
+            if outcome.value is None:
+                plans[method] = outcome
+            else:
+                write_json(files[method], outcome.value["plans"][0])
+
+        tasks = [self._plan_task(spec) for method, spec in firsts.items() if not files[method].is_file()]
+        work_off(self.engine, tasks, self.board, take)
+        kept = {m: Outcome(json.loads(file.read_text())) for m, file in files.items() if file.is_file()}
+        return {**kept, **plans}
+
+    def _plan_task(self, spec: RunSpec) -> Task:
+        recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
+        return Task(
+            name=f"plan of {spec.recipe.method}",
+            arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
+            tell=lambda value: _plan_words(value["plans"][0]),
+        )
+
+    def tune(self, contests: Sequence[list[Trial]]) -> None:
+        """Let the trials of each method and split choose its learning rate."""
+
+        def work(trials: Sequence[Trial]) -> None:
+            tasks = {trial.task(_recipe_file(self.folder, trial.spec)): trial for trial in trials}
+            work_off(self.engine, list(tasks), self.board, lambda task, end: tasks[task].take(end))
+
+        if contests:
+            tune(contests, work)
+
+    def train(self, plans: Outcomes, rates: Mapping[tuple[str, str], float | OrbituneError]) -> Outcomes:
+        """Do the runs that are not finished; all outcomes by the runs' names."""
+        outcomes: Outcomes = {}
+        tasks, before = [], 0
+        for spec in self.specs:
+            plan, rate = plans[spec.recipe.method], rates.get(spec.tuning)
+            obstacle = plan.error or (rate if isinstance(rate, OrbituneError) else None)
+            if obstacle:
+                outcomes[spec.name] = Outcome(error=obstacle)
+            elif kept := self._kept(spec):
+                outcomes[spec.name] = kept
+                before += 1
+            else:
+                tasks.append(self._run_task(spec, rate, plan.value))
+        if before:
+            self.board.line(f"{before} of {len(self.specs)} runs had ended before")
+        work_off(self.engine, tasks, self.board, lambda task, end: outcomes.update({task.name: end}))
+        return outcomes
+
+    def _kept(self, spec: RunSpec) -> Outcome | None:
+        """How a run ended in an earlier sitting; None where it has to be started, or to go on."""
+        folder = self.folder / spec.name
+        if spec.name not in self.known:
+            return None  # the run itself will see whether what is there is its own
+        if error := divergence(folder):
+            return Outcome(error=DivergedError(error))
+        file = folder / "result.json"
+        return Outcome(json.loads(file.read_text())) if file.is_file() else None
+
+    def _run_task(self, spec: RunSpec, rate: Any, plan: Any) -> Task:
+        recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
+        tuned = ("--learning-rate", repr(rate)) if rate else ()
+        out = self.folder / spec.name
+        return Task(
+            name=spec.name,
+            arguments=("train", *recipe, *tuned, "--out", str(out), "--json"),
+            tell=lambda value: f"test accuracy {value['test']['accuracy']:.2%}",
+            folder=out,
+            epochs=spec.recipe.epochs,
+            seconds=None if spec.sweep else plan["train_seconds"] + plan["evaluation_seconds"],
+        )
+
+
+def _entry(spec: RunSpec, plans: Outcomes, outcome: Outcome) -> dict[str, Any]:
+    """A run as results.json has it; a plan is for the comparison, not for the points of a sweep."""
+    entry = {
+        **spec.facts(),
+        "plan": None if spec.sweep else plans[spec.recipe.method].value,
+        **outcome.facts(),
+    }
+    if outcome.value is None:
+        return entry
+    resolved = outcome.value["recipe"]["image_size"]
+    return {**entry, "image_size": resolved, "result": outcome.value}
+
+
+def _plan_words(plan: dict[str, Any]) -> str:
+    minutes = (plan["train_seconds"] + plan["evaluation_seconds"]) / 60
+    return (
+        f"{plan['parameters']['trainable']:,} parameters to train, about {minutes:.1f} min, "
+        f"{plan['peak_rss_bytes'] / 1e9:.1f} GB of memory"
+    )
+
+
+def _recipe_file(folder: Path, spec: RunSpec) -> Path:
+    return folder / "recipes" / f"{spec.name}.yaml"
+
+
+def _plan_file(folder: Path, spec: RunSpec) -> Path:
+    return folder / "plans" / f"{spec.recipe.method}.json"
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    """study.json: how the study was tuned, and with how many runs side by side at most."""
+    file = folder / "study.json"
+    return json.loads(file.read_text()) if file.is_file() else {}

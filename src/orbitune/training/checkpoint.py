@@ -95,6 +95,21 @@ def load_checkpoint(path: Path, model: "nn.Module", optimizer: "Optimizer") -> P
         ) from None
 
 
+def read_progress(path: Path) -> Progress:
+    """How far the run of a checkpoint has come, without its tensors.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return Progress(**json.loads(file.metadata()["progress"]))
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None
+
+
 def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
     """Copy saved values into the trainable tensors; KeyError or ValueError where they do not match."""
     import torch

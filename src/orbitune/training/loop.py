@@ -18,7 +18,7 @@ import numpy as np
 
 from orbitune.data.feed import Feed
 from orbitune.data.transform import mixup
-from orbitune.errors import Interrupted, RunError
+from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
 from orbitune.recipe import Recipe
@@ -57,27 +57,45 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
         progress: show a progress bar on stderr.
 
     Raises:
-        OrbituneError: the recipe does not fit the data, the backbone or the folder; training diverged.
+        OrbituneError: the recipe does not fit the data, the backbone or the folder.
+        DivergedError: the loss is no longer finite; the folder keeps that it was so.
         Interrupted: SIGINT arrived.
     """
+    with at_work(recipe, out, progress) as (job, folder, accelerator, display):
+        if folder.finished:
+            folder.drop_checkpoint()
+            return RunResult.load(folder.path)
+        return finish(fit(job, folder, accelerator, display), display)
+
+
+@contextmanager
+def at_work(
+    recipe: Recipe, out: str | Path, progress: bool
+) -> "Iterator[tuple[Job, RunFolder, Accelerator, Display]]":
+    """The job of a recipe and the folder of its run, which no other process works in meanwhile."""
     job = prepare_job(recipe, progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
         folder = RunFolder(out, job.recipe, job.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), Display(progress and leads) as display:
-        if folder.finished:
-            folder.drop_checkpoint()
-            return RunResult.load(folder.path)
+        yield job, folder, accelerator, display
+
+
+def fit(
+    job: Job, folder: RunFolder, accelerator: "Accelerator", display: Display, epochs: int | None = None
+) -> "Trainer":
+    """Train from the start, or the last checkpoint, to the last epoch or the one asked for."""
+    with folder.keeping_divergence():
         reset_peak_rss()  # decoding came before, and belongs to no method
-        if leads:
+        if accelerator.is_main_process:
             folder.write_facts(environment(), job.tiles.skipped)
         trainer = Trainer.build(job, folder, accelerator)
         with trainer.stop_on_sigint():
             if job.recipe.prefix == "on":
                 trainer.keep_prefix(display)
-            trainer.fit(display)
-        return finish(trainer, display)
+            trainer.fit(display, epochs)
+        return trainer
 
 
 @dataclass
@@ -162,12 +180,12 @@ class Trainer:
             feed.check(self.job.splits["train"])
         self.feed = feed
 
-    def fit(self, display: Display) -> None:
-        """Train to the last epoch; evaluate on validation after each, and keep the best weights."""
+    def fit(self, display: Display, epochs: int | None = None) -> None:
+        """Train to the last epoch, or to an earlier one; evaluate on validation after each, keep the best."""
         state, recipe = self.progress, self.job.recipe
         display.start(recipe.epochs * self.steps_per_epoch, state.step)
         last_save = time.monotonic()
-        while len(state.history) < recipe.epochs:
+        while len(state.history) < (epochs or recipe.epochs):
             if state.step == (len(state.history) + 1) * self.steps_per_epoch:
                 self.end_epoch(display)
             else:
@@ -188,7 +206,8 @@ class Trainer:
         """One optimizer step on the next batch; returns its mean loss.
 
         Raises:
-            RunError: the loss is not finite, or a trainable tensor received no gradient.
+            DivergedError: the loss is not finite.
+            RunError: a trainable tensor received no gradient.
         """
         import torch
 
@@ -213,7 +232,7 @@ class Trainer:
             self.gradients(tiles, targets, weight, image_size(recipe, state.step, total))
         )
         if not np.isfinite(loss_sum):
-            raise RunError(
+            raise DivergedError(
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
         if state.step == 0:

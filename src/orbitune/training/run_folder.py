@@ -1,4 +1,4 @@
-"""The folder of one run: either empty, resumable or finished, and of one recipe only."""
+"""The folder of one run: either empty, resumable, finished or diverged, and of one recipe only."""
 
 import json
 import shutil
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import RunError
+from orbitune.errors import DivergedError, RunError
 from orbitune.files import write_json, write_text
 from orbitune.recipe import Recipe
 
+_DIVERGED = "diverged.json"
 PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
 
 
@@ -71,6 +72,23 @@ class RunFolder:
         except Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
 
+    @contextmanager
+    def keeping_divergence(self) -> Iterator[None]:
+        """Keep that the block diverged, in diverged.json; where it did before, say so again and do nothing.
+
+        Raises:
+            DivergedError: it did, now or before.
+        """
+        if before := divergence(self.path):
+            self.drop_checkpoint()
+            raise DivergedError(f"{before} It was so before; remove {self.path} to try again.")
+        try:
+            yield
+        except DivergedError as error:
+            write_json(self.path / _DIVERGED, {"error": str(error)})
+            self.drop_checkpoint()
+            raise
+
     def _drop_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote them."""
         for path in [*self.path.glob(".*.tmp"), *self.checkpoint.parent.glob(".*.tmp")]:
@@ -90,6 +108,12 @@ class RunFolder:
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """log.jsonl: one line per epoch, rewritten whole so that a resumed run leaves no line twice."""
         write_text(self.path / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def divergence(folder: Path) -> str | None:
+    """How the run of this folder diverged, as its error said; None where it did not."""
+    file = folder / _DIVERGED
+    return json.loads(file.read_text())["error"] if file.is_file() else None
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:

@@ -1,0 +1,190 @@
+"""The tasks of a study on a Ray cluster (Moritz et al. 2018, arXiv:1712.05889).
+
+Nothing is sent but the command of a task: the study's folder, the data and the backbone must be on a
+filesystem that all nodes see at the same path, which is checked for the folder before the first task. A task
+whose worker was killed is started again by Ray, on whatever node, and goes on from its run's checkpoint.
+"""
+
+import logging
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError, first_line
+from orbitune.files import write_text
+from orbitune.study.engine import Outcome, Task, cores, log_file
+from orbitune.study.process import POLL_SECONDS, run_module
+
+RETRIES = 3
+KNOCK_SECONDS = 10.0
+PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its step and saves
+_STORE_BYTES = 80 * 2**20  # the least Ray takes; no arrays are sent
+
+
+class RayEngine:
+    """The cluster that RAY_ADDRESS names, else Ray's own processes on this machine.
+
+    Args:
+        jobs: how many tasks at once, each with an equal part of the cores; None for one on each node.
+        folder: of the study; every node must see it.
+
+    Raises:
+        RunError: Ray is not installed, there is no cluster there, or a node does not see the folder.
+    """
+
+    name = "ray"
+
+    def __init__(self, jobs: int | None, folder: Path) -> None:
+        ray = _connect()
+        self._running: dict[Any, Task] = {}
+        self._logs = folder.resolve() / "logs"
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        counts = [int(node["Resources"]["CPU"]) for node in nodes]
+        self.slots = jobs or len(nodes)
+        # A task lives on one node.
+        self._cores = max(1, min(sum(counts) // self.slots, *counts))
+        try:
+            _check_folder(folder.resolve(), nodes)
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    @property
+    def threads(self) -> int:
+        """What each task computes with: all the cores that Ray sets aside for it."""
+        return self._cores
+
+    @property
+    def running(self) -> list[Task]:
+        return list(self._running.values())
+
+    def start(self, task: Task) -> None:
+        import ray
+
+        remote = ray.remote(num_cpus=self._cores, max_retries=RETRIES)(_work)
+        folder = str(task.folder.resolve()) if task.folder else None
+        reference = remote.remote(
+            task.arguments, folder, str(log_file(self._logs, task)), self._cores, str(Path.cwd())
+        )
+        self._running[reference] = task
+
+    def ended(self) -> list[tuple[Task, Outcome]]:
+        import ray
+
+        ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
+        return [(self._running.pop(reference), _outcome(reference)) for reference in ready]
+
+    def stop(self) -> None:
+        import ray
+
+        for reference in self._running:
+            ray.cancel(reference)  # as Ctrl-C would: the worker passes it on, and the run saves its state
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=PATIENCE)
+        self._running.clear()
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+
+
+def _connect() -> Any:
+    # Nothing is reported to anybody, and threads that no task of ours needs are left out.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise RunError("The engine ray needs Ray: pip install 'orbitune[ray]'.") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address := os.environ.get("RAY_ADDRESS"):
+        _knock(address)
+        options |= {"address": "auto"}
+    else:
+        options |= {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(f"Ray does not start: {first_line(error)}.") from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """See whether anybody is there; Ray itself would wait for minutes and then end the process."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or "no answer"
+        raise RunError(f"There is no Ray cluster at {address} ({reason}); see RAY_ADDRESS.") from None
+
+
+def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:
+    """Let every node look for a file in the folder that was written here just now."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    token = folder / f".seen-by-all-{uuid.uuid4().hex}"
+    write_text(token, "Orbitune looks whether all nodes see this folder.\n")
+    try:
+        look = ray.remote(num_cpus=0)(os.path.isfile)
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            if not ray.get(look.options(scheduling_strategy=there).remote(str(token))):
+                raise RunError(
+                    f"The node {node['NodeManagerAddress']} does not see {folder}. A study on a Ray cluster "
+                    "needs a folder on a filesystem that all nodes share: choose another --out."
+                )
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _work(
+    arguments: tuple[str, ...], folder: str | None, log: str, threads: int, place: str
+) -> tuple[str, Any]:
+    """On a node: do a task; `done` with its JSON, or the status and the message of its error."""
+    try:
+        if not Path(place).is_dir():
+            raise RunError(f"a node does not see {place}, where the study was started.")
+        os.chdir(place)
+        if folder:
+            _wait_for_predecessor(Path(folder))
+        return "done", run_module("orbitune", *arguments, log=Path(log), threads=threads)
+    except DivergedError as error:
+        return "diverged", str(error)
+    except OrbituneError as error:
+        return "failed", str(error)
+    except Interrupted:
+        return "interrupted", None
+
+
+def _wait_for_predecessor(folder: Path) -> None:
+    """Where a worker was killed its run is told to stop; it lets go of the lock once it has saved."""
+    from filelock import FileLock, Timeout
+
+    lock = folder / "checkpoint" / "lock"
+    if lock.exists():
+        try:
+            with FileLock(lock, timeout=PATIENCE):
+                pass
+        except (Timeout, OSError):
+            pass  # the run has ended and the lock is gone, or the next one says what is the matter
+
+
+def _outcome(reference: Any) -> Outcome:
+    import ray
+
+    try:
+        status, said = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
+    if status == "interrupted":
+        raise Interrupted("Stopped. The same command goes on from there.")
+    if status == "done":
+        return Outcome(said)
+    return Outcome(error=(DivergedError if status == "diverged" else RunError)(said))

@@ -1,0 +1,130 @@
+"""results.json: everything that a study measured, read from its runs, in one file without bulky arrays.
+
+The logits of every test tile stay in the runs' predictions.npz; `load_predictions` lines them up.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import RunError
+from orbitune.recipe import data_name
+from orbitune.training.checkpoint import read_progress
+
+FORMAT = 2
+Entry = dict[str, Any]
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """The results of a study that was run in this folder; RunError where there are none."""
+    file = Path(folder) / "results.json"
+    if not file.is_file():
+        raise RunError(f"{folder} holds no results of a study (no results.json).")
+    try:
+        results = json.loads(file.read_text())
+        results["runs"][0]["status"]
+    except (ValueError, TypeError, LookupError):
+        raise RunError(f"{file} is damaged or no study's.") from None
+    return results
+
+
+def shared_facts(entries: Sequence[Entry], folder: Path, varied: Collection[str]) -> dict[str, Any]:
+    """What all runs of a study share, from the first that is done: surroundings, data, backbone, recipe.
+
+    Args:
+        varied: the settings of the recipe that its runs do not share.
+
+    Raises:
+        RunError: no run is done, or two of them saw other tiles.
+    """
+    done = [entry for entry in entries if entry["status"] == "done"]
+    if not done:
+        raise RunError("No run of the study succeeded: " + "; ".join({e["error"]: 0 for e in entries}))
+    first = done[0]["result"]
+    for entry in done:
+        if entry["result"]["data"]["fingerprint"] != first["data"]["fingerprint"]:
+            raise RunError(
+                f"{done[0]['name']} and {entry['name']} of {folder} saw other tiles: the data was changed "
+                "while the study went on. Restore it, or remove the folder of one of them."
+            )
+    return {
+        "environment": json.loads((folder / done[0]["name"] / "environment.json").read_text()),
+        "data": {"name": data_name(first["recipe"]["data"]), **first["data"]},
+        "backbone": {**first["backbone"], "parameters": first["parameters"]["backbone"]},
+        "recipe": {name: value for name, value in first["recipe"].items() if name not in varied},
+    }
+
+
+def reads_of_test(run: Path) -> int:
+    """How often a run has read the test split, finished or not.
+
+    A run counts a read in its checkpoint before it reads, so one without result or checkpoint has read none.
+    """
+    if (run / "result.json").is_file():
+        return int(json.loads((run / "result.json").read_text())["test_reads"])
+    state = run / "checkpoint" / "state.safetensors"
+    return read_progress(state).test_reads if state.is_file() else 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What every method predicted for the same test tiles of one split.
+
+    Attributes:
+        indices: of the tiles in the tile set, int64 (N,).
+        labels: true classes, int64 (N,).
+        seeds: per method the seeds of its finished runs, in rising order.
+        predicted: per method the predicted classes, int64 (S, N), a row for each of these seeds.
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    seeds: dict[str, tuple[int, ...]]
+    predicted: dict[str, np.ndarray]
+
+    @property
+    def correct(self) -> dict[str, np.ndarray]:
+        """Per method whether each prediction is right, bool (S, N)."""
+        return {method: rows == self.labels for method, rows in self.predicted.items()}
+
+
+def load_predictions(results: dict[str, Any], folder: str | Path, split: str = "default") -> Predictions:
+    """Line up the test predictions of the finished runs of one split, without the sweeps.
+
+    Args:
+        results: what results.json holds.
+        folder: of the study, with the runs below it.
+
+    Raises:
+        RunError: there is no such run; or two of them were tested on other tiles.
+    """
+    runs = [
+        run
+        for run in results["runs"]
+        if run["status"] == "done" and run["split"] == split and run["sweep"] is None
+    ]
+    if not runs:
+        raise RunError(f"{folder} has no finished run on the {split} split.")
+    seeds: dict[str, tuple[int, ...]] = {}
+    rows: dict[str, list[np.ndarray]] = {}
+    tiles: tuple[np.ndarray, np.ndarray] | None = None
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        with np.load(Path(folder) / run["name"] / "predictions.npz") as arrays:
+            own = arrays["test_indices"], arrays["test_labels"]
+            logits = arrays["test_logits"]
+        tiles = tiles or own
+        if not all(map(np.array_equal, tiles, own)):
+            raise RunError(f"{run['name']} of {folder} was tested on other tiles than the other runs.")
+        seeds[run["method"]] = (*seeds.get(run["method"], ()), run["seed"])
+        rows.setdefault(run["method"], []).append(logits.argmax(1))
+    assert tiles is not None
+    order = dict.fromkeys(run["method"] for run in runs)  # that of the study
+    return Predictions(
+        *tiles,
+        seeds={method: seeds[method] for method in order},
+        predicted={method: np.stack(rows[method]) for method in order},
+    )

@@ -1,0 +1,67 @@
+"""A trial: the first epochs of a run, judged on validation alone; the test split is never read.
+
+It stops and goes on like any run. The schedule is that of the whole run, so a trial that is sent on to
+more epochs has lost nothing by the pause.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import RunError
+from orbitune.files import write_json
+from orbitune.recipe import Recipe
+from orbitune.training.loop import at_work, fit
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial has shown so far.
+
+    Attributes:
+        recipe: the resolved recipe.
+        history: one entry per epoch that was trained, as in `RunResult`.
+        seconds: of all processes that worked on it, from their cold start on.
+        test_reads: how often the test split was read, as the training itself counts it.
+    """
+
+    recipe: dict[str, Any]
+    history: list[dict[str, float]]
+    seconds: float
+    test_reads: int
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrialResult | None":
+        """Read trial.json; None where no trial came to its end yet, RunError where it is damaged."""
+        file = folder / "trial.json"
+        if not file.is_file():
+            return None
+        try:
+            return cls(**json.loads(file.read_text()))
+        except (ValueError, TypeError):
+            raise RunError(f"{file} is damaged or of another version; remove {folder}.") from None
+
+
+def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
+    """Train the first `epochs` epochs of a recipe in the folder `out`, and write trial.json.
+
+    Raises:
+        OrbituneError: as training would; DivergedError where the loss is no longer finite.
+        Interrupted: SIGINT arrived.
+    """
+    with at_work(recipe, out, progress) as (job, folder, accelerator, display):
+        kept = TrialResult.load(folder.path)
+        if kept and len(kept.history) >= epochs:
+            return kept
+        trainer = fit(job, folder, accelerator, display, epochs)
+        trainer.save()  # brings the seconds up to now
+        state = trainer.progress
+        result = TrialResult(
+            recipe=job.recipe.model_dump(mode="json"),
+            history=state.history,
+            seconds=trainer.meter.totals["run_seconds"],
+            test_reads=state.test_reads,
+        )
+        write_json(folder.path / "trial.json", asdict(result))
+        return result
