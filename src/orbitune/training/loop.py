@@ -21,6 +21,7 @@ from orbitune.data.transform import mixup
 from orbitune.errors import Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
+from orbitune.models.methods import parameter_groups
 from orbitune.recipe import Recipe
 from orbitune.training.checkpoint import (
     Progress,
@@ -107,9 +108,7 @@ class Trainer:
 
         model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            weight_decay=job.recipe.weight_decay,
-            fused=True,
+            parameter_groups(model, job.recipe), weight_decay=job.recipe.weight_decay, fused=True
         )
         progress = Progress()
         if folder.checkpoint.exists():
@@ -217,7 +216,7 @@ class Trainer:
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, state.step, total)
+            group["lr"] = group["factor"] * learning_rate(recipe, state.step, total)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
