@@ -1,4 +1,4 @@
-"""What each fine-tuning method does to a loaded classifier: one function each, through PEFT where PEFT has it.
+"""What each fine-tuning method does to a loaded classifier: one function each, through PEFT where it can.
 
 All read the same settings, `Recipe.lora`. A method whose own size is not a rank derives it from the rank, so
 that the default is what its authors compare with LoRA of rank 8, and a higher rank is a larger update.
@@ -62,9 +62,9 @@ def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn
     """
     from peft import LoraConfig
 
-    settings = recipe.lora
-    values = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout, **more}
-    return _peft(model, LoraConfig(**_where(model, family, recipe), **values))
+    settings, values = recipe.lora, _where(model, family, recipe)
+    values |= {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+    return _peft(model, LoraConfig(**{**values, **more}))
 
 
 def rslora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
@@ -89,6 +89,29 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     return lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
 
 
+def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """LoRA as singular triplets, half as many again as are left in the end; and the head.
+
+    What is masked stays in the file, as zeros. `orbitune.models.adalora` has the schedule.
+    """
+    from peft import AdaLoraConfig
+
+    settings = recipe.lora
+    config = AdaLoraConfig(
+        **_where(model, family, recipe),
+        target_r=settings.rank,
+        init_r=settings.rank + (settings.rank + 1) // 2,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        total_step=1,  # PEFT asks for it here; the schedule knows it
+    )
+    adapted = _peft(model, config)
+    for name, parameter in adapted.named_parameters():
+        if ".ranknum." in name:  # a constant, which PEFT would train on the meta device
+            parameter.requires_grad_(False)
+    return adapted
+
+
 def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     """Two vectors a layer, which scale random matrices that all layers share; and the head.
 
@@ -96,9 +119,13 @@ def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     """
     from peft import VeraConfig
 
-    settings = recipe.lora
-    values = {"r": 32 * settings.rank, "vera_dropout": settings.dropout, "save_projection": True}
-    return _peft(model, VeraConfig(**_where(model, family, recipe), **values))
+    config = VeraConfig(
+        **_where(model, family, recipe),
+        r=32 * recipe.lora.rank,
+        vera_dropout=recipe.lora.dropout,
+        save_projection=True,
+    )
+    return _peft(model, config)
 
 
 def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
@@ -111,9 +138,13 @@ def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
     settings = recipe.lora
     rank = max(1, 256 // settings.rank)
-    factor = 10 * settings.alpha / settings.rank
-    values = {"r": rank, "randlora_alpha": rank * factor, "randlora_dropout": settings.dropout}
-    return _peft(model, RandLoraConfig(**_where(model, family, recipe), **values))
+    config = RandLoraConfig(
+        **_where(model, family, recipe),
+        r=rank,
+        randlora_alpha=10 * settings.alpha * rank // settings.rank,
+        randlora_dropout=settings.dropout,
+    )
+    return _peft(model, config)
 
 
 def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
@@ -126,8 +157,13 @@ def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
 
     settings = recipe.lora
     scaling = 150 * settings.alpha / settings.rank * model.config.hidden_size / 768
-    values = {"n_frequency": 128 * settings.rank, "scaling": scaling, "init_weights": True}
-    return _peft(model, FourierFTConfig(**_where(model, family, recipe), **values))
+    config = FourierFTConfig(
+        **_where(model, family, recipe),
+        n_frequency=128 * settings.rank,
+        scaling=scaling,
+        init_weights=True,
+    )
+    return _peft(model, config)
 
 
 def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
 from orbitune.models import adapters
+from orbitune.models.adalora import RankSchedule
 from orbitune.models.backbones import Family
 from orbitune.recipe import Recipe
 
@@ -27,9 +28,10 @@ class Method:
         apply: sets what is trainable, and returns the model to train (wrapped by PEFT or not).
         learning_rate: the peak rate where the recipe names none.
         paper: where the method comes from.
-        folder: where a run keeps the result: `adapter` (a PEFT folder, which PEFT can merge into the backbone)
+        folder: where a run keeps the result: `adapter` (a PEFT folder, which can be merged into the backbone)
             or `model` (all weights).
         factors: how many times the rate some tensors learn at, by a part of their names.
+        schedule: what the method does beside the optimizer, of a model and the number of steps.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Method:
     paper: str
     folder: str = "adapter"
     factors: Callable[[Recipe], Mapping[str, float]] = lambda recipe: {}
+    schedule: Callable[["nn.Module", int], RankSchedule] | None = None
 
 
 METHODS = {
@@ -102,6 +105,15 @@ METHODS = {
             1e-3,
             "LoRA+ (Hayou et al. 2024, arXiv:2402.12354)",
             factors=lambda recipe: {".lora_B.": recipe.lora.plus_ratio},
+        ),
+        Method(
+            "adalora",
+            "AdaLoRA",
+            "low-rank updates, as many in each layer as are of use, and the head",
+            adapters.adalora,
+            5e-3,
+            "adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512)",
+            schedule=RankSchedule,
         ),
         Method(
             "vera",
@@ -180,9 +192,9 @@ def find_method(name: str) -> Method:
 
 
 def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]:
-    """The trainable tensors as groups for an optimizer, by how many times the rate they learn at (`factor`)."""
+    """The trainable tensors in an optimizer's groups, by how many times the rate they learn at (`factor`)."""
     factors = find_method(recipe.method).factors(recipe)
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}  # the first group, of which the head always is
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             factor = next((factor for part, factor in factors.items() if part in name), 1.0)

@@ -123,7 +123,7 @@ def _measure(job: Job) -> _Costs:
         folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
         prefix, prefix_bytes = _keep_prefix(trainer, Path(temporary)) if keeps else (0.0, 0)
-        steps = job.recipe.epochs * trainer.steps_per_epoch
+        steps = job.recipe.epochs * job.steps_per_epoch
         firsts = [first for _, first in size_phases(job.recipe, steps)]
         train, measured = 0.0, 0
         for first, after in zip(firsts, [*firsts[1:], steps], strict=True):

@@ -85,6 +85,10 @@ class Job:
         return StateFeed(key, feed, network, self.splits, device, folder)
 
     @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.splits["train"]) // self.recipe.batch_size)
+
+    @property
     def views(self) -> int:
         """How many ways the recipe turns a training tile."""
         if self.recipe.augment == "none":
