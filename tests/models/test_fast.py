@@ -98,6 +98,13 @@ def test_bfloat16_differs_by_its_rounding_only(backbone, method):
     assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_computes_in_half_precision_without_the_fast_path_too(vit, method):
+    plain, fast = both_paths(vit, method=method, lora={"dropout": 0})
+    half = PlainClassifier(fast.model, vit.family, plain.transform, torch.bfloat16)
+    assert_alike(plain, half, tiles(side=20), tolerance=0.05)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_attention_kernel_gives_the_same(vit, kernel):
     plain, fast = both_paths(vit, attention=kernel, lora={"dropout": 0})

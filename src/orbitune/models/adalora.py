@@ -34,16 +34,31 @@ class RankSchedule:
         self._kept: dict[str, list[bool]] | None = None  # triplets by name, once the choice is final
 
     def penalty(self) -> "Tensor":
-        """How far the singular vectors are from orthogonal, to be added to the loss of a step."""
+        """How far the singular vectors are from orthogonal: a term of the loss, once a step."""
         import torch
 
-        products = [
-            p @ p.T if ".lora_A." in name else p.T @ p
-            for name, p in self._model.named_parameters()
-            if ".lora_A." in name or ".lora_B." in name
-        ]
+        products = [v @ v.T if len(v) < v.shape[1] else v.T @ v for v in self._vectors()]
         distances = [torch.linalg.norm(product - torch.eye(len(product)).to(product)) for product in products]
         return ORTHOGONALITY * torch.stack(distances).mean()
+
+    def _vectors(self) -> "list[Tensor]":
+        """The right singular vectors (r, in) and the left ones (out, r) of all layers."""
+        named = self._model.named_parameters()
+        return [p for name, p in named if ".lora_A." in name or ".lora_B." in name]
+
+    def add_penalty(self, scale: float) -> None:
+        """Add `scale` times the penalty's gradients to those of the loss.
+
+        Not by a backward pass: processes that average their gradients would wait for the rest of them.
+        """
+        import torch
+
+        vectors = self._vectors()
+        for vector, gradient in zip(
+            vectors, torch.autograd.grad(scale * self.penalty(), vectors), strict=True
+        ):
+            assert vector.grad is not None
+            vector.grad += gradient
 
     def after_step(self, step: int) -> None:
         """Weigh the triplets and mask the least important; gradients must still be there.

@@ -215,7 +215,7 @@ class Trainer:
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
         if self.schedule:
-            self.scaler.scale(self.schedule.penalty()).backward()
+            self.schedule.add_penalty(self.scaler.get_scale())
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
