@@ -178,6 +178,14 @@ def test_pissa_starts_from_the_largest_singular_values(vit):
     assert (low_rank + layer.base_layer.weight - whole).abs().max() < 1e-6
 
 
+def test_a_saved_pissa_leaves_the_original_weights_to_other_adapters(tmp_path, vit):
+    again = saved_and_reloaded(trained_model("pissa", vit), vit, tmp_path)
+    layer = again.get_base_model().vit.layers[0].attention.q_proj
+    whole = load_weights(vit, CLASSES, seed=0).vit.layers[0].attention.q_proj
+    assert torch.equal(layer.base_layer.weight, whole.weight)
+    assert layer.r["default"] == 16
+
+
 def test_a_rank_whose_blocks_do_not_divide_the_width_is_one_clear_line(vit):
     with pytest.raises(ModelError, match="4 \\* rank = 20 inputs, which do not divide a width of 32"):
         build(Recipe(method="oft", lora={"rank": 5}), vit, CLASSES)

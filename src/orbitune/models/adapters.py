@@ -80,13 +80,24 @@ def dora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     """LoRA that starts from the weights' largest singular values, which the frozen weights lose.
 
-    PEFT makes the same decomposition again when it opens the folder on the original weights. (Its conversion
-    to a plain LoRA would leave out the head.)
+    What is saved is a plain LoRA of twice the rank over the original weights, W + B A - B0 A0, which leaves
+    them as they are for other adapters; see `orbitune.models.methods.storable`. (PEFT's own conversion would
+    leave out the head.)
     """
+    from peft.tuners.lora import LoraLayer
+
     # Without weights there is nothing to decompose; the shapes are LoRA's.
     start = True if next(model.parameters()).is_meta else "pissa"
     # Dropout would take away parts of the pretrained weights themselves.
-    return lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
+    adapted: Any = lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            for name in ("lora_A", "lora_B"):
+                first = getattr(layer, name)["default"].weight.detach().clone()
+                layer.register_buffer(f"first_{name}", first, persistent=False)
+    config = adapted.peft_config["default"]
+    config.r, config.lora_alpha, config.init_lora_weights = 2 * config.r, 2 * config.lora_alpha, True
+    return adapted
 
 
 def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":

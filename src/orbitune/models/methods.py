@@ -45,6 +45,9 @@ class Method:
     schedule: Callable[["nn.Module", int], RankSchedule] | None = None
 
 
+# The rates, but those of `full` and `linear`, come from a search: ViT-Tiny/16 on 2,000 tiles of EuroSAT RGB,
+# 64 pixels, 2 epochs, batch 64, one seed; rates a factor of 3 apart until both neighbours of the best were
+# worse. Of those within a point of the best validation accuracy (1,000 tiles), the one of the lowest loss.
 METHODS = {
     method.name: method
     for method in (
@@ -78,7 +81,7 @@ METHODS = {
             "rsLoRA",
             "low-rank updates, scaled by alpha / sqrt(rank), and the head",
             adapters.rslora,
-            1e-3,
+            3e-3,
             "rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732)",
         ),
         Method(
@@ -86,7 +89,7 @@ METHODS = {
             "DoRA",
             "low-rank updates of the weights' directions, their lengths, and the head",
             adapters.dora,
-            2e-3,
+            6e-3,
             "weight-decomposed LoRA (Liu et al. 2024, arXiv:2402.09353)",
         ),
         Method(
@@ -94,7 +97,7 @@ METHODS = {
             "PiSSA",
             "the largest singular values and vectors of the weights, and the head",
             adapters.pissa,
-            1e-3,
+            3e-3,
             "principal singular values and vectors adaptation (Meng et al. 2024, arXiv:2404.02948)",
         ),
         Method(
@@ -111,7 +114,7 @@ METHODS = {
             "AdaLoRA",
             "low-rank updates, as many in each layer as are of use, and the head",
             adapters.adalora,
-            5e-3,
+            6e-3,
             "adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512)",
             schedule=RankSchedule,
         ),
@@ -120,7 +123,7 @@ METHODS = {
             "VeRA",
             "vectors that scale random matrices shared by all layers, and the head",
             adapters.vera,
-            1e-2,
+            3e-2,
             "vector-based random matrix adaptation (Kopiczko et al. 2023, arXiv:2310.11454)",
         ),
         Method(
@@ -136,7 +139,7 @@ METHODS = {
             "FourierFT",
             "a few Fourier coefficients of the updates, and the head",
             adapters.fourierft,
-            2e-3,
+            7e-4,
             "Fourier transform fine-tuning (Gao et al. 2024, arXiv:2405.03003)",
             factors=lambda recipe: {".fourierft_spectrum.": 100.0},
         ),
@@ -153,7 +156,7 @@ METHODS = {
             "(IA)³",
             "scales of keys, values and the MLP's hidden units, and the head",
             adapters.ia3,
-            1e-2,
+            3e-2,
             "(IA)³ (Liu et al. 2022, arXiv:2205.05638)",
         ),
         Method(
@@ -161,7 +164,7 @@ METHODS = {
             "BitFit",
             "all bias terms and the head",
             adapters.bitfit,
-            5e-3,
+            9e-3,
             "BitFit (Ben Zaken et al. 2021, arXiv:2106.10199)",
         ),
         Method(
@@ -169,7 +172,7 @@ METHODS = {
             "norm tuning",
             "all layer normalisations and the head",
             adapters.norm,
-            5e-3,
+            9e-3,
             "LayerNorm tuning (Zhao et al. 2023, arXiv:2312.11420)",
         ),
         Method(
@@ -177,7 +180,7 @@ METHODS = {
             "top layers",
             "the last layers whole, and the head",
             adapters.topk,
-            2e-4,
+            9e-4,
             "partial fine-tuning (Yosinski et al. 2014, arXiv:1411.1792)",
         ),
     )
@@ -240,12 +243,21 @@ def storable(model: "nn.Module") -> "dict[str, Tensor]":
     """The state that PEFT may choose from when it saves a model.
 
     It leaves out RandLoRA's random bases but once, which PEFT would write again for every layer, and what the
-    head was before.
+    head was before. PiSSA's factors have those of its start, A0 and B0, appended: B A - B0 A0.
     """
-    shared = (".randlora_A.", ".randlora_B.")
-    return {
+    import torch
+
+    repeated = (".randlora_A.", ".randlora_B.")
+    state = {
         name: tensor
         for name, tensor in model.state_dict().items()
         if "original_module" not in name
-        and (name.startswith("base_model.randlora_") or not any(part in name for part in shared))
+        and (name.startswith("base_model.randlora_") or not any(part in name for part in repeated))
     }
+    first = {name: buffer for name, buffer in model.named_buffers() if ".first_lora_" in name}
+    for name, buffer in first.items():
+        layer, _, factor = name.rpartition(".first_")
+        key = f"{layer}.{factor}.default.weight"
+        is_a = factor == "lora_A"
+        state[key] = torch.cat([state[key], buffer if is_a else -buffer], 0 if is_a else 1)
+    return state
