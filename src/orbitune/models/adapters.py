@@ -84,14 +84,14 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     them as they are for other adapters; see `orbitune.models.methods.storable`. (PEFT's own conversion would
     leave out the head.)
     """
-    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora import Linear
 
     # Without weights there is nothing to decompose; the shapes are LoRA's.
     start = True if next(model.parameters()).is_meta else "pissa"
     # Dropout would take away parts of the pretrained weights themselves.
     adapted: Any = lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
     for layer in adapted.modules():
-        if isinstance(layer, LoraLayer):
+        if isinstance(layer, Linear):
             for name in ("lora_A", "lora_B"):
                 first = getattr(layer, name)["default"].weight.detach().clone()
                 layer.register_buffer(f"first_{name}", first, persistent=False)
