@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from samples import backbone_folder, tile_folder
 
+from orbitune.models.methods import METHODS
 from orbitune.recipe import LoraSettings, Recipe
 
 
@@ -91,6 +92,19 @@ def test_leaks_are_looked_for_only_if_asked(inputs, tmp_path):
     leaks = json.loads(orbitune(*asked, "--json").stdout)["leaks"]
     assert [leak["splits"] for leak in leaks][1] == ["train", "test"] and leaks[1]["identical"] > 0
     assert "leaks" not in json.loads(orbitune(*asked[:-1], "--json").stdout)
+
+
+def test_methods_are_listed_with_their_parameters_on_the_backbone(inputs):
+    backbone = inputs[inputs.index("--backbone") + 1]
+    listed = json.loads(orbitune("methods", "--backbone", backbone, "--classes", "3", "--json").stdout)
+    assert [method["name"] for method in listed["methods"]] == list(METHODS)
+    by_name = {method["name"]: method for method in listed["methods"]}
+    assert by_name["linear"]["parameters"]["trainable"] == 32 * 3 + 3
+    assert by_name["lora"]["learning_rate"] == 2e-3
+    assert [name for name, method in by_name.items() if not method["merges"]] == ["full"]
+    table = orbitune("methods", "--backbone", backbone, "--classes", "3").stdout.splitlines()
+    assert len(table) == 1 + len(METHODS)
+    assert "arXiv:2106.09685" in next(line for line in table if line.startswith("lora "))
 
 
 def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):

@@ -225,6 +225,22 @@ def trial(
 
 
 @app.command()
+def methods(
+    backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
+    classes: Annotated[int, typer.Option(min=1, help="Classes of the head")] = 10,
+    as_json: Json = False,
+) -> None:
+    """List the fine-tuning methods, with what each trains of a backbone and what it saves."""
+    from orbitune.models.build import describe_methods, methods_table
+
+    described = describe_methods(backbone, classes)
+    if as_json:
+        _print_json({"backbone": backbone, "classes": classes, "methods": described})
+        return
+    _print_table(*methods_table(described), prose=("what is trained", "from"))
+
+
+@app.command()
 @recipe_options("method", "shots")
 def study(
     make_recipe: MakeRecipe,
@@ -348,18 +364,28 @@ def _print_scores(split: str, scores: dict[str, Any]) -> None:
     )
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
+def _print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...] = ()) -> None:
+    """Columns of numbers, and of prose, which is wrapped to the window."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left")
+        is_prose = name in prose
+        table.add_column(
+            name,
+            justify="right" if number and not is_prose else "left",
+            no_wrap=not is_prose,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*row)
     console = Console()
-    # A table that is piped or wider than the window is printed whole, not cut.
-    console.print(table, width=max(console.width, console.measure(table).maximum), soft_wrap=True)
+    if not (prose and console.is_terminal):
+        # A table that is piped or wider than the window is printed whole, not cut.
+        whole = console.measure(table, options=console.options.update_width(1000)).maximum
+        console = Console(width=max(console.width, whole))
+    console.print(table)
 
 
 if __name__ == "__main__":

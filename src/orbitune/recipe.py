@@ -20,18 +20,23 @@ class _Strict(BaseModel):
 
 
 class LoraSettings(_Strict):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role."""
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role.
 
-    rank: int = Field(8, ge=1, description="LoRA: rank of the update")
+    Its kin read the same settings; see `orbitune.models.adapters`.
+    """
+
+    rank: int = Field(8, ge=1, description="LoRA: rank of the update; its kin derive their size from it")
     alpha: int = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout before the update")
     targets: tuple[str, ...] = Field(
-        ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v"
+        ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v, or all"
     )
     top_layers: int | None = Field(
-        None, ge=1, description="LoRA: adapt the last so many layers only (default: all)"
+        None, ge=1, description="LoRA: adapt the last so many layers only (default: all; method topk: 2)"
     )
     bias: Literal["none", "all", "lora_only"] = Field("none", description="LoRA: which biases are trained")
+
+    plus_ratio: float = Field(16.0, gt=0, description="LoRA+: how many times the rate of A that of B is")
 
     @field_validator("targets", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from orbitune.models.attention import KERNELS
 from orbitune.models.backbones import find_backbone
 from orbitune.models.build import build, resolve
 from orbitune.models.fast import FastClassifier, obstacle
+from orbitune.models.methods import METHODS
 from orbitune.models.network import PlainClassifier, make_network
 from orbitune.recipe import Recipe
 from tests.samples import backbone_folder
@@ -73,7 +74,7 @@ def assert_alike(plain, fast, batch, tolerance):
         assert (gradient - found[name]).abs().max() <= tolerance * largest, name
 
 
-@pytest.mark.parametrize("method", ["full", "linear", "lora"])
+@pytest.mark.parametrize("method", METHODS)
 def test_logits_and_gradients_are_those_of_the_plain_path(backbone, method):
     plain, fast = both_paths(backbone, method=method, lora={"dropout": 0})
     assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
@@ -91,9 +92,17 @@ def test_biases_may_be_trained(vit, bias):
     assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
 
 
-def test_bfloat16_differs_by_its_rounding_only(backbone):
-    plain, fast = both_paths(backbone, torch.bfloat16, lora={"dropout": 0})
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_differs_by_its_rounding_only(backbone, method):
+    plain, fast = both_paths(backbone, torch.bfloat16, method=method, lora={"dropout": 0})
     assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_computes_in_half_precision_without_the_fast_path_too(vit, method):
+    plain, fast = both_paths(vit, method=method, lora={"dropout": 0})
+    half = PlainClassifier(fast.model, vit.family, plain.transform, torch.bfloat16)
+    assert_alike(plain, half, tiles(side=20), tolerance=0.05)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

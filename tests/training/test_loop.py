@@ -13,6 +13,7 @@ from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe, evaluate, train
 from orbitune.errors import Interrupted, OrbituneError, RunError
+from orbitune.models.methods import METHODS
 from orbitune.training import loop
 from orbitune.training.energy import cost_in_words
 from orbitune.training.job import make_accelerator, prepare_job
@@ -143,7 +144,7 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
     taken = []
     feed = trainer.batch
     trainer.batch = lambda chosen: (taken.append(chosen), feed(chosen))[1]
-    for _ in range(trainer.steps_per_epoch):
+    for _ in range(trainer.job.steps_per_epoch):
         trainer.step()
     assert [len(batch) for batch in taken] == [8, 4] * 3
     passes = [np.concatenate(taken[start : start + 2]).tolist() for start in (0, 2, 4)]
@@ -173,6 +174,13 @@ def test_every_family_trains_and_is_proven_after_saving(tiles, tmp_path, model_t
     assert result.parameters["trainable"] > 0
 
 
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("full", "linear", "lora")])
+def test_every_method_trains_and_is_proven_after_saving(recipe, tmp_path, method):
+    result = train(recipe.replace(method=method, epochs=4), tmp_path / "run", progress=False)
+    assert result.proof["largest_difference"] < 1e-4
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+
+
 def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, tmp_path):
     recipe, out = finished
     train(recipe, tmp_path / "again", progress=False)
@@ -199,27 +207,41 @@ def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp
     assert result.cost["resumed"] == 2
 
 
-def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
-    recipe, whole = finished
-    out = tmp_path / "run"
+def interrupt(recipe, out, step):
+    """Train until SIGINT arrives in this step."""
     job = prepare_job(recipe)
     trainer = loop.Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), make_accelerator())
     taken = trainer.step
 
     def step_and_interrupt():
         loss = taken()
-        if trainer.progress.step == 3:
+        if trainer.progress.step == step:
             os.kill(os.getpid(), signal.SIGINT)
         return loss
 
     trainer.step = step_and_interrupt
     with (
-        pytest.raises(Interrupted, match=r"step 3 of 10\. The same command goes on"),
+        pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
         trainer.stop_on_sigint(),
     ):
         trainer.fit(Display(shown=False))
+
+
+def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
+    recipe, whole = finished
+    interrupt(recipe, tmp_path / "run", step=3)
+    train(recipe, tmp_path / "run", progress=False)
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
+@pytest.mark.parametrize("method", ["adalora", "loraplus", "pissa"])
+def test_a_method_with_more_state_than_its_weights_goes_on_to_the_same_numbers(recipe, tmp_path, method):
+    recipe, out = recipe.replace(method=method), tmp_path / "run"
+    train(recipe, tmp_path / "whole", progress=False)
+    interrupt(recipe, out, step=3)
+    interrupt(recipe, out, step=7)  # AdaLoRA's choice is final after step 5
     train(recipe, out, progress=False)
-    assert outcome(out) == outcome(whole)
+    assert outcome(out) == outcome(tmp_path / "whole")
 
 
 def test_sigint_on_the_command_line_says_how_to_go_on_and_exits_with_130(recipe, tmp_path):

@@ -57,8 +57,9 @@ class Family:
             "k": ("attention.k_proj",),
             "v": ("attention.v_proj",),
             "o": ("attention.o_proj",),
-            "fc1": ("mlp.fc1", "mlp.weights_in"),
-            "fc2": ("mlp.fc2", "mlp.weights_out"),
+            "fc1": ("mlp.fc1", "mlp.gate_proj"),
+            "up": ("mlp.up_proj",),
+            "fc2": ("mlp.fc2", "mlp.down_proj"),
         }
     )
     heads: tuple[str, ...] = ("classifier",)
@@ -297,6 +298,8 @@ def head_names(model: "nn.Module", family: Family) -> list[str]:
 def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
     """Module names that PEFT matches, from roles (`q`) or the spellings of transformers 4 and 5 (`query`).
 
+    `all` names every role that this model has: all linear layers but the head.
+
     Raises:
         ModelError: a target names nothing in this model; the message lists what there is.
     """
@@ -307,13 +310,16 @@ def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]
         if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
     }
     resolved = []
-    for target in targets:
-        role = _SPELLINGS.get(target, target)
+    for role in (role for target in targets for role in _roles(target, there_is)):
         if role not in there_is:
             raise ModelError(
-                f"{family.title} has no layer {target!r} to adapt; there is: "
+                f"{family.title} has no layer {role!r} to adapt; there is: "
                 + ", ".join(f"{role} ({name})" for role, name in there_is.items())
                 + "."
             )
         resolved.append(there_is[role])
     return list(dict.fromkeys(resolved))
+
+
+def _roles(target: str, there_is: dict[str, str]) -> list[str]:
+    return list(there_is) if target == "all" else [_SPELLINGS.get(target, target)]

@@ -1,11 +1,11 @@
 """From a recipe to a model: open settings are resolved, the method applied, the count checked."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
-from orbitune.models.backbones import Backbone, empty_model, load_weights, token_count
-from orbitune.models.methods import count_parameters, find_method
+from orbitune.models.backbones import Backbone, empty_model, find_backbone, load_weights, token_count
+from orbitune.models.methods import METHODS, count_parameters, find_method
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -96,3 +96,45 @@ def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]
     """Parameters per part of the model this recipe builds, counted without loading a weight."""
     model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe)
     return count_parameters(model, backbone.family)
+
+
+def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
+    """Every method with its defaults, and the parameters it has on a backbone; no weight is loaded.
+
+    Args:
+        backbone: hub id, folder or `demo`.
+        classes: of the head.
+
+    Raises:
+        OrbituneError: the backbone cannot be had.
+    """
+    found, names = find_backbone(backbone), tuple(map(str, range(classes)))
+    return [
+        {
+            **{field: getattr(method, field) for field in ("name", "title", "summary", "paper", "folder")},
+            "learning_rate": method.learning_rate,
+            "merges": method.folder == "adapter",
+            "parameters": plan_parameters(Recipe(method=method.name), found, names),
+        }
+        for method in METHODS.values()
+    ]
+
+
+def methods_table(described: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, one row per method."""
+    header = ["method", "trained", "of", "saved", "as", "merges", "rate", "what is trained", "from"]
+    rows = [
+        [
+            method["name"],
+            f"{method['parameters']['trainable']:,}",
+            f"{method['parameters']['total']:,}",
+            f"{method['parameters']['stored'] * 4 / 1e6:,.2f} MB",
+            method["folder"],
+            "yes" if method["merges"] else "is whole",
+            f"{method['learning_rate']:g}",
+            method["summary"],
+            method["paper"],
+        ]
+        for method in described
+    ]
+    return header, rows

@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 files = [path for path in _SOURCES if path.suffix == ".c"]
-                command = [compiler, *_FLAGS, "-o", temporary, *files, "-lm"]
+                command: list[str | Path] = [compiler, *_FLAGS, "-o", temporary, *files, "-lm"]
                 subprocess.run(command, check=True, capture_output=True)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError):

@@ -25,6 +25,7 @@ class Product:
         self.fused = all(a or type(layer) is nn.Linear for a, layer in zip(self.adapted, layers, strict=True))
         for layer in layers:
             cast_frozen(layer, dtype)
+            _widen_buffers(layer)
         bases = [getattr(layer, "base_layer", layer) for layer in layers]
         self.weights = self._together([base.weight for base in bases])
         self.biases = [] if bases[0].bias is None else self._together([base.bias for base in bases])
@@ -143,6 +144,13 @@ def cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
     for parameter in module.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
+
+
+def _widen_buffers(module: nn.Module) -> None:
+    """Random bases that PEFT draws in half precision, in fp32, as what it trains beside them; in place."""
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            buffer.data = buffer.data.float()
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from orbitune.errors import ModelError, RunError, first_line
 from orbitune.files import replacing, write_json
 from orbitune.models import reload
 from orbitune.models.backbones import Backbone, attention
+from orbitune.models.methods import storable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,7 +31,9 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
         if hasattr(saved, "peft_config"):
             # On disk the adapter names what finds its backbone again, not where the files lie now.
             saved.peft_config["default"].base_model_name_or_path = backbone.reference
-        saved.save_pretrained(temporary)
+            saved.save_pretrained(temporary, state_dict=storable(model))
+        else:
+            saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         _write_preprocessor(temporary, facts)
         write_json(temporary / "orbitune.json", facts)

@@ -13,7 +13,6 @@ from typing import Any
 
 from orbitune.data.feed import Feed
 from orbitune.models.build import image_size, plan_parameters
-from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
 from orbitune.training.job import Job, make_accelerator, prepare_job
@@ -75,7 +74,6 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
     reset_peak_rss()
     tile = job.tiles.tiles.shape[1:3]
     parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
-    whole = find_method(job.recipe.method).folder == "model"
     start = time.perf_counter()
     costs = _measure(job)
     seconds = time.perf_counter() - start
@@ -94,7 +92,7 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
         images_per_second=epochs * job.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
-        artefact_bytes=parameters["total" if whole else "trainable"] * FLOAT_BYTES,
+        artefact_bytes=parameters["stored"] * FLOAT_BYTES,
         # The weights that are trained and AdamW's two averages, old and new; and the best.
         checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
         tiles_bytes=job.tiles.tiles.nbytes,
@@ -125,7 +123,7 @@ def _measure(job: Job) -> _Costs:
         folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
         prefix, prefix_bytes = _keep_prefix(trainer, Path(temporary)) if keeps else (0.0, 0)
-        steps = job.recipe.epochs * trainer.steps_per_epoch
+        steps = job.recipe.epochs * job.steps_per_epoch
         firsts = [first for _, first in size_phases(job.recipe, steps)]
         train, measured = 0.0, 0
         for first, after in zip(firsts, [*firsts[1:], steps], strict=True):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from orbitune.models.adalora import RankSchedule
+
 
 @dataclass
 class Progress:
@@ -63,31 +65,40 @@ def save_tensors(path: Path, tensors: dict[str, "Tensor"], metadata: dict[str, s
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
 
 
-def save_checkpoint(path: Path, model: "nn.Module", optimizer: "Optimizer", progress: Progress) -> None:
+def save_checkpoint(
+    path: Path,
+    model: "nn.Module",
+    optimizer: "Optimizer",
+    schedule: "RankSchedule | None",
+    progress: Progress,
+) -> None:
     """Write all that the next step depends on."""
     tensors = {f"model/{name}": tensor for name, tensor in trainable(model).items()}
+    if schedule:
+        tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
 
 
-def load_checkpoint(path: Path, model: "nn.Module", optimizer: "Optimizer") -> Progress:
-    """Put a saved state back into the model and the optimizer.
+def load_checkpoint(
+    path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
+) -> Progress:
+    """Put a saved state back into the model, the optimizer and the method's schedule, if it has one.
 
     Raises:
         RunError: the file is damaged or belongs to another model.
     """
     tensors, metadata = _read(path)
     try:
-        put_trainable(
-            model, {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
-        )
+        put_trainable(model, _part(tensors, "model/"))
         state: dict[int, dict[str, Any]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, key = name.split("/")
-                state.setdefault(int(index), {})[key] = tensor
+        for name, tensor in _part(tensors, "optimizer/").items():
+            index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        if schedule:
+            schedule.restore(_part(tensors, "schedule/"))
         return Progress(**json.loads(metadata["progress"]))
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(
@@ -108,6 +119,10 @@ def read_progress(path: Path) -> Progress:
             return Progress(**json.loads(file.metadata()["progress"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None
+
+
+def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:

@@ -101,6 +101,11 @@ class Job:
         return len(self.splits["train"]) * (self.recipe.passes or 1)
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch, with all its passes."""
+        return self.steps_per_pass * (self.recipe.passes or 1)
+
+    @property
     def views(self) -> int:
         """How many ways the recipe turns a training tile."""
         if self.recipe.augment == "none":

@@ -21,6 +21,7 @@ from orbitune.data.transform import mixup
 from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
+from orbitune.models.methods import find_method, parameter_groups
 from orbitune.recipe import Recipe
 from orbitune.training.checkpoint import (
     Progress,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from torch.amp import GradScaler
     from torch.optim import Optimizer
 
+    from orbitune.models.adalora import RankSchedule
     from orbitune.models.prefix import StateFeed
 
 CHECKPOINT_SECONDS = 60.0
@@ -112,6 +114,7 @@ class Trainer:
     network: "nn.Module"  # what computes the model
     replica: Any  # the network, or what averages its gradients over the processes
     optimizer: "Optimizer"
+    schedule: "RankSchedule | None"  # what the method does beside the optimizer
     scaler: "GradScaler"
     feed: "Feed | StateFeed"
     progress: Progress
@@ -126,13 +129,13 @@ class Trainer:
 
         model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
         optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            weight_decay=job.recipe.weight_decay,
-            fused=True,
+            parameter_groups(model, job.recipe), weight_decay=job.recipe.weight_decay, fused=True
         )
+        make_schedule = find_method(job.recipe.method).schedule
+        schedule = make_schedule(model, job.recipe.epochs * job.steps_per_epoch) if make_schedule else None
         progress = Progress()
         if folder.checkpoint.exists():
-            progress = load_checkpoint(folder.checkpoint, model, optimizer)
+            progress = load_checkpoint(folder.checkpoint, model, optimizer, schedule)
             progress.resumed += 1
         network = job.network(model, progress.attention)
         progress.attention = str(network.attention)
@@ -145,16 +148,13 @@ class Trainer:
             network=network,
             replica=replica,
             optimizer=optimizer,
+            schedule=schedule,
             # Small gradients of fp16 would round to zero; the scale starts anew where a run goes on.
             scaler=torch.amp.GradScaler(accelerator.device.type, enabled=job.recipe.precision == "fp16"),
             feed=Feed(job.tiles, accelerator.device),
             progress=progress,
             meter=Meter(progress.totals, EnergyMeter(on_gpu=accelerator.device.type == "cuda")),
         )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.job.steps_per_pass * (self.job.recipe.passes or 1)
 
     def keep_prefix(self, display: Display) -> None:
         """Take the states below the first trained layer from disk, where they are computed first if need be.
@@ -183,10 +183,10 @@ class Trainer:
     def fit(self, display: Display, epochs: int | None = None) -> None:
         """Train to the last epoch, or to an earlier one; evaluate on validation after each, keep the best."""
         state, recipe = self.progress, self.job.recipe
-        display.start(recipe.epochs * self.steps_per_epoch, state.step)
+        display.start(recipe.epochs * self.job.steps_per_epoch, state.step)
         last_save = time.monotonic()
         while len(state.history) < (epochs or recipe.epochs):
-            if state.step == (len(state.history) + 1) * self.steps_per_epoch:
+            if state.step == (len(state.history) + 1) * self.job.steps_per_epoch:
                 self.end_epoch(display)
             else:
                 with self.meter.phase("train"):
@@ -197,7 +197,7 @@ class Trainer:
                 self.save()
                 last_save = time.monotonic()
             if stopping:
-                total = recipe.epochs * self.steps_per_epoch
+                total = recipe.epochs * self.job.steps_per_epoch
                 raise Interrupted(
                     f"Stopped after step {state.step} of {total}. The same command goes on from there."
                 )
@@ -212,8 +212,8 @@ class Trainer:
         import torch
 
         recipe, state = self.job.recipe, self.progress
-        total = recipe.epochs * self.steps_per_epoch
-        epoch, position = divmod(state.step, self.steps_per_epoch)
+        total = recipe.epochs * self.job.steps_per_epoch
+        epoch, position = divmod(state.step, self.job.steps_per_epoch)
         turn, place = divmod(position, self.job.steps_per_pass)
         chosen = self.order(epoch, turn)[place * recipe.batch_size : (place + 1) * recipe.batch_size]
         torch.manual_seed(_mixed(recipe.seed, 1, state.step))
@@ -235,14 +235,18 @@ class Trainer:
             raise DivergedError(
                 f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
             )
+        if self.schedule:
+            self.schedule.add_penalty(self.scaler.get_scale())
         if state.step == 0:
             check_gradients(self.model)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, state.step, total)
+            group["lr"] = group["factor"] * learning_rate(recipe, state.step, total)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad()
         state.step += 1
+        if self.schedule:
+            self.schedule.after_step(state.step)
+        self.optimizer.zero_grad()
         state.loss_sum += loss_sum
         state.correct += int(correct_sum)
         state.seen += len(chosen)
@@ -359,7 +363,7 @@ class Trainer:
         self.meter.count_run()
         self.progress.totals = self.meter.totals
         self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
-        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.progress)
+        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.schedule, self.progress)
 
     @contextmanager
     def stop_on_sigint(self) -> Iterator[None]:

@@ -1,0 +1,105 @@
+"""AdaLoRA's schedule: low-rank updates as singular triplets, of which the least important are set to zero.
+
+Zhang et al. 2023, arXiv:2303.10512. PEFT has the layers, the importance scores and the masks; here is when
+they act, and the state that a run needs to go on.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WARM_UP, FINAL = 0.1, 0.5  # shares of the steps with all triplets, and with those that are left in the end
+ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
+
+
+class RankSchedule:
+    """What happens beside the optimizer while an AdaLoRA model is trained.
+
+    After a first tenth of the steps the number of triplets falls along a cubic to that of the recipe's rank,
+    which it reaches half-way. What is masked is zero, so the trained tensors alone are the model.
+
+    Args:
+        model: wrapped by PEFT with an AdaLoraConfig.
+        steps: optimizer steps of the whole run.
+    """
+
+    def __init__(self, model: "nn.Module", steps: int) -> None:
+        tuner: Any = model.base_model
+        self._model, self._allocator = tuner.model, tuner.rankallocator
+        config = self._allocator.peft_config
+        config.total_step, config.tinit, config.tfinal = steps, int(WARM_UP * steps), int(FINAL * steps)
+        self._last = steps - config.tfinal
+        self._kept: dict[str, list[bool]] | None = None  # triplets by name, once the choice is final
+
+    def penalty(self) -> "Tensor":
+        """How far the singular vectors are from orthogonal: a term of the loss, once a step."""
+        import torch
+
+        products = [v @ v.T if len(v) < v.shape[1] else v.T @ v for v in self._vectors()]
+        distances = [torch.linalg.norm(product - torch.eye(len(product)).to(product)) for product in products]
+        return ORTHOGONALITY * torch.stack(distances).mean()
+
+    def _vectors(self) -> "list[Tensor]":
+        """The right singular vectors (r, in) and the left ones (out, r) of all layers."""
+        named = self._model.named_parameters()
+        return [p for name, p in named if ".lora_A." in name or ".lora_B." in name]
+
+    def add_penalty(self, scale: float) -> None:
+        """Add `scale` times the penalty's gradients to those of the loss.
+
+        Not by a backward pass: processes that average their gradients would wait for the rest of them.
+        """
+        import torch
+
+        vectors = self._vectors()
+        for vector, gradient in zip(
+            vectors, torch.autograd.grad(scale * self.penalty(), vectors), strict=True
+        ):
+            assert vector.grad is not None
+            vector.grad += gradient
+
+    def after_step(self, step: int) -> None:
+        """Weigh the triplets and mask the least important; gradients must still be there.
+
+        Args:
+            step: of the optimizer, counted from 1.
+        """
+        allocator = self._allocator
+        if self._kept is not None:
+            allocator.mask_using_rank_pattern(self._model, self._kept)
+        elif self._finite():
+            allocator.update_ipt(self._model)
+            budget, masks = allocator.budget_schedule(step)
+            kept = allocator.mask_to_budget(self._model, budget) if masks or step >= self._last else None
+            if step >= self._last:
+                self._kept = kept
+
+    def _finite(self) -> bool:
+        """Whether this step's gradients are numbers; those of fp16 may overflow, and then do not count."""
+        return all(
+            p.grad is not None and bool(p.grad.isfinite().all())
+            for name, p in self._model.named_parameters()
+            if ".lora_" in name
+        )
+
+    def state(self) -> "dict[str, Tensor]":
+        """All that later steps depend on."""
+        import torch
+
+        averages = {"importance": self._allocator.exp_avg_ipt, "uncertainty": self._allocator.exp_avg_unc}
+        tensors = {f"{kind}/{name}": t for kind, values in averages.items() for name, t in values.items()}
+        return tensors | {f"kept/{name}": torch.tensor(bits) for name, bits in (self._kept or {}).items()}
+
+    def restore(self, tensors: "Mapping[str, Tensor]") -> None:
+        """Put back what `state` gave."""
+        parts: dict[str, dict[str, Tensor]] = {"importance": {}, "uncertainty": {}, "kept": {}}
+        devices = {name: p.device for name, p in self._model.named_parameters()}
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            parts[kind][name] = tensor.to(devices[name])
+        allocator = self._allocator
+        allocator.exp_avg_ipt, allocator.exp_avg_unc = parts["importance"], parts["uncertainty"]
+        allocator.ipt = dict(parts["importance"])  # overwritten before it is read; its keys say what is known
+        self._kept = {name: t.tolist() for name, t in parts["kept"].items()} or None
