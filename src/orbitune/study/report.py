@@ -113,6 +113,7 @@ def _page(results: Results) -> dict[str, Any]:
         "backbone": results["backbone"],
         "warning": warning,
         "verdict": verdict(results).removeprefix(warning).strip(),
+        "judged": _judged(results),
         "comparison": Table(_comparison_caption(results), *comparison_table(results)),
         "plates": draw(results),
         "classes": _class_table(results),
@@ -134,6 +135,17 @@ def _title(results: Results) -> str:
     names = list(dict.fromkeys(method_name(run["method"]) for run in results["runs"]))
     methods = _list(names) if len(names) <= 3 else f"{len(names)} methods"
     return f"{methods[:1].upper()}{methods[1:]} on {results['data']['name']}"
+
+
+def _judged(results: Results) -> list[str]:
+    """The verdicts of the study, each with the split it speaks of where there are several."""
+    entries = results.get("verdicts", [])
+    several = len({entry["split"] for entry in entries}) > 1
+    return [
+        f"{entry['split'].capitalize()} split. {sentence}" if several else sentence
+        for entry in entries
+        for sentence in entry["sentences"]
+    ]
 
 
 def _alone(run: Run, results: Results) -> str:

@@ -21,6 +21,7 @@ from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.report import write_report
 from orbitune.study.results import FORMAT, reads_of_test, shared_facts
 from orbitune.study.tune import Trial, chosen_rates, enter, tune
+from orbitune.study.verdicts import verdicts
 from orbitune.training.run_folder import divergence
 
 Outcomes = dict[str, Outcome]
@@ -102,6 +103,7 @@ class Study:
             sitting.tune(contests)
             outcomes = sitting.train(plans, chosen_rates(contests))
         results = self._collect(specs, plans, contests, outcomes, engine)
+        results["verdicts"] = verdicts(results, self.folder)
         write_json(self.folder / "results.json", results)
         write_report(results, self.folder)
         return results
