@@ -17,7 +17,7 @@ from orbitune.models.methods import METHODS
 from orbitune.training import loop
 from orbitune.training.energy import cost_in_words
 from orbitune.training.job import make_accelerator, prepare_job
-from orbitune.training.loop import image_size, learning_rate
+from orbitune.training.pace import image_size, learning_rate
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import RunFolder

@@ -16,8 +16,9 @@ from orbitune.models.build import image_size, plan_parameters
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
 from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.loop import Trainer, size_phases
+from orbitune.training.loop import Trainer
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
+from orbitune.training.pace import size_phases
 from orbitune.training.run_folder import RunFolder
 
 STEPS = 5
