@@ -41,6 +41,24 @@ def test_the_committed_study_reaches_what_was_asked_of_it():
 
 
 @pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        (
+            "eurosat-vit-tiny",
+            ["Same size and precision, against", "LoRA against full fine-tuning, both ours"],
+        ),
+        ("eurosat-dinov2-small", ["Same size and precision, against"]),
+    ],
+)
+def test_the_speeds_in_the_readme_are_those_of_the_committed_benchmarks(name, titles):
+    results = json.loads((ROOT / "docs" / "results" / f"bench-{name}.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for title in titles:
+        [each] = [each for each in results["comparisons"] if each["title"].startswith(title)]
+        assert f"{each['median']:.2f} times as fast" in readme
+
+
+@pytest.mark.parametrize(
     ("name", "accuracy", "minutes"), [("eurosat-best-accuracy", 0.987, 60), ("eurosat-fastest-98", 0.98, 12)]
 )
 def test_an_example_recipe_reaches_what_it_promises_in_its_time(name, accuracy, minutes):
