@@ -10,7 +10,7 @@ demo: .venv/demo
 	.venv/bin/orbitune study --recipe examples/demo.yaml --methods full,linear,lora --out $(DEMO)
 
 test: .venv/dev
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/dev
 	.venv/bin/ruff check .

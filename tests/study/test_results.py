@@ -65,7 +65,7 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), Progress(test_reads=1))
+    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, Progress(test_reads=1))
     assert reads_of_test(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
     assert reads_of_test(tmp_path) == 2
