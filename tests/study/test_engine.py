@@ -3,32 +3,11 @@
 import json
 
 import pytest
-from samples import backbone_folder, tile_folder
+from samples import Notes, backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import Interrupted
 from orbitune.study.engine import LocalEngine, Task, cores, work_off
-
-
-class Notes:
-    """Notes what happens, and interrupts as soon as `enough` says so."""
-
-    def __init__(self, enough=lambda: False):
-        self.most, self.statuses, self.total, self.enough = 0, {}, 0, enough
-
-    def begin(self, total):
-        self.total = total
-
-    def started(self, task):
-        pass
-
-    def ended(self, task, outcome):
-        self.statuses[task.name] = outcome.status
-
-    def refresh(self, running, waiting, slots):
-        self.most = max(self.most, len(running))
-        if self.enough():
-            raise Interrupted("enough")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import backbone_folder, tile_folder
+from samples import Notes, backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import Interrupted
@@ -18,23 +18,6 @@ from orbitune.study.engine import LocalEngine, Task, work_off
 from orbitune.training.result import RunResult
 
 pytest.importorskip("ray", reason="needs the extra ray")
-
-
-class Silent:
-    """Interrupts as soon as `enough` says so."""
-
-    def __init__(self, enough=lambda: False):
-        self.enough = enough
-
-    def begin(self, total): ...
-
-    def started(self, task): ...
-
-    def ended(self, task, outcome): ...
-
-    def refresh(self, running, waiting, slots):
-        if self.enough():
-            raise Interrupted("enough")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +40,7 @@ def tasks_in(folder, recipe):
 
 def outcomes_of(engine, tasks):
     outcomes = {}
-    work_off(engine, tasks, Silent(), lambda task, outcome: outcomes.update({task.name: outcome}))
+    work_off(engine, tasks, Notes(), lambda task, outcome: outcomes.update({task.name: outcome}))
     return outcomes
 
 
@@ -126,7 +109,7 @@ def test_an_interrupt_lets_a_run_on_a_node_save_its_state(recipe, cluster):
     arguments = ("trial", "--recipe", str(folder / "long.yaml"), "--stop-after", "100000", "--out", str(out))
     state = out / "checkpoint" / "state.safetensors"
     with pytest.raises(Interrupted, match="enough"):
-        work_off(engine, [Task("long", arguments, str, out)], Silent(state.exists), lambda task, end: None)
+        work_off(engine, [Task("long", arguments, str, out)], Notes(state.exists), lambda task, end: None)
     assert "Stopped after step" in (folder / "logs" / "long.log").read_text()
 
 

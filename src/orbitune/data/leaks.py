@@ -129,10 +129,7 @@ def _near(prints: _Fingerprints, first: np.ndarray, second: np.ndarray) -> list[
 
 def _alike(prints: _Fingerprints, ones: np.ndarray, others: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Which pairs with grids of these distances, all at most `NEAR`, are near-duplicates."""
-    colours, contrasts = (
-        prints.colours + 1,
-        prints.contrasts,
-    )  # of black tiles the colours too can be compared
+    colours, contrasts = prints.colours + 1, prints.contrasts  # so black tiles can be compared too
     limit = 1 + TOLERANCE
     flat = np.minimum(contrasts[ones], contrasts[others]) < FLAT
     colour = np.maximum(colours[ones] / colours[others], colours[others] / colours[ones]).max(1)

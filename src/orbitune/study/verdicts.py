@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
-from orbitune.models.methods import METHODS
+from orbitune.study.plots import method_name
 from orbitune.study.results import load_predictions
 
 
@@ -30,11 +30,11 @@ def verdicts(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: runs of a split were tested on different tiles.
     """
-    names = {name: method.title for name, method in METHODS.items()}
     done = [run for run in results["runs"] if run["status"] == "done" and run["sweep"] is None]
     entries = []
     for split in dict.fromkeys(run["split"] for run in done):
         correct = load_predictions(results, folder, split).correct
+        names = {method: method_name(method) for method in correct}
         for compared in compare_all(correct, reference_of(list(correct))):
             sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
             entries.append({"split": split, **compared.to_json(), "sentences": sentences})

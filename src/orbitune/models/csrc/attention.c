@@ -9,22 +9,6 @@
 
 #define BLOCK 6 /* rows of a product that are computed at once, with four vectors in 24 of the 32 registers */
 
-/* Add to `rows` rows and 16 * `vectors` columns of sums the products of so many pairs.
- *
- * a_row and a_pair are the steps to the left factor's next row and pair, b_pair to the right factor's next pair. */
-static inline __attribute__((always_inline)) void accumulate(__m512 sums[BLOCK][4], const int rows, const int vectors,
-                                                             const uint32_t *a, int64_t a_row, int64_t a_pair,
-                                                             const uint32_t *b, int64_t b_pair, int64_t pairs) {
-    for (int64_t p = 0; p < pairs; p++) {
-        __m512bh right[4];
-        for (int v = 0; v < vectors; v++) right[v] = (__m512bh)_mm512_loadu_si512(b + p * b_pair + v * LANES);
-        for (int r = 0; r < rows; r++) {
-            const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[r * a_row + p * a_pair]);
-            for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
-        }
-    }
-}
-
 typedef struct {
     const uint32_t *pairs; /* of the left factor: of its rows, or of its columns where it was packed first */
     int64_t row, pair;     /* steps from a row to the next, and from a pair to the next */
@@ -37,7 +21,14 @@ static inline __attribute__((always_inline)) void block(const int rows, const in
     __m512 sums[BLOCK][4];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_setzero_ps();
-    accumulate(sums, rows, vectors, a.pairs, a.row, a.pair, b, columns, pairs);
+    for (int64_t p = 0; p < pairs; p++) {
+        __m512bh right[4];
+        for (int v = 0; v < vectors; v++) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
+        for (int r = 0; r < rows; r++) {
+            const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a.pairs[r * a.row + p * a.pair]);
+            for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
+        }
+    }
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
             if (wide)

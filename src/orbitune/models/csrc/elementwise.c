@@ -24,6 +24,25 @@ void gelu(const bf16 *at, bf16 *y, bf16 *slope, int64_t n) {
     }
 }
 
+/* Two draws of 16 bits for each of 16 pairs of elements: a hash of the pair's place and the seed. */
+static inline __m512i draws(int64_t pair, uint32_t seed) {
+    const __m512i places =
+        _mm512_add_epi32(_mm512_set1_epi32((int)pair),
+                         _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    __m512i h = _mm512_mullo_epi32(_mm512_xor_si512(places, _mm512_set1_epi32((int)seed)),
+                                   _mm512_set1_epi32((int)0x9e3779b1u)); /* then MurmurHash3's finaliser */
+    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
+    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0x85ebca6bu));
+    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 13));
+    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0xc2b2ae35u));
+    return _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
+}
+
+/* Which of the 32 elements from `i` on are kept: those whose draw is at least `below`. */
+static inline __mmask32 kept(int64_t i, uint32_t seed, uint16_t below) {
+    return _mm512_cmpge_epu16_mask(draws(i / 2, seed), _mm512_set1_epi16((short)below));
+}
+
 /* y = x where it is kept, else 0; the same call drops the gradient. */
 void dropout(const bf16 *x, bf16 *y, uint32_t seed, uint32_t below, int64_t n) {
 #pragma omp parallel for schedule(static)

@@ -45,22 +45,3 @@ static inline __m512 power_of_two(__m512 x) {
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
     return _mm512_scalef_ps(p, i);
 }
-
-/* Two draws of 16 bits for each of 16 pairs of elements: a hash of the pair's place and the seed. */
-static inline __m512i draws(int64_t pair, uint32_t seed) {
-    const __m512i places =
-        _mm512_add_epi32(_mm512_set1_epi32((int)pair),
-                         _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-    __m512i h = _mm512_mullo_epi32(_mm512_xor_si512(places, _mm512_set1_epi32((int)seed)),
-                                   _mm512_set1_epi32((int)0x9e3779b1u)); /* then MurmurHash3's finaliser */
-    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0x85ebca6bu));
-    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 13));
-    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0xc2b2ae35u));
-    return _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-}
-
-/* Which of the 32 elements from `i` on are kept: those whose draw is at least `below`. */
-static inline __mmask32 kept(int64_t i, uint32_t seed, uint16_t below) {
-    return _mm512_cmpge_epu16_mask(draws(i / 2, seed), _mm512_set1_epi16((short)below));
-}
