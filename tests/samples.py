@@ -61,6 +61,32 @@ def config_only_folder(folder: Path) -> Path:
     return folder
 
 
+def saved_model(folder: Path, backbone, recipe, classes=("a", "b", "c"), seed: int = 0):
+    """Save a model as if it had been trained: what its method trains has moved; gives it in evaluation mode.
+
+    Args:
+        backbone: what `find_backbone` gave.
+    """
+    import torch
+
+    from orbitune.models.build import build
+    from orbitune.models.saving import save_model
+
+    model = build(recipe, backbone, tuple(classes)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    facts = {
+        "classes": list(classes),
+        "backbone": {"weights_sha256": backbone.weights_hash},
+        "preprocessing": {"image_size": 32, **backbone.preprocessing.to_json()},
+    }
+    save_model(model, folder, backbone, facts)
+    return model
+
+
 class Notes:
     """Watches the tasks of a study: notes what happens, and interrupts as soon as `enough` says so."""
 

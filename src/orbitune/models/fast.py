@@ -11,6 +11,7 @@ The modules and their parameters stay where they are: saving, merging and loadin
 PEFT.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +73,12 @@ class FastClassifier(nn.Module):
             Block(layer, family, dtype, attention, reads if layer is layers[-1] else None) for layer in layers
         ]
 
+    def wrap_products(self, wrap: Callable[[Product], Any]) -> None:
+        """Put what `wrap` makes of each product in its place; it is called as the product is."""
+        for block in self._blocks:
+            block.qkv = [wrap(product) for product in block.qkv]
+            block.out, block.widen, block.narrow = map(wrap, (block.out, block.widen, block.narrow))
+
     @property
     def frozen_depth(self) -> int:
         """How many blocks lie below the first trained parameter."""
@@ -90,18 +97,21 @@ class FastClassifier(nn.Module):
             inputs: uint8 tiles (B, H, W, 3); or what `states` gave with the depth `frozen_depth`.
             size: the side in pixels that tiles are resized to, if not the transform's own.
         """
+        parts = self.features(inputs, size)
+        # A distilled DeiT has a head for each of its first tokens, and takes the mean.
+        logits = [head(part) for head, part in zip(self._heads, parts, strict=True)]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
+
+    def features(self, inputs: Tensor, size: int | None = None) -> list[Tensor]:
+        """What each head reads, float32 (B, D); the arguments are those of `forward`."""
         if inputs.dtype == torch.uint8:
             x = self._through(self._patches(inputs, size), self._blocks)
         else:
             x = self._through(inputs, self._blocks[self.frozen_depth :])
         x = self._norm(x.float())
-        pooled = x[:, 0]
         if self._pools_patches:
-            pooled = torch.cat([pooled, x[:, self._patches.specials :].mean(1)], 1)
-        if len(self._heads) == 1:
-            return self._heads[0](pooled)
-        # A distilled DeiT has a head for each of its first tokens, and takes the mean.
-        return torch.stack([head(x[:, token]) for token, head in enumerate(self._heads)]).mean(0)
+            return [torch.cat([x[:, 0], x[:, self._patches.specials :].mean(1)], 1)]
+        return [x[:, token] for token in range(len(self._heads))]
 
     def _through(self, x: Tensor, blocks: "list[Block]") -> Tensor:
         rows: Tensor = x.flatten(0, 1)

@@ -1,0 +1,127 @@
+"""The low-rank updates of many adapters on one backbone, and a batch in which every image has its own.
+
+An adapter is kept as one vector in the precision that products are computed in. For a batch the vectors of
+its tasks are laid out as matrices, of which each image takes those of its task, in one batched product down
+and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; here on plain matrices).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from orbitune.models.linear import Product
+
+
+class Factors(NamedTuple):
+    """One layer's update B A: A (r, in) and B (out, r), the scaling multiplied into B; fp32."""
+
+    down: Tensor
+    up: Tensor
+
+
+class MixedProduct:
+    """A frozen product, and for each image of a batch the update that its task adds.
+
+    Attributes:
+        outputs: per module name, which of the outputs are that layer's.
+        updates: for the batch at hand, down (B, in, R) and up (B, R, out); None where nothing is added.
+    """
+
+    def __init__(self, product: Product, names: Mapping[int, str]) -> None:
+        """Args: names: of the model's modules, by their `id`."""
+        self.product = product
+        self.layers = product.layers
+        ends = torch.tensor([layer.out_features for layer in product.layers]).cumsum(0).tolist()
+        self.outputs = {
+            names[id(layer)]: slice(end - layer.out_features, end)
+            for layer, end in zip(product.layers, ends, strict=True)
+        }
+        self.shape: tuple[int, int] = (product.layers[0].in_features, ends[-1])
+        self.updates: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        """Rows (B * N, in) to (B * N, out)."""
+        y = self.product(x, training)
+        if self.updates is not None:
+            down, up = self.updates
+            images = (len(down), -1)
+            narrow = torch.bmm(x.view(*images, x.shape[1]), down)
+            y.view(*images, y.shape[1]).baddbmm_(narrow, up)
+        return y
+
+
+class Layout:
+    """Where the factors of an adapter lie in its vector.
+
+    Args:
+        products: of the network, in its order.
+        modules: those that any adapter changes; the others take no room.
+        rank: that of every update; a smaller one is filled up with zeros.
+    """
+
+    def __init__(self, products: Sequence[MixedProduct], modules: frozenset[str], rank: int) -> None:
+        self.modules = modules
+        self.rank = rank
+        self._parts = [
+            (product, adapted)
+            for product in products
+            if (adapted := [name for name in product.outputs if name in modules])
+        ]
+        self._idle = [product for product in products if not modules.intersection(product.outputs)]
+
+    def holds(self, factors: Mapping[str, Factors]) -> bool:
+        """Whether an adapter with these updates has a place here."""
+        return self.modules.issuperset(factors) and self.rank >= rank_of(factors)
+
+    def pack(self, factors: Mapping[str, Factors], dtype: torch.dtype) -> Tensor:
+        """An adapter's vector, (L,)."""
+        flat = [torch.empty(0)]
+        for product, adapted in self._parts:
+            down = torch.zeros(product.shape[0], len(adapted), self.rank)
+            for place, name in enumerate(adapted):
+                if name in factors:
+                    down[:, place, : len(factors[name].down)] = factors[name].down.t()
+            flat.append(down.flatten())
+            for name in adapted:
+                up = torch.zeros(self.rank, _width(product.outputs[name]))
+                if name in factors:
+                    up[: len(factors[name].down)] = factors[name].up.t()
+                flat.append(up.flatten())
+        return torch.cat(flat).to(dtype)
+
+    def spread(self, vectors: Tensor, tasks: Tensor) -> None:
+        """Give every product the updates of a batch.
+
+        Args:
+            vectors: of the T different tasks in the batch, (T, L).
+            tasks: of each image, its row in the vectors, int64 (B,).
+        """
+        start = 0
+        for product, adapted in self._parts:
+            inner = len(adapted) * self.rank
+            size = product.shape[0] * inner
+            down = vectors[:, start : start + size].view(-1, product.shape[0], inner)
+            start += size
+            # Block by block, so that one product serves all layers: what it multiplies by zero costs less
+            # than a product for each.
+            up = vectors.new_zeros(len(vectors), inner, product.shape[1])
+            for place, name in enumerate(adapted):
+                outputs = product.outputs[name]
+                size = self.rank * _width(outputs)
+                rows = slice(place * self.rank, (place + 1) * self.rank)
+                up[:, rows, outputs] = vectors[:, start : start + size].view(len(vectors), self.rank, -1)
+                start += size
+            product.updates = down[tasks], up[tasks]
+        for product in self._idle:
+            product.updates = None
+
+
+def rank_of(factors: Mapping[str, Factors]) -> int:
+    """The largest rank of an adapter's updates."""
+    return max((len(each.down) for each in factors.values()), default=0)
+
+
+def _width(outputs: slice) -> int:
+    return int(outputs.stop - outputs.start)
