@@ -1,7 +1,7 @@
 """Which parts of a tile a prediction rests on: attention, weighted by its gradient, through all layers.
 
-Chefer et al. 2021 (arXiv:2103.15679), equations 5 and 6 for self-attention. Unlike attention rollout (Abnar and
-Zuidema 2020, arXiv:2005.00928) it asks about one class, and passes tests in which parts of the image are
+Chefer et al. 2021 (arXiv:2103.15679), equations 5 and 6 for self-attention. Unlike attention rollout (Abnar
+and Zuidema 2020, arXiv:2005.00928) it asks about one class, and passes tests in which parts of the image are
 removed by their relevance.
 """
 
