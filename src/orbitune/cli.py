@@ -307,16 +307,19 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, to see that it works")] = False,
     data: Annotated[str | None, typer.Option(help="Data in place of the suite's")] = None,
     backbone: Annotated[str | None, typer.Option(help="Backbone in place of the suite's")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="A finished run in place of the suite's, to predict with")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare ways to train side by side, in turn, each in fresh processes: speed and memory."""
+    """Compare ways to train or to predict, in turn, each in fresh processes: speed and memory."""
     from orbitune.bench.report import ratio_words, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suite import BUILT_IN, Suite
 
-    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone)
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run)
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orbitune.bench.runner import Bench
 from orbitune.bench.suite import BUILT_IN, Suite
 from orbitune.errors import OrbituneError
+from orbitune.training.result import RunResult
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = {"kind": "ours", "method": "lora", "image_size": 112, "precision": "bf16"}
@@ -64,6 +67,24 @@ def test_a_mistake_in_a_suite_is_one_line(tmp_path, changes, message):
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "benchmarks").glob("*.yaml")))
 def test_the_published_suites_are_valid_and_long_enough_to_publish(name):
     assert Suite.load(ROOT / "benchmarks" / name).rounds >= 6
+
+
+def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
+    run = {"recipe": {"backbone": "demo", "image_size": 28, "method": "linear"}}
+    kept = {name: None for name in RunResult.__dataclass_fields__ if name != "format"}
+    (tmp_path / "result.json").write_text(json.dumps({**kept, **run}))
+    bank = {"kind": "bank", "tasks": 4}
+    comparison = {"ours": bank, "against": {**bank, "tasks": 1}}
+    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, str(tmp_path))
+    assert [arm.name for arm in suite.arms()] == ["bank, tasks 4", "bank, tasks 1"]
+    assert {(arm.recipe.image_size, arm.recipe.batch_size) for arm in suite.arms()} == {(28, 64)}
+
+
+def test_a_suite_that_predicts_asks_for_a_run(tmp_path):
+    bank = {"kind": "bank", "tasks": 4}
+    suite = Suite.load(suite_file(tmp_path, comparison={"ours": bank, "against": bank}))
+    with pytest.raises(OrbituneError, match="name its folder with --run"):
+        Bench(suite, tmp_path, "").run(print)
 
 
 def test_the_built_in_suite_is_valid_and_has_a_quick_form():

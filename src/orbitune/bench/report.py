@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orbitune.bench.suite import PREDICTION
 from orbitune.files import write_text
 
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -94,8 +95,9 @@ def arm_table(results: Results) -> Table:
 
 def _summary(results: Results) -> str:
     suite, data = results["suite"], results["data"]
+    work = "Prediction" if _predicts(results) else "Training"
     return _markdown(
-        f"{results['created'][:16].replace('T', ' ')} UTC. Training on {data['source']}; batches of "
+        f"{results['created'][:16].replace('T', ' ')} UTC. {work} on {data['source']}; batches of "
         f"{suite['batch_size']}. Backbone: {results['backbone']['description']}"
     )
 
@@ -109,7 +111,8 @@ def _procedure(results: Results) -> list[str]:
         f"were measured ({min(steps)} to {max(steps)} steps).",
         "A ratio is the median of the ratios of all rounds; its interval is the bootstrap's, 95 %, over the "
         "rounds.",
-        "Images per second are of whole training steps, from the stored tile to the updated weights.",
+        "Images per second are from the stored tile to "
+        + ("the probabilities." if _predicts(results) else "the updated weights, of whole training steps."),
         "Peak memory is the highest resident set of the process; above the imports, without what was "
         "resident before data and weights were opened.",
         "The ceiling is the fastest plain matrix product at the arm's precision, on all threads, in the same "
@@ -117,6 +120,10 @@ def _procedure(results: Results) -> list[str]:
         f"Load average: {load['before']:.2f} before the first process, at most {load['highest']:.2f} before "
         f"any, {load['after']:.2f} after the last.",
     ]
+
+
+def _predicts(results: Results) -> bool:
+    return any(arm["kind"] in PREDICTION for arm in results["arms"])
 
 
 def _environment(results: Results) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ import orbitune
 from orbitune.bench.flops import forward_flop, training_flop
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
-from orbitune.bench.suite import Arm, Comparison, Suite
+from orbitune.bench.suite import PREDICTION, Arm, Comparison, Suite
+from orbitune.errors import OrbituneError
 from orbitune.files import cache_dir, write_json
 from orbitune.study.process import run_module
 from orbitune.training.job import Job, prepare_job
@@ -64,6 +65,8 @@ class Bench:
             Interrupted: SIGINT arrived; what was measured before is kept for the same command.
         """
         arms = self.suite.arms()
+        if self.suite.run is None and any(arm.kind in PREDICTION for arm in arms):
+            raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
         # Mistakes show, and tiles are decoded, before the first process starts.
         jobs = [prepare_job(arm.recipe, progress) for arm in arms]
         facts = {**environment(), "code": _code_hash()}
@@ -92,9 +95,11 @@ class Bench:
     def _order(self, arm: Arm) -> str:
         """What `orbitune.bench.arms` is told, as JSON."""
         recipe = arm.recipe.model_dump(mode="json")
-        return json.dumps(
-            {"kind": arm.kind, "recipe": recipe, "warmup": self.suite.warmup, "seconds": self.suite.seconds}
-        )
+        settings = dict(arm.settings)
+        if arm.kind in PREDICTION:
+            settings["run"] = self.suite.run
+        times = {"warmup": self.suite.warmup, "seconds": self.suite.seconds}
+        return json.dumps({"kind": arm.kind, "recipe": recipe, "settings": settings, **times})
 
     def _measure(
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
@@ -136,11 +141,14 @@ def _code_hash() -> str:
 def _arm_results(arm: Arm, job: Job, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
     size = job.recipe.image_size
     assert isinstance(size, int)
+    forward = forward_flop(job.backbone, size)
     return {
         "name": arm.name,
         "kind": arm.kind,
         "recipe": job.recipe.model_dump(mode="json"),
-        "flop_per_image": training_flop(job.recipe.method, forward_flop(job.backbone, size)),
+        "flop_per_image": (
+            forward.total if arm.kind in PREDICTION else training_flop(job.recipe.method, forward)
+        ),
         "measured": list(measured),
     }
 

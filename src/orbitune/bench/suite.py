@@ -8,23 +8,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe, read_yaml
+from orbitune.training.result import RunResult
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
-KINDS = ("ours", "hf-trainer", "original")
+TRAINING = ("ours", "hf-trainer", "original")
+PREDICTION = ("bank", "peft-adapters")
+KINDS = (*TRAINING, *PREDICTION)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train, as a program in a process of its own.
+    """One way to train, or to predict with what was trained, as a program in a process of its own.
 
     Attributes:
         name: what a suite says of it, in words.
         kind: one of KINDS.
+        recipe: of the training; for a prediction that of the suite's run.
+        settings: (name, value) of a prediction.
     """
 
     name: str
     kind: str
     recipe: Recipe
+    settings: tuple[tuple[str, Any], ...] = ()
 
 
 class _Strict(BaseModel):
@@ -35,7 +41,7 @@ class Comparison(_Strict):
     """Two arms, and what their ratio should be; above 1 it is better for `ours`.
 
     Attributes:
-        ours, against: the kind of an arm, and any settings of a recipe.
+        ours, against: the kind of an arm, and any settings of a recipe; or of a prediction, such as `tasks`.
         measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS above the
             imports.
         at_least, aim: the ratio that is asked for, and the one that is hoped for.
@@ -54,14 +60,17 @@ class Suite(_Strict):
 
     Attributes:
         name: of the files that are written; that of the YAML file.
+        data, backbone: of every training; a prediction has those of its run.
+        run: folder of a finished run, for arms of prediction.
         warmup: steps of each process that are not counted.
         seconds: how long each process is measured after these.
         rounds: how often each arm is run; even, as every other round goes backwards.
     """
 
     name: str
-    data: str
-    backbone: str
+    data: str = ""
+    backbone: str = ""
+    run: str | None = None
     batch_size: int = Field(64, ge=1)
     warmup: int = Field(3, ge=1)
     seconds: float = Field(10, gt=0)
@@ -91,9 +100,9 @@ class Suite(_Strict):
         """Read a YAML file, after which the suite is named."""
         return cls.make({"name": path.stem, **read_yaml(path)})
 
-    def on(self, data: str | None, backbone: str | None) -> "Suite":
-        """The same on other data or another backbone, where one is given."""
-        given = {"data": data, "backbone": backbone}
+    def on(self, data: str | None, backbone: str | None, run: str | None = None) -> "Suite":
+        """The same on other data, another backbone or another run, where one is given."""
+        given = {"data": data, "backbone": backbone, "run": run}
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def quick(self) -> "Suite":
@@ -114,6 +123,9 @@ class Suite(_Strict):
         kind, method = own.pop("kind", None), own.get("method", "lora")
         if kind not in KINDS:
             raise OrbituneError(f"There is no kind of arm {kind!r}; there is: {', '.join(KINDS)}.")
+        if kind in PREDICTION:
+            words = (f"{key} {value}" for key, value in sorted(own.items()))
+            return Arm(", ".join((kind, *words)), kind, self._trained(), tuple(sorted(own.items())))
         if given := {"data", "backbone"} & set(own):
             raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
         recipe = Recipe.make(
@@ -123,8 +135,13 @@ class Suite(_Strict):
             raise OrbituneError("The original study computed in fp32: set `precision: fp32` for that arm.")
         size = f"{recipe.image_size} px" if "image_size" in own else ""
         others = (f"{key} {own[key]}" for key in sorted(set(own) - {"method", "image_size", "precision"}))
-        words = (kind, method, size, own.get("precision", ""), *others)
-        return Arm(", ".join(filter(None, words)), kind, recipe)
+        named = (kind, method, size, own.get("precision", ""), *others)
+        return Arm(", ".join(filter(None, named)), kind, recipe)
+
+    def _trained(self) -> Recipe:
+        """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
+        recipe = RunResult.load(Path(self.run)).recipe if self.run else {}
+        return Recipe.make({**recipe, "batch_size": self.batch_size})
 
 
 # Runs anywhere: needs neither a network, beyond the installation, nor a data set.

@@ -14,10 +14,10 @@ from orbitune.errors import OrbituneError
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Train as an order says, and measure it.
+    """Train, or predict, as an order says, and measure it.
 
     Args:
-        order: `kind` and `recipe` of an arm, `warmup` in steps and `seconds` to measure.
+        order: `kind`, `recipe` and `settings` of an arm, `warmup` in steps and `seconds` to measure.
 
     Returns:
         images, steps and seconds that were measured, and what follows from them; peak_rss_bytes from before
@@ -42,7 +42,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     job = prepare_job(recipe, progress=False)
     reset_peak_rss()
     watch = Stopwatch(order["warmup"], order["seconds"])
-    compute = arm.train(job, watch)
+    compute = arm.work(job, watch, **order["settings"])
     peak, peak_cuda = peak_rss_bytes(), peak_cuda_bytes()
     return {
         "images": watch.images,

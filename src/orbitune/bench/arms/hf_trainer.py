@@ -41,7 +41,7 @@ class Timed(TrainerCallback):
         control.should_training_stop = not self.watch.step(self.batch_size)
 
 
-def train(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
     """Let the Trainer take steps until the stopwatch has seen enough, and say how."""
     recipe = job.recipe
     assert recipe.learning_rate is not None

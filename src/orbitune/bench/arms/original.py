@@ -66,7 +66,7 @@ def opened(job: Job) -> Iterator[OpenImage]:
         yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))
 
 
-def train(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how."""
     recipe = job.recipe
     assert recipe.learning_rate is not None

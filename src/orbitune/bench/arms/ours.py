@@ -11,7 +11,7 @@ from orbitune.training.loop import Trainer
 from orbitune.training.run_folder import RunFolder
 
 
-def train(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary) / "run", job.recipe, job.inputs())
