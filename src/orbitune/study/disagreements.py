@@ -69,7 +69,7 @@ def most_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         int64, columns of `predicted`; the same at each call.
     """
-    far = np.abs((predicted == labels).mean(0) - 0.5)
+    far = np.abs(2 * (predicted == labels).sum(0) - len(predicted))
     # Tiles lie by class, so of equals the first would be of one class.
     order = np.lexsort((np.random.default_rng(_SEED).permutation(len(labels)), far))
     return order[(predicted != predicted[0]).any(0)[order]][:MOST]
