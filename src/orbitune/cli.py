@@ -224,6 +224,24 @@ def trial(
         print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
 
 
+@app.command(hidden=True)
+def robustness(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to try it on")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a finished run on corrupted validation tiles; a study asks for it."""
+    from orbitune.evaluation.robustness import robustness_sentence
+    from orbitune.training.robustness import try_robustness
+
+    scores = try_robustness(run, tiles, not quiet)
+    if as_json:
+        _print_json(scores)
+    else:
+        print(robustness_sentence(scores))
+
+
 @app.command()
 def methods(
     backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
@@ -258,6 +276,13 @@ def study(
     tune: Annotated[int, typer.Option(help="Learning rates to try for each method and split")] = 0,
     jobs: Annotated[int | None, typer.Option(help="Runs at once, which share the cores [default: 1]")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster")] = "local",
+    robustness: Annotated[
+        int,
+        typer.Option(
+            help="Validation tiles on which the first seed of each method is tried with haze, noise, blur, "
+            "brightness and lost lines"
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare fine-tuning methods on the same tiles, and write the report.
@@ -272,7 +297,7 @@ def study(
     out = out or _default_out(make_recipe())
     command = shlex.join(["orbitune", *sys.argv[1:]])
     grid = Grid.parse(seeds, splits, shots, ranks, image_sizes, make_recipe().seed)
-    results = Study(recipes, out, command, grid, tune, jobs, engine).run(
+    results = Study(recipes, out, command, grid, tune, jobs, engine, robustness).run(
         lambda line: print(line, file=sys.stderr), live=sys.stderr.isatty()
     )
     if as_json:

@@ -1,12 +1,16 @@
-"""Intervals of an accuracy: scipy's own where there is one seed or one source of chance, honest over both."""
+"""Intervals of an accuracy: Wilson's where there is one seed, else one honest over both chances."""
 
 import json
 
 import numpy as np
 import pytest
-from scipy.stats import t
 
-from orbitune.evaluation.intervals import accuracy_over_seeds, bootstrap_accuracy, bootstrap_difference
+from orbitune.evaluation.intervals import (
+    accuracy_over_seeds,
+    bootstrap_accuracy,
+    bootstrap_difference,
+    bootstrap_gap,
+)
 from orbitune.evaluation.metrics import wilson
 
 
@@ -25,22 +29,18 @@ def study(random, seeds, images, accuracy, spread):
     return easy ^ (random.random((seeds, images)) < flips)
 
 
-def test_several_seeds_have_students_interval():
+def test_several_seeds_have_the_bootstraps_interval():
     result = accuracy_over_seeds(right(970, 980, 985))
-    low, high = t.interval(0.95, 2, loc=0.9783333, scale=np.std([0.97, 0.98, 0.985], ddof=1) / np.sqrt(3))
-    assert result["interval"] == "student-t"
-    assert result["accuracies"] == [0.97, 0.98, 0.985]
-    assert (result["low"], result["high"]) == pytest.approx((low, high), abs=1e-6)
+    assert result["mean"] == pytest.approx(0.9783333)
+    assert result["seeds"] == [0.97, 0.98, 0.985]
+    assert result["interval"] == "bootstrap"
+    assert [result["low"], result["high"]] == bootstrap_accuracy(right(970, 980, 985))
 
 
 def test_one_seed_has_wilsons_interval():
     result = accuracy_over_seeds(right(970))
     assert result["interval"] == "wilson"
     assert [result["low"], result["high"]] == wilson(970, 1000)
-
-
-def test_students_interval_stays_within_zero_and_one():
-    assert accuracy_over_seeds(right(900, 1000))["high"] == 1
 
 
 def test_the_results_are_plain_json():
@@ -68,6 +68,18 @@ def test_pairing_makes_the_interval_of_a_difference_narrow():
     assert (low, high) == pytest.approx((-0.01 - 1.96 * 0.00315, -0.01 + 1.96 * 0.00315), abs=0.001)
     low, high = bootstrap_difference(ours, theirs[:, ::-1])  # errors on other images: 70 decide
     assert high - low > 0.03
+
+
+def test_a_gap_between_other_images_is_as_unsure_as_both_accuracies_together():
+    low, high = bootstrap_gap(right(970), right(450, images=500))
+    error = np.sqrt(0.97 * 0.03 / 1000 + 0.9 * 0.1 / 500)
+    assert (low, high) == pytest.approx((0.07 - 1.96 * error, 0.07 + 1.96 * error), abs=0.002)
+
+
+def test_the_two_sides_of_a_gap_are_drawn_apart():
+    low, high = bootstrap_gap(right(970, 980), right(970, 980))  # the same draws would leave the seeds alone
+    assert low == pytest.approx(-high, abs=0.001)
+    assert high > 1.96 * np.sqrt(2 * 0.975 * 0.025 / 1000)
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.002), (5, 0.004)])

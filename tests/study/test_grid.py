@@ -86,6 +86,7 @@ def test_a_run_is_named_in_the_results_by_all_that_may_vary():
     spec = Grid.parse(seeds="2", image_sizes="32,64").runs(recipes("lora", image_size=32))[-1]
     assert spec.facts() == {
         "name": "lora-seed1-size64",
+        "group": "lora-size64",
         "method": "lora",
         "seed": 1,
         "split": "default",

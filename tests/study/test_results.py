@@ -56,7 +56,7 @@ def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
         run(tmp_path, "lora", 0, [ZERO, ONE, ONE]),
         run(tmp_path, "full", 0, [ZERO, ONE, ONE], indices=(4, 7, 8)),
     ]
-    with pytest.raises(RunError, match=r"full-seed0 .* was tested on other tiles"):
+    with pytest.raises(RunError, match=r"full-seed0 .* was scored on other test tiles"):
         load_predictions({"runs": runs}, tmp_path)
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from samples import backbone_folder, tile_folder
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.study.engine import cores
+from orbitune.study.evidence import gather
 from orbitune.study.grid import Grid
 from orbitune.study.process import run_in_process, run_module
 from orbitune.study.results import load_predictions
@@ -57,6 +59,34 @@ def test_a_finished_study_repeats_no_run(recipe, finished):
     again = study_of(recipe, folder, "full", "linear", "lora").run(lambda line: None)
     assert before == {m: (folder / m / "result.json").stat().st_mtime_ns for m in before}
     assert again["runs"] == results["runs"]
+
+
+def test_the_evidence_stands_beside_the_runs(finished):
+    results, folder, _ = finished
+    methods = ["full", "linear", "lora"]
+    assert [(each["group"], each["seeds"]) for each in results["summaries"]] == [(m, [0]) for m in methods]
+    for run, summary in zip(results["runs"], results["summaries"], strict=True):
+        assert summary["accuracy"]["mean"] == pytest.approx(run["result"]["test"]["accuracy"])
+    assert [entry["method"] for entry in results["verdicts"]] == ["linear", "lora"]
+    [alarms], [disagreements] = results["alarms"], results["disagreements"]
+    assert (alarms["split"], len(alarms["leaks"]), len(alarms["baselines"])) == ("default", 3, 1)
+    assert all(list(tile["predicted"]) == methods for tile in disagreements["tiles"])
+    assert (folder / disagreements["image"]).is_file()
+    assert results["gaps"] == results["robustness"] == []
+
+
+def test_where_the_tiles_are_gone_the_runs_are_judged_all_the_same(finished, tmp_path):
+    results, folder, _ = finished
+    shutil.copytree(folder, tmp_path / "s")
+    for run in results["runs"]:
+        file = tmp_path / "s" / run["name"] / "result.json"
+        kept = json.loads(file.read_text())
+        file.write_text(json.dumps({**kept, "recipe": {**kept["recipe"], "data": "./moved"}}))
+    said = []
+    found = gather(results, tmp_path / "s", said.append)
+    assert found["summaries"] == results["summaries"] and found["verdicts"] == results["verdicts"]
+    assert found["alarms"] == found["disagreements"] == []
+    assert "tiles of the default split were not looked at: There is no folder or zip" in said[-1]
 
 
 def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, tmp_path):
@@ -151,7 +181,8 @@ def survivor(recipe, tmp_path_factory):
             "--methods",
             "linear",
         ),
-        *("--seeds", "2", "--tune", "2", "--jobs", "2", "--out", str(place / "s"), "--json"),
+        *("--seeds", "2", "--tune", "2", "--jobs", "2", "--robustness", "5"),
+        *("--out", str(place / "s"), "--json"),
     ]
     for moment in ("trials/linear/2", "linear-seed1"):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -208,6 +239,15 @@ def test_the_test_split_was_read_once_by_each_run_and_by_no_trial(survivor):
     assert [trial["test_reads"] for trial in results["trials"]] == [0, 0]
 
 
+def test_the_first_seed_is_tried_on_corrupted_tiles(survivor):
+    results, folder, _ = survivor
+    [entry] = results["robustness"]
+    assert (entry["split"], entry["method"], entry["seed"], entry["count"]) == ("default", "linear", 0, 5)
+    kept = json.loads((folder / "linear-seed0" / "robustness.json").read_text())
+    assert {name: entry[name] for name in kept} == kept
+    assert not (folder / "linear-seed1" / "robustness.json").exists()
+
+
 def test_runs_side_by_side_divide_the_cores_and_their_times_are_marked(survivor, finished):
     engine = survivor[0]["engine"]
     threads = max(1, cores() // 2)
@@ -243,6 +283,7 @@ def test_a_study_is_not_tuned_in_another_way_half_way(recipe, survivor):
         ({"engine": "spark"}, "There is no engine 'spark'; there is: local, ray"),
         ({"trials": 1}, "two trials or more"),
         ({"jobs": 0}, "--jobs must be 1 or more"),
+        ({"robustness": -1}, "--robustness takes a number of tiles"),
     ],
 )
 def test_a_setting_of_a_study_that_is_none_is_one_clear_line(recipe, tmp_path, values, message):

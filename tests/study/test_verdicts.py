@@ -56,5 +56,5 @@ def test_one_method_alone_is_not_judged(tmp_path):
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
     runs = [run(tmp_path, "full", slice(0, 40))]
     runs.append(run(tmp_path, "lora", slice(0, 40), indices=np.arange(COUNT) + 1))
-    with pytest.raises(RunError, match="tested on other tiles"):
+    with pytest.raises(RunError, match="scored on other test tiles"):
         verdicts({"runs": runs}, tmp_path)

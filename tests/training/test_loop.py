@@ -13,6 +13,7 @@ from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe, evaluate, train
 from orbitune.errors import Interrupted, OrbituneError, RunError
+from orbitune.evaluation.calibration import fit_temperature
 from orbitune.models.methods import METHODS
 from orbitune.training import loop
 from orbitune.training.energy import cost_in_words
@@ -107,6 +108,13 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_split_is_read_once(
     accuracies = [entry["validation_accuracy"] for entry in result["history"]]
     assert accuracies[result["best_epoch"] - 1] == max(accuracies) == result["validation"]["accuracy"]
     assert result["test_reads"] == 1
+
+
+def test_the_saved_model_carries_the_temperature_that_validation_asks_for(finished):
+    saved = json.loads((finished[1] / "adapter" / "orbitune.json").read_text())
+    with np.load(finished[1] / "predictions.npz") as arrays:
+        expected = fit_temperature(arrays["validation_logits"], arrays["validation_labels"])
+    assert saved["temperature"] == expected
 
 
 def test_costs_are_measured(finished):

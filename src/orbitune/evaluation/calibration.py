@@ -52,16 +52,16 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:
+def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Everything a report says about the calibration of one split, ready for JSON.
 
     Args:
-        logits: float (N, C), before the softmax.
+        logits: float (N, C), before the softmax; divided by the temperature that `fit_temperature` found on
+            another split, to see what that mends. The tiles of several seeds may follow each other.
         labels: int64 (N,), the true classes.
-        temperature: what `fit_temperature` found on another split.
 
     Returns:
-        temperature; ece, the expected calibration error over bins of equal mass, the default since bins of
+        ece, the expected calibration error over bins of equal mass, the default since bins of
         equal width leave most of them empty where nearly all tiles are sure (Nixon et al. 2019,
         arXiv:1904.01685); ece_equal_width, the original one, to compare with papers (Guo et al. 2017);
         brier; loss, the mean cross-entropy in nats; reliability, the table to plot, of equal mass.
@@ -70,14 +70,13 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
         RunError: there are no tiles, or a logit is not finite.
     """
     check(logits, labels, range(logits.shape[1]))
-    shares = probabilities(logits, temperature)
+    shares = probabilities(logits)
     table = reliability(shares, labels)
     return {
-        "temperature": temperature,
         "ece": calibration_error(table),
         "ece_equal_width": calibration_error(reliability(shares, labels, "equal-width")),
         "brier": brier(shares, labels),
-        "loss": cross_entropy(logits.astype(np.float64) / temperature, labels),
+        "loss": cross_entropy(logits, labels),
         "reliability": table,
     }
 

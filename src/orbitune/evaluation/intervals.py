@@ -1,8 +1,8 @@
-"""How sure an accuracy is: Student's interval over seeds, Wilson's for one seed, and a bootstrap over both.
+"""How sure an accuracy is: a bootstrap over seeds and images, and Wilson's interval where there is one seed.
 
 All functions take `correct`, bool (S, N): whether the model of seed s was right on test image n. Two things
-are drawn at random in a study, the seeds and the images; Student's interval knows the seeds alone, Wilson's
-the images alone, the bootstrap both.
+are drawn at random in a study, the seeds and the images. Student's interval would know the seeds alone, and
+of three it held the truth in 50 to 94 of 100 simulated studies; Wilson's knows the images alone.
 """
 
 from typing import Any
@@ -17,23 +17,19 @@ _SEED = 0
 
 
 def accuracy_over_seeds(correct: np.ndarray) -> dict[str, Any]:
-    """Mean accuracy of several seeds and its 95 % interval, as shares in 0..1, ready for JSON.
+    """Mean accuracy of the seeds and its 95 % interval, as shares in 0..1, ready for JSON.
 
     Returns:
-        mean, low, high; accuracies, one of each seed; interval, the name of the method: `student-t` over
-        the seeds on these very images, or `wilson` over the images where there is one seed.
+        mean, low, high; seeds, the accuracy of each; interval, the name of the method: `bootstrap`, see
+        `bootstrap_accuracy`, or `wilson` where there is one seed, whose spread nobody can know.
     """
-    from scipy.stats import t
-
     accuracies = _checked(correct).mean(axis=1)
-    seeds, mean = len(accuracies), float(accuracies.mean())
-    if seeds == 1:
-        low, high = wilson(int(correct.sum()), correct.shape[1])
-        kind = "wilson"
+    if len(accuracies) == 1:
+        (low, high), kind = wilson(int(correct.sum()), correct.shape[1]), "wilson"
     else:
-        half = float(t.ppf((1 + LEVEL) / 2, seeds - 1) * accuracies.std(ddof=1) / np.sqrt(seeds))
-        low, high, kind = max(0.0, mean - half), min(1.0, mean + half), "student-t"
-    return {"mean": mean, "low": low, "high": high, "accuracies": accuracies.tolist(), "interval": kind}
+        (low, high), kind = bootstrap_accuracy(correct), "bootstrap"
+    mean = float(accuracies.mean())
+    return {"mean": mean, "low": low, "high": high, "seeds": accuracies.tolist(), "interval": kind}
 
 
 def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
@@ -46,7 +42,7 @@ def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
     few seeds differ by much more than the images explain it is too narrow, as any bootstrap of three values
     is, hence verdicts rest on `orbitune.evaluation.paired`.
     """
-    return _percentiles(*_resampled([_checked(correct)]))
+    return _percentiles(*_resampled([_checked(correct)], _random()))
 
 
 def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[float]:
@@ -58,7 +54,21 @@ def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[floa
         method, reference: bool (S, N) and (R, N), the images in the same order.
     """
     paired(method, reference)
-    ours, theirs = _resampled([method, reference])
+    ours, theirs = _resampled([method, reference], _random())
+    return _percentiles(ours - theirs)
+
+
+def bootstrap_gap(first: np.ndarray, second: np.ndarray) -> list[float]:
+    """The 95 % interval [low, high] of the accuracy of `first` minus that of `second`, on other images.
+
+    As `bootstrap_accuracy`, with images and seeds of their own for each. Images that are in both are counted
+    as if they were not, which makes the interval wider rather than narrower.
+
+    Args:
+        first, second: bool (S, N) and (R, M), such as one method on the test tiles of two splits.
+    """
+    random = _random()
+    (ours,), (theirs,) = (_resampled([_checked(correct)], random) for correct in (first, second))
     return _percentiles(ours - theirs)
 
 
@@ -75,9 +85,12 @@ def _checked(correct: np.ndarray) -> np.ndarray:
     return correct
 
 
-def _resampled(methods: list[np.ndarray]) -> list[np.ndarray]:
+def _random() -> np.random.Generator:
+    return np.random.default_rng(_SEED)
+
+
+def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
     """The accuracy of each method in RESAMPLES studies with other seeds and images, (RESAMPLES,) each."""
-    random = np.random.default_rng(_SEED)
     # Images on which all models agree alike are exchangeable, so counts per pattern are drawn, not images.
     patterns, counts = np.unique(np.concatenate(methods), axis=1, return_counts=True)
     drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)

@@ -61,3 +61,11 @@ def robustness(
         kinds.append({"name": name, "mean": mean, "severities": severities})
     mean = sum(kind["mean"] for kind in kinds) / len(kinds)
     return {"count": len(labels), "clean": clean, "corruptions": kinds, "mean": mean}
+
+
+def robustness_sentence(scores: dict[str, Any]) -> str:
+    """What `robustness` found, in words."""
+    return (
+        f"{scores['clean']['accuracy']:.2%} of {scores['count']:,} tiles right as they are, "
+        f"{scores['mean']:.2%} with corruptions"
+    )

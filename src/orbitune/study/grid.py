@@ -74,6 +74,7 @@ class RunSpec:
         """The run as results.json names it."""
         return {
             "name": self.name,
+            "group": self.group,
             "method": self.recipe.method,
             "seed": self.recipe.seed,
             "split": self.split,

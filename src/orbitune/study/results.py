@@ -1,9 +1,11 @@
 """results.json: everything that a study measured, read from its runs, in one file without bulky arrays.
 
-The logits of every test tile stay in the runs' predictions.npz; `load_predictions` lines them up.
+The logits of every tile stay in the runs' predictions.npz; `load_logits` lines them up, and
+`load_predictions` those of a whole split.
 """
 
 import json
+import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,67 @@ def reads_of_test(run: Path) -> int:
 
 
 @dataclass(frozen=True)
+class Logits:
+    """What runs made of the same tiles.
+
+    Attributes:
+        indices: of the tiles in the tile set, int64 (N,).
+        labels: true classes, int64 (N,).
+        logits: float32 (R, N, C), a table for each run.
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+
+
+def load_logits(runs: Sequence[Entry], folder: str | Path, part: str = "test") -> Logits:
+    """Line up the logits of finished runs of a study.
+
+    Args:
+        runs: entries of results.json, one or more.
+        folder: of the study, with the runs below it.
+        part: "test" or "validation".
+
+    Raises:
+        RunError: two of them were scored on other tiles; or their predictions.npz is missing or damaged.
+    """
+    tables = [_read_logits(Path(folder) / run["name"] / "predictions.npz", part) for run in runs]
+    first = tables[0]
+    for run, table in zip(runs, tables, strict=True):
+        same = np.array_equal(table.indices, first.indices) and np.array_equal(table.labels, first.labels)
+        if not same:
+            raise RunError(f"{run['name']} of {folder} was scored on other {part} tiles than the other runs.")
+    return Logits(first.indices, first.labels, np.stack([table.logits for table in tables]))
+
+
+def _read_logits(file: Path, part: str) -> Logits:
+    """Of one run: logits (N, C)."""
+    try:
+        with np.load(file) as arrays:
+            return Logits(*(arrays[f"{part}_{name}"] for name in ("indices", "labels", "logits")))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise RunError(
+            f"{file} is missing or damaged: remove {file.parent} and start the study again."
+        ) from None
+
+
+def compared_runs(results: dict[str, Any], split: str) -> list[Entry]:
+    """The finished runs of the comparison on one split, without the sweeps, in the order of the study."""
+    return [
+        run
+        for run in results["runs"]
+        if run["status"] == "done" and run["split"] == split and run["sweep"] is None
+    ]
+
+
+def compared_splits(results: dict[str, Any]) -> list[str]:
+    """The splits on which the comparison has a finished run, in the order of the study."""
+    splits = dict.fromkeys(run["split"] for run in results["runs"])
+    return [split for split in splits if compared_runs(results, split)]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """What every method predicted for the same test tiles of one split.
 
@@ -100,31 +163,23 @@ def load_predictions(results: dict[str, Any], folder: str | Path, split: str = "
         folder: of the study, with the runs below it.
 
     Raises:
-        RunError: there is no such run; or two of them were tested on other tiles.
+        RunError: there is no such run; or see `load_logits`.
     """
-    runs = [
-        run
-        for run in results["runs"]
-        if run["status"] == "done" and run["split"] == split and run["sweep"] is None
-    ]
+    runs = compared_runs(results, split)
     if not runs:
         raise RunError(f"{folder} has no finished run on the {split} split.")
-    seeds: dict[str, tuple[int, ...]] = {}
-    rows: dict[str, list[np.ndarray]] = {}
-    tiles: tuple[np.ndarray, np.ndarray] | None = None
-    for run in sorted(runs, key=lambda run: run["seed"]):
-        with np.load(Path(folder) / run["name"] / "predictions.npz") as arrays:
-            own = arrays["test_indices"], arrays["test_labels"]
-            logits = arrays["test_logits"]
-        tiles = tiles or own
-        if not all(map(np.array_equal, tiles, own)):
-            raise RunError(f"{run['name']} of {folder} was tested on other tiles than the other runs.")
-        seeds[run["method"]] = (*seeds.get(run["method"], ()), run["seed"])
-        rows.setdefault(run["method"], []).append(logits.argmax(1))
-    assert tiles is not None
-    order = dict.fromkeys(run["method"] for run in runs)  # that of the study
+    found = load_logits(runs, folder)
+    predicted = found.logits.argmax(2)
+    rows = {  # of each method, by rising seed
+        method: sorted(
+            (row for row, run in enumerate(runs) if run["method"] == method),
+            key=lambda row: runs[row]["seed"],
+        )
+        for method in dict.fromkeys(run["method"] for run in runs)
+    }
     return Predictions(
-        *tiles,
-        seeds={method: seeds[method] for method in order},
-        predicted={method: np.stack(rows[method]) for method in order},
+        found.indices,
+        found.labels,
+        seeds={method: tuple(runs[row]["seed"] for row in own) for method, own in rows.items()},
+        predicted={method: predicted[own] for method, own in rows.items()},
     )

@@ -17,11 +17,12 @@ from orbitune.files import write_json
 from orbitune.recipe import Recipe
 from orbitune.study.board import Board
 from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
+from orbitune.study.evidence import gather
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.report import write_report
 from orbitune.study.results import FORMAT, reads_of_test, shared_facts
+from orbitune.study.robustness import corrupted
 from orbitune.study.tune import Trial, chosen_rates, enter, tune
-from orbitune.study.verdicts import verdicts
 from orbitune.training.run_folder import divergence
 
 Outcomes = dict[str, Outcome]
@@ -53,6 +54,8 @@ class Study:
         trials: how many learning rates are tried per method and split, see `orbitune.study.tune`; 0 for none.
         jobs: how many runs at once; None lets the engine choose.
         engine: `local`, or `ray` for the machines of a Ray cluster.
+        robustness: on how many validation tiles the first seed of each method is tried with corruptions, see
+            `orbitune.evaluation.robustness`; 0 for none.
     """
 
     recipes: tuple[Recipe, ...]
@@ -62,6 +65,7 @@ class Study:
     trials: int = 0
     jobs: int | None = None
     engine: str = "local"
+    robustness: int = 0
 
     def __post_init__(self) -> None:
         methods = [recipe.method for recipe in self.recipes]
@@ -73,6 +77,8 @@ class Study:
             raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
         if self.jobs is not None and self.jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
+        if self.robustness < 0:
+            raise OrbituneError("--robustness takes a number of tiles; 0 is none.")
 
     def run(self, say: Callable[[str], None] = print, live: bool = False) -> dict[str, Any]:
         """Do every run that is not finished, then write results.json, report.html and report.md.
@@ -102,8 +108,9 @@ class Study:
             contests = enter(planned, self.trials, self.folder / "trials") if self.trials else []
             sitting.tune(contests)
             outcomes = sitting.train(plans, chosen_rates(contests))
+            tried = corrupted(specs, outcomes, self.folder, self.robustness, engine, board)
         results = self._collect(specs, plans, contests, outcomes, engine)
-        results["verdicts"] = verdicts(results, self.folder)
+        results |= {"robustness": tried, **gather(results, self.folder, say)}
         write_json(self.folder / "results.json", results)
         write_report(results, self.folder)
         return results
@@ -152,7 +159,7 @@ class Study:
         outcomes: Outcomes,
         engine: Engine,
     ) -> dict[str, Any]:
-        """Everything the report needs, from the runs alone."""
+        """What the runs measured, and what they share."""
         entries = [_entry(spec, plans, outcomes[spec.name]) for spec in specs]
         varied = {"method", "learning_rate", *self.grid.varied}
         shared = shared_facts(entries, self.folder, varied)

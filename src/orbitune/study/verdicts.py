@@ -9,7 +9,7 @@ from typing import Any
 
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
 from orbitune.study.plots import method_name
-from orbitune.study.results import load_predictions
+from orbitune.study.results import compared_splits, load_predictions
 
 
 def reference_of(methods: list[str]) -> str:
@@ -28,11 +28,10 @@ def verdicts(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         split, the numbers of the `Comparison`, and its sentences.
 
     Raises:
-        RunError: runs of a split were tested on different tiles.
+        RunError: runs of a split were scored on different tiles.
     """
-    done = [run for run in results["runs"] if run["status"] == "done" and run["sweep"] is None]
     entries = []
-    for split in dict.fromkeys(run["split"] for run in done):
+    for split in compared_splits(results):
         correct = load_predictions(results, folder, split).correct
         names = {method: method_name(method) for method in correct}
         for compared in compare_all(correct, reference_of(list(correct))):

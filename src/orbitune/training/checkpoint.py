@@ -4,6 +4,8 @@ There are no random generator states in it: every step draws from the seed and i
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,13 +114,8 @@ def read_progress(path: Path) -> Progress:
     Raises:
         RunError: the file is damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return Progress(**json.loads(file.metadata()["progress"]))
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None
+    with _opened(path, "numpy") as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
 
 
 def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
@@ -145,10 +142,17 @@ def load_trainable(path: Path, model: "nn.Module") -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    with _opened(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path, framework: str) -> Iterator[Any]:
+    """A safetensors file; RunError where it, or what is read from it, is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None

@@ -1,19 +1,27 @@
 """Score a finished run again from what it left on disk."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from orbitune.data.feed import Feed
+from orbitune.data.tiles import TileSet
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.methods import find_method
 from orbitune.models.saving import load_saved
 from orbitune.recipe import Recipe
-from orbitune.training.job import make_accelerator, prepare_job
+from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import check_inputs
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
 
 
 def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dict[str, Any]:
@@ -28,19 +36,50 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     folder = Path(run)
-    result = RunResult.load(folder)
-    job = prepare_job(Recipe.make(result.recipe), progress)
-    check_inputs(folder, job.inputs())
+    result, job = finished_job(folder, progress)
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
-    accelerator = make_accelerator()
-    model = load_saved(folder / find_method(job.recipe.method).folder, job.backbone).to(accelerator.device)
-    network = job.network(model, result.compute["attention"])
-    indices = job.splits[split]
+    model, indices = SavedModel.of(folder, result, job), job.splits[split]
     with Display(progress) as display:
         display.evaluation(split, len(indices))
-        feed = Feed(job.tiles, accelerator.device)
-        logits = job.predict(network, feed, accelerator, indices, job.recipe.tta, display.evaluated)
+        logits = model.logits(job.tiles, indices, display.evaluated)
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)
+
+
+def finished_job(folder: Path, progress: bool = True) -> tuple[RunResult, Job]:
+    """The result of a finished run, and the very job that it did.
+
+    Raises:
+        OrbituneError: the run is not finished, or its data or backbone are no longer the same.
+    """
+    result = RunResult.load(folder)
+    job = prepare_job(Recipe.make(result.recipe), progress)
+    check_inputs(folder, job.inputs())
+    return result, job
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The saved model of a finished run, which computes as the run did."""
+
+    job: Job
+    network: "nn.Module"
+    accelerator: "Accelerator"
+
+    @classmethod
+    def of(cls, folder: Path, result: RunResult, job: Job) -> "SavedModel":
+        """Load it from the run's folder; an OrbituneError where it cannot be loaded."""
+        accelerator = make_accelerator()
+        saved = folder / find_method(job.recipe.method).folder
+        model = load_saved(saved, job.backbone).to(accelerator.device)
+        return cls(job, job.network(model, result.compute["attention"]), accelerator)
+
+    def logits(
+        self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
+    ) -> np.ndarray:
+        """Of some tiles, float32 (len(indices), C); see `Job.predict`."""
+        feed = Feed(tiles, self.accelerator.device)
+        tta = self.job.recipe.tta
+        return self.job.predict(self.network, feed, self.accelerator, indices, tta, after_batch)

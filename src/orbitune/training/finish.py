@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import score
 from orbitune.files import replacing
 from orbitune.models.build import build
@@ -51,7 +52,8 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
     saved = folder.path / find_method(job.recipe.method).folder
     plain = _plain_model(trainer)
-    save_model(plain, saved, job.backbone, _facts(trainer, scores))
+    temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
+    save_model(plain, saved, job.backbone, _facts(trainer, scores, temperature))
     proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
     _write_predictions(trainer, logits)
     trainer.meter.count_run()
@@ -95,7 +97,7 @@ def _prove(trainer: "Trainer", model: "nn.Module", saved: Path) -> float:
     return prove_saved(saved, job.backbone, pixels, logits)
 
 
-def _facts(trainer: "Trainer", scores: dict[str, Any]) -> dict[str, Any]:
+def _facts(trainer: "Trainer", scores: dict[str, Any], temperature: float) -> dict[str, Any]:
     """What goes beside the weights, so that they can be used without the run."""
     job = trainer.job
     return {
@@ -110,6 +112,7 @@ def _facts(trainer: "Trainer", scores: dict[str, Any]) -> dict[str, Any]:
             split: {name: values[name] for name in ("accuracy", "interval", "macro_f1", "count")}
             for split, values in scores.items()
         },
+        "temperature": temperature,
     }
 
 

@@ -1,0 +1,59 @@
+"""Alarms about a split, which hold for every method: leaks, and what colours or coordinates alone reach.
+
+They take up to half a minute on 27,000 tiles, so they are kept in the study's folder as alarms.json and found
+again under the hashes of the tiles and of their split.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orbitune.data.ground import find_ground
+from orbitune.data.leaks import find_leaks, leak_sentence
+from orbitune.errors import DataError
+from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
+from orbitune.files import write_json
+from orbitune.training.job import Job
+
+_PAIRS = 3  # of near-duplicates that are named
+
+
+def alarms(job: Job, split: str, folder: Path) -> dict[str, Any]:
+    """What is alarming about one split. The baselines read its test labels, as every method's scores do.
+
+    Args:
+        job: of a run on this split.
+        split: its name.
+        folder: of the study.
+
+    Returns:
+        split; leaks, see `find_leaks`, each with its sentence and a few pairs; baselines, see
+        `coordinates_baseline`; no_coordinates, why there is no baseline of coordinates, where tiles have some
+        that are of no use.
+    """
+    file, key = folder / "alarms.json", _key(job.inputs())
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    if key not in kept:
+        kept[key] = _measured(job)
+        write_json(file, kept)
+    return {"split": split, **kept[key]}
+
+
+def _key(inputs: Mapping[str, str]) -> str:
+    return f"tiles {inputs['tiles'][:16]} splits {inputs['splits'][:16]}"
+
+
+def _measured(job: Job) -> dict[str, Any]:
+    leaks = [
+        {**leak, "pairs": leak["pairs"][:_PAIRS], "sentence": leak_sentence(leak)}
+        for leak in find_leaks(job.tiles, job.splits)
+    ]
+    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits)]}
+    try:
+        ground = find_ground(job.tiles)
+    except DataError as error:
+        return {**found, "no_coordinates": str(error)}
+    if ground is not None:
+        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground))
+    return found
