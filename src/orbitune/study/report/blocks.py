@@ -1,7 +1,7 @@
 """What a page of the report is made of. Each kind of block has one macro in each of the two templates."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Union
+from typing import ClassVar
 
 from orbitune.study.report.numbers import slug
 
@@ -89,7 +89,7 @@ class Folded:
     kind: ClassVar[str] = "folded"
 
 
-Block = Union[Points, Table, Plate, Sheet, Facts, Code, Folded]
+Block = Points | Table | Plate | Sheet | Facts | Code | Folded
 
 
 @dataclass(frozen=True)

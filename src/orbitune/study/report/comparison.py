@@ -86,8 +86,7 @@ def _accuracy_column(view: View, split: str) -> Column:
             return say.NOTHING
         return say.with_interval(row.groups[split].accuracy, view.digits)
 
-    where = f", {view.split_name(split)}" if view.split_name(split) else ""
-    return f"Test accuracy{where} (95 % interval)", cell
+    return f"{view.of(split, 'Test accuracy')} (95 % interval)", cell
 
 
 def _gap_columns(view: View) -> list[Column]:
@@ -102,7 +101,7 @@ def _gap_columns(view: View) -> list[Column]:
             gap, low, high = (100 * own[row.method][key] for key in ("difference", "low", "high"))
             return f"{say.signed(gap)} points ({say.signed_span(low, high)})"
 
-        return f"{say.capital(pair[0])} less {pair[1]} (95 % interval)", cell
+        return f"Gap, {pair[0]} less {pair[1]} (95 % interval)", cell
 
     pairs = [list(pair) for pair in dict.fromkeys(tuple(entry["splits"]) for entry in entries)]
     return [column(pair) for pair in pairs]
@@ -117,7 +116,7 @@ def _cost_columns(view: View) -> list[Column]:
         ("Peak memory", "peak_rss_bytes", say.size),
         ("Peak GPU memory", "peak_cuda_bytes", say.size),
         ("Size on disk", "artefact_bytes", say.size),
-        ("CPU time", "cpu_seconds", say.seconds),
+        ("CPU time of a run", "cpu_seconds", say.seconds),
     ]
     if view.timings_comparable:
         named.insert(0, ("Train time per epoch", "seconds_per_epoch", say.seconds))

@@ -8,7 +8,7 @@ from typing import Any
 
 from orbitune.study.report import numbers as say
 from orbitune.study.report import procedure, records, tables
-from orbitune.study.report.blocks import Block, Facts, Folded, Points, Section, Table
+from orbitune.study.report.blocks import Block, Code, Facts, Folded, Points, Section, Table
 from orbitune.study.report.comparison import caption, columns, comparison_rows, notes
 from orbitune.study.report.figures.accuracy import accuracy_plate
 from orbitune.study.report.figures.canvas import Looks, looks, style
@@ -61,10 +61,10 @@ def _sections(view: View, folder: Path) -> Iterator[Section]:
     """The long part in its order; a section without blocks is left out."""
     drawn = looks(view)
     yield Section("Every verdict", _verdicts(view))
-    yield Section("Accuracy against cost", _each_split(view, lambda split: cost_plate(view, split, drawn)))
+    yield Section("Accuracy against cost", [cost_plate(view, drawn)] * bool(view.rows))
     yield from _sweeps(view, drawn)
     yield Section("Classes", _classes(view))
-    yield Section("Confusion on the test split", _each_split(view, lambda s: confusion_plate(view, s, drawn)))
+    yield Section("Confusion on the test split", [confusion_plate(view, drawn)] * bool(view.rows))
     yield Section(
         "Where the methods disagree",
         [disagreement_sheet(entry, folder) for entry in view.results.get("disagreements", [])],
@@ -72,18 +72,15 @@ def _sections(view: View, folder: Path) -> Iterator[Section]:
     yield Section("Calibration", _calibration(view, drawn))
     yield Section("Robustness", _robustness(view, drawn))
     yield Section("Alarms", _alarms(view))
-    yield Section("Training curves", _each_split(view, lambda split: curve_plate(view, split, drawn)))
+    yield Section("Training curves", [curve_plate(view, drawn)] * bool(view.rows))
     yield Section("Every run", _runs(view))
     yield Section("Plan and measurement", _plans(view))
     yield Section("Data", _data(view), measured=False)
     differences = records.difference_table(view)
     yield Section("Recipe", [*([differences] if differences else []), *records.recipes(view)], measured=False)
     yield Section("Environment", [Facts(records.environment_facts(view))], measured=False)
-    yield Section("How it was done", [Points(procedure.procedure(view))], measured=False)
-
-
-def _each_split(view: View, make: Any) -> list[Block]:
-    return [make(split) for split in view.splits]
+    commands = Code(f"{view.results['command']}\n{_again(view.results['command'])}", "sh")
+    yield Section("How it was done", [Points(procedure.procedure(view)), commands], measured=False)
 
 
 def _verdicts(view: View) -> list[Block]:
@@ -117,12 +114,10 @@ def _classes(view: View) -> list[Block]:
 
 
 def _calibration(view: View, drawn: Looks) -> list[Block]:
-    return [
-        block
-        for split in view.splits
-        if any("calibration" in group.summary for group in view.on(split))
-        for block in (reliability_plate(view, split, drawn), tables.calibration_table(view, split))
-    ]
+    splits = [s for s in view.splits if any("calibration" in group.summary for group in view.on(s))]
+    if not splits:
+        return []
+    return [reliability_plate(view, splits, drawn), *(tables.calibration_table(view, s) for s in splits)]
 
 
 def _robustness(view: View, drawn: Looks) -> list[Block]:
@@ -156,7 +151,9 @@ def _runs(view: View) -> list[Block]:
     blocks: list[Block] = []
     if view.done:
         count = f"{len(view.done)} runs" if len(view.done) > 1 else "The run"
-        blocks += [Folded(count, [records.run_table(view)]) if len(view.done) > 3 else records.run_table(view)]
+        blocks += [
+            Folded(count, [records.run_table(view)]) if len(view.done) > 3 else records.run_table(view)
+        ]
     if view.results.get("trials"):
         trials = records.trial_table(view)
         blocks += [Folded(f"{len(trials.rows)} trials of learning rates", [trials])]

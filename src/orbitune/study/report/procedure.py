@@ -18,7 +18,7 @@ def procedure(view: View) -> list[str]:
     if len(view.done) == len(view.rows):
         lines = [_run_sentences(run) for run in view.done]
     else:
-        lines = [*[_method_sentence(row) for row in view.rows], *_resumed(view)]
+        lines = [_kept(view), *_ways(view), *_resumed(view)]
     return [*lines, _test_reads(view), *_intervals(view), _MEANINGS]
 
 
@@ -28,8 +28,8 @@ def alarms(entry: Mapping[str, Any]) -> list[str]:
         f"{say.capital(' and '.join(leak['splits']))} tiles: {leak['sentence']}." for leak in entry["leaks"]
     ]
     lines += [
-        f"{say.capital(base['sentence'])} (95 % interval {say.span(base['test']['interval'], 1)} %, "
-        f"{base['test']['count']:,} test tiles)."
+        f"{say.capital(base['sentence'])}. On {base['test']['count']:,} test tiles, 95 % interval "
+        f"{say.span(base['test']['interval'], 1)} %."
         for base in entry["baselines"]
     ]
     if "no_coordinates" in entry:
@@ -45,22 +45,35 @@ def _run_sentences(run: Run) -> str:
         + _computed(result.get("compute"))
         + _whole(result["cost"].get("run_seconds"))
         + (
-            f" The run was resumed {result['cost']['resumed']}{say.TIMES}: its time and memory may be less exact."
+            f" The run was resumed {result['cost']['resumed']}{say.TIMES}: its time and memory may be less "
+            "exact."
             if result["cost"]["resumed"]
             else ""
         )
     )
 
 
-def _method_sentence(row: Row) -> str:
-    kept = sorted({run["result"]["best_epoch"] for run in row.runs})
-    epochs = f"{kept[0]}" if len(kept) == 1 else f"{kept[0]} to {kept[-1]}"
-    results = [run["result"] for run in row.runs]
-    ways = list(dict.fromkeys(_computed(result.get("compute")) for result in results))
+def _kept(view: View) -> str:
+    """Which epochs were kept, of all runs in one sentence."""
+
+    def epochs(row: Row) -> str:
+        kept = sorted({run["result"]["best_epoch"] for run in row.runs})
+        return f"{row.title} {kept[0]}" if len(kept) == 1 else f"{row.title} {kept[0]} to {kept[-1]}"
+
+    of = max(len(run["result"]["history"]) for run in view.done)
     return (
-        f"{row.title}, {len(row.runs)} runs: the checkpoint with the best validation accuracy was kept, of "
-        f"epoch {epochs} of {len(results[0]['history'])}.{''.join(ways)}"
+        "Of each run the checkpoint with the best validation accuracy was kept; that was, of "
+        f"{of} epochs: {', '.join(map(epochs, view.rows))}."
     )
+
+
+def _ways(view: View) -> list[str]:
+    """How the runs computed, with the methods that did so."""
+    ways: dict[str, list[str]] = {}
+    for row in view.rows:
+        for way in dict.fromkeys(_computed(run["result"].get("compute")) for run in row.runs):
+            ways.setdefault(way.strip(), []).append(row.title)
+    return [f"{say.capital(', '.join(titles))}: {way}" for way, titles in ways.items() if way]
 
 
 def _resumed(view: View) -> list[str]:
@@ -106,7 +119,9 @@ def _test_reads(view: View) -> str:
         f"{name} read it {_times(count)}" for name, count in reads.items() if count != 1 and name not in once
     ]
     sentences = [first, f"{say.capital(say.listed(others))}." if others else ""]
-    trials = [trial["test_reads"] for trial in view.results.get("trials", []) if trial["test_reads"] is not None]
+    trials = [
+        trial["test_reads"] for trial in view.results.get("trials", []) if trial["test_reads"] is not None
+    ]
     if trials:
         sentences += [f"{len(trials)} trials read it {_times(sum(trials))}."]
     return " ".join(filter(None, sentences))
@@ -120,9 +135,10 @@ def _intervals(view: View) -> list[str]:
     """What the intervals of the accuracy hold, and what not."""
     if any(len(group.runs) > 1 for group in view.groups):
         return [
-            "Intervals of an accuracy over several seeds are 95 % intervals by a bootstrap over seeds and test "
-            "tiles (Owen 2007); they hold for other seeds and other tiles of the same kind. Of a single run they "
-            "are Wilson's (1927). Differences have the interval of a score test with the spread of the seeds."
+            "Intervals of an accuracy over several seeds are 95 % intervals by a bootstrap over seeds and "
+            "test tiles (Owen 2007); they hold for other seeds and other tiles of the same kind. Of a single "
+            "run they are Wilson's (1927). Differences have the interval of a score test with the spread of "
+            "the seeds (see orbitune.evaluation.paired)."
         ]
     return [
         "Intervals are 95 % Wilson score intervals (Wilson 1927). They hold the chance in which tiles were "

@@ -10,6 +10,7 @@ from orbitune.study.report import numbers as say
 from orbitune.study.report.blocks import Block, Code, Folded, Table
 from orbitune.study.report.view import Row, Run, View
 
+
 def run_table(view: View) -> Table:
     """Every finished run by itself, sweeps included."""
 
@@ -96,8 +97,8 @@ def _plan_rows(plan: dict[str, Any], result: dict[str, Any] | None) -> list[list
 
 
 def difference_table(view: View) -> Table | None:
-    """The settings in which the resolved recipes of the methods differ, by their first runs."""
-    recipes = [_flat(row.runs[0]["result"]["recipe"]) for row in view.rows]
+    """The settings in which the resolved recipes of the methods differ."""
+    recipes = [_flat(_shared_settings(row)) for row in view.rows]
     if len(recipes) < 2:
         return None
     rows = [
@@ -141,9 +142,13 @@ def _shared_settings(row: Row) -> dict[str, Any]:
     return {
         name: value
         if all(recipe[name] == value for recipe in every)
-        else list(dict.fromkeys(recipe[name] for recipe in every))
+        else _distinct([recipe[name] for recipe in every])
         for name, value in every[0].items()
     }
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def data_facts(view: View) -> list[tuple[str, str]]:

@@ -47,13 +47,13 @@ def _judged(view: View, reference: Row, split: str) -> str:
     sentences = [f"{where}{_reached(view, reference.title, reference.groups[split])}."]
     margin = f"{entries[0]['margin']:g} points of it"
     for verdict, claim in (
-        ("yes", f"within {margin}, or better"),
-        ("no", f"not within {margin}"),
-        ("cannot be told", f"not enough is known to tell whether within {margin}"),
+        ("yes", f"Within {margin}, or better"),
+        ("no", f"Not within {margin}"),
+        ("cannot be told", "Cannot be told from these tiles"),
     ):
         named = [entry for entry in entries if entry["verdict"] == verdict]
         if named:
-            sentences += [f"{say.capital(claim)}: {_named(view, named)}{_worst_p(named, verdict)}."]
+            sentences += [f"{claim}{_worst_p(named, verdict)}: {_named(view, named)}."]
     return " ".join(sentences)
 
 
@@ -84,12 +84,10 @@ def _worst_p(entries: Sequence[dict[str, Any]], verdict: str) -> str:
     """The largest p value behind the verdicts; nothing where they are open."""
     if verdict == "cannot be told":
         return ""
-    worst = max(entry["within" if verdict == "yes" else "beyond"] for entry in entries)
-    value = say.p_value(worst)
-    largest = "largest " if len(entries) > 1 else ""
-    return f" ({largest}p {value if value[0] == '<' else f'= {value}'}" + (
-        " after Holm)" if entries[0]["family"] > 1 else ")"
-    )
+    worst = say.p_value(max(entry["within" if verdict == "yes" else "beyond"] for entry in entries))
+    sign = "" if worst[0] == "<" else "= " if len(entries) == 1 else "\N{LESS-THAN OR EQUAL TO} "
+    holm = " after Holm" if entries[0]["family"] > 1 else ""
+    return f" (p {sign}{worst}{holm})"
 
 
 def _gaps(view: View) -> list[str]:
@@ -115,7 +113,7 @@ def _gaps(view: View) -> list[str]:
 
 
 def _savings(view: View, reference: Row) -> list[str]:
-    """What is saved: by each of a few methods; of many, by the least of those within the margin everywhere."""
+    """What is saved: by each of a few methods; of many, the most by those within the margin everywhere."""
     others = [row for row in view.rows if row is not reference]
     if reference.method != "full":
         return []
@@ -141,10 +139,10 @@ def _savings(view: View, reference: Row) -> list[str]:
 
 
 def _saving(row: Row, full: Row, name: str) -> str:
-    view_time = say.ratio(row.cost["seconds_per_epoch"], full.cost["seconds_per_epoch"])
+    time = say.ratio(row.cost["seconds_per_epoch"], full.cost["seconds_per_epoch"])
     return (
         f"{name} trained {say.share_trained(row.parameters)} of the parameters, took "
-        f"{view_time} the time per epoch and "
+        f"{time} the time per epoch and "
         f"{say.ratio(say.memory(row.cost), say.memory(full.cost))} the peak memory, and stores "
         f"{say.size(row.cost['artefact_bytes'])} instead of {say.size(full.cost['artefact_bytes'])}."
     )

@@ -19,8 +19,8 @@ def verdict_table(view: View) -> Table:
         "Difference, points (95 % interval)",
         "Interval by bootstrap",
         f"Within {entries[0]['margin']:g} points, or better",
-        "p, not within",
-        "p, within",
+        "p for within",
+        "p for not within",
         "p, McNemar",
         "Alone right / reference alone",
         "Images needed",
@@ -71,7 +71,7 @@ def class_table(view: View, split: str) -> Table:
     ]
     ranges = "; in brackets the least and the largest of the seeds" if _several_seeds(groups) else ""
     header = ["Class", "Test tiles", *(group.title for group in groups)]
-    return Table(f"F1 of each class on the test split{_of(view, split)}{ranges}", header, rows)
+    return Table(view.of(split, "F1 of each class on the test split") + ranges, header, rows)
 
 
 def calibration_table(view: View, split: str) -> Table:
@@ -94,7 +94,7 @@ def calibration_table(view: View, split: str) -> Table:
         rows.append([group.title, temperatures, *pairs])
     header = ["Method", "Temperatures", *(head for head, _, _ in measures)]
     caption = "Calibration on test before and after the temperature, which was fitted on validation"
-    return Table(caption + _of(view, split), header, rows)
+    return Table(view.of(split, caption), header, rows)
 
 
 def robustness_table(view: View, split: str) -> Table:
@@ -113,7 +113,7 @@ def robustness_table(view: View, split: str) -> Table:
     ]
     caption = f"Accuracy on {entries[0]['count']:,} validation tiles, mean over five severities"
     header = ["Method", "Seed", "As they are (95 % interval)", *map(say.capital, kinds), "Mean"]
-    return Table(caption + _of(view, split), header, rows)
+    return Table(view.of(split, caption), header, rows)
 
 
 def severity_table(view: View, split: str) -> Table:
@@ -126,7 +126,7 @@ def severity_table(view: View, split: str) -> Table:
         for i, point in enumerate(kind["severities"])
     ]
     header = ["Corruption and severity", *(method_name(entry["method"]) for entry in entries)]
-    return Table(f"Accuracy at each severity (95 % interval){_of(view, split)}", header, rows)
+    return Table(view.of(split, "Accuracy at each severity (95 % interval)"), header, rows)
 
 
 def sweep_table(view: View, lines: dict[str, list[tuple[Any, Group]]], head: str, split: str) -> Table:
@@ -141,15 +141,11 @@ def sweep_table(view: View, lines: dict[str, list[tuple[Any, Group]]], head: str
         found = [dict(points).get(value) for points in lines.values()]
         cells = [say.with_interval(g.accuracy, view.digits) if g else say.NOTHING for g in found]
         rows.append(["all" if value is None else f"{value:,}", *cells])
-    return Table(f"Test accuracy (95 % interval){_of(view, split)}", [head, *lines], rows)
+    return Table(view.of(split, "Test accuracy (95 % interval)"), [head, *lines], rows)
 
 
 def _scored(scores: dict[str, Any], digits: int) -> str:
     return say.with_interval((scores["accuracy"], *scores["interval"]), digits)
-
-
-def _of(view: View, split: str) -> str:
-    return f", {view.split_name(split)}" if view.split_name(split) else ""
 
 
 def _several_seeds(groups: Sequence[Group]) -> bool:

@@ -128,6 +128,10 @@ class View:
         """What a heading adds for a split; nothing where there is one only."""
         return f"{split} split" if len(self.splits) > 1 else ""
 
+    def of(self, split: str, before: str) -> str:
+        """Words that end with the name of the split, where there are several."""
+        return ", ".join(filter(None, [before, self.split_name(split)]))
+
 
 def mean_cost(runs: Sequence[Run]) -> dict[str, Any]:
     """The mean of each number that every run's cost has; what one of them lacks is None."""

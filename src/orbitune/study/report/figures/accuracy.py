@@ -86,13 +86,15 @@ def _alarms(view: View) -> dict[str, list[dict]]:
 
 
 def _caption(view: View) -> str:
-    sentences = ["Bars are 95 % intervals. The axis is stretched: equal steps are equal factors of the errors."]
+    sentences = [
+        "Bars are 95 % intervals. The axis is stretched: equal steps are equal factors of the errors."
+    ]
     if len(view.splits) > 1:
         sentences += ["The grey line is the gap between the splits."]
     if _alarms(view):
         sentences += [
-            "Dashed: what a classifier reaches that sees colour statistics alone; dotted: chance, always naming "
-            "the commonest class."
+            "Dashed: what a classifier reaches that sees colour statistics alone; dotted: chance, always "
+            "naming the commonest class."
         ]
     return " ".join(sentences)
 

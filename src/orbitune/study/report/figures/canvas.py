@@ -102,7 +102,7 @@ def panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
 def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
     """Lines and markers with their names below the axes, in columns that the width has room for."""
     axes = figure.axes[0]
-    handles = [axes.plot([], [], label=plain(label), **look)[0] for label, look in entries]
+    handles = [axes.plot([], [], label=plain(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
     columns = max(1, min(len(entries), int(width / (6.2 * longest + 46))))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)

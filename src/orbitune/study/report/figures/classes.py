@@ -30,20 +30,19 @@ def class_plate(view: View, reference: Row) -> Plate:
         ).T
         width = HALF if len(others) < _WIDE else WHOLE
         heading = f"F1 less that of {reference.title}"
-        where = view.split_name(split)
-        figure, axes = canvas(width, 90 + 22 * len(classes), where or heading, view)
+        figure, axes = canvas(width, 90 + 22 * len(classes), view.split_name(split) or heading, view)
         columns = [group.title for group in others]
         _matrix(axes, 100 * (f1 - first[:, None]), [plain(row["name"]) for row in classes], columns)
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {len(classes)} classes by {len(others)} methods: {heading}{f', {where}' if where else ''}. "
+            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.of(split, heading)}. "
             f"The most is lost by {columns[worst[1]]} on {classes[worst[0]]['name']}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
         )
-        panels.append(panel(figure, say.slug(f"classes {split if where else ''}"), alt, width))
+        panels.append(panel(figure, say.slug(view.of(split, "classes")), alt, width))
     caption = (
-        f"F1 of each class less that of {reference.title}, in points. Orange: worse, blue: better; the colour "
-        f"is full at {_STRONG:g} points."
+        f"F1 of each class less that of {reference.title}, in points. Orange: worse, blue: better; the "
+        f"colour is full at {_STRONG:g} points."
     )
     return Plate(caption, panels)
 
@@ -58,7 +57,9 @@ def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str
         ink = "white" if abs(value) > 0.7 * _STRONG else INK
         text = say.signed(value, 1)
         axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=9, ha="center", va="center")
-    axes.set_xticks(edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10)
+    axes.set_xticks(
+        edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10
+    )
     axes.set_yticks(edges[1][:-1] + 0.5, rows, fontsize=10)
     axes.set_ylim(len(rows), 0)
     axes.tick_params(length=0)

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 
 
-def confusion_plate(view: View, split: str, looks: Looks) -> Plate:
-    """Of every method; of many, the reference and the one that comes closest to it."""
-    groups = shown(view, split)
+def confusion_plate(view: View, looks: Looks) -> Plate:
+    """Of every method; of many, the reference and the one that comes closest to it on that split."""
+    groups = [group for split in view.splits for group in shown(view, split)]
     seeds = "; tiles are counted once for each seed" if any(len(g.runs) > 1 for g in groups) else ""
     chosen = " Shown are the reference and the method closest to it in accuracy." if view.many else ""
     caption = (
         f"Rows are the true class, columns the predicted one. Numbers are tiles, zeros left out{seeds}; "
-        "the colour is the share of the row, on a square-root scale so that rare mistakes can be seen." + chosen
+        "the colour is the share of the row, on a square-root scale so that rare mistakes can be seen."
+        + chosen
     )
     return Plate(caption, [_confusion_panel(view, group, looks) for group in groups])
 
@@ -53,11 +54,10 @@ def _confusion_panel(view: View, group: Group, looks: Looks) -> Panel:
     counts = np.sum([test["confusion"] for test in tests], axis=0)
     classes = [row["name"] for row in tests[0]["per_class"]]
     width = HALF if len(classes) <= 12 else LARGE if len(classes) <= 24 else WHOLE
-    where = view.split_name(group.split)
-    heading = ", ".join(filter(None, [say.capital(group.title), where]))
+    heading = view.of(group.split, say.capital(group.title))
     figure = _confusion(view, heading, counts, classes, looks[group.title]["color"], width)
     alt = (
-        f"Confusion matrix of {group.title} on the test split{f' of the {where}' if where else ''}: "
+        f"Confusion matrix of {group.title} on the {view.of(group.split, 'test split')}: "
         f"{np.trace(counts):,} of {counts.sum():,} tiles are right."
     )
     return panel(figure, f"confusion-{say.slug(group.summary['group'])}", alt, width)

@@ -50,10 +50,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return sorted(front, key=lambda place: points[place])
 
 
-def cost_plate(view: View, split: str, looks: Looks) -> Plate:
-    """A panel for each cost."""
+def cost_plate(view: View, looks: Looks) -> Plate:
+    """A panel for each split and cost."""
     panels = [
         _cost_panel(view, split, looks, cost)
+        for split in view.splits
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
     caption = (
@@ -75,6 +76,7 @@ def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
     for group, x in zip(groups, costs, strict=True):
         _point(axes, group, x, looks[group.title])
     _axes(axes, groups, costs)
+    axes.set_ylabel(f"{view.split_name(split) or 'test'}, accuracy in %")
     if view.many:
         entries = [(group.title, {**looks[group.title], "linestyle": "none"}) for group in groups]
         legend(figure, entries, THIRD)
@@ -85,9 +87,8 @@ def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
         + (", on the front" if place in front else "")
         for place, (group, x) in enumerate(zip(groups, costs, strict=True))
     )
-    where = f" on the {view.split_name(split)}" if view.split_name(split) else ""
-    name = f"cost-{key}-{say.slug(split)}" if where else f"cost-{key}"
-    return panel(figure, name, f"Test accuracy{where} against {title}: {named}.", THIRD)
+    alt = f"{view.of(split, 'Test accuracy')}, against {title}: {named}."
+    return panel(figure, say.slug(view.of(split, f"cost {key}")), alt, THIRD)
 
 
 def _point(axes: "Axes", group: Group, cost: float, look: dict[str, Any]) -> None:
@@ -131,4 +132,3 @@ def _axes(axes: "Axes", groups: Sequence[Group], costs: Sequence[float]) -> None
         axes.set_xlim(0, 1.35 * high)
         axes.locator_params(axis="x", nbins=5)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.set_ylabel("test accuracy, %")

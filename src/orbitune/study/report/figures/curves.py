@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Plate
+from orbitune.study.report.blocks import Panel, Plate
 from orbitune.study.report.figures.canvas import HALF, INK, Looks, canvas, legend, panel
 from orbitune.study.report.view import Group, View
 
@@ -13,32 +13,38 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def curve_plate(view: View, split: str, looks: Looks) -> Plate:
+_MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
+
+
+def curve_plate(view: View, looks: Looks) -> Plate:
     """Loss and accuracy by epoch; of few methods on the training split too."""
+    panels = [
+        _curve_panel(view, split, measure, title, scale, looks)
+        for split in view.splits
+        for measure, title, scale in _MEASURES
+    ]
+    return Plate(_caption(view), panels)
+
+
+def _curve_panel(view: View, split: str, measure: str, title: str, scale: int, looks: Looks) -> Panel:
     groups = view.on(split)
     sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
-    panels = []
-    for measure, title, scale in (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100)):
-        figure, axes = canvas(HALF, 340, title, view)
-        for group in groups:
-            for side, line in sides:
-                _curve(axes, group, f"{side}_{measure}", scale, {**looks[group.title], "linestyle": line})
-            _ring(axes, group, f"validation_{measure}", scale, looks[group.title]["color"])
-        _epoch_axis(axes, max(len(run["result"]["history"]) for group in groups for run in group.runs))
-        entries: list[tuple[str, dict[str, Any]]] = [
-            (group.title, {"linestyle": "-", **looks[group.title]}) for group in groups
-        ]
-        if not view.many:
-            entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-        legend(figure, entries, HALF)
-        where = f", {view.split_name(split)}" if view.split_name(split) else ""
-        alt = (
-            f"Line chart{where}: {measure} by epoch on the {' and '.join(side for side, _ in sides)} tiles for "
-            f"{', '.join(group.title for group in groups)}."
-        )
-        name = say.slug(f"curves {measure} {split if where else ''}")
-        panels.append(panel(figure, name, alt, HALF))
-    return Plate(_caption(view), panels)
+    figure, axes = canvas(HALF, 340, view.of(split, title), view)
+    for group in groups:
+        for side, line in sides:
+            _curve(axes, group, f"{side}_{measure}", scale, {**looks[group.title], "linestyle": line})
+        _ring(axes, group, f"validation_{measure}", scale, looks[group.title]["color"])
+    _epoch_axis(axes, max(len(run["result"]["history"]) for group in groups for run in group.runs))
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (group.title, {"linestyle": "-", **looks[group.title]}) for group in groups
+    ]
+    if not view.many:
+        entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
+    legend(figure, entries, HALF)
+    tiles = say.listed([side for side, _ in sides])
+    names = ", ".join(group.title for group in groups)
+    alt = f"{view.of(split, 'Line chart')}: {measure} by epoch on the {tiles} tiles for {names}."
+    return panel(figure, say.slug(view.of(split, f"curves {measure}")), alt, HALF)
 
 
 def _caption(view: View) -> str:

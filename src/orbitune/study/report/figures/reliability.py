@@ -17,11 +17,9 @@ from orbitune.study.report.view import Group, View
 _STATES = (("before", "Before the temperature"), ("after", "After the temperature"))
 
 
-def reliability_plate(view: View, split: str, looks: Looks) -> Plate:
-    """Accuracy against confidence in bins of equal mass, a panel before and one after."""
-    groups = [group for group in view.on(split) if "calibration" in group.summary]
-    ends = [end for group in groups for state, _ in _STATES for point in _points(group, state) for end in point]
-    panels = [_reliability(view, split, groups, state, (min(ends), max(ends)), looks) for state, _ in _STATES]
+def reliability_plate(view: View, splits: list[str], looks: Looks) -> Plate:
+    """Accuracy against confidence in bins of equal mass; for each split a panel before and one after."""
+    panels = [_reliability(view, split, state, looks) for split in splits for state, _ in _STATES]
     caption = (
         "Test tiles in bins of equal numbers by confidence. On the diagonal a method is as often right as it "
         "says; below it, it is too sure. Both axes are stretched towards 100 %, where most tiles lie; a bin "
@@ -38,10 +36,11 @@ def _points(group: Group, state: str) -> list[tuple[float, float]]:
     ]
 
 
-def _reliability(
-    view: View, split: str, groups: list[Group], state: str, ends: tuple[float, float], looks: Looks
-) -> Panel:
-    title = dict(_STATES)[state]
+def _reliability(view: View, split: str, state: str, looks: Looks) -> Panel:
+    groups = [group for group in view.on(split) if "calibration" in group.summary]
+    both = [end for group in groups for each, _ in _STATES for point in _points(group, each) for end in point]
+    ends = min(both), max(both)
+    title = view.of(split, dict(_STATES)[state])
     figure, axes = canvas(HALF, 420, title, view)
     axes.plot(ends, ends, color=QUIET, linewidth=1, linestyle="--")
     for group in groups:
@@ -52,10 +51,8 @@ def _reliability(
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("accuracy, %")
     legend(figure, [(group.title, {**looks[group.title], "linestyle": "-"}) for group in groups], HALF)
-    where = f", {view.split_name(split)}" if view.split_name(split) else ""
     errors = "; ".join(
         f"{group.title} {say.percent(group.summary['calibration'][state]['ece'], 2)}" for group in groups
     )
-    name = say.slug(f"reliability {state} {split if where else ''}")
-    alt = f"Reliability diagram{where}, {title.lower()}. Expected calibration errors: {errors}."
-    return panel(figure, name, alt, HALF)
+    alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."
+    return panel(figure, say.slug(view.of(split, f"reliability {state}")), alt, HALF)

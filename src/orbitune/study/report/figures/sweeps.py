@@ -58,7 +58,9 @@ def sweep_lines(view: View, sweep: Sweep, split: str) -> Lines:
 
 def sweep_plate(view: View, sweep: Sweep, looks: Looks) -> Plate:
     """A panel for each split."""
-    panels = [_sweep_panel(view, sweep, split, looks) for split in view.splits if sweep_lines(view, sweep, split)]
+    panels = [
+        _sweep_panel(view, sweep, split, looks) for split in view.splits if sweep_lines(view, sweep, split)
+    ]
     logarithmic = " Equal steps to the right are equal factors." if sweep.name != "image_sizes" else ""
     caption = (
         f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is stretched: equal steps are equal "
@@ -69,8 +71,7 @@ def sweep_plate(view: View, sweep: Sweep, looks: Looks) -> Plate:
 
 def _sweep_panel(view: View, sweep: Sweep, split: str, looks: Looks) -> Panel:
     lines = sweep_lines(view, sweep, split)
-    where = view.split_name(split)
-    figure, axes = canvas(HALF, 400, say.capital(", ".join(filter(None, ["test accuracy, %", where]))), view)
+    figure, axes = canvas(HALF, 400, view.of(split, "Test accuracy, %"), view)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
         y = [[stretch(share, g.summary["test_tiles"]) for share in g.accuracy] for _, g in points]
@@ -89,9 +90,8 @@ def _sweep_panel(view: View, sweep: Sweep, split: str, looks: Looks) -> Panel:
         )
         for title, points in lines.items()
     )
-    name = say.slug(f"sweep {sweep.name} {split if where else ''}")
-    alt = f"Test accuracy{f', {where}' if where else ''}, by {sweep.axis}: {texts}."
-    return panel(figure, name, alt, HALF)
+    alt = f"{view.of(split, 'Test accuracy')}, by {sweep.axis}: {texts}."
+    return panel(figure, say.slug(view.of(split, f"sweep {sweep.name}")), alt, HALF)
 
 
 def _place(value: int | None, group: Group) -> float:
