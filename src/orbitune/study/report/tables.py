@@ -39,8 +39,8 @@ def verdict_table(view: View) -> Table:
         for entry in entries
     ]
     reference = method_name(entries[0]["reference"])
-    holm = ", after Holm's correction on each split" if any(entry["family"] > 1 for entry in entries) else ""
-    return Table(f"Against {reference}; p values{holm}", header, rows)
+    holm = "; p values after Holm's correction" if any(entry["family"] > 1 for entry in entries) else ""
+    return Table(f"Against {reference}, decided at a one-sided 2.5 %{holm}", header, rows)
 
 
 def judged(view: View) -> list[str]:

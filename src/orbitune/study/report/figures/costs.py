@@ -58,8 +58,8 @@ def cost_plate(view: View, looks: Looks) -> Plate:
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
     caption = (
-        "Up is better, left is cheaper. Bars are 95 % intervals of the test accuracy. The line joins the "
-        "methods that no other beats in both (the Pareto front of the means). "
+        "Up is better, left is cheaper. Bars are 95 % intervals of the test accuracy. The grey line joins "
+        "the methods that no other beats in both (the Pareto front of the means). "
         "Memory is the GPU's where the run used one, else the whole process's."
     )
     return Plate(caption, panels)
@@ -72,7 +72,8 @@ def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
     figure, axes = canvas(THIRD, 290 if not view.many else 300 + 9 * len(groups), title, view)
     front = pareto_front([(x, group.accuracy[0]) for x, group in zip(costs, groups, strict=True)])
     height = [stretch(group.accuracy[0], group.summary["test_tiles"]) for group in groups]
-    axes.plot([costs[i] for i in front], [height[i] for i in front], color="#b8c0c9", linewidth=5, zorder=1)
+    halo: dict[str, Any] = {"color": "#cbd2d9", "linewidth": 5, "marker": "o", "markersize": 14, "zorder": 1}
+    axes.plot([costs[i] for i in front], [height[i] for i in front], **halo)
     for group, x in zip(groups, costs, strict=True):
         _point(axes, group, x, looks[group.title])
     _axes(axes, groups, costs)
