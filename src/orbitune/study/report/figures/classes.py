@@ -1,0 +1,67 @@
+"""Which classes a method gains or loses, against the reference."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.study.report import numbers as say
+from orbitune.study.report.blocks import Plate
+from orbitune.study.report.figures.canvas import HALF, INK, LINE, WHOLE, canvas, panel, plain
+from orbitune.study.report.view import Row, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STRONG = 5.0  # points of F1 that have the full colour
+_WIDE = 9  # methods that fit half the page
+
+
+def class_plate(view: View, reference: Row) -> Plate:
+    """A matrix for each split: classes by methods, the difference of F1 to the reference in points."""
+    panels = []
+    for split in view.splits:
+        if split not in reference.groups or len(view.on(split)) < 2:
+            continue
+        others = [group for group in view.on(split) if group.method != reference.method]
+        classes = [row for row in reference.groups[split].summary["per_class"] if row["support"]]
+        first = np.array([row["f1"] for row in classes])
+        f1 = np.array(
+            [[row["f1"] for row in group.summary["per_class"] if row["support"]] for group in others]
+        ).T
+        width = HALF if len(others) < _WIDE else WHOLE
+        heading = f"F1 less that of {reference.title}"
+        figure, axes = canvas(width, 90 + 22 * len(classes), view.split_name(split) or heading, view)
+        columns = [group.title for group in others]
+        _matrix(axes, 100 * (f1 - first[:, None]), [plain(row["name"]) for row in classes], columns)
+        worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
+        alt = (
+            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.of(split, heading)}. "
+            f"The most is lost by {columns[worst[1]]} on {classes[worst[0]]['name']}, "
+            f"{100 * (f1 - first[:, None])[worst]:.1f} points."
+        )
+        panels.append(panel(figure, say.slug(view.of(split, "classes")), alt, width))
+    caption = (
+        f"F1 of each class less that of {reference.title}, in points. Orange: worse, blue: better; the "
+        f"colour is full at {_STRONG:g} points."
+    )
+    return Plate(caption, panels)
+
+
+def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("change", ["#d55e00", "#ffffff", "#0072b2"])
+    edges = np.arange(len(columns) + 1), np.arange(len(rows) + 1)
+    axes.pcolormesh(*edges, values, cmap=colours, vmin=-_STRONG, vmax=_STRONG, edgecolor=LINE, linewidth=0.5)
+    for (row, column), value in np.ndenumerate(values):
+        ink = "white" if abs(value) > 0.7 * _STRONG else INK
+        text = say.signed(value, 1)
+        axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=9, ha="center", va="center")
+    axes.set_xticks(
+        edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10
+    )
+    axes.set_yticks(edges[1][:-1] + 0.5, rows, fontsize=10)
+    axes.set_ylim(len(rows), 0)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)

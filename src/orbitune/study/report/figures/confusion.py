@@ -1,0 +1,102 @@
+"""Confusion matrices on the test split, summed over the seeds."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.study.report import numbers as say
+from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report.figures.canvas import (
+    HALF,
+    INK,
+    LARGE,
+    LINE,
+    WHOLE,
+    Looks,
+    canvas,
+    panel,
+    plain,
+)
+from orbitune.study.report.view import Group, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NUMBERED = 24  # classes; beyond that a number no longer fits its cell
+
+
+def confusion_plate(view: View, looks: Looks) -> Plate:
+    """Of every method; of many, the reference and the one that comes closest to it on that split."""
+    groups = [group for split in view.splits for group in shown(view, split)]
+    seeds = "; tiles are counted once for each seed" if any(len(g.runs) > 1 for g in groups) else ""
+    chosen = " Shown are the reference and the method closest to it in accuracy." if view.many else ""
+    caption = (
+        f"Rows are the true class, columns the predicted one. Numbers are tiles, zeros left out{seeds}; "
+        "the colour is the share of the row, on a square-root scale so that rare mistakes can be seen."
+        + chosen
+    )
+    return Plate(caption, [_confusion_panel(view, group, looks) for group in groups])
+
+
+def shown(view: View, split: str) -> list[Group]:
+    """The groups whose matrices are drawn."""
+    groups, reference = view.on(split), view.reference
+    if not view.many or reference is None or split not in reference.groups:
+        return groups[:2] if view.many else groups
+    first = reference.groups[split]
+    others = [group for group in groups if group is not first]
+    return [first, min(others, key=lambda group: abs(group.accuracy[0] - first.accuracy[0]))]
+
+
+def _confusion_panel(view: View, group: Group, looks: Looks) -> Panel:
+    tests = [run["result"]["test"] for run in group.runs]
+    counts = np.sum([test["confusion"] for test in tests], axis=0)
+    classes = [row["name"] for row in tests[0]["per_class"]]
+    width = HALF if len(classes) <= 12 else LARGE if len(classes) <= 24 else WHOLE
+    heading = view.of(group.split, say.capital(group.title))
+    figure = _confusion(view, heading, counts, classes, looks[group.title]["color"], width)
+    alt = (
+        f"Confusion matrix of {group.title} on the {view.of(group.split, 'test split')}: "
+        f"{np.trace(counts):,} of {counts.sum():,} tiles are right."
+    )
+    return panel(figure, f"confusion-{say.slug(group.summary['group'])}", alt, width)
+
+
+def _confusion(
+    view: View, heading: str, counts: np.ndarray, classes: list[str], colour: str, width: int
+) -> "Figure":
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
+
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = canvas(width, width, heading, view)
+    fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
+    # With many classes nearly all cells are empty: drawing them would cost megabytes.
+    hits = np.nonzero(counts)
+    cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
+    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(share[hits]))))
+    if len(counts) <= _NUMBERED:
+        for row, column in zip(*hits, strict=True):
+            ink = "white" if share[row, column] > 0.3 else INK
+            size = 9 if counts[row, column] < 1000 else 8
+            text = f"{counts[row, column]}"
+            axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
+    _class_axes(axes, [plain(name) for name in classes], width)
+    return figure
+
+
+def _class_axes(axes: "Axes", names: list[str], width: int) -> None:
+    size = min(10.5, 0.62 * width / len(names))
+    middles = [i + 0.5 for i in range(len(names))]
+    axes.set_xticks(middles, names, rotation=90, fontsize=size)
+    axes.set_yticks(middles, names, fontsize=size)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    for lines in (axes.hlines, axes.vlines):
+        lines(range(len(names) + 1), 0, len(names), colors=LINE, linewidth=0.5)
+    axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal")
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")

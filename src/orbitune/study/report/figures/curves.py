@@ -1,0 +1,87 @@
+"""Training curves, the mean over the seeds."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.study.report import numbers as say
+from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report.figures.canvas import HALF, INK, Looks, canvas, legend, panel
+from orbitune.study.report.view import Group, View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+_MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
+
+
+def curve_plate(view: View, looks: Looks) -> Plate:
+    """Loss and accuracy by epoch; of few methods on the training split too."""
+    panels = [
+        _curve_panel(view, split, measure, title, scale, looks)
+        for split in view.splits
+        for measure, title, scale in _MEASURES
+    ]
+    return Plate(_caption(view), panels)
+
+
+def _curve_panel(view: View, split: str, measure: str, title: str, scale: int, looks: Looks) -> Panel:
+    groups = view.on(split)
+    sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
+    figure, axes = canvas(HALF, 340, view.of(split, title), view)
+    for group in groups:
+        for side, line in sides:
+            _curve(axes, group, f"{side}_{measure}", scale, {**looks[group.title], "linestyle": line})
+        _ring(axes, group, f"validation_{measure}", scale, looks[group.title]["color"])
+    _epoch_axis(axes, max(len(run["result"]["history"]) for group in groups for run in group.runs))
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (group.title, {"linestyle": "-", **looks[group.title]}) for group in groups
+    ]
+    if not view.many:
+        entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
+    legend(figure, entries, HALF)
+    tiles = say.listed([side for side, _ in sides])
+    names = ", ".join(group.title for group in groups)
+    alt = f"{view.of(split, 'Line chart')}: {measure} by epoch on the {tiles} tiles for {names}."
+    return panel(figure, say.slug(view.of(split, f"curves {measure}")), alt, HALF)
+
+
+def _caption(view: View) -> str:
+    sentences = [
+        "On validation tiles."
+        if view.many
+        else "Solid: validation. Dashed: training, measured while the weights move."
+    ]
+    if any(len(group.runs) > 1 for group in view.groups):
+        return " ".join([*sentences, "Means over the seeds."])
+    return " ".join([*sentences, "Ring: the epoch kept."])
+
+
+def _curve(axes: "Axes", group: Group, key: str, scale: int, look: dict[str, Any]) -> None:
+    histories = [run["result"]["history"] for run in group.runs]
+    epochs = [row["epoch"] for row in max(histories, key=len)]
+    values = [
+        np.mean([scale * row[key] for history in histories for row in history if row["epoch"] == epoch])
+        for epoch in epochs
+    ]
+    axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
+
+
+def _ring(axes: "Axes", group: Group, key: str, scale: int, colour: str) -> None:
+    """Mark the epoch that was kept, where the line is that of one run."""
+    if len(group.runs) > 1:
+        return
+    result = group.runs[0]["result"]
+    for row in result["history"]:
+        if row["epoch"] == result["best_epoch"]:
+            ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
+            axes.plot(row["epoch"], scale * row[key], linestyle="none", color=colour, **ring)
+
+
+def _epoch_axis(axes: "Axes", epochs: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.set_xlim(0.7, epochs + 0.3)

