@@ -1,0 +1,1 @@
+"""What a trained model is for: bundles, prediction, many adapters on one backbone."""
