@@ -10,10 +10,22 @@ from orbitune.evaluation.metrics import score
 from orbitune.models.methods import find_method
 from orbitune.models.saving import load_saved
 from orbitune.recipe import Recipe
-from orbitune.training.job import make_accelerator, prepare_job
+from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import check_inputs
+
+
+def reopen(run: Path, progress: bool) -> tuple[RunResult, Job]:
+    """The result of a finished run, and its job anew.
+
+    Raises:
+        OrbituneError: the run is not finished, or its data or backbone are no longer the same.
+    """
+    result = RunResult.load(run)
+    job = prepare_job(Recipe.make(result.recipe), progress)
+    check_inputs(run, job.inputs())
+    return result, job
 
 
 def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dict[str, Any]:
@@ -28,9 +40,7 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     folder = Path(run)
-    result = RunResult.load(folder)
-    job = prepare_job(Recipe.make(result.recipe), progress)
-    check_inputs(folder, job.inputs())
+    result, job = reopen(folder, progress)
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
     accelerator = make_accelerator()
