@@ -1,6 +1,6 @@
 """Orbitune: fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.
 
-    from orbitune import Recipe, train, evaluate, Study
+    from orbitune import Recipe, train, evaluate, Study, Classifier
 
 The names are imported when they are first used, so that `import orbitune` stays fast.
 """
@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orbitune.deploy.bundle import Bundle
+    from orbitune.deploy.classifier import Classifier
+    from orbitune.deploy.make import make_bundle
     from orbitune.errors import OrbituneError
     from orbitune.recipe import Recipe
     from orbitune.study.plan import make_plan
@@ -17,15 +20,28 @@ if TYPE_CHECKING:
     from orbitune.training.loop import train
 
 _HOMES = {
+    "Bundle": "orbitune.deploy.bundle",
+    "Classifier": "orbitune.deploy.classifier",
     "OrbituneError": "orbitune.errors",
     "Recipe": "orbitune.recipe",
     "Study": "orbitune.study.runner",
     "evaluate": "orbitune.training.evaluate",
+    "make_bundle": "orbitune.deploy.make",
     "make_plan": "orbitune.study.plan",
     "train": "orbitune.training.loop",
 }
 
-__all__ = ["OrbituneError", "Recipe", "Study", "evaluate", "make_plan", "train"]
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "OrbituneError",
+    "Recipe",
+    "Study",
+    "evaluate",
+    "make_bundle",
+    "make_plan",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -56,16 +56,22 @@ def _is_folder(path: Path) -> bool:
 def open_folder(path: Path, scratch: Path) -> Iterator[Listing]:
     """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
 
-    def read(name: str) -> bytes:
-        try:
-            with open_regular(path / name) as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise BadImageError(f"cannot be read ({error.strerror})") from None
-        _check_size(len(data))
-        return data
+    yield _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
 
-    yield _arrange(list(leaves_of(path)), read)
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that should be an image.
+
+    Raises:
+        BadImageError: it is no regular file, cannot be read, or is larger than an image is.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadImageError(f"cannot be read ({error.strerror})") from None
+    _check_size(len(data))
+    return data
 
 
 def _check_size(number: int) -> None:

@@ -70,6 +70,16 @@ def read_pixels(data: bytes) -> np.ndarray:
     if image is None:
         with _raster(data) as raster:
             return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
+    return image_pixels(image)
+
+
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of Pillow, as `read_pixels` gives those of a file.
+
+    Raises:
+        BadImageError: it is damaged, too large, or holds no brightness values.
+    """
+    _check(image.width, image.height, "float" if image.mode == "F" else "")
     try:
         # `convert` would copy what is RGB already, and make 8 bits of 16.
         keep = image.mode == "RGB" or image.mode.startswith("I")

@@ -56,6 +56,7 @@ class TileSet:
         source: where the tiles come from, in words.
         notes: what was done to them that a user must know.
         skipped: (file name, reason) of what was left out with on_bad_image="skip".
+        white: the 16-bit value that became 255; None where no tile had more than 8 bits.
         origin: the source they were read from; None if they were drawn by a program.
     """
 
@@ -68,6 +69,7 @@ class TileSet:
     source: str
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    white: int | None = None
     origin: Source | None = None
 
     def read(self, indices: np.ndarray) -> np.ndarray:
@@ -173,6 +175,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
             "own_splits": {name: np.array(rows, np.int64) for name, rows in meta["own_splits"].items()},
             "notes": tuple(meta["notes"]),
             "skipped": tuple((name, reason) for name, reason in meta["skipped"]),
+            "white": meta.get("white"),
         }
         whole = len(tiles) == len(labels) == len(meta["names"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
@@ -188,9 +191,11 @@ def _write_meta(
     own_splits: dict[str, list[int]],
     notes: Sequence[str],
     skipped: Sequence[tuple[str, str]],
+    white: int | None = None,
 ) -> None:
     np.save(folder / "labels.npy", labels)
     meta = {"names": names, "classes": classes, "own_splits": own_splits, "notes": notes, "skipped": skipped}
+    meta["white"] = white
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -273,7 +278,9 @@ def _decode(folder: Path, source: Source, bad: _BadFiles, progress: bool) -> Non
     own = {n: [place[i] for i in rows.tolist() if i in place] for n, rows in listing.own_splits.items()}
     names = [listing.names[index] for index in kept]
     notes = (*listing.notes, *notes)
-    _write_meta(folder, listing.labels[kept], names, listing.classes, own, notes, bad.found)
+    _write_meta(
+        folder, listing.labels[kept], names, listing.classes, own, notes, bad.found, white if deep else None
+    )
 
 
 @dataclass(frozen=True)

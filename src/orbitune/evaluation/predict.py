@@ -1,12 +1,28 @@
 """Logits of a model for many tiles, a batch at a time."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.transform import symmetries
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+
+def look(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
+    """Logits (B, C) of uint8 tiles (B, H, W, 3).
+
+    With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
+    """
+    import torch
+
+    if tta == "none":
+        return network(tiles)
+    each = [network(view).log_softmax(1) for view in symmetries(tiles)]
+    return torch.stack(each).logsumexp(0) - math.log(len(each))
 
 
 def predict_logits(

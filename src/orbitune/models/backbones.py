@@ -44,6 +44,7 @@ class Family:
         unused: parameters that play no part in classification, and so are never trained.
         normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
         norms: names of a layer's two normalisations, before attention and before the MLP.
+        layers: where a model's layers are, below its body.
         head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
         forward: arguments every forward pass needs, so that any image size works.
     """
@@ -64,12 +65,17 @@ class Family:
     )
     heads: tuple[str, ...] = ("classifier",)
     norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
+    layers: str = "layers"
     head_reads_class_token: bool = True
     unused: tuple[str, ...] = ("embeddings.mask_token",)
     forward: dict[str, Any] = field(default_factory=dict)
 
 
-_DINOV2: dict[str, Any] = {"norms": ("norm1", "norm2"), "head_reads_class_token": False}
+_DINOV2: dict[str, Any] = {
+    "norms": ("norm1", "norm2"),
+    "layers": "encoder.layer",
+    "head_reads_class_token": False,
+}
 
 FAMILIES = {
     family.model_type: family
@@ -165,14 +171,14 @@ def find_backbone(name: str) -> Backbone:
         known = ", ".join(FAMILIES)
         raise ModelError(f"{name} is of the architecture {config.model_type!r}; supported are: {known}.")
     family = FAMILIES[config.model_type]
-    stated = _preprocessor_file(folder)
+    preprocessing, size = read_preprocessing(folder, family)
     return Backbone(
         name=name,
         folder=folder,
         family=family,
         config=config,
-        preprocessing=_preprocessing(stated, family),
-        image_size=_stated_size(stated) or config.image_size,
+        preprocessing=preprocessing,
+        image_size=size or config.image_size,
         patch_size=config.patch_size,
     )
 
@@ -186,6 +192,16 @@ def _folder_of(name: str) -> Path:
             raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
         return folder
     return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+
+
+def read_preprocessing(folder: Path, family: Family) -> tuple[Preprocessing, int | None]:
+    """What the preprocessor_config.json of a folder states, and the input size in pixels if it does.
+
+    Raises:
+        ModelError: the file is damaged, or asks for what is not supported.
+    """
+    stated = _preprocessor_file(folder)
+    return _preprocessing(stated, family), _stated_size(stated)
 
 
 def _preprocessor_file(folder: Path) -> dict[str, Any]:

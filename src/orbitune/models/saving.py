@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,19 +97,27 @@ def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
     facts = read_facts(folder)
-    if facts["backbone"]["weights_sha256"] != backbone.weights_hash:
+    if facts["backbone"]["weights_sha256"] != backbone.weights_hash and is_adapter(folder):
         raise ModelError(
             f"{folder} was trained on other weights than {backbone.name} holds now; its "
             f"predictions would be wrong."
         )
     try:
-        model = reload.load(str(folder), str(backbone.folder))
+        with warnings.catch_warnings():
+            # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            model = reload.load(str(folder), str(backbone.folder))
         (model.get_base_model() if hasattr(model, "peft_config") else model).set_attn_implementation(
             attention()
         )
         return model
     except Exception as error:
         raise ModelError(f"{folder} cannot be loaded: {first_line(error)}.") from error
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a saved folder needs its backbone's weights; any other holds all weights."""
+    return (folder / "adapter_config.json").exists()
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

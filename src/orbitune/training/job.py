@@ -4,7 +4,6 @@ Training, planning and evaluation start from the same job, so they cannot differ
 """
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 from orbitune.data.feed import Feed
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
-from orbitune.data.transform import Transform, symmetries
+from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
-from orbitune.evaluation.predict import predict_logits
+from orbitune.evaluation.predict import look, predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
 from orbitune.recipe import Recipe, is_synthetic
@@ -127,17 +126,12 @@ class Job:
         With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
         Under torchrun each process computes a part, and all receive the whole.
         """
-        import torch
         from accelerate.utils import gather_object
 
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            tiles = feed.tiles(batch)
-            if tta == "none":
-                return network(tiles)
-            each = [network(view).log_softmax(1) for view in symmetries(tiles)]
-            return torch.stack(each).logsumexp(0) - math.log(len(each))
+            return look(network, feed.tiles(batch), tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
@@ -163,6 +157,7 @@ class Job:
             "fingerprint": self.tiles.fingerprint,
             "classes": list(self.tiles.classes),
             "tile_size": list(self.tiles.tiles.shape[1:3]),
+            "white": self.tiles.white,
             "synthetic": is_synthetic(self.recipe.data),
             "sizes": {name: len(indices) for name, indices in self.splits.items()},
             "notes": list(self.notes),

@@ -1,0 +1,183 @@
+"""The bundle: a folder that plain PEFT or transformers opens, and that says all a prediction needs besides.
+
+It holds the adapter (or all weights) with its head, preprocessor_config.json, orbitune.json, the features of
+the training tiles in likeness.safetensors, and a model card. A finished run is read the same way, as far as
+it says the same.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.deploy.likeness import Likeness
+from orbitune.errors import ModelError, RunError, first_line
+from orbitune.evaluation.calibration import fit_temperature
+from orbitune.hub import looks_like_path, snapshot
+from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.methods import find_method
+from orbitune.models.saving import is_adapter, load_saved, read_facts
+from orbitune.training.result import RunResult
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1
+LIKENESS_FILE = "likeness.safetensors"
+_HUB_FILES = ("*.json", "*.safetensors", "README.md")
+_NEEDED = ("format", "method", "classes", "preprocessing", "backbone", "scores")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A saved model, and what is known of it.
+
+    Attributes:
+        folder: what PEFT or transformers opens.
+        facts: what orbitune.json says; of a run, with what the run's other files add.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, place: str | Path) -> "Bundle":
+        """Open a bundle, a finished run, or a bundle on the hub by its id, and check that its files are whole.
+
+        Raises:
+            OrbituneError: there is none, it is damaged, of a newer version, or not finished.
+        """
+        folder = _folder_of(str(place))
+        if (folder / "recipe.yaml").is_file():
+            bundle = _of_run(folder)
+        else:
+            bundle = cls(folder, read_facts(folder))
+        bundle._check()
+        return bundle
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return tuple(self.facts["classes"])
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax; 1 where nothing is known."""
+        return float(self.facts.get("temperature", 1.0))
+
+    @property
+    def tta(self) -> str:
+        """How many ways its scores looked at a tile: none (one) or flips."""
+        return str(self.facts.get("tta", "none"))
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Width and height in pixels that a tile is brought to first, as in training."""
+        side = self.facts["preprocessing"]["image_size"]
+        height, width = self.facts.get("data", {}).get("tile_size") or (side, side)
+        return width, height
+
+    @property
+    def white(self) -> int | None:
+        """The 16-bit value that becomes 255; None where the training tiles had 8 bits."""
+        return self.facts.get("data", {}).get("white")
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What training tiles are like; None for a run, and for what was imported.
+
+        Raises:
+            ModelError: the file is missing or damaged.
+        """
+        if not (stated := self.facts.get("likeness")):
+            return None
+        return Likeness.load(self.folder / LIKENESS_FILE, stated["threshold"])
+
+    def backbone(self, name: str | None = None) -> Backbone:
+        """The checkpoint below an adapter; all weights are a checkpoint themselves.
+
+        Args:
+            name: hub id or folder, where it no longer lies where it did.
+
+        Raises:
+            OrbituneError: it cannot be had.
+        """
+        if not is_adapter(self.folder):
+            return find_backbone(str(self.folder.resolve()))
+        stated = self.facts["backbone"]
+        wanted = name or ("demo" if stated["name"] == "demo" else stated["reference"])
+        try:
+            return find_backbone(wanted)
+        except ModelError as error:
+            if name:
+                raise
+            raise ModelError(f"{error} {self.folder} was trained on it: say where it is with --backbone.") from None
+
+    def model(self, backbone: Backbone) -> "nn.Module":
+        """The model in fp32, for evaluation; the backbone's weights are compared with those of training.
+
+        Raises:
+            ModelError: these are other weights, or files are damaged.
+        """
+        return load_saved(self.folder, backbone)
+
+    def _check(self) -> None:
+        if missing := [name for name in _NEEDED if name not in self.facts]:
+            raise RunError(f"The orbitune.json of {self.folder} lacks {', '.join(missing)}; it is damaged.")
+        if self.facts["format"] > FORMAT:
+            raise RunError(f"{self.folder} was written by a newer Orbitune; update it to read this.")
+        for name, digest in self.facts.get("files", {}).items():
+            if not (self.folder / name).is_file():
+                raise ModelError(f"{self.folder} is incomplete: it lacks {name}.")
+            if file_hash(self.folder / name) != digest:
+                raise ModelError(f"{name} of {self.folder} is damaged: its hash is not the one that was noted.")
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _folder_of(place: str) -> Path:
+    path = Path(place).expanduser()
+    if not path.is_dir():
+        if "/" not in place or looks_like_path(place):
+            raise RunError(f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name).")
+        path = snapshot(place, "model", _HUB_FILES)
+    return path
+
+
+def _of_run(run: Path) -> Bundle:
+    """A finished run as a bundle; what its saved model does not say comes from the run's other files."""
+    result = RunResult.load(run)
+    folder = run / find_method(result.recipe["method"]).folder
+    facts = read_facts(folder)
+    return Bundle(
+        folder,
+        {
+            **facts,
+            "temperature": facts.get("temperature") or _temperature(run),
+            "tta": result.recipe.get("tta", "none"),
+            "data": {
+                **facts.get("data", {}),
+                **{name: result.data.get(name) for name in ("source", "tile_size", "white", "sizes", "synthetic")},
+            },
+        },
+    )
+
+
+def _temperature(run: Path) -> float:
+    """For runs from before the temperature was kept with the model."""
+    file = run / "predictions.npz"
+    try:
+        with np.load(file) as arrays:
+            return fit_temperature(arrays["validation_logits"], arrays["validation_labels"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{file} cannot be read: {first_line(error)}.") from None
