@@ -84,6 +84,17 @@ def open_zip(path: Path, scratch: Path) -> Iterator[Listing]:
     """The listing of a zip, which is open until the block ends; `scratch` stays empty.
 
     Raises:
+        DataError: see `zip_files`.
+    """
+    with zip_files(path) as (entries, read):
+        yield _arrange(list(entries), read)
+
+
+@contextmanager
+def zip_files(path: Path) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
+    """The entries of a zip that should be images, and what reads one of them by its name.
+
+    Raises:
         DataError: it is no zip, or one that no honest program makes.
     """
     try:
@@ -103,7 +114,7 @@ def open_zip(path: Path, scratch: Path) -> Iterator[Listing]:
             except Exception as error:  # zipfile's, zlib's, a password asked for, ...
                 raise BadImageError(f"cannot be unpacked ({first_line(error)})") from None
 
-        yield _arrange(list(entries), read)
+        yield entries, read
 
 
 def _zip_entries(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:

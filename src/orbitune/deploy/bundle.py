@@ -114,7 +114,9 @@ class Bundle:
         except ModelError as error:
             if name:
                 raise
-            raise ModelError(f"{error} {self.folder} was trained on it: say where it is with --backbone.") from None
+            raise ModelError(
+                f"{error} {self.folder} was trained on it: say where it is with --backbone."
+            ) from None
 
     def model(self, backbone: Backbone) -> "nn.Module":
         """The model in fp32, for evaluation; the backbone's weights are compared with those of training.
@@ -133,7 +135,9 @@ class Bundle:
             if not (self.folder / name).is_file():
                 raise ModelError(f"{self.folder} is incomplete: it lacks {name}.")
             if file_hash(self.folder / name) != digest:
-                raise ModelError(f"{name} of {self.folder} is damaged: its hash is not the one that was noted.")
+                raise ModelError(
+                    f"{name} of {self.folder} is damaged: its hash is not the one that was noted."
+                )
 
 
 def file_hash(file: Path) -> str:
@@ -149,7 +153,9 @@ def _folder_of(place: str) -> Path:
     path = Path(place).expanduser()
     if not path.is_dir():
         if "/" not in place or looks_like_path(place):
-            raise RunError(f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name).")
+            raise RunError(
+                f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
+            )
         path = snapshot(place, "model", _HUB_FILES)
     return path
 
@@ -167,7 +173,10 @@ def _of_run(run: Path) -> Bundle:
             "tta": result.recipe.get("tta", "none"),
             "data": {
                 **facts.get("data", {}),
-                **{name: result.data.get(name) for name in ("source", "tile_size", "white", "sizes", "synthetic")},
+                **{
+                    name: result.data.get(name)
+                    for name in ("source", "tile_size", "white", "sizes", "synthetic")
+                },
             },
         },
     )

@@ -37,7 +37,7 @@ def expand(inputs: Any) -> Iterator[Waiting]:
 
     Args:
         inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3), a stack
-            of them (N, H, W, 3), an image of Pillow, or an iterable of these.
+            of them (N, H, W, 3), an image of Pillow, a `Waiting`, or an iterable of these.
     """
     for position, (name, read) in enumerate(_each(inputs)):
         yield Waiting(position if name is None else name, read)
@@ -70,7 +70,9 @@ def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.nd
 
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
-    if isinstance(inputs, str | Path):
+    if isinstance(inputs, Waiting):
+        yield str(inputs.name), inputs.read
+    elif isinstance(inputs, str | Path):
         for path in _files(str(inputs)):
             yield path, lambda path=path: read_pixels(read_file(Path(path)))  # type: ignore[misc]
     elif isinstance(inputs, Image.Image):
