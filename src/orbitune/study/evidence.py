@@ -10,7 +10,7 @@ from orbitune.study.disagreements import disagreements
 from orbitune.study.results import compared_runs, compared_splits
 from orbitune.study.summaries import gaps, summaries
 from orbitune.study.verdicts import verdicts
-from orbitune.training.evaluate import finished_job
+from orbitune.training.evaluate import reopen
 
 
 def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
         first = compared_runs(results, split)[0]
         try:
             say(f"checking the {split} split for leaks and shortcuts")
-            _, job = finished_job(folder / first["name"], progress=False)
+            _, job = reopen(folder / first["name"], progress=False)
             found["alarms"].append(alarms(job, split, folder))
             disputed = disagreements(results, folder, split, job.tiles)
         except OrbituneError as error:

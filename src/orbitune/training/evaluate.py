@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def reopen(run: Path, progress: bool) -> tuple[RunResult, Job]:
+    """The result of a finished run, and its job anew.
+
+    Raises:
+        OrbituneError: the run is not finished, or its data or backbone are no longer the same.
+    """
+    result = RunResult.load(run)
+    job = prepare_job(Recipe.make(result.recipe), progress)
+    check_inputs(run, job.inputs())
+    return result, job
+
+
 def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dict[str, Any]:
     """Load the saved model of a run and score it on a split of the run's own data.
 
@@ -36,7 +48,7 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     folder = Path(run)
-    result, job = finished_job(folder, progress)
+    result, job = reopen(folder, progress)
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
     model, indices = SavedModel.of(folder, result, job), job.splits[split]
@@ -46,18 +58,6 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     if split == "test":
         replace(result, test_reads=result.test_reads + 1).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)
-
-
-def finished_job(folder: Path, progress: bool = True) -> tuple[RunResult, Job]:
-    """The result of a finished run, and the very job that it did.
-
-    Raises:
-        OrbituneError: the run is not finished, or its data or backbone are no longer the same.
-    """
-    result = RunResult.load(folder)
-    job = prepare_job(Recipe.make(result.recipe), progress)
-    check_inputs(folder, job.inputs())
-    return result, job
 
 
 @dataclass(frozen=True)

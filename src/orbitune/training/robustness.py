@@ -10,7 +10,7 @@ import numpy as np
 from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, robustness
 from orbitune.files import write_json
-from orbitune.training.evaluate import SavedModel, finished_job
+from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 
@@ -40,7 +40,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
     file = folder / "robustness.json"
     if file.is_file() and (kept := json.loads(file.read_text()))["count"] == count:
         return kept
-    result, job = finished_job(folder, progress)
+    result, job = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
     model = SavedModel.of(folder, result, job)
 
