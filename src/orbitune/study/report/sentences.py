@@ -34,7 +34,7 @@ def paragraphs(view: View) -> list[str]:
     elif len({row.method for row in view.rows}) < len(view.rows):
         shown = [f"{len(view.done)} runs were finished; the table shows each of them."]
     else:
-        shown = [_beside(view, reference)]
+        shown = _beside(view, reference)
     return [say.capital(each) for each in [*shown, " ".join(_reservations(view))] if each]
 
 
@@ -157,18 +157,18 @@ def _alone(view: View, row: Row) -> str:
     return " ".join([*sentences, *_gaps(view), "No other method was finished to compare it with."])
 
 
-def _beside(view: View, reference: Row) -> str:
-    """Single runs without verdicts: whether the intervals overlap."""
+def _beside(view: View, reference: Row) -> list[str]:
+    """Single runs without verdicts: whether the intervals overlap, a paragraph for each method."""
     others = [row for row in view.rows if row is not reference]
-    sentences = []
-    for row in others:
-        sentences += [say.capital(_against(view, row, reference))]
-        # With more methods than these the table says it better.
-        if reference.method == "full" and len(others) < FEW:
-            sentences += [_saving(row, reference, "It")]
+    # With more methods than these the table says it better.
+    saving = reference.method == "full" and len(others) < FEW
+    shown = [
+        _against(view, row, reference) + (f" {_saving(row, reference, 'It')}" if saving else "")
+        for row in others
+    ]
     if not all(_overlap(_only(row), _only(reference)) for row in others):
-        sentences += ["How far another seed would move these is not known."]
-    return " ".join(sentences)
+        shown += ["How far another seed would move these is not known."]
+    return shown
 
 
 def _only(row: Row) -> Group:
