@@ -45,7 +45,7 @@ class Plate:
 
 @dataclass(frozen=True)
 class Tile:
-    """An image that is looked at: a data URI or None, its size on the page, and what was said of it."""
+    """An image that is looked at, as a data URI or None, with its label and what was said of it."""
 
     source: str | None
     name: str

@@ -24,7 +24,8 @@ def columns(view: View) -> list[Column]:
 def caption(view: View) -> str:
     several = any(len(group.runs) > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
-    ratios = f"; with {say.TIMES} the ratio to full fine-tuning" if view.full else ""
+    compared = view.full is not None and len(view.rows) > 1
+    ratios = f"; with {say.TIMES} the ratio to full fine-tuning" if compared else ""
     return f"Every method{means}, measured on this machine{ratios}"
 
 

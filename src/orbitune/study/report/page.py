@@ -61,7 +61,7 @@ def _sections(view: View, folder: Path) -> Iterator[Section]:
     """The long part in its order; a section without blocks is left out."""
     drawn = looks(view)
     yield Section("Every verdict", _verdicts(view))
-    yield Section("Accuracy against cost", [cost_plate(view, drawn)] * bool(view.rows))
+    yield Section("Accuracy against cost", [cost_plate(view, drawn)] * (len(view.rows) > 1))
     yield from _sweeps(view, drawn)
     yield Section("Classes", _classes(view))
     yield Section("Confusion on the test split", [confusion_plate(view, drawn)] * bool(view.rows))

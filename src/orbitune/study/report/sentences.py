@@ -22,29 +22,30 @@ def title(view: View) -> str:
 
 
 def paragraphs(view: View) -> list[str]:
-    """What the study shows, shortest first reading; the warning about synthetic tiles is left to the page."""
+    """What the study shows; the warning about synthetic tiles is left to the page."""
     reference = view.reference
     if reference is None:
         return ["Every run failed, so there is nothing to compare."]
     if view.results.get("verdicts"):
-        shown = [_judged(view, reference, split) for split in view.splits]
+        shown = [_judged(view, split) for split in view.splits]
         shown += [" ".join([*_gaps(view), *_savings(view, reference)])]
     elif len(view.rows) == 1:
         shown = [_alone(view, reference)]
     elif len({row.method for row in view.rows}) < len(view.rows):
         shown = [f"{len(view.done)} runs were finished; the table shows each of them."]
     else:
-        shown = [_beside(view, reference)]
+        shown = _beside(view, reference)
     return [say.capital(each) for each in [*shown, " ".join(_reservations(view))] if each]
 
 
-def _judged(view: View, reference: Row, split: str) -> str:
-    """The verdicts on one split."""
+def _judged(view: View, split: str) -> str:
+    """The verdicts on one split, whose reference is its own where full fine-tuning failed there."""
     entries = [entry for entry in view.results["verdicts"] if entry["split"] == split]
     if not entries:
         return ""
     where = f"on the {split} split " if len(view.splits) > 1 else ""
-    sentences = [f"{where}{_reached(view, reference.title, reference.groups[split])}."]
+    reference = next(group for group in view.on(split) if group.method == entries[0]["reference"])
+    sentences = [f"{where}{_reached(view, reference.title, reference)}."]
     margin = f"{entries[0]['margin']:g} points of it"
     for verdict, claim in (
         ("yes", f"Within {margin}, or better"),
@@ -102,7 +103,7 @@ def _gaps(view: View) -> list[str]:
             f"{100 * entry['difference']:.{view.digits}f} ({method_name(entry['method'])})"
             for entry in (own[0], own[-1])
         )
-        if own[0]["difference"] > 0 and len(own) > 1:
+        if len(own) > 1 and all(entry["low"] > 0 for entry in own):
             loss = f"every method is less accurate on the {pair[1]} split, by {least} to {most} points"
         elif len(own) > 1:
             loss = f"from the {pair[0]} to the {pair[1]} split methods lose {least} to {most} points"
@@ -156,18 +157,18 @@ def _alone(view: View, row: Row) -> str:
     return " ".join([*sentences, *_gaps(view), "No other method was finished to compare it with."])
 
 
-def _beside(view: View, reference: Row) -> str:
-    """Single runs without verdicts: whether the intervals overlap."""
+def _beside(view: View, reference: Row) -> list[str]:
+    """Single runs without verdicts: whether the intervals overlap, a paragraph for each method."""
     others = [row for row in view.rows if row is not reference]
-    sentences = []
-    for row in others:
-        sentences += [say.capital(_against(view, row, reference))]
-        # With more methods than these the table says it better.
-        if reference.method == "full" and len(others) < FEW:
-            sentences += [_saving(row, reference, "It")]
+    # With more methods than these the table says it better.
+    saving = reference.method == "full" and len(others) < FEW
+    shown = [
+        _against(view, row, reference) + (f" {_saving(row, reference, 'It')}" if saving else "")
+        for row in others
+    ]
     if not all(_overlap(_only(row), _only(reference)) for row in others):
-        sentences += ["How far another seed would move these is not known."]
-    return " ".join(sentences)
+        shown += ["How far another seed would move these is not known."]
+    return shown
 
 
 def _only(row: Row) -> Group:

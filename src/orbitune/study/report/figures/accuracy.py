@@ -40,7 +40,8 @@ def accuracy_plate(view: View) -> Plate:
             ("colours alone, of that split", {"color": QUIET, "linestyle": "--"}),
             ("chance", {"color": QUIET, "linestyle": ":"}),
         ]
-    legend(figure, entries, HALF)
+    if len(entries) > 1:
+        legend(figure, entries, HALF)
     return Plate(_caption(view), [panel(figure, "accuracy", _alt(view), HALF)])
 
 

@@ -77,7 +77,9 @@ def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
     for group, x in zip(groups, costs, strict=True):
         _point(axes, group, x, looks[group.title])
     _axes(axes, groups, costs)
-    axes.set_ylabel(f"{view.split_name(split) or 'test'}, accuracy in %")
+    axes.set_ylabel(
+        f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
+    )
     if view.many:
         entries = [(group.title, {**looks[group.title], "linestyle": "none"}) for group in groups]
         legend(figure, entries, THIRD)
