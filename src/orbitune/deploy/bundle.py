@@ -45,16 +45,14 @@ class Bundle:
 
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":
-        """Open a bundle, a finished run, or a bundle on the hub by its id, and check that its files are whole.
+        """Open a bundle, a finished run, or the hub's bundle of this id, and check that its files are whole.
 
         Raises:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
-        if (folder / "recipe.yaml").is_file():
-            bundle = _of_run(folder)
-        else:
-            bundle = cls(folder, read_facts(folder))
+        is_run = (folder / "recipe.yaml").is_file()
+        bundle = _of_run(folder) if is_run else cls(folder, read_facts(folder))
         bundle._check()
         return bundle
 
@@ -114,7 +112,9 @@ class Bundle:
         except ModelError as error:
             if name:
                 raise
-            raise ModelError(f"{error} {self.folder} was trained on it: say where it is with --backbone.") from None
+            raise ModelError(
+                f"{error} {self.folder} was trained on it: say where it is with --backbone."
+            ) from None
 
     def model(self, backbone: Backbone) -> "nn.Module":
         """The model in fp32, for evaluation; the backbone's weights are compared with those of training.
@@ -133,7 +133,9 @@ class Bundle:
             if not (self.folder / name).is_file():
                 raise ModelError(f"{self.folder} is incomplete: it lacks {name}.")
             if file_hash(self.folder / name) != digest:
-                raise ModelError(f"{name} of {self.folder} is damaged: its hash is not the one that was noted.")
+                raise ModelError(
+                    f"{name} of {self.folder} is damaged: its hash is not the one that was noted."
+                )
 
 
 def file_hash(file: Path) -> str:
@@ -149,7 +151,9 @@ def _folder_of(place: str) -> Path:
     path = Path(place).expanduser()
     if not path.is_dir():
         if "/" not in place or looks_like_path(place):
-            raise RunError(f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name).")
+            raise RunError(
+                f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
+            )
         path = snapshot(place, "model", _HUB_FILES)
     return path
 
@@ -167,7 +171,10 @@ def _of_run(run: Path) -> Bundle:
             "tta": result.recipe.get("tta", "none"),
             "data": {
                 **facts.get("data", {}),
-                **{name: result.data.get(name) for name in ("source", "tile_size", "white", "sizes", "synthetic")},
+                **{
+                    name: result.data.get(name)
+                    for name in ("source", "tile_size", "white", "sizes", "synthetic")
+                },
             },
         },
     )
