@@ -71,10 +71,11 @@ def _eval_results(facts: dict[str, Any]) -> "list[EvalResult]":
 
 def _what(facts: dict[str, Any], result: RunResult) -> str:
     size = facts["preprocessing"]["image_size"]
+    trained, total = (result.parameters[part] for part in ("trainable", "total"))
     text = (
         f"Classifies satellite tiles into {len(facts['classes'])} classes: {', '.join(facts['classes'])}. "
         f"{find_method(facts['method']).title} on a {facts['backbone']['description']}, at {size} x {size} "
-        f"pixels; of {result.parameters['total']:,} parameters, {result.parameters['trainable']:,} were trained."
+        f"pixels; {trained:,} of {total:,} parameters were trained."
     )
     if facts["data"]["synthetic"]:
         text += "\n\n**The tiles were drawn by a program: the scores say nothing about satellite images.**"
@@ -146,8 +147,8 @@ def _trust(facts: dict[str, Any]) -> str:
         return text + "\n\nWeights are stored in 32 bits, as trained."
     return text + (
         f"\n\nWeights are stored as {storage['dtype']}. On the {storage['tiles']:,} validation tiles, "
-        f"accuracy was {storage['accuracy_before']:.3%} before and {storage['accuracy_after']:.3%} after; the largest "
-        f"difference of a logit is {storage['largest_logit_difference']:.2g}."
+        f"accuracy was {storage['accuracy_before']:.3%} before and {storage['accuracy_after']:.3%} after; "
+        f"the largest difference of a logit is {storage['largest_logit_difference']:.2g}."
     )
 
 
