@@ -1,4 +1,4 @@
-"""A finished run and a bundle of it, made once: two hundred small tiles, a tiny backbone with random weights."""
+"""A finished run on small tiles and a tiny backbone with random weights, and a bundle of it; made once."""
 
 import pytest
 from samples import backbone_folder, tile_folder
