@@ -17,7 +17,7 @@ LADDER = [
     {"evaluation"},
     {"training"},
     {"study", "deploy", "bench"},
-    {"options", "cli"},
+    {"options", "console", "deploy_cli", "cli"},
 ]
 RUNG = {name: number for number, names in enumerate(LADDER) for name in names}
 

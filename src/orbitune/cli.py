@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orbitune import deploy_cli
+from orbitune.console import Json, Quiet, print_json, print_table
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.options import MakeRecipe, recipe_options
 from orbitune.recipe import Recipe, data_name
@@ -23,11 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(deploy_cli.app)
 
 _OUT = "the same command goes on in it [default: runs/DATA-BACKBONE"
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
 MemoryBudget = Annotated[
     str | None, typer.Option("--memory-budget", help="Change the recipe to fit into this, such as 1.5GB")
 ]
@@ -97,7 +98,7 @@ def prepare(
     data, backbone = job.data_facts(), job.backbone_facts()
     leaks = find_leaks(job.tiles, job.splits) if check_leaks else []
     if as_json:
-        _print_json({"data": data, "backbone": backbone, **({"leaks": leaks} if check_leaks else {})})
+        print_json({"data": data, "backbone": backbone, **({"leaks": leaks} if check_leaks else {})})
         return
     _print_inputs(data, backbone)
     for leak in leaks:
@@ -130,11 +131,11 @@ def plan(
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
-        _print_json({"plans": plans, "choices": choices})
+        print_json({"plans": plans, "choices": choices})
         return
     for choice in choices:
         print(choice)
-    _print_table(*plan_table(plans))
+    print_table(*plan_table(plans))
     _print_inputs(plans[0]["data"], plans[0]["backbone"])
 
 
@@ -164,7 +165,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:
-        _print_json(asdict(result))
+        print_json(asdict(result))
         return
     _print_scores("test", result.test)
     saved = out / find_method(recipe.method).folder
@@ -191,14 +192,14 @@ def evaluate(
 
     scores = score_run(run, split, not quiet)
     if as_json:
-        _print_json(scores)
+        print_json(scores)
         return
     _print_scores(split, scores)
     rows = [
         [c["name"], *(f"{c[part]:.3f}" for part in ("precision", "recall", "f1")), f"{c['support']:,}"]
         for c in scores["per_class"]
     ]
-    _print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+    print_table(["class", "precision", "recall", "F1", "tiles"], rows)
     result = RunResult.load(run)
     _print_inputs(result.data, result.backbone)
 
@@ -219,7 +220,7 @@ def trial(
 
     result = run(make_recipe(), out, stop_after, not quiet)
     if as_json:
-        _print_json(asdict(result))
+        print_json(asdict(result))
     else:
         print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
 
@@ -237,7 +238,7 @@ def robustness(
 
     scores = try_robustness(run, tiles, not quiet)
     if as_json:
-        _print_json(scores)
+        print_json(scores)
     else:
         print(robustness_sentence(scores))
 
@@ -253,9 +254,9 @@ def methods(
 
     described = describe_methods(backbone, classes)
     if as_json:
-        _print_json({"backbone": backbone, "classes": classes, "methods": described})
+        print_json({"backbone": backbone, "classes": classes, "methods": described})
         return
-    _print_table(*methods_table(described), prose=("what is trained", "from"))
+    print_table(*methods_table(described), prose=("what is trained", "from"))
 
 
 @app.command()
@@ -301,9 +302,9 @@ def study(
         lambda line: print(line, file=sys.stderr), live=sys.stderr.isatty()
     )
     if as_json:
-        _print_json(results)
+        print_json(results)
     else:
-        _print_table(*window_table(results))
+        print_table(*window_table(results))
         for line in failure_lines(results):
             print(line)
         print(f"\n{verdict(results)}")
@@ -349,7 +350,7 @@ def bench(
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)
     if as_json:
-        _print_json(results)
+        print_json(results)
         return
     for each in results["comparisons"]:
         print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
@@ -369,10 +370,6 @@ def _names(methods: str) -> list[str]:
     return [name.strip() for name in methods.split(",") if name.strip()]
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
-
-
 def _print_inputs(data: dict[str, Any], backbone: dict[str, Any]) -> None:
     """What the figures rest on: the tiles, what was done to them, and the weights."""
     sizes = ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items())
@@ -390,30 +387,6 @@ def _print_scores(split: str, scores: dict[str, Any]) -> None:
         f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
         f"{scores['count']:,} tiles), macro-F1 {scores['macro_f1']:.4f}"
     )
-
-
-def _print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...] = ()) -> None:
-    """Columns of numbers, and of prose, which is wrapped to the window."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, name in enumerate(header):
-        is_prose = name in prose
-        table.add_column(
-            name,
-            justify="right" if number and not is_prose else "left",
-            no_wrap=not is_prose,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not (prose and console.is_terminal):
-        # A table that is piped or wider than the window is printed whole, not cut.
-        whole = console.measure(table, options=console.options.update_width(1000)).maximum
-        console = Console(width=max(console.width, whole))
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -194,8 +194,8 @@ def _write_meta(
     white: int | None = None,
 ) -> None:
     np.save(folder / "labels.npy", labels)
-    meta = {"names": names, "classes": classes, "own_splits": own_splits, "notes": notes, "skipped": skipped}
-    meta["white"] = white
+    meta: dict[str, Any] = {"names": names, "classes": classes, "own_splits": own_splits, "notes": notes}
+    meta |= {"skipped": skipped, "white": white}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 

@@ -28,6 +28,22 @@ footer { display: none !important; }
 """
 
 
+def parse_login(text: str | None) -> tuple[str, str] | None:
+    """User and password of USER:PASSWORD.
+
+    Raises:
+        OrbituneError: one of them is missing, or Gradio is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("gradio") is None:
+        raise OrbituneError("The app needs Gradio: pip install 'orbitune[app]'.")
+    user, _, password = (text or "").partition(":")
+    if text is not None and not (user and password):
+        raise OrbituneError("--login takes USER:PASSWORD.")
+    return (user, password) if text else None
+
+
 def make_app(desk: Desk, login: tuple[str, str] | None = None) -> "FastAPI":
     """Pages at /, the JSON endpoint at /api/predict, and a check of health at /api/health.
 

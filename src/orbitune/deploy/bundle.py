@@ -45,16 +45,14 @@ class Bundle:
 
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":
-        """Open a bundle, a finished run, or a bundle on the hub by its id, and check that its files are whole.
+        """Open a bundle, a finished run, or the hub's bundle of this id, and check that its files are whole.
 
         Raises:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
-        if (folder / "recipe.yaml").is_file():
-            bundle = _of_run(folder)
-        else:
-            bundle = cls(folder, read_facts(folder))
+        is_run = (folder / "recipe.yaml").is_file()
+        bundle = _of_run(folder) if is_run else cls(folder, read_facts(folder))
         bundle._check()
         return bundle
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orbitune.deploy.bundle import LIKENESS_FILE
 from orbitune.hub import looks_like_path
 from orbitune.models.backbones import Family
 from orbitune.models.methods import find_method
@@ -70,10 +71,11 @@ def _eval_results(facts: dict[str, Any]) -> "list[EvalResult]":
 
 def _what(facts: dict[str, Any], result: RunResult) -> str:
     size = facts["preprocessing"]["image_size"]
+    trained, total = (result.parameters[part] for part in ("trainable", "total"))
     text = (
         f"Classifies satellite tiles into {len(facts['classes'])} classes: {', '.join(facts['classes'])}. "
         f"{find_method(facts['method']).title} on a {facts['backbone']['description']}, at {size} x {size} "
-        f"pixels; {result.parameters['trainable']:,} of {result.parameters['total']:,} parameters were trained."
+        f"pixels; {trained:,} of {total:,} parameters were trained."
     )
     if facts["data"]["synthetic"]:
         text += "\n\n**The tiles were drawn by a program: the scores say nothing about satellite images.**"
@@ -135,18 +137,18 @@ def _times(count: int) -> str:
 def _trust(facts: dict[str, Any]) -> str:
     likeness, storage = facts["likeness"], facts["storage"]
     text = (
-        f"Logits are divided by {facts['temperature']:.4f} before the softmax; this temperature was fitted on "
-        f"validation.\n\nA tile whose {likeness['measure'][0].lower()}{likeness['measure'][1:]}, is above "
-        f"{likeness['threshold']:.3f} is called unlike the training tiles. On {likeness['validation_tiles']:,} "
-        f"validation tiles that is {likeness['false_alarm_rate']:.1%} at most; it was measured from "
-        f"{likeness['training_tiles']:,} training tiles and takes {likeness['bytes'] / 1000:,.0f} kB."
+        f"Logits are divided by {facts['temperature']:.4f}, a temperature fitted on validation, before the "
+        f"softmax.\n\n`{LIKENESS_FILE}` ({likeness['bytes'] / 1000:,.0f} kB) says what "
+        f"{likeness['training_tiles']:,} training tiles are like: {likeness['measure']}. A tile beyond a "
+        f"distance of {likeness['threshold']:.3f} is called unlike them. Of {likeness['validation_tiles']:,} "
+        f"validation tiles {likeness['false_alarm_rate']:.1%} are, at most."
     )
     if storage["dtype"] == "float32":
         return text + "\n\nWeights are stored in 32 bits, as trained."
     return text + (
-        f"\n\nWeights are stored as {storage['dtype']}. On the {storage['tiles']:,} validation tiles, accuracy "
-        f"was {storage['accuracy_before']:.3%} before and {storage['accuracy_after']:.3%} after; the largest "
-        f"difference of a logit is {storage['largest_logit_difference']:.2g}."
+        f"\n\nWeights are stored as {storage['dtype']}. On the {storage['tiles']:,} validation tiles, "
+        f"accuracy was {storage['accuracy_before']:.3%} before and {storage['accuracy_after']:.3%} after; "
+        f"the largest difference of a logit is {storage['largest_logit_difference']:.2g}."
     )
 
 
@@ -158,8 +160,8 @@ def _origin(facts: dict[str, Any]) -> str:
         f"`{facts['backbone']['weights_sha256']}`",
         f"- tiles: {data['source']}; {sizes}; fingerprint `{data['fingerprint']}`",
         f"- split: {data['split']}, SHA-256 `{data['splits_sha256']}`",
-        f"- pixels: to {used['image_size']} x {used['image_size']} ({used['resample']}), divided by 255, mean "
-        f"{used['mean']}, standard deviation {used['std']}, from {used['stated_by']}",
+        f"- pixels: to {used['image_size']} x {used['image_size']} ({used['resample']}), divided by 255, "
+        f"mean {used['mean']}, standard deviation {used['std']}, from {used['stated_by']}",
         f"- recipe `{facts['recipe_hash']}`, {facts['made_by']}",
         *(f"- {note}" for note in data["notes"]),
     ]

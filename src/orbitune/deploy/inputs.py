@@ -36,8 +36,8 @@ def expand(inputs: Any) -> Iterator[Waiting]:
     """Every single image in the inputs, in order; folders by name, with all that lies below them.
 
     Args:
-        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3), a stack
-            of them (N, H, W, 3), an image of Pillow, a `Waiting`, or an iterable of these.
+        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3), a
+            stack of them (N, H, W, 3), an image of Pillow, a `Waiting`, or an iterable of these.
     """
     for position, (name, read) in enumerate(_each(inputs)):
         yield Waiting(position if name is None else name, read)
@@ -99,7 +99,7 @@ def _files(name: str) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:

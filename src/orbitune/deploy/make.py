@@ -13,7 +13,7 @@ from orbitune.deploy.likeness import MEASURE, Likeness
 from orbitune.deploy.network import BundleNetwork
 from orbitune.errors import RunError
 from orbitune.files import replacing, write_json
-from orbitune.training.evaluate import finished_job
+from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -52,7 +52,7 @@ def make_bundle(
     if out.exists():
         raise RunError(f"{out} exists; choose another --out, or remove it.")
     source = Bundle.open(run)
-    result, job = finished_job(run, progress)
+    result, job = reopen(run, progress)
     with replacing(out) as folder, Display(progress) as display:
         _store(source.folder, folder, dtype)
         facts = {**source.facts, **_facts(run, result, job), "storage": {"dtype": dtype}}

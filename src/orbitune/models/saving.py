@@ -36,11 +36,11 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
         else:
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
-        _write_preprocessor(temporary, facts)
+        write_preprocessor(temporary, facts)
         write_json(temporary / "orbitune.json", facts)
 
 
-def _write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
+def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
     """What the tiles went through, as the file that image processors of transformers read."""
     side, used = facts["preprocessing"]["image_size"], facts["preprocessing"]
     stated = {

@@ -1,0 +1,185 @@
+"""The verbs that come after training: bundle, import, predict, serve."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from orbitune.console import Json, Quiet, print_json
+
+if TYPE_CHECKING:
+    from orbitune.deploy.bundle import Bundle
+    from orbitune.deploy.classifier import Prediction
+
+app = typer.Typer()
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the bundle; it must not exist")]
+BackboneOption = Annotated[
+    str | None, typer.Option("--backbone", help="The backbone, where it no longer lies where it did")
+]
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    out: Out,
+    dtype: Annotated[
+        str, typer.Option(help="Storage of the weights: float32, float16 or bfloat16, with the loss stated")
+    ] = "float32",
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good tiles that may be called unlike the training tiles")
+    ] = 0.01,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one folder of all a prediction needs, with a model card, that plain PEFT opens."""
+    from orbitune.deploy.make import make_bundle
+
+    made = make_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
+    if as_json:
+        print_json({"folder": str(out), **made.facts})
+    else:
+        _print_bundle(made)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A LoRA folder of PEFT, over transformers 4 or 5 or timm")],
+    backbone: Annotated[str, typer.Option(help="The backbone it was trained on: hub id or folder")],
+    labels: Annotated[str, typer.Option(help="Class names in the order of its head, such as Forest,River")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of an adapter that another program trained."""
+    from orbitune.deploy.foreign import import_adapter
+
+    names = tuple(name.strip() for name in labels.split(","))
+    made = import_adapter(folder, backbone, names, out)
+    if as_json:
+        print_json({"folder": str(out), **made.facts})
+    else:
+        _print_bundle(made)
+
+
+@app.command()
+def predict(
+    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'tiles/*.png'")],
+    top_k: Annotated[int, typer.Option(min=1, help="Labels per image")] = 3,
+    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write in place of stdout")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in memory at once")] = 64,
+    backbone: BackboneOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the classes of images. A bad file is a row with an error; the others go on."""
+    from orbitune.deploy.classifier import Classifier
+    from orbitune.deploy.inputs import check_paths, expand
+    from orbitune.deploy.rows import find_form
+
+    write = find_form("jsonl" if as_json else form)
+    check_paths(inputs)
+    classifier = Classifier(source, backbone)
+    bar = not quiet and (out is not None or not sys.stdout.isatty())
+    with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
+        predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))
+        for line in write(predictions, classifier.classes, top_k):
+            print(line, file=file)
+    for line in counter.remarks():
+        print(line, file=sys.stderr)
+
+
+@app.command()
+def serve(
+    sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or bundles' hub ids")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 7860,
+    login: Annotated[
+        str | None,
+        typer.Option(help="USER:PASSWORD to ask for; or set the variable", envvar="ORBITUNE_LOGIN"),
+    ] = None,
+    backbone: BackboneOption = None,
+) -> None:
+    """Serve models as a web app, with Gradio's API and a JSON endpoint, until it is interrupted."""
+    from orbitune.deploy.app import parse_login, serve
+    from orbitune.deploy.desk import Desk, names_of
+
+    user = parse_login(login)
+    desk = Desk(names_of(sources), backbone)
+    where = f"http://{host}:{port}"
+    print(f"{', '.join(desk.models)} at {where}; JSON: curl --data-binary @tile.png {where}/api/predict")
+    serve(desk, host, port, user)
+
+
+class _Counter:
+    """Counts predictions as they pass by, with a bar on stderr."""
+
+    def __init__(self, shown: bool, total: Any) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        shown = shown and console.is_terminal
+        columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not shown)
+        self._task = self._bar.add_task("", total=total() if shown else None)
+        self.seen = self.bad = self.unlike = 0
+
+    def __enter__(self) -> "_Counter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def watch(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for prediction in predictions:
+            self.seen += 1
+            self.bad += prediction.error is not None
+            self.unlike += prediction.sure is False
+            self._bar.advance(self._task)
+            yield prediction
+
+    def remarks(self) -> list[str]:
+        lines = [f"{self.bad:,} of {self.seen:,} files could not be read: see their rows"] if self.bad else []
+        if self.unlike:
+            lines.append(f"{self.unlike:,} of {self.seen:,} are not like the training tiles")
+        return lines
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    from orbitune.files import replacing
+
+    if out is None:
+        yield sys.stdout
+        return
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _print_bundle(made: "Bundle") -> None:
+    facts = made.facts
+    size = sum(file.stat().st_size for file in made.folder.iterdir())
+    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {facts['method']}, {len(made.classes)} classes")
+    for split, scores in facts["scores"].items():
+        low, high = scores["interval"]
+        print(f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})")
+    storage = facts.get("storage", {})
+    if "accuracy_after" in storage:
+        print(
+            f"stored as {storage['dtype']}: validation accuracy {storage['accuracy_before']:.3%} before, "
+            f"{storage['accuracy_after']:.3%} after; a logit differs by at most "
+            f"{storage['largest_logit_difference']:.2g}"
+        )
+    if likeness := facts.get("likeness"):
+        print(
+            f"tiles beyond a distance of {likeness['threshold']:.2f} are called unlike the training tiles "
+            f"({likeness['false_alarm_rate']:.1%} of the validation tiles, {likeness['bytes'] / 1e3:,.0f} kB)"
+        )

@@ -1,0 +1,66 @@
+import csv
+import json
+
+import pytest
+from samples import backbone_folder, tile_folder
+from test_cli import orbitune
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with tiles, one of them damaged, and a finished run."""
+    place = tmp_path_factory.mktemp("place")
+    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
+    inputs = ["--data", tiles, "--backbone", backbone, "--epochs", 1, "--batch-size", 16]
+    assert orbitune("train", *inputs, "--out", place / "run").returncode == 0
+    (tiles / "class_0" / "tile_0_3.png").write_bytes(b"damaged")
+    return place
+
+
+def test_a_folder_is_predicted_as_csv_and_a_bad_file_is_a_row(place, tmp_path):
+    done = orbitune(
+        "predict", place / "run", place / "tiles", "--format", "csv", "--out", tmp_path / "rows.csv"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "1 of 60 files could not be read" in done.stderr
+    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    assert len(rows) == 60
+    [bad] = [row for row in rows if row["error"]]
+    assert bad["input"].endswith("tile_0_3.png") and bad["label_1"] == ""
+    assert all(float(row["probability_1"]) >= float(row["probability_2"]) for row in rows if row is not bad)
+
+
+def test_json_is_a_line_for_each_file(place):
+    done = orbitune("predict", place / "run", f"{place}/tiles/class_1/*_1.png", "--json", "--top-k", "1")
+    [row] = map(json.loads, done.stdout.splitlines())
+    assert row["input"].endswith("class_1/tile_1_1.png")
+    assert len(row["labels"]) == 1 and row["sure"] is None and row["error"] is None
+
+
+def test_a_table_shows_labels_before_the_files(place):
+    file = place / "tiles" / "class_1" / "tile_1_1.png"
+    [line] = orbitune("predict", place / "run", file).stdout.splitlines()
+    assert line.startswith("class_") and line.endswith(str(file)) and "%" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "missing.png"], "There is no file or folder missing.png"),
+        (["nothing", "tiles"], "There is no folder"),
+        (["run", "tiles", "--format", "xml"], "There is no format 'xml'; there is: table, csv, jsonl"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(place, arguments, message):
+    names = [place / each if each in ("run", "tiles", "nothing") else each for each in arguments]
+    done = orbitune("predict", *names)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bundle_is_not_made_of_other_tiles_than_those_of_the_run(place, tmp_path):
+    done = orbitune("bundle", place / "run", "--out", tmp_path / "bundle")
+    assert done.returncode == 2  # one of its tiles was damaged since
+    assert "tile_0_3.png" in done.stderr and not (tmp_path / "bundle").exists()
