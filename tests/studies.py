@@ -376,12 +376,9 @@ class Large:
         accuracy = {(s["method"], s["split"]): s["accuracy"] for s in self.results["summaries"]}
         for method in methods:
             first, second = (accuracy[method, split] for split in splits[:2])
+            difference = first["mean"] - second["mean"]
+            half = np.hypot(first["high"] - first["low"], second["high"] - second["low"]) / 2
+            ends = {"low": difference - half, "high": difference + half}
             self.results["gaps"].append(
-                {
-                    "method": method,
-                    "splits": list(splits[:2]),
-                    "difference": first["mean"] - second["mean"],
-                    "low": first["low"] - second["high"],
-                    "high": first["high"] - second["low"],
-                }
+                {"method": method, "splits": list(splits[:2]), "difference": difference, **ends}
             )

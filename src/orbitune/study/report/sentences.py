@@ -119,7 +119,7 @@ def _savings(view: View, reference: Row) -> list[str]:
     if reference.method != "full":
         return []
     if len(others) < FEW:
-        return [_saving(row, reference, row.title) for row in others]
+        return [_saving(view, row, reference, say.capital(row.title)) for row in others]
     verdicts = view.results["verdicts"]
     within = [
         row
@@ -139,11 +139,13 @@ def _savings(view: View, reference: Row) -> list[str]:
     ]
 
 
-def _saving(row: Row, full: Row, name: str) -> str:
-    time = say.ratio(row.cost["seconds_per_epoch"], full.cost["seconds_per_epoch"])
+def _saving(view: View, row: Row, full: Row, name: str) -> str:
+    what, key = (
+        ("time per epoch", "seconds_per_epoch") if view.timings_comparable else ("CPU time", "cpu_seconds")
+    )
     return (
         f"{name} trained {say.share_trained(row.parameters)} of the parameters, took "
-        f"{time} the time per epoch and "
+        f"{say.ratio(row.cost[key], full.cost[key])} the {what} and "
         f"{say.ratio(say.memory(row.cost), say.memory(full.cost))} the peak memory, and stores "
         f"{say.size(row.cost['artefact_bytes'])} instead of {say.size(full.cost['artefact_bytes'])}."
     )
@@ -163,7 +165,7 @@ def _beside(view: View, reference: Row) -> list[str]:
     # With more methods than these the table says it better.
     saving = reference.method == "full" and len(others) < FEW
     shown = [
-        _against(view, row, reference) + (f" {_saving(row, reference, 'It')}" if saving else "")
+        _against(view, row, reference) + (f" {_saving(view, row, reference, 'It')}" if saving else "")
         for row in others
     ]
     if not all(_overlap(_only(row), _only(reference)) for row in others):

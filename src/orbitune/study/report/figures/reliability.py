@@ -23,7 +23,7 @@ def reliability_plate(view: View, splits: list[str], looks: Looks) -> Plate:
     caption = (
         "Test tiles in bins of equal numbers by confidence. On the diagonal a method is as often right as it "
         "says; below it, it is too sure. Both axes are stretched towards 100 %, where most tiles lie; a bin "
-        "without errors is drawn as if half a tile were wrong."
+        "without errors is drawn as if half a tile were wrong, and no confidence is drawn beyond that."
     )
     return Plate(caption, panels)
 
