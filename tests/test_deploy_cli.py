@@ -1,5 +1,6 @@
 import csv
 import json
+import socket
 
 import pytest
 from samples import backbone_folder, tile_folder
@@ -64,3 +65,18 @@ def test_a_bundle_is_not_made_of_other_tiles_than_those_of_the_run(place, tmp_pa
     done = orbitune("bundle", place / "run", "--out", tmp_path / "bundle")
     assert done.returncode == 2  # one of its tiles was damaged since
     assert "tile_0_3.png" in done.stderr and not (tmp_path / "bundle").exists()
+
+
+def test_serving_on_a_port_that_is_taken_is_one_line(place):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = orbitune("serve", place / "run", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"error: Cannot listen on 127.0.0.1:{port}: Address already in use. Choose another --port."
+    )
+
+
+def test_a_login_without_a_password_is_one_line(place):
+    done = orbitune("serve", place / "run", "--login", "ann")
+    assert (done.returncode, done.stderr.strip()) == (2, "error: --login takes USER:PASSWORD.")

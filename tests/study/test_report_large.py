@@ -164,10 +164,10 @@ def test_where_joules_are_known_a_run_is_compared_with_a_lamp():
 
 
 def test_the_table_of_a_window_fits_100_characters(capsys):
-    from orbitune.cli import _print_table
+    from orbitune.console import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
-    _print_table(*window_table(results))
+    print_table(*window_table(results))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert max(map(len, lines)) <= 100

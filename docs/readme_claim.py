@@ -1,0 +1,33 @@
+"""Write what the README says of LoRA against full fine-tuning, from the committed study alone.
+
+python docs/readme_claim.py
+"""
+
+import json
+from pathlib import Path
+
+from orbitune.study.report import comparison_table, verdict
+
+ROOT = Path(__file__).parent.parent
+STUDY = ROOT / "docs" / "results" / "eurosat-study"
+START, END = "<!-- written by docs/readme_claim.py -->", "<!-- end -->"
+
+
+def claim() -> str:
+    """Verdict and table of the study, as Markdown."""
+    results = json.loads((STUDY / "results.json").read_text())
+    header, rows = comparison_table(results)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([*verdict(results).splitlines(), table])
+
+
+def with_claim(readme: str) -> str:
+    """The README with the claim between its two marks."""
+    before, _, rest = readme.partition(START)
+    return f"{before}{START}\n\n{claim()}\n\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    file = ROOT / "README.md"
+    file.write_text(with_claim(file.read_text(encoding="utf-8")), encoding="utf-8")
