@@ -79,10 +79,13 @@ def test_of_several_methods_the_largest_p_value_is_told(results):
 
 
 def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
-    gaps = sorted((gap["difference"], gap["method"]) for gap in results["gaps"])
-    assert gaps[-1][1] == "linear" and all(gap["low"] > 0 for gap in results["gaps"])
-    assert f"to {100 * gaps[-1][0]:.1f} (linear probing) points." in verdict(results)
-    assert "Every method is less accurate on the spatial split, by " in verdict(results)
+    told = copy.deepcopy(results)
+    for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
+        gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
+    extremes = "2.9 (LoRA) to 8.4 (linear probing) points."
+    assert f"Every method is less accurate on the spatial split, by {extremes}" in verdict(told)
+    told["gaps"][0]["low"] = -0.001  # of full fine-tuning it is not known
+    assert f"From the random to the spatial split methods lose {extremes}" in verdict(told)
 
 
 def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
