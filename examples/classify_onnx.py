@@ -1,6 +1,6 @@
 """Classify images with an exported .onnx file: onnxruntime, numpy and Pillow are all it needs.
 
-    python classify_onnx.py model.onnx tile.png another.jpg
+python classify_onnx.py model.onnx tile.png another.jpg
 """
 
 import json

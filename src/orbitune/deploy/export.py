@@ -58,9 +58,7 @@ EXPORTS = {
     for form in (
         Form("merged", "a folder of plain transformers", "merged", _write_merged, _open_merged),
         Form("onnx", "ONNX in fp32", "model.onnx", write_onnx, open_onnx, needs=_ONNX),
-        Form(
-            "onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX
-        ),
+        Form("onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX),
         Form(
             "openvino",
             "OpenVINO in fp32",

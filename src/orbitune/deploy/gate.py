@@ -64,7 +64,9 @@ class Passage:
             )
 
 
-def measure(predict: Predict, path: Path, reference: np.ndarray, tiles: TileSet, indices: np.ndarray) -> Passage:
+def measure(
+    predict: Predict, path: Path, reference: np.ndarray, tiles: TileSet, indices: np.ndarray
+) -> Passage:
     """Compare a form with the trained model.
 
     Args:

@@ -1,7 +1,7 @@
 """ONNX files of a trained model: tiles in, probabilities out, with nothing left to do wrong outside.
 
 The graph reads uint8 tiles (B, H, W, 3) of the training tiles' size and puts out calibrated probabilities
-(B, C); resizing, normalisation, temperature and softmax are in it. Labels and hashes are in the file's metadata.
+(B, C); resizing, normalisation, temperature and softmax are in it, and in its metadata labels and hashes.
 """
 
 import json

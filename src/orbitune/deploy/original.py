@@ -9,7 +9,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.bundle import Bundle
-from orbitune.training.evaluate import finished_job
+from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Original:
             OrbituneError: it is not finished, or its tiles or backbone are no longer the same.
         """
         bundle = Bundle.open(run)
-        return cls(bundle, finished_job(run, progress)[1])
+        return cls(bundle, reopen(run, progress)[1])
 
     @property
     def transform(self) -> Transform:

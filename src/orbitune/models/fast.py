@@ -118,7 +118,9 @@ class FastClassifier(nn.Module):
         pending: Pending = (None, None)
         for block in blocks:
             if self.checkpointing and self.training:
-                rows, pending = checkpoint(block, rows, pending, x.shape[0], self.training, use_reentrant=False)
+                rows, pending = checkpoint(
+                    block, rows, pending, x.shape[0], self.training, use_reentrant=False
+                )
             else:
                 rows, pending = block(rows, pending, x.shape[0], self.training)
         return add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
