@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orbitune.deploy.bundle import Bundle
     from orbitune.deploy.classifier import Classifier
+    from orbitune.deploy.export import export
     from orbitune.deploy.make import make_bundle
     from orbitune.errors import OrbituneError
     from orbitune.recipe import Recipe
@@ -26,6 +27,7 @@ _HOMES = {
     "Recipe": "orbitune.recipe",
     "Study": "orbitune.study.runner",
     "evaluate": "orbitune.training.evaluate",
+    "export": "orbitune.deploy.export",
     "make_bundle": "orbitune.deploy.make",
     "make_plan": "orbitune.study.plan",
     "train": "orbitune.training.loop",
@@ -38,6 +40,7 @@ __all__ = [
     "Recipe",
     "Study",
     "evaluate",
+    "export",
     "make_bundle",
     "make_plan",
     "train",

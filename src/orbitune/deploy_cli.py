@@ -1,4 +1,4 @@
-"""The verbs that come after training: bundle, import, predict, serve."""
+"""The verbs that come after training: bundle, import, predict, export, serve."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from orbitune.console import Json, Quiet, print_json
+from orbitune.console import Json, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
     from orbitune.deploy.bundle import Bundle
@@ -115,6 +115,30 @@ def serve(
     where = f"http://{host}:{port}"
     print(f"{', '.join(desk.models)} at {where}; JSON: curl --data-binary @tile.png {where}/api/predict")
     serve(desk, host, port, user)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    to: Annotated[str, typer.Option(help="merged, onnx, onnx-int8, openvino, several, or all")] = "all",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the files [default: RUN/export]")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Points of validation accuracy that int8 may lose")] = 0.5,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's model in forms that need no Orbitune; what differs from the trained model is not kept."""
+    from orbitune.deploy.export import export as write
+    from orbitune.deploy.gate import gate_table
+
+    report = write(
+        run, to, out, tolerance, not quiet, lambda line: None if quiet else print(line, file=sys.stderr)
+    )
+    if as_json:
+        print_json(report)
+    else:
+        print_table(*gate_table(report["forms"]))
 
 
 class _Counter:

@@ -3,6 +3,7 @@
 Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,19 @@ class Transform:
     def __call__(self, tiles: "Tensor") -> "Tensor":
         """uint8 (B, H, W, 3) to float32 (B, 3, size, size)."""
         import torch
-        from torch.nn import functional as F
 
         pixels = tiles.permute(0, 3, 1, 2).float() / 255
         if pixels.shape[2:] != (self.size, self.size):
-            pixels = F.interpolate(
-                pixels, (self.size, self.size), mode=self.resample, align_corners=False, antialias=True
-            ).clamp(0, 1)
+            pixels = self.resized(pixels).clamp(0, 1)
         mean, std = (torch.tensor(v, device=tiles.device).view(3, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
+
+    def resized(self, pixels: "Tensor") -> "Tensor":
+        """(B, 3, H, W) to (B, 3, size, size); bicubic resizing may overshoot."""
+        from torch.nn import functional as F
+
+        shape = (self.size, self.size)
+        return F.interpolate(pixels, shape, mode=self.resample, align_corners=False, antialias=True)
 
     def at(self, size: int) -> "Transform":
         """The same transform to another size."""
@@ -44,6 +49,24 @@ def resize_matrix(side: int, size: int, resample: str) -> "Tensor":
 
     image = torch.eye(side)[None, None]  # each column has one bright pixel
     return F.interpolate(image, (size, side), mode=resample, align_corners=False, antialias=True)[0, 0]
+
+
+_kept_matrix = functools.cache(resize_matrix)
+
+
+@dataclass(frozen=True)
+class TransformByProducts(Transform):
+    """The same, resized by two matrix products: every runtime multiplies alike, and resizes in its own way.
+
+    The matrices are kept from the first call, so that what traces a later one finds constants.
+    """
+
+    def resized(self, pixels: "Tensor") -> "Tensor":
+        """As `Transform.resized`."""
+        down, across = (
+            _kept_matrix(side, self.size, self.resample).to(pixels.device) for side in pixels.shape[2:]
+        )
+        return down @ pixels @ across.T
 
 
 def symmetries(tiles: "Tensor") -> "list[Tensor]":

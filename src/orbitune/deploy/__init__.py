@@ -1,1 +1,1 @@
-"""What a trained model is for: bundles, prediction, many adapters on one backbone."""
+"""What a trained model is for: bundles, prediction, many adapters on one backbone, exports."""

@@ -118,10 +118,12 @@ class FastClassifier(nn.Module):
         pending: Pending = (None, None)
         for block in blocks:
             if self.checkpointing and self.training:
-                rows, pending = checkpoint(block, rows, pending, len(x), self.training, use_reentrant=False)
+                rows, pending = checkpoint(
+                    block, rows, pending, x.shape[0], self.training, use_reentrant=False
+                )
             else:
-                rows, pending = block(rows, pending, len(x), self.training)
-        return add(rows, *pending).view(len(x), -1, x.shape[-1])
+                rows, pending = block(rows, pending, x.shape[0], self.training)
+        return add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
 
 
 Pending = tuple[Tensor | None, Tensor | None]  # what is still to be added to the rows, and its scale

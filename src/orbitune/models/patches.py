@@ -52,7 +52,7 @@ class PatchEmbedding:
             weight, bias = (p.to(self.dtype) for p in (self.projection.weight, self.projection.bias))
             projected = F.conv2d(pixels, weight, bias, stride=self.projection.stride)
             patches = projected.flatten(2).transpose(1, 2) + places.to(self.dtype)
-        return torch.cat([first.to(self.dtype).expand(len(tiles), -1, -1), patches], 1)
+        return torch.cat([first.to(self.dtype).expand(tiles.shape[0], -1, -1), patches], 1)
 
     def _once(self, make: Callable[..., T], *arguments: Any) -> T:
         """What `make` gives, kept where nothing in it is trained."""
@@ -114,4 +114,4 @@ class Windows:
         """(B, H, W, 3) to (I * J, B, h * w * 3)."""
         (i, h), (j, w) = self.rows.shape, self.columns.shape
         parts = tiles[:, self.rows.flatten()][:, :, self.columns.flatten()].view(-1, i, h, j, w, 3)
-        return parts.permute(1, 3, 0, 2, 4, 5).reshape(i * j, len(tiles), -1)
+        return parts.permute(1, 3, 0, 2, 4, 5).reshape(i * j, tiles.shape[0], -1)

@@ -1,0 +1,155 @@
+"""Exports: a trained model in forms that need no Orbitune, each compared with it before it takes its name.
+
+To add a form, add one entry to EXPORTS.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from json import loads
+from pathlib import Path
+from typing import Any
+
+from orbitune.deploy.gate import TOLERANCE, RefusedError, in_batches, measure
+from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
+from orbitune.deploy.original import Original, Predict
+from orbitune.errors import RunError
+from orbitune.files import replacing, write_json
+from orbitune.models.saving import save_model
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of a trained model.
+
+    Attributes:
+        path: its file or folder, below the export folder.
+        write, open: make it, and load what was made.
+        exact: whether it computes in fp32, and is held to the trained model's probabilities; else it may lose
+            as much accuracy as the user allows.
+        needs: modules that must be installed, and `install`, how.
+    """
+
+    name: str
+    title: str
+    path: str
+    write: Callable[[Original, Path], None]
+    open: Callable[[Path, Original], Predict]
+    exact: bool = True
+    needs: tuple[str, ...] = ()
+    install: str = "pip install 'orbitune[export]'"
+
+
+def _write_merged(original: Original, folder: Path) -> None:
+    facts = {**original.bundle.facts, "method": "full"}
+    save_model(original.merged(), folder, original.job.backbone, facts)
+
+
+def _open_merged(folder: Path, original: Original) -> Predict:
+    from orbitune.models.reload import load
+
+    return original.predict(load(str(folder), ""))
+
+
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
+
+EXPORTS = {
+    form.name: form
+    for form in (
+        Form("merged", "a folder of plain transformers", "merged", _write_merged, _open_merged),
+        Form("onnx", "ONNX in fp32", "model.onnx", write_onnx, open_onnx, needs=_ONNX),
+        Form("onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX),
+        Form(
+            "openvino",
+            "OpenVINO in fp32",
+            "openvino",
+            write_openvino,
+            open_openvino,
+            needs=(*_ONNX, "openvino"),
+            install="pip install 'orbitune[openvino]'",
+        ),
+    )
+}
+
+
+def export(
+    run: str | Path,
+    to: str | Sequence[str] = "all",
+    out: str | Path | None = None,
+    tolerance: float = TOLERANCE,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write a finished run's model in other forms; each passes the gate or is not kept.
+
+    The gate is validation: a form in fp32 gives every tile the trained model's probabilities to 1e-3, one in
+    int8 loses no more accuracy than is allowed. Beside the forms lie labels.json and gate.json.
+
+    Args:
+        to: names from EXPORTS, or `all`: those whose libraries are installed.
+        out: the folder; RUN/export if not given.
+        tolerance: points of validation accuracy that int8 may lose.
+        say: is told what is written and what is left out.
+
+    Returns:
+        What gate.json says: `hashes` of the model, and `forms`, what was measured of each that passed.
+
+    Raises:
+        RefusedError: a form does not pass; the others are written all the same.
+        OrbituneError: the run is not finished, a form is unknown or needs what is not installed, or the
+            folder holds exports of another model.
+    """
+    forms = _chosen(to, say)
+    out = Path(out) if out else Path(run) / "export"
+    original = Original.open(Path(run), progress)
+    report = _begun(out, original)
+    indices, tiles = original.job.splits["validation"], original.job.tiles
+    reference = in_batches(original.predict(original.model()), tiles, indices)
+    write_json(out / "labels.json", list(original.bundle.classes))
+    refused = []
+    for form in forms:
+        try:
+            with replacing(out / form.path) as temporary:
+                form.write(original, temporary)
+                passage = measure(form.open(temporary, original), temporary, reference, tiles, indices)
+                passage.check(form.title, form.exact, tolerance)
+        except RefusedError as error:
+            refused.append(str(error))
+            continue
+        report["forms"][form.name] = {"path": form.path, **asdict(passage)}
+        write_json(out / "gate.json", report)
+        say(f"{form.title}: {out / form.path}")
+    if refused:
+        raise RefusedError(" ".join(refused))
+    return report
+
+
+def _chosen(to: str | Sequence[str], say: Callable[[str], None]) -> list[Form]:
+    """The forms that were asked for; with `all` those that can be made here."""
+    if to == "all":
+        for form in EXPORTS.values():
+            if lacks := _lacking(form):
+                say(f"{form.title} is left out: it needs {', '.join(lacks)} ({form.install})")
+        return [form for form in EXPORTS.values() if not _lacking(form)]
+    names = to.split(",") if isinstance(to, str) else to
+    for name in names:
+        if name not in EXPORTS:
+            raise RunError(f"There is no form {name!r} to export to; there is: {', '.join(EXPORTS)}, all.")
+        if lacks := _lacking(EXPORTS[name]):
+            raise RunError(f"{EXPORTS[name].title} needs {', '.join(lacks)}: {EXPORTS[name].install}.")
+    return [EXPORTS[name] for name in names]
+
+
+def _lacking(form: Form) -> list[str]:
+    return [module for module in form.needs if find_spec(module) is None]
+
+
+def _begun(out: Path, original: Original) -> dict[str, Any]:
+    """The report of the folder, with the forms that it holds already."""
+    file = out / "gate.json"
+    if not file.is_file():
+        return {"hashes": original.hashes, "forms": {}}
+    report: dict[str, Any] = loads(file.read_text())
+    if report["hashes"] != original.hashes:
+        raise RunError(f"{out} holds exports of another model; choose another --out, or remove it.")
+    return report

@@ -1,0 +1,228 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import FAMILIES, backbone_folder, tile_folder
+
+from orbitune import Recipe
+from orbitune.deploy import gate
+from orbitune.deploy.bundle import Bundle
+from orbitune.deploy.export import EXPORTS, Form, export
+from orbitune.deploy.gate import Passage, RefusedError, gate_table
+from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_onnx, write_openvino
+from orbitune.deploy.original import Original
+from orbitune.errors import RunError
+from orbitune.models.build import build
+from orbitune.models.saving import save_model
+from orbitune.training.job import prepare_job
+
+ROOT = Path(__file__).parent.parent.parent
+ONNX = ("onnx", "onnx-int8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_timing():
+    """Latency is measured all the same, a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "_SECONDS", 0.0)
+        yield
+
+
+def untrained(place, model_type="vit", method="lora", size=24):
+    """A model as a run would have saved it, had it trained."""
+    tiles, backbone = tile_folder(place / "tiles", each=8), backbone_folder(place / "backbone", model_type)
+    settings = {"data": str(tiles), "backbone": str(backbone), "method": method, "image_size": size}
+    job = prepare_job(Recipe(**settings), progress=False)
+    model = build(job.recipe, job.backbone, job.tiles.classes).eval()
+    with torch.no_grad():  # LoRA starts at zero
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn_like(parameter)
+    facts = {
+        "classes": list(job.tiles.classes),
+        "backbone": {"weights_sha256": job.backbone.weights_hash},
+        "preprocessing": job.preprocessing_facts(),
+        "temperature": 1.5,
+    }
+    save_model(model, place / "saved", job.backbone, facts)
+    return Original(Bundle(place / "saved", facts), job)
+
+
+@pytest.fixture(scope="module")
+def original(run):
+    return Original.open(run, progress=False)
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """What does not need OpenVINO, of one run, and what the gate says of it."""
+    out = tmp_path_factory.mktemp("export") / "out"
+    return out, export(run, ("merged", *ONNX), out, tolerance=10, progress=False)
+
+
+def reference(original, tiles):
+    return original.predict(original.model())(tiles)
+
+
+def some_tiles(original):
+    return original.job.tiles.read(original.job.splits["validation"])
+
+
+def test_every_form_passes_the_gate_with_its_measures_beside_it(exported):
+    folder, report = exported
+    assert json.loads((folder / "gate.json").read_text()) == report
+    assert set(report["forms"]) == {"merged", *ONNX}
+    for form in report["forms"].values():
+        assert form["tiles"] == 24 and form["bytes"] > 0 and set(form["milliseconds"]) == {"1", "64"}
+        assert form["low"] <= form["points_lost"] <= form["high"]
+    assert report["forms"]["onnx"]["largest_difference"] < 1e-5
+    assert report["forms"]["merged"]["largest_difference"] < 1e-5
+    assert report["forms"]["onnx-int8"]["largest_difference"] > 0
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_the_table_has_a_row_for_each_form(exported):
+    header, rows = gate_table(exported[1]["forms"])
+    assert [row[0] for row in rows] == ["merged", *ONNX] and {len(row) for row in rows} == {len(header)}
+
+
+def test_transformers_pipeline_opens_the_merged_folder(exported, original):
+    from PIL import Image
+    from transformers import pipeline
+
+    tiles = some_tiles(original)
+    opened = pipeline("image-classification", model=str(exported[0] / "merged"), top_k=3)
+    found = opened([Image.fromarray(tile) for tile in tiles])
+    expected = reference(original, tiles)
+    labels = original.bundle.classes
+    assert [each[0]["label"] for each in found] == [labels[i] for i in expected.argmax(1)]
+
+
+def test_the_graph_takes_any_number_of_tiles_and_names_its_classes(exported, original):
+    import onnxruntime
+
+    tiles = some_tiles(original)
+    for name in ("model.onnx", "model-int8.onnx"):
+        session = onnxruntime.InferenceSession(exported[0] / name)
+        assert session.get_inputs()[0].type == "tensor(uint8)"
+        probabilities = session.run(None, {"tiles": tiles[:5]})[0]
+        assert probabilities.shape == (5, 3) and np.allclose(probabilities.sum(1), 1, atol=1e-5)
+        facts = session.get_modelmeta().custom_metadata_map
+        assert json.loads(facts["labels"]) == list(original.bundle.classes)
+        assert float(facts["temperature"]) == original.bundle.temperature
+        assert facts["recipe_hash"] == original.job.recipe.hash
+    assert json.loads((exported[0] / "labels.json").read_text()) == list(original.bundle.classes)
+
+
+def test_no_path_of_the_machine_is_in_a_file(exported):
+    for name in ("model.onnx", "model-int8.onnx"):
+        content = (exported[0] / name).read_bytes()
+        assert b"site-packages" not in content and str(ROOT).encode() not in content
+
+
+def test_layers_are_stored_in_8_bits(exported):
+    import onnx
+
+    kinds = [tensor.data_type for tensor in onnx.load(exported[0] / "model-int8.onnx").graph.initializer]
+    assert kinds.count(onnx.TensorProto.INT8) >= 2 * 4  # two layers of four products
+
+
+@pytest.mark.parametrize("model_type", [name for name in FAMILIES if name != "vit"])
+def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type):
+    original = untrained(tmp_path, model_type)
+    tiles, path = some_tiles(original), tmp_path / "model.onnx"
+    write_onnx(original, path)
+    expected = reference(original, tiles)
+    assert np.allclose(open_onnx(path, original)(tiles), expected, atol=1e-5)
+    assert np.allclose(original.predict(original.merged())(tiles), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "linear"])
+def test_what_has_no_adapter_merges_too(tmp_path, method):
+    original = untrained(tmp_path, method=method, size=16)
+    tiles = some_tiles(original)
+    assert np.allclose(original.predict(original.merged())(tiles), reference(original, tiles), atol=1e-5)
+
+
+def test_openvino_computes_the_same(original, tmp_path):
+    pytest.importorskip("openvino", reason="needs orbitune[openvino]")
+    tiles = some_tiles(original)
+    write_openvino(original, tmp_path / "openvino")
+    found = open_openvino(tmp_path / "openvino", original)
+    assert np.allclose(found(tiles), reference(original, tiles), atol=1e-4)
+    assert found(tiles[:3]).shape == (3, 3)
+
+
+def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
+    def other(folder, original):
+        return lambda tiles: np.full((len(tiles), 3), 1 / 3, np.float32)
+
+    monkeypatch.setitem(EXPORTS, "merged", replace(EXPORTS["merged"], open=other))
+    with pytest.raises(RefusedError, match="differs from the trained model's by"):
+        export(run, "merged", tmp_path / "out", progress=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.json"]
+
+
+def test_int8_is_refused_beyond_the_tolerance_of_the_user(run, tmp_path):
+    with pytest.raises(RefusedError, match="--tolerance"):
+        export(run, "onnx-int8", tmp_path / "out", tolerance=-1, progress=False)
+    assert not (tmp_path / "out" / "model-int8.onnx").exists()
+
+
+def test_a_passage_with_a_probability_that_is_no_number_does_not_pass():
+    passage = Passage(1, 1.0, float("nan"), 1.0, 1.0, 0.0, 0.0, 0.0, 1, {"1": 1.0, "64": 1.0})
+    with pytest.raises(RefusedError):
+        passage.check("ONNX", exact=True, tolerance=0.5)
+    assert asdict(passage)["tiles"] == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [("onx", "There is no form 'onx'"), ("rare", "A rare form needs no_such_module: pip install rare")],
+)
+def test_what_cannot_be_made_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
+    rare = Form("rare", "A rare form", "x", None, None, needs=("no_such_module",), install="pip install rare")
+    monkeypatch.setitem(EXPORTS, "rare", rare)
+    with pytest.raises(RunError, match=message):
+        export(run, to, progress=False)
+
+
+def test_a_folder_with_exports_of_another_model_is_left_alone(run, tmp_path):
+    (tmp_path / "gate.json").write_text(json.dumps({"hashes": {"recipe": "other"}, "forms": {}}))
+    with pytest.raises(RunError, match="holds exports of another model"):
+        export(run, "merged", tmp_path, progress=False)
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory):
+    """A Python with onnxruntime, numpy and Pillow alone."""
+    place = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    install = [place / "bin" / "python", "-m", "pip", "-q", "install", "onnxruntime", "numpy", "pillow"]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("needs a package registry with onnxruntime, numpy and pillow")
+    yield place / "bin" / "python"
+    shutil.rmtree(place)
+
+
+def test_the_example_classifies_without_torch(exported, original, bare_python):
+    row = int(original.job.splits["validation"][0])
+    label = original.bundle.classes[original.job.tiles.labels[row]]
+    images = sorted(Path(original.job.recipe.data, label).iterdir())[:2]
+    script = ROOT / "examples" / "classify_onnx.py"
+    assert len(script.read_text().splitlines()) <= 40
+    assert subprocess.run([bare_python, "-c", "import torch"], capture_output=True).returncode
+    done = subprocess.run(
+        [bare_python, script, exported[0] / "model.onnx", *images], capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    for line, image in zip(lines, images, strict=True):
+        assert line.startswith(f"{image}: class_") and line.count("%") == 3
