@@ -25,6 +25,7 @@ def write_report(results: Results, path: Path) -> None:
         "## Ratios",
         "Above 1 it is better for the first arm.",
         _table(*ratio_table(results)),
+        *(["## Figures", _table(*figure_table(results))] if results.get("figures") else []),
         "## Arms",
         "Medians over the rounds; in brackets the lowest and the highest.",
         _table(*arm_table(results)),
@@ -67,6 +68,26 @@ def ratio_table(results: Results) -> Table:
         for each in results["comparisons"]
     ]
     return header, rows
+
+
+_WRITE: dict[str, Callable[[float], str]] = {
+    "s": lambda value: f"{1000 * value:.0f} ms",
+    "bytes": lambda value: f"{value / 1e6:.0f} MB",
+    "times": lambda value: f"1/{value:.0f}",
+    "points": lambda value: f"{value:.2f} points",
+}
+
+
+def figure_table(results: Results) -> Table:
+    """Header and rows: one figure each, what it should be and whether it is."""
+    rows = []
+    for each in results["figures"]:
+        write = _WRITE[each["unit"]]
+        asked = each["at_most"] if each["at_most"] is not None else each["at_least"]
+        bounds = ("none" if value is None else write(value) for value in (asked, each["aim"]))
+        details = "; ".join(f"{name}: {words}" for name, words in each["details"])
+        rows.append([each["title"], write(each["value"]), *bounds, each["verdict"], details])
+    return ["Figure", "Measured", "Asked for", "Aim", "Verdict", "Details"], rows
 
 
 def ratio_words(comparison: Results) -> str:

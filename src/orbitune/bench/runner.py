@@ -19,7 +19,7 @@ import orbitune
 from orbitune.bench.flops import forward_flop, training_flop
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
-from orbitune.bench.suite import PREDICTION, Arm, Comparison, Suite
+from orbitune.bench.suite import FIGURES, OF_RUN, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
 from orbitune.files import cache_dir, write_json
 from orbitune.study.process import run_module
@@ -84,6 +84,7 @@ class Bench:
             "backbone": jobs[0].backbone_facts(),
             "arms": [_arm_results(*each) for each in zip(arms, jobs, measured, strict=True)],
         }
+        results["figures"] = [self._figure(figure, say) for figure in self.suite.figures]
         results["comparisons"] = [
             _compare(self.suite, each, results["arms"]) for each in self.suite.comparisons
         ]
@@ -91,6 +92,21 @@ class Bench:
         write_report(results, self.report)
         shutil.rmtree(kept, ignore_errors=True)
         return results
+
+    def _figure(self, figure: Figure, say: Callable[[str], None]) -> dict[str, Any]:
+        """A figure of the suite, measured after the arms."""
+        settings = {**figure.settings, **({"run": self.suite.run} if figure.kind in OF_RUN else {})}
+        say(figure.title)
+        measured = run_module(
+            "orbitune.bench.figures", json.dumps({"kind": figure.kind, "settings": settings})
+        )
+        verdict = figure.reached(measured["value"])
+        return {
+            **figure.model_dump(mode="json"),
+            "unit": FIGURES[figure.kind],
+            **measured,
+            "verdict": verdict,
+        }
 
     def _order(self, arm: Arm) -> str:
         """What `orbitune.bench.arms` is told, as JSON."""

@@ -12,8 +12,11 @@ from orbitune.training.result import RunResult
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
 TRAINING = ("ours", "hf-trainer", "original")
-PREDICTION = ("bank", "peft-adapters")
+PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
 KINDS = (*TRAINING, *PREDICTION)
+# Single figures, each with a module of that name in `orbitune.bench.figures`, and their units.
+FIGURES = {"app-latency": "s", "bank-memory": "bytes", "bytes-per-task": "times", "int8-loss": "points"}
+OF_RUN = ("app-latency", "bank-memory", "int8-loss")  # those of the suite's run
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,36 @@ class Comparison(_Strict):
     aim: float | None = None
 
 
+class Figure(_Strict):
+    """One number, and what it should be.
+
+    Attributes:
+        measure: its kind, one of FIGURES, and the settings of that.
+        at_least, at_most: what is asked for; one of them, which also says on which side of `aim` is better.
+    """
+
+    title: str
+    measure: dict[str, Any]
+    at_least: float | None = None
+    at_most: float | None = None
+    aim: float | None = None
+
+    @property
+    def kind(self) -> str:
+        return str(self.measure.get("kind"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.measure.items() if name != "kind"}
+
+    def reached(self, value: float) -> str:
+        """Whether a value reaches the aim or what is asked for."""
+        for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
+            if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
+                return "aim reached" if name == "aim" else "reached"
+        return "not reached"
+
+
 class Suite(_Strict):
     """Comparisons on the same data with the same backbone and batch.
 
@@ -76,6 +109,7 @@ class Suite(_Strict):
     seconds: float = Field(10, gt=0)
     rounds: int = Field(6, ge=2)
     comparisons: tuple[Comparison, ...] = Field(min_length=1)
+    figures: tuple[Figure, ...] = ()
 
     @field_validator("rounds")
     @classmethod
@@ -93,6 +127,9 @@ class Suite(_Strict):
             parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise OrbituneError("The suite does not fit. " + "; ".join(parts)) from None
         suite.arms()
+        for figure in suite.figures:
+            if figure.kind not in FIGURES:
+                raise OrbituneError(f"There is no figure {figure.kind!r}; there is: {', '.join(FIGURES)}.")
         return suite
 
     @classmethod

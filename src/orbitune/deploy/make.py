@@ -54,7 +54,7 @@ def make_bundle(
     source = Bundle.open(run)
     result, job = reopen(run, progress)
     with replacing(out) as folder, Display(progress) as display:
-        _store(source.folder, folder, dtype)
+        store(source.folder, folder, dtype)
         facts = {**source.facts, **_facts(run, result, job), "storage": {"dtype": dtype}}
         write_json(folder / "orbitune.json", facts)
         if dtype != "float32":
@@ -84,7 +84,7 @@ def _facts(run: Path, result: RunResult, job: Job) -> dict[str, Any]:
     }
 
 
-def _store(saved: Path, folder: Path, dtype: str) -> None:
+def store(saved: Path, folder: Path, dtype: str) -> None:
     """Copy a saved model, its weights cast to `dtype`.
 
     Raises:

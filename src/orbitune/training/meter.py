@@ -94,6 +94,12 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def rss_bytes() -> int:
+    """What this process has resident now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
 def reset_peak_rss() -> None:
     """Let the peak start anew from what is resident now, where the system allows it (Linux)."""
     with suppress(OSError):

@@ -1,16 +1,11 @@
-"""Run one arm in this process and print what it cost: python -m orbitune.bench.arms ORDER, both JSON.
+"""Run one arm in this process and print what it cost: python -m orbitune.bench.arms ORDER, both JSON."""
 
-Ends as the command line does: 2 after a mistake, whose line is the JSON's "error", and 130 after SIGINT.
-"""
-
-import contextlib
 import importlib
 import json
 import sys
-import warnings
 from typing import Any
 
-from orbitune.errors import OrbituneError
+from orbitune.bench.child import answer
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:
@@ -59,19 +54,5 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(order: str) -> int:
-    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like
-            result = measure(json.loads(order))
-    except OrbituneError as error:
-        print(json.dumps({"error": str(error)}))
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    print(json.dumps(result))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(answer(measure, json.loads(sys.argv[1])))

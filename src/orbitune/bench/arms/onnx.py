@@ -1,0 +1,20 @@
+"""An exported ONNX file of the run in ONNX Runtime: stored tiles in, probabilities out."""
+
+from typing import Any
+
+import onnxruntime
+
+from orbitune.bench.arms.served import batches, exported
+from orbitune.bench.arms.stopwatch import Stopwatch
+from orbitune.deploy.export import EXPORTS
+from orbitune.training.job import Job
+
+
+def work(job: Job, watch: Stopwatch, run: str, form: str) -> dict[str, Any]:
+    """Predict batches until the stopwatch has seen enough."""
+    session = onnxruntime.InferenceSession(exported(run, form), providers=["CPUExecutionProvider"])
+    for tiles in batches(job):
+        session.run(None, {"tiles": tiles})
+        if not watch.step(len(tiles)):
+            break
+    return {"form": EXPORTS[form].title, "onnxruntime": onnxruntime.__version__}

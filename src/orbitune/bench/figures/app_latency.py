@@ -1,0 +1,55 @@
+"""How long the app takes to answer for one tile over HTTP, once it is warm."""
+
+import io
+import socket
+import statistics
+import threading
+import time
+from typing import Any
+
+import httpx
+import uvicorn
+from PIL import Image
+
+from orbitune.deploy.app import make_app
+from orbitune.deploy.desk import Desk
+from orbitune.training.evaluate import reopen
+
+_WARMUP, _REQUESTS = 10, 200
+
+
+def measure(run: str) -> dict[str, Any]:
+    """The median of many requests, one after the other, each for another validation tile, as PNG."""
+    from pathlib import Path
+
+    _, job = reopen(Path(run), progress=False)
+    bodies = [_png(tile) for tile in job.tiles.read(job.splits["validation"][: _WARMUP + _REQUESTS])]
+    app = make_app(Desk({"run": run}))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            taken = _ask(f"http://127.0.0.1:{listening.getsockname()[1]}/api/predict", bodies)
+        finally:
+            server.should_exit = True
+            thread.join()
+    slowest = sorted(taken)[int(0.95 * len(taken))]
+    details = [["requests", str(len(taken))], ["95 % within", f"{1000 * slowest:.0f} ms"]]
+    return {"value": statistics.median(taken), "details": details}
+
+
+def _ask(url: str, bodies: list[bytes]) -> list[float]:
+    taken = []
+    with httpx.Client(transport=httpx.HTTPTransport(retries=50), timeout=60) as client:
+        for body in bodies:
+            start = time.perf_counter()
+            client.post(url, content=body).raise_for_status()
+            taken.append(time.perf_counter() - start)
+    return taken[_WARMUP:]
+
+
+def _png(tile: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(tile).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,31 @@
+"""What many adapters add to the memory of a bank that holds one."""
+
+import ctypes
+import gc
+from pathlib import Path
+from typing import Any
+
+from orbitune.deploy.bank import Bank
+from orbitune.training.meter import rss_bytes
+from orbitune.training.result import RunResult
+
+
+def measure(run: str, adapters: int) -> dict[str, Any]:
+    """Resident bytes that `adapters` adapters, all of them the run's, take above the first."""
+    recipe = RunResult.load(Path(run)).recipe
+    bank = Bank(recipe["backbone"], recipe["image_size"], precision=recipe["precision"])
+    folder = Path(run) / "adapter"
+    bank.add("0", folder)
+    before = _resident()
+    for number in range(1, adapters):
+        bank.add(str(number), folder)
+    return {
+        "value": _resident() - before,
+        "details": [["counted by the bank itself", f"{bank.bytes / 1e6:.0f} MB of {adapters:,} adapters"]],
+    }
+
+
+def _resident() -> int:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed counts no more
+    return rss_bytes()

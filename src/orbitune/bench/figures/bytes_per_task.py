@@ -1,0 +1,39 @@
+"""How many adapters of ViT-Base/16, with their heads, fit into the file of one full model."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+from orbitune.deploy.make import Stored, store
+from orbitune.errors import OrbituneError
+from orbitune.models.backbones import find_backbone
+from orbitune.models.build import build
+from orbitune.models.saving import save_model
+from orbitune.recipe import Recipe
+
+
+def measure(classes: int, dtype: str) -> dict[str, Any]:
+    """Bytes of a fully fine-tuned model in fp32 over those of a LoRA of rank 8 on q, k and v.
+
+    The weights are random, which changes no size.
+    """
+    from transformers import ViTConfig, ViTForImageClassification
+
+    if dtype not in get_args(Stored):
+        raise OrbituneError(f"There is no storage as {dtype!r}; there is: {', '.join(get_args(Stored))}.")
+    names = tuple(map(str, range(classes)))
+    sizes = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        ViTForImageClassification(ViTConfig()).save_pretrained(place / "backbone")
+        backbone = find_backbone(str(place / "backbone"))
+        used = {"image_size": backbone.image_size, **backbone.preprocessing.to_json()}
+        facts = {"classes": list(names), "preprocessing": used}
+        for method in ("full", "lora"):
+            model = build(Recipe(method=method), backbone, names)
+            save_model(model, place / method, backbone, facts)
+        store(place / "lora", place / "stored", dtype)
+        for name in ("full", "stored"):
+            sizes[name] = sum(file.stat().st_size for file in (place / name).glob("*.safetensors"))
+    words = [["full model", f"{sizes['full'] / 1e6:.1f} MB"], ["adapter", f"{sizes['stored'] / 1e6:.3f} MB"]]
+    return {"value": sizes["full"] / sizes["stored"], "details": words}

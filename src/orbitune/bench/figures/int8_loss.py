@@ -1,0 +1,36 @@
+"""What the int8 file of a run loses of its test accuracy."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.deploy.export import EXPORTS
+from orbitune.deploy.gate import in_batches
+from orbitune.deploy.original import Original
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.paired import PairedScore
+from orbitune.training.result import RunResult
+
+
+def measure(run: str) -> dict[str, Any]:
+    """Points of test accuracy that RUN/export/model-int8.onnx loses against the run's own predictions.
+
+    It reads the test split, which is counted in result.json as any other reading.
+    """
+    folder, form = Path(run), EXPORTS["onnx-int8"]
+    if not (file := folder / "export" / form.path).is_file():
+        raise OrbituneError(f"{run} has no {form.path}: make it with orbitune export {run} --to onnx-int8.")
+    original, result = Original.open(folder, progress=False), RunResult.load(folder)
+    tiles = original.job.tiles
+    with np.load(folder / "predictions.npz") as arrays:
+        indices, reference = arrays["test_indices"], arrays["test_logits"].argmax(1)
+    found = in_batches(form.open(file, original), tiles, indices).argmax(1)
+    replace(result, test_reads=result.test_reads + 1).save(folder)
+    labels = tiles.labels[indices]
+    score = PairedScore.of((found == labels)[None], (reference == labels)[None])
+    low, high = (-100 * bound for bound in reversed(score.interval()))
+    accuracy = f"{(reference == labels).mean():.2%} before, {(found == labels).mean():.2%} after"
+    details = [["95 % interval", f"{low:.2f} to {high:.2f} points"], ["test accuracy", accuracy]]
+    return {"value": -100 * score.difference + 0.0, "details": [*details, ["test tiles", f"{len(labels):,}"]]}
