@@ -55,10 +55,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tiles side by side; `image` is the file of them all, relative to the report."""
+    """Tiles side by side; `image` is the file of them all, relative to the report, where it is there."""
 
     caption: str
-    image: str
+    image: str | None
     tiles: list[Tile]
     kind: ClassVar[str] = "sheet"
 

@@ -25,7 +25,7 @@ def disagreement_sheet(entry: Mapping[str, Any], folder: Path) -> Sheet:
         for source, tile in zip(sources, entry["tiles"], strict=True)
     ]
     caption = f"{len(tiles)} test tiles of the {entry['split']} split on which the methods disagree"
-    return Sheet(caption, entry["image"], tiles)
+    return Sheet(caption, entry["image"] if file.is_file() else None, tiles)
 
 
 def _cut(file: Path, entry: Mapping[str, Any]) -> list[str | None]:
