@@ -207,3 +207,90 @@ def _print_bundle(made: "Bundle") -> None:
             f"tiles beyond a distance of {likeness['threshold']:.2f} are called unlike the training tiles "
             f"({likeness['false_alarm_rate']:.1%} of the validation tiles, {likeness['bytes'] / 1e3:,.0f} kB)"
         )
+
+
+adapters = typer.Typer(help="List, check, compare and merge bundles and finished runs.", no_args_is_help=True)
+app.add_typer(adapters, name="adapters", rich_help_panel=None)
+
+Source = Annotated[Path, typer.Argument(help="A bundle, or a finished run")]
+
+
+@adapters.command("list")
+def list_(
+    folder: Annotated[Path, typer.Argument(help="Folder to look in, and below")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List every bundle and finished run in a folder."""
+    from orbitune.deploy.adapters import find
+
+    found = find(folder)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            each["path"],
+            each["method"],
+            str(each["classes"]),
+            f"{each['image_size']} px",
+            f"{each['bytes'] / 1e6:.2f} MB",
+            "" if each["test_accuracy"] is None else f"{each['test_accuracy']:.2%}",
+        ]
+        for each in found
+        if "error" not in each
+    ]
+    print_table(["folder", "method", "classes", "size", "on disk", "test accuracy"], rows)
+    for each in found:
+        if "error" in each:
+            print(f"damaged: {each['error']}")
+
+
+@adapters.command()
+def verify(source: Source, backbone: BackboneOption = None, as_json: Json = False) -> None:
+    """Check that a bundle or run is whole, belongs to its backbone, and loads."""
+    from orbitune.deploy.adapters import verify
+
+    checked = verify(source, backbone)
+    if as_json:
+        print_json(checked)
+        return
+    for name, outcome in checked.items():
+        print(f"{name}: {outcome}")
+
+
+@adapters.command()
+def compare(one: Source, other: Source, as_json: Json = False) -> None:
+    """Say how far two low-rank adapters change each layer, and how much they agree."""
+    from orbitune.deploy.adapters import compare
+
+    layers = compare(one, other)
+    if as_json:
+        print_json(layers)
+        return
+    header = ["layer", f"change by {one}", f"by {other}", "cosine"]
+    numbers = [
+        [each["layer"], *(f"{each[key]:.3f}" for key in ("one", "other", "cosine"))] for each in layers
+    ]
+    print_table(header, numbers)
+
+
+@adapters.command()
+def merge(
+    one: Source,
+    other: Source,
+    out: Out,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first")] = 0.5,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one adapter of two runs, the weighted mean of their updates, and score it beside them."""
+    from orbitune.deploy.adapters import merge
+
+    scores = merge(one, other, out, share, not quiet)
+    if as_json:
+        print_json(scores)
+        return
+    names = ("one", "other", "merged")
+    rows = [[each["tiles"], *(f"{each[name]:.2%}" for name in names)] for each in scores]
+    print_table(["validation tiles of", str(one), str(other), "merged"], rows)
+    print(f"saved {out}")

@@ -14,33 +14,19 @@ import pytest
 import uvicorn
 from browser import open_browser
 from PIL import Image
-from samples import backbone_folder, tile_folder
 
 from orbitune.deploy import uploads
 from orbitune.deploy.app import make_app
 from orbitune.deploy.classifier import Classifier
 from orbitune.deploy.desk import Desk, names_of
 from orbitune.errors import OrbituneError
-from orbitune.recipe import Recipe
-from orbitune.training.loop import train
 
 CLASSES = ["class_0", "class_1", "class_2"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Tiles, and a finished run of two methods on them."""
-    folder = tmp_path_factory.mktemp("app")
-    tiles, backbone = tile_folder(folder / "tiles"), backbone_folder(folder / "backbone")
-    for method in ("lora", "full"):
-        recipe = Recipe(data=str(tiles), backbone=str(backbone), method=method, image_size=32, epochs=2)
-        train(recipe, folder / method, progress=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def desk(place):
-    return Desk({"lora": place / "lora", "full": place / "full"})
+def desk(runs):
+    return Desk({"lora": runs / "lora", "full": runs / "full"})
 
 
 @contextmanager
@@ -67,14 +53,14 @@ def address(desk):
 
 
 @pytest.fixture
-def tile(place):
-    return place / "tiles" / "class_1" / "tile_1_3.png"
+def tile(runs):
+    return runs / "tiles" / "class_1" / "tile_1_3.png"
 
 
 @pytest.fixture
-def label(place, tile):
+def label(runs, tile):
     """What the LoRA run makes of the tile, by the Python API."""
-    (prediction,) = Classifier(place / "lora").predict(tile)
+    (prediction,) = Classifier(runs / "lora").predict(tile)
     return prediction.labels[0][0]
 
 
@@ -196,10 +182,10 @@ def test_no_file_of_the_server_can_be_read(address, path):
     assert "root:" not in done.text and "[project]" not in done.text
 
 
-def test_nor_does_a_prediction_open_a_path_that_a_client_names(address, place):
+def test_nor_does_a_prediction_open_a_path_that_a_client_names(address, runs):
     from gradio_client import Client
 
-    secret = {"path": str(place / "lora" / "recipe.yaml"), "meta": {"_type": "gradio.FileData"}}
+    secret = {"path": str(runs / "lora" / "recipe.yaml"), "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(Exception, match=r"(?i)error|not|access"):
         Client(address, verbose=False).predict(secret, "lora", api_name="/predict")
 
@@ -213,10 +199,10 @@ def test_with_a_login_nothing_is_answered_without_it(desk, tile):
         assert httpx.get(f"{address}/config").status_code == 401
 
 
-def test_models_of_one_name_are_told_apart(place, tmp_path):
+def test_models_of_one_name_are_told_apart(runs, tmp_path):
     (tmp_path / "lora").mkdir()
-    assert names_of([str(place / "lora"), str(tmp_path / "lora")]) == {
-        "lora": str(place / "lora"),
+    assert names_of([str(runs / "lora"), str(tmp_path / "lora")]) == {
+        "lora": str(runs / "lora"),
         "lora (2)": str(tmp_path / "lora"),
     }
 

@@ -1,6 +1,5 @@
 """Many tasks on one backbone: any number of adapters in memory, one for each image of a batch."""
 
-import json
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from orbitune.data.transform import Transform
-from orbitune.deploy.low_rank import Factors, Layout, MixedProduct, rank_of
-from orbitune.errors import ModelError, first_line
+from orbitune.deploy.low_rank import Factors, Layout, MixedProduct, no_low_rank, rank_of, read_low_rank
+from orbitune.errors import ModelError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.models.backbones import find_backbone, head_names, load_weights
 from orbitune.models.build import resolve
@@ -23,9 +22,6 @@ from orbitune.models.linear import Product
 from orbitune.models.network import make_network
 from orbitune.models.saving import read_facts
 from orbitune.recipe import Recipe
-
-_PREFIX = "base_model.model."
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True)
@@ -240,20 +236,14 @@ class Bank:
                     f"{folder} was trained with {key} {own}, the bank computes with "
                     f"{self._preprocessing[key]}; use a bank of its own."
                 )
-        tensors, scaling = _read_adapter(folder)
-        factors = {
-            name.removesuffix(_DOWN): Factors(
-                tensors.pop(name), tensors.pop(name.removesuffix(_DOWN) + _UP) * scaling
-            )
-            for name in [name for name in tensors if name.endswith(_DOWN)]
-        }
+        factors, tensors = read_low_rank(folder)
         computed = set().union(*(product.outputs for product in self._products))
         heads = [
             torch.cat([tensors.pop(f"{head}.weight"), tensors.pop(f"{head}.bias")[:, None]], 1)
             for head in self._heads
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
-            raise _no_low_rank(folder, f"it changes {beside[0]}")
+            raise no_low_rank(folder, f"it changes {beside[0]}")
         return _Saved(tuple(facts["classes"]), facts.get("temperature", 1.0), factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
@@ -271,30 +261,3 @@ def _mixed_products(network: FastClassifier, model: nn.Module) -> list[MixedProd
 
     network.wrap_products(wrap)
     return made
-
-
-def _read_adapter(folder: Path) -> tuple[dict[str, Tensor], float]:
-    """The tensors of a PEFT folder by the backbone's own names, fp32, and what its updates are scaled by."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder} cannot be read as an adapter: {first_line(error)}.") from None
-    if config["peft_type"] != "LORA":
-        raise _no_low_rank(folder, f"it is of PEFT's type {config['peft_type']}")
-    for setting in ("use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern"):
-        if config.get(setting):
-            raise _no_low_rank(folder, f"it has {setting}")
-    rank = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
-    named = {name.removeprefix(_PREFIX): tensor.float() for name, tensor in tensors.items()}
-    return named, config["lora_alpha"] / rank
-
-
-def _no_low_rank(folder: Path, reason: str) -> ModelError:
-    return ModelError(
-        f"{folder} is no plain low-rank adapter ({reason}); merge it (orbitune export --to merged) and serve "
-        "it by itself."
-    )

@@ -5,13 +5,19 @@ its tasks are laid out as matrices, of which each image takes those of its task,
 and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; here on plain matrices).
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from orbitune.errors import ModelError, first_line
 from orbitune.models.linear import Product
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class Factors(NamedTuple):
@@ -116,6 +122,40 @@ class Layout:
             product.updates = down[tasks], up[tasks]
         for product in self._idle:
             product.updates = None
+
+
+def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+    """The updates of a PEFT folder by module, and its other tensors, all fp32, by the backbone's own names.
+
+    Raises:
+        ModelError: it is damaged, or holds more than low-rank updates.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        stored = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} cannot be read as an adapter: {first_line(error)}.") from None
+    if config["peft_type"] != "LORA":
+        raise no_low_rank(folder, f"it is of PEFT's type {config['peft_type']}")
+    for setting in ("use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern"):
+        if config.get(setting):
+            raise no_low_rank(folder, f"it has {setting}")
+    scaling = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}
+    modules = [name.removesuffix(DOWN) for name in tensors if name.endswith(DOWN)]
+    factors = {name: Factors(tensors.pop(name + DOWN), tensors.pop(name + UP) * scaling) for name in modules}
+    return factors, tensors
+
+
+def no_low_rank(folder: Path, reason: str) -> ModelError:
+    """The error for an adapter that is more than low-rank updates."""
+    return ModelError(
+        f"{folder} is no plain low-rank adapter ({reason}); merge it (orbitune export --to merged) and serve "
+        "it by itself."
+    )
 
 
 def rank_of(factors: Mapping[str, Factors]) -> int:
