@@ -1,6 +1,6 @@
 """Alarms about a split, which hold for every method: leaks, and what colours or coordinates alone reach.
 
-They take up to half a minute on 27,000 tiles, so they are kept in the study's folder as alarms.json and found
+They take long where there are many tiles, so they are kept in the study's folder as alarms.json and found
 again under the hashes of the tiles and of their split.
 """
 
