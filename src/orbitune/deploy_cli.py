@@ -94,6 +94,26 @@ def predict(
 
 
 @app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A bundle")],
+    repo_id: Annotated[str, typer.Argument(help="Model repository on the hub: owner/name")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
+) -> None:
+    """Upload a bundle to the Hugging Face hub."""
+    from orbitune.deploy.share import push
+
+    print(push(folder, repo_id, private))
+
+
+@app.command()
+def pull(repo_id: Annotated[str, typer.Argument(help="Bundle on the hub: owner/name")], out: Out) -> None:
+    """Download a bundle from the Hugging Face hub, and check that it is whole."""
+    from orbitune.deploy.share import pull
+
+    _print_bundle(pull(repo_id, out))
+
+
+@app.command()
 def serve(
     sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or bundles' hub ids")],
     host: Annotated[

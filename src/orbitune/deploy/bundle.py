@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LIKENESS_FILE = "likeness.safetensors"
-_HUB_FILES = ("*.json", "*.safetensors", "README.md")
+HUB_FILES = ("*.json", "*.safetensors", "README.md")
 _NEEDED = ("format", "method", "classes", "preprocessing", "backbone", "scores")
 
 
@@ -154,7 +154,7 @@ def _folder_of(place: str) -> Path:
             raise RunError(
                 f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
             )
-        path = snapshot(place, "model", _HUB_FILES)
+        path = snapshot(place, "model", HUB_FILES)
     return path
 
 
