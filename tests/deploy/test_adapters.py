@@ -11,7 +11,7 @@ from orbitune.errors import ModelError
 
 
 def test_runs_below_a_folder_are_listed_and_a_damaged_one_says_why(runs, tmp_path):
-    for name in ("lora", "full"):
+    for name in ("run", "full"):
         shutil.copytree(runs / name, tmp_path / "below" / name)
     (tmp_path / "below" / "full" / "model" / "orbitune.json").write_text("{")
     damaged, whole = find(tmp_path)
@@ -21,16 +21,16 @@ def test_runs_below_a_folder_are_listed_and_a_damaged_one_says_why(runs, tmp_pat
 
 
 def test_a_whole_run_is_verified_and_one_on_other_weights_is_not(runs, tmp_path):
-    assert verify(runs / "lora")["model"] == "loads, 3 classes"
+    assert verify(runs / "run")["model"] == "loads, 3 classes"
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     weights = tmp_path / "backbone" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
     with pytest.raises(ModelError, match="trained on other weights"):
-        verify(runs / "lora", str(tmp_path / "backbone"))
+        verify(runs / "run", str(tmp_path / "backbone"))
 
 
 def test_an_adapter_agrees_with_itself_wholly_and_with_another_a_little(runs):
-    own, others = compare(runs / "lora", runs / "lora"), compare(runs / "lora", runs / "other")
+    own, others = compare(runs / "run", runs / "run"), compare(runs / "run", runs / "other")
     assert [row["layer"] for row in own] == [
         f"vit.layers.{layer}.attention.{part}_proj" for layer in (0, 1) for part in "kqv"
     ]
@@ -45,19 +45,19 @@ def updates(folder, scaling):
 
 
 def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_parents(runs, tmp_path):
-    scores = merge(runs / "lora", runs / "other", tmp_path / "merged", share=0.75, progress=False)
-    one, other = (updates(runs / name / "adapter", 2.0) for name in ("lora", "other"))
+    scores = merge(runs / "run", runs / "other", tmp_path / "merged", share=0.75, progress=False)
+    one, other = (updates(runs / name / "adapter", 2.0) for name in ("run", "other"))
     merged = updates(tmp_path / "merged", 1.0)
     for name, update in merged.items():
         assert torch.allclose(update, 0.75 * one[name] + 0.25 * other[name], atol=1e-6)
-    assert [row["tiles"] for row in scores] == [str(runs / "lora"), str(runs / "other")]
+    assert [row["tiles"] for row in scores] == [str(runs / "run"), str(runs / "other")]
     assert all(0 <= row[name] <= 1 for row in scores for name in ("one", "other", "merged"))
-    model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "lora").backbone())
+    model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "run").backbone())
     with torch.inference_mode():
         assert np.isfinite(model(pixel_values=torch.zeros(1, 3, 32, 32)).logits.numpy()).all()
 
 
 def test_what_is_no_low_rank_adapter_is_not_merged(runs, tmp_path):
     with pytest.raises(ModelError, match="cannot be read as an adapter"):
-        merge(runs / "lora", runs / "full", tmp_path / "merged", progress=False)
+        merge(runs / "run", runs / "full", tmp_path / "merged", progress=False)
     assert not (tmp_path / "merged").exists()

@@ -26,7 +26,7 @@ CLASSES = ["class_0", "class_1", "class_2"]
 
 @pytest.fixture(scope="module")
 def desk(runs):
-    return Desk({"lora": runs / "lora", "full": runs / "full"})
+    return Desk({"lora": runs / "run", "full": runs / "full"})
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def tile(runs):
 @pytest.fixture
 def label(runs, tile):
     """What the LoRA run makes of the tile, by the Python API."""
-    (prediction,) = Classifier(runs / "lora").predict(tile)
+    (prediction,) = Classifier(runs / "run").predict(tile)
     return prediction.labels[0][0]
 
 
@@ -185,7 +185,7 @@ def test_no_file_of_the_server_can_be_read(address, path):
 def test_nor_does_a_prediction_open_a_path_that_a_client_names(address, runs):
     from gradio_client import Client
 
-    secret = {"path": str(runs / "lora" / "recipe.yaml"), "meta": {"_type": "gradio.FileData"}}
+    secret = {"path": str(runs / "run" / "recipe.yaml"), "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(Exception, match=r"(?i)error|not|access"):
         Client(address, verbose=False).predict(secret, "lora", api_name="/predict")
 
@@ -200,10 +200,10 @@ def test_with_a_login_nothing_is_answered_without_it(desk, tile):
 
 
 def test_models_of_one_name_are_told_apart(runs, tmp_path):
-    (tmp_path / "lora").mkdir()
-    assert names_of([str(runs / "lora"), str(tmp_path / "lora")]) == {
-        "lora": str(runs / "lora"),
-        "lora (2)": str(tmp_path / "lora"),
+    (tmp_path / "run").mkdir()
+    assert names_of([str(runs / "run"), str(tmp_path / "run")]) == {
+        "run": str(runs / "run"),
+        "run (2)": str(tmp_path / "run"),
     }
 
 

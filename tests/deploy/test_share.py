@@ -2,16 +2,9 @@ import os
 import subprocess
 import sys
 
-import pytest
 from hub_server import hub
 
 from orbitune.deploy.bundle import Bundle
-from orbitune.deploy.make import make_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(runs, tmp_path_factory):
-    return make_bundle(runs / "lora", tmp_path_factory.mktemp("share") / "bundle", progress=False).folder
 
 
 def orbitune(server, *arguments, token="secret", **folders):
@@ -29,19 +22,19 @@ def orbitune(server, *arguments, token="secret", **folders):
 
 def test_what_is_pushed_is_what_is_pulled(bundle, tmp_path):
     with hub() as server:
-        pushed = orbitune(server, "push", bundle, "ann/model", HF_HOME=str(tmp_path))
+        pushed = orbitune(server, "push", bundle.folder, "ann/model", HF_HOME=str(tmp_path))
         assert pushed.returncode == 0, pushed.stderr
         assert pushed.stdout.startswith(f"{server.address}/ann/model/commit/")
         pulled = orbitune(server, "pull", "ann/model", "--out", tmp_path / "b", HF_HOME=str(tmp_path))
         assert pulled.returncode == 0, pulled.stderr
-    for file in bundle.iterdir():
+    for file in bundle.folder.iterdir():
         assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes()
     assert Bundle.open(tmp_path / "b").classes == ("class_0", "class_1", "class_2")
 
 
 def test_a_token_that_may_not_write_is_one_line(bundle, tmp_path):
     with hub() as server:
-        done = orbitune(server, "push", bundle, "ann/model", token="wrong", HF_HOME=str(tmp_path))
+        done = orbitune(server, "push", bundle.folder, "ann/model", token="wrong", HF_HOME=str(tmp_path))
     assert done.returncode == 2
     assert (
         done.stderr.strip()
@@ -52,6 +45,6 @@ def test_a_token_that_may_not_write_is_one_line(bundle, tmp_path):
 
 def test_a_run_is_not_pushed_without_a_card(runs, tmp_path):
     with hub() as server:
-        done = orbitune(server, "push", runs / "lora", "ann/model", HF_HOME=str(tmp_path))
+        done = orbitune(server, "push", runs / "run", "ann/model", HF_HOME=str(tmp_path))
         assert server.files == {}
     assert done.returncode == 2 and "make a bundle of it first" in done.stderr
