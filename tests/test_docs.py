@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,24 +14,39 @@ from orbitune.recipe import read_yaml
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results" / "eurosat-vit-tiny-112"
+STUDY = ROOT / "docs" / "results" / "eurosat-study"
 
 
-def table_of(text, head):
-    lines = text.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {head}"))
-    return lines[start : start + next(n for n, line in enumerate(lines[start:]) if not line.startswith("|"))]
+def test_what_the_readme_claims_of_lora_is_written_from_the_committed_study():
+    written = runpy.run_path(str(ROOT / "docs" / "readme_claim.py"))["with_claim"]
+    readme = (ROOT / "README.md").read_text()
+    assert written(readme) == readme
 
 
-def test_the_table_in_the_readme_is_that_of_the_committed_report():
-    readme, report = (path.read_text() for path in (ROOT / "README.md", RESULTS / "report.md"))
-    assert table_of(readme, "Method") == table_of(report, "Method")
+def test_the_accuracies_in_the_readme_are_those_of_the_committed_study_at_112_pixels():
+    results = json.loads((RESULTS / "results.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    accuracy = {run["method"]: 100 * run["result"]["test"]["accuracy"] for run in results["runs"]}
+    assert f"full fine-tuning reached {accuracy['full']:.2f} % and LoRA {accuracy['lora']:.2f} %" in readme
 
 
-def test_the_committed_report_follows_from_its_results(tmp_path):
+@pytest.mark.parametrize("folder", [RESULTS, STUDY], ids=lambda folder: folder.name)
+def test_a_committed_report_follows_from_its_results(tmp_path, folder):
     from orbitune.study.report import write_report
 
-    write_report(json.loads((RESULTS / "results.json").read_text()), tmp_path)
-    assert (tmp_path / "report.md").read_text() == (RESULTS / "report.md").read_text()
+    write_report(json.loads((folder / "results.json").read_text()), tmp_path)
+    assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
+
+
+def test_the_committed_study_compares_what_was_asked_with_equal_effort():
+    results = json.loads((STUDY / "results.json").read_text())
+    methods = {"full", "linear", "bitfit", "lora", "dora", "rslora"}
+    assert {(s["method"], s["split"]) for s in results["summaries"] if len(s["seeds"]) == 3} >= {
+        (method, split) for method in methods for split in ("random", "spatial")
+    }
+    trials = Counter((trial["method"], trial["split"]) for trial in results["trials"])
+    assert set(trials.values()) == {3}
+    assert set(results["test_reads"].values()) == {1}
 
 
 def test_the_committed_study_reaches_what_was_asked_of_it():
