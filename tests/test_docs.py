@@ -40,7 +40,7 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
 
 def test_the_committed_study_compares_what_was_asked_with_equal_effort():
     results = json.loads((STUDY / "results.json").read_text())
-    methods = {"full", "linear", "bitfit", "lora", "dora", "rslora"}
+    methods = {"full", "linear", "bitfit", "lora", "dora", "rslora", "vera", "ia3"}
     assert {(s["method"], s["split"]) for s in results["summaries"] if len(s["seeds"]) == 3} >= {
         (method, split) for method in methods for split in ("random", "spatial")
     }
