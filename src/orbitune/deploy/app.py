@@ -1,6 +1,7 @@
 """The app: pages of Gradio over a `Desk`, a JSON endpoint beside them, and the server of both."""
 
 import csv
+import os
 import secrets
 import tempfile
 import threading
@@ -88,7 +89,7 @@ def serve(desk: Desk, host: str, port: int, login: tuple[str, str] | None = None
             pass
     except OSError as error:
         raise OrbituneError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another --port."
         ) from None
     uvicorn.run(make_app(desk, login), host=host, port=port, log_level="warning")
 
