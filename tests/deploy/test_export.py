@@ -15,7 +15,7 @@ from orbitune.deploy import gate
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.export import EXPORTS, Form, export
 from orbitune.deploy.gate import Passage, RefusedError, gate_table
-from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_onnx, write_openvino
+from orbitune.deploy.onnx_file import open_onnx, write_onnx
 from orbitune.deploy.original import Original
 from orbitune.errors import RunError
 from orbitune.models.build import build
@@ -153,10 +153,13 @@ def test_what_has_no_adapter_merges_too(tmp_path, method):
 def test_openvino_computes_the_same(original, tmp_path):
     pytest.importorskip("openvino", reason="needs orbitune[openvino]")
     tiles = some_tiles(original)
-    write_openvino(original, tmp_path / "openvino")
-    found = open_openvino(tmp_path / "openvino", original)
-    assert np.allclose(found(tiles), reference(original, tiles), atol=1e-4)
-    assert found(tiles[:3]).shape == (3, 3)
+    expected = reference(original, tiles)
+    for name, closeness in (("openvino", 1e-4), ("openvino-int8", 0.1)):
+        form = EXPORTS[name]
+        form.write(original, tmp_path / name)
+        found = form.open(tmp_path / name, original)
+        assert np.allclose(found(tiles), expected, atol=closeness)
+        assert found(tiles[:3]).shape == (3, 3)
 
 
 def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):

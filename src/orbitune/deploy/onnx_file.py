@@ -8,7 +8,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from importlib.metadata import version
@@ -91,27 +91,28 @@ def open_onnx(path: Path, original: Original) -> Predict:
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def write_openvino(original: Original, folder: Path) -> None:
-    """Write OpenVINO's own form, model.xml and model.bin, in fp32."""
+def write_openvino(
+    original: Original, folder: Path, write: Callable[[Original, Path], None] = write_onnx
+) -> None:
+    """Write OpenVINO's own form, model.xml and model.bin, of what `write` writes."""
     import openvino
 
     with tempfile.TemporaryDirectory() as temporary:
-        exact = Path(temporary) / "model.onnx"
-        write_onnx(original, exact)
-        model = openvino.Core().read_model(exact)
-        for name, value in _properties(original).items():
-            model.set_rt_info(value, ["orbitune", name])
-        folder.mkdir()
-        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        source = Path(temporary) / "model.onnx"
+        write(original, source)
+        model = openvino.Core().read_model(source)
+    for name, value in _properties(original).items():
+        model.set_rt_info(value, ["orbitune", name])
+    folder.mkdir()
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
-def open_openvino(folder: Path, original: Original) -> Predict:
-    """OpenVINO on the processor, held to fp32: left alone it would use bf16 where the processor has it."""
+def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predict:
+    """OpenVINO on the processor; `exact` holds it to fp32, as it would use bf16 where the processor has it."""
     import openvino
 
-    model = openvino.Core().compile_model(
-        folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    )
+    asked = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+    model = openvino.Core().compile_model(folder / "model.xml", "CPU", asked)
     request = model.create_infer_request()
     return lambda tiles: request.infer({0: tiles})[0].copy()
 
