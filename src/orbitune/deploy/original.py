@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.bundle import Bundle
+from orbitune.deploy.graph import trace
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 
@@ -87,6 +89,17 @@ class Original:
             {"image_size": size, "id2label": names, "label2id": {n: i for i, n in names.items()}}
         )
         return model.eval().requires_grad_(False)
+
+    @cached_property
+    def graph(self) -> Any:
+        """The merged model as an onnx.ModelProto, see `orbitune.deploy.graph`; traced once."""
+        return trace(
+            self.merged(),
+            self.job.backbone.family,
+            self.transform,
+            self.tile_size,
+            self.bundle.temperature,
+        )
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
