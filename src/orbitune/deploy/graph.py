@@ -50,8 +50,9 @@ def trace(
             verbose=False,
         )
     assert program is not None
-    _drop_traces(program.model_proto.graph)
-    return program.model_proto
+    model_proto = program.model_proto  # made anew whenever it is asked for
+    _drop_traces(model_proto.graph)
+    return model_proto
 
 
 def _with_softmax(network: "nn.Module", temperature: float) -> "nn.Module":

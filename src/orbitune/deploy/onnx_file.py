@@ -68,10 +68,10 @@ def write_openvino(
         source = Path(temporary) / "model.onnx"
         write(original, source)
         model = openvino.Core().read_model(source)
-    for name, value in _properties(original).items():
-        model.set_rt_info(value, ["orbitune", name])
-    folder.mkdir()
-    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        for name, value in _properties(original).items():
+            model.set_rt_info(value, ["orbitune", name])
+        folder.mkdir()
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
 def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predict:
