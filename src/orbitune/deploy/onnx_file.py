@@ -33,10 +33,10 @@ def write_int8(original: Original, path: Path) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory() as folder, quiet():
-        exact = Path(folder) / "model.onnx"
-        write_onnx(original, exact)
+        even = Path(folder) / "model.onnx"
+        _save(original.even_graph, original, even)
         quantize_static(
-            exact,
+            even,
             path,
             _Tiles(original.calibration_tiles()),
             quant_format=QuantFormat.QDQ,

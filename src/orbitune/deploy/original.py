@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
-CALIBRATION_TILES = 256  # the ranges of activations do not change with more
+CALIBRATION_TILES = 256  # with more the ranges of activations hardly change
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,22 @@ class Original:
     @cached_property
     def graph(self) -> Any:
         """The merged model as an onnx.ModelProto, see `orbitune.deploy.graph`; traced once."""
-        return trace(
-            self.merged(),
-            self.job.backbone.family,
-            self.transform,
-            self.tile_size,
-            self.bundle.temperature,
-        )
+        return self._traced(self.merged())
+
+    @cached_property
+    def even_graph(self) -> Any:
+        """The same function with its channels evened out, see `orbitune.deploy.equalise`: to be quantised."""
+        from orbitune.deploy.equalise import equalise
+
+        model, tiles = self.merged(), self.calibration_tiles()
+        predict = self.predict(model)
+        parts = np.array_split(tiles, -(-len(tiles) // _BATCH))
+        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in parts])
+        return self._traced(model)
+
+    def _traced(self, model: "nn.Module") -> Any:
+        family, temperature = self.job.backbone.family, self.bundle.temperature
+        return trace(model, family, self.transform, self.tile_size, temperature)
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
