@@ -140,7 +140,9 @@ def serve(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run folder")],
-    to: Annotated[str, typer.Option(help="merged, onnx, onnx-int8, openvino, several, or all")] = "all",
+    to: Annotated[
+        str, typer.Option(help="merged, onnx, onnx-int8, openvino, openvino-int8, some of them, or all")
+    ] = "all",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the files [default: RUN/export]")
     ] = None,

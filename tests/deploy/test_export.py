@@ -2,7 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from orbitune.deploy import gate
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.export import EXPORTS, Form, export
 from orbitune.deploy.gate import Passage, RefusedError, gate_table
-from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_onnx, write_openvino
+from orbitune.deploy.onnx_file import open_onnx, write_onnx
 from orbitune.deploy.original import Original
 from orbitune.errors import RunError
 from orbitune.models.build import build
@@ -153,10 +153,13 @@ def test_what_has_no_adapter_merges_too(tmp_path, method):
 def test_openvino_computes_the_same(original, tmp_path):
     pytest.importorskip("openvino", reason="needs orbitune[openvino]")
     tiles = some_tiles(original)
-    write_openvino(original, tmp_path / "openvino")
-    found = open_openvino(tmp_path / "openvino", original)
-    assert np.allclose(found(tiles), reference(original, tiles), atol=1e-4)
-    assert found(tiles[:3]).shape == (3, 3)
+    expected = reference(original, tiles)
+    for name, closeness in (("openvino", 1e-4), ("openvino-int8", 0.1)):
+        form = EXPORTS[name]
+        form.write(original, tmp_path / name)
+        found = form.open(tmp_path / name, original)
+        assert np.allclose(found(tiles), expected, atol=closeness)
+        assert found(tiles[:3]).shape == (3, 3)
 
 
 def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
@@ -169,17 +172,20 @@ def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkey
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.json"]
 
 
-def test_int8_is_refused_beyond_the_tolerance_of_the_user(run, tmp_path):
-    with pytest.raises(RefusedError, match="--tolerance"):
-        export(run, "onnx-int8", tmp_path / "out", tolerance=-1, progress=False)
-    assert not (tmp_path / "out" / "model-int8.onnx").exists()
+PASSAGE = Passage(12, 0.9, 2e-4, 0.9, 0.906, 0.6, -0.1, 1.3, 1000, {"1": 1.0, "64": 1.0})
 
 
-def test_a_passage_with_a_probability_that_is_no_number_does_not_pass():
-    passage = Passage(1, 1.0, float("nan"), 1.0, 1.0, 0.0, 0.0, 0.0, 1, {"1": 1.0, "64": 1.0})
-    with pytest.raises(RefusedError):
-        passage.check("ONNX", exact=True, tolerance=0.5)
-    assert asdict(passage)["tiles"] == 1
+def test_int8_is_held_to_the_points_that_the_user_allows():
+    PASSAGE.check("ONNX in int8", exact=False, tolerance=0.6)
+    with pytest.raises(RefusedError, match=r"loses 0.60 points .* \(-0.10 to 1.30\), and 0.5 are allowed"):
+        PASSAGE.check("ONNX in int8", exact=False, tolerance=0.5)
+
+
+def test_fp32_is_held_to_the_probabilities_whatever_the_user_allows():
+    PASSAGE.check("ONNX", exact=True, tolerance=0)
+    for difference in (2e-3, float("nan")):
+        with pytest.raises(RefusedError, match="a probability differs"):
+            replace(PASSAGE, largest_difference=difference).check("ONNX", exact=True, tolerance=100)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,9 @@ class Transform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resample: str
+
+    # Whether a patch embedding may take it in, as a matrix for each place.
+    folds: ClassVar[bool] = True
 
     def __call__(self, tiles: "Tensor") -> "Tensor":
         """uint8 (B, H, W, 3) to float32 (B, 3, size, size)."""
@@ -61,12 +64,14 @@ class TransformByProducts(Transform):
     The matrices are kept from the first call, so that what traces a later one finds constants.
     """
 
+    folds = False  # in a file the matrices of all places weigh more than a small model
+
     def resized(self, pixels: "Tensor") -> "Tensor":
         """As `Transform.resized`."""
         down, across = (
             _kept_matrix(side, self.size, self.resample).to(pixels.device) for side in pixels.shape[2:]
         )
-        return down @ pixels @ across.T
+        return down @ (pixels @ across.T)
 
 
 def symmetries(tiles: "Tensor") -> "list[Tensor]":

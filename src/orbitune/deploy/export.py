@@ -5,6 +5,7 @@ To add a form, add one entry to EXPORTS.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from json import loads
 from pathlib import Path
@@ -52,21 +53,26 @@ def _open_merged(folder: Path, original: Original) -> Predict:
 
 
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
+_OPENVINO: dict[str, Any] = {
+    "needs": (*_ONNX, "openvino"),
+    "install": "pip install 'orbitune[openvino]'",
+}
 
 EXPORTS = {
     form.name: form
     for form in (
-        Form("merged", "a folder of plain transformers", "merged", _write_merged, _open_merged),
+        Form("merged", "A folder of plain transformers", "merged", _write_merged, _open_merged),
         Form("onnx", "ONNX in fp32", "model.onnx", write_onnx, open_onnx, needs=_ONNX),
-        Form("onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX),
+        Form("onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, False, _ONNX),
+        Form("openvino", "OpenVINO in fp32", "openvino", write_openvino, open_openvino, **_OPENVINO),
         Form(
-            "openvino",
-            "OpenVINO in fp32",
-            "openvino",
-            write_openvino,
-            open_openvino,
-            needs=(*_ONNX, "openvino"),
-            install="pip install 'orbitune[openvino]'",
+            "openvino-int8",
+            "OpenVINO in int8",
+            "openvino-int8",
+            partial(write_openvino, write=write_int8),
+            partial(open_openvino, exact=False),
+            False,
+            **_OPENVINO,
         ),
     )
 }

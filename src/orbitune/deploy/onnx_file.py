@@ -5,54 +5,23 @@ The graph reads uint8 tiles (B, H, W, 3) of the training tiles' size and puts ou
 """
 
 import json
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import astuple
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orbitune.deploy.graph import INPUT, OUTPUT, quiet
 from orbitune.deploy.original import Original, Predict
 
-OPSET = 20  # the first with a GELU of its own
-INPUT, OUTPUT = "tiles", "probabilities"
 _BATCH = 32  # tiles at a time, to see what ranges activations have
 
 
 def write_onnx(original: Original, path: Path) -> None:
-    """Write the model in fp32, by the fast path's own order of steps."""
-    import onnx
-    import torch
-
-    from orbitune.data.transform import TransformByProducts
-    from orbitune.models.fast import FastClassifier
-
-    family, transform = original.job.backbone.family, TransformByProducts(*astuple(original.transform))
-    network = FastClassifier(original.merged(), family, transform, torch.float32, "plain")
-    whole = _with_softmax(network.eval(), original.bundle.temperature)
-    example = (torch.zeros(2, *original.tile_size, 3, dtype=torch.uint8),)
-    with torch.no_grad(), _quiet():
-        whole(*example)  # what is constant is computed now, and not traced
-        program = torch.onnx.export(
-            whole,
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _drop_traces(model.graph)
-    onnx.helper.set_model_props(model, _properties(original))
-    onnx.save(model, path)
+    """Write the model in fp32."""
+    _save(original.graph, original, path)
 
 
 def write_int8(original: Original, path: Path) -> None:
@@ -63,11 +32,11 @@ def write_int8(original: Original, path: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        exact = Path(folder) / "model.onnx"
-        write_onnx(original, exact)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        even = Path(folder) / "model.onnx"
+        _save(original.even_graph, original, even)
         quantize_static(
-            exact,
+            even,
             path,
             _Tiles(original.calibration_tiles()),
             quant_format=QuantFormat.QDQ,
@@ -78,9 +47,7 @@ def write_int8(original: Original, path: Path) -> None:
             # What a product puts out is read in fp32.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, _properties(original))
-    onnx.save(model, path)
+    _save(onnx.load(path), original, path)
 
 
 def open_onnx(path: Path, original: Original) -> Predict:
@@ -91,43 +58,37 @@ def open_onnx(path: Path, original: Original) -> Predict:
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def write_openvino(original: Original, folder: Path) -> None:
-    """Write OpenVINO's own form, model.xml and model.bin, in fp32."""
+def write_openvino(
+    original: Original, folder: Path, write: Callable[[Original, Path], None] = write_onnx
+) -> None:
+    """Write OpenVINO's own form, model.xml and model.bin, of what `write` writes."""
     import openvino
 
     with tempfile.TemporaryDirectory() as temporary:
-        exact = Path(temporary) / "model.onnx"
-        write_onnx(original, exact)
-        model = openvino.Core().read_model(exact)
+        source = Path(temporary) / "model.onnx"
+        write(original, source)
+        model = openvino.Core().read_model(source)
         for name, value in _properties(original).items():
             model.set_rt_info(value, ["orbitune", name])
         folder.mkdir()
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
-def open_openvino(folder: Path, original: Original) -> Predict:
-    """OpenVINO on the processor, held to fp32: left alone it would use bf16 where the processor has it."""
+def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predict:
+    """OpenVINO on the processor; `exact` holds it to fp32, or it would use bf16 where there is some."""
     import openvino
 
-    model = openvino.Core().compile_model(
-        folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    )
+    asked = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+    model = openvino.Core().compile_model(folder / "model.xml", "CPU", asked)
     request = model.create_infer_request()
     return lambda tiles: request.infer({0: tiles})[0].copy()
 
 
-def _with_softmax(network: Any, temperature: float) -> Any:
-    from torch import Tensor, nn
+def _save(model: Any, original: Original, path: Path) -> None:
+    import onnx
 
-    class Probabilities(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, tiles: Tensor) -> Tensor:
-            return (self.network(tiles) / temperature).softmax(1)
-
-    return Probabilities().eval()
+    onnx.helper.set_model_props(model, _properties(original))
+    onnx.save(model, path)
 
 
 def _properties(original: Original) -> dict[str, str]:
@@ -141,14 +102,6 @@ def _properties(original: Original) -> dict[str, str]:
     }
 
 
-def _drop_traces(graph: Any) -> None:
-    """Remove where in the source each step came from: paths of this machine, and half of a small file."""
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
-    del graph.metadata_props[:]
-
-
 class _Tiles:
     """Tiles as the quantiser asks for them."""
 
@@ -158,15 +111,3 @@ class _Tiles:
     def get_next(self) -> dict[str, np.ndarray] | None:
         part = next(self._parts, None)
         return None if part is None else {INPUT: part}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters talk of what they skip."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.bundle import Bundle
+from orbitune.deploy.graph import trace
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 # uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
-CALIBRATION_TILES = 256  # the ranges of activations do not change with more
+CALIBRATION_TILES = 256  # with more the ranges of activations hardly change
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,26 @@ class Original:
             {"image_size": size, "id2label": names, "label2id": {n: i for i, n in names.items()}}
         )
         return model.eval().requires_grad_(False)
+
+    @cached_property
+    def graph(self) -> Any:
+        """The merged model as an onnx.ModelProto, see `orbitune.deploy.graph`; traced once."""
+        return self._traced(self.merged())
+
+    @cached_property
+    def even_graph(self) -> Any:
+        """The same function with its channels evened out, see `orbitune.deploy.equalise`: to be quantised."""
+        from orbitune.deploy.equalise import equalise
+
+        model, tiles = self.merged(), self.calibration_tiles()
+        predict = self.predict(model)
+        parts = np.array_split(tiles, -(-len(tiles) // _BATCH))
+        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in parts])
+        return self._traced(model)
+
+    def _traced(self, model: "nn.Module") -> Any:
+        family, temperature = self.job.backbone.family, self.bundle.temperature
+        return trace(model, family, self.transform, self.tile_size, temperature)
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""

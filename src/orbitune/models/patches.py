@@ -76,10 +76,12 @@ class PatchEmbedding:
 
     def _folds(self, tiles: Tensor, transform: Transform) -> bool:
         grows = transform.size > max(tiles.shape[1:3]) and transform.resample == "bilinear"
+        if not (grows and transform.folds):
+            return False
         seen = [self._span(side, transform) for side in tiles.shape[1:3]]
         count = (transform.size // self.projection.kernel_size[0]) ** 2
         entries = count * seen[0] * seen[1] * 3 * self.projection.out_channels
-        return grows and entries * self.dtype.itemsize <= _LARGEST_FOLD
+        return entries * self.dtype.itemsize <= _LARGEST_FOLD
 
     def _span(self, side: int, transform: Transform) -> int:
         """Pixels of a tile's side that one patch sees: its share, and a neighbour on each end."""
