@@ -80,10 +80,11 @@ def _drop_traces(graph: Any) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Exporters talk of what they skip."""
+    before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
