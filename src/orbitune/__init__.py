@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orbitune.deploy.classifier import Classifier
     from orbitune.deploy.export import export
     from orbitune.deploy.make import make_bundle
+    from orbitune.deploy.scene.mapper import make_map
     from orbitune.errors import OrbituneError
     from orbitune.recipe import Recipe
     from orbitune.study.plan import make_plan
@@ -29,6 +30,7 @@ _HOMES = {
     "evaluate": "orbitune.training.evaluate",
     "export": "orbitune.deploy.export",
     "make_bundle": "orbitune.deploy.make",
+    "make_map": "orbitune.deploy.scene.mapper",
     "make_plan": "orbitune.study.plan",
     "train": "orbitune.training.loop",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "evaluate",
     "export",
     "make_bundle",
+    "make_map",
     "make_plan",
     "train",
 ]

@@ -83,6 +83,12 @@ class Bundle:
         """The 16-bit value that becomes 255; None where the training tiles had 8 bits."""
         return self.facts.get("data", {}).get("white")
 
+    @property
+    def confusion(self) -> np.ndarray | None:
+        """Test tiles by true class (rows) and answer, int (C, C); None where they are not known."""
+        stated = self.facts.get("confusion")
+        return None if stated is None else np.array(stated)
+
     @cached_property
     def likeness(self) -> Likeness | None:
         """What training tiles are like; None for a run, and for what was imported.
@@ -168,6 +174,7 @@ def _of_run(run: Path) -> Bundle:
         {
             **facts,
             "temperature": facts.get("temperature") or _temperature(run),
+            "confusion": _confusion(run, len(facts["classes"])),
             "tta": result.recipe.get("tta", "none"),
             "data": {
                 **facts.get("data", {}),
@@ -182,9 +189,20 @@ def _of_run(run: Path) -> Bundle:
 
 def _temperature(run: Path) -> float:
     """For runs from before the temperature was kept with the model."""
+    logits, labels = _predictions(run, "validation")
+    return fit_temperature(logits, labels)
+
+
+def _confusion(run: Path, classes: int) -> list[list[int]]:
+    logits, labels = _predictions(run, "test")
+    pairs = labels * classes + logits.argmax(1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+
+
+def _predictions(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     file = run / "predictions.npz"
     try:
         with np.load(file) as arrays:
-            return fit_temperature(arrays["validation_logits"], arrays["validation_labels"])
+            return arrays[f"{split}_logits"], arrays[f"{split}_labels"]
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{file} cannot be read: {first_line(error)}.") from None

@@ -60,6 +60,7 @@ def make_bundle(
         if dtype != "float32":
             facts["storage"] |= _loss(source, Bundle(folder, facts), job, display)
         facts["likeness"] = _describe(Bundle(folder, facts), job, false_alarm_rate, display)
+        facts["data"]["brightness"] = _brightness(job)
         facts["files"] = {file.name: file_hash(file) for file in sorted(folder.glob("*.safetensors"))}
         write_json(folder / "orbitune.json", facts)
         write_card(folder, facts, result, job.backbone.family)
@@ -144,6 +145,15 @@ def _describe(bundle: Bundle, job: Job, rate: float, display: Display) -> dict[s
         "validation_tiles": len(held_out),
         "bytes": (bundle.folder / LIKENESS_FILE).stat().st_size,
     }
+
+
+def _brightness(job: Job) -> dict[str, list[float]]:
+    """How bright training tiles are in each band, 0..255, and by how much they differ from each other."""
+    some = np.random.default_rng(0).permutation(job.splits["train"])[:SAMPLE]
+    means = np.concatenate(
+        [job.tiles.read(some[start : start + BATCH]).mean((1, 2)) for start in range(0, len(some), BATCH)]
+    )
+    return {"mean": means.mean(0).tolist(), "deviation": means.std(0).tolist()}
 
 
 def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:

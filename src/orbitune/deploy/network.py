@@ -9,6 +9,7 @@ from orbitune.deploy.bundle import Bundle
 from orbitune.evaluation.predict import look
 from orbitune.models.backbones import head_names
 from orbitune.models.build import resolve
+from orbitune.models.fast import FastClassifier
 from orbitune.models.network import make_network
 from orbitune.recipe import Recipe
 from orbitune.training.job import make_accelerator
@@ -24,13 +25,19 @@ class BundleNetwork:
         backbone: hub id or folder, where it no longer lies where the bundle says.
         precision: bf16, fp16 or fp32; that of the processor where None.
         at_once: how many tiles are computed at a time, at most.
+        attention: the kernel that another process measured to be the fastest; None to measure it.
 
     Raises:
         OrbituneError: the backbone cannot be had or has other weights, or files are damaged.
     """
 
     def __init__(
-        self, bundle: Bundle, backbone: str | None = None, precision: str | None = None, at_once: int = 64
+        self,
+        bundle: Bundle,
+        backbone: str | None = None,
+        precision: str | None = None,
+        at_once: int = 64,
+        attention: str | None = None,
     ) -> None:
         found = bundle.backbone(backbone)
         used = bundle.facts["preprocessing"]
@@ -50,10 +57,39 @@ class BundleNetwork:
         for place, name in enumerate(self._heads):
             self._read.append([])
             getattr(base, name).register_forward_pre_hook(self._note(place))
-        self._network = make_network(model, recipe, found, transform, None).eval()
+        self._network = make_network(model, recipe, found, transform, attention).eval()
 
     def _note(self, place: int) -> Any:
         return lambda module, inputs: self._read[place].append(inputs[0])
+
+    @property
+    def attention(self) -> str:
+        """The kernel of its attention: results of another differ in the last bits."""
+        return str(self._network.attention)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it is computed by the fast path."""
+        return isinstance(self._network, FastClassifier)
+
+    def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
+        """What the first third of the blocks makes of the patches of windows, of mean 0 and variance 1.
+
+        Args:
+            windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.
+
+        Returns:
+            float32 (B, count, count, D).
+        """
+        import torch
+
+        network = self._network
+        assert isinstance(network, FastClassifier)
+        pixels = torch.from_numpy(windows).to(self._device)
+        with torch.inference_mode():
+            states = network.patch_states(pixels, count)
+            normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
+        return normed.view(len(windows), count, count, -1).cpu().numpy()
 
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of uint8 tiles (B, H, W, 3).

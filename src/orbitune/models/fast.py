@@ -90,6 +90,16 @@ class FastClassifier(nn.Module):
         """uint8 tiles (B, H, W, 3) to what the first `depth` blocks make of them, (B, N, D)."""
         return self._through(self._patches(tiles, size), self._blocks[:depth])
 
+    def patch_states(self, tiles: Tensor, count: int) -> Tensor:
+        """What the first third of the blocks makes of each patch (B, count * count, D), `count` along a side.
+
+        Later blocks of a model that reads the class token alone say less of a place, and more of the whole.
+        """
+        states = self.states(
+            tiles, -(-len(self._blocks) // 3), count * self._patches.projection.kernel_size[0]
+        )
+        return states[:, self._patches.specials :]
+
     def forward(self, inputs: Tensor, size: int | None = None) -> Tensor:
         """To logits (B, C), float32.
 

@@ -5,22 +5,19 @@ filesystem that all nodes see at the same path, which is checked for the folder 
 whose worker was killed is started again by Ray, on whatever node, and goes on from its run's checkpoint.
 """
 
-import logging
 import os
-import socket
 import uuid
 from pathlib import Path
 from typing import Any
 
+from orbitune.cluster import connect
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError, first_line
 from orbitune.files import write_text
 from orbitune.study.engine import Outcome, Task, cores, log_file
 from orbitune.study.process import POLL_SECONDS, run_module
 
 RETRIES = 3
-KNOCK_SECONDS = 10.0
 PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its step and saves
-_STORE_BYTES = 80 * 2**20  # the least Ray takes; no arrays are sent
 
 
 class RayEngine:
@@ -37,7 +34,7 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, jobs: int | None, folder: Path) -> None:
-        ray = _connect()
+        ray = connect(cores())
         self._running: dict[Any, Task] = {}
         self._logs = folder.resolve() / "logs"
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -89,38 +86,6 @@ class RayEngine:
         import ray
 
         ray.shutdown()
-
-
-def _connect() -> Any:
-    # Nothing is reported to anybody, and threads that no task of ours needs are left out.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise RunError("The engine ray needs Ray: pip install 'orbitune[ray]'.") from None
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address := os.environ.get("RAY_ADDRESS"):
-        _knock(address)
-        options |= {"address": "auto"}
-    else:
-        options |= {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": _STORE_BYTES}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray does not start: {first_line(error)}.") from None
-    return ray
-
-
-def _knock(address: str) -> None:
-    """See whether anybody is there; Ray itself would wait for minutes and then end the process."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not (host and port.isdecimal()):
-        return  # `auto` and the like
-    try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
-    except OSError as error:
-        reason = error.strerror or "no answer"
-        raise RunError(f"There is no Ray cluster at {address} ({reason}); see RAY_ADDRESS.") from None
 
 
 def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:

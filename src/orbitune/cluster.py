@@ -1,0 +1,51 @@
+"""A connection to Ray (Moritz et al. 2018, arXiv:1712.05889)."""
+
+import logging
+import os
+import socket
+from typing import Any
+
+from orbitune.errors import RunError, first_line
+
+KNOCK_SECONDS = 10.0
+_STORE_BYTES = 80 * 2**20  # the least Ray takes; what is sent is small
+
+
+def connect(cores: int) -> Any:
+    """The module ray, connected to the cluster that RAY_ADDRESS names, else to its own processes here.
+
+    Args:
+        cores: what those may use of this machine.
+
+    Raises:
+        RunError: Ray is not installed or does not start, or there is no cluster there.
+    """
+    # Nothing is reported to anybody, and threads that no task of ours needs are left out.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise RunError("The engine ray needs Ray: pip install 'orbitune[ray]'.") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address := os.environ.get("RAY_ADDRESS"):
+        _knock(address)
+        options |= {"address": "auto"}
+    else:
+        options |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunError(f"Ray does not start: {first_line(error)}.") from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """See whether anybody is there; Ray itself would wait for minutes and then end the process."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or "no answer"
+        raise RunError(f"There is no Ray cluster at {address} ({reason}); see RAY_ADDRESS.") from None

@@ -1,0 +1,144 @@
+"""The layers of a map as files: GeoTIFFs in the layout of COG, with colours and names that QGIS reads."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from orbitune.deploy.scene.cells import NODATA, UNSURE
+from orbitune.deploy.scene.legend import colours
+from orbitune.deploy.scene.raster import CACHE_MB, Grid, import_rasterio
+from orbitune.deploy.scene.work import Order, part_file
+from orbitune.errors import OrbituneError, first_line
+from orbitune.files import replacing, write_text
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The finished parts of a map.
+
+    Attributes:
+        folder: of the parts.
+        order: what they were made by.
+        grid: the scene's.
+        classes: names, of the codes from 1 on.
+        shape: `scene` or `cells`, see `MapRequest.grid`.
+        facts: how the map was made, for its tags.
+    """
+
+    folder: Path
+    order: Order
+    grid: Grid
+    classes: tuple[str, ...]
+    shape: str
+    facts: dict[str, Any]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What each code is called."""
+        return {NODATA: "no data", **dict(enumerate(self.classes, 1)), UNSURE: "not sure"}
+
+    @property
+    def cell_transform(self) -> Any:
+        """rasterio's affine transform of a raster with a pixel for each cell."""
+        return self.grid.transform * type(self.grid.transform).scale(self.order.cells.stride)
+
+    def strips(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The first row of each part, and its uint8 (2, rows, columns), see `cells.coded`."""
+        for number in range(self.order.parts):
+            yield number * self.order.rows, np.load(part_file(self.folder, number))
+
+    def cells(self) -> np.ndarray:
+        """Codes of all cells, uint8 (rows, columns)."""
+        return np.concatenate([strip[0] for _, strip in self.strips()])
+
+
+def write_map(layers: Layers, path: Path) -> None:
+    """Write the codes with their colours and names; GDAL reads these from a .aux.xml beside the file."""
+    tags = {
+        "ORBITUNE": json.dumps(layers.facts, sort_keys=True),
+        "CLASSES": json.dumps({str(code): name for code, name in layers.names.items()}),
+    }
+    colormap = {code: (*colour, 255) for code, colour in colours(layers.classes).items()}
+    colormap[NODATA] = (0, 0, 0, 0)
+    _write_cog(layers, path, 0, tags, colormap)
+    names = "".join(f"<Category>{escape(layers.names.get(code, ''))}</Category>" for code in range(256))
+    band = f'<PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand>'
+    write_text(path.with_name(f"{path.name}.aux.xml"), f"<PAMDataset>{band}</PAMDataset>\n")
+
+
+def write_confidence(layers: Layers, path: Path) -> None:
+    """Write the probability of each cell's class in percent, 0 where there is none."""
+    _write_cog(
+        layers, path, 1, {"UNIT": "percent", "ORBITUNE": json.dumps(layers.facts, sort_keys=True)}, None
+    )
+
+
+def _write_cog(
+    layers: Layers, path: Path, layer: int, tags: dict[str, str], colormap: dict[int, Any] | None
+) -> None:
+    """A tiled file is written strip by strip, and copied into the layout of COG with its overviews."""
+    rasterio = import_rasterio()
+    from rasterio.shutil import copy
+
+    cells, by_cell = layers.order.cells, layers.shape == "cells"
+    profile = {
+        "driver": "GTiff",
+        "height": cells.rows if by_cell else cells.height,
+        "width": cells.columns if by_cell else cells.width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": NODATA,
+        "crs": layers.grid.crs,
+        "transform": layers.cell_transform if by_cell else layers.grid.transform,
+        "tiled": True,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+    }
+    with _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), replacing(path) as cog:
+        tiled = cog.with_name(f"{cog.name}.tiled")
+        try:
+            with rasterio.open(tiled, "w", **profile) as file:
+                file.update_tags(**tags)
+                if colormap:
+                    file.write_colormap(1, colormap)
+                for row, strip in layers.strips():
+                    _write_strip(file, row, strip[layer], 1 if by_cell else cells.stride)
+            kept = "nearest" if colormap else "average"
+            copy(
+                tiled,
+                cog,
+                driver="COG",
+                compress="deflate",
+                blocksize=_BLOCK,
+                overview_resampling=kept,
+                overview_compress="deflate",
+                bigtiff="if_safer",
+            )
+        finally:
+            tiled.unlink(missing_ok=True)
+            cog.with_name(f"{cog.name}.aux.xml").unlink(missing_ok=True)
+
+
+def _write_strip(file: Any, row: int, strip: np.ndarray, side: int) -> None:
+    pixels = strip.repeat(side, 0).repeat(side, 1)[: file.height - row * side, : file.width]
+    file.write(pixels, 1, window=((row * side, row * side + len(pixels)), (0, file.width)))
+
+
+@contextmanager
+def _gdal_errors(path: Path) -> Iterator[None]:
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        raise OrbituneError(f"Cannot write {path}: {first_line(error.__cause__ or error)}.") from None

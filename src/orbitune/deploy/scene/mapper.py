@@ -1,0 +1,309 @@
+"""From a scene to a map: parts that outlive a killed process, put together into files that are whole."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.deploy.bundle import Bundle, file_hash
+from orbitune.deploy.scene import engines
+from orbitune.deploy.scene.answers import WINDOW, Readout, check_dense, pairs
+from orbitune.deploy.scene.areas import areas
+from orbitune.deploy.scene.cells import Cells, askable, coded
+from orbitune.deploy.scene.layers import Layers, write_confidence, write_map
+from orbitune.deploy.scene.picture import write_preview
+from orbitune.deploy.scene.polygons import write_polygons
+from orbitune.deploy.scene.raster import Scene
+from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
+from orbitune.deploy.scene.scaling import Scaling, choose_scaling
+from orbitune.deploy.scene.work import Order, Worker, part_file
+from orbitune.errors import DataError
+from orbitune.files import replacing, write_json
+from orbitune.study.budget import Budget
+from orbitune.study.engine import cores
+from orbitune.training.progress import Display
+
+_BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
+_FIT_SHARE, _FIT_LEAST, _FIT_MOST = 0.04, 400, 3000  # cells that dense answers are fitted to
+_FIT_CELLS = 15  # of them in a window
+_CHECKED = 400  # cells that are answered again, tile by tile, when a dense map is done
+_FAR = 2.5  # standard deviations of the training tiles' brightness
+
+
+def make_map(
+    source: str | Path,
+    scene: str | Path,
+    outputs: Outputs,
+    request: MapRequest | None = None,
+    backbone: str | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> MapReport:
+    """Map a scene. The same call goes on where a killed one was, and writes the same bytes.
+
+    Args:
+        source, backbone: the model, as in `Classifier`.
+        scene: whatever rasterio opens.
+        say: called with what was chosen, a line at a time.
+
+    Raises:
+        OrbituneError: the model or the scene cannot be used as asked, or the disk is full.
+    """
+    request, scene = request or MapRequest(), Path(scene)
+    outputs.check(scene)
+    bundle = Bundle.open(source)
+    with Scene(scene, request.bands, request.resolution) as opened:
+        sample = opened.sample()
+        scaling = choose_scaling(request.scale, opened.dtype, len(request.bands), sample, bundle.white)
+        grid = opened.grid
+    cells, dense = _cut(request, bundle, grid.height, grid.width)
+    order = Order(
+        str(source),
+        backbone,
+        None,
+        cores(),
+        str(scene),
+        request.bands,
+        request.resolution,
+        scaling,
+        cells,
+        _rows(request.memory_budget, cells, dense),
+        request.not_sure == "on",
+    )
+    warnings = _warnings(order, bundle, sample)
+    facts = _facts(order, request, bundle, grid, dense)
+    for line in _choices(facts):
+        say(line)
+    work = _Work(order, dense, bundle, outputs.map, progress, say)
+    agreement = work.finish(request.engine)
+    if agreement:
+        facts["agreement"] = agreement
+    layers = Layers(work.folder, order, grid, bundle.classes, request.grid, facts)
+    _write(layers, outputs, sample, scaling)
+    report = MapReport(facts, areas(layers, bundle.confusion), warnings, agreement)
+    shutil.rmtree(work.folder)
+    return report
+
+
+class _Work:
+    """The parts of one map, in a folder beside it until it is done."""
+
+    def __init__(
+        self, order: Order, dense: bool, bundle: Bundle, out: Path, progress: bool, say: Callable[[str], None]
+    ) -> None:
+        self.folder = out.with_name(f".{out.name}.parts")
+        self._dense, self._progress, self._say = dense, progress, say
+        self._plan = self.folder / "plan.json"
+        key = _key(order, dense, bundle)
+        known = json.loads(self._plan.read_text()) if self._plan.is_file() else {}
+        if known.get("key") != key:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            known = {"key": key, "attention": None}
+        self._known = known
+        self.order = replace(order, attention=known["attention"])
+
+    def finish(self, engine: str) -> dict[str, Any] | None:
+        """Do the parts that are missing; how far a dense map agrees with tile-by-tile answers."""
+        worker = Worker(self.order, None)
+        try:
+            self.order = worker.order = replace(self.order, attention=worker.network.attention)
+            write_json(self._plan, {**self._known, "attention": self.order.attention})
+            readout = self._readout(worker) if self._dense else None
+            if readout:
+                worker.answer_densely(readout)
+            self._label(worker, readout, engine)
+            return _agreement(worker, self.folder) if self._dense else None
+        finally:
+            worker.close()
+
+    def _readout(self, worker: Worker) -> Readout:
+        """The linear layer, fitted once for a map."""
+        from safetensors.numpy import load_file, save_file
+
+        file = self.folder / "readout.safetensors"
+        if not file.is_file():
+            fitted = _fit(worker)
+            with replacing(file) as temporary:
+                save_file({"weight": fitted.weight, "bias": fitted.bias}, temporary)
+        return Readout(**load_file(file))
+
+    def _label(self, worker: Worker, readout: Readout | None, engine: str) -> None:
+        missing = [n for n in range(self.order.parts) if not part_file(self.folder, n).is_file()]
+        if done := self.order.parts - len(missing):
+            self._say(f"going on after {done} of {self.order.parts} parts")
+        work = (
+            engines.on_ray(self.order, readout, missing)
+            if engine == "ray"
+            else engines.local(worker, missing)
+        )
+        with Display(self._progress) as display:
+            display.evaluation("mapping", self.order.parts)
+            display.evaluated(done)
+            for number, labels in work if missing else ():
+                with replacing(part_file(self.folder, number)) as temporary, temporary.open("wb") as file:
+                    np.save(file, labels)
+                display.evaluated(1)
+
+
+def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[Cells, bool]:
+    tile = bundle.tile_size[0]
+    if bundle.tile_size[1] != tile:
+        raise DataError(
+            f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
+        )
+    stride = request.stride or tile
+    if not 1 <= stride <= tile or (tile - stride) % 2 or tile % stride:
+        ways = ", ".join(str(tile >> n) for n in range(5) if tile % (1 << n) == 0)
+        raise DataError(f"--stride divides the tile of {tile} pixels: {ways}.")
+    if min(height, width) < tile:
+        raise DataError(f"The scene is {width}x{height} pixels, smaller than one tile of {tile}.")
+    dense = request.mode == "dense" or (request.mode == "auto" and 4 * stride <= tile)
+    return Cells(height, width, stride, tile), dense
+
+
+def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
+    """Rows of cells in a part: as many as the budget holds, in whole windows, and enough parts to resume."""
+    budget = Budget.parse(memory_budget, None).memory_bytes
+    assert budget is not None
+    # Two parts are in memory, as they were read, scaled, and with the copies that padding makes; tokens of
+    # up to 1,024 channels are there three times.
+    row = 2 * cells.stride * cells.width * 20 + (cells.columns * 4096 * 3 if dense else 0)
+    shared = cells.tile // cells.stride - 1
+    fewest, step = (WINDOW - shared, WINDOW) if dense else (1, 1)
+    most = (budget - _BASE_BYTES) // row
+    if most < fewest:
+        needed = (_BASE_BYTES + fewest * row) / 1e9
+        raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
+    wanted = max(fewest, min(most, -(-cells.rows // 16)))
+    return int(fewest + (wanted - fewest) // step * step)
+
+
+def _key(order: Order, dense: bool, bundle: Bundle) -> str:
+    """What decides the bytes of the parts."""
+    state = Path(order.scene).stat()
+    weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
+    determines = {
+        **asdict(order),
+        "scene_state": (state.st_size, state.st_mtime_ns),
+        "weights": weights,
+        "dense": dense,
+        "version": version("orbitune"),
+    }
+    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+
+
+def _fit(worker: Worker) -> Readout:
+    """Fit the dense answers to the tile-by-tile answers in windows drawn all over the scene."""
+    check_dense(worker.bundle, worker.network, worker.order.cells)
+    cells, random = worker.order.cells, np.random.default_rng(0)
+    side = min(WINDOW - cells.tile // cells.stride + 1, cells.rows, cells.columns)
+    wanted = int(np.clip(_FIT_SHARE * cells.rows * cells.columns, _FIT_LEAST, _FIT_MOST)) // _FIT_CELLS
+    features, targets = [], []
+    for _ in range(10 * wanted):
+        row, column = (int(random.integers(n - side + 1)) for n in (cells.rows, cells.columns))
+        part = worker.read_cells(row, column, side, side)
+        x, y = pairs(worker.network, worker.by_tile, part, random, _FIT_CELLS)
+        if len(x):
+            features.append(x)
+            targets.append(y)
+        if len(features) == wanted:
+            break
+    if not features:
+        raise DataError("There is hardly a whole tile in the scene to fit dense answers to: --mode tiles.")
+    return Readout.fit(np.concatenate(features), np.concatenate(targets))
+
+
+def _agreement(worker: Worker, folder: Path) -> dict[str, Any]:
+    """Ask again tile by tile at cells drawn from the finished parts."""
+    random, order = np.random.default_rng(1), worker.order
+    same: list[np.ndarray] = []
+    theirs: list[np.ndarray] = []
+    visited = random.permutation(order.parts)[: _CHECKED // 20]
+    for number in visited:
+        part = worker.read(int(number))
+        where = askable(part)
+        where = where[np.sort(random.permutation(len(where))[: -(-_CHECKED // len(visited))])]
+        if len(where):
+            codes = coded(part, where, worker.by_tile.of(part, where))[0][tuple(where.T)]
+            same.append(np.load(part_file(folder, int(number)))[0][tuple(where.T)] == codes)
+            theirs.append(codes)
+    if not same:
+        return {"cells": 0, "share": None, "mean_of_classes": None}
+    agrees, codes = np.concatenate(same), np.concatenate(theirs)
+    each = [float(agrees[codes == code].mean()) for code in np.unique(codes)]
+    return {"cells": len(agrees), "share": float(agrees.mean()), "mean_of_classes": float(np.mean(each))}
+
+
+def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:
+    if order.not_sure and bundle.likeness is None:
+        return [
+            "this model does not know what its training tiles are like, so every cell gets a class: make a "
+            "bundle of the run with orbitune bundle, or say --not-sure off"
+        ]
+    valid = ~np.ma.getmaskarray(sample)[0]
+    if not valid.any():
+        return ["there is nothing but nodata in this scene"]
+    stated = bundle.facts.get("data", {}).get("brightness")
+    if stated is None:
+        return []
+    means = order.scaling(sample.data)[valid].mean(0)
+    found = []
+    for band, mean, usual, spread in zip(("red", "green", "blue"), means, *stated.values(), strict=True):
+        if abs(mean - usual) > _FAR * spread:
+            found.append(
+                f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in "
+                "training: check --bands and --scale"
+            )
+    return found
+
+
+def _facts(order: Order, request: MapRequest, bundle: Bundle, grid: Any, dense: bool) -> dict[str, Any]:
+    return {
+        "made_by": f"orbitune {version('orbitune')}",
+        "model": str(bundle.facts.get("name", bundle.folder.name)),
+        "classes": list(bundle.classes),
+        "scene": Path(order.scene).name,
+        "pixels": [grid.height, grid.width],
+        "bands": list(order.bands),
+        "scaling": asdict(order.scaling),
+        "resampled_from_metres": grid.resampled,
+        "resolution_metres": request.resolution,
+        "stride": order.cells.stride,
+        "tile": order.cells.tile,
+        "mode": "dense" if dense else "tiles",
+        "not_sure": order.not_sure and bundle.likeness is not None,
+        "parts": order.parts,
+        "engine": request.engine,
+    }
+
+
+def _choices(facts: dict[str, Any]) -> Sequence[str]:
+    scaling = facts["scaling"]
+    ends = ", ".join(
+        f"{low:g} to {high:g}" for low, high in zip(scaling["low"], scaling["high"], strict=True)
+    )
+    lines = [f"scaling: {ends} become 0 to 255 ({scaling['source']})"]
+    if facts["resampled_from_metres"]:
+        across, down = facts["resampled_from_metres"]
+        lines.append(
+            f"resampled from {across:.4g} x {down:.4g} m per pixel to the {facts['resolution_metres']:g} m "
+            "of the training tiles"
+        )
+    how = "a tile for each" if facts["mode"] == "tiles" else "dense, from tokens that tiles share"
+    return [*lines, f"labels: every {facts['stride']} pixels, {how}"]
+
+
+def _write(layers: Layers, outputs: Outputs, sample: np.ma.MaskedArray, scaling: Scaling) -> None:
+    write_map(layers, outputs.map)
+    if outputs.confidence:
+        write_confidence(layers, outputs.confidence)
+    if outputs.polygons:
+        write_polygons(layers, outputs.polygons)
+    if outputs.preview:
+        write_preview(layers, outputs.preview, scaling(sample.data))

@@ -1,0 +1,109 @@
+"""What is asked of a map, and what is said of it when it is done."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orbitune.deploy.scene.raster import RESOLUTION
+from orbitune.errors import DataError
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """What is asked for besides the map itself.
+
+    Attributes:
+        bands: numbers from 1 of red, green and blue.
+        stride: side of a labelled cell in pixels of the training resolution; None for the tile's.
+        mode: `tiles`, each cell by a tile of its own; `dense`, by tokens that tiles share; or `auto`, dense
+            where the stride is a quarter of the tile or less.
+        scale: see `scaling.choose_scaling`.
+        resolution: metres per pixel of the training tiles.
+        grid: `scene`, pixels as those of the scene; or `cells`, a pixel for each cell.
+        memory_budget: of this process, such as 2GB.
+        engine: `local` or `ray`.
+        not_sure: `on`, cells unlike the training tiles have no class; or `off`.
+    """
+
+    bands: tuple[int, ...] = (1, 2, 3)
+    stride: int | None = None
+    mode: str = "auto"
+    scale: str | None = None
+    resolution: float = RESOLUTION
+    grid: str = "scene"
+    memory_budget: str = "2GB"
+    engine: str = "local"
+    not_sure: str = "on"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("mode", ("auto", "tiles", "dense")),
+            ("grid", ("scene", "cells")),
+            ("engine", ("local", "ray")),
+            ("not_sure", ("on", "off")),
+        ):
+            if getattr(self, name) not in allowed:
+                option, given = name.replace("_", "-"), getattr(self, name)
+                raise DataError(f"There is no --{option} {given}; there is: {', '.join(allowed)}.")
+
+
+def parse_bands(text: str) -> tuple[int, ...]:
+    """`3,2,1` as numbers.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise DataError(f"--bands are three numbers, such as 3,2,1, not {text!r}.") from None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where files go; None for those that are not wanted."""
+
+    map: Path
+    confidence: Path | None = None
+    polygons: Path | None = None
+    preview: Path | None = None
+
+    def check(self, scene: Path) -> None:
+        """A DataError where one would replace the scene or another, before any work is done."""
+        named = [path for path in (self.map, self.confidence, self.polygons, self.preview) if path]
+        places = [path.resolve() for path in (scene, *named)]
+        if len(set(places)) < len(places):
+            raise DataError("The scene and the files to write must have different names.")
+
+
+@dataclass
+class MapReport:
+    """What was done, as it is said to the user and written beside the map's tags.
+
+    Attributes:
+        facts: how the map was made.
+        areas: one row for each class, see `areas.areas`.
+        warnings: what the user should look at.
+        agreement: of a dense map with the tile-by-tile answers, see `Agreement`; None of another.
+    """
+
+    facts: dict[str, Any]
+    areas: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+    agreement: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the areas."""
+        header = ["class", "hectares", "share", "estimated hectares (95 % interval)"]
+        rows = []
+        for area in self.areas:
+            row = [area["name"], f"{area['hectares']:,.0f}", f"{area['share']:.1%}", ""]
+            if "low_hectares" in area:
+                values = (area[f"{name}_hectares"] for name in ("estimated", "low", "high"))
+                row[-1] = "{:,.0f} ({:,.0f} to {:,.0f})".format(*values)
+            rows.append(row)
+        return header, rows

@@ -1,0 +1,93 @@
+"""One part of a map: some rows of cells. What is done here is the same on every machine, to the byte."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orbitune.deploy.bundle import Bundle
+from orbitune.deploy.network import BundleNetwork
+from orbitune.deploy.scene.answers import Answers, Dense, Readout, TileByTile
+from orbitune.deploy.scene.cells import Cells, Part, askable, coded
+from orbitune.deploy.scene.raster import Scene
+from orbitune.deploy.scene.scaling import Scaling
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a process needs to know to work on a map.
+
+    Attributes:
+        source, backbone: of the model, as in `Classifier`.
+        attention: the kernel of its attention.
+        threads: it computes with.
+        scene: path of the raster.
+        bands, resolution, scaling: how it is read.
+        cells: how it is cut.
+        rows: rows of cells in a part.
+        not_sure: whether cells unlike the training tiles have no class.
+    """
+
+    source: str
+    backbone: str | None
+    attention: str | None
+    threads: int
+    scene: str
+    bands: tuple[int, ...]
+    resolution: float
+    scaling: Scaling
+    cells: Cells
+    rows: int
+    not_sure: bool
+
+    @property
+    def parts(self) -> int:
+        """How many there are."""
+        return -(-self.cells.rows // self.rows)
+
+
+class Worker:
+    """Works on parts of one map, tile by tile, or densely once it has a readout."""
+
+    def __init__(self, order: Order, readout: Readout | None) -> None:
+        import torch
+
+        torch.set_num_threads(order.threads)
+        self.order = order
+        self.bundle = Bundle.open(order.source)
+        self.network = BundleNetwork(self.bundle, order.backbone, attention=order.attention)
+        self.scene = Scene(order.scene, order.bands, order.resolution)
+        self.by_tile = TileByTile(self.bundle, self.network, order.not_sure)
+        self._answers: Answers = self.by_tile
+        if readout:
+            self.answer_densely(readout)
+
+    def answer_densely(self, readout: Readout) -> None:
+        """From now on."""
+        self._answers = Dense(self.network, readout)
+
+    def read(self, number: int) -> Part:
+        """The pixels of a part."""
+        row = number * self.order.rows
+        rows = min(self.order.rows, self.order.cells.rows - row)
+        return self.read_cells(row, 0, rows, self.order.cells.columns)
+
+    def read_cells(self, row: int, column: int, rows: int, columns: int) -> Part:
+        """The pixels of some rows and columns of cells."""
+        cells = self.order.cells
+        window = cells.window(row, column, rows, columns)
+        return Part(*self.scene.window(*window, self.order.scaling), cells)
+
+    def label(self, part: Part) -> np.ndarray:
+        """Codes and confidence, see `cells.coded`."""
+        where = askable(part)
+        return coded(part, where, self._answers.of(part, where))
+
+    def close(self) -> None:
+        """Close the scene."""
+        self.scene.close()
+
+
+def part_file(folder: Path, number: int) -> Path:
+    """Where a finished part lies."""
+    return folder / f"{number:05}.npy"
