@@ -336,6 +336,7 @@ def bench(
     run: Annotated[
         str | None, typer.Option(help="A finished run in place of the suite's, to predict with")
     ] = None,
+    scene: Annotated[str | None, typer.Option(help="A raster in place of the suite's, to map")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -345,7 +346,7 @@ def bench(
     from orbitune.bench.runner import Bench
     from orbitune.bench.suite import BUILT_IN, Suite
 
-    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run)
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run, scene)
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)

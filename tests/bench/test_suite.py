@@ -49,7 +49,7 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
     [
         ({"rounds": 5}, "rounds: Value error, must be even"),
         ({"secnods": 3}, "secnods: Extra inputs are not permitted"),
-        ({"comparisons": []}, "comparisons: Tuple should have at least 1 item"),
+        ({"comparisons": []}, "comparisons: there are none"),
         ({"comparison": {"measure": "joy"}}, "comparisons.0.measure: Input should be 'images_per_second' or"),
         ({"comparison": {"ours": {"method": "lora"}}}, "There is no kind of arm None; there is: ours,"),
         ({"comparison": {"ours": {**OURS, "image_sise": 3}}}, "image_sise: Extra inputs are not permitted"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.bench.suite import PREDICTION
+from orbitune.bench.suite import TRAINING
 from orbitune.files import write_text
 
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -22,13 +22,9 @@ def write_report(results: Results, path: Path) -> None:
         f"# Benchmark {_markdown(results['suite']['name'])}",
         _summary(results),
         *(f"> [!WARNING]\n> {_markdown(line)}" for line in warnings(results)),
-        "## Ratios",
-        "Above 1 it is better for the first arm.",
-        _table(*ratio_table(results)),
+        *(_ratios(results) if results["arms"] else []),
         *(["## Figures", _table(*figure_table(results))] if results.get("figures") else []),
-        "## Arms",
-        "Medians over the rounds; in brackets the lowest and the highest.",
-        _table(*arm_table(results)),
+        *(_arms(results) if results["arms"] else []),
         "## How it was measured",
         _list(_procedure(results)),
         "## Environment",
@@ -37,6 +33,15 @@ def write_report(results: Results, path: Path) -> None:
         f"```sh\n{results['command']}\n```",
     ]
     write_text(path, "\n\n".join(parts) + "\n")
+
+
+def _ratios(results: Results) -> list[str]:
+    return ["## Ratios", "Above 1 it is better for the first arm.", _table(*ratio_table(results))]
+
+
+def _arms(results: Results) -> list[str]:
+    words = "Medians over the rounds; in brackets the lowest and the highest."
+    return ["## Arms", words, _table(*arm_table(results))]
 
 
 def warnings(results: Results) -> list[str]:
@@ -48,7 +53,7 @@ def warnings(results: Results) -> list[str]:
             f"The load average was {load:.1f} on {cores} cores before the first process: the machine was "
             "busy with other work, and the figures are not to be published."
         )
-    if results["suite"]["rounds"] < 6:
+    if results["arms"] and results["suite"]["rounds"] < 6:
         lines.append("So few rounds show that everything works; they are too few for a figure to publish.")
     return lines
 
@@ -71,9 +76,11 @@ def ratio_table(results: Results) -> Table:
 
 
 _WRITE: dict[str, Callable[[float], str]] = {
-    "s": lambda value: f"{1000 * value:.0f} ms",
+    "s": lambda value: f"{1000 * value:.0f} ms" if value < 10 else f"{value:.0f} s",
     "bytes": lambda value: f"{value / 1e6:.0f} MB",
     "times": lambda value: f"1/{value:.0f}",
+    "ratio": lambda value: f"{value:.1f}{_TIMES}",
+    "share": lambda value: f"{100 * value:.1f} %",
     "points": lambda value: f"{value:.2f} points",
 }
 
@@ -124,7 +131,18 @@ def _summary(results: Results) -> str:
 
 
 def _procedure(results: Results) -> list[str]:
-    suite, load = results["suite"], results["load"]
+    load = results["load"]
+    figures = ["Each figure is measured in a process of its own."] if results.get("figures") else []
+    return [
+        *(_arms_procedure(results) if results["arms"] else []),
+        *figures,
+        f"Load average: {load['before']:.2f} before the first process, at most {load['highest']:.2f} before "
+        f"any, {load['after']:.2f} after the last.",
+    ]
+
+
+def _arms_procedure(results: Results) -> list[str]:
+    suite = results["suite"]
     steps = [m["steps"] for arm in results["arms"] for m in arm["measured"]]
     return [
         f"Each arm was run {suite['rounds']} times, each time in a fresh process, a round there and the next "
@@ -138,13 +156,11 @@ def _procedure(results: Results) -> list[str]:
         "resident before data and weights were opened.",
         "The ceiling is the fastest plain matrix product at the arm's precision, on all threads, in the same "
         "process. The share counts the useful work of the method, whether or not an arm does less.",
-        f"Load average: {load['before']:.2f} before the first process, at most {load['highest']:.2f} before "
-        f"any, {load['after']:.2f} after the last.",
     ]
 
 
 def _predicts(results: Results) -> bool:
-    return any(arm["kind"] in PREDICTION for arm in results["arms"])
+    return not any(arm["kind"] in TRAINING for arm in results["arms"])
 
 
 def _environment(results: Results) -> list[tuple[str, str]]:

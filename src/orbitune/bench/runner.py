@@ -19,7 +19,7 @@ import orbitune
 from orbitune.bench.flops import forward_flop, training_flop
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
-from orbitune.bench.suite import FIGURES, OF_RUN, PREDICTION, Arm, Comparison, Figure, Suite
+from orbitune.bench.suite import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
 from orbitune.files import cache_dir, write_json
 from orbitune.study.process import run_module
@@ -65,14 +65,17 @@ class Bench:
             Interrupted: SIGINT arrived; what was measured before is kept for the same command.
         """
         arms = self.suite.arms()
-        if self.suite.run is None and any(arm.kind in PREDICTION for arm in arms):
+        kinds = {arm.kind for arm in arms} | {figure.kind for figure in self.suite.figures}
+        if self.suite.run is None and kinds & {*PREDICTION, *OF_RUN}:
             raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
         # Mistakes show, and tiles are decoded, before the first process starts.
         jobs = [prepare_job(arm.recipe, progress) for arm in arms]
+        job = jobs[0] if jobs else prepare_job(self.suite.trained(), progress)
         facts = {**environment(), "code": _code_hash()}
         kept = cache_dir() / "bench" / _key(self.suite, facts)
+        before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
-        loads = [each["load"] for arm in measured for each in arm]
+        loads = [each["load"] for arm in measured for each in arm] or [before]
         results: dict[str, Any] = {
             "format": 1,
             "command": self.command,
@@ -80,8 +83,8 @@ class Bench:
             "suite": self.suite.model_dump(mode="json"),
             "environment": facts,
             "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
-            "data": jobs[0].data_facts(),
-            "backbone": jobs[0].backbone_facts(),
+            "data": job.data_facts(),
+            "backbone": job.backbone_facts(),
             "arms": [_arm_results(*each) for each in zip(arms, jobs, measured, strict=True)],
         }
         results["figures"] = [self._figure(figure, say) for figure in self.suite.figures]
@@ -95,7 +98,11 @@ class Bench:
 
     def _figure(self, figure: Figure, say: Callable[[str], None]) -> dict[str, Any]:
         """A figure of the suite, measured after the arms."""
-        settings = {**figure.settings, **({"run": self.suite.run} if figure.kind in OF_RUN else {})}
+        settings = {
+            **figure.settings,
+            **({"run": self.suite.run} if figure.kind in OF_RUN else {}),
+            **({"scene": self.suite.scene} if figure.kind in OF_SCENE else {}),
+        }
         say(figure.title)
         measured = run_module(
             "orbitune.bench.figures", json.dumps({"kind": figure.kind, "settings": settings})

@@ -15,8 +15,18 @@ TRAINING = ("ours", "hf-trainer", "original")
 PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
 KINDS = (*TRAINING, *PREDICTION)
 # Single figures, each with a module of that name in `orbitune.bench.figures`, and their units.
-FIGURES = {"app-latency": "s", "bank-memory": "bytes", "bytes-per-task": "times", "int8-loss": "points"}
-OF_RUN = ("app-latency", "bank-memory", "int8-loss")  # those of the suite's run
+FIGURES = {
+    "app-latency": "s",
+    "bank-memory": "bytes",
+    "bytes-per-task": "times",
+    "dense-agreement": "share",
+    "dense-speedup": "ratio",
+    "int8-loss": "points",
+    "scene-memory": "bytes",
+    "scene-time": "s",
+}
+OF_RUN = tuple(name for name in FIGURES if name != "bytes-per-task")  # those of the suite's run
+OF_SCENE = ("dense-agreement", "dense-speedup")  # those of the suite's scene besides
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Suite(_Strict):
         name: of the files that are written; that of the YAML file.
         data, backbone: of every training; a prediction has those of its run.
         run: folder of a finished run, for arms of prediction.
+        scene: raster of a real scene, for figures of its map.
         warmup: steps of each process that are not counted.
         seconds: how long each process is measured after these.
         rounds: how often each arm is run; even, as every other round goes backwards.
@@ -104,11 +115,12 @@ class Suite(_Strict):
     data: str = ""
     backbone: str = ""
     run: str | None = None
+    scene: str | None = None
     batch_size: int = Field(64, ge=1)
     warmup: int = Field(3, ge=1)
     seconds: float = Field(10, gt=0)
     rounds: int = Field(6, ge=2)
-    comparisons: tuple[Comparison, ...] = Field(min_length=1)
+    comparisons: tuple[Comparison, ...] = ()
     figures: tuple[Figure, ...] = ()
 
     @field_validator("rounds")
@@ -126,6 +138,8 @@ class Suite(_Strict):
         except ValidationError as error:
             parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise OrbituneError("The suite does not fit. " + "; ".join(parts)) from None
+        if not (suite.comparisons or suite.figures):
+            raise OrbituneError("The suite does not fit. comparisons: there are none, and no figures either")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:
@@ -137,9 +151,11 @@ class Suite(_Strict):
         """Read a YAML file, after which the suite is named."""
         return cls.make({"name": path.stem, **read_yaml(path)})
 
-    def on(self, data: str | None, backbone: str | None, run: str | None = None) -> "Suite":
-        """The same on other data, another backbone or another run, where one is given."""
-        given = {"data": data, "backbone": backbone, "run": run}
+    def on(
+        self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
+    ) -> "Suite":
+        """The same on other data, another backbone, run or scene, where one is given."""
+        given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
     def quick(self) -> "Suite":
@@ -162,7 +178,7 @@ class Suite(_Strict):
             raise OrbituneError(f"There is no kind of arm {kind!r}; there is: {', '.join(KINDS)}.")
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
-            return Arm(", ".join((kind, *words)), kind, self._trained(), tuple(sorted(own.items())))
+            return Arm(", ".join((kind, *words)), kind, self.trained(), tuple(sorted(own.items())))
         if given := {"data", "backbone"} & set(own):
             raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
         recipe = Recipe.make(
@@ -175,7 +191,7 @@ class Suite(_Strict):
         named = (kind, method, size, own.get("precision", ""), *others)
         return Arm(", ".join(filter(None, named)), kind, recipe)
 
-    def _trained(self) -> Recipe:
+    def trained(self) -> Recipe:
         """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
         recipe = RunResult.load(Path(self.run)).recipe if self.run else {}
         return Recipe.make({**recipe, "batch_size": self.batch_size})

@@ -1,6 +1,7 @@
 """The cells of a map: squares of `stride` pixels, each labelled by what a tile around it shows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class Part:
         height, width = self.valid.shape
         return (height - 2 * margin) // stride, (width - 2 * margin) // stride
 
+    @cached_property
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
         """float (rows, columns): which share of each tile is there, and of each cell."""
         tile, stride, margin = self.cells.tile, self.cells.stride, self.cells.margin
@@ -93,7 +95,7 @@ class Part:
 
 def askable(part: Part) -> np.ndarray:
     """The cells (row, column), int (K, 2), that can have a class."""
-    tiles, own = part.shares()
+    tiles, own = part.shares
     return np.argwhere((tiles >= _WHOLE) & (own >= _SHOWN))
 
 
@@ -109,7 +111,7 @@ def coded(part: Part, where: np.ndarray, answers: np.ndarray) -> np.ndarray:
         uint8 (2, rows, columns): codes; and the largest probability of a class in percent, 0 where there is
         no class.
     """
-    tiles, own = part.shares()
+    tiles, own = part.shares
     codes = np.where((tiles >= _SHOWN) & (own >= _SHOWN), UNSURE, NODATA).astype(np.uint8)
     confidence = np.zeros_like(codes)
     best = answers.argmax(1)
@@ -121,10 +123,12 @@ def coded(part: Part, where: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 def _means(valid: np.ndarray, side: int, step: int) -> np.ndarray:
     """The share of every square of `side` pixels, `step` apart, that is there."""
-    sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
-    sums[1:, 1:] = valid.cumsum(0, dtype=np.int64).cumsum(1)
     tops = np.arange(0, valid.shape[0] - side + 1, step)
     lefts = np.arange(0, valid.shape[1] - side + 1, step)
+    if valid.all():
+        return np.ones((len(tops), len(lefts)))
+    sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int32)
+    sums[1:, 1:] = valid.cumsum(0, dtype=np.int32).cumsum(1)
     corners = (sums[np.ix_(y, x)] for y in (tops + side, tops) for x in (lefts + side, lefts))
     both, upper_right, lower_left, neither = (next(corners) for _ in range(4))
     return (both - upper_right - lower_left + neither) / side**2

@@ -31,8 +31,8 @@ from orbitune.training.progress import Display
 
 _BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
 _FIT_SHARE, _FIT_LEAST, _FIT_MOST = 0.04, 400, 3000  # cells that dense answers are fitted to
-_FIT_CELLS = 15  # of them in a window
-_CHECKED = 400  # cells that are answered again, tile by tile, when a dense map is done
+_FIT_CELLS = 10  # of them in a window
+_CHECKED = 300  # cells that are answered again, tile by tile, when a dense map is done
 _FAR = 2.5  # standard deviations of the training tiles' brightness
 
 
