@@ -22,7 +22,7 @@ pytest.importorskip("rasterio", reason="needs the extra geo")
 ROWS, COLUMNS = 5, 6
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_core():
     """Tests run side by side: a map takes all cores it may use, and here these are one."""
     if not hasattr(os, "sched_setaffinity"):

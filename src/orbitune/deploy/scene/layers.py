@@ -151,7 +151,7 @@ def _check(layers: Layers, layer: int, file: Path) -> None:
     with import_rasterio().open(file) as written:
         for window, pixels in _windows(layers, layer):
             if not np.array_equal(written.read(1, window=window), pixels):
-                raise OSError("what was written is not what is read")
+                raise OSError("What was written is not what is read")
 
 
 @contextmanager

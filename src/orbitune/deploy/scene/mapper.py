@@ -279,7 +279,6 @@ def _facts(order: Order, request: MapRequest, bundle: Bundle, grid: Any, dense: 
         "mode": "dense" if dense else "tiles",
         "not_sure": order.not_sure and bundle.likeness is not None,
         "parts": order.parts,
-        "engine": request.engine,
     }
 
 
