@@ -46,7 +46,8 @@ def write_polygons(layers: Layers, path: Path) -> None:
             )
             # On a full disk GDAL may say nothing: read again what was written.
             [written] = pyogrio.raw.read(temporary, columns=["code"], read_geometry=False)[3]
-            if not np.array_equal(written, codes):
+            indexed = pyogrio.read_info(temporary)["capabilities"]["fast_spatial_filter"]
+            if not (indexed and np.array_equal(written, codes)):
                 raise DataLayerError("What was written is not what is read")
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OrbituneError(f"Cannot write {path}; is the disk full? {first_line(error)}.") from None
