@@ -71,13 +71,12 @@ def test_a_scene_that_lies_nowhere_is_one_line_that_says_how_to_mend_it(refused,
 
 def test_a_scene_smaller_than_a_tile_is_one_line(refused, grid, tmp_path):
     small = write_scene(tmp_path / "small.tif", mosaic(grid)[:15, :40])
-    assert "The scene is 40x15 pixels, smaller than one tile of 16." in refused(small)
-    coarse = "at the --resolution of 40 m"
+    assert "The scene is 40x15 pixels of 10 m, smaller than one tile of 16." in refused(small)
     large = write_scene(tmp_path / "large.tif", mosaic(grid)[:60, :80])
-    assert f"The scene is 20x15 pixels {coarse}" in refused(large, "--resolution", "40")
+    assert "The scene is 20x15 pixels of 40 m" in refused(large, "--resolution", "40")
 
 
-def test_bands_of_different_types_and_complex_numbers_are_one_line(refused, grid, tmp_path):
+def test_complex_numbers_are_one_line(refused, grid, tmp_path):
     strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64))
     assert "radar.tif has complex numbers" in refused(strange)
 
@@ -105,12 +104,12 @@ def test_a_damaged_block_is_one_line(refused, grid, tmp_path):
 
 
 def test_a_damaged_block_below_whole_overviews_is_found_and_said_where(refused, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (1200, 64, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (2400, 64, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels, compress="deflate", blockysize=16)
     with rasterio.open(scene, "r+") as file:
         file.build_overviews([2], rasterio.enums.Resampling.average)
     content = scene.read_bytes()
-    middle = content.index(pixels[600:616].tobytes()) if False else len(content) * 2 // 5
+    middle = len(content) * 2 // 5
     scene.write_bytes(content[:middle] + b"\xff" * 2000 + content[middle + 2000 :])
     assert "is damaged near row " in refused(scene)
 
