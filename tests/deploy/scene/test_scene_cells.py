@@ -37,12 +37,15 @@ def test_a_tile_has_its_cell_in_the_middle():
     assert np.array_equal(tile, whole.pixels[4:12, 8:16])
 
 
-def test_the_shares_that_are_there_are_counted():
-    valid = np.random.default_rng(0).random(everything().shape) > 0.3
-    tiles, own = part(valid).shares()
-    assert tiles.shape == own.shape == (4, 5)
-    assert tiles[2, 3] == valid[8:16, 12:20].mean()
-    assert own[2, 3] == valid[10:14, 14:18].mean()
+def test_a_cell_is_asked_for_where_nine_tenths_of_its_tile_and_half_of_itself_are_there():
+    valid = np.random.default_rng(0).random(everything().shape) > 0.1
+    valid[10:14, 14:18] = np.arange(4) >= 3
+    tops, lefts = range(0, 16, 4), range(0, 20, 4)
+    tiles = np.array([[valid[y : y + 8, x : x + 8].mean() for x in lefts] for y in tops])
+    own = np.array([[valid[y + 2 : y + 6, x + 2 : x + 6].mean() for x in lefts] for y in tops])
+    found = askable(part(valid))
+    assert 0 < len(found) < 20
+    assert np.array_equal(found, np.argwhere((tiles >= 0.9) & (own >= 0.5)))
 
 
 def test_gaps_of_a_tile_have_the_mean_of_the_rest():

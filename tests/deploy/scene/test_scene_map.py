@@ -1,5 +1,8 @@
 """What a map says of a scene whose tiles are known."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from scenes import mosaic, write_scene
@@ -21,6 +24,17 @@ def test_at_a_smaller_stride_a_cell_has_the_label_of_the_tile_around_it(draw, sc
     around = [pixels[8 * r - 4 : 8 * r + 12, 8 * c - 4 : 8 * c + 12] for r, c in inner]
     codes, _ = ask(around)
     assert np.mean(drawn.codes[1:9, 1:11].ravel() == codes) > 0.97  # the last bits decide what is a tie
+
+
+def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fields, tmp_path):
+    options = ("--out", tmp_path / "m.tif", "--stride", 8, "--mode", "dense", "--json")
+    code, out, _ = orbitune("map", bundle.folder, fields, *options)
+    report = json.loads(out)
+    assert code == 0 and report["facts"]["agreement"] == report["agreement"]
+    assert [row["name"] for row in report["areas"]] == ["class_0", "class_1", "class_2", "not sure"]
+    assert sum(row["share"] for row in report["areas"]) == pytest.approx(1)
+    code, out, _ = orbitune("map", bundle.folder, fields, *options[:-1], "--quiet")
+    assert f"as tile by tile at {report['agreement']['share']:.1%} of 400 cells" in out
 
 
 def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitune, tmp_path):
@@ -131,3 +145,9 @@ def fields(tiles, tmp_path_factory):
     colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
     pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 40), 0, 254))
     return write_scene(tmp_path_factory.mktemp("fields") / "fields.tif", pixels.astype(np.uint8))
+
+
+def test_a_scene_in_an_archive_is_mapped_as_it_lies_there(draw, scene, tmp_path):
+    with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
+        archive.write(scene, "scene.tif")
+    assert np.array_equal(draw(f"/vsizip/{tmp_path}/scenes.zip/scene.tif").codes, draw(scene).codes)

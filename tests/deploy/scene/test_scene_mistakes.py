@@ -136,8 +136,8 @@ def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene,
 
 
 @pytest.mark.parametrize("stride", [4, 2])
-def test_strides_of_less_than_a_patch_of_the_windows_are_dense_too(bundle, tmp_path, stride):
-    """A tile of 64 pixels has more than 14 cells of 4 along a side: more than a window."""
+def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle, tmp_path, stride):
+    """A tile of 64 pixels has 16 cells of 4 along a side, and a window 14."""
     large = shutil.copytree(bundle.folder, tmp_path / "bundle")
     facts = json.loads((large / "orbitune.json").read_text())
     facts["data"]["tile_size"] = [64, 64]

@@ -103,6 +103,8 @@ class _Work:
         key = _key(order, dense, bundle)
         known = json.loads(self._plan.read_text()) if self._plan.is_file() else {}
         if known.get("key") != key:
+            if known:
+                say("what is left of another map of this name is of other inputs or options: starting anew")
             shutil.rmtree(self.folder, ignore_errors=True)
             known = {"key": key, "attention": None}
         self._known = known
@@ -195,11 +197,12 @@ def _fewest(cells: Cells) -> int:
 
 def _key(order: Order, dense: bool, bundle: Bundle) -> str:
     """What decides the bytes of the parts."""
-    state = Path(order.scene).stat()
+    scene = Path(order.scene)  # GDAL also opens what lies in archives and on servers
+    state = scene.stat() if scene.exists() else None
     weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
     determines = {
         **asdict(order),
-        "scene_state": (state.st_size, state.st_mtime_ns),
+        "scene_state": state and (state.st_size, state.st_mtime_ns),
         "weights": weights,
         "dense": dense,
         "version": version("orbitune"),
