@@ -219,7 +219,7 @@ def map_(
         print_json(report.to_json())
         return
     print_table(*report.table())
-    if agreement := report.agreement:
+    if (agreement := report.agreement) and agreement["cells"]:
         print(f"as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
     print(f"saved {out}")
 

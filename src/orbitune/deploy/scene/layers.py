@@ -46,6 +46,12 @@ class Layers:
         return {NODATA: "no data", **dict(enumerate(self.classes, 1)), UNSURE: "not sure"}
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the files in pixels."""
+        cells = self.order.cells
+        return (cells.rows, cells.columns) if self.shape == "cells" else (cells.height, cells.width)
+
+    @property
     def cell_transform(self) -> Any:
         """rasterio's affine transform of a raster with a pixel for each cell."""
         return self.grid.transform * type(self.grid.transform).scale(self.order.cells.stride)
@@ -88,31 +94,31 @@ def _write_cog(
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
-    cells, by_cell = layers.order.cells, layers.shape == "cells"
+    height, width = layers.size
     profile = {
         "driver": "GTiff",
-        "height": cells.rows if by_cell else cells.height,
-        "width": cells.columns if by_cell else cells.width,
+        "height": height,
+        "width": width,
         "count": 1,
         "dtype": "uint8",
         "nodata": NODATA,
         "crs": layers.grid.crs,
-        "transform": layers.cell_transform if by_cell else layers.grid.transform,
+        "transform": layers.cell_transform if layers.shape == "cells" else layers.grid.transform,
         "tiled": True,
         "blockxsize": _BLOCK,
         "blockysize": _BLOCK,
         "compress": "deflate",
         "bigtiff": "if_safer",
     }
-    with _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), replacing(path) as cog:
+    with replacing(path) as cog, _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
         tiled = cog.with_name(f"{cog.name}.tiled")
         try:
             with rasterio.open(tiled, "w", **profile) as file:
                 file.update_tags(**tags)
                 if colormap:
                     file.write_colormap(1, colormap)
-                for row, strip in layers.strips():
-                    _write_strip(file, row, strip[layer], 1 if by_cell else cells.stride)
+                for window, pixels in _windows(layers, layer):
+                    file.write(pixels, 1, window=window)
             kept = "nearest" if colormap else "average"
             copy(
                 tiled,
@@ -124,21 +130,37 @@ def _write_cog(
                 overview_compress="deflate",
                 bigtiff="if_safer",
             )
+            _check(layers, layer, cog)
         finally:
             tiled.unlink(missing_ok=True)
             cog.with_name(f"{cog.name}.aux.xml").unlink(missing_ok=True)
 
 
-def _write_strip(file: Any, row: int, strip: np.ndarray, side: int) -> None:
-    pixels = strip.repeat(side, 0).repeat(side, 1)[: file.height - row * side, : file.width]
-    file.write(pixels, 1, window=((row * side, row * side + len(pixels)), (0, file.width)))
+def _windows(layers: Layers, layer: int) -> Iterator[tuple[Any, np.ndarray]]:
+    """Windows of the file, from top to bottom, and their pixels."""
+    side = 1 if layers.shape == "cells" else layers.order.cells.stride
+    height, width = layers.size
+    for row, strip in layers.strips():
+        top = row * side
+        pixels = strip[layer].repeat(side, 0).repeat(side, 1)[: height - top, :width]
+        yield ((top, top + len(pixels)), (0, width)), pixels
+
+
+def _check(layers: Layers, layer: int, file: Path) -> None:
+    """GDAL says nothing of what it cannot write when a file is closed: read everything again."""
+    with import_rasterio().open(file) as written:
+        for window, pixels in _windows(layers, layer):
+            if not np.array_equal(written.read(1, window=window), pixels):
+                raise OSError("What was written is not what is read")
 
 
 @contextmanager
 def _gdal_errors(path: Path) -> Iterator[None]:
+    from rasterio._err import CPLE_BaseError  # what rasterio.shutil raises
     from rasterio.errors import RasterioError
 
     try:
         yield
-    except RasterioError as error:
-        raise OrbituneError(f"Cannot write {path}: {first_line(error.__cause__ or error)}.") from None
+    except (CPLE_BaseError, RasterioError, OSError) as error:
+        cause = first_line(error.__cause__ or error)
+        raise OrbituneError(f"Cannot write {path}; is the disk full? {cause}.") from None

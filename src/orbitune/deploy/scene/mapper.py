@@ -103,6 +103,8 @@ class _Work:
         key = _key(order, dense, bundle)
         known = json.loads(self._plan.read_text()) if self._plan.is_file() else {}
         if known.get("key") != key:
+            if known:
+                say("what is left of another map of this name is of other inputs or options: starting anew")
             shutil.rmtree(self.folder, ignore_errors=True)
             known = {"key": key, "attention": None}
         self._known = known
@@ -157,12 +159,17 @@ def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[
         raise DataError(
             f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
         )
-    stride = request.stride or tile
-    if not 1 <= stride <= tile or (tile - stride) % 2 or tile % stride:
-        ways = ", ".join(str(tile >> n) for n in range(5) if tile % (1 << n) == 0)
-        raise DataError(f"--stride divides the tile of {tile} pixels: {ways}.")
+    ways = [side for side in range(tile, 0, -1) if tile % side == 0 and (tile - side) % 2 == 0]
+    stride = tile if request.stride is None else request.stride
+    if stride not in ways:
+        raise DataError(
+            f"--stride is one of {', '.join(map(str, ways))} pixels for tiles of {tile} pixels, not {stride}."
+        )
     if min(height, width) < tile:
-        raise DataError(f"The scene is {width}x{height} pixels, smaller than one tile of {tile}.")
+        raise DataError(
+            f"The scene is {width}x{height} pixels of {request.resolution:g} m, "
+            f"smaller than one tile of {tile}."
+        )
     dense = request.mode == "dense" or (request.mode == "auto" and 4 * stride <= tile)
     return Cells(height, width, stride, tile), dense
 
@@ -174,8 +181,7 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
     # Two parts are in memory, as they were read, scaled, and with the copies that padding makes; tokens of
     # up to 1,024 channels are there three times.
     row = 2 * cells.stride * cells.width * 20 + (cells.columns * 4096 * 3 if dense else 0)
-    shared = cells.tile // cells.stride - 1
-    fewest, step = (WINDOW - shared, WINDOW) if dense else (1, 1)
+    fewest, step = (_fewest(cells), WINDOW) if dense else (1, 1)
     most = (budget - _BASE_BYTES) // row
     if most < fewest:
         needed = (_BASE_BYTES + fewest * row) / 1e9
@@ -184,13 +190,19 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
     return int(fewest + (wanted - fewest) // step * step)
 
 
+def _fewest(cells: Cells) -> int:
+    """Rows of cells that fill windows of tokens, together with the tokens that tiles see around them."""
+    return WINDOW - (cells.tile // cells.stride - 1) % WINDOW
+
+
 def _key(order: Order, dense: bool, bundle: Bundle) -> str:
     """What decides the bytes of the parts."""
-    state = Path(order.scene).stat()
+    scene = Path(order.scene)  # GDAL also opens what lies in archives and on servers
+    state = scene.stat() if scene.exists() else None
     weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
     determines = {
         **asdict(order),
-        "scene_state": (state.st_size, state.st_mtime_ns),
+        "scene_state": state and (state.st_size, state.st_mtime_ns),
         "weights": weights,
         "dense": dense,
         "version": version("orbitune"),
@@ -202,7 +214,7 @@ def _fit(worker: Worker) -> Readout:
     """Fit the dense answers to the tile-by-tile answers in windows drawn all over the scene."""
     check_dense(worker.bundle, worker.network, worker.order.cells)
     cells, random = worker.order.cells, np.random.default_rng(0)
-    side = min(WINDOW - cells.tile // cells.stride + 1, cells.rows, cells.columns)
+    side = min(_fewest(cells), cells.rows, cells.columns)
     wanted = int(np.clip(_FIT_SHARE * cells.rows * cells.columns, _FIT_LEAST, _FIT_MOST)) // _FIT_CELLS
     features, targets = [], []
     for _ in range(10 * wanted):
@@ -279,7 +291,6 @@ def _facts(order: Order, request: MapRequest, bundle: Bundle, grid: Any, dense: 
         "mode": "dense" if dense else "tiles",
         "not_sure": order.not_sure and bundle.likeness is not None,
         "parts": order.parts,
-        "engine": request.engine,
     }
 
 

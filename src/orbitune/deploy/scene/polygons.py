@@ -21,7 +21,7 @@ def write_polygons(layers: Layers, path: Path) -> None:
     try:
         import pyogrio.raw
         import shapely
-        from pyogrio.errors import DataSourceError
+        from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
     except ImportError:
         raise DataError("Polygons need pyogrio and shapely: pip install 'orbitune[geo]'.") from None
     codes, geometries = _shapes(layers.cells(), layers.cell_transform)
@@ -44,8 +44,13 @@ def write_polygons(layers: Layers, path: Path) -> None:
                 driver="GPKG",
                 layer="landcover",
             )
-    except DataSourceError as error:
-        raise OrbituneError(f"Cannot write {path}: {first_line(error)}.") from None
+            # On a full disk GDAL may say nothing: read again what was written.
+            [written] = pyogrio.raw.read(temporary, columns=["code"], read_geometry=False)[3]
+            indexed = pyogrio.read_info(temporary)["capabilities"]["fast_spatial_filter"]
+            if not (indexed and np.array_equal(written, codes)):
+                raise DataLayerError("What was written is not what is read")
+    except (DataSourceError, DataLayerError, FeatureError) as error:
+        raise OrbituneError(f"Cannot write {path}; is the disk full? {first_line(error)}.") from None
 
 
 def _shapes(codes: np.ndarray, transform: Any) -> tuple[np.ndarray, np.ndarray]:

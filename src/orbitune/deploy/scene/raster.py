@@ -161,6 +161,8 @@ class Scene:
             )
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
             raise DataError(f"The bands of {self.path} have different types: {', '.join(sorted(kinds))}.")
+        if self.dtype.startswith("complex"):
+            raise DataError(f"{self.path} has complex numbers, and brightness is real: map its amplitudes.")
 
     def _grid(self, resolution: float) -> Grid:
         """The file's own grid, or where its pixels have another size, one of the training resolution."""

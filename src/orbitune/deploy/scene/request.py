@@ -1,5 +1,6 @@
 """What is asked of a map, and what is said of it when it is done."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class MapRequest:
             if getattr(self, name) not in allowed:
                 option, given = name.replace("_", "-"), getattr(self, name)
                 raise DataError(f"There is no --{option} {given}; there is: {', '.join(allowed)}.")
+        if not 0 < self.resolution < math.inf:
+            raise DataError(f"--resolution is in metres per pixel, such as 10, not {self.resolution:g}.")
 
 
 def parse_bands(text: str) -> tuple[int, ...]:
@@ -69,11 +72,13 @@ class Outputs:
     preview: Path | None = None
 
     def check(self, scene: Path) -> None:
-        """A DataError where one would replace the scene or another, before any work is done."""
+        """A DataError where one would replace the scene, another or a folder, before any work is done."""
         named = [path for path in (self.map, self.confidence, self.polygons, self.preview) if path]
         places = [path.resolve() for path in (scene, *named)]
         if len(set(places)) < len(places):
             raise DataError("The scene and the files to write must have different names.")
+        if folders := [path for path in named if path.is_dir()]:
+            raise DataError(f"{folders[0]} is a folder: name a file.")
 
 
 @dataclass

@@ -1,0 +1,153 @@
+"""What a map says of a scene whose tiles are known."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from scenes import mosaic, write_scene
+
+
+def test_at_the_stride_of_a_tile_every_cell_has_its_tiles_own_label(draw, scene, grid, ask):
+    drawn = draw(scene)
+    codes, percent = ask(grid.reshape(-1, 16, 16, 3))
+    assert np.array_equal(drawn.codes, codes.reshape(5, 6))
+    assert set(codes) >= {1, 2, 3}
+    assert np.allclose(drawn.confidence, percent.reshape(5, 6), atol=3)  # bf16, batches of another size
+
+
+def test_at_a_smaller_stride_a_cell_has_the_label_of_the_tile_around_it(draw, scene, grid, ask):
+    drawn = draw(scene, stride=8)
+    assert drawn.codes.shape == (10, 12)
+    pixels = mosaic(grid)
+    inner = [(row, column) for row in range(1, 9) for column in range(1, 11)]
+    around = [pixels[8 * r - 4 : 8 * r + 12, 8 * c - 4 : 8 * c + 12] for r, c in inner]
+    codes, _ = ask(around)
+    assert np.mean(drawn.codes[1:9, 1:11].ravel() == codes) > 0.97  # the last bits decide what is a tie
+
+
+def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fields, tmp_path):
+    options = ("--out", tmp_path / "m.tif", "--stride", 8, "--mode", "dense", "--json")
+    code, out, _ = orbitune("map", bundle.folder, fields, *options)
+    report = json.loads(out)
+    assert code == 0 and report["facts"]["agreement"] == report["agreement"]
+    assert [row["name"] for row in report["areas"]] == ["class_0", "class_1", "class_2", "not sure"]
+    assert sum(row["share"] for row in report["areas"]) == pytest.approx(1)
+    code, out, _ = orbitune("map", bundle.folder, fields, *options[:-1], "--quiet")
+    assert f"as tile by tile at {report['agreement']['share']:.1%} of 400 cells" in out
+
+
+def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitune, tmp_path):
+    drawn = draw(scene, grid="scene")
+    code, out, error = orbitune("map", bundle.folder, scene, "--out", tmp_path / "cli.tif")
+    assert (code, "scaling: " in error) == (0, True)
+    assert "class_1" in out and "not sure" in out and f"saved {tmp_path / 'cli.tif'}" in out
+    assert (tmp_path / "cli.tif").read_bytes() == drawn.path.read_bytes()
+
+
+def test_what_is_unlike_the_training_tiles_is_not_sure_unless_that_is_switched_off(draw, grid, tmp_path):
+    pixels = mosaic(grid)
+    pixels[:16, :16] = np.indices((16, 16)).sum(0)[..., None] % 2 * 250
+    scene = write_scene(tmp_path / "s.tif", pixels)
+    assert draw(scene).codes[0, 0] == 255
+    assert draw(scene, not_sure="off").codes[0, 0] in (1, 2, 3)
+    assert draw(scene).confidence[0, 0] == 0
+
+
+def test_a_run_without_a_bundle_maps_and_warns_that_every_cell_gets_a_class(orbitune, run, scene, tmp_path):
+    code, _, error = orbitune("map", run, scene, "--out", tmp_path / "m.tif", "--quiet")
+    assert code == 0
+    assert "warning: this model does not know what its training tiles are like" in error
+    assert orbitune("map", run, scene, "--out", tmp_path / "m.tif", "--quiet", "--not-sure", "off")[2] == ""
+
+
+def test_a_scene_whose_sides_are_no_multiple_of_the_stride_is_mapped_to_its_edges(draw, grid, tmp_path):
+    scene = write_scene(tmp_path / "s.tif", mosaic(grid)[:75, :90])
+    whole = draw(scene, grid="scene")
+    assert whole.codes.shape == (75, 90)
+    cells = draw(scene)
+    assert cells.codes.shape == (5, 6) and (cells.codes > 0).all()
+    assert np.array_equal(whole.codes, cells.codes.repeat(16, 0).repeat(16, 1)[:75, :90])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "profile"),
+    [
+        (np.uint8, 0, {"nodata": 0}),
+        (np.uint8, 255, {}),  # saturated
+        (np.uint16, 65535, {}),
+        (np.float32, np.nan, {}),
+        (np.float32, -9999, {"nodata": -9999}),
+    ],
+)
+def test_where_there_is_nothing_there_is_no_class(draw, grid, tmp_path, dtype, value, profile):
+    pixels = mosaic(grid).astype(dtype)
+    pixels[:32, :32] = value  # four tiles
+    pixels[32:48, :7] = value  # most of a tile is there
+    pixels[48:64, :9] = value  # most of a tile is not
+    pixels[64:65, :4] = value  # a corner
+    drawn = draw(write_scene(tmp_path / "s.tif", pixels, **profile), scale="0:255")
+    assert (drawn.codes[:2, :2] == 0).all() and (drawn.confidence[:2, :2] == 0).all()
+    assert drawn.codes[2, 0] == 255 and drawn.codes[3, 0] == 0
+    assert (drawn.codes[:, 2:] > 0).all() and drawn.codes[4, 0] != 0
+
+
+def test_a_pixel_that_is_nodata_in_one_band_only_is_there(draw, grid, tmp_path):
+    pixels = mosaic(grid)
+    pixels[:16, :16, 2] = 0
+    drawn = draw(write_scene(tmp_path / "s.tif", pixels, nodata=0), not_sure="off")
+    assert drawn.codes[0, 0] in (1, 2, 3)
+
+
+def test_a_scene_of_nothing_is_a_map_of_nothing_and_says_so(draw, tmp_path):
+    drawn = draw(write_scene(tmp_path / "s.tif", np.zeros((40, 40, 3), np.uint8), nodata=0))
+    assert (drawn.codes == 0).all()
+    assert drawn.report.warnings == ["there is nothing but nodata in this scene"]
+    assert all(row["hectares"] == row["share"] == 0 for row in drawn.report.areas)
+
+
+def test_bands_are_taken_in_the_order_asked_for(draw, scene, grid, tmp_path):
+    turned = np.concatenate([np.zeros((80, 96, 1), np.uint8), mosaic(grid)[..., ::-1]], -1)
+    drawn = draw(write_scene(tmp_path / "s.tif", turned), bands=(4, 3, 2))
+    assert np.array_equal(drawn.codes, draw(scene).codes)
+
+
+def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_path):
+    assert draw(scene).report.warnings == []
+    bright = np.clip(mosaic(grid) / 20 + 240, 0, 254).astype(np.uint8)
+    warnings = draw(write_scene(tmp_path / "s.tif", bright)).report.warnings
+    assert len(warnings) == 3
+    assert warnings[0].startswith("red is 24") and warnings[0].endswith("check --bands and --scale")
+
+
+def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fields):
+    dense, single = draw(fields, stride=8, mode="dense"), draw(fields, stride=8, mode="tiles")
+    assert dense.codes.shape == (24, 24)
+    inner = np.ix_(*2 * [[n for n in range(1, 23) if n not in (11, 12)]])  # away from the borders
+    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.9
+    agreement = dense.report.agreement
+    assert agreement["cells"] > 300 and agreement["share"] > 0.8
+    assert single.report.agreement is None
+
+
+@pytest.mark.parametrize("stride", [4, 2])
+def test_small_strides_are_dense_by_themselves(draw, fields, stride):
+    drawn = draw(fields, stride=stride)
+    assert drawn.codes.shape == (192 // stride, 192 // stride)
+    assert drawn.report.facts["mode"] == "dense" and drawn.report.agreement["share"] > 0.8
+    assert drawn.said[-1] == f"labels: every {stride} pixels, dense, from tokens that tiles share"
+
+
+@pytest.fixture(scope="session")
+def fields(tiles, tmp_path_factory):
+    """192 x 192 pixels: a field of each class, and of the first again, smooth but for a grain."""
+    random = np.random.default_rng(1)
+    colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
+    pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 40), 0, 254))
+    return write_scene(tmp_path_factory.mktemp("fields") / "fields.tif", pixels.astype(np.uint8))
+
+
+def test_a_scene_in_an_archive_is_mapped_as_it_lies_there(draw, scene, tmp_path):
+    with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
+        archive.write(scene, "scene.tif")
+    assert np.array_equal(draw(f"/vsizip/{tmp_path}/scenes.zip/scene.tif").codes, draw(scene).codes)

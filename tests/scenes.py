@@ -1,0 +1,40 @@
+"""Scenes on disk made of tiles, and maps read back."""
+
+from pathlib import Path
+
+import numpy as np
+
+UTM = "EPSG:32632"
+
+
+def mosaic(tiles: np.ndarray) -> np.ndarray:
+    """Tiles (rows, columns, S, S, 3) side by side, (rows * S, columns * S, 3)."""
+    rows, columns, side = tiles.shape[:3]
+    return tiles.swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+
+
+def write_scene(path: Path, pixels: np.ndarray, metres: float = 10.0, **profile: object) -> Path:
+    """Write (H, W, bands) as a GeoTIFF; `profile` overrides what it is written with."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    height, width, bands = pixels.shape
+    stated = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": bands,
+        "dtype": pixels.dtype,
+        "crs": UTM,
+        "transform": from_origin(600_000, 5_500_000, metres, metres),
+    }
+    with rasterio.open(path, "w", **{**stated, **profile}) as file:
+        file.write(pixels.transpose(2, 0, 1))
+    return path
+
+
+def read_band(path: Path) -> np.ndarray:
+    import rasterio
+
+    with rasterio.open(path) as file:
+        return file.read(1)
