@@ -8,6 +8,11 @@ NODATA, UNSURE = 0, 255  # codes of a map; class number k has k + 1
 _SHOWN, _WHOLE = 0.5, 0.9  # shares of a tile that must be there for any answer, and for a class
 
 
+def strides(tile: int) -> list[int]:
+    """The sides that cells of a tile may have, largest first: they divide it, and lie in its middle."""
+    return [side for side in range(tile, 0, -1) if tile % side == 0 and (tile - side) % 2 == 0]
+
+
 @dataclass(frozen=True)
 class Cells:
     """How a scene is cut.

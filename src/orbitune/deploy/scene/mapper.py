@@ -15,7 +15,7 @@ from orbitune.deploy.bundle import Bundle, file_hash
 from orbitune.deploy.scene import engines
 from orbitune.deploy.scene.answers import WINDOW, Readout, check_dense, pairs
 from orbitune.deploy.scene.areas import areas
-from orbitune.deploy.scene.cells import Cells, askable, coded
+from orbitune.deploy.scene.cells import Cells, askable, coded, strides
 from orbitune.deploy.scene.layers import Layers, write_confidence, write_map
 from orbitune.deploy.scene.picture import write_preview
 from orbitune.deploy.scene.polygons import write_polygons
@@ -158,8 +158,8 @@ def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[
             f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
         )
     stride = request.stride or tile
-    if not 1 <= stride <= tile or (tile - stride) % 2 or tile % stride:
-        ways = ", ".join(str(tile >> n) for n in range(5) if tile % (1 << n) == 0)
+    if stride not in strides(tile):
+        ways = ", ".join(map(str, strides(tile)))
         raise DataError(f"--stride divides the tile of {tile} pixels: {ways}.")
     if min(height, width) < tile:
         raise DataError(f"The scene is {width}x{height} pixels, smaller than one tile of {tile}.")

@@ -66,6 +66,9 @@ class Scene:
         except DataError:
             self.close()
             raise
+        except rasterio.errors.RasterioError as error:
+            self.close()
+            raise DataError(f"Cannot tell where {path} lies: {first_line(error)}.") from None
 
     def __enter__(self) -> "Scene":
         return self
@@ -154,13 +157,17 @@ class Scene:
             )
         if len(self.bands) != 3:
             raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
-        if self._file.crs is None or self._file.transform.is_identity:
+        place = self._file.transform
+        placed = np.isfinite(place).all() and not place.is_degenerate and not place.is_identity
+        if self._file.crs is None or not placed:
             raise DataError(
                 f"{self.path} does not say where on Earth it lies: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
             )
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
             raise DataError(f"The bands of {self.path} have different types: {', '.join(sorted(kinds))}.")
+        if "complex" in self.dtype:
+            raise DataError(f"The bands of {self.path} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> Grid:
         """The file's own grid, or where its pixels have another size, one of the training resolution."""

@@ -1,0 +1,232 @@
+"""The app's tab of maps: a scene goes in; the map over it, its areas and its files come out."""
+
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.deploy.desk import Desk, Model
+from orbitune.deploy.pictures import blend, brighten
+from orbitune.deploy.scene.cells import NODATA, UNSURE, strides
+from orbitune.deploy.scene.legend import colours
+from orbitune.deploy.scene.picture import in_little, picture
+from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs, parse_bands
+from orbitune.deploy.told import told
+from orbitune.deploy.uploads import check_scene
+from orbitune.errors import OrbituneError
+
+_STRIDES = 5  # that are offered: what is finer costs much and shows little more
+_SHOWN = 768  # pixels that the longer side of a picture has at least
+_KEPT = 3600  # seconds that a session's pictures stay in memory
+_FIELDS = {  # what messages call by its name on the command line
+    "choose with --bands": "choose other Bands",
+    "--bands": "Bands",
+    "--scale": "Scale",
+    "--stride": "The stride",
+    "--mode tiles": "choose a larger stride",
+    ", or say --not-sure off": "",
+}
+_SWATCH = "display:inline-block;width:0.9em;height:0.9em;border:1px solid #8888;border-radius:2px;"
+_ENTRY = "display:inline-flex;align-items:center;gap:0.4em;margin-right:1.1em;white-space:nowrap;"
+
+
+def can_map() -> bool:
+    """Whether what maps need is installed."""
+    return all(find_spec(name) for name in ("rasterio", "pyogrio", "shapely"))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a session keeps of its map, to lay one over the other again.
+
+    Attributes:
+        scene: uint8 (H, W, 3).
+        cover: uint8 (H, W, 4).
+    """
+
+    scene: np.ndarray
+    cover: np.ndarray
+
+    def at(self, percent: float) -> np.ndarray:
+        """The map over the scene, uint8 (H, W, 3)."""
+        return blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A finished map.
+
+    Attributes:
+        report: see `MapReport`.
+        lines: how it was made.
+        files: a zip of all.
+        scene, codes: in little, see `in_little`.
+    """
+
+    report: MapReport
+    lines: tuple[str, ...]
+    files: Path
+    scene: np.ndarray
+    codes: np.ndarray
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.report.facts["classes"])
+
+    def shown(self) -> Shown:
+        """Scene and map as pictures; of a small scene every pixel is a square."""
+        times = max(1, _SHOWN // max(self.codes.shape))
+        pair = brighten(self.scene), picture(self.codes, self.classes)
+        return Shown(*(image.repeat(times, 0).repeat(times, 1) for image in pair))
+
+    def legend(self) -> str:
+        """The classes on the map, HTML."""
+        names = {**dict(enumerate(self.classes, 1)), UNSURE: "not sure"}
+        table = colours(self.classes)
+        entries = [
+            f'<span style="{_ENTRY}"><span style="{_SWATCH}background:rgb{table[code]}"></span>'
+            f"{escape(names[code])}</span>"
+            for code in np.unique(self.codes).tolist()
+            if code != NODATA
+        ]
+        return f'<div id="legend">{"".join(entries)}</div>'
+
+    def words(self) -> str:
+        """Warnings, how the map was made, and how far dense answers agree, Markdown."""
+        lines = [f"- **Look at this:** {_in_words(warning)}" for warning in self.report.warnings]
+        lines += [f"- {line}" for line in self.lines]
+        agreement = self.report.agreement
+        if agreement and agreement["share"] is not None:
+            lines.append(f"- as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+        return "\n".join(lines)
+
+
+def make(model: Model, scene: Path, request: MapRequest, offered: Path, say: Callable[[str], None]) -> Mapped:
+    """Map an upload. All files go into a zip in a new folder below `offered`, and nothing else remains.
+
+    Raises:
+        OrbituneError: in words that name no place on the server.
+    """
+    lines: list[str] = []
+
+    def note(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    with tempfile.TemporaryDirectory(prefix="orbitune-map-") as name:
+        folder = Path(name)
+        try:
+            check_scene(scene, request.bands)
+            wanted = [
+                folder / file for file in ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
+            ]
+            outputs = Outputs(*wanted)
+            report = model.map(scene, outputs, request, note)
+            little = in_little(scene, outputs.map, report.facts)
+            files = Path(tempfile.mkdtemp(dir=offered)) / "landcover.zip"
+            with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as packed:
+                for file in sorted(folder.iterdir()):
+                    packed.write(file, file.name)
+        except OrbituneError as error:
+            plain = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
+            raise OrbituneError(_in_words(plain)) from None
+    return Mapped(report, tuple(lines), files, *little)
+
+
+def _in_words(message: str) -> str:
+    for option, field in _FIELDS.items():
+        message = message.replace(option, field)
+    return message
+
+
+# The page
+
+
+def map_tab(desk: Desk, task: Any) -> None:
+    """Its components and what they do."""
+    import gradio as gr
+
+    gr.Markdown("A GeoTIFF of at most 4096 x 4096 pixels at 10 m, with a coordinate reference system.")
+    with gr.Row():
+        with gr.Column(min_width=280):
+            file = gr.File(label="A scene", file_types=[".tif", ".tiff"], height=140)
+        with gr.Column(min_width=280):
+            with gr.Row():
+                bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
+                scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
+                stride = _stride_input(desk.model(None))
+            start = gr.Button("Map", variant="primary")
+    words = gr.Markdown(elem_id="map-words")
+    kept = gr.State(time_to_live=_KEPT)
+    with gr.Row(visible=False) as result:
+        with gr.Column(scale=3, min_width=320):
+            image = gr.Image(label="Land cover", interactive=False, format="jpeg", elem_id="map")
+            opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
+            legend = gr.HTML()
+        with gr.Column(scale=2, min_width=320):
+            header = ["class", "hectares", "share", "estimated (95 %)"]
+            table = gr.Dataframe(headers=header, interactive=False, wrap=True)
+            download = gr.DownloadButton("Download the files (zip)")
+
+    def show(
+        path: str | None,
+        bands: str,
+        stride: int,
+        scale: str,
+        name: str | None,
+        opacity: float,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        with told():
+            if path is None:
+                raise OrbituneError("Choose a GeoTIFF first.")
+            try:
+                request = MapRequest(parse_bands(bands), int(stride), scale=scale.strip() or None)
+            except OrbituneError as error:
+                raise OrbituneError(_in_words(str(error))) from None
+            offered = Path(download.GRADIO_CACHE)
+            done = make(
+                desk.model(name), Path(path), request, offered, lambda line: progress(None, desc=line)
+            )
+        shown, rows = done.shown(), done.report.table()[1]
+        visible = gr.Row(visible=True)
+        return shown, visible, shown.at(opacity), done.legend(), done.words(), rows, done.files
+
+    asked = [file, bands, stride, scale, task, opacity]
+    start.click(
+        show,
+        asked,
+        [kept, result, image, legend, words, table, download],
+        api_name="map",
+        concurrency_id="map",
+        concurrency_limit=1,
+    )
+    opacity.change(
+        lambda kept, percent: kept and kept.at(percent),
+        [kept, opacity],
+        image,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    task.change(lambda name: _stride_input(desk.model(name)), task, stride, api_visibility="private")
+
+
+def _stride_input(model: Model) -> Any:
+    import gradio as gr
+
+    offered = strides(model.bundle.tile_size[0])[:_STRIDES]
+    return gr.Dropdown(
+        offered,
+        value=offered[min(1, len(offered) - 1)],
+        label="Stride",
+        info="a label every N pixels",
+        min_width=120,
+    )
