@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.deploy.desk import Answer, Desk, Model
-from orbitune.deploy.map_tab import can_map, map_tab
+from orbitune.deploy.map_tab import CSS, can_map, map_tab
 from orbitune.deploy.pictures import example_tiles, overlay
 from orbitune.deploy.told import told
 from orbitune.deploy.uploads import MAX_UPLOAD
@@ -66,7 +66,7 @@ def make_app(desk: Desk, login: tuple[str, str] | None = None) -> "FastAPI":
         path="/",
         auth=login,
         theme=theme,
-        css=_CSS,
+        css=_CSS + CSS,
         max_file_size=MAX_UPLOAD,
         footer_links=["api"],
         show_error=True,

@@ -13,7 +13,7 @@ import numpy as np
 
 from orbitune.deploy.desk import Desk, Model
 from orbitune.deploy.pictures import blend, brighten
-from orbitune.deploy.scene.cells import NODATA, UNSURE, strides
+from orbitune.deploy.scene.cells import UNSURE, strides
 from orbitune.deploy.scene.legend import colours
 from orbitune.deploy.scene.picture import in_little, picture
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs, parse_bands
@@ -32,8 +32,16 @@ _FIELDS = {  # what messages call by its name on the command line
     "--mode tiles": "choose a larger stride",
     ", or say --not-sure off": "",
 }
-_SWATCH = "display:inline-block;width:0.9em;height:0.9em;border:1px solid #8888;border-radius:2px;"
-_ENTRY = "display:inline-flex;align-items:center;gap:0.4em;margin-right:1.1em;white-space:nowrap;"
+CSS = """
+#areas table { width: 100%; border-collapse: collapse; font-size: 0.9rem; }
+#areas th, #areas td { padding: 0.25rem 0.4rem; text-align: right; font-weight: normal; }
+#areas th:first-child { text-align: left; }
+#areas thead th { vertical-align: bottom; color: var(--body-text-color-subdued); }
+#areas tr { border-bottom: 1px solid var(--border-color-primary); }
+#areas .absent { opacity: 0.45; }
+#areas i { display: inline-block; width: 0.85em; height: 0.85em; margin-right: 0.5em; border-radius: 2px;
+  border: 1px solid var(--body-text-color-subdued); vertical-align: -0.05em; }
+"""
 
 
 def can_map() -> bool:
@@ -86,17 +94,20 @@ class Mapped:
         pair = brighten(self.scene), picture(self.codes, self.classes)
         return Shown(*(image.repeat(times, 0).repeat(times, 1) for image in pair))
 
-    def legend(self) -> str:
-        """The classes on the map, HTML."""
-        names = {**dict(enumerate(self.classes, 1)), UNSURE: "not sure"}
+    def table(self) -> str:
+        """The areas, with the colour of each class, HTML; what is not on the map is faint."""
+        header, rows = self.report.table()
+        codes = [*range(1, len(self.classes) + 1), UNSURE]
         table = colours(self.classes)
-        entries = [
-            f'<span style="{_ENTRY}"><span style="{_SWATCH}background:rgb{table[code]}"></span>'
-            f"{escape(names[code])}</span>"
-            for code in np.unique(self.codes).tolist()
-            if code != NODATA
+        lines = [
+            f"<tr{'' if area['hectares'] else ' class=absent'}>"
+            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{escape(row[0])}</th>'
+            + "".join(f"<td>{value}</td>" for value in row[1:])
+            + "</tr>"
+            for code, area, row in zip(codes, self.report.areas, rows, strict=True)
         ]
-        return f'<div id="legend">{"".join(entries)}</div>'
+        head = "".join(f'<th scope="col">{name}</th>' for name in header)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def words(self) -> str:
         """Warnings, how the map was made, and how far dense answers agree, Markdown."""
@@ -163,16 +174,16 @@ def map_tab(desk: Desk, task: Any) -> None:
                 scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
                 stride = _stride_input(desk.model(None))
             start = gr.Button("Map", variant="primary")
-    words = gr.Markdown(elem_id="map-words")
+    words = gr.Markdown(min_height=72)
     kept = gr.State(time_to_live=_KEPT)
     with gr.Row(visible=False) as result:
-        with gr.Column(scale=3, min_width=320):
-            image = gr.Image(label="Land cover", interactive=False, format="jpeg", elem_id="map")
+        with gr.Column(scale=3, min_width=280):
+            image = gr.Image(
+                label="Land cover", interactive=False, format="jpeg", buttons=["fullscreen"], elem_id="map"
+            )
             opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
-            legend = gr.HTML()
-        with gr.Column(scale=2, min_width=320):
-            header = ["class", "hectares", "share", "estimated (95 %)"]
-            table = gr.Dataframe(headers=header, interactive=False, wrap=True)
+        with gr.Column(scale=2, min_width=280):
+            table = gr.HTML(elem_id="areas")
             download = gr.DownloadButton("Download the files (zip)")
 
     def show(
@@ -195,16 +206,17 @@ def map_tab(desk: Desk, task: Any) -> None:
             done = make(
                 desk.model(name), Path(path), request, offered, lambda line: progress(None, desc=line)
             )
-        shown, rows = done.shown(), done.report.table()[1]
+        shown = done.shown()
         visible = gr.Row(visible=True)
-        return shown, visible, shown.at(opacity), done.legend(), done.words(), rows, done.files
+        return shown, visible, shown.at(opacity), done.words(), done.table(), done.files
 
     asked = [file, bands, stride, scale, task, opacity]
     start.click(
         show,
         asked,
-        [kept, result, image, legend, words, table, download],
+        [kept, result, image, words, table, download],
         api_name="map",
+        show_progress_on=words,
         concurrency_id="map",
         concurrency_limit=1,
     )
