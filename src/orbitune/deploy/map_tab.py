@@ -16,13 +16,15 @@ from orbitune.deploy.pictures import blend, brighten
 from orbitune.deploy.scene.cells import UNSURE, strides
 from orbitune.deploy.scene.legend import colours
 from orbitune.deploy.scene.picture import in_little, picture
+from orbitune.deploy.scene.raster import RESOLUTION
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs, parse_bands
 from orbitune.deploy.told import told
-from orbitune.deploy.uploads import check_scene
+from orbitune.deploy.uploads import MAX_SCENE, check_scene
 from orbitune.errors import OrbituneError
 
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
 _SHOWN = 768  # pixels that the longer side of a picture has at least
+_HEADER = ("class", "hectares", "share", "estimate (95 % interval)")
 _KEPT = 3600  # seconds that a session's pictures stay in memory
 _FIELDS = {  # what messages call by its name on the command line
     "choose with --bands": "choose other Bands",
@@ -34,12 +36,13 @@ _FIELDS = {  # what messages call by its name on the command line
 }
 CSS = """
 #areas table { width: 100%; border-collapse: collapse; font-size: 0.9rem; }
-#areas th, #areas td { padding: 0.25rem 0.4rem; text-align: right; font-weight: normal; }
-#areas th:first-child { text-align: left; }
-#areas thead th { vertical-align: bottom; color: var(--body-text-color-subdued); }
-#areas tr { border-bottom: 1px solid var(--border-color-primary); }
+#areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
+#areas th:first-child { text-align: left; padding-left: 1.5em; text-indent: -1.4em; }
+#areas thead th { vertical-align: bottom; }
+#areas thead th:first-child { text-indent: 0; }
+#areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas .absent { opacity: 0.45; }
-#areas i { display: inline-block; width: 0.85em; height: 0.85em; margin-right: 0.5em; border-radius: 2px;
+#areas i { display: inline-block; width: 0.85em; height: 0.85em; margin-right: 0.55em; border-radius: 2px;
   border: 1px solid var(--body-text-color-subdued); vertical-align: -0.05em; }
 """
 
@@ -96,7 +99,7 @@ class Mapped:
 
     def table(self) -> str:
         """The areas, with the colour of each class, HTML; what is not on the map is faint."""
-        header, rows = self.report.table()
+        _, rows = self.report.table()
         codes = [*range(1, len(self.classes) + 1), UNSURE]
         table = colours(self.classes)
         lines = [
@@ -106,7 +109,7 @@ class Mapped:
             + "</tr>"
             for code, area, row in zip(codes, self.report.areas, rows, strict=True)
         ]
-        head = "".join(f'<th scope="col">{name}</th>' for name in header)
+        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADER)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def words(self) -> str:
@@ -164,16 +167,8 @@ def map_tab(desk: Desk, task: Any) -> None:
     """Its components and what they do."""
     import gradio as gr
 
-    gr.Markdown("A GeoTIFF of at most 4096 x 4096 pixels at 10 m, with a coordinate reference system.")
-    with gr.Row():
-        with gr.Column(min_width=280):
-            file = gr.File(label="A scene", file_types=[".tif", ".tiff"], height=140)
-        with gr.Column(min_width=280):
-            with gr.Row():
-                bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
-                scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
-                stride = _stride_input(desk.model(None))
-            start = gr.Button("Map", variant="primary")
+    asked, start = _inputs(desk.model(None))
+    stride = asked[-1]
     words = gr.Markdown(min_height=72)
     kept = gr.State(time_to_live=_KEPT)
     with gr.Row(visible=False) as result:
@@ -183,41 +178,35 @@ def map_tab(desk: Desk, task: Any) -> None:
             )
             opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
         with gr.Column(scale=2, min_width=280):
-            table = gr.HTML(elem_id="areas")
+            table = gr.HTML(elem_id="areas", padding=False)
             download = gr.DownloadButton("Download the files (zip)")
+    offered = Path(download.GRADIO_CACHE)
 
     def show(
         path: str | None,
         bands: str,
-        stride: int,
         scale: str,
+        stride: int,
         name: str | None,
-        opacity: float,
+        percent: float,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
         with told():
+            request = _request(bands, scale, stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-            try:
-                request = MapRequest(parse_bands(bands), int(stride), scale=scale.strip() or None)
-            except OrbituneError as error:
-                raise OrbituneError(_in_words(str(error))) from None
-            offered = Path(download.GRADIO_CACHE)
             done = make(
                 desk.model(name), Path(path), request, offered, lambda line: progress(None, desc=line)
             )
         shown = done.shown()
-        visible = gr.Row(visible=True)
-        return shown, visible, shown.at(opacity), done.words(), done.table(), done.files
+        return shown, gr.Row(visible=True), shown.at(percent), done.words(), done.table(), done.files
 
-    asked = [file, bands, stride, scale, task, opacity]
     start.click(
         show,
-        asked,
+        [*asked, task, opacity],
         [kept, result, image, words, table, download],
         api_name="map",
         show_progress_on=words,
-        concurrency_id="map",
         concurrency_limit=1,
     )
     opacity.change(
@@ -229,6 +218,33 @@ def map_tab(desk: Desk, task: Any) -> None:
         api_visibility="private",
     )
     task.change(lambda name: _stride_input(desk.model(name)), task, stride, api_visibility="private")
+
+
+def _inputs(model: Model) -> tuple[list[Any], Any]:
+    """File, bands, scale and stride; and the button."""
+    import gradio as gr
+
+    gr.Markdown(
+        f"A GeoTIFF of at most {MAX_SCENE} x {MAX_SCENE} pixels at {RESOLUTION:g} m, with a coordinate "
+        "reference system."
+    )
+    with gr.Row():
+        with gr.Column(min_width=280):
+            file = gr.File(label="A scene", file_types=[".tif", ".tiff"], height=140)
+        with gr.Column(min_width=280):
+            with gr.Row():
+                bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
+                scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
+                stride = _stride_input(model)
+            start = gr.Button("Map", variant="primary")
+    return [file, bands, scale, stride], start
+
+
+def _request(bands: str, scale: str, stride: int) -> MapRequest:
+    try:
+        return MapRequest(parse_bands(bands), int(stride), scale=scale.strip() or None)
+    except OrbituneError as error:
+        raise OrbituneError(_in_words(str(error))) from None
 
 
 def _stride_input(model: Model) -> Any:
