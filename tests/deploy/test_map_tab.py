@@ -23,7 +23,7 @@ PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 
 
 @pytest.fixture(scope="module")
 def desk(bundle):
-    return Desk({"bundle": bundle})
+    return Desk({"bundle": bundle.folder})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def offered(tmp_path):
 def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
     from gradio_client import Client, handle_file
 
-    _, picture, words, table, download = Client(address, verbose=False).predict(
+    picture, words, table, download = Client(address, verbose=False).predict(
         handle_file(scene), "1,2,3", "", 16, "bundle", 60, api_name="/map"
     )
     assert Path(picture).stat().st_size > 0
@@ -99,8 +99,11 @@ def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, offered):
 
 
 def test_a_damaged_file_is_refused(desk, scene, offered):
-    scene.write_bytes(scene.read_bytes()[:300])
-    assert refusal(desk, scene, offered)
+    whole = scene.read_bytes()
+    scene.write_bytes(whole[:5000])
+    assert refusal(desk, scene, offered).startswith("stripes.tif is damaged")
+    scene.write_bytes(whole[:100])
+    assert refusal(desk, scene, offered).startswith("stripes.tif is no GeoTIFF, or damaged")
 
 
 def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, offered):
@@ -110,11 +113,18 @@ def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, offered)
     assert refusal(desk, scene.with_name("other.tif"), offered).startswith("other.tif is no GeoTIFF")
 
 
-@pytest.mark.parametrize("transform", [(0, 0, 6e5, 0, 0, 5.2e6), (float("nan"), 0, 6e5, 0, -10, 5.2e6)])
-def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, offered, transform):
-    for number, place in enumerate(({"crs": None}, {"transform": rasterio.Affine(*transform)})):
-        scene = write_scene(tmp_path / f"{number}.tif", **place)
-        assert "does not say where on Earth it lies" in refusal(desk, scene, offered)
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"crs": None},
+        {"crs": 'LOCAL_CS["a drawing",UNIT["metre",1]]'},
+        {"transform": rasterio.Affine(0, 0, 6e5, 0, 0, 5.2e6)},
+        {"transform": rasterio.Affine(float("nan"), 0, 6e5, 0, -10, 5.2e6)},
+    ],
+)
+def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, offered, place):
+    scene = write_scene(tmp_path / "lost.tif", **place)
+    assert refusal(desk, scene, offered).startswith("lost.tif does not say where on Earth it lies")
 
 
 def test_too_many_pixels_are_refused_by_the_header(desk, tmp_path, offered):
@@ -139,16 +149,18 @@ def test_messages_name_the_fields_of_the_page(desk, scene, offered):
     assert refusal(desk, scene, offered, MapRequest(scale="x")).startswith("Scale is LOW:HIGH")
 
 
+def api_names(app):
+    """What Gradio's clients may call."""
+    (pages,) = [route.app for route in app.routes if hasattr(getattr(route, "app", None), "get_blocks")]
+    return pages.get_blocks().get_api_info()["named_endpoints"]
+
+
 def test_without_rasterio_the_app_has_no_such_tab(desk, monkeypatch):
     from orbitune.deploy.app import make_app
 
+    assert "/map" in api_names(make_app(desk))
     monkeypatch.setattr(map_tab, "find_spec", lambda name: None)
-    assert "/map" not in {name for name in _api_names(make_app(desk))}
-
-
-def _api_names(app):
-    (mounted,) = [route.app for route in app.routes if hasattr(getattr(route, "app", None), "get_blocks")]
-    return mounted.get_blocks().get_api_info()["named_endpoints"]
+    assert "/map" not in api_names(make_app(desk))
 
 
 @pytest.mark.browser

@@ -66,7 +66,7 @@ class Scene:
         except DataError:
             self.close()
             raise
-        except rasterio.errors.RasterioError as error:
+        except (rasterio.errors.RasterioError, OverflowError) as error:
             self.close()
             raise DataError(f"Cannot tell where {path} lies: {first_line(error)}.") from None
 
@@ -157,9 +157,9 @@ class Scene:
             )
         if len(self.bands) != 3:
             raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
-        place = self._file.transform
-        placed = np.isfinite(place).all() and not place.is_degenerate and not place.is_identity
-        if self._file.crs is None or not placed:
+        place, crs = self._file.transform, self._file.crs
+        known = crs is not None and (crs.is_projected or crs.is_geographic)
+        if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
             raise DataError(
                 f"{self.path} does not say where on Earth it lies: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
