@@ -51,7 +51,7 @@ def scene(tmp_path):
 def refusal(desk, path, offered, request=None):
     """What the tab says of an upload that it does not map; nothing may be left of it."""
     with pytest.raises(OrbituneError) as told:
-        make(desk.model(None), path, request or MapRequest(), offered, lambda line: None)
+        make(desk.model(None), path, request or MapRequest(), offered)
     assert not list(offered.iterdir())
     assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
     return str(told.value)
@@ -72,7 +72,7 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
     assert Path(picture).stat().st_size > 0
     assert "labels: every 16 pixels" in words
     assert all(f"</i>class_{number}</th>" in table for number in range(3))
-    assert re.search(r"<td>\d+ \(\d+ to \d+\)</td>", table)
+    assert re.search(r"<td>\d+<small>\d+ to \d+</small></td>", table)
     with zipfile.ZipFile(download["value"] if isinstance(download, dict) else download) as packed:
         assert packed.namelist() == [
             "confidence.tif",
@@ -86,13 +86,13 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
 def test_nothing_of_a_map_remains_but_the_files_that_are_offered(desk, scene, offered, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    done = make(desk.model(None), scene, MapRequest(), offered, lambda line: None)
+    done = make(desk.model(None), scene, MapRequest(), offered)
     assert not list((tmp_path / "temporary").iterdir())
     assert [path for path in offered.rglob("*") if path.is_file()] == [done.files]
 
 
 def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, offered):
-    shown = make(desk.model(None), scene, MapRequest(), offered, lambda line: None).shown()
+    shown = make(desk.model(None), scene, MapRequest(), offered).shown()
     assert np.array_equal(shown.at(0), shown.scene)
     assert np.array_equal(shown.at(100), shown.cover[..., :3])
     assert shown.scene.shape[:2] == shown.cover.shape[:2] == (768, 768)

@@ -2,7 +2,6 @@
 
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ from orbitune.errors import OrbituneError
 
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
 _SHOWN = 768  # pixels that the longer side of a picture has at least
-_HEADER = ("class", "hectares", "share", "estimate (95 % interval)")
+_HEADER = ("class", "hectares", "share", "estimate, 95 %")
 _KEPT = 3600  # seconds that a session's pictures stay in memory
 _FIELDS = {  # what messages call by its name on the command line
     "choose with --bands": "choose other Bands",
@@ -35,12 +34,13 @@ _FIELDS = {  # what messages call by its name on the command line
     ", or say --not-sure off": "",
 }
 CSS = """
-#areas table { width: 100%; border-collapse: collapse; font-size: 0.9rem; }
-#areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
-#areas th:first-child { text-align: left; padding-left: 1.5em; text-indent: -1.4em; }
-#areas thead th { vertical-align: bottom; }
-#areas thead th:first-child { text-indent: 0; }
+#areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
+#areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
+#areas th:first-child { text-align: left; overflow-wrap: anywhere; }
+#areas tbody th { padding-left: 1.8em; text-indent: -1.4em; }
+#areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
+#areas small { display: block; color: var(--body-text-color-subdued); }
 #areas .absent { opacity: 0.45; }
 #areas i { display: inline-block; width: 0.85em; height: 0.85em; margin-right: 0.55em; border-radius: 2px;
   border: 1px solid var(--body-text-color-subdued); vertical-align: -0.05em; }
@@ -105,7 +105,7 @@ class Mapped:
         lines = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
             f'<th scope="row"><i style="background:rgb{table[code]}"></i>{escape(row[0])}</th>'
-            + "".join(f"<td>{value}</td>" for value in row[1:])
+            + "".join(f"<td>{_small(value)}</td>" for value in row[1:])
             + "</tr>"
             for code, area, row in zip(codes, self.report.areas, rows, strict=True)
         ]
@@ -122,17 +122,13 @@ class Mapped:
         return "\n".join(lines)
 
 
-def make(model: Model, scene: Path, request: MapRequest, offered: Path, say: Callable[[str], None]) -> Mapped:
+def make(model: Model, scene: Path, request: MapRequest, offered: Path) -> Mapped:
     """Map an upload. All files go into a zip in a new folder below `offered`, and nothing else remains.
 
     Raises:
         OrbituneError: in words that name no place on the server.
     """
     lines: list[str] = []
-
-    def note(line: str) -> None:
-        lines.append(line)
-        say(line)
 
     with tempfile.TemporaryDirectory(prefix="orbitune-map-") as name:
         folder = Path(name)
@@ -142,7 +138,7 @@ def make(model: Model, scene: Path, request: MapRequest, offered: Path, say: Cal
                 folder / file for file in ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
             ]
             outputs = Outputs(*wanted)
-            report = model.map(scene, outputs, request, note)
+            report = model.map(scene, outputs, request, lines.append)
             little = in_little(scene, outputs.map, report.facts)
             files = Path(tempfile.mkdtemp(dir=offered)) / "landcover.zip"
             with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -158,6 +154,11 @@ def _in_words(message: str) -> str:
     for option, field in _FIELDS.items():
         message = message.replace(option, field)
     return message
+
+
+def _small(value: str) -> str:
+    """What stands in brackets, on a line of its own."""
+    return value.replace(" (", "<small>").replace(")", "</small>")
 
 
 # The page
@@ -183,21 +184,13 @@ def map_tab(desk: Desk, task: Any) -> None:
     offered = Path(download.GRADIO_CACHE)
 
     def show(
-        path: str | None,
-        bands: str,
-        scale: str,
-        stride: int,
-        name: str | None,
-        percent: float,
-        progress: Any = gr.Progress(),  # noqa: B008
+        path: str | None, bands: str, scale: str, stride: int, name: str | None, percent: float
     ) -> tuple[Any, ...]:
         with told():
             request = _request(bands, scale, stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-            done = make(
-                desk.model(name), Path(path), request, offered, lambda line: progress(None, desc=line)
-            )
+            done = make(desk.model(name), Path(path), request, offered)
         shown = done.shown()
         return shown, gr.Row(visible=True), shown.at(percent), done.words(), done.table(), done.files
 
