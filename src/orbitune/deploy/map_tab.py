@@ -23,7 +23,7 @@ from orbitune.errors import OrbituneError
 
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
 _SHOWN = 768  # pixels that the longer side of a picture has at least
-_HEADER = ("class", "hectares", "share", "estimate, 95 %")
+_HEADER = ("class", "hectares (share)", "estimate (95 % interval)")
 _KEPT = 3600  # seconds that a session's pictures stay in memory
 _FIELDS = {  # what messages call by its name on the command line
     "choose with --bands": "choose other Bands",
@@ -38,12 +38,12 @@ CSS = """
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
 #areas th:first-child { text-align: left; overflow-wrap: anywhere; }
-#areas tbody th { padding-left: 1.8em; text-indent: -1.4em; }
+#areas tbody th { position: relative; padding-left: 1.8em; }
 #areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
 #areas small { display: block; color: var(--body-text-color-subdued); }
 #areas .absent { opacity: 0.45; }
-#areas i { display: inline-block; width: 0.85em; height: 0.85em; margin-right: 0.55em; border-radius: 2px;
-  border: 1px solid var(--body-text-color-subdued); vertical-align: -0.05em; }
+#areas i { position: absolute; left: 0.35em; top: calc(50% - 0.45em); width: 0.9em; height: 0.9em;
+  border: 1px solid var(--body-text-color-subdued); border-radius: 2px; }
 """
 
 
@@ -104,12 +104,13 @@ class Mapped:
         table = colours(self.classes)
         lines = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
-            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{escape(row[0])}</th>'
-            + "".join(f"<td>{_small(value)}</td>" for value in row[1:])
-            + "</tr>"
-            for code, area, row in zip(codes, self.report.areas, rows, strict=True)
+            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{escape(name)}</th>'
+            f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
+            for code, area, (name, hectares, share, estimate) in zip(
+                codes, self.report.areas, rows, strict=True
+            )
         ]
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADER)
+        head = "".join(f'<th scope="col">{_two_lines(name)}</th>' for name in _HEADER)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def words(self) -> str:
@@ -129,7 +130,6 @@ def make(model: Model, scene: Path, request: MapRequest, offered: Path) -> Mappe
         OrbituneError: in words that name no place on the server.
     """
     lines: list[str] = []
-
     with tempfile.TemporaryDirectory(prefix="orbitune-map-") as name:
         folder = Path(name)
         try:
@@ -156,8 +156,8 @@ def _in_words(message: str) -> str:
     return message
 
 
-def _small(value: str) -> str:
-    """What stands in brackets, on a line of its own."""
+def _two_lines(value: str) -> str:
+    """What stands in brackets below the rest, and smaller."""
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
@@ -235,7 +235,7 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
 
 def _request(bands: str, scale: str, stride: int) -> MapRequest:
     try:
-        return MapRequest(parse_bands(bands), int(stride), scale=scale.strip() or None)
+        return MapRequest(parse_bands(bands), stride, scale=scale.strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_in_words(str(error))) from None
 
