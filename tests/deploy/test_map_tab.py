@@ -83,6 +83,16 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
         ]
 
 
+def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    scene.write_bytes(b"hello")
+    with pytest.raises(AppError) as told:
+        Client(address, verbose=False).predict(handle_file(scene), api_name="/map", stride=16)
+    assert str(told.value).startswith("stripes.tif is no GeoTIFF, or damaged: ")
+
+
 def test_nothing_of_a_map_remains_but_the_files_that_are_offered(desk, scene, offered, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

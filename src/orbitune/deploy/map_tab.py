@@ -1,5 +1,6 @@
 """The app's tab of maps: a scene goes in; the map over it, its areas and its files come out."""
 
+import re
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from orbitune.errors import OrbituneError
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
 _SHOWN = 768  # pixels that the longer side of a picture has at least
 _HEADER = ("class", "hectares (share)", "estimate (95 % interval)")
+_CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may be broken
 _KEPT = 3600  # seconds that a session's pictures stay in memory
 _FIELDS = {  # what messages call by its name on the command line
     "choose with --bands": "choose other Bands",
@@ -104,7 +106,7 @@ class Mapped:
         table = colours(self.classes)
         lines = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
-            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{escape(name)}</th>'
+            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{_CAMEL.sub("<wbr>", escape(name))}</th>'
             f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
             for code, area, (name, hectares, share, estimate) in zip(
                 codes, self.report.areas, rows, strict=True
