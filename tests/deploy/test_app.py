@@ -1,22 +1,17 @@
 """The app over HTTP: JSON, Gradio's API, limits, and the pages in a real browser."""
 
 import io
-import socket
-import threading
-import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 from browser import open_browser
 from PIL import Image
+from serving import serving
 
 from orbitune.deploy import uploads
-from orbitune.deploy.app import make_app
 from orbitune.deploy.classifier import Classifier
 from orbitune.deploy.desk import Desk, names_of
 from orbitune.errors import OrbituneError
@@ -27,23 +22,6 @@ CLASSES = ["class_0", "class_1", "class_2"]
 @pytest.fixture(scope="module")
 def desk(runs):
     return Desk({"lora": runs / "run", "full": runs / "full"})
-
-
-@contextmanager
-def serving(desk, login=None):
-    """The address of an app that runs while the block does."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(make_app(desk, login), log_level="error")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.deploy.desk import Answer, Desk, Model
+from orbitune.deploy.map_tab import CSS, can_map, map_tab
 from orbitune.deploy.pictures import example_tiles, overlay
+from orbitune.deploy.told import told
 from orbitune.deploy.uploads import MAX_UPLOAD
 from orbitune.errors import OrbituneError
 
@@ -65,7 +66,7 @@ def make_app(desk: Desk, login: tuple[str, str] | None = None) -> "FastAPI":
         path="/",
         auth=login,
         theme=theme,
-        css=_CSS,
+        css=_CSS + CSS,
         max_file_size=MAX_UPLOAD,
         footer_links=["api"],
         show_error=True,
@@ -152,6 +153,9 @@ def _pages(desk: Desk) -> "Blocks":
             _tile_tab(desk, task)
         with gr.Tab("Many"):
             _table_tab(desk, task)
+        if can_map():
+            with gr.Tab("Map"):
+                map_tab(desk, task)
         if len(names) > 1:
             with gr.Tab("Compare"):
                 _compare_tab(desk, task)
@@ -199,7 +203,7 @@ def _image_input() -> Any:
 def _show_answer(desk: Desk, path: str | None, name: str | None) -> tuple[Any, ...]:
     if path is None:
         return "", None, None
-    with _told():
+    with told():
         data, model = Path(path).read_bytes(), desk.model(name)
         answer = model.answer(data)
         if answer.prediction.error:
@@ -226,7 +230,7 @@ def _table_tab(desk: Desk, task: Any) -> None:
     download = gr.DownloadButton("Download the table (CSV)", visible=False)
 
     def classify(paths: list[str] | None, name: str | None) -> Iterator[Any]:
-        with _told():
+        with told():
             yield from _classify_files(desk, name, [Path(path) for path in paths or []])
 
     start.click(classify, [files, task], [summary, table, download], api_name="predict_many")
@@ -284,7 +288,7 @@ def _compare_tab(desk: Desk, task: Any) -> None:
     def compare(path: str | None, name: str | None) -> list[list[Any]]:
         if path is None:
             return []
-        with _told():
+        with told():
             data = Path(path).read_bytes()
             return [_compared(other, model, data) for other, model in desk.alike(name).items()]
 
@@ -300,14 +304,3 @@ def _compared(name: str, model: Model, data: bytes) -> list[Any]:
     test = scores.get("test", {}).get("accuracy")
     accuracy = "" if test is None else f"{test:.2%}"
     return [name, label, f"{share:.1%}", f"{1000 * answer.seconds:.0f}", f"{size / 1e6:.2f}", accuracy]
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Show a mistake of the user as Gradio shows one."""
-    import gradio as gr
-
-    try:
-        yield
-    except OrbituneError as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from None

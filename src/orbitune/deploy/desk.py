@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from orbitune.data.transform import Transform
 from orbitune.deploy.classifier import Classifier, Prediction
 from orbitune.deploy.inputs import Waiting, to_tile
 from orbitune.deploy.relevance import relevance
+from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.uploads import decode, open_uploads
 from orbitune.errors import OrbituneError
 from orbitune.models.methods import find_method
@@ -41,7 +42,7 @@ class Model:
 
     def __init__(self, source: str | Path, backbone: str | None = None) -> None:
         self._classifier = Classifier(source, backbone)
-        self._backbone = backbone
+        self._source, self._backbone = source, backbone
         self._lock = threading.Lock()
 
     @property
@@ -92,6 +93,14 @@ class Model:
             found = relevance(model, family, pixels, self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
+
+    def map(
+        self, scene: Path, outputs: Outputs, request: MapRequest, say: Callable[[str], None]
+    ) -> MapReport:
+        """Map a scene, see `make_map`; by a network of its own, so that tiles are answered meanwhile."""
+        from orbitune.deploy.scene.mapper import make_map
+
+        return make_map(self._source, scene, outputs, request, self._backbone, progress=False, say=say)
 
     @cached_property
     def _plain(self) -> tuple[Any, Any]:

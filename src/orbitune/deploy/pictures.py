@@ -24,14 +24,33 @@ def overlay(tile: np.ndarray, relevance: np.ndarray) -> np.ndarray:
         uint8 (S, S, 3).
     """
     size = (_SIDE, _SIDE)
-    low, high = np.percentile(tile, (1, 99))  # tiles are often dark
-    bright = np.clip((tile - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
-    pixels = np.asarray(Image.fromarray(bright).resize(size, Image.Resampling.NEAREST), float)
+    pixels = np.asarray(Image.fromarray(brighten(tile)).resize(size, Image.Resampling.NEAREST), float)
     grey = pixels.mean(2, keepdims=True)
     smooth = Image.fromarray((255 * relevance).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     weight = np.asarray(smooth, float)[..., None] / 255
     warm = 0.6 * pixels + 0.4 * _WARM
     return np.clip((1 - weight) * 0.7 * grey + weight * warm, 0, 255).astype(np.uint8)
+
+
+def brighten(pixels: np.ndarray) -> np.ndarray:
+    """Uint8 pixels, often dark, with nearly all of the range in use."""
+    low, high = np.percentile(pixels, (1, 99))
+    return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
+
+
+def blend(below: np.ndarray, above: np.ndarray, share: float) -> np.ndarray:
+    """One picture over another.
+
+    Args:
+        below: uint8 (H, W, 3).
+        above: uint8 (H, W, 4), the last its own opacity.
+        share: 0..1, how much of it is to be seen.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    weight = above[..., 3:] * np.float32(share / 255)
+    return np.round(below + weight * (above[..., :3] - below.astype(np.float32))).astype(np.uint8)
 
 
 def example_tiles(bundle: Bundle) -> list[Path]:

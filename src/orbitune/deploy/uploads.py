@@ -1,18 +1,23 @@
-"""What strangers send: images and zips of images, within limits that are checked before unpacking."""
+"""What strangers send: images, zips of images and scenes, within limits that are checked before unpacking."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from orbitune.data.class_folders import read_file, zip_files
 from orbitune.data.decode import BadImageError, read_header, read_pixels
 from orbitune.deploy.inputs import Waiting
-from orbitune.errors import DataError
+from orbitune.deploy.scene.raster import RESOLUTION, Scene, import_rasterio
+from orbitune.errors import DataError, first_line
 
 MAX_UPLOAD = 200 * 2**20  # bytes of one file, packed or not
 MAX_PIXELS = 25_000_000  # of one image: a tile is thousands of times smaller
 MAX_FILES = 10_000  # of one request, in zips and beside them
 MAX_UNPACKED = 2 * 2**30  # bytes, that the zips of one request claim to hold
+MAX_SCENE = 4096  # pixels along the sides of a square scene; of another, as many in all
+MAX_SCENE_BYTES = 2**30  # of all its bands, unpacked
 
 
 def open_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[Waiting]:
@@ -53,3 +58,31 @@ def decode(data: bytes):  # type: ignore[no-untyped-def]
     if header.width * header.height > MAX_PIXELS:
         raise BadImageError(f"has {header.width * header.height:,} pixels, at most {MAX_PIXELS:,} are taken")
     return read_pixels(data)
+
+
+def check_scene(path: Path, bands: tuple[int, ...]) -> None:
+    """A DataError where a scene is no GeoTIFF or too large, by its header alone.
+
+    Args:
+        bands: that are to be read, see `Scene`.
+    """
+    rasterio = import_rasterio()
+    try:
+        # No other format, whatever the ending: some name further files, which would be read for a stranger.
+        with rasterio.open(path, driver="GTiff") as file:
+            blocks = [height * width for height, width in file.block_shapes]
+            pixels = max(file.height * file.width, *blocks)
+            size = pixels * sum(16 if "complex" in kind else np.dtype(kind).itemsize for kind in file.dtypes)
+    except rasterio.errors.RasterioError as error:
+        raise DataError(f"{path.name} is no GeoTIFF, or damaged: {first_line(error)}.") from None
+    if size > MAX_SCENE_BYTES:
+        raise DataError(
+            f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {MAX_SCENE_BYTES / 1e9:.1f} are taken."
+        )
+    with Scene(path, bands) as scene:
+        pixels = max(pixels, scene.grid.height * scene.grid.width)
+    if pixels > MAX_SCENE**2:
+        raise DataError(
+            f"{path.name} has {pixels:,} pixels at {RESOLUTION:g} m; at most {MAX_SCENE} x {MAX_SCENE} "
+            "are taken here: cut it, or use orbitune map."
+        )

@@ -9,6 +9,11 @@ NODATA, UNSURE = 0, 255  # codes of a map; class number k has k + 1
 _SHOWN, _WHOLE = 0.5, 0.9  # shares of a tile that must be there for any answer, and for a class
 
 
+def strides(tile: int) -> list[int]:
+    """The sides that cells of a tile may have, largest first: they divide it, and lie in its middle."""
+    return [side for side in range(tile, 0, -1) if tile % side == 0 and (tile - side) % 2 == 0]
+
+
 @dataclass(frozen=True)
 class Cells:
     """How a scene is cut.
@@ -114,11 +119,16 @@ def coded(part: Part, where: np.ndarray, answers: np.ndarray) -> np.ndarray:
     tiles, own = part.shares
     codes = np.where((tiles >= _SHOWN) & (own >= _SHOWN), UNSURE, NODATA).astype(np.uint8)
     confidence = np.zeros_like(codes)
-    best = answers.argmax(1)
-    classes = best < answers.shape[1] - 1
-    codes[tuple(where.T)] = np.where(classes, best + 1, UNSURE)
-    confidence[tuple(where.T)] = np.where(classes, np.round(100 * answers.max(1)), 0)
+    said = codes_of(answers)
+    codes[tuple(where.T)] = said
+    confidence[tuple(where.T)] = np.where(said == UNSURE, 0, np.round(100 * answers.max(1)))
     return np.stack([codes, confidence])
+
+
+def codes_of(answers: np.ndarray) -> np.ndarray:
+    """The codes, uint8 (K,), of answers as in `coded`."""
+    best = answers.argmax(1)
+    return np.where(best < answers.shape[1] - 1, best + 1, UNSURE).astype(np.uint8)
 
 
 def _means(valid: np.ndarray, side: int, step: int) -> np.ndarray:
@@ -129,6 +139,5 @@ def _means(valid: np.ndarray, side: int, step: int) -> np.ndarray:
         return np.ones((len(tops), len(lefts)))
     sums = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int32)
     sums[1:, 1:] = valid.cumsum(0, dtype=np.int32).cumsum(1)
-    corners = (sums[np.ix_(y, x)] for y in (tops + side, tops) for x in (lefts + side, lefts))
-    both, upper_right, lower_left, neither = (next(corners) for _ in range(4))
-    return (both - upper_right - lower_left + neither) / side**2
+    across = sums[:, lefts + side] - sums[:, lefts]
+    return (across[tops + side] - across[tops]) / side**2

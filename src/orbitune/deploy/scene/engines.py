@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.deploy.scene.answers import Readout
+from orbitune.deploy.scene.dense import Readout
 from orbitune.deploy.scene.work import Order, Worker
 from orbitune.errors import DataError, OrbituneError
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA, UNSURE
 from orbitune.deploy.scene.legend import colours
-from orbitune.deploy.scene.raster import CACHE_MB, Grid, import_rasterio
+from orbitune.deploy.scene.raster import CACHE_BYTES, Grid, import_rasterio
 from orbitune.deploy.scene.work import Order, part_file
 from orbitune.errors import OrbituneError, first_line
 from orbitune.files import replacing, write_text
@@ -110,7 +110,7 @@ def _write_cog(
         "compress": "deflate",
         "bigtiff": "if_safer",
     }
-    with replacing(path) as cog, _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+    with replacing(path) as cog, _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         tiled = cog.with_name(f"{cog.name}.tiled")
         try:
             with rasterio.open(tiled, "w", **profile) as file:

@@ -13,9 +13,10 @@ import numpy as np
 
 from orbitune.deploy.bundle import Bundle, file_hash
 from orbitune.deploy.scene import engines
-from orbitune.deploy.scene.answers import WINDOW, Readout, check_dense, pairs
 from orbitune.deploy.scene.areas import areas
-from orbitune.deploy.scene.cells import Cells, askable, coded
+from orbitune.deploy.scene.cells import Cells, strides
+from orbitune.deploy.scene.dense import WINDOW, Readout, fewest_rows
+from orbitune.deploy.scene.fitting import agreement, fit_readout
 from orbitune.deploy.scene.layers import Layers, write_confidence, write_map
 from orbitune.deploy.scene.picture import write_preview
 from orbitune.deploy.scene.polygons import write_polygons
@@ -30,9 +31,6 @@ from orbitune.study.engine import cores
 from orbitune.training.progress import Display
 
 _BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
-_FIT_SHARE, _FIT_LEAST, _FIT_MOST = 0.04, 400, 3000  # cells that dense answers are fitted to
-_FIT_CELLS = 10  # of them in a window
-_CHECKED = 300  # cells that are answered again, tile by tile, when a dense map is done
 _FAR = 2.5  # standard deviations of the training tiles' brightness
 
 
@@ -81,12 +79,12 @@ def make_map(
     for line in _choices(facts):
         say(line)
     work = _Work(order, dense, bundle, outputs.map, progress, say)
-    agreement = work.finish(request.engine)
-    if agreement:
-        facts["agreement"] = agreement
+    agrees = work.finish(request.engine)
+    if agrees:
+        facts["agreement"] = agrees
     layers = Layers(work.folder, order, grid, bundle.classes, request.grid, facts)
     _write(layers, outputs, sample, scaling)
-    report = MapReport(facts, areas(layers, bundle.confusion), warnings, agreement)
+    report = MapReport(facts, areas(layers, bundle.confusion), warnings, agrees)
     shutil.rmtree(work.folder)
     return report
 
@@ -120,7 +118,7 @@ class _Work:
             if readout:
                 worker.answer_densely(readout)
             self._label(worker, readout, engine)
-            return _agreement(worker, self.folder) if self._dense else None
+            return agreement(worker, self.folder) if self._dense else None
         finally:
             worker.close()
 
@@ -130,7 +128,7 @@ class _Work:
 
         file = self.folder / "readout.safetensors"
         if not file.is_file():
-            fitted = _fit(worker)
+            fitted = fit_readout(worker)
             with replacing(file) as temporary:
                 save_file({"weight": fitted.weight, "bias": fitted.bias}, temporary)
         return Readout(**load_file(file))
@@ -159,12 +157,10 @@ def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[
         raise DataError(
             f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
         )
-    ways = [side for side in range(tile, 0, -1) if tile % side == 0 and (tile - side) % 2 == 0]
     stride = tile if request.stride is None else request.stride
-    if stride not in ways:
-        raise DataError(
-            f"--stride is one of {', '.join(map(str, ways))} pixels for tiles of {tile} pixels, not {stride}."
-        )
+    if stride not in strides(tile):
+        ways = ", ".join(map(str, strides(tile)))
+        raise DataError(f"--stride is one of {ways} pixels for tiles of {tile} pixels, not {stride}.")
     if min(height, width) < tile:
         raise DataError(
             f"The scene is {width}x{height} pixels of {request.resolution:g} m, "
@@ -181,18 +177,13 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
     # Two parts are in memory, as they were read, scaled, and with the copies that padding makes; tokens of
     # up to 1,024 channels are there three times.
     row = 2 * cells.stride * cells.width * 20 + (cells.columns * 4096 * 3 if dense else 0)
-    fewest, step = (_fewest(cells), WINDOW) if dense else (1, 1)
+    fewest, step = (fewest_rows(cells), WINDOW) if dense else (1, 1)
     most = (budget - _BASE_BYTES) // row
     if most < fewest:
         needed = (_BASE_BYTES + fewest * row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
     wanted = max(fewest, min(most, -(-cells.rows // 16)))
     return int(fewest + (wanted - fewest) // step * step)
-
-
-def _fewest(cells: Cells) -> int:
-    """Rows of cells that fill windows of tokens, together with the tokens that tiles see around them."""
-    return WINDOW - (cells.tile // cells.stride - 1) % WINDOW
 
 
 def _key(order: Order, dense: bool, bundle: Bundle) -> str:
@@ -208,48 +199,6 @@ def _key(order: Order, dense: bool, bundle: Bundle) -> str:
         "version": version("orbitune"),
     }
     return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
-
-
-def _fit(worker: Worker) -> Readout:
-    """Fit the dense answers to the tile-by-tile answers in windows drawn all over the scene."""
-    check_dense(worker.bundle, worker.network, worker.order.cells)
-    cells, random = worker.order.cells, np.random.default_rng(0)
-    side = min(_fewest(cells), cells.rows, cells.columns)
-    wanted = int(np.clip(_FIT_SHARE * cells.rows * cells.columns, _FIT_LEAST, _FIT_MOST)) // _FIT_CELLS
-    features, targets = [], []
-    for _ in range(10 * wanted):
-        row, column = (int(random.integers(n - side + 1)) for n in (cells.rows, cells.columns))
-        part = worker.read_cells(row, column, side, side)
-        x, y = pairs(worker.network, worker.by_tile, part, random, _FIT_CELLS)
-        if len(x):
-            features.append(x)
-            targets.append(y)
-        if len(features) == wanted:
-            break
-    if not features:
-        raise DataError("There is hardly a whole tile in the scene to fit dense answers to: --mode tiles.")
-    return Readout.fit(np.concatenate(features), np.concatenate(targets))
-
-
-def _agreement(worker: Worker, folder: Path) -> dict[str, Any]:
-    """Ask again tile by tile at cells drawn from the finished parts."""
-    random, order = np.random.default_rng(1), worker.order
-    same: list[np.ndarray] = []
-    theirs: list[np.ndarray] = []
-    visited = random.permutation(order.parts)[: _CHECKED // 20]
-    for number in visited:
-        part = worker.read(int(number))
-        where = askable(part)
-        where = where[np.sort(random.permutation(len(where))[: -(-_CHECKED // len(visited))])]
-        if len(where):
-            codes = coded(part, where, worker.by_tile.of(part, where))[0][tuple(where.T)]
-            same.append(np.load(part_file(folder, int(number)))[0][tuple(where.T)] == codes)
-            theirs.append(codes)
-    if not same:
-        return {"cells": 0, "share": None, "mean_of_classes": None}
-    agrees, codes = np.concatenate(same), np.concatenate(theirs)
-    each = [float(agrees[codes == code].mean()) for code in np.unique(codes)]
-    return {"cells": len(agrees), "share": float(agrees.mean()), "mean_of_classes": float(np.mean(each))}
 
 
 def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:

@@ -2,12 +2,15 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA
 from orbitune.deploy.scene.layers import Layers
 from orbitune.deploy.scene.legend import colours
+from orbitune.deploy.scene.raster import Scene, import_rasterio
+from orbitune.deploy.scene.scaling import Scaling
 from orbitune.files import replacing
 
 _INCHES = 14.0
@@ -50,6 +53,22 @@ def picture(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     for code, colour in colours(classes).items():
         table[code] = (*colour, 0 if code == NODATA else 255)
     return table[codes]
+
+
+def in_little(scene: Path, land_cover: Path, facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """A scene as its tiles were seen, and its finished map, pixel upon pixel.
+
+    Args:
+        facts: of the map's report.
+
+    Returns:
+        uint8 (h, w, 3), and codes, uint8 (h, w).
+    """
+    with Scene(scene, tuple(facts["bands"]), facts["resolution_metres"]) as opened:
+        sample = opened.sample()
+    with import_rasterio().open(land_cover) as file:
+        codes = file.read(1, out_shape=sample.shape[1:])
+    return Scaling(**facts["scaling"])(sample.data), codes
 
 
 def _scale_bar(axes: "object", layers: Layers) -> None:

@@ -14,7 +14,7 @@ from orbitune.errors import DataError, first_line
 
 RESOLUTION = 10.0  # metres: Sentinel-2's, and EuroSAT's
 _ALIKE = 0.02  # by which share a resolution may differ and still be the training tiles'
-CACHE_MB = 64  # GDAL would take a twentieth of the machine's memory
+CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Scene:
     ) -> None:
         rasterio = import_rasterio()
         self.path, self.bands = Path(path), bands
-        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="2")
+        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2")
         self._environment.__enter__()
         try:
             self._file = self._data = rasterio.open(path)
@@ -66,6 +66,9 @@ class Scene:
         except DataError:
             self.close()
             raise
+        except (rasterio.errors.RasterioError, OverflowError) as error:
+            self.close()
+            raise DataError(f"Cannot tell where {path} lies: {first_line(error)}.") from None
 
     def __enter__(self) -> "Scene":
         return self
@@ -154,15 +157,17 @@ class Scene:
             )
         if len(self.bands) != 3:
             raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
-        if self._file.crs is None or self._file.transform.is_identity:
+        place, crs = self._file.transform, self._file.crs
+        known = crs is not None and (crs.is_projected or crs.is_geographic)
+        if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
             raise DataError(
                 f"{self.path} does not say where on Earth it lies: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
             )
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
             raise DataError(f"The bands of {self.path} have different types: {', '.join(sorted(kinds))}.")
-        if self.dtype.startswith("complex"):
-            raise DataError(f"{self.path} has complex numbers, and brightness is real: map its amplitudes.")
+        if "complex" in self.dtype:
+            raise DataError(f"The bands of {self.path} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> Grid:
         """The file's own grid, or where its pixels have another size, one of the training resolution."""

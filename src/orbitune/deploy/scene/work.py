@@ -7,8 +7,9 @@ import numpy as np
 
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.network import BundleNetwork
-from orbitune.deploy.scene.answers import Answers, Dense, Readout, TileByTile
+from orbitune.deploy.scene.answers import Answers, TileByTile
 from orbitune.deploy.scene.cells import Cells, Part, askable, coded
+from orbitune.deploy.scene.dense import Dense, Readout
 from orbitune.deploy.scene.raster import Scene
 from orbitune.deploy.scene.scaling import Scaling
 
