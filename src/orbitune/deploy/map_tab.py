@@ -106,7 +106,8 @@ class Mapped:
         table = colours(self.classes)
         lines = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
-            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{_CAMEL.sub("<wbr>", escape(name))}</th>'
+            f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
+            f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
             f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
             for code, area, (name, hectares, share, estimate) in zip(
                 codes, self.report.areas, rows, strict=True

@@ -31,12 +31,10 @@ class TileByTile:
         """As `Answers.of`."""
         starts = range(0, len(where), _BATCH)
         answers = [self.of_tiles(part.tiles(where[start : start + _BATCH])) for start in starts]
-        return (
-            np.concatenate(answers) if answers else np.empty((0, len(self._bundle.classes) + 1), np.float32)
-        )
+        return np.concatenate([np.empty((0, len(self._bundle.classes) + 1), np.float32), *answers])
 
     def of_tiles(self, tiles: np.ndarray) -> np.ndarray:
-        """The answers of tiles, uint8 (K, tile, tile, 3), K > 0; the last column is 0 or 1, by the distance."""
+        """The answers of tiles, uint8 (K, tile, tile, 3); the last column is 0 or 1, by the distance."""
         logits, features = self._network.compute(tiles)
         known = probabilities(logits, self._bundle.temperature)
         if self._likeness is None:
