@@ -34,7 +34,8 @@ def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fiel
     assert [row["name"] for row in report["areas"]] == ["class_0", "class_1", "class_2", "not sure"]
     assert sum(row["share"] for row in report["areas"]) == pytest.approx(1)
     code, out, _ = orbitune("map", bundle.folder, fields, *options[:-1], "--quiet")
-    assert f"as tile by tile at {report['agreement']['share']:.1%} of {report['agreement']['cells']} cells" in out
+    found = report["agreement"]
+    assert f"as tile by tile at {found['share']:.1%} of {found['cells']} cells" in out
 
 
 def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitune, tmp_path):
