@@ -106,7 +106,8 @@ class Mapped:
         table = colours(self.classes)
         lines = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
-            f'<th scope="row"><i style="background:rgb{table[code]}"></i>{_CAMEL.sub("<wbr>", escape(name))}</th>'
+            f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
+            f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
             f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
             for code, area, (name, hectares, share, estimate) in zip(
                 codes, self.report.areas, rows, strict=True
@@ -229,7 +230,9 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
-                scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
+                scale = gr.Textbox(
+                    "", label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120
+                )
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
     return [file, bands, scale, stride], start
