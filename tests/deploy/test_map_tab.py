@@ -88,7 +88,7 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
     from gradio_client.exceptions import AppError
 
     scene.write_bytes(b"hello")
-    with pytest.raises(AppError, match="stripes.tif is no GeoTIFF, or damaged"):
+    with pytest.raises(AppError, match=r"stripes\.tif is no GeoTIFF, or damaged"):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
