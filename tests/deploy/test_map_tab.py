@@ -88,9 +88,8 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
     from gradio_client.exceptions import AppError
 
     scene.write_bytes(b"hello")
-    with pytest.raises(AppError) as told:
-        Client(address, verbose=False).predict(handle_file(scene), api_name="/map", stride=16)
-    assert str(told.value).startswith("stripes.tif is no GeoTIFF, or damaged: ")
+    with pytest.raises(AppError, match=r"stripes\.tif is no GeoTIFF, or damaged"):
+        Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
 def test_nothing_of_a_map_remains_but_the_files_that_are_offered(desk, scene, offered, tmp_path, monkeypatch):
@@ -118,8 +117,10 @@ def test_a_damaged_file_is_refused(desk, scene, offered):
 
 def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, offered):
     """A VRT would have the server read files that it names."""
+    from rasterio.shutil import copy
+
     with rasterio.open(scene) as file:
-        rasterio.shutil.copy(file, scene.with_name("other.tif"), driver="VRT")
+        copy(file, scene.with_name("other.tif"), driver="VRT")
     assert refusal(desk, scene.with_name("other.tif"), offered).startswith("other.tif is no GeoTIFF")
 
 

@@ -230,7 +230,9 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
-                scale = gr.Textbox(label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120)
+                scale = gr.Textbox(
+                    "", label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120
+                )
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
     return [file, bands, scale, stride], start

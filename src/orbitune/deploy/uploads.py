@@ -10,7 +10,7 @@ from orbitune.data.class_folders import read_file, zip_files
 from orbitune.data.decode import BadImageError, read_header, read_pixels
 from orbitune.deploy.inputs import Waiting
 from orbitune.deploy.scene.raster import RESOLUTION, Scene, import_rasterio
-from orbitune.errors import DataError, first_line
+from orbitune.errors import DataError
 
 MAX_UPLOAD = 200 * 2**20  # bytes of one file, packed or not
 MAX_PIXELS = 25_000_000  # of one image: a tile is thousands of times smaller
@@ -73,8 +73,8 @@ def check_scene(path: Path, bands: tuple[int, ...]) -> None:
             blocks = [height * width for height, width in file.block_shapes]
             pixels = max(file.height * file.width, *blocks)
             size = pixels * sum(16 if "complex" in kind else np.dtype(kind).itemsize for kind in file.dtypes)
-    except rasterio.errors.RasterioError as error:
-        raise DataError(f"{path.name} is no GeoTIFF, or damaged: {first_line(error)}.") from None
+    except rasterio.errors.RasterioError:
+        raise DataError(f"{path.name} is no GeoTIFF, or damaged.") from None
     if size > MAX_SCENE_BYTES:
         raise DataError(
             f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {MAX_SCENE_BYTES / 1e9:.1f} are taken."
