@@ -26,7 +26,7 @@ FIGURES = {
     "scene-time": "s",
 }
 OF_RUN = tuple(name for name in FIGURES if name != "bytes-per-task")  # those of the suite's run
-OF_SCENE = ("dense-agreement", "dense-speedup")  # those of the suite's scene besides
+OF_SCENE = ("dense-agreement",)  # those of the suite's scene besides
 
 
 @dataclass(frozen=True)

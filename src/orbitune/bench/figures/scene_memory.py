@@ -4,7 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
-from orbitune.bench.figures.scenes import large_scene, workshop
+from orbitune.bench.figures.scenes import lay_out, workshop
 
 _CHILD = """
 import sys
@@ -21,7 +21,7 @@ finally:
 def measure(run: str) -> dict[str, Any]:
     """Highest resident set, in bytes, of `orbitune map` in a process of its own."""
     with workshop(run) as folder:
-        large_scene(run, folder / "scene.tif")
+        lay_out(run, folder / "scene.tif")
         places = [str(folder / name) for name in ("bundle", "scene.tif", "map.tif")]
         command = [sys.executable, "-c", _CHILD, *places[:2], "--out", places[2], "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

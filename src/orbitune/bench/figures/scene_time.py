@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
-from orbitune.bench.figures.scenes import SIDE, large_scene, mapped, workshop
+from orbitune.bench.figures.scenes import SIDE, lay_out, mapped, workshop
 
 
 def measure(run: str) -> dict[str, Any]:
     """Seconds from the closed file to the finished map and its confidence."""
     with workshop(run) as folder:
-        large_scene(run, folder / "scene.tif")
+        lay_out(run, folder / "scene.tif")
         start = time.perf_counter()
         report = mapped(folder, folder / "scene.tif")
         seconds = time.perf_counter() - start

@@ -15,7 +15,7 @@ from orbitune.deploy.scene.cells import Cells, Part
 from orbitune.evaluation.calibration import probabilities
 
 WINDOW = 14  # tokens along a side of a window: more would cost more attention, fewer see less around them
-_WINDOWS = 8  # computed at a time
+_WINDOWS = 4  # computed at a time
 _DECAY = 1e-2  # of the linear layer's squared weights
 
 

@@ -178,11 +178,12 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
     # up to 1,024 channels are there three times.
     row = 2 * cells.stride * cells.width * 20 + (cells.columns * 4096 * 3 if dense else 0)
     fewest, step = (fewest_rows(cells), WINDOW) if dense else (1, 1)
+    usual = fewest + step  # in the first row of windows most of what tiles share is computed for nothing
     most = (budget - _BASE_BYTES) // row
     if most < fewest:
         needed = (_BASE_BYTES + fewest * row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
-    wanted = max(fewest, min(most, -(-cells.rows // 16)))
+    wanted = min(most, max(usual, -(-cells.rows // 16)))
     return int(fewest + (wanted - fewest) // step * step)
 
 
