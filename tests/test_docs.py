@@ -75,6 +75,16 @@ def test_the_speeds_in_the_readme_are_those_of_the_committed_benchmarks(name, ti
         assert f"{each['median']:.2f} times as fast" in readme
 
 
+def test_the_figures_of_serving_in_the_readme_are_those_of_the_committed_benchmark():
+    results = json.loads((ROOT / "docs" / "results" / "bench-serving-eurosat-vit-tiny.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    pipeline, peft, one = (each["median"] for each in results["comparisons"])
+    assert f"{peft:.2f} times as fast as PEFT" in readme and 0.9 < one < 1.1
+    assert f"{pipeline:.2f} times as fast as the\npipeline" in readme
+    sizes = [each["value"] for each in results["figures"] if each["measure"]["kind"] == "bytes-per-task"]
+    assert all(f"1/{size:.0f}" in readme for size in sizes)
+
+
 @pytest.mark.parametrize(
     ("name", "accuracy", "minutes"), [("eurosat-best-accuracy", 0.987, 60), ("eurosat-fastest-98", 0.98, 12)]
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import rasterio
 
 from orbitune.bench.figures.scenes import mapped, workshop
@@ -20,10 +21,8 @@ def measure(run: str, scene: str | None) -> dict[str, Any]:
             report = mapped(folder, scene, stride=_STRIDE, mode=mode, grid="cells")
             with rasterio.open(folder / "map.tif") as file:
                 maps.append(file.read(1))
-    there = maps[0] > 0
-    same = maps[0] == maps[1]
-    largest = max(set(maps[0][there].tolist()), key=(maps[0][there]).tolist().count)
-    others = there & (maps[0] != largest)
+    there, same = maps[0] > 0, maps[0] == maps[1]
+    others = there & (maps[0] != np.bincount(maps[0][there]).argmax())
     assert report.agreement
     details = [
         ["cells", f"{there.sum():,}"],

@@ -43,10 +43,19 @@ def lay_out(run: str, path: Path, pixels: int = SIDE) -> None:
     side = tiles.shape[1]
     count = -(-pixels // side)
     profile = {
-        "driver": "GTiff", "height": pixels, "width": pixels, "count": 3, "dtype": "uint16",
-        "crs": "EPSG:32632", "transform": from_origin(600_000, 5_300_000, 10, 10), "tiled": True, "blockxsize": 512,
-        "blockysize": 512, "compress": "deflate", "predictor": 2,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": pixels,
+        "width": pixels,
+        "count": 3,
+        "dtype": "uint16",
+        "crs": "EPSG:32632",
+        "transform": from_origin(600_000, 5_300_000, 10, 10),
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+        "predictor": 2,
+    }
     with rasterio.open(path, "w", **profile) as file:
         for row in range(0, pixels, side):
             strip = np.concatenate(list(tiles[random.integers(len(tiles), size=count)]), 1)
