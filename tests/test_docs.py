@@ -85,6 +85,16 @@ def test_the_figures_of_serving_in_the_readme_are_those_of_the_committed_benchma
     assert all(f"1/{size:.0f}" in readme for size in sizes)
 
 
+def test_the_figures_of_maps_in_the_readme_are_those_of_the_committed_benchmark():
+    results = json.loads((ROOT / "docs" / "results" / "bench-maps-eurosat-vit-tiny.json").read_text())
+    readme = (ROOT / "README.md").read_text().replace("\n", " ")
+    seconds, memory, speedup, agreement = (each["value"] for each in results["figures"])
+    assert f"takes {seconds:.0f} s and {memory / 1e6:.0f} MB" in readme
+    assert f"{speedup:.1f} times as fast as with a pass for each" in readme
+    assert f"the same at {agreement:.1%}".replace("%", " %") in readme
+    assert all("reached" in each["verdict"] and "not" not in each["verdict"] for each in results["figures"])
+
+
 @pytest.mark.parametrize(
     ("name", "accuracy", "minutes"), [("eurosat-best-accuracy", 0.987, 60), ("eurosat-fastest-98", 0.98, 12)]
 )
