@@ -4,6 +4,7 @@ On a CPU, in half precision and at the lengths of tiles, plain products are seve
 fused kernel, whose backward pass is slow there; on a GPU and at long lengths it is the other way.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,7 @@ def attend(kernel: str, first: Tensor, rest: Tensor | None = None) -> Tensor:
     return KERNELS[kernel](first, rest)
 
 
+@functools.cache  # two that are as fast must not take turns: the same run in one process has the same bytes
 def fastest_kernel(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> str:
     """The kernel whose forward and backward pass took the least time at this shape (B, N, H, D)."""
     return min(KERNELS, key=lambda kernel: _seconds(kernel, shape, dtype, device))
