@@ -43,7 +43,10 @@ def layers(tmp_path):
         (tmp_path / "parts").mkdir(exist_ok=True)
         for number in range(order.parts):
             strip = codes[2 * number : 2 * number + 2].astype(np.uint8)
-            np.save(part_file(tmp_path / "parts", number), np.stack([strip, np.full_like(strip, 80)]))
+            np.save(
+                part_file(tmp_path / "parts", number),
+                np.stack([strip, np.full_like(strip, 80), np.ones_like(strip)]),
+            )
         return Layers(tmp_path / "parts", order, grid, CLASSES, shape, {"scene": "scene.tif"})
 
     return layers

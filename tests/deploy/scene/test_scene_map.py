@@ -93,6 +93,14 @@ def test_where_there_is_nothing_there_is_no_class(draw, grid, tmp_path, dtype, v
     assert (drawn.codes[:, 2:] > 0).all() and drawn.codes[4, 0] != 0
 
 
+def test_a_gap_within_a_cell_that_has_a_class_has_none(draw, grid, tmp_path):
+    pixels = mosaic(grid)
+    pixels[30:, 40:42] = 255
+    gap = (pixels == 255).all(2)
+    codes = draw(write_scene(tmp_path / "s.tif", pixels), grid="scene", not_sure="off").codes
+    assert (codes[gap] == 0).all() and (codes[~gap] > 0).all()
+
+
 def test_a_pixel_that_is_nodata_in_one_band_only_is_there(draw, grid, tmp_path):
     pixels = mosaic(grid)
     pixels[:16, :16, 2] = 0

@@ -53,7 +53,8 @@ def _pixels(layers: Layers) -> np.ndarray:
         for count, side in ((cells.rows, cells.height), (cells.columns, cells.width))
     )
     found = np.zeros(256)
-    for row, (codes, _) in layers.strips():
+    for row, strip in layers.strips():
+        codes = strip[0]
         sizes = np.outer(heights[row : row + len(codes)], widths)
         found += np.bincount(codes.ravel(), sizes.ravel(), 256)
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA, UNSURE
 from orbitune.deploy.scene.legend import colours
-from orbitune.deploy.scene.raster import CACHE_BYTES, Grid, import_rasterio
+from orbitune.deploy.scene.raster import CACHE_BYTES, Grid, Scene, import_rasterio
 from orbitune.deploy.scene.work import Order, part_file
 from orbitune.errors import OrbituneError, first_line
 from orbitune.files import replacing, write_text
@@ -57,7 +57,7 @@ class Layers:
         return self.grid.transform * type(self.grid.transform).scale(self.order.cells.stride)
 
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The first row of each part, and its uint8 (2, rows, columns), see `cells.coded`."""
+        """The first row of each part, and its uint8 (3, rows, columns), see `Worker.label`."""
         for number in range(self.order.parts):
             yield number * self.order.rows, np.load(part_file(self.folder, number))
 
@@ -143,7 +143,16 @@ def _windows(layers: Layers, layer: int) -> Iterator[tuple[Any, np.ndarray]]:
     for row, strip in layers.strips():
         top = row * side
         pixels = strip[layer].repeat(side, 0).repeat(side, 1)[: height - top, :width]
+        if layers.shape == "scene" and not strip[2].all():
+            pixels = np.where(_there(layers, top, len(pixels)), pixels, NODATA)
         yield ((top, top + len(pixels)), (0, width)), pixels
+
+
+def _there(layers: Layers, top: int, height: int) -> np.ndarray:
+    """Which pixels the scene has: a cell may have a class, and a gap in it has none."""
+    order = layers.order
+    with Scene(order.scene, order.bands, order.resolution) as scene:
+        return scene.window(top, 0, height, layers.grid.width, order.scaling)[1]
 
 
 def _check(layers: Layers, layer: int, file: Path) -> None:

@@ -80,9 +80,10 @@ class Worker:
         return Part(*self.scene.window(*window, self.order.scaling), cells)
 
     def label(self, part: Part) -> np.ndarray:
-        """Codes and confidence, see `cells.coded`."""
+        """Uint8 (3, rows, columns): what `cells.coded` gives, and 1 where no pixel of a cell is missing."""
         where = askable(part)
-        return coded(part, where, self._answers.of(part, where))
+        whole = part.shares[1] == 1
+        return np.stack([*coded(part, where, self._answers.of(part, where)), whole.astype(np.uint8)])
 
     def close(self) -> None:
         """Close the scene."""
