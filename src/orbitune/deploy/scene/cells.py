@@ -64,13 +64,6 @@ class Part:
     valid: np.ndarray
     cells: Cells
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
-        stride, margin = self.cells.stride, self.cells.margin
-        height, width = self.valid.shape
-        return (height - 2 * margin) // stride, (width - 2 * margin) // stride
-
     @cached_property
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
         """float (rows, columns): which share of each tile is there, and of each cell."""
