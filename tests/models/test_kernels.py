@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from orbitune.models import kernels
+from orbitune.models import compiled, kernels
 from orbitune.models.attention import attend
 
-pytestmark = pytest.mark.skipif(kernels.library() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(compiled.library() is None, reason="needs a C compiler")
 
 
 def rows(seed, *shape, size=3):
@@ -131,10 +131,41 @@ def test_a_loss_that_is_not_a_number_stays_so():
 
 def test_without_a_compiler_torch_computes(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
-    kernels.library.cache_clear()
+    compiled.library.cache_clear()
     try:
         h = rows(0, 9)
-        assert kernels.library() is None
+        assert compiled.library() is None
         assert torch.equal(kernels.gelu(h), F.gelu(h))
     finally:
-        kernels.library.cache_clear()
+        compiled.library.cache_clear()
+
+
+def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16():
+    x = rows(0, 101, 48, size=1)
+    weights = [
+        rows(n, *shape, size=0.2).detach() for n, shape in enumerate([(64, 48), (64,), (48, 64), (48,)])
+    ]
+    wide, w1, b1, w2, b2 = (t.detach().float() for t in (x, *weights))
+    wide.requires_grad_()
+    y, expected = kernels.mlp(x, *weights), F.linear(F.gelu(F.linear(wide, w1, b1)), w2, b2)
+    y.sum().backward()
+    expected.sum().backward()
+    for one, other in ((y, expected), (x.grad, wide.grad)):
+        assert (one.float() - other).abs().max() <= 2**-6 * other.abs().max()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(dropped, transposed):
+    x, low, lift = (rows(n, *s, size=1).detach() for n, s in enumerate([(101, 48), (101, 16), (16, 80)]))
+    right = rows(3, 80, 48, size=1).detach().t() if transposed else rows(3, 48, 80, size=1).detach()
+    draw, bias = (drawn(0.3, (101, 80)), None) if dropped else (None, rows(4, 80).detach())
+    added = (low.float() @ lift.float()).bfloat16()
+    expected = x.float() @ right.float() + (draw.apply(added) if draw else added + bias).float()
+    found = kernels.product(x, right, bias, kernels.Update(low, lift, draw))
+    assert (found.float() - expected).abs().max() <= 2**-6 * expected.abs().max()
+
+
+def test_an_outer_product_is_torchs():
+    a, b = rows(0, 301, 32, size=1).detach(), rows(1, 301, 80, size=1).detach()
+    assert torch.allclose(kernels.outer(a, b, 24), a[:, :24].float().t() @ b.float(), rtol=1e-4, atol=1e-3)

@@ -22,7 +22,8 @@ from transformers.activations import GELUActivation
 from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
-from orbitune.models.kernels import add, add_norm, compiled, gelu
+from orbitune.models.compiled import compiled
+from orbitune.models.kernels import add, add_norm, gelu, mlp, multiplies
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.patches import PatchEmbedding
 
@@ -188,13 +189,19 @@ class Block:
         ]
         attended = attend(self.kernel, *parts).view(-1, width)
         rows, normed = add_norm(rows, self.out(attended, training), self._scale(0), self.norms[1])
-        hidden = self.widen(normed, training)
+        return rows, (self._mlp(normed, training), self._scale(1))
+
+    def _mlp(self, x: Tensor, training: bool) -> Tensor:
+        parts = self.widen, self.narrow
+        if self.activation is gelu and all(isinstance(part, Product) and part.frozen for part in parts):
+            (w1, b1), (w2, b2) = ((part.weights[0], part.biases[0]) for part in parts)
+            if multiplies(x, *w1.shape):
+                return mlp(x, w1, b1, w2, b2)
+        hidden = self.widen(x, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)
-            hidden = self.activation(gate) * up
-        else:
-            hidden = self.activation(hidden)
-        return rows, (self.narrow(hidden, training), self._scale(1))
+            return self.narrow(self.activation(gate) * up, training)
+        return self.narrow(self.activation(hidden), training)
 
     def _scale(self, number: int) -> Tensor | None:
         scale = self.scales[number]

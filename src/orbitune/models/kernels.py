@@ -1,77 +1,19 @@
-"""Steps of a block on a CPU in bfloat16, by a library that the machine's C compiler makes at first use.
+"""Steps of a block on a CPU in bfloat16, by compiled kernels (`orbitune.models.compiled`).
 
 Where there is no compiler, or another device or precision, the same functions are torch's own.
 """
 
 import ctypes
-import functools
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from orbitune.files import cache_dir, replacing
+from orbitune.models.compiled import call, compiled, multiplies_tiles
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_LANES = 16  # numbers in a vector
+LANES = 16  # numbers in a vector
 _LONGEST = 512  # tokens; the scores of a head then fill a core's second cache
-_SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built and kept in the cache the first time; None where they cannot be had.
-
-    The compiler refuses them for a processor that does not multiply bfloat16.
-    """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None or not sys.platform.startswith("linux"):
-        return None
-    path = cache_dir() / "kernels" / f"{_fingerprint(compiler)}.so"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                files = [path for path in _SOURCES if path.suffix == ".c"]
-                command: list[str | Path] = [compiler, *_FLAGS, "-o", temporary, *files, "-lm"]
-                subprocess.run(command, check=True, capture_output=True)
-        return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _fingerprint(compiler: str) -> str:
-    """What a library depends on: a cache may be shared by machines with other processors."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    parts = (*(path.read_text() for path in _SOURCES), compiler, *_FLAGS, processor)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it is glibc's.
-
-    It would return the activations of every step to the system, which zeroes them for the next.
-    """
-    libc = ctypes.CDLL(None)
-    if sys.platform.startswith("linux") and hasattr(libc, "mallopt"):
-        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most it takes; what is larger is returned as before
-
-
-def compiled(x: Tensor) -> bool:
-    """Whether the compiled kernels work on a tensor of this kind."""
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and library() is not None
 
 
 def gelu(h: Tensor) -> Tensor:
@@ -114,12 +56,80 @@ class Dropout:
             self._call("dropout_add", x, y)
 
     def _call(self, name: str, x: Tensor, y: Tensor) -> None:
-        _call(name, x, y, ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below), x.numel())
+        call(name, x, y, *self.arguments(), x.numel())
+
+    def arguments(self) -> tuple[Any, Any]:
+        """The draw as compiled kernels take it."""
+        return ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below)
+
+
+class Update(NamedTuple):
+    """What is added to a product (M, out): low (M, R) times lift (R, out), less what a draw removes of it."""
+
+    low: Tensor
+    lift: Tensor
+    dropout: Dropout | None = None
+
+
+def product(x: Tensor, right: Tensor, bias: Tensor | None = None, update: Update | None = None) -> Tensor:
+    """x right + bias + dropout(low lift), (M, out), without a gradient.
+
+    Args:
+        x: (M, in).
+        right: (in, out), contiguous; or the transpose of a contiguous weight (out, in).
+        update: without a bias, if it has dropout.
+    """
+    if not multiplies(x, *right.shape):
+        return _product_by_torch(x, right, bias, update)
+    x, y = x.contiguous(), x.new_empty(len(x), right.shape[1])
+    low, lift, dropout = update or (None, None, None)
+    draw = dropout.arguments() if dropout else (ctypes.c_uint32(0),) * 2
+    sizes = len(x), *right.shape, 0 if lift is None else len(lift)
+    bias = None if bias is None else bias.float()
+    call("product", x, right, bias, low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
+    return y
+
+
+def _product_by_torch(x: Tensor, right: Tensor, bias: Tensor | None, update: Update | None) -> Tensor:
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+        # torch's own way copies the bias to every row first.
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, right.t(), bias, "none", [], "")
+    else:
+        y = F.linear(x, right.t(), bias)
+    if update is None:
+        return y
+    if update.dropout is None:
+        return y.addmm_(update.low, update.lift)
+    update.dropout.add(y, update.low @ update.lift)
+    return y
+
+
+def outer(a: Tensor, b: Tensor, across: int) -> Tensor:
+    """a^T b, float32 (across, B), of the first `across` columns of a (M, A), and b (M, B)."""
+    if not multiplies(a, a.shape[1], b.shape[1]):
+        return (a[:, :across].t() @ b).float()
+    y = torch.empty(across, b.shape[1])
+    call("outer", a.contiguous(), b.contiguous(), y, len(a), across, *a.shape[1:], *b.shape[1:])
+    return y
+
+
+def multiplies(x: Tensor, *widths: int) -> bool:
+    """Whether compiled kernels make products of this kind.
+
+    oneDNN's are as fast by themselves, but each step beside them is another pass over memory. Where the
+    processor multiplies whole matrices, oneDNN's are far faster.
+    """
+    return compiled(x) and not multiplies_tiles() and all(width % LANES == 0 for width in widths)
+
+
+def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    """GELU(x W1^T + b1) W2^T + b2, (M, D), of frozen weights and where `multiplies` says so."""
+    return _Mlp.apply(x, w1, b1, w2, b2)
 
 
 def attends(q: Tensor) -> bool:
     """Whether `attention` takes queries of this kind (B, N, H, D)."""
-    return compiled(q) and q.shape[3] % _LANES == 0 and q.shape[1] <= _LONGEST
+    return compiled(q) and q.shape[3] % LANES == 0 and q.shape[1] <= _LONGEST
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +143,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """
     batch, tokens, heads, _ = k.shape
     out = q.new_empty(q.shape)
-    weights = q.new_empty(batch, heads, q.shape[1], -(-tokens // _LANES) * _LANES)
-    _call("attention", q, k, v, out, weights, *_sizes(q, k))
+    weights = q.new_empty(batch, heads, q.shape[1], -(-tokens // LANES) * LANES)
+    call("attention", q, k, v, out, weights, *_sizes(q, k))
     return out, weights
 
 
@@ -143,7 +153,7 @@ def attention_backward(
 ) -> None:
     """The gradients of `attention`, written into tensors that lie as q, k and v do."""
     q, k, _ = inputs
-    _call("attention_backward", for_out.contiguous(), *inputs, weights, *for_inputs, *_sizes(q, k))
+    call("attention_backward", for_out.contiguous(), *inputs, weights, *for_inputs, *_sizes(q, k))
 
 
 def _sizes(q: Tensor, k: Tensor) -> tuple[Any, ...]:
@@ -175,13 +185,33 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor) -> Tensor:
         h = h.contiguous()
         y, slope = torch.empty_like(h), torch.empty_like(h)
-        _call("gelu", h, y, slope, h.numel())
+        call("gelu", h, y, slope, h.numel())
         ctx.save_for_backward(slope)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return gradients[0] * ctx.saved_tensors[0]
+
+
+class _Mlp(torch.autograd.Function):
+    """What is between the two products stays in the caches, but for GELU's derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        x, y = x.contiguous(), torch.empty_like(x)
+        slope = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
+        call("mlp", x, w1, b1.float(), w2, b2.float(), y, slope, len(x), x.shape[1], len(w1))
+        ctx.save_for_backward(slope, w1, w2)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, w1, w2 = ctx.saved_tensors
+        for_y = gradients[0].contiguous()
+        for_x = torch.empty_like(for_y)
+        call("mlp_backward", for_y, slope, w1, w2, for_x, len(for_y), for_y.shape[1], len(w1))
+        return for_x, None, None, None, None
 
 
 class _AddNorm(torch.autograd.Function):
@@ -200,7 +230,7 @@ class _AddNorm(torch.autograd.Function):
         mean, rstd = (torch.empty(len(x)) for _ in range(2))
         sizes = ctypes.c_float(eps), len(x), x.shape[1]
         written = None if y is None else total
-        _call("add_norm", x, y, scale, weight, bias, written, out, mean, rstd, *sizes)
+        call("add_norm", x, y, scale, weight, bias, written, out, mean, rstd, *sizes)
         ctx.save_for_backward(total, scale, weight, mean, rstd)
         ctx.set_materialize_grads(False)
         ctx.adds = y is not None
@@ -216,18 +246,5 @@ class _AddNorm(torch.autograd.Function):
         for_y = for_x if scale is None else torch.empty_like(total)
         sizes = len(total), total.shape[1]
         arguments = (for_out, for_total, total, scale, weight, mean, rstd, for_x, for_y)
-        _call("add_norm_backward", *arguments, *sizes)
+        call("add_norm_backward", *arguments, *sizes)
         return for_x, for_y if ctx.adds else None, None, None, None, None
-
-
-def _call(name: str, *arguments: Any) -> None:
-    """Call a kernel with tensors as pointers (None as NULL) and integers as int64."""
-    whole = library()
-    assert whole is not None
-    getattr(whole, name)(*(_argument(a) for a in arguments))
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_int64(value) if isinstance(value, int) else value

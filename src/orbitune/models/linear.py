@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from orbitune.models.kernels import Dropout
+from orbitune.models.kernels import LANES, Dropout, Update, multiplies, outer, product
 
 
 class Product:
@@ -54,6 +53,12 @@ class Product:
         plan = _Plan(self._outputs(), scalings, Dropout(x.shape, share, x.device, x.dtype) if share else None)
         return _Linear.apply(x, weight, bias, plan, *factors)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it is one plain product, of which nothing is trained."""
+        trained = any(p.requires_grad for p in (*self.weights, *self.biases))
+        return self.fused and not any(self.adapted) and not trained
+
     def _outputs(self) -> list[slice]:
         """Which outputs each adapted layer has."""
         places, start = [], 0
@@ -83,55 +88,55 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan | None, *factors: Tensor
     ) -> Tensor:
-        y = _product(x, weight, bias)
-        ctx.plan, saved = plan, [x if weight.requires_grad else None, weight]
+        ctx.plan, saved, update = plan, [x if weight.requires_grad else None, weight], None
         if plan:
             downs, ups = factors[: len(factors) // 2], factors[len(factors) // 2 :]
             ctx.ranks = [len(down) for down in downs]
-            down = _joined(downs).to(x.dtype)
-            up = x.new_zeros(y.shape[1], len(down))
-            for columns, outputs, part, scaling in zip(
-                _slices(ctx.ranks), plan.outputs, ups, plan.scalings, strict=True
-            ):
-                up[outputs, columns] = part * scaling
+            down, lift = _factors(x, len(weight), plan, downs, ups)
             dropped = plan.dropout.apply(x) if plan.dropout else x
-            narrow = dropped @ down.t()
-            y.addmm_(narrow, up.t())
-            saved += [dropped, down, up, narrow]
+            narrow = product(dropped, down.t())
+            update = Update(narrow, lift)
+            saved += [dropped, down, lift, narrow]
         ctx.save_for_backward(*saved)
-        return y
+        return product(x, weight.t(), bias, update)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (g,), (x, weight, *low_rank), needs = gradients, ctx.saved_tensors, ctx.needs_input_grad
-        for_x = g @ weight if needs[0] else None
+        g, (x, weight, *low_rank), needs = gradients[0].contiguous(), ctx.saved_tensors, ctx.needs_input_grad
         for_weight = g.t() @ x if needs[1] else None
         for_bias = g.sum(0) if needs[2] else None
         if ctx.plan is None:
-            return for_x, for_weight, for_bias, None
-        dropped, down, up, narrow = low_rank
-        for_narrow = g @ up
-        if for_x is not None:
-            back = for_narrow @ down
-            if ctx.plan.dropout:
-                ctx.plan.dropout.add(for_x, back)
-            else:
-                for_x += back
-        downs = (for_narrow.t() @ dropped).float().split(ctx.ranks)
-        ups = [
-            (g[:, outputs].t() @ narrow[:, columns]).float() * scaling
-            for columns, outputs, scaling in zip(
-                _slices(ctx.ranks), ctx.plan.outputs, ctx.plan.scalings, strict=True
-            )
+            return product(g, weight) if needs[0] else None, for_weight, for_bias, None
+        dropped, down, lift, narrow = low_rank
+        for_narrow = product(g, lift.t())
+        for_x = product(g, weight, None, Update(for_narrow, down, ctx.plan.dropout)) if needs[0] else None
+        columns = _slices(ctx.ranks)
+        rank = sum(ctx.ranks)
+        downs, ups = outer(for_narrow, dropped, rank), outer(narrow, g, rank)
+        for_downs = [downs[part] for part in columns]
+        for_ups = [
+            ups[part, outputs].t() * scaling
+            for part, outputs, scaling in zip(columns, ctx.plan.outputs, ctx.plan.scalings, strict=True)
         ]
-        return for_x, for_weight, for_bias, None, *downs, *ups
+        return for_x, for_weight, for_bias, None, *for_downs, *for_ups
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + b, of one dtype."""
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return F.linear(x, weight, bias)
+def _factors(
+    x: Tensor, out: int, plan: _Plan, downs: Sequence[Tensor], ups: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """All updates as one product down (R, in) and, block by block, one up (R, out), in the dtype of x.
+
+    For compiled kernels their common rank is filled up with zeros.
+    """
+    rank = sum(len(down) for down in downs)
+    if multiplies(x, x.shape[1], out):
+        rank += -rank % LANES
+    whole_down, whole_up = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
+    rows = _slices([len(down) for down in downs])
+    for part, outputs, down, up, scaling in zip(rows, plan.outputs, downs, ups, plan.scalings, strict=True):
+        whole_down[part] = down
+        whole_up[part, outputs] = up.t() * scaling
+    return whole_down, whole_up
 
 
 def _slices(sizes: list[int]) -> list[slice]:

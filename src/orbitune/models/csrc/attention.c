@@ -1,101 +1,5 @@
 /* Attention over short sequences, a head at a time: nothing of it leaves the caches but what the gradient needs. */
-#include "vectors.h"
-
-/* Products.
- *
- * The processor's instruction multiplies pairs: for 16 columns it adds a[2p] b[2p] + a[2p + 1] b[2p + 1]. So the
- * left factor is read as pairs, and the right factor is packed: for each pair of its rows, the two numbers of each
- * column beside each other. */
-
-#define BLOCK 6 /* rows of a product that are computed at once, with four vectors in 24 of the 32 registers */
-
-typedef struct {
-    const uint32_t *pairs; /* of the left factor: of its rows, or of its columns where it was packed first */
-    int64_t row, pair;     /* steps from a row to the next, and from a pair to the next */
-} Left;
-
-/* `rows` rows and 16 * `vectors` columns of a product; written as bf16 times a factor, or as fp32. */
-static inline __attribute__((always_inline)) void block(const int rows, const int vectors, Left a,
-                                                        const uint32_t *b, int64_t columns, int64_t pairs,
-                                                        bf16 *narrow, float *wide, int64_t stride, float factor) {
-    __m512 sums[BLOCK][4];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_setzero_ps();
-    for (int64_t p = 0; p < pairs; p++) {
-        __m512bh right[4];
-        for (int v = 0; v < vectors; v++) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
-        for (int r = 0; r < rows; r++) {
-            const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a.pairs[r * a.row + p * a.pair]);
-            for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
-        }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) {
-            if (wide)
-                _mm512_storeu_ps(wide + r * stride + v * LANES, sums[r][v]);
-            else
-                store(narrow + r * stride + v * LANES, LANES, _mm512_mul_ps(sums[r][v], _mm512_set1_ps(factor)));
-        }
-}
-
-#define ROWS(n)                                                                                                 \
-    case n:                                                                                                     \
-        if (vectors == 4)                                                                                       \
-            block(n, 4, a, b, columns, pairs, narrow, wide, stride, factor);                                    \
-        else if (vectors == 3)                                                                                  \
-            block(n, 3, a, b, columns, pairs, narrow, wide, stride, factor);                                    \
-        else if (vectors == 2)                                                                                  \
-            block(n, 2, a, b, columns, pairs, narrow, wide, stride, factor);                                    \
-        else                                                                                                    \
-            block(n, 1, a, b, columns, pairs, narrow, wide, stride, factor);                                    \
-        break;
-
-/* A (rows, 2 pairs) times packed B (2 pairs, columns), of which there is a multiple of 16. */
-static void multiply(Left a, const uint32_t *b, int64_t rows, int64_t columns, int64_t pairs, bf16 *narrow,
-                     float *wide, int64_t stride, float factor) {
-    const Left whole = a;
-    bf16 *const narrow_start = narrow;
-    float *const wide_start = wide;
-    for (int64_t c = 0; c < columns; c += 4 * LANES, b += 4 * LANES) {
-        const int64_t left = columns - c, vectors = left < 4 * LANES ? left / LANES : 4;
-        a = whole;
-        for (int64_t r = 0; r < rows; r += BLOCK, a.pairs += BLOCK * a.row) {
-            narrow = narrow_start ? narrow_start + r * stride + c : NULL;
-            wide = wide_start ? wide_start + r * stride + c : NULL;
-            switch (rows - r < BLOCK ? rows - r : BLOCK) {
-                ROWS(1)
-                ROWS(2)
-                ROWS(3)
-                ROWS(4)
-                ROWS(5)
-                ROWS(6)
-            }
-        }
-    }
-}
-
-/* Pairs of rows, the two numbers of each column beside each other; a row that is missing is zero. */
-static void pack(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
-    for (int64_t r = 0; r < rows; r += 2, to += columns)
-        for (int64_t c = 0; c < columns; c += LANES) {
-            const __m512i even = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + r * stride + c)));
-            __m512i odd = _mm512_setzero_si512();
-            if (r + 1 < rows)
-                odd = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + (r + 1) * stride + c)));
-            _mm512_storeu_si512(to + c, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
-        }
-}
-
-/* The transpose, packed: for each pair of columns the rows, and zeros up to a multiple of 16. */
-static void pack_transposed(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
-    const int64_t padded = ROUND_UP(rows), pairs = columns / 2;
-    for (int64_t r = 0; r < rows; r++) {
-        const uint32_t *row = (const uint32_t *)(from + r * stride);
-        for (int64_t p = 0; p < pairs; p++) to[p * padded + r] = row[p];
-    }
-    for (int64_t p = 0; p < pairs; p++)
-        for (int64_t r = rows; r < padded; r++) to[p * padded + r] = 0;
-}
+#include "products.h"
 
 /* A row of scores becomes bf16 weights softmax(factor * scores), and zeros up to a multiple of 16. */
 static void softmax(float *scores, bf16 *weights, float factor, int64_t width) {
@@ -135,12 +39,12 @@ void attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, bf16 *wei
                 bf16 *kept = weights + (b * heads + h) * queries * padded;
                 pack_transposed(k + at, kv_stride, tokens, width, keys);
                 pack(v + at, kv_stride, tokens, width, values);
-                multiply((Left){(const uint32_t *)one_q, q_stride / 2, 1}, keys, queries, padded, width / 2, NULL,
-                         scores, padded, 1);
+                multiply((Left){(const uint32_t *)one_q, q_stride / 2, 1}, keys, queries, padded, width / 2,
+                         (Out){.wide = scores, .stride = padded});
                 for (int64_t i = 0; i < queries; i++)
                     softmax(scores + i * padded, kept + i * padded, factor, tokens);
                 multiply((Left){(const uint32_t *)kept, padded / 2, 1}, values, queries, width, pairs,
-                         out + b * queries * model + h * width, NULL, model, 1);
+                         (Out){out + b * queries * model + h * width, .stride = model});
             }
         free(keys);
         free(values);
@@ -171,8 +75,8 @@ void attention_backward(const bf16 *for_out, const bf16 *q, const bf16 *k, const
                 pack_transposed(v + at, kv_stride, tokens, width, values);
                 pack(q + at_q, q_stride, queries, width, asked);
                 pack(g, model, queries, width, given);
-                multiply((Left){(const uint32_t *)g, model / 2, 1}, values, queries, padded, width / 2, NULL,
-                         slopes, padded, 1);
+                multiply((Left){(const uint32_t *)g, model / 2, 1}, values, queries, padded, width / 2,
+                         (Out){.wide = slopes, .stride = padded});
                 for (int64_t i = 0; i < queries; i++) { /* through the softmax */
                     __m512 sum = _mm512_setzero_ps();
                     for (int64_t j = i * padded; j < (i + 1) * padded; j += LANES)
@@ -184,12 +88,13 @@ void attention_backward(const bf16 *for_out, const bf16 *q, const bf16 *k, const
                                             _mm512_sub_ps(_mm512_loadu_ps(slopes + j), mean)));
                 }
                 multiply((Left){(const uint32_t *)scores, padded / 2, 1}, keys, queries, width, pairs,
-                         for_q + at_q, NULL, q_stride, factor);
+                         (Out){for_q + at_q, .stride = q_stride, .factor = factor});
                 pack(scores, padded, queries, padded, packed);
-                multiply((Left){packed, 1, padded}, asked, tokens, width, q_pairs, for_k + at, NULL, kv_stride,
-                         factor);
+                multiply((Left){packed, 1, padded}, asked, tokens, width, q_pairs,
+                         (Out){for_k + at, .stride = kv_stride, .factor = factor});
                 pack(kept, padded, queries, padded, packed);
-                multiply((Left){packed, 1, padded}, given, tokens, width, q_pairs, for_v + at, NULL, kv_stride, 1);
+                multiply((Left){packed, 1, padded}, given, tokens, width, q_pairs,
+                         (Out){for_v + at, .stride = kv_stride});
             }
         free(keys);
         free(values);

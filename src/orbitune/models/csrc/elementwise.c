@@ -1,46 +1,14 @@
 /* Element-wise steps of a transformer block, one pass over memory each. */
 #include "vectors.h"
 
-/* y = h Phi(h) and its derivative Phi(h) + h phi(h); Phi by 7.1.26 of Abramowitz and Stegun, to 1e-6. */
+/* y = h Phi(h) and its derivative. */
 void gelu(const bf16 *at, bf16 *y, bf16 *slope, int64_t n) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += LANES) {
-        const __m512 h = load(at + i, n - i);
-        const __m512 e = power_of_two(_mm512_mul_ps(_mm512_mul_ps(h, h), _mm512_set1_ps(-0.721347520f)));
-        const __m512 below = _mm512_fmadd_ps(_mm512_abs_ps(h), _mm512_set1_ps(0.231641888f), _mm512_set1_ps(1.0f));
-        __m512 t = _mm512_rcp14_ps(below); /* 1 / below, then one step of Newton's */
-        t = _mm512_mul_ps(t, _mm512_fnmadd_ps(below, t, _mm512_set1_ps(2.0f)));
-        __m512 p = _mm512_set1_ps(0.5f * 1.061405429f);
-        p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.5f * -1.453152027f));
-        p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.5f * 1.421413741f));
-        p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.5f * -0.284496736f));
-        p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.5f * 0.254829592f));
-        const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(p, t), e);
-        const __mmask16 negative = _mm512_cmp_ps_mask(h, _mm512_setzero_ps(), _CMP_LT_OQ);
-        const __m512 phi = _mm512_mask_mov_ps(_mm512_sub_ps(_mm512_set1_ps(1.0f), tail), negative, tail);
-        store(y + i, n - i, _mm512_mul_ps(h, phi));
-        const __m512 density = _mm512_mul_ps(e, _mm512_set1_ps(0.398942280f));
-        store(slope + i, n - i, _mm512_fmadd_ps(h, density, phi));
+        __m512 derivative;
+        store(y + i, n - i, gelu_of(load(at + i, n - i), &derivative));
+        store(slope + i, n - i, derivative);
     }
-}
-
-/* Two draws of 16 bits for each of 16 pairs of elements: a hash of the pair's place and the seed. */
-static inline __m512i draws(int64_t pair, uint32_t seed) {
-    const __m512i places =
-        _mm512_add_epi32(_mm512_set1_epi32((int)pair),
-                         _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-    __m512i h = _mm512_mullo_epi32(_mm512_xor_si512(places, _mm512_set1_epi32((int)seed)),
-                                   _mm512_set1_epi32((int)0x9e3779b1u)); /* then MurmurHash3's finaliser */
-    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0x85ebca6bu));
-    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 13));
-    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0xc2b2ae35u));
-    return _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
-}
-
-/* Which of the 32 elements from `i` on are kept: those whose draw is at least `below`. */
-static inline __mmask32 kept(int64_t i, uint32_t seed, uint16_t below) {
-    return _mm512_cmpge_epu16_mask(draws(i / 2, seed), _mm512_set1_epi16((short)below));
 }
 
 /* y = x where it is kept, else 0; the same call drops the gradient. */
