@@ -154,6 +154,12 @@ def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16():
         assert (one.float() - other).abs().max() <= 2**-6 * other.abs().max()
 
 
+def test_an_mlp_may_have_no_biases():
+    x, w1, w2 = (rows(n, *s, size=0.3).detach() for n, s in enumerate([(9, 48), (64, 48), (48, 64)]))
+    zeros = [torch.zeros(n).bfloat16() for n in (64, 48)]
+    assert torch.equal(kernels.mlp(x, w1, None, w2, None), kernels.mlp(x, w1, zeros[0], w2, zeros[1]))
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dropped", [False, True])
 def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(dropped, transposed):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from orbitune.files import cache_dir, replacing
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 
@@ -48,7 +47,6 @@ def _fingerprint(compiler: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-@functools.cache
 def _processor() -> str:
     """What this processor can do, in Linux' words."""
     info = Path("/proc/cpuinfo")
@@ -56,21 +54,10 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
+@functools.cache
 def multiplies_tiles() -> bool:
     """Whether this processor has instructions for whole matrices (AMX), which oneDNN uses."""
     return "amx_bf16" in _processor()
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it is glibc's.
-
-    It would return the activations of every step to the system, which zeroes them for the next.
-    """
-    libc = ctypes.CDLL(None)
-    if sys.platform.startswith("linux") and hasattr(libc, "mallopt"):
-        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most it takes; what is larger is returned as before
 
 
 def compiled(x: Tensor) -> bool:

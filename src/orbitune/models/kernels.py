@@ -85,13 +85,17 @@ def product(x: Tensor, right: Tensor, bias: Tensor | None = None, update: Update
     low, lift, dropout = update or (None, None, None)
     draw = dropout.arguments() if dropout else (ctypes.c_uint32(0),) * 2
     sizes = len(x), *right.shape, 0 if lift is None else len(lift)
-    bias = None if bias is None else bias.float()
-    call("product", x, right, bias, low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
+    call("product", x, right, _widened(bias), low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
     return y
 
 
+def _widened(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float()
+
+
 def _product_by_torch(x: Tensor, right: Tensor, bias: Tensor | None, update: Update | None) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+    halves = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    if halves and bias is not None and torch.backends.mkldnn.is_available():
         # torch's own way copies the bias to every row first.
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, right.t(), bias, "none", [], "")
     else:
@@ -122,7 +126,7 @@ def multiplies(x: Tensor, *widths: int) -> bool:
     return compiled(x) and not multiplies_tiles() and all(width % LANES == 0 for width in widths)
 
 
-def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
     """GELU(x W1^T + b1) W2^T + b2, (M, D), of frozen weights and where `multiplies` says so."""
     return _Mlp.apply(x, w1, b1, w2, b2)
 
@@ -198,10 +202,10 @@ class _Mlp(torch.autograd.Function):
     """What is between the two products stays in the caches, but for GELU's derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
         x, y = x.contiguous(), torch.empty_like(x)
         slope = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
-        call("mlp", x, w1, b1.float(), w2, b2.float(), y, slope, len(x), x.shape[1], len(w1))
+        call("mlp", x, w1, _widened(b1), w2, _widened(b2), y, slope, len(x), x.shape[1], len(w1))
         ctx.save_for_backward(slope, w1, w2)
         return y
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from orbitune.data.transform import Transform
 from orbitune.models.attention import fastest_kernel
 from orbitune.models.backbones import Backbone, Family, token_count
-from orbitune.models.compiled import keep_freed_memory
 from orbitune.models.fast import FastClassifier, obstacle
+from orbitune.models.memory import keep_freed_memory
 from orbitune.recipe import Recipe
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

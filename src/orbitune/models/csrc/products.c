@@ -59,19 +59,23 @@ static void drop(float *row, int64_t at, int64_t columns, uint32_t seed, uint32_
     }
 }
 
+static int all_zero(const uint32_t *numbers, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (numbers[i]) return 0;
+    return 1;
+}
+
 /* Find the pairs of rows in which each strip of a lift is not zero: updates of many layers lie there block by block. */
 static void find_pairs(Update u) {
     const int64_t pairs = u.lift.in / 2;
 #pragma omp for schedule(static)
     for (int64_t c = 0; c < u.lift.out; c += WIDE) {
         const int64_t columns = at_most(u.lift.out - c, WIDE);
-        int64_t first = pairs, end = 0;
-        for (int64_t i = 0; i < pairs * columns; i++)
-            if (u.lift.strips[c * pairs + i]) {
-                first = at_most(first, i / columns);
-                end = i / columns + 1;
-            }
-        u.pairs[c / WIDE] = end ? (Range){first, end - first} : (Range){0, 0};
+        const uint32_t *strip = u.lift.strips + c * pairs;
+        int64_t first = 0, end = pairs;
+        while (first < end && all_zero(strip + first * columns, columns)) first++;
+        while (first < end && all_zero(strip + (end - 1) * columns, columns)) end--;
+        u.pairs[c / WIDE] = (Range){first, end - first};
     }
 }
 
@@ -122,7 +126,8 @@ static void panel(const bf16 *x, Right right, Steps steps, int64_t top, int64_t 
 }
 
 /* y = x B + bias + dropout(low lift), B (in, out) or, where it is `transposed`, a weight (out, in). Without a bias
- * or an update these are NULL; a bias and an update of which something is dropped do not go together. `in` and `rank` are even, `out` is a multiple of 16. */
+ * or an update these are NULL; a bias and an update of which something is dropped do not go together. `in` and
+ * `rank` are even, `out` is a multiple of 16. */
 void product(const bf16 *x, const bf16 *weight, const float *bias, const bf16 *low, const bf16 *lift, bf16 *y,
              uint32_t seed, uint32_t below, int64_t transposed, int64_t rows, int64_t in, int64_t out, int64_t rank) {
     const Right right = new_right(in, out);
@@ -144,21 +149,21 @@ void product(const bf16 *x, const bf16 *weight, const float *bias, const bf16 *l
     free(update.pairs);
 }
 
-/* y = GELU(x W1^T + b1) W2^T + b2, W1 (middle, width) and W2 (width, middle); slope (rows, middle) is GELU's
- * derivative, or NULL. Both widths are multiples of 16. */
-void mlp(const bf16 *x, const bf16 *w1, const float *b1, const bf16 *w2, const float *b2, bf16 *y, bf16 *slope,
-         int64_t rows, int64_t width, int64_t middle) {
+/* y = what `first` and then `second` make of x, by products with W1 and W2; what lies between stays in the caches.
+ * x and y are (rows, width), what is between (rows, middle); the weights are packed as `fill` says. */
+static void two_products(const bf16 *x, const bf16 *w1, Steps first, const bf16 *w2, Steps second, bf16 *y,
+                         int transposed, int64_t rows, int64_t width, int64_t middle) {
     const Right widen = new_right(width, middle), narrow = new_right(middle, width);
 #pragma omp parallel
     {
         bf16 *hidden = aligned_alloc(64, PANEL * middle * 2);
-        fill(widen, w1, 1);
-        fill(narrow, w2, 1);
+        fill(widen, w1, transposed);
+        fill(narrow, w2, transposed);
 #pragma omp for schedule(dynamic)
         for (int64_t top = 0; top < rows; top += PANEL) {
             const int64_t height = at_most(rows - top, PANEL);
-            panel(x + top * width, widen, (Steps){.bias = b1, .gelu = 1, .slope = slope}, top, height, hidden);
-            panel(hidden, narrow, (Steps){.bias = b2}, top, height, y + top * width);
+            panel(x + top * width, widen, first, top, height, hidden);
+            panel(hidden, narrow, second, top, height, y + top * width);
         }
         free(hidden);
     }
@@ -166,33 +171,25 @@ void mlp(const bf16 *x, const bf16 *w1, const float *b1, const bf16 *w2, const f
     free(narrow.strips);
 }
 
+/* y = GELU(x W1^T + b1) W2^T + b2, W1 (middle, width) and W2 (width, middle); slope (rows, middle) is GELU's
+ * derivative, or NULL. Both widths are multiples of 16. */
+void mlp(const bf16 *x, const bf16 *w1, const float *b1, const bf16 *w2, const float *b2, bf16 *y, bf16 *slope,
+         int64_t rows, int64_t width, int64_t middle) {
+    const Steps first = {.bias = b1, .gelu = 1, .slope = slope}, second = {.bias = b2};
+    two_products(x, w1, first, w2, second, y, 1, rows, width, middle);
+}
+
 /* The gradient for x of `mlp`, from the one for y. */
 void mlp_backward(const bf16 *for_y, const bf16 *slope, const bf16 *w1, const bf16 *w2, bf16 *for_x, int64_t rows,
                   int64_t width, int64_t middle) {
-    const Right back = new_right(width, middle), down = new_right(middle, width);
-#pragma omp parallel
-    {
-        bf16 *hidden = aligned_alloc(64, PANEL * middle * 2);
-        fill(back, w2, 0);
-        fill(down, w1, 0);
-#pragma omp for schedule(dynamic)
-        for (int64_t top = 0; top < rows; top += PANEL) {
-            const int64_t height = at_most(rows - top, PANEL);
-            panel(for_y + top * width, back, (Steps){.factor = slope}, top, height, hidden);
-            panel(hidden, down, (Steps){0}, top, height, for_x + top * width);
-        }
-        free(hidden);
-    }
-    free(back.strips);
-    free(down.strips);
+    two_products(for_y, w2, (Steps){.factor = slope}, w1, (Steps){0}, for_x, 0, rows, width, middle);
 }
 
 /* y = a^T b, fp32, of the first `across` columns of a (rows, width) and b (rows, out), whose widths are multiples of
  * 16.
  *
  * Each thread sums up its own rows; the parts are then added in the order of the threads. */
-void outer(const bf16 *a, const bf16 *b, float *y, int64_t rows, int64_t across, int64_t width,
-           int64_t out) {
+void outer(const bf16 *a, const bf16 *b, float *y, int64_t rows, int64_t across, int64_t width, int64_t out) {
     const int64_t size = across * out;
     float *parts = NULL;
 #pragma omp parallel
