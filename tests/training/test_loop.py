@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -233,6 +234,30 @@ def interrupt(recipe, out, step):
         trainer.stop_on_sigint(),
     ):
         trainer.fit(Display(shown=False))
+
+
+class InterruptedWrite(io.RawIOBase):
+    """A file whose first write takes so long that SIGINT arrives meanwhile."""
+
+    written = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if not self.written:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.written += bytes(data)
+        return len(data)
+
+
+def test_sigint_in_the_middle_of_a_message_stops_the_run_all_the_same(recipe, tmp_path, monkeypatch):
+    job, file = prepare_job(recipe), InterruptedWrite()
+    trainer = loop.Trainer.build(job, RunFolder(tmp_path / "run", job.recipe, job.inputs()), make_accelerator())
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
+    with trainer.stop_on_sigint():
+        print("epoch 1/2", file=sys.stderr, flush=True)
+    assert trainer.interrupted and file.written.startswith(b"epoch 1/2")
 
 
 def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
