@@ -253,7 +253,8 @@ class InterruptedWrite(io.RawIOBase):
 
 def test_sigint_in_the_middle_of_a_message_stops_the_run_all_the_same(recipe, tmp_path, monkeypatch):
     job, file = prepare_job(recipe), InterruptedWrite()
-    trainer = loop.Trainer.build(job, RunFolder(tmp_path / "run", job.recipe, job.inputs()), make_accelerator())
+    folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
+    trainer = loop.Trainer.build(job, folder, make_accelerator())
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
     with trainer.stop_on_sigint():
         print("epoch 1/2", file=sys.stderr, flush=True)
