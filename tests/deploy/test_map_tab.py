@@ -17,6 +17,7 @@ from orbitune.errors import OrbituneError
 
 rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
+pytestmark = pytest.mark.usefixtures("one_core")
 
 PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 5.2e6, 10, 10)}
 
