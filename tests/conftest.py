@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 # Tests run side by side, and threads that wait for each other would make tiny models slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.set_threshold(50_000)  # the libraries make a million objects that stay
 
 ROOT = Path(__file__).parent.parent
 

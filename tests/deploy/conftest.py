@@ -1,25 +1,11 @@
 """Finished runs on small tiles and a tiny backbone with random weights, and a bundle of one; made once."""
 
-import os
-
 import pytest
 from samples import backbone_folder, tile_folder
 
 from orbitune.deploy.make import make_bundle
 from orbitune.recipe import Recipe
 from orbitune.training.loop import train
-
-
-@pytest.fixture(scope="module")
-def one_core():
-    """Tests run side by side: a map takes all cores it may use, and here these are one."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(before)[os.getpid() % len(before)]})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")

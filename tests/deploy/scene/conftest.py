@@ -1,5 +1,6 @@
 """Scenes made of the very tiles that a model was trained on, so that their maps are known."""
 
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -22,8 +23,15 @@ ROWS, COLUMNS = 5, 6
 
 
 @pytest.fixture(autouse=True, scope="module")
-def alone(one_core):
-    """All tests of maps here."""
+def one_core():
+    """Tests run side by side: a map takes all cores it may use, and here these are one."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[os.getpid() % len(before)]})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")
