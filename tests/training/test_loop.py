@@ -26,28 +26,9 @@ from orbitune.training.run_folder import RunFolder
 PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
 
 
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return str(tile_folder(tmp_path_factory.mktemp("tiles") / "t"))
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return str(backbone_folder(tmp_path_factory.mktemp("backbone") / "b"))
-
-
 @pytest.fixture
 def recipe(tiles, backbone):
     return Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
-
-
-@pytest.fixture(scope="module")
-def finished(tiles, backbone, tmp_path_factory):
-    """A run that was never interrupted, and its recipe."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    recipe = Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
-    train(recipe, out, progress=False)
-    return recipe, out
 
 
 def outcome(out):
@@ -251,7 +232,7 @@ class InterruptedWrite(io.RawIOBase):
 
     def write(self, data):
         if not self.written:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread; a kill may reach another one, and later
         self.written += bytes(data)
         return len(data)
 
