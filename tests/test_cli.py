@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.models.methods import METHODS
@@ -20,12 +21,13 @@ def inputs(tmp_path_factory):
     return ["--data", str(tiles), "--backbone", str(backbone), "--epochs", "1", "--batch-size", "16"]
 
 
-def orbitune(*arguments, **environment):
+def started(*arguments, **environment):
+    """The command line in a process of its own, whose libraries read these variables when they are loaded."""
     return subprocess.run(
         [sys.executable, "-m", "orbitune", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "200", **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -143,8 +145,8 @@ def test_synthetic_tiles_are_called_so_by_every_command_that_reports(inputs, tmp
 
 
 def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, tmp_path):
-    (tmp_path / "full").write_text("in the way")
-    done = orbitune("study", *inputs, "--methods", "full,linear", "--out", tmp_path, "--json")
+    (tmp_path / "linear-seed0").write_text("in the way")
+    done = orbitune("study", *inputs, "--methods", "linear", "--seeds", 2, "--out", tmp_path, "--json")
     assert done.returncode == 1
     assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["failed", "done"]
 
@@ -182,7 +184,7 @@ def test_a_run_that_diverged_is_told_apart_with_json(inputs, tmp_path):
 
 
 def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
-    done = orbitune("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    done = started("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 2
     assert "HF_HUB_OFFLINE is set" in done.stderr and "pass the folder" in done.stderr
 
@@ -192,7 +194,7 @@ def test_a_backbone_in_the_hubs_cache_is_used_without_a_network(inputs, tmp_path
     backbone_folder(cached / "snapshots" / ("a" * 40))
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("a" * 40)
-    done = orbitune(
+    done = started(
         "prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(tmp_path / "hub")
     )
     assert done.returncode == 0, done.stderr

@@ -3,8 +3,8 @@ import json
 import socket
 
 import pytest
+from commands import orbitune
 from samples import backbone_folder, tile_folder
-from test_cli import orbitune
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import yaml
+from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.bench.runner import Bench, turns
@@ -56,13 +54,9 @@ def stopped(suite_file, tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(suite_file, stopped):
     """The same benchmark, finished by the command line."""
-    return subprocess.run(
-        [sys.executable, "-m", "orbitune", "bench", str(suite_file), "--out", str(stopped[1]), "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
-    )
+    done = orbitune("bench", suite_file, "--out", stopped[1], "--json")
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_a_stopped_benchmark_goes_on_with_what_is_not_measured_yet(stopped, finished, cache):
@@ -100,10 +94,6 @@ def test_what_an_arm_costs_is_what_its_process_used(finished):
 def test_a_mistake_of_an_arm_is_one_line(suite_file, tmp_path):
     changed = suite_file.read_text().replace("image_size: 32", "image_size: 30")
     (tmp_path / "odd.yaml").write_text(changed)
-    done = subprocess.run(
-        [sys.executable, "-m", "orbitune", "bench", str(tmp_path / "odd.yaml")],
-        capture_output=True,
-        text=True,
-    )
+    done = orbitune("bench", tmp_path / "odd.yaml")
     assert done.returncode == 2
     assert done.stderr.startswith("error: An image size of 30") and len(done.stderr.splitlines()) == 1

@@ -209,9 +209,9 @@ def test_a_folder_with_exports_of_another_model_is_left_alone(run, tmp_path):
 def bare_python(tmp_path_factory):
     """A Python with onnxruntime, numpy and Pillow alone."""
     place = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    install = [place / "bin" / "python", "-m", "pip", "-q", "install", "onnxruntime", "numpy", "pillow"]
-    done = subprocess.run(install, capture_output=True, text=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    install = [sys.executable, "-m", "pip", "-q", "--python", place, "install"]
+    done = subprocess.run([*install, "onnxruntime", "numpy", "pillow"], capture_output=True, text=True)
     if done.returncode:
         pytest.skip("needs a package registry with onnxruntime, numpy and pillow")
     yield place / "bin" / "python"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from browser import open_browser
 from serving import serving
 
@@ -19,6 +20,14 @@ rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
 
 PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 5.2e6, 10, 10)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads():
+    """A map takes all cores it may use; later tests must not go on with as many threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

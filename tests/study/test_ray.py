@@ -46,11 +46,13 @@ def outcomes_of(engine, tasks):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A local Ray with two workers of one thread each."""
+    """A local Ray with two workers of one thread each, started as by a script in the background."""
     from orbitune.study.ray import RayEngine
 
     folder = tmp_path_factory.mktemp("ray")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what such a script starts inherits this
     engine = RayEngine(2, folder)
+    signal.signal(signal.SIGINT, before)
     yield engine, folder
     engine.close()
 

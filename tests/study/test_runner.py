@@ -30,11 +30,26 @@ def study_of(recipe, folder, *methods):
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
-    """The results of a study of all three methods, its folder, and what it said."""
-    folder, said = tmp_path_factory.mktemp("study") / "s", []
+def mistaken(recipe, tmp_path_factory):
+    """The folder of a study that failed for a typo, and how it failed."""
+    folder = tmp_path_factory.mktemp("study") / "s"
+    with pytest.raises(RunError) as failure:
+        study_of(recipe.replace(data="./tiels"), folder, "linear").run(lambda line: None)
+    return folder, str(failure.value)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, mistaken):
+    """The results of the study, corrected and of all three methods, its folder, and what it said."""
+    folder, said = mistaken[0], []
     results = study_of(recipe, folder, "full", "linear", "lora").run(said.append)
     return results, folder, said
+
+
+def with_plans_of(finished, folder):
+    """A folder that knows what methods cost, so that a study in it plans no more."""
+    shutil.copytree(finished[1] / "plans", folder / "plans")
+    return folder
 
 
 def test_a_study_runs_every_method_and_writes_the_report(finished):
@@ -101,10 +116,10 @@ def test_where_the_tiles_are_gone_the_runs_are_judged_all_the_same(finished, tmp
     assert "tiles of the default split were not looked at: There is no folder or zip" in said[-1]
 
 
-def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, tmp_path):
+def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, finished, tmp_path):
     recipes = (recipe.replace(method="full", learning_rate=1e30, epochs=9), recipe.replace(method="linear"))
     said = []
-    results = Study(recipes, tmp_path, "orbitune study ...").run(said.append)
+    results = Study(recipes, with_plans_of(finished, tmp_path), "orbitune study ...").run(said.append)
     assert [run["status"] for run in results["runs"]] == ["diverged", "done"]
     assert "not finite" in results["runs"][0]["error"]
     assert any("diverged: Training diverged" in line for line in said)
@@ -120,11 +135,9 @@ def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finish
     assert (folder / "results.json").read_bytes() == before
 
 
-def test_a_study_that_failed_for_a_typo_can_be_corrected(recipe, tmp_path):
-    with pytest.raises(RunError, match="no folder or zip"):
-        study_of(recipe.replace(data="./tiels"), tmp_path, "linear").run(lambda line: None)
-    results = study_of(recipe, tmp_path, "linear").run(lambda line: None)
-    assert results["runs"][0]["status"] == "done"
+def test_a_study_that_failed_for_a_typo_can_be_corrected(mistaken, finished):
+    assert "no folder or zip" in mistaken[1]
+    assert finished[1] == mistaken[0] and finished[0]["runs"][1]["status"] == "done"
 
 
 def test_a_study_in_which_nothing_succeeds_says_why(recipe, tmp_path):
@@ -138,7 +151,10 @@ def test_methods_must_differ(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_study_that_is_stopped_or_killed_takes_its_run_along_and_goes_on(recipe, tmp_path, number):
+def test_a_study_that_is_stopped_or_killed_takes_its_run_along_and_goes_on(
+    recipe, finished, tmp_path, number
+):
+    with_plans_of(finished, tmp_path / "s")
     long = recipe.replace(method="linear", epochs=3000)
     long.save(tmp_path / "r.yaml")
     command = [sys.executable, "-m", "orbitune", "study", "--recipe", str(tmp_path / "r.yaml")]

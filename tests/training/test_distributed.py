@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -7,25 +6,13 @@ import numpy as np
 import pytest
 from samples import backbone_folder, tile_folder
 
-from orbitune import Recipe
+from orbitune import Recipe, train
 
 
 def torchrun(processes, recipe_file, out):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        str(processes),
-        "-m",
-        "orbitune",
-    ]
-    done = subprocess.run(
-        [*command, "train", "--recipe", str(recipe_file), "--out", str(out)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command = ["-m", "orbitune", "train", "--recipe", str(recipe_file), "--out", str(out)]
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -45,7 +32,7 @@ def test_two_processes_give_the_result_of_one_at_the_same_batch(tmp_path, method
         precision="fp32",
     )
     recipe.save(tmp_path / "recipe.yaml")
-    torchrun(1, tmp_path / "recipe.yaml", tmp_path / "one")
+    train(recipe, tmp_path / "one", progress=False)
     two = torchrun(2, tmp_path / "recipe.yaml", tmp_path / "two")
     assert two.stdout.count("test accuracy") == 1  # only the first process reports
     for split in ("validation", "test"):

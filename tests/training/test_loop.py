@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -25,28 +26,9 @@ from orbitune.training.run_folder import RunFolder
 PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
 
 
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return str(tile_folder(tmp_path_factory.mktemp("tiles") / "t"))
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return str(backbone_folder(tmp_path_factory.mktemp("backbone") / "b"))
-
-
 @pytest.fixture
 def recipe(tiles, backbone):
     return Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
-
-
-@pytest.fixture(scope="module")
-def finished(tiles, backbone, tmp_path_factory):
-    """A run that was never interrupted, and its recipe."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    recipe = Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
-    train(recipe, out, progress=False)
-    return recipe, out
 
 
 def outcome(out):
@@ -61,13 +43,17 @@ def outcome(out):
     return result["validation"], result["test"], history, logits, weights
 
 
-def start(recipe, out, **environment):
+def trained(recipe, out):
+    """A run after its last epoch, when neither the test split is read nor anything saved and proven."""
+    with loop.at_work(recipe, out, progress=False) as work:
+        return loop.fit(*work)
+
+
+def start(recipe, out):
     """The command line in a process of its own."""
     recipe.save(out.parent / "recipe.yaml")
     command = [sys.executable, "-m", "orbitune", "train", "--recipe", str(out.parent / "recipe.yaml")]
-    return subprocess.Popen(
-        [*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
+    return subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(path, process):
@@ -160,13 +146,13 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
 
 
 def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
-    result = train(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run", progress=False)
-    assert result.recipe["passes"] == 100 and result.data["sizes"]["train"] == 3
+    job = trained(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run").job
+    assert job.recipe.passes == 100 and job.data_facts()["sizes"]["train"] == 3
 
 
 def test_training_learns(tiles, backbone, tmp_path):
     recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
-    assert train(recipe, tmp_path / "run", progress=False).test["accuracy"] > 0.9
+    assert trained(recipe, tmp_path / "run").evaluate("test", Display(shown=False))["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -192,9 +178,10 @@ def test_methods_of_every_kind_train_and_are_proven_after_saving(recipe, tmp_pat
 def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, tmp_path):
     recipe, out = finished
     train(recipe, tmp_path / "again", progress=False)
-    train(recipe.replace(seed=1), tmp_path / "other", progress=False)
+    other = trained(recipe.replace(seed=1), tmp_path / "other")
     assert outcome(tmp_path / "again") == outcome(out)
-    assert outcome(tmp_path / "other")[3] != outcome(out)[3]
+    losses = [entry["train_loss"] for entry in outcome(out)[2]]
+    assert [entry["train_loss"] for entry in other.progress.history] != losses
 
 
 def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp_path):
@@ -233,6 +220,31 @@ def interrupt(recipe, out, step):
         trainer.stop_on_sigint(),
     ):
         trainer.fit(Display(shown=False))
+
+
+class InterruptedWrite(io.RawIOBase):
+    """A file whose first write takes so long that SIGINT arrives meanwhile."""
+
+    written = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if not self.written:
+            signal.raise_signal(signal.SIGINT)  # to this thread; a kill may reach another one, and later
+        self.written += bytes(data)
+        return len(data)
+
+
+def test_sigint_in_the_middle_of_a_message_stops_the_run_all_the_same(recipe, tmp_path, monkeypatch):
+    job, file = prepare_job(recipe), InterruptedWrite()
+    folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
+    trainer = loop.Trainer.build(job, folder, make_accelerator())
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
+    with trainer.stop_on_sigint():
+        print("epoch 1/2", file=sys.stderr, flush=True)
+    assert trainer.interrupted and file.written.startswith(b"epoch 1/2")
 
 
 def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
@@ -286,7 +298,7 @@ def test_what_a_kill_left_half_written_does_not_stay(recipe, tmp_path):
     out = tmp_path / "run"
     (out / ".adapter.123.tmp").mkdir(parents=True)
     (out / ".recipe.yaml.123.tmp").write_text("half")
-    train(recipe, out, progress=False)
+    trained(recipe, out)
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
 
 
@@ -325,23 +337,19 @@ def test_a_run_whose_split_files_were_changed_is_not_evaluated(tmp_path, backbon
 
 def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
     out = tmp_path / "run"
-    process = start(recipe.replace(epochs=500), out)
+    interrupt(recipe, out, step=3)
     state = out / "checkpoint" / "state.safetensors"
-    wait_for(state, process)
-    process.kill()
-    process.wait()
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(RunError, match="is damaged"):
-        train(recipe.replace(epochs=500), out, progress=False)
+        train(recipe, out, progress=False)
 
 
 def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
-    process = start(recipe.replace(epochs=500), tmp_path / "run")
-    wait_for(tmp_path / "run" / "checkpoint" / "state.safetensors", process)
-    with pytest.raises(RunError, match="in use by another process"):
-        train(recipe.replace(epochs=500), tmp_path / "run", progress=False)
-    process.kill()
-    process.wait()
+    with loop.at_work(recipe, tmp_path / "run", progress=False):
+        second = start(recipe, tmp_path / "run")
+        _, message = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "in use by another process" in message
 
 
 def test_diverging_training_stops_with_the_step_and_the_cure(recipe, tmp_path):
@@ -407,9 +415,9 @@ def test_the_spatial_split_trains_on_real_tiles(shared, tmp_path):
 def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
     out = tmp_path / "run"
     changed = recipe.replace(mixup=0.2, label_smoothing=0.1, sizes="16:0.5,32:0.5", micro_batch=3)
-    result = train(changed, out, progress=False)
-    assert result.preprocessing["image_size"] == 32
-    assert all(np.isfinite(epoch["train_loss"]) for epoch in result.history)
+    trainer = trained(changed, out)
+    assert trainer.job.preprocessing_facts()["image_size"] == 32
+    assert all(np.isfinite(epoch["train_loss"]) for epoch in trainer.progress.history)
 
 
 def test_flips_and_turns_are_scored_alike_when_a_run_is_evaluated_again(recipe, tmp_path):
@@ -419,19 +427,17 @@ def test_flips_and_turns_are_scored_alike_when_a_run_is_evaluated_again(recipe, 
 
 def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", epochs=1, lora={"dropout": 0})
-    whole, parts = (
-        train(recipe.replace(micro_batch=size), tmp_path / str(size), progress=False) for size in (8, 3)
+    [whole], [parts] = (
+        trained(recipe.replace(micro_batch=size), tmp_path / str(size)).progress.history for size in (8, 3)
     )
-    assert parts.history[0]["train_loss"] == pytest.approx(whole.history[0]["train_loss"], rel=1e-5)
+    assert parts["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
 
 
 def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", lora={"dropout": 0})
-    fast, plain = (
-        train(recipe.replace(fast=fast), tmp_path / fast, progress=False) for fast in ("on", "off")
-    )
-    assert (fast.compute["fast"], plain.compute["fast"]) == (True, False)
-    for mine, theirs in zip(fast.history, plain.history, strict=True):
+    fast, plain = (trained(recipe.replace(fast=fast), tmp_path / fast) for fast in ("on", "off"))
+    assert (fast.compute_facts()["fast"], plain.compute_facts()["fast"]) == (True, False)
+    for mine, theirs in zip(fast.progress.history, plain.progress.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
 
 
@@ -442,26 +448,27 @@ def test_sizes_change_at_their_share_of_the_steps(recipe):
 
 
 def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):
-    result = train(recipe.replace(precision="fp16"), tmp_path / "run", progress=False)
-    assert result.compute["precision"] == "fp16"
-    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    trainer = trained(recipe.replace(precision="fp16"), tmp_path / "run")
+    assert trainer.compute_facts()["precision"] == "fp16"
+    first, last = trainer.progress.history
+    assert last["train_loss"] < first["train_loss"]
 
 
 @pytest.mark.parametrize("fast", ["on", "off"])
 def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
     recipe = recipe.replace(fast=fast, precision="fp32", epochs=1, lora={"dropout": 0})
-    kept, again = (
-        train(recipe.replace(checkpointing=on), tmp_path / on, progress=False) for on in ("off", "on")
+    [kept], [again] = (
+        trained(recipe.replace(checkpointing=on), tmp_path / on).progress.history for on in ("off", "on")
     )
-    assert again.history[0]["train_loss"] == pytest.approx(kept.history[0]["train_loss"], rel=1e-6)
+    assert again["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)
 
 
 def test_a_kept_prefix_changes_no_result_and_is_counted(recipe, tmp_path):
     recipe = recipe.replace(augment="none", precision="fp32", lora={"top_layers": 1, "dropout": 0})
-    whole = train(recipe, tmp_path / "whole", progress=False)
+    whole = trained(recipe, tmp_path / "whole")
     kept = train(recipe.replace(prefix="on"), tmp_path / "kept", progress=False)
     again = train(recipe.replace(prefix="on", seed=1), tmp_path / "again", progress=False)
-    for mine, theirs in zip(kept.history, whole.history, strict=True):
+    for mine, theirs in zip(kept.history, whole.progress.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
     assert kept.cost["prefix_seconds"] > 0
     assert (kept.cost["prefix_reused"], again.cost["prefix_reused"]) == (False, True)

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, train
 from orbitune.errors import DivergedError, RunError
@@ -14,10 +13,8 @@ from orbitune.training.trial import TrialResult, trial
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), method="linear", epochs=4, batch_size=16)
+def recipe(tiles, backbone):
+    return Recipe(data=tiles, backbone=backbone, method="linear", epochs=4, batch_size=16)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ whose worker was killed is started again by Ray, on whatever node, and goes on f
 """
 
 import os
+import signal
 import uuid
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def _work(
     arguments: tuple[str, ...], folder: str | None, log: str, threads: int, place: str
 ) -> tuple[str, Any]:
     """On a node: do a task; `done` with its JSON, or the status and the message of its error."""
+    # Workers of a Ray that a script started in the background ignore SIGINT, and a cancel would do nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if not Path(place).is_dir():
             raise RunError(f"a node does not see {place}, where the study was started.")

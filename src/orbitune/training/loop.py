@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -375,8 +375,9 @@ class Trainer:
 
         def stop(number: int, frame: object) -> None:
             self.interrupted = True
-            print("Stopping after this step ...", file=sys.stderr)
             signal.signal(signal.SIGINT, before)
+            with suppress(RuntimeError):  # it may come while another message is being written
+                print("Stopping after this step ...", file=sys.stderr)
 
         before = signal.signal(signal.SIGINT, stop)
         try:
