@@ -14,7 +14,7 @@ from orbitune.deploy.app import make_app
 def serving(desk, login=None):
     """The address of an app that runs while the block does."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(make_app(desk, login), log_level="error")
+        config = uvicorn.Config(make_app(desk, login), log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

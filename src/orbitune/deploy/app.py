@@ -92,7 +92,10 @@ def serve(desk: Desk, host: str, port: int, login: tuple[str, str] | None = None
         raise OrbituneError(
             f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another --port."
         ) from None
-    uvicorn.run(make_app(desk, login), host=host, port=port, log_level="warning")
+    # A page that is open keeps a connection, and must not keep the app from ending.
+    uvicorn.run(
+        make_app(desk, login), host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
+    )
 
 
 # The JSON endpoint
