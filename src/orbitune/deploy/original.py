@@ -1,6 +1,6 @@
 """The trained model of a run, as all its exports are made from it and compared with it: in fp32, unmerged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.bundle import Bundle
-from orbitune.deploy.graph import trace
+from orbitune.deploy.graph import network_of, trace
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 
@@ -20,26 +20,36 @@ if TYPE_CHECKING:
 # uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
+REFIT_TILES = 4096  # for the heads of merged tokens; a linear map of D features needs some ten times D
 CALIBRATION_TILES = 256  # with more the ranges of activations hardly change
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Original:
-    """A finished run, opened again with its own tiles."""
+    """A finished run, opened again with its own tiles.
+
+    Attributes:
+        merge_after: blocks, from 1, after which forms that are not exact merge half of the patches.
+    """
 
     bundle: Bundle
     job: Job
+    merge_after: tuple[int, ...] = ()
 
     @classmethod
-    def open(cls, run: Path, progress: bool = True) -> "Original":
+    def open(cls, run: Path, progress: bool = True, merge_after: Sequence[int] = ()) -> "Original":
         """Open a run.
 
         Raises:
-            OrbituneError: it is not finished, or its tiles or backbone are no longer the same.
+            OrbituneError: it is not finished, its tiles or backbone are no longer the same, or its tokens
+                cannot be merged so.
         """
-        bundle = Bundle.open(run)
-        return cls(bundle, reopen(run, progress)[1])
+        from orbitune.models.merging import check_merging
+
+        bundle, job = Bundle.open(run), reopen(run, progress)[1]
+        check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
+        return cls(bundle, job, tuple(merge_after))
 
     @property
     def transform(self) -> Transform:
@@ -98,18 +108,34 @@ class Original:
 
     @cached_property
     def even_graph(self) -> Any:
-        """The same function with its channels evened out, see `orbitune.deploy.equalise`: to be quantised."""
+        """To be quantised: channels are evened out, see `orbitune.deploy.equalise`, and tokens merged if asked."""
         from orbitune.deploy.equalise import equalise
 
         model, tiles = self.merged(), self.calibration_tiles()
         predict = self.predict(model)
-        parts = np.array_split(tiles, -(-len(tiles) // _BATCH))
-        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in parts])
-        return self._traced(model)
+        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in _parts(tiles)])
+        if self.merge_after:
+            self._refit_heads(model)
+        return self._traced(model, self.merge_after)
 
-    def _traced(self, model: "nn.Module") -> Any:
-        family, temperature = self.job.backbone.family, self.bundle.temperature
-        return trace(model, family, self.transform, self.tile_size, temperature)
+    def _traced(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
+        network = network_of(model, self.job.backbone.family, self.transform, merge_after)
+        return trace(network, self.tile_size, self.bundle.temperature)
+
+    def _refit_heads(self, model: "nn.Module") -> None:
+        """Fit the heads to the features of merged tokens, on training tiles without their labels."""
+        import torch
+
+        from orbitune.models.merging import refit
+
+        tiles = self._training_tiles(REFIT_TILES)
+        features = []
+        for merge_after in (self.merge_after, ()):
+            network = network_of(model, self.job.backbone.family, self.transform, merge_after)
+            with torch.inference_mode():
+                found = [network.features(torch.from_numpy(part)) for part in _parts(tiles)]
+            features.append([torch.cat(each) for each in zip(*found, strict=True)])
+        refit(network.heads, *features)
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
@@ -127,7 +153,16 @@ class Original:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Some training tiles, drawn at random, by which activations are scaled; uint8 (N, H, W, 3)."""
+        """Some training tiles, by which activations are scaled; uint8 (N, H, W, 3)."""
+        return self._training_tiles(CALIBRATION_TILES)
+
+    def _training_tiles(self, count: int) -> np.ndarray:
+        """So many drawn at random, or all there are."""
         train = self.job.splits["train"]
-        drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
+        drawn = np.random.default_rng(0).permutation(len(train))[:count]
         return self.job.tiles.read(np.sort(train[drawn]))
+
+
+def _parts(tiles: np.ndarray) -> list[np.ndarray]:
+    """A batch at a time."""
+    return np.array_split(tiles, -(-len(tiles) // _BATCH))
