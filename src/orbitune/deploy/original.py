@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
-REFIT_TILES = 4096  # for the heads of merged tokens; a linear map of D features needs some ten times D
 CALIBRATION_TILES = 256  # with more the ranges of activations hardly change
 _BATCH = 64
 
@@ -36,6 +35,7 @@ class Original:
     bundle: Bundle
     job: Job
     merge_after: tuple[int, ...] = ()
+    progress: bool = False
 
     @classmethod
     def open(cls, run: Path, progress: bool = True, merge_after: Sequence[int] = ()) -> "Original":
@@ -49,7 +49,7 @@ class Original:
 
         bundle, job = Bundle.open(run), reopen(run, progress)[1]
         check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
-        return cls(bundle, job, tuple(merge_after))
+        return cls(bundle, job, tuple(merge_after), progress)
 
     @property
     def transform(self) -> Transform:
@@ -111,31 +111,23 @@ class Original:
         """To be quantised: channels are evened out, see `orbitune.deploy.equalise`, and tokens merged if asked."""
         from orbitune.deploy.equalise import equalise
 
-        model, tiles = self.merged(), self.calibration_tiles()
+        model, tiles = self._tuned() if self.merge_after else self.merged(), self.calibration_tiles()
         predict = self.predict(model)
         equalise(model, self.job.backbone.family, lambda: [predict(part) for part in _parts(tiles)])
-        if self.merge_after:
-            self._refit_heads(model)
         return self._traced(model, self.merge_after)
+
+    def _tuned(self) -> "nn.Module":
+        """The merged model, its upper blocks used to merged tokens, see `orbitune.deploy.distil`."""
+        from orbitune.deploy.distil import distil
+
+        model = self.merged()
+        tuned = distil(self.job, self.merged(), self.merged(), self.merge_after, self.progress)
+        model.load_state_dict(tuned, strict=False)
+        return model
 
     def _traced(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
         network = network_of(model, self.job.backbone.family, self.transform, merge_after)
         return trace(network, self.tile_size, self.bundle.temperature)
-
-    def _refit_heads(self, model: "nn.Module") -> None:
-        """Fit the heads to the features of merged tokens, on training tiles without their labels."""
-        import torch
-
-        from orbitune.models.merging import refit
-
-        tiles = self._training_tiles(REFIT_TILES)
-        features = []
-        for merge_after in (self.merge_after, ()):
-            network = network_of(model, self.job.backbone.family, self.transform, merge_after)
-            with torch.inference_mode():
-                found = [network.features(torch.from_numpy(part)) for part in _parts(tiles)]
-            features.append([torch.cat(each) for each in zip(*found, strict=True)])
-        refit(network.heads, *features)
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
@@ -153,13 +145,9 @@ class Original:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Some training tiles, by which activations are scaled; uint8 (N, H, W, 3)."""
-        return self._training_tiles(CALIBRATION_TILES)
-
-    def _training_tiles(self, count: int) -> np.ndarray:
-        """So many drawn at random, or all there are."""
+        """Some training tiles, drawn at random, by which activations are scaled; uint8 (N, H, W, 3)."""
         train = self.job.splits["train"]
-        drawn = np.random.default_rng(0).permutation(len(train))[:count]
+        drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.job.tiles.read(np.sort(train[drawn]))
 
 

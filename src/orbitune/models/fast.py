@@ -76,7 +76,7 @@ class FastClassifier(nn.Module):
         self._blocks = [
             Block(layer, family, dtype, attention, reads if layer is layers[-1] else None) for layer in layers
         ]
-        self._merging = [self._blocks[number - 1] for number in merge_after]
+        self._merging = [self._blocks[number] for number in merge_after]  # before these
 
     def wrap_products(self, wrap: Callable[[Product], Any]) -> None:
         """Put what `wrap` makes of each product in its place; it is called as the product is."""
@@ -133,16 +133,16 @@ class FastClassifier(nn.Module):
         pending: Pending = (None, None)
         sizes: Tensor | None = None
         for block in blocks:
+            if block in self._merging:
+                tokens = add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
+                tokens, sizes = merge(tokens, sizes, self._patches.specials)
+                rows, pending = tokens.flatten(0, 1), (None, None)
             if self.checkpointing and self.training:
                 rows, pending = checkpoint(
                     block, rows, pending, x.shape[0], self.training, use_reentrant=False
                 )
             else:
                 rows, pending = block(rows, pending, x.shape[0], self.training, sizes)
-            if block in self._merging:
-                tokens = add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
-                tokens, sizes = merge(tokens, sizes, self._patches.specials)
-                rows, pending = tokens.flatten(0, 1), (None, None)
         return add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
 
 

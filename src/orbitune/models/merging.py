@@ -1,21 +1,18 @@
 """Fewer tokens: patches that look alike become one, as in "Token Merging: Your ViT But Faster" (Bolya et al.
 2023, arXiv:2210.09461).
 
-Here half of the patches go at once, after a few blocks: each merging then is a handful of large steps. The
-head is fitted anew to what is left, which wins back about half of the accuracy that merging loses.
+Here half of the patches go at once, after a few blocks, so that a merging is a handful of large steps.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from orbitune.errors import ModelError
 from orbitune.models.attention import parts_of
 from orbitune.models.backbones import Family
-
-_RIDGE = 0.01  # of the mean square of a normalised feature, which is about 1
 
 
 def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
@@ -56,19 +53,3 @@ def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> T
     q, k, v = (t.transpose(1, 2) for t in parts_of(first, rest))
     scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
     return (scores.softmax(-1) @ v).transpose(1, 2)
-
-
-def refit(heads: Sequence[nn.Linear], found: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
-    """Change heads in place so that they make of `found` what they made of `wanted`, as nearly as a linear map can.
-
-    Args:
-        found, wanted: features (N, D) that each head reads of the same tiles.
-    """
-    for head, now, before in zip(heads, found, wanted, strict=True):
-        mean, away = now.mean(0), (before - now).double()
-        spread = (now - mean).double()
-        square = spread.T @ spread + _RIDGE * len(now) * torch.eye(now.shape[1], dtype=torch.float64)
-        step = torch.linalg.solve(square, spread.T @ away).T.float()
-        with torch.no_grad():
-            head.bias += head.weight @ (away.mean(0).float() - step @ mean)
-            head.weight += head.weight @ step
