@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from orbitune.data.transform import flips_and_turns
 from orbitune.models.fast import FastClassifier
-from orbitune.models.network import make_network
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
 
@@ -36,12 +35,12 @@ def distil(
     Returns:
         The student's tuned tensors, float32, by their names in its state.
     """
-    recipe = job.recipe.model_copy(update={"checkpointing": "off"})
-    teaching = make_network(teacher.requires_grad_(False), recipe, job.backbone, job.transform, None).eval()
     trained = _release(student, job.backbone.family.layers, merge_after[0])
-    learning = FastClassifier(
-        student, job.backbone.family, job.transform, torch.bfloat16, "plain", merge_after=merge_after
-    ).eval()
+    dtype = torch.float32 if job.recipe.precision == "fp32" else torch.bfloat16
+    teaching, learning = (
+        FastClassifier(model, job.backbone.family, job.transform, dtype, "plain", merge_after=blocks).eval()
+        for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
+    )
     optimizer = torch.optim.AdamW(trained.values(), _RATE, weight_decay=0.0)
     batches = _batches(job.splits["train"])
     with torch.random.fork_rng(), Display(progress) as display:

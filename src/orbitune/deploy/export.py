@@ -96,9 +96,9 @@ def export(
         to: names from EXPORTS, or `all`: those whose libraries are installed.
         out: the folder; RUN/export if not given.
         tolerance: points of validation accuracy that int8 may lose.
-        merge_tokens: blocks, from 1, after which forms in int8 merge half of the patches. The blocks above the
-            first are tuned to that on the training tiles, which takes minutes; see `orbitune.models.merging`
-            and `orbitune.deploy.distil`.
+        merge_tokens: blocks, from 1, after which forms in int8 merge half of the patches. What lies above the
+            first is tuned to that on training tiles, which takes about as long as two epochs of training; see
+            `orbitune.models.merging` and `orbitune.deploy.distil`.
         say: is told what is written and what is left out.
 
     Returns:

@@ -22,7 +22,7 @@ INPUT, OUTPUT = "tiles", "probabilities"
 def network_of(
     model: "nn.Module", family: Family, transform: Transform, merge_after: Sequence[int] = ()
 ) -> "FastClassifier":
-    """A classifier of transformers in fp32 by the fast path's order of steps, and only with what files can hold.
+    """A classifier of transformers in fp32, by the fast path's order of steps, as it can be traced.
 
     Args:
         merge_after: blocks, from 1, after which half of the patches are merged.

@@ -108,7 +108,7 @@ class Original:
 
     @cached_property
     def even_graph(self) -> Any:
-        """To be quantised: channels are evened out, see `orbitune.deploy.equalise`, and tokens merged if asked."""
+        """To be quantised: channels evened out (`orbitune.deploy.equalise`), and tokens merged if asked."""
         from orbitune.deploy.equalise import equalise
 
         model, tiles = self._tuned() if self.merge_after else self.merged(), self.calibration_tiles()

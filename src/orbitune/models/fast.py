@@ -202,7 +202,9 @@ class Block:
             for product, read in zip(self.qkv, inputs, strict=True)
         ]
         attended = attend(self.kernel, *parts) if sizes is None else attend_merged(sizes, *parts)
-        rows, normed = add_norm(rows, self.out(attended.reshape(-1, width), training), self._scale(0), self.norms[1])
+        rows, normed = add_norm(
+            rows, self.out(attended.reshape(-1, width), training), self._scale(0), self.norms[1]
+        )
         hidden = self.widen(normed, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)

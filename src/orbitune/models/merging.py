@@ -19,7 +19,7 @@ def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
     """Raise a ModelError where a model of so many blocks cannot merge after these, numbered from 1."""
     if after and not family.head_reads_class_token:
         raise ModelError(
-            f"Tokens of {family.title} cannot be merged: its head reads the patches, not the class token alone."
+            f"The tokens of {family.title} cannot be merged: its head reads the patches themselves."
         )
     if list(after) != sorted(set(after)) or not all(0 < number < depth for number in after):
         raise ModelError(
@@ -49,7 +49,7 @@ def merge(x: Tensor, sizes: Tensor | None, specials: int) -> tuple[Tensor, Tenso
 
 
 def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> Tensor:
-    """`orbitune.models.attention.attend` to tokens that each count as many times as their size (B, N) says."""
+    """`orbitune.models.attention.attend` where each token counts as many times as its size (B, N) says."""
     q, k, v = (t.transpose(1, 2) for t in parts_of(first, rest))
     scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
     return (scores.softmax(-1) @ v).transpose(1, 2)

@@ -44,7 +44,7 @@ def exported(run: str, form: str, merge_tokens: str = "") -> Path:
     found = ",".join(map(str, passage.get("merge_tokens", [])))
     if found != merge_tokens:
         raise OrbituneError(
-            f"{path} merges tokens after {found or 'no'} blocks, and the suite says {merge_tokens or 'none'}: "
+            f"{path} merges tokens after {found or 'no blocks'}, the suite says {merge_tokens or 'none'}: "
             f"make it with {how}."
         )
     return path
