@@ -11,10 +11,11 @@ import torch
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe
-from orbitune.deploy import gate
+from orbitune.deploy import distil, gate
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.export import EXPORTS, Form, export
 from orbitune.deploy.gate import Passage, RefusedError, gate_table
+from orbitune.deploy.graph import network_of
 from orbitune.deploy.onnx_file import open_onnx, write_onnx
 from orbitune.deploy.original import Original
 from orbitune.errors import OrbituneError, RunError
@@ -169,6 +170,20 @@ def test_a_file_that_merges_takes_any_number_of_tiles(merging, original):
     assert whole.shape == (len(tiles), 3) and np.allclose(whole.sum(1), 1, atol=1e-5)
     for count in (1, 5):
         assert np.allclose(predict(tiles[:count]), whole[:count], atol=1e-4)
+
+
+def test_tuning_brings_a_model_that_merges_nearer_to_the_trained_one(original, monkeypatch):
+    monkeypatch.setattr(distil, "_RATE", 2e-3)
+    monkeypatch.setattr(distil, "EPOCHS", 20)
+    family, temperature = original.job.backbone.family, original.bundle.temperature
+    merging, tiles = replace(original, merge_after=(1,)), some_tiles(original)
+    away = []
+    for model in (merging.merged(), merging._tuned()):
+        network = network_of(model, family, original.transform, (1,))
+        with torch.inference_mode():
+            found = (network(torch.from_numpy(tiles)) / temperature).softmax(1).numpy()
+        away.append(np.abs(found - reference(original, tiles)).mean())
+    assert away[1] < away[0]
 
 
 def test_without_merging_nothing_in_a_file_tells_of_it(exported):

@@ -38,7 +38,7 @@ def exported(run: str, form: str, merge_tokens: str = "") -> Path:
     path, how = folder / EXPORTS[form].path, f"orbitune export {run} --to {form}"
     if merge_tokens:
         how += f" --merge-tokens {merge_tokens}"
-    if not path.exists():
+    if not (path.exists() and (folder / "gate.json").exists()):
         raise OrbituneError(f"{run} has no {path.name}: make it with {how}.")
     passage = loads((folder / "gate.json").read_text())["forms"].get(form, {})
     found = ",".join(map(str, passage.get("merge_tokens", [])))
