@@ -147,6 +147,9 @@ def export(
         Path | None, typer.Option("--out", help="Folder of the files [default: RUN/export]")
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Points of validation accuracy that int8 may lose")] = 0.5,
+    merge_tokens: Annotated[
+        str, typer.Option(help="Blocks after which int8 halves the patches, such as 3,6 [default: none]")
+    ] = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -154,9 +157,11 @@ def export(
     from orbitune.deploy.export import export as write
     from orbitune.deploy.gate import gate_table
 
-    report = write(
-        run, to, out, tolerance, not quiet, lambda line: None if quiet else print(line, file=sys.stderr)
-    )
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr)
+
+    report = write(run, to, out, tolerance, merge_tokens, not quiet, say)
     if as_json:
         print_json(report)
     else:

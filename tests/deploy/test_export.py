@@ -11,13 +11,13 @@ import torch
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe
-from orbitune.deploy import gate
+from orbitune.deploy import distil, gate
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.export import EXPORTS, Form, export
 from orbitune.deploy.gate import Passage, RefusedError, gate_table
 from orbitune.deploy.onnx_file import open_onnx, write_onnx
 from orbitune.deploy.original import Original
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.models.build import build
 from orbitune.models.saving import save_model
 from orbitune.training.job import prepare_job
@@ -141,6 +141,71 @@ def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type
     expected = reference(original, tiles)
     assert np.allclose(open_onnx(path, original)(tiles), expected, atol=1e-5)
     assert np.allclose(original.predict(original.merged())(tiles), expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def merging(run, tmp_path_factory):
+    """An int8 file whose patches are halved after the first of two blocks."""
+    out = tmp_path_factory.mktemp("merging") / "out"
+    return out, export(run, "onnx-int8", out, tolerance=100, merge_tokens="1", progress=False)
+
+
+def test_an_int8_file_may_merge_tokens_and_says_so(merging):
+    import onnx
+    import onnxruntime
+
+    folder, report = merging
+    assert report["forms"]["onnx-int8"]["merge_tokens"] == [1]
+    assert gate_table(report["forms"])[1][0][0] == "onnx-int8, tokens merged after 1"
+    file = folder / "model-int8.onnx"
+    facts = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
+    assert json.loads(facts["merge_tokens"]) == [1]
+    assert [node.op_type for node in onnx.load(file).graph.node].count("ArgMax") == 1
+
+
+def test_a_file_that_merges_takes_any_number_of_tiles(merging, original):
+    predict, tiles = open_onnx(merging[0] / "model-int8.onnx", original), some_tiles(original)
+    whole = predict(tiles)
+    assert whole.shape == (len(tiles), 3) and np.allclose(whole.sum(1), 1, atol=1e-5)
+    for count in (1, 5):
+        assert np.allclose(predict(tiles[:count]), whole[:count], atol=1e-4)
+
+
+def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, monkeypatch):
+    monkeypatch.setattr(distil, "EPOCHS", 20)
+    monkeypatch.setattr(distil, "_RATE", 1e-2)
+    tiles, student, found = some_tiles(original), original.merged(), original.merged()
+    with torch.no_grad():
+        student.classifier.bias += torch.tensor([3.0, 0.0, -3.0])
+    found.load_state_dict(student.state_dict())
+    tuned = distil.distil(original.job, original.merged(), student, (1,), progress=False)
+    assert not any(".layers.0." in name or "embeddings" in name for name in tuned)  # what lies below stays
+    away = []
+    for tensors in ({}, tuned):
+        found.load_state_dict(tensors, strict=False)
+        away.append(np.abs(original.predict(found)(tiles) - reference(original, tiles)).mean())
+    assert away[1] < away[0] / 4
+
+
+def test_without_merging_nothing_in_a_file_tells_of_it(exported):
+    import onnx
+
+    for name in ("model.onnx", "model-int8.onnx"):
+        assert "ArgMax" not in {node.op_type for node in onnx.load(exported[0] / name).graph.node}
+    assert [form["merge_tokens"] for form in exported[1]["forms"].values()] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("to", "blocks", "message"),
+    [
+        ("onnx", "1", "Only forms in int8 merge tokens"),
+        ("onnx-int8", "one", "takes numbers of blocks, such as 3,6, not 'one'"),
+        ("onnx-int8", (2,), "name blocks from 1 to 1"),
+    ],
+)
+def test_tokens_that_cannot_be_merged_are_one_line(run, tmp_path, to, blocks, message):
+    with pytest.raises(OrbituneError, match=message):
+        export(run, to, tmp_path / "out", merge_tokens=blocks, progress=False)
 
 
 @pytest.mark.parametrize("method", ["full", "linear"])

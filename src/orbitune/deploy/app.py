@@ -93,9 +93,7 @@ def serve(desk: Desk, host: str, port: int, login: tuple[str, str] | None = None
             f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another --port."
         ) from None
     # A page that is open keeps a connection, and must not keep the app from ending.
-    uvicorn.run(
-        make_app(desk, login), host=host, port=port, log_level="warning", timeout_graceful_shutdown=2
-    )
+    uvicorn.run(make_app(desk, login), host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
 
 
 # The JSON endpoint

@@ -83,6 +83,7 @@ def export(
     to: str | Sequence[str] = "all",
     out: str | Path | None = None,
     tolerance: float = TOLERANCE,
+    merge_tokens: str | Sequence[int] = (),
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -95,6 +96,9 @@ def export(
         to: names from EXPORTS, or `all`: those whose libraries are installed.
         out: the folder; RUN/export if not given.
         tolerance: points of validation accuracy that int8 may lose.
+        merge_tokens: blocks, from 1, after which forms in int8 merge half of the patches. What lies above the
+            first is tuned to that on training tiles, which takes about as long as two epochs of training; see
+            `orbitune.models.merging` and `orbitune.deploy.distil`.
         say: is told what is written and what is left out.
 
     Returns:
@@ -102,12 +106,15 @@ def export(
 
     Raises:
         RefusedError: a form does not pass; the others are written all the same.
-        OrbituneError: the run is not finished, a form is unknown or needs what is not installed, or the
-            folder holds exports of another model.
+        OrbituneError: the run is not finished, a form is unknown or needs what is not installed, the folder
+            holds exports of another model, or tokens of this model or in these forms cannot be merged.
     """
     forms = _chosen(to, say)
+    blocks = _blocks(merge_tokens)
+    if blocks and all(form.exact for form in forms):
+        raise RunError("Only forms in int8 merge tokens, as that is not exact: add onnx-int8 to --to.")
     out = Path(out) if out else Path(run) / "export"
-    original = Original.open(Path(run), progress)
+    original = Original.open(Path(run), progress, blocks)
     report = _begun(out, original)
     indices, tiles = original.job.splits["validation"], original.job.tiles
     reference = in_batches(original.predict(original.model()), tiles, indices)
@@ -122,7 +129,8 @@ def export(
         except RefusedError as error:
             refused.append(str(error))
             continue
-        report["forms"][form.name] = {"path": form.path, **asdict(passage)}
+        merged = [] if form.exact else list(blocks)
+        report["forms"][form.name] = {"path": form.path, "merge_tokens": merged, **asdict(passage)}
         write_json(out / "gate.json", report)
         say(f"{form.title}: {out / form.path}")
     if refused:
@@ -144,6 +152,15 @@ def _chosen(to: str | Sequence[str], say: Callable[[str], None]) -> list[Form]:
         if lacks := _lacking(EXPORTS[name]):
             raise RunError(f"{EXPORTS[name].title} needs {', '.join(lacks)}: {EXPORTS[name].install}.")
     return [EXPORTS[name] for name in names]
+
+
+def _blocks(named: str | Sequence[int]) -> tuple[int, ...]:
+    """Numbers of blocks, which may be written as text."""
+    numbers = [part for part in named.split(",") if part.strip()] if isinstance(named, str) else named
+    try:
+        return tuple(int(number) for number in numbers)
+    except ValueError:
+        raise RunError(f"--merge-tokens takes numbers of blocks, such as 3,6, not {named!r}.") from None
 
 
 def _lacking(form: Form) -> list[str]:

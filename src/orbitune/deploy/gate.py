@@ -115,7 +115,7 @@ def gate_table(passages: dict[str, dict[str, Any]]) -> tuple[list[str], list[lis
     header = ["form", "agreement", "largest difference", "accuracy lost", "(95 % interval)", "size", "1 tile"]
     rows = [
         [
-            name,
+            name + _merging(each.get("merge_tokens")),
             f"{each['agreement']:.2%}",
             f"{each['largest_difference']:.1e}",
             f"{each['points_lost']:.2f} points",
@@ -127,3 +127,7 @@ def gate_table(passages: dict[str, dict[str, Any]]) -> tuple[list[str], list[lis
         for name, each in passages.items()
     ]
     return [*header, f"{_BATCH} tiles"], rows
+
+
+def _merging(blocks: list[int] | None) -> str:
+    return f", tokens merged after {', '.join(map(str, blocks))}" if blocks else ""

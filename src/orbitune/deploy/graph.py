@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,30 @@ from orbitune.models.backbones import Family
 if TYPE_CHECKING:
     from torch import nn
 
+    from orbitune.models.fast import FastClassifier
+
 OPSET = 20  # the first with a GELU of its own
 INPUT, OUTPUT = "tiles", "probabilities"
 
 
-def trace(
-    model: "nn.Module", family: Family, transform: Transform, tile_size: tuple[int, int], temperature: float
-) -> Any:
-    """The graph of a classifier of transformers, in fp32, by the fast path's order of steps.
+def network_of(
+    model: "nn.Module", family: Family, transform: Transform, merge_after: Sequence[int] = ()
+) -> "FastClassifier":
+    """A classifier of transformers in fp32, by the fast path's order of steps, as it can be traced.
+
+    Args:
+        merge_after: blocks, from 1, after which half of the patches are merged.
+    """
+    import torch
+
+    from orbitune.models.fast import FastClassifier
+
+    resized = TransformByProducts(*astuple(transform))
+    return FastClassifier(model, family, resized, torch.float32, "plain", merge_after=merge_after).eval()
+
+
+def trace(network: "FastClassifier", tile_size: tuple[int, int], temperature: float) -> Any:
+    """The graph of a network.
 
     Args:
         tile_size: height and width of the tiles that it will read, in pixels.
@@ -31,10 +47,6 @@ def trace(
     """
     import torch
 
-    from orbitune.models.fast import FastClassifier
-
-    resized = TransformByProducts(*astuple(transform))
-    network = FastClassifier(model, family, resized, torch.float32, "plain")
     whole = _with_softmax(network, temperature)
     example = (torch.zeros(2, *tile_size, 3, dtype=torch.uint8),)
     with torch.no_grad(), quiet():

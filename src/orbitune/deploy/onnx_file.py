@@ -47,7 +47,7 @@ def write_int8(original: Original, path: Path) -> None:
             # What a product puts out is read in fp32.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-    _save(onnx.load(path), original, path)
+    _save(onnx.load(path), original, path, merge_tokens=json.dumps(original.merge_after))
 
 
 def open_onnx(path: Path, original: Original) -> Predict:
@@ -62,14 +62,15 @@ def write_openvino(
     original: Original, folder: Path, write: Callable[[Original, Path], None] = write_onnx
 ) -> None:
     """Write OpenVINO's own form, model.xml and model.bin, of what `write` writes."""
+    import onnx
     import openvino
 
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         write(original, source)
         model = openvino.Core().read_model(source)
-        for name, value in _properties(original).items():
-            model.set_rt_info(value, ["orbitune", name])
+        for fact in onnx.load(source).metadata_props:
+            model.set_rt_info(fact.value, ["orbitune", fact.key])
         folder.mkdir()
         openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
@@ -84,10 +85,10 @@ def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predi
     return lambda tiles: request.infer({0: tiles})[0].copy()
 
 
-def _save(model: Any, original: Original, path: Path) -> None:
+def _save(model: Any, original: Original, path: Path, **facts: str) -> None:
     import onnx
 
-    onnx.helper.set_model_props(model, _properties(original))
+    onnx.helper.set_model_props(model, {**_properties(original), **facts})
     onnx.save(model, path)
 
 

@@ -1,6 +1,6 @@
 """The trained model of a run, as all its exports are made from it and compared with it: in fp32, unmerged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.bundle import Bundle
-from orbitune.deploy.graph import trace
+from orbitune.deploy.graph import network_of, trace
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 
@@ -26,20 +26,30 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Original:
-    """A finished run, opened again with its own tiles."""
+    """A finished run, opened again with its own tiles.
+
+    Attributes:
+        merge_after: blocks, from 1, after which forms that are not exact merge half of the patches.
+    """
 
     bundle: Bundle
     job: Job
+    merge_after: tuple[int, ...] = ()
+    progress: bool = False
 
     @classmethod
-    def open(cls, run: Path, progress: bool = True) -> "Original":
+    def open(cls, run: Path, progress: bool = True, merge_after: Sequence[int] = ()) -> "Original":
         """Open a run.
 
         Raises:
-            OrbituneError: it is not finished, or its tiles or backbone are no longer the same.
+            OrbituneError: it is not finished, its tiles or backbone are no longer the same, or its tokens
+                cannot be merged so.
         """
-        bundle = Bundle.open(run)
-        return cls(bundle, reopen(run, progress)[1])
+        from orbitune.models.merging import check_merging
+
+        bundle, job = Bundle.open(run), reopen(run, progress)[1]
+        check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
+        return cls(bundle, job, tuple(merge_after), progress)
 
     @property
     def transform(self) -> Transform:
@@ -98,18 +108,26 @@ class Original:
 
     @cached_property
     def even_graph(self) -> Any:
-        """The same function with its channels evened out, see `orbitune.deploy.equalise`: to be quantised."""
+        """To be quantised: channels evened out (`orbitune.deploy.equalise`), and tokens merged if asked."""
         from orbitune.deploy.equalise import equalise
 
-        model, tiles = self.merged(), self.calibration_tiles()
+        model, tiles = self._tuned() if self.merge_after else self.merged(), self.calibration_tiles()
         predict = self.predict(model)
-        parts = np.array_split(tiles, -(-len(tiles) // _BATCH))
-        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in parts])
-        return self._traced(model)
+        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in _parts(tiles)])
+        return self._traced(model, self.merge_after)
 
-    def _traced(self, model: "nn.Module") -> Any:
-        family, temperature = self.job.backbone.family, self.bundle.temperature
-        return trace(model, family, self.transform, self.tile_size, temperature)
+    def _tuned(self) -> "nn.Module":
+        """The merged model, its upper blocks used to merged tokens, see `orbitune.deploy.distil`."""
+        from orbitune.deploy.distil import distil
+
+        model = self.merged()
+        tuned = distil(self.job, self.merged(), self.merged(), self.merge_after, self.progress)
+        model.load_state_dict(tuned, strict=False)
+        return model
+
+    def _traced(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
+        network = network_of(model, self.job.backbone.family, self.transform, merge_after)
+        return trace(network, self.tile_size, self.bundle.temperature)
 
     def predict(self, model: "nn.Module") -> Predict:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
@@ -131,3 +149,8 @@ class Original:
         train = self.job.splits["train"]
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.job.tiles.read(np.sort(train[drawn]))
+
+
+def _parts(tiles: np.ndarray) -> list[np.ndarray]:
+    """A batch at a time."""
+    return np.array_split(tiles, -(-len(tiles) // _BATCH))

@@ -28,7 +28,7 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
-        q, k, v = _parts(first, rest)
+        q, k, v = parts_of(first, rest)
         ctx.heads, ctx.compiled = q.shape[2], kernels.attends(q)
         if ctx.compiled:
             out, weights = kernels.attention(q, k, v)
@@ -45,7 +45,7 @@ class _Plain(torch.autograd.Function):
         if ctx.compiled:
             first, rest, weights = ctx.saved_tensors
             for_first, for_rest = torch.empty_like(first), None if rest is None else torch.empty_like(rest)
-            inputs, outputs = _parts(first, rest), _parts(for_first, for_rest)
+            inputs, outputs = parts_of(first, rest), parts_of(for_first, for_rest)
             kernels.attention_backward(gradients[0], inputs, weights, outputs)
             return for_first, for_rest
         q, k, v, weights = ctx.saved_tensors
@@ -64,7 +64,7 @@ class _Plain(torch.autograd.Function):
         return torch.stack(parts[:1], 2), torch.stack(parts[1:], 2)
 
 
-def _parts(first: Tensor, rest: Tensor | None) -> tuple[Tensor, ...]:
+def parts_of(first: Tensor, rest: Tensor | None) -> tuple[Tensor, ...]:
     """Queries, keys and values, each (B, N or Q, H, D)."""
     return first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
 
@@ -80,7 +80,7 @@ def _unbatched(t: Tensor, heads: int) -> Tensor:
 
 
 def _sdpa(first: Tensor, rest: Tensor | None) -> Tensor:
-    q, k, v = (t.transpose(1, 2) for t in _parts(first, rest))
+    q, k, v = (t.transpose(1, 2) for t in parts_of(first, rest))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 

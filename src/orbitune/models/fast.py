@@ -11,7 +11,7 @@ The modules and their parameters stay where they are: saving, merging and loadin
 PEFT.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from orbitune.models.backbones import Family, head_names
 from orbitune.models.compiled import compiled
 from orbitune.models.kernels import add, add_norm, gelu, mlp, multiplies
 from orbitune.models.linear import Product, cast_frozen
+from orbitune.models.merging import attend_merged, merge
 from orbitune.models.patches import PatchEmbedding
 
 
@@ -45,6 +46,8 @@ class FastClassifier(nn.Module):
         dtype: of all products; bfloat16 or float16 where the hardware multiplies it, else float32.
         attention: the kernel, see `orbitune.models.attention`.
         checkpointing: keep only the input of each block for the backward pass, and compute the rest again.
+        merge_after: numbers of blocks, from 1, after which patches are merged, see `orbitune.models.merging`;
+            for models whose head reads the class token alone.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class FastClassifier(nn.Module):
         dtype: torch.dtype,
         attention: str,
         checkpointing: bool = False,
+        merge_after: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,12 +71,13 @@ class FastClassifier(nn.Module):
         self._patches = PatchEmbedding(body.embeddings, transform, dtype)
         self._norm = body.layernorm
         # Kept in a list, or they would be registered as modules a second time.
-        self._heads = [getattr(base, name) for name in head_names(base, family)]
+        self.heads = [getattr(base, name) for name in head_names(base, family)]
         self._pools_patches = not family.head_reads_class_token
-        reads = None if self._pools_patches else len(self._heads)
+        reads = None if self._pools_patches else len(self.heads)
         self._blocks = [
             Block(layer, family, dtype, attention, reads if layer is layers[-1] else None) for layer in layers
         ]
+        self._merging = [self._blocks[number] for number in merge_after]  # before these
 
     def wrap_products(self, wrap: Callable[[Product], Any]) -> None:
         """Put what `wrap` makes of each product in its place; it is called as the product is."""
@@ -110,7 +115,7 @@ class FastClassifier(nn.Module):
         """
         parts = self.features(inputs, size)
         # A distilled DeiT has a head for each of its first tokens, and takes the mean.
-        logits = [head(part) for head, part in zip(self._heads, parts, strict=True)]
+        logits = [head(part) for head, part in zip(self.heads, parts, strict=True)]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
 
     def features(self, inputs: Tensor, size: int | None = None) -> list[Tensor]:
@@ -122,18 +127,23 @@ class FastClassifier(nn.Module):
         x = self._norm(x.float())
         if self._pools_patches:
             return [torch.cat([x[:, 0], x[:, self._patches.specials :].mean(1)], 1)]
-        return [x[:, token] for token in range(len(self._heads))]
+        return [x[:, token] for token in range(len(self.heads))]
 
     def _through(self, x: Tensor, blocks: "list[Block]") -> Tensor:
         rows: Tensor = x.flatten(0, 1)
         pending: Pending = (None, None)
+        sizes: Tensor | None = None
         for block in blocks:
+            if block in self._merging:
+                tokens = add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
+                tokens, sizes = merge(tokens, sizes, self._patches.specials)
+                rows, pending = tokens.flatten(0, 1), (None, None)
             if self.checkpointing and self.training:
                 rows, pending = checkpoint(
                     block, rows, pending, x.shape[0], self.training, use_reentrant=False
                 )
             else:
-                rows, pending = block(rows, pending, x.shape[0], self.training)
+                rows, pending = block(rows, pending, x.shape[0], self.training, sizes)
         return add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
 
 
@@ -170,8 +180,13 @@ class Block:
             cast_frozen(part, dtype)
         self.trained = any(p.requires_grad for p in layer.parameters())
 
-    def __call__(self, rows: Tensor, pending: Pending, batch: int, training: bool) -> tuple[Tensor, Pending]:
+    def __call__(
+        self, rows: Tensor, pending: Pending, batch: int, training: bool, sizes: Tensor | None = None
+    ) -> tuple[Tensor, Pending]:
         """Tokens as rows (B * N, D), as products want them; only attention asks which image they belong to.
+
+        Args:
+            sizes: how many tokens each stands for (B, N), where some were merged.
 
         Returns:
             Rows (B * N, D), or (B * reads, D), and what is to be added to them.
@@ -187,8 +202,9 @@ class Block:
             product(read, training).view(batch, -1, len(product.layers), *heads)
             for product, read in zip(self.qkv, inputs, strict=True)
         ]
-        attended = attend(self.kernel, *parts).view(-1, width)
-        rows, normed = add_norm(rows, self.out(attended, training), self._scale(0), self.norms[1])
+        attended = attend(self.kernel, *parts) if sizes is None else attend_merged(sizes, *parts)
+        added = self.out(attended.reshape(-1, width), training)
+        rows, normed = add_norm(rows, added, self._scale(0), self.norms[1])
         return rows, (self._mlp(normed, training), self._scale(1))
 
     def _mlp(self, x: Tensor, training: bool) -> Tensor:

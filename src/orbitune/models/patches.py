@@ -49,10 +49,16 @@ class PatchEmbedding:
             patches = torch.baddbmm((bias + places).to(self.dtype)[:, None], pixels, weight).transpose(0, 1)
         else:
             pixels = transform(tiles).to(self.dtype)
-            weight, bias = (p.to(self.dtype) for p in (self.projection.weight, self.projection.bias))
-            projected = F.conv2d(pixels, weight, bias, stride=self.projection.stride)
-            patches = projected.flatten(2).transpose(1, 2) + places.to(self.dtype)
+            weight, bias = self._once(self._matrix)
+            projected = F.linear(self._cut(pixels), weight, bias)
+            patches = projected.view(tiles.shape[0], len(places), -1) + places.to(self.dtype)
         return torch.cat([first.to(self.dtype).expand(tiles.shape[0], -1, -1), patches], 1)
+
+    def _cut(self, pixels: Tensor) -> Tensor:
+        """(B, 3, size, size) to the pixels of each patch (B * P, 3 * side * side), row by row."""
+        side = self.projection.kernel_size[0]
+        rows = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, pixels.shape[1] * side * side)
 
     def _once(self, make: Callable[..., T], *arguments: Any) -> T:
         """What `make` gives, kept where nothing in it is trained."""
@@ -63,6 +69,11 @@ class PatchEmbedding:
             with torch.no_grad():
                 self._kept[key] = make(*arguments)
         return self._kept[key]
+
+    def _matrix(self) -> tuple[Tensor, Tensor]:
+        """The projection as a matrix (D, 3 * side * side) over what `_cut` gives, and its bias (D,)."""
+        weight, bias = (p.to(self.dtype) for p in (self.projection.weight, self.projection.bias))
+        return weight.flatten(1), bias
 
     def _constant(self, size: int) -> tuple[Tensor, Tensor]:
         """The first tokens (1, S, D), and what is added to each patch (P, D) for its place."""

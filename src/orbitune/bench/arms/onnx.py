@@ -10,9 +10,10 @@ from orbitune.deploy.export import EXPORTS
 from orbitune.training.job import Job
 
 
-def work(job: Job, watch: Stopwatch, run: str, form: str) -> dict[str, Any]:
-    """Predict batches until the stopwatch has seen enough."""
-    session = onnxruntime.InferenceSession(exported(run, form), providers=["CPUExecutionProvider"])
+def work(job: Job, watch: Stopwatch, run: str, form: str, merge_tokens: str = "") -> dict[str, Any]:
+    """Predict batches until the stopwatch has seen enough; `merge_tokens` says how the file was made."""
+    path = exported(run, form, merge_tokens)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for tiles in batches(job):
         session.run(None, {"tiles": tiles})
         if not watch.step(len(tiles)):

@@ -1,6 +1,7 @@
 """What the arms of prediction share: batches of test tiles from the store, one after the other."""
 
 from collections.abc import Iterator
+from json import loads
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,26 @@ def tasks_of(count: int, images: int) -> list[str]:
     return [f"task {number % count}" for number in range(images)]
 
 
-def exported(run: str, form: str) -> Path:
+def exported(run: str, form: str, merge_tokens: str = "") -> Path:
     """Where an export of the run lies.
 
+    Args:
+        merge_tokens: the blocks after which it is to merge tokens, such as 3,6.
+
     Raises:
-        OrbituneError: it has not been made.
+        OrbituneError: it has not been made, or merges tokens otherwise.
     """
-    path = Path(run) / "export" / EXPORTS[form].path
-    if not path.exists():
-        raise OrbituneError(f"{run} has no {path.name}: make it with orbitune export {run} --to {form}.")
+    folder = Path(run) / "export"
+    path, how = folder / EXPORTS[form].path, f"orbitune export {run} --to {form}"
+    if merge_tokens:
+        how += f" --merge-tokens {merge_tokens}"
+    if not (path.exists() and (folder / "gate.json").exists()):
+        raise OrbituneError(f"{run} has no {path.name}: make it with {how}.")
+    passage = loads((folder / "gate.json").read_text())["forms"].get(form, {})
+    found = ",".join(map(str, passage.get("merge_tokens", [])))
+    if found != merge_tokens:
+        raise OrbituneError(
+            f"{path} merges tokens after {found or 'no blocks'}, the suite says {merge_tokens or 'none'}: "
+            f"make it with {how}."
+        )
     return path

@@ -1,6 +1,7 @@
 """What the int8 file of a run loses of its test accuracy."""
 
 from dataclasses import replace
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,8 @@ def measure(run: str) -> dict[str, Any]:
     score = PairedScore.of((found == labels)[None], (reference == labels)[None])
     low, high = (-100 * bound for bound in reversed(score.interval()))
     accuracy = f"{(reference == labels).mean():.2%} before, {(found == labels).mean():.2%} after"
-    details = [["95 % interval", f"{low:.2f} to {high:.2f} points"], ["test accuracy", accuracy]]
-    return {"value": -100 * score.difference + 0.0, "details": [*details, ["test tiles", f"{len(labels):,}"]]}
+    interval = f"{low:.2f} to {high:.2f} points"
+    details = [["95 % interval", interval], ["test accuracy", accuracy], ["test tiles", f"{len(labels):,}"]]
+    if blocks := loads((folder / "export" / "gate.json").read_text())["forms"][form.name].get("merge_tokens"):
+        details.append(["tokens merged after blocks", ", ".join(map(str, blocks))])
+    return {"value": -100 * score.difference + 0.0, "details": details}

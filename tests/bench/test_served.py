@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from orbitune.bench.arms.served import exported
+from orbitune.bench.suite import Suite
+from orbitune.errors import OrbituneError
+
+
+def export_folder(run, blocks):
+    (run / "export").mkdir()
+    (run / "export" / "model-int8.onnx").write_bytes(b"")
+    (run / "export" / "gate.json").write_text(json.dumps({"forms": {"onnx-int8": {"merge_tokens": blocks}}}))
+    return str(run)
+
+
+@pytest.mark.parametrize(("blocks", "named"), [([], ""), ([3, 6], "3,6")])
+def test_an_export_is_found_where_its_merging_is_what_the_suite_says(tmp_path, blocks, named):
+    run = export_folder(tmp_path, blocks)
+    assert exported(run, "onnx-int8", named).name == "model-int8.onnx"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "named", "message"),
+    [
+        ([3, 6], "", "merges tokens after 3,6, the suite says none: .* --to onnx-int8.$"),
+        ([], "3,6", "merges tokens after no blocks, the suite says 3,6: .* --merge-tokens 3,6.$"),
+    ],
+)
+def test_an_export_that_merges_otherwise_is_not_measured(tmp_path, blocks, named, message):
+    with pytest.raises(OrbituneError, match=message):
+        exported(export_folder(tmp_path, blocks), "onnx-int8", named)
+
+
+def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):
+    ours = {"kind": "onnx", "form": "onnx-int8", "merge_tokens": "3,6"}
+    suite = Suite.make(
+        {
+            "name": "s",
+            "data": "synthetic:9",
+            "comparisons": [{"title": "t", "ours": ours, "against": {"kind": "pipeline"}}],
+        }
+    )
+    assert suite.arms()[0].name == "onnx, form onnx-int8, merge_tokens 3,6"
