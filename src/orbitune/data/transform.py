@@ -4,6 +4,7 @@ Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -107,11 +108,12 @@ def flips_and_turns(tiles: "Tensor") -> "Tensor":
     """
     import torch
 
-    def sometimes(changed: "Tensor") -> "Tensor":
-        return torch.where(torch.rand(len(tiles), 1, 1, 1).to(tiles.device) < 0.5, changed, tiles)
+    def sometimes(tiles: "Tensor", change: Callable[["Tensor"], "Tensor"]) -> "Tensor":
+        drawn = (torch.rand(len(tiles)) < 0.5).nonzero()[:, 0].to(tiles.device)
+        return tiles.index_copy(0, drawn, change(tiles.index_select(0, drawn)))
 
-    tiles = sometimes(tiles.flip(1))
-    tiles = sometimes(tiles.flip(2))
+    tiles = sometimes(tiles, lambda some: some.flip(1))
+    tiles = sometimes(tiles, lambda some: some.flip(2))
     if tiles.shape[1] == tiles.shape[2]:
-        tiles = sometimes(tiles.transpose(1, 2))
+        tiles = sometimes(tiles, lambda some: some.transpose(1, 2))
     return tiles

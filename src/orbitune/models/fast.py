@@ -23,7 +23,8 @@ from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
 from orbitune.models.compiled import compiled
-from orbitune.models.kernels import add, add_norm, gelu, mlp, multiplies
+from orbitune.models.kernels import add, add_norm, gelu
+from orbitune.models.layer import Parts
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.merging import attend_merged, merge
 from orbitune.models.patches import PatchEmbedding
@@ -192,6 +193,8 @@ class Block:
             Rows (B * N, D), or (B * reads, D), and what is to be added to them.
         """
         width = rows.shape[1]
+        if sizes is None and (whole := self._whole(rows, batch)):
+            return whole(add(rows, *pending), batch, training), (None, None)
         rows, normed = add_norm(rows, *pending, self.norms[0])
         inputs = [normed]
         if self.reads:
@@ -208,16 +211,20 @@ class Block:
         return rows, (self._mlp(normed, training), self._scale(1))
 
     def _mlp(self, x: Tensor, training: bool) -> Tensor:
-        parts = self.widen, self.narrow
-        if self.activation is gelu and all(isinstance(part, Product) and part.frozen for part in parts):
-            (w1, b1), (w2, b2) = ((part.weights[0], next(iter(part.biases), None)) for part in parts)
-            if multiplies(x, *w1.shape):
-                return mlp(x, w1, b1, w2, b2)
         hidden = self.widen(x, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)
             return self.narrow(self.activation(gate) * up, training)
         return self.narrow(self.activation(hidden), training)
+
+    def _whole(self, rows: Tensor, batch: int) -> Parts | None:
+        """The layer, if it can be computed in one pass."""
+        if self.reads or self.gated or self.activation is not gelu or self.kernel != "plain":
+            return None
+        [qkv], heads = self.qkv, rows.shape[1] // self.head_dim
+        scales = [self._scale(number) for number in range(2)]
+        parts = Parts(qkv, self.out, self.widen, self.narrow, self.norms, scales, heads)
+        return parts if parts.whole(rows, batch) else None
 
     def _scale(self, number: int) -> Tensor | None:
         scale = self.scales[number]

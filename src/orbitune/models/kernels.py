@@ -85,12 +85,8 @@ def product(x: Tensor, right: Tensor, bias: Tensor | None = None, update: Update
     low, lift, dropout = update or (None, None, None)
     draw = dropout.arguments() if dropout else (ctypes.c_uint32(0),) * 2
     sizes = len(x), *right.shape, 0 if lift is None else len(lift)
-    call("product", x, right, _widened(bias), low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
+    call("product", x, right, bias, low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
     return y
-
-
-def _widened(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.float()
 
 
 def _product_by_torch(x: Tensor, right: Tensor, bias: Tensor | None, update: Update | None) -> Tensor:
@@ -124,11 +120,6 @@ def multiplies(x: Tensor, *widths: int) -> bool:
     processor multiplies whole matrices, oneDNN's are far faster.
     """
     return compiled(x) and not multiplies_tiles() and all(width % LANES == 0 for width in widths)
-
-
-def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
-    """GELU(x W1^T + b1) W2^T + b2, (M, D), of frozen weights and where `multiplies` says so."""
-    return _Mlp.apply(x, w1, b1, w2, b2)
 
 
 def attends(q: Tensor) -> bool:
@@ -196,26 +187,6 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return gradients[0] * ctx.saved_tensors[0]
-
-
-class _Mlp(torch.autograd.Function):
-    """What is between the two products stays in the caches, but for GELU's derivative."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
-        x, y = x.contiguous(), torch.empty_like(x)
-        slope = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
-        call("mlp", x, w1, _widened(b1), w2, _widened(b2), y, slope, len(x), x.shape[1], len(w1))
-        ctx.save_for_backward(slope, w1, w2)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        slope, w1, w2 = ctx.saved_tensors
-        for_y = gradients[0].contiguous()
-        for_x = torch.empty_like(for_y)
-        call("mlp_backward", for_y, slope, w1, w2, for_x, len(for_y), for_y.shape[1], len(w1))
-        return for_x, None, None, None, None
 
 
 class _AddNorm(torch.autograd.Function):

@@ -44,20 +44,29 @@ class Product:
             return torch.cat([layer(x).to(x.dtype) for layer in self.layers], -1)
         weight = _joined(self.weights).to(x.dtype)
         bias = _joined(self.biases).to(x.dtype) if self.biases else None
+        plan, factors = self.updates(x, training)
+        return _Linear.apply(x, weight, bias, plan, *factors)
+
+    def updates(self, x: Tensor, training: bool) -> "tuple[Plan | None, list[Tensor]]":
+        """How the low-rank updates of rows x add to the product, and their factors: all down, then all up."""
         if not any(self.adapted):
-            return _Linear.apply(x, weight, bias, None)
+            return None, []
         updates = [_low_rank(layer) for layer, has in zip(self.layers, self.adapted, strict=True) if has]
         share = max(update.share for update in updates) if training else 0.0
-        factors = [update.down for update in updates] + [update.up for update in updates]
+        dropout = Dropout(x.shape, share, x.device, x.dtype) if share else None
         scalings = [update.scaling / (1 - share) for update in updates]
-        plan = _Plan(self._outputs(), scalings, Dropout(x.shape, share, x.device, x.dtype) if share else None)
-        return _Linear.apply(x, weight, bias, plan, *factors)
+        plan = Plan(self._outputs(), [len(update.down) for update in updates], scalings, dropout)
+        return plan, [update.down for update in updates] + [update.up for update in updates]
+
+    @property
+    def trained(self) -> bool:
+        """Whether a weight or a bias is, beside its updates."""
+        return any(p.requires_grad for p in (*self.weights, *self.biases))
 
     @property
     def frozen(self) -> bool:
         """Whether it is one plain product, of which nothing is trained."""
-        trained = any(p.requires_grad for p in (*self.weights, *self.biases))
-        return self.fused and not any(self.adapted) and not trained
+        return self.fused and not any(self.adapted) and not self.trained
 
     def _outputs(self) -> list[slice]:
         """Which outputs each adapted layer has."""
@@ -69,12 +78,35 @@ class Product:
         return places
 
 
-class _Plan(NamedTuple):
-    """The low-rank updates of a product: where each adds, by what factor, and what their input loses."""
+class Plan(NamedTuple):
+    """The low-rank updates of a product: where each adds, its rank and factor, and what their input loses."""
 
     outputs: list[slice]
+    ranks: list[int]
     scalings: list[float]
     dropout: Dropout | None
+
+    def joined(self, x: Tensor, out: int, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """All updates as one product down (R, in) and, block by block, one up (R, out), in the dtype of x.
+
+        For compiled kernels their common rank is filled up with zeros.
+        """
+        rank = sum(self.ranks)
+        if multiplies(x, x.shape[1], out):
+            rank += -rank % LANES
+        down, lift = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
+        count = len(self.ranks)
+        places = zip(_slices(self.ranks), self.outputs, factors[:count], factors[count:], self.scalings, strict=True)
+        for rows, outputs, one_down, one_up, scaling in places:
+            down[rows] = one_down
+            lift[rows, outputs] = one_up.t() * scaling
+        return down, lift
+
+    def split(self, downs: Tensor, lifts: Tensor) -> list[Tensor]:
+        """The gradients of the factors, from those of what `joined` gave."""
+        places = list(zip(_slices(self.ranks), self.outputs, self.scalings, strict=True))
+        ups = [lifts[rows, outputs].t() * scaling for rows, outputs, scaling in places]
+        return [downs[rows] for rows, _, _ in places] + ups
 
 
 class _Linear(torch.autograd.Function):
@@ -86,13 +118,11 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan | None, *factors: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan | None, *factors: Tensor
     ) -> Tensor:
         ctx.plan, saved, update = plan, [x if weight.requires_grad else None, weight], None
         if plan:
-            downs, ups = factors[: len(factors) // 2], factors[len(factors) // 2 :]
-            ctx.ranks = [len(down) for down in downs]
-            down, lift = _factors(x, len(weight), plan, downs, ups)
+            down, lift = plan.joined(x, len(weight), factors)
             dropped = plan.dropout.apply(x) if plan.dropout else x
             narrow = product(dropped, down.t())
             update = Update(narrow, lift)
@@ -110,33 +140,9 @@ class _Linear(torch.autograd.Function):
         dropped, down, lift, narrow = low_rank
         for_narrow = product(g, lift.t())
         for_x = product(g, weight, None, Update(for_narrow, down, ctx.plan.dropout)) if needs[0] else None
-        columns = _slices(ctx.ranks)
-        rank = sum(ctx.ranks)
-        downs, ups = outer(for_narrow, dropped, rank), outer(narrow, g, rank)
-        for_downs = [downs[part] for part in columns]
-        for_ups = [
-            ups[part, outputs].t() * scaling
-            for part, outputs, scaling in zip(columns, ctx.plan.outputs, ctx.plan.scalings, strict=True)
-        ]
-        return for_x, for_weight, for_bias, None, *for_downs, *for_ups
-
-
-def _factors(
-    x: Tensor, out: int, plan: _Plan, downs: Sequence[Tensor], ups: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """All updates as one product down (R, in) and, block by block, one up (R, out), in the dtype of x.
-
-    For compiled kernels their common rank is filled up with zeros.
-    """
-    rank = sum(len(down) for down in downs)
-    if multiplies(x, x.shape[1], out):
-        rank += -rank % LANES
-    whole_down, whole_up = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
-    rows = _slices([len(down) for down in downs])
-    for part, outputs, down, up, scaling in zip(rows, plan.outputs, downs, ups, plan.scalings, strict=True):
-        whole_down[part] = down
-        whole_up[part, outputs] = up.t() * scaling
-    return whole_down, whole_up
+        rank = sum(ctx.plan.ranks)
+        for_factors = ctx.plan.split(outer(for_narrow, dropped, rank), outer(narrow, g, rank))
+        return for_x, for_weight, for_bias, None, *for_factors
 
 
 def _slices(sizes: list[int]) -> list[slice]:
