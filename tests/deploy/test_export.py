@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -225,6 +226,19 @@ def test_openvino_computes_the_same(original, tmp_path):
         found = form.open(tmp_path / name, original)
         assert np.allclose(found(tiles), expected, atol=closeness)
         assert found(tiles[:3]).shape == (3, 3)
+
+
+def test_a_signal_can_be_handled_after_openvino_was_used(original, tmp_path):
+    pytest.importorskip("openvino", reason="needs orbitune[openvino]")
+    form, arrived = EXPORTS["openvino"], []
+    form.write(original, tmp_path / "model")
+    first, second = (form.open(tmp_path / "model", original) for _ in range(2))
+    del first
+    del second
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: arrived.append(number))
+    signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+    assert arrived == [signal.SIGUSR1]
 
 
 def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ The graph reads uint8 tiles (B, H, W, 3) of the training tiles' size and puts ou
 (B, C); resizing, normalisation, temperature and softmax are in it, and in its metadata labels and hashes.
 """
 
+import functools
 import json
 import tempfile
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def write_openvino(
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         write(original, source)
-        model = openvino.Core().read_model(source)
+        model = _openvino().read_model(source)
         for fact in onnx.load(source).metadata_props:
             model.set_rt_info(fact.value, ["orbitune", fact.key])
         folder.mkdir()
@@ -77,12 +78,22 @@ def write_openvino(
 
 def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predict:
     """OpenVINO on the processor; `exact` holds it to fp32, or it would use bf16 where there is some."""
-    import openvino
-
     asked = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
-    model = openvino.Core().compile_model(folder / "model.xml", "CPU", asked)
+    model = _openvino().compile_model(folder / "model.xml", "CPU", asked)
     request = model.create_infer_request()
     return lambda tiles: request.infer({0: tiles})[0].copy()
+
+
+@functools.cache
+def _openvino() -> Any:
+    """OpenVINO, once for a process.
+
+    Each core gives the thread a stack for its signals, and takes back the one it found there: where two end in the
+    order in which they began, one is left that is gone, and the next interrupt is a crash.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _save(model: Any, original: Original, path: Path, **facts: str) -> None:
