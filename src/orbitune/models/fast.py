@@ -23,8 +23,8 @@ from orbitune.data.transform import Transform
 from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
 from orbitune.models.compiled import compiled
-from orbitune.models.kernels import add, add_norm, gelu
-from orbitune.models.layer import Parts
+from orbitune.models.kernels import add, add_norm, gelu, mlp, multiplies
+from orbitune.models.layer import WholeLayer
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.merging import attend_merged, merge
 from orbitune.models.patches import PatchEmbedding
@@ -83,6 +83,7 @@ class FastClassifier(nn.Module):
     def wrap_products(self, wrap: Callable[[Product], Any]) -> None:
         """Put what `wrap` makes of each product in its place; it is called as the product is."""
         for block in self._blocks:
+            block.whole = None
             block.qkv = [wrap(product) for product in block.qkv]
             block.out, block.widen, block.narrow = map(wrap, (block.out, block.widen, block.narrow))
 
@@ -180,6 +181,7 @@ class Block:
         for part in (*self.norms, *filter(None, self.scales)):
             cast_frozen(part, dtype)
         self.trained = any(p.requires_grad for p in layer.parameters())
+        self.whole = self._whole()
 
     def __call__(
         self, rows: Tensor, pending: Pending, batch: int, training: bool, sizes: Tensor | None = None
@@ -193,8 +195,8 @@ class Block:
             Rows (B * N, D), or (B * reads, D), and what is to be added to them.
         """
         width = rows.shape[1]
-        if sizes is None and (whole := self._whole(rows, batch)):
-            return whole(add(rows, *pending), batch, training), (None, None)
+        if sizes is None and self.whole and self.whole.takes(rows, batch):
+            return self.whole(add(rows, *pending), batch, training), (None, None)
         rows, normed = add_norm(rows, *pending, self.norms[0])
         inputs = [normed]
         if self.reads:
@@ -211,20 +213,24 @@ class Block:
         return rows, (self._mlp(normed, training), self._scale(1))
 
     def _mlp(self, x: Tensor, training: bool) -> Tensor:
+        parts = self.widen, self.narrow
+        if self.activation is gelu and all(isinstance(part, Product) and part.frozen for part in parts):
+            (w1, b1), (w2, b2) = ((part.weights[0], next(iter(part.biases), None)) for part in parts)
+            if multiplies(x, *w1.shape):
+                return mlp(x, w1, b1, w2, b2)
         hidden = self.widen(x, training)
         if self.gated:
             gate, up = hidden.chunk(2, -1)
             return self.narrow(self.activation(gate) * up, training)
         return self.narrow(self.activation(hidden), training)
 
-    def _whole(self, rows: Tensor, batch: int) -> Parts | None:
+    def _whole(self) -> WholeLayer | None:
         """The layer, if it can be computed in one pass."""
         if self.reads or self.gated or self.activation is not gelu or self.kernel != "plain":
             return None
-        [qkv], heads = self.qkv, rows.shape[1] // self.head_dim
-        scales = [self._scale(number) for number in range(2)]
-        parts = Parts(qkv, self.out, self.widen, self.narrow, self.norms, scales, heads)
-        return parts if parts.whole(rows, batch) else None
+        [qkv], scales = self.qkv, [self._scale(number) for number in range(2)]
+        whole = WholeLayer(qkv, self.out, self.widen, self.narrow, self.norms, scales, self.head_dim)
+        return whole if whole.frozen else None
 
     def _scale(self, number: int) -> Tensor | None:
         scale = self.scales[number]

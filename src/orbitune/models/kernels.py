@@ -122,6 +122,11 @@ def multiplies(x: Tensor, *widths: int) -> bool:
     return compiled(x) and not multiplies_tiles() and all(width % LANES == 0 for width in widths)
 
 
+def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+    """GELU(x W1^T + b1) W2^T + b2, (M, D), of frozen weights and where `multiplies` says so."""
+    return _Mlp.apply(x, w1, b1, w2, b2)
+
+
 def attends(q: Tensor) -> bool:
     """Whether `attention` takes queries of this kind (B, N, H, D)."""
     return compiled(q) and q.shape[3] % LANES == 0 and q.shape[1] <= _LONGEST
@@ -187,6 +192,26 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return gradients[0] * ctx.saved_tensors[0]
+
+
+class _Mlp(torch.autograd.Function):
+    """What is between the two products stays in the caches, but for GELU's derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+        x, y = x.contiguous(), torch.empty_like(x)
+        slope = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
+        call("mlp", x, w1, b1, w2, b2, y, slope, len(x), x.shape[1], len(w1))
+        ctx.save_for_backward(slope, w1, w2)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, w1, w2 = ctx.saved_tensors
+        for_y = gradients[0].contiguous()
+        for_x = torch.empty_like(for_y)
+        call("mlp_backward", for_y, slope, w1, w2, for_x, len(for_y), for_y.shape[1], len(w1))
+        return for_x, None, None, None, None
 
 
 class _AddNorm(torch.autograd.Function):

@@ -95,9 +95,9 @@ class Plan(NamedTuple):
         if multiplies(x, x.shape[1], out):
             rank += -rank % LANES
         down, lift = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
-        count = len(self.ranks)
-        places = zip(_slices(self.ranks), self.outputs, factors[:count], factors[count:], self.scalings, strict=True)
-        for rows, outputs, one_down, one_up, scaling in places:
+        downs, ups = factors[: len(self.ranks)], factors[len(self.ranks) :]
+        places = _slices(self.ranks), self.outputs, self.scalings
+        for rows, outputs, scaling, one_down, one_up in zip(*places, downs, ups, strict=True):
             down[rows] = one_down
             lift[rows, outputs] = one_up.t() * scaling
         return down, lift

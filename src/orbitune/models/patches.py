@@ -118,7 +118,11 @@ class PatchEmbedding:
 
 
 class Windows:
-    """The overlapping parts of a tile that the patches see: where their rows (I,) and columns (J,) begin, and lengths."""
+    """The overlapping parts of a tile that the patches see, (height, width) each.
+
+    Args:
+        rows, columns: where they begin, (I,) and (J,).
+    """
 
     def __init__(self, rows: list[int], columns: list[int], height: int, width: int) -> None:
         self.rows, self.columns, self.height, self.width = rows, columns, height, width

@@ -6,8 +6,7 @@
  * Tokens lie `q_stride` and `kv_stride` numbers apart, heads beside each other in them. `weights` (batch, heads,
  * queries, tokens up to a multiple of 16) are kept for the gradient. */
 void attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, bf16 *weights, float factor, int64_t batch,
-               int64_t heads, int64_t queries, int64_t tokens, int64_t width, int64_t q_stride,
-               int64_t kv_stride) {
+               int64_t heads, int64_t queries, int64_t tokens, int64_t width, int64_t q_stride, int64_t kv_stride) {
     const Head head = {queries, tokens, width, q_stride, kv_stride, heads * width, factor};
     const int64_t square = queries * ROUND_UP(tokens);
 #pragma omp parallel

@@ -56,19 +56,22 @@ static inline void softmax(float *scores, bf16 *weights, float factor, int64_t w
 }
 
 /* out = softmax(factor q k^T) v; `weights` (queries, tokens up to a multiple of 16) are kept for the gradient. */
-static inline void attend(Head h, Workspace w, const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, bf16 *weights) {
+static inline void attend(Head h, Workspace w, const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out,
+                          bf16 *weights) {
     const int64_t padded = ROUND_UP(h.tokens), pairs = (h.tokens + 1) / 2;
     pack_transposed(k, h.kv_stride, h.tokens, h.width, w.keys);
     pack(v, h.kv_stride, h.tokens, h.width, w.values);
     multiply((Left){(const uint32_t *)q, h.q_stride / 2, 1}, w.keys, h.queries, padded, h.width / 2,
              (Out){.wide = w.scores, .stride = padded});
-    for (int64_t i = 0; i < h.queries; i++) softmax(w.scores + i * padded, weights + i * padded, h.factor, h.tokens);
+    for (int64_t i = 0; i < h.queries; i++)
+        softmax(w.scores + i * padded, weights + i * padded, h.factor, h.tokens);
     multiply((Left){(const uint32_t *)weights, padded / 2, 1}, w.values, h.queries, h.width, pairs,
              (Out){out, .stride = h.out_stride});
 }
 
 /* Through a row of the softmax: the gradient for the scores, from the one for the weights. */
-static inline void softmax_backward(const float *for_weights, const bf16 *weights, bf16 *for_scores, int64_t padded) {
+static inline void softmax_backward(const float *for_weights, const bf16 *weights, bf16 *for_scores,
+                                    int64_t padded) {
     __m512 sum = _mm512_setzero_ps();
     for (int64_t j = 0; j < padded; j += LANES)
         sum = _mm512_fmadd_ps(load(weights + j, LANES), _mm512_loadu_ps(for_weights + j), sum);

@@ -45,23 +45,25 @@ void add_norm(const bf16 *x, const bf16 *y, const bf16 *scale, const bf16 *weigh
               bf16 *out, float *mean, float *rstd, float eps, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
+        const Norm norm = {mean + r, rstd + r, weight, bias};
         const int64_t at = r * width;
-        if (y) add_row(x + at, y + at, scale, sum + at, width);
+        if (y) add_rows(x + at, y + at, scale, sum + at, 1, width);
         const bf16 *const whole = y ? sum + at : x + at; /* what is normalised is what is stored */
-        moments(whole, eps, mean + r, rstd + r, width);
-        normalise(whole, mean[r], rstd[r], weight, bias, out + at, width);
+        find_moments(norm, whole, eps, 1, width);
+        normalise(norm, whole, out + at, 1, width);
     }
 }
 
 /* The gradients for x and y of `add_norm`, from those for `out` and for `sum`; y's is x's where there is no scale,
  * and is then not written. */
 void add_norm_backward(const bf16 *for_out, const bf16 *for_sum, const bf16 *sum, const bf16 *scale,
-                       const bf16 *weight, const float *mean, const float *rstd, bf16 *for_x, bf16 *for_y,
-                       int64_t rows, int64_t width) {
+                       const bf16 *weight, float *mean, float *rstd, bf16 *for_x, bf16 *for_y, int64_t rows,
+                       int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
+        const Norm norm = {mean + r, rstd + r, weight, NULL};
         const int64_t at = r * width;
-        normalise_backward(for_out + at, for_sum ? for_sum + at : NULL, sum + at, mean[r], rstd[r], scale, weight,
-                           for_x + at, for_y + at, width);
+        normalise_backward(norm, for_out + at, for_sum ? for_sum + at : NULL, sum + at, scale, for_x + at,
+                           for_y + at, 1, width);
     }
 }

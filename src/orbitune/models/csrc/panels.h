@@ -16,7 +16,8 @@ typedef struct {
     int64_t first, count;
 } Range;
 
-/* What is added to a product of (rows, out): low (rows, rank) times lift; below > 0: some numbers are dropped first. */
+/* What is added to a product of (rows, out): low (rows, rank) times lift; below > 0: some numbers are dropped
+ * first. */
 typedef struct {
     const bf16 *low;
     Right lift;
@@ -53,9 +54,10 @@ static inline float *new_bias(const bf16 *from, int64_t count) {
     return bias;
 }
 
-/* Pack a matrix (in, out) or, where it is `transposed`, one of (out, in); by all threads of a region. */
+/* Pack a matrix (in, out) or, where it is `transposed`, one of (out, in); by all threads of a region,
+ * which must meet at a barrier before they read it. */
 static inline void fill(Right right, const bf16 *from, int transposed) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t c = 0; c < right.out; c += WIDE) {
         uint32_t *strip = right.strips + c * right.in / 2;
         const int64_t columns = at_most(right.out - c, WIDE);
@@ -72,12 +74,12 @@ static inline int all_zero(const uint32_t *numbers, int64_t count) {
     return 1;
 }
 
-/* Pack the lift (rank, out) of an update, by all threads of a region, and find the pairs of rows in which each strip
- * is not zero: updates of several layers lie there block by block. */
+/* Pack the lift (rank, out) of an update, by all threads of a region, and find the pairs of rows in which each
+ * strip is not zero: updates of several layers lie there block by block. */
 static inline void fill_lift(Update u, const bf16 *lift) {
     const int64_t pairs = u.lift.in / 2;
     fill(u.lift, lift, 0);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait /* each thread finds the strips that it filled */
     for (int64_t c = 0; c < u.lift.out; c += WIDE) {
         const int64_t columns = at_most(u.lift.out - c, WIDE);
         const uint32_t *strip = u.lift.strips + c * pairs;
@@ -120,8 +122,8 @@ static inline void gelu_row(const float *row, int64_t columns, bf16 *y, bf16 *sl
     }
 }
 
-/* `height` rows of a product; x, y and what the steps point to begin with the first of them, which is row `top` of the
- * whole. */
+/* `height` rows of a product; x, y and what the steps point to begin with the first of them, which is row `top` of
+ * the whole. */
 static inline void panel(const bf16 *x, Right right, Steps steps, int64_t top, int64_t height, bf16 *y) {
     const int64_t pairs = right.in / 2, out = right.out;
     float sums[BLOCK * WIDE];
@@ -139,15 +141,16 @@ static inline void panel(const bf16 *x, Right right, Steps steps, int64_t top, i
             const Left left = {(const uint32_t *)(x + r * right.in), pairs, 1};
             any_block(count, vectors, left, right.strips + c * pairs, columns, pairs, result);
             for (int64_t i = 0; steps.gelu && i < count; i++)
-                gelu_row(sums + i * WIDE, columns, y + at + i * out, steps.slope ? steps.slope + at + i * out : NULL);
+                gelu_row(sums + i * WIDE, columns, y + at + i * out,
+                         steps.slope ? steps.slope + at + i * out : NULL);
         }
     }
 }
 
-/* part += a^T b, fp32, of the first `across` columns of a (height, width) and b (height, out); `left` and `right` are
- * room for them, packed. */
-static inline void add_outer(const bf16 *a, const bf16 *b, int64_t height, int64_t across, int64_t width, int64_t out,
-                             uint32_t *left, uint32_t *right, float *part) {
+/* part += a^T b, fp32, of the first `across` columns of a (height, width) and b (height, out); `left` and `right`
+ * are room for them, packed. */
+static inline void add_outer(const bf16 *a, const bf16 *b, int64_t height, int64_t across, int64_t width,
+                             int64_t out, uint32_t *left, uint32_t *right, float *part) {
     pack(a, width, height, width, left);
     pack(b, out, height, out, right);
     multiply((Left){left, 1, width}, right, across, out, (height + 1) / 2,
