@@ -5,7 +5,7 @@ A few images at a time go through the whole of it, and what is between its steps
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,39 +15,7 @@ from orbitune.models.kernels import LANES, attends, multiplies
 from orbitune.models.linear import Plan, Product
 
 
-class WholeLayer(NamedTuple):
-    """A layer's frozen parts: its products, and of each half the normalisation and the layer scale.
-
-    Of q, k and v low-rank updates may be trained, see `Product`.
-    """
-
-    qkv: Product
-    out: Product
-    widen: Product
-    narrow: Product
-    norms: Sequence[Any]
-    scales: Sequence[Tensor | None]
-    head_dim: int
-
-    @property
-    def frozen(self) -> bool:
-        """Whether nothing is trained but low-rank updates of q, k and v."""
-        rest = [p for norm in self.norms for p in norm.parameters()]
-        rest += [scale for scale in self.scales if scale is not None]
-        plain = self.qkv.fused and not self.qkv.trained and self.out.frozen
-        return plain and self.widen.frozen and self.narrow.frozen and not any(p.requires_grad for p in rest)
-
-    def takes(self, x: Tensor, images: int) -> bool:
-        """Whether it computes rows of this kind (images * N, D)."""
-        heads = x.view(images, -1, x.shape[1] // self.head_dim, self.head_dim)
-        return multiplies(x, x.shape[1], len(self.widen.weights[0])) and attends(heads)
-
-    def __call__(self, x: Tensor, images: int, training: bool) -> Tensor:
-        """Rows (images * N, D) to rows of the same shape."""
-        plan, factors = self.qkv.updates(x, training)
-        # Factors that are not trained were cast with the other weights.
-        plan = plan or Plan([], [], [], None)
-        return _Whole.apply(x.contiguous(), self, images, plan, *(factor.float() for factor in factors))
+_NOTHING = Plan([], [], [], None)
 
 
 class _Factors(ctypes.Structure):
@@ -83,46 +51,75 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _parameters(whole: WholeLayer) -> list[Tensor | None]:
-    """In the order of `Layer`."""
-
-    def product(part: Product) -> list[Tensor | None]:
-        return [part.weights[0], part.biases[0] if part.biases else None]
-
-    first, second = ([norm.weight, norm.bias] for norm in whole.norms)
-    first += [*product(whole.qkv), *product(whole.out), whole.scales[0]]
-    return [*first, *second, *product(whole.widen), *product(whole.narrow), whole.scales[1]]
-
-
-def _layer(
-    whole: WholeLayer,
-    x: Tensor,
-    images: int,
-    plan: Plan,
-    factors: Sequence[Tensor],
-    slopes: Sequence[Tensor | None],
-) -> _Layer:
-    """The layer as C sees it; `slopes` are where the gradients of the factors go."""
-    width, count = x.shape[1], len(plan.ranks)
-    updates = (_Factors * count)()
-    for n, (rank, outputs, scaling) in enumerate(zip(plan.ranks, plan.outputs, plan.scalings, strict=True)):
-        tensors = factors[n], factors[count + n], slopes[n], slopes[count + n]
-        places = outputs.start, outputs.stop - outputs.start
-        updates[n] = _Factors(*map(_pointer, tensors), rank, *places, scaling)
-    return _Layer(
-        *(images, len(x) // images, width, width // whole.head_dim, len(whole.widen.weights[0])),
-        *map(_pointer, _parameters(whole)),
-        *(norm.eps for norm in whole.norms),
-        updates,
-        count,
-        _rank(plan),
-        *(plan.dropout.arguments() if plan.dropout else (0, 0)),
-    )
+def _parameters(product: Product) -> list[Tensor | None]:
+    return [product.weights[0], product.biases[0] if product.biases else None]
 
 
 def _rank(plan: Plan) -> int:
     """Of all updates together, filled up with zeros."""
     return -(-sum(plan.ranks) // LANES) * LANES
+
+
+class WholeLayer:
+    """A layer over frozen parts: its products, and of each half the normalisation and the layer scale.
+
+    Of q, k and v low-rank updates may be trained, see `Product`.
+
+    Attributes:
+        frozen: whether nothing else is, as it must be.
+    """
+
+    def __init__(
+        self,
+        qkv: Product,
+        out: Product,
+        widen: Product,
+        narrow: Product,
+        norms: Sequence[Any],
+        scales: Sequence[Tensor | None],
+        head_dim: int,
+    ) -> None:
+        beside = [p for norm in norms for p in norm.parameters()] + [s for s in scales if s is not None]
+        self.frozen = qkv.fused and not qkv.trained and all(part.frozen for part in (out, widen, narrow))
+        self.frozen &= not any(p.requires_grad for p in beside)
+        self.qkv, self.head_dim, self.middle = qkv, head_dim, len(widen.weights[0])
+        first, second = ([norm.weight, norm.bias] for norm in norms)
+        first += [*_parameters(qkv), *_parameters(out), scales[0]]
+        second += [*_parameters(widen), *_parameters(narrow), scales[1]]
+        self._held = [*first, *second]  # or their addresses would not last
+        width = len(norms[0].weight)
+        sizes = 0, 0, width, width // head_dim, self.middle
+        self._fixed = _Layer(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
+
+    def takes(self, x: Tensor, images: int) -> bool:
+        """Whether it computes rows of this kind (images * N, D)."""
+        heads = x.view(images, -1, x.shape[1] // self.head_dim, self.head_dim)
+        return multiplies(x, x.shape[1], self.middle) and attends(heads)
+
+    def __call__(self, x: Tensor, images: int, training: bool) -> Tensor:
+        """Rows (images * N, D) to rows of the same shape."""
+        # Factors that are not trained were cast with the other weights.
+        factors = (factor.float() for factor in self.qkv.factors)
+        return _Whole.apply(x.contiguous(), self, images, self.qkv.plan(x, training) or _NOTHING, *factors)
+
+    def layer(self, x: Tensor, images: int, plan: Plan, tensors: Sequence[Tensor | None]) -> "_Layer":
+        """The layer as C sees it.
+
+        Args:
+            tensors: the factors of the updates, down and up, then where their gradients go.
+        """
+        layer, count = _Layer.from_buffer_copy(self._fixed), len(plan.ranks)
+        layer.images, layer.tokens = images, len(x) // images
+        updates = (_Factors * count)()
+        for n, (rank, outputs, scaling) in enumerate(
+            zip(plan.ranks, plan.outputs, plan.scalings, strict=True)
+        ):
+            places = outputs.start, outputs.stop - outputs.start
+            updates[n] = _Factors(*map(_pointer, tensors[n::count]), rank, *places, scaling)
+        layer.factors, layer.updates, layer.rank = updates, count, _rank(plan)
+        if plan.dropout:
+            layer.seed, layer.below = plan.dropout.arguments()
+        return layer
 
 
 class _Whole(torch.autograd.Function):
@@ -134,11 +131,11 @@ class _Whole(torch.autograd.Function):
             x.new_empty(images, width // whole.head_dim, tokens, -(-tokens // LANES) * LANES),
             x.new_empty(rows, _rank(plan)),
             torch.empty_like(x),
-            x.new_empty(rows, len(whole.widen.weights[0])) if any(ctx.needs_input_grad) else None,
+            x.new_empty(rows, whole.middle) if any(ctx.needs_input_grad) else None,
             torch.empty(4, rows),
         )
         y = torch.empty_like(x)
-        layer = _layer(whole, x, images, plan, factors, [None] * len(factors))
+        layer = whole.layer(x, images, plan, [*factors, *[None] * len(factors)])
         call("layer", ctypes.byref(layer), x, ctypes.byref(_Saved(*map(_pointer, kept))), y)
         ctx.whole, ctx.images, ctx.plan, ctx.factors = whole, images, plan, len(factors)
         ctx.save_for_backward(x, *factors, *kept)
@@ -150,6 +147,6 @@ class _Whole(torch.autograd.Function):
         factors, kept = saved[: ctx.factors], _Saved(*map(_pointer, saved[ctx.factors :]))
         for_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         slopes = [torch.empty_like(factor) for factor in factors]
-        layer = _layer(ctx.whole, x, ctx.images, ctx.plan, factors, slopes)
+        layer = ctx.whole.layer(x, ctx.images, ctx.plan, [*factors, *slopes])
         call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), gradients[0].contiguous(), for_x)
         return for_x, None, None, None, *slopes

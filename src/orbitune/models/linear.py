@@ -28,6 +28,15 @@ class Product:
         bases = [getattr(layer, "base_layer", layer) for layer in layers]
         self.weights = self._together([base.weight for base in bases])
         self.biases = [] if bases[0].bias is None else self._together([base.bias for base in bases])
+        self._updates = [
+            _low_rank(layer, outputs)
+            for layer, outputs, adapted in zip(
+                layers, _slices([len(b.weight) for b in bases]), self.adapted, strict=True
+            )
+            if adapted
+        ]
+        # Of the low-rank updates: all down, then all up.
+        self.factors = [update.down for update in self._updates] + [update.up for update in self._updates]
 
     def _together(self, parts: list[nn.Parameter]) -> list[Tensor]:
         """Frozen parameters as one tensor, of which they become views: no byte is held twice."""
@@ -44,19 +53,17 @@ class Product:
             return torch.cat([layer(x).to(x.dtype) for layer in self.layers], -1)
         weight = _joined(self.weights).to(x.dtype)
         bias = _joined(self.biases).to(x.dtype) if self.biases else None
-        plan, factors = self.updates(x, training)
-        return _Linear.apply(x, weight, bias, plan, *factors)
+        return _Linear.apply(x, weight, bias, self.plan(x, training), *self.factors)
 
-    def updates(self, x: Tensor, training: bool) -> "tuple[Plan | None, list[Tensor]]":
-        """How the low-rank updates of rows x add to the product, and their factors: all down, then all up."""
-        if not any(self.adapted):
-            return None, []
-        updates = [_low_rank(layer) for layer, has in zip(self.layers, self.adapted, strict=True) if has]
-        share = max(update.share for update in updates) if training else 0.0
+    def plan(self, x: Tensor, training: bool) -> "Plan | None":
+        """How the low-rank updates of rows x add to the product, if there are any."""
+        if not self._updates:
+            return None
+        share = max(update.share for update in self._updates) if training else 0.0
         dropout = Dropout(x.shape, share, x.device, x.dtype) if share else None
-        scalings = [update.scaling / (1 - share) for update in updates]
-        plan = Plan(self._outputs(), [len(update.down) for update in updates], scalings, dropout)
-        return plan, [update.down for update in updates] + [update.up for update in updates]
+        scalings = [update.scaling / (1 - share) for update in self._updates]
+        outputs, ranks = ([getattr(update, name) for update in self._updates] for name in ("outputs", "rank"))
+        return Plan(outputs, ranks, scalings, dropout)
 
     @property
     def trained(self) -> bool:
@@ -67,15 +74,6 @@ class Product:
     def frozen(self) -> bool:
         """Whether it is one plain product, of which nothing is trained."""
         return self.fused and not any(self.adapted) and not self.trained
-
-    def _outputs(self) -> list[slice]:
-        """Which outputs each adapted layer has."""
-        places, start = [], 0
-        for layer, adapted in zip(self.layers, self.adapted, strict=True):
-            stop = start + layer.out_features
-            places += [slice(start, stop)] if adapted else []
-            start = stop
-        return places
 
 
 class Plan(NamedTuple):
@@ -182,13 +180,16 @@ def _is_lora(layer: Any) -> bool:
 class _Update(NamedTuple):
     """One layer's low-rank update: A (r, in), B (out, r), the factor, and the share that dropout removes."""
 
+    outputs: slice
+    rank: int
     down: Tensor
     up: Tensor
     scaling: float
     share: float
 
 
-def _low_rank(layer: Any) -> _Update:
+def _low_rank(layer: Any, outputs: slice) -> _Update:
     name = layer.active_adapters[0]
     share = getattr(layer.lora_dropout[name], "p", 0.0)
-    return _Update(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], share)
+    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return _Update(outputs, len(down), down, up, layer.scaling[name], share)
