@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from orbitune.models import compiled, kernels
-from orbitune.models.layer import WholeLayer
+from orbitune.models.layer import WholeLayer, pass_through
 from orbitune.models.linear import Product
 
 pytestmark = pytest.mark.skipif(
@@ -75,7 +75,7 @@ class Layer:
         x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
         torch.manual_seed(7)
         found = x.clone().requires_grad_()
-        y = self.whole(found, images, training=True)
+        y = pass_through([self.whole], found, images, training=True)
         kept = 1
         if self.dropout:
             torch.manual_seed(7)
@@ -115,8 +115,8 @@ def test_the_same_numbers_are_dropped_forward_and_backward():
 def test_without_a_gradient_it_gives_the_same():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
     with torch.inference_mode():
-        alone = layer.whole(x, 2, training=False)
-    assert torch.equal(alone, layer.whole(x.requires_grad_(), 2, training=False))
+        alone = pass_through([layer.whole], x, 2, training=False)
+    assert torch.equal(alone, pass_through([layer.whole], x.requires_grad_(), 2, training=False))
 
 
 def test_the_gradients_do_not_depend_on_the_number_of_threads():
@@ -131,15 +131,37 @@ def test_the_gradients_do_not_depend_on_the_number_of_threads():
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+def test_layers_in_a_row_are_each_of_them_after_the_other():
+    layers = [Layer(), Layer(targets=(), scaled=True), Layer(targets=("v_proj",))]
+    whole, factors = [layer.whole for layer in layers], [f for layer in layers for f in layer.factors]
+
+    def one_by_one(x):
+        for layer in whole:
+            x = pass_through([layer], x, 2, training=True)
+        return x
+
+    x = torch.randn(34, WIDTH).bfloat16()
+    found, expected = (
+        torch.autograd.grad(through(leaf).float().square().sum(), [leaf, *factors])
+        for through, leaf in (
+            (lambda x: pass_through(whole, x, 2, training=True), x.clone().requires_grad_()),
+            (one_by_one, x.clone().requires_grad_()),
+        )
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    with torch.no_grad():
+        assert torch.equal(pass_through(whole, x, 2, training=True), one_by_one(x))
+
+
 def test_updates_that_are_no_longer_trained_may_be_rounded():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
-    expected = layer.whole(x, 2, training=False)
+    expected = pass_through([layer.whole], x, 2, training=False)
     for module in layer.parts.modules():
         if hasattr(module, "lora_A"):
             for part in chain(module.lora_A.parameters(), module.lora_B.parameters()):
                 part.requires_grad_(False)
                 part.data = part.data.bfloat16()
-    found = layer.whole(x, 2, training=False)
+    found = pass_through([layer.whole], x, 2, training=False)
     assert (found - expected).abs().max() <= 2**-6 * expected.abs().max()
 
 

@@ -4,7 +4,8 @@ A few images at a time go through the whole of it, and what is between its steps
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from orbitune.models.compiled import call
 from orbitune.models.kernels import LANES, attends, multiplies
 from orbitune.models.linear import Plan, Product
 
-
 _NOTHING = Plan([], [], [], None)
+_ROOM = ("qkv", "weights", "low", "sum", "slope", "moments")
 
 
 class _Factors(ctypes.Structure):
@@ -44,7 +45,7 @@ class _Layer(ctypes.Structure):
 class _Saved(ctypes.Structure):
     """`Saved` of csrc/layer.c."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("qkv", "weights", "low", "sum", "slope", "moments")]
+    _fields_ = [(name, ctypes.c_void_p) for name in _ROOM]
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -96,11 +97,17 @@ class WholeLayer:
         heads = x.view(images, -1, x.shape[1] // self.head_dim, self.head_dim)
         return multiplies(x, x.shape[1], self.middle) and attends(heads)
 
-    def __call__(self, x: Tensor, images: int, training: bool) -> Tensor:
-        """Rows (images * N, D) to rows of the same shape."""
-        # Factors that are not trained were cast with the other weights.
-        factors = (factor.float() for factor in self.qkv.factors)
-        return _Whole.apply(x.contiguous(), self, images, self.qkv.plan(x, training) or _NOTHING, *factors)
+    def room(self, x: Tensor, images: int, plan: Plan, gradient: bool) -> tuple[Tensor | None, ...]:
+        """Where a pass writes what its gradient needs, in the order of `Saved`."""
+        (rows, width), tokens = x.shape, len(x) // images
+        return (
+            x.new_empty(rows, 3 * width),
+            x.new_empty(images, width // self.head_dim, tokens, -(-tokens // LANES) * LANES),
+            x.new_empty(rows, _rank(plan)),
+            torch.empty_like(x),
+            x.new_empty(rows, self.middle) if gradient else None,
+            torch.empty(4, rows),
+        )
 
     def layer(self, x: Tensor, images: int, plan: Plan, tensors: Sequence[Tensor | None]) -> "_Layer":
         """The layer as C sees it.
@@ -122,31 +129,72 @@ class WholeLayer:
         return layer
 
 
+def pass_through(layers: Sequence[WholeLayer], x: Tensor, images: int, training: bool) -> Tensor:
+    """Rows (images * N, D) through layers that take them, one after the other, to rows of the same shape."""
+    plans = [layer.qkv.plan(x, training) or _NOTHING for layer in layers]
+    # Factors that are not trained were cast with the other weights.
+    factors = [factor.float() for layer in layers for factor in layer.qkv.factors]
+    learns = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors))
+    return _Whole.apply(x.contiguous(), layers, images, plans, learns, *factors)
+
+
 class _Whole(torch.autograd.Function):
+    """Of all layers at once: after a layer's products little of Python is left in the caches."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, whole: WholeLayer, images: int, plan: Plan, *factors: Tensor) -> Tensor:
-        (rows, width), tokens = x.shape, len(x) // images
-        kept = (
-            x.new_empty(rows, 3 * width),
-            x.new_empty(images, width // whole.head_dim, tokens, -(-tokens // LANES) * LANES),
-            x.new_empty(rows, _rank(plan)),
-            torch.empty_like(x),
-            x.new_empty(rows, whole.middle) if any(ctx.needs_input_grad) else None,
-            torch.empty(4, rows),
-        )
-        y = torch.empty_like(x)
-        layer = whole.layer(x, images, plan, [*factors, *[None] * len(factors)])
-        call("layer", ctypes.byref(layer), x, ctypes.byref(_Saved(*map(_pointer, kept))), y)
-        ctx.whole, ctx.images, ctx.plan, ctx.factors = whole, images, plan, len(factors)
-        ctx.save_for_backward(x, *factors, *kept)
-        return y
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        layers: Sequence[WholeLayer],
+        images: int,
+        plans: Sequence[Plan],
+        learns: bool,
+        *factors: Tensor,
+    ) -> Tensor:
+        # Without a gradient all layers use the same room, and write where they read.
+        most = max(plans, key=_rank)
+        rooms = [
+            layer.room(x, images, plan, learns) for layer, plan in zip(layers, plans, strict=True) if learns
+        ]
+        rooms = rooms or [layers[0].room(x, images, most, learns)] * len(layers)
+        outputs = [torch.empty_like(x) for _ in layers] if learns else [torch.empty_like(x)] * len(layers)
+        inputs = [x, *outputs[:-1]]
+        described = [
+            (layer.layer(x, images, plan, [*own, *[None] * len(own)]), _Saved(*map(_pointer, room)))
+            for layer, plan, own, room in zip(layers, plans, _shares(plans, factors), rooms, strict=True)
+        ]
+        for (layer, saved), before, after in zip(described, inputs, outputs, strict=True):
+            call("layer", ctypes.byref(layer), before, ctypes.byref(saved), after)
+        ctx.layers, ctx.images, ctx.plans, ctx.factors = layers, images, plans, len(factors)
+        ctx.save_for_backward(*factors, *inputs, *(t for room in rooms for t in room))
+        return outputs[-1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, *saved = ctx.saved_tensors
-        factors, kept = saved[: ctx.factors], _Saved(*map(_pointer, saved[ctx.factors :]))
-        for_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        saved, depth = iter(ctx.saved_tensors), len(ctx.layers)
+        factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
         slopes = [torch.empty_like(factor) for factor in factors]
-        layer = ctx.whole.layer(x, ctx.images, ctx.plan, [*factors, *slopes])
-        call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), gradients[0].contiguous(), for_x)
-        return for_x, None, None, None, *slopes
+        shares = zip(_shares(ctx.plans, factors), _shares(ctx.plans, slopes), strict=True)
+        described = [
+            (
+                layer.layer(x, ctx.images, plan, [*own, *for_own]),
+                _Saved(*map(_pointer, islice(saved, len(_ROOM)))),
+            )
+            for layer, plan, x, (own, for_own) in zip(ctx.layers, ctx.plans, inputs, shares, strict=True)
+        ]
+        first = None if ctx.needs_input_grad[0] else inputs[0]
+        slope: Tensor | None = gradients[0].contiguous()
+        for (layer, kept), x in zip(reversed(described), reversed(inputs), strict=True):
+            for_x = None if x is first else torch.empty_like(x)
+            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), slope, for_x)
+            slope = for_x
+        return slope, None, None, None, None, *slopes
+
+
+def _shares(plans: Sequence[Plan], tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Of tensors that belong to the updates of plans, two to each, those of one plan after the other."""
+    start = 0
+    for plan in plans:
+        stop = start + 2 * len(plan.ranks)
+        yield tensors[start:stop]
+        start = stop
