@@ -133,7 +133,7 @@ def pass_through(layers: Sequence[WholeLayer], x: Tensor, images: int, training:
     """Rows (images * N, D) through layers that take them, one after the other, to rows of the same shape."""
     plans = [layer.qkv.plan(x, training) or _NOTHING for layer in layers]
     # Factors that are not trained were cast with the other weights.
-    factors = [factor.float() for layer in layers for factor in layer.qkv.factors]
+    factors = [factor.float().contiguous() for layer in layers for factor in layer.qkv.factors]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors))
     return _Whole.apply(x.contiguous(), layers, images, plans, learns, *factors)
 
@@ -151,20 +151,20 @@ class _Whole(torch.autograd.Function):
         learns: bool,
         *factors: Tensor,
     ) -> Tensor:
-        # Without a gradient all layers use the same room, and write where they read.
-        most = max(plans, key=_rank)
-        rooms = [
-            layer.room(x, images, plan, learns) for layer, plan in zip(layers, plans, strict=True) if learns
-        ]
-        rooms = rooms or [layers[0].room(x, images, most, learns)] * len(layers)
-        outputs = [torch.empty_like(x) for _ in layers] if learns else [torch.empty_like(x)] * len(layers)
+        if learns:
+            rooms = [layer.room(x, images, plan, learns) for layer, plan in zip(layers, plans, strict=True)]
+            outputs = [torch.empty_like(x) for _ in layers]
+        else:  # all layers use the same room, and write where they read
+            rooms = [layers[0].room(x, images, max(plans, key=_rank), learns)] * len(layers)
+            outputs = [torch.empty_like(x)] * len(layers)
         inputs = [x, *outputs[:-1]]
         described = [
-            (layer.layer(x, images, plan, [*own, *[None] * len(own)]), _Saved(*map(_pointer, room)))
-            for layer, plan, own, room in zip(layers, plans, _shares(plans, factors), rooms, strict=True)
+            layer.layer(x, images, plan, [*own, *[None] * len(own)])
+            for layer, plan, own in zip(layers, plans, _shares(plans, factors), strict=True)
         ]
-        for (layer, saved), before, after in zip(described, inputs, outputs, strict=True):
-            call("layer", ctypes.byref(layer), before, ctypes.byref(saved), after)
+        saved = [_Saved(*map(_pointer, room)) for room in rooms]
+        for layer, before, room, after in zip(described, inputs, saved, outputs, strict=True):
+            call("layer", ctypes.byref(layer), before, ctypes.byref(room), after)
         ctx.layers, ctx.images, ctx.plans, ctx.factors = layers, images, plans, len(factors)
         ctx.save_for_backward(*factors, *inputs, *(t for room in rooms for t in room))
         return outputs[-1]
@@ -175,18 +175,16 @@ class _Whole(torch.autograd.Function):
         factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
         slopes = [torch.empty_like(factor) for factor in factors]
         shares = zip(_shares(ctx.plans, factors), _shares(ctx.plans, slopes), strict=True)
+        rooms = [_Saved(*map(_pointer, islice(saved, len(_ROOM)))) for _ in ctx.layers]
         described = [
-            (
-                layer.layer(x, ctx.images, plan, [*own, *for_own]),
-                _Saved(*map(_pointer, islice(saved, len(_ROOM)))),
-            )
+            layer.layer(x, ctx.images, plan, [*own, *for_own])
             for layer, plan, x, (own, for_own) in zip(ctx.layers, ctx.plans, inputs, shares, strict=True)
         ]
         first = None if ctx.needs_input_grad[0] else inputs[0]
         slope: Tensor | None = gradients[0].contiguous()
-        for (layer, kept), x in zip(reversed(described), reversed(inputs), strict=True):
+        for layer, x, room in zip(*map(reversed, (described, inputs, rooms)), strict=True):
             for_x = None if x is first else torch.empty_like(x)
-            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), slope, for_x)
+            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(room), slope, for_x)
             slope = for_x
         return slope, None, None, None, None, *slopes
 
