@@ -202,13 +202,13 @@ def test_fast_off_is_the_plain_path(vit):
 def test_the_gradients_of_dropped_inputs_are_those_of_autograd(vit):
     """With dropout there is no plain path of the same draws: the product is compared with autograd's own."""
     from orbitune.models.kernels import Dropout
-    from orbitune.models.linear import _Linear, _Plan
+    from orbitune.models.linear import Plan, _Linear
 
     torch.manual_seed(0)
     x, weight, bias = torch.randn(7, 6), torch.randn(10, 6), torch.randn(10)
     factors = [torch.randn(2, 6), torch.randn(3, 6), torch.randn(4, 2), torch.randn(5, 3)]
     draw = Dropout(x.shape, 0.4, x.device, x.dtype)
-    plan = _Plan([slice(0, 4), slice(5, 10)], [0.5, 2.0], draw)
+    plan = Plan([slice(0, 4), slice(5, 10)], [2, 3], [0.5, 2.0], draw)
     ours = [t.clone().requires_grad_() for t in (x, *factors)]
     theirs = [t.clone().requires_grad_() for t in (x, *factors)]
     y = _Linear.apply(ours[0], weight, bias, plan, *ours[1:])

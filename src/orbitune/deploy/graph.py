@@ -4,10 +4,10 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orbitune.data.transform import Transform, TransformByProducts
+from orbitune.data.transform import Transform
 from orbitune.models.backbones import Family
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def network_of(
 
     from orbitune.models.fast import FastClassifier
 
-    resized = TransformByProducts(*astuple(transform))
-    return FastClassifier(model, family, resized, torch.float32, "plain", merge_after=merge_after).eval()
+    # The matrices of all places weigh more than a small model.
+    unfolded = replace(transform, folds=False)
+    return FastClassifier(model, family, unfolded, torch.float32, "plain", merge_after=merge_after).eval()
 
 
 def trace(network: "FastClassifier", tile_size: tuple[int, int], temperature: float) -> Any:

@@ -88,8 +88,8 @@ def open_openvino(folder: Path, original: Original, exact: bool = True) -> Predi
 def _openvino() -> Any:
     """OpenVINO, once for a process.
 
-    Each core gives the thread a stack for its signals, and takes back the one it found there: where two end in the
-    order in which they began, one is left that is gone, and the next interrupt is a crash.
+    Each core gives the thread a stack for its signals, and puts back the one it found there: where two end
+    in the order in which they began, one is left that is gone, and the next interrupt is a crash.
     """
     import openvino
 

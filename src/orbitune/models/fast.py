@@ -12,6 +12,7 @@ PEFT.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from orbitune.models.attention import attend
 from orbitune.models.backbones import Family, head_names
 from orbitune.models.compiled import compiled
 from orbitune.models.kernels import add, add_norm, gelu, mlp, multiplies
+from orbitune.models.layer import WholeLayer, pass_through
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.merging import attend_merged, merge
 from orbitune.models.patches import PatchEmbedding
@@ -82,6 +84,7 @@ class FastClassifier(nn.Module):
     def wrap_products(self, wrap: Callable[[Product], Any]) -> None:
         """Put what `wrap` makes of each product in its place; it is called as the product is."""
         for block in self._blocks:
+            block.whole = None
             block.qkv = [wrap(product) for product in block.qkv]
             block.out, block.widen, block.narrow = map(wrap, (block.out, block.widen, block.narrow))
 
@@ -133,17 +136,17 @@ class FastClassifier(nn.Module):
         rows: Tensor = x.flatten(0, 1)
         pending: Pending = (None, None)
         sizes: Tensor | None = None
-        for block in blocks:
-            if block in self._merging:
+        again = self.checkpointing and self.training
+        for run in [[block] for block in blocks] if again or self._merging else _runs(blocks):
+            if run[0] in self._merging:
                 tokens = add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
                 tokens, sizes = merge(tokens, sizes, self._patches.specials)
                 rows, pending = tokens.flatten(0, 1), (None, None)
-            if self.checkpointing and self.training:
-                rows, pending = checkpoint(
-                    block, rows, pending, x.shape[0], self.training, use_reentrant=False
-                )
+            arguments = run, rows, pending, x.shape[0], self.training, sizes
+            if again:
+                rows, pending = checkpoint(_compute, *arguments, use_reentrant=False)
             else:
-                rows, pending = block(rows, pending, x.shape[0], self.training, sizes)
+                rows, pending = _compute(*arguments)
         return add(rows, *pending).view(x.shape[0], -1, x.shape[-1])
 
 
@@ -179,6 +182,7 @@ class Block:
         for part in (*self.norms, *filter(None, self.scales)):
             cast_frozen(part, dtype)
         self.trained = any(p.requires_grad for p in layer.parameters())
+        self.whole = self._whole()
 
     def __call__(
         self, rows: Tensor, pending: Pending, batch: int, training: bool, sizes: Tensor | None = None
@@ -219,9 +223,34 @@ class Block:
             return self.narrow(self.activation(gate) * up, training)
         return self.narrow(self.activation(hidden), training)
 
+    def _whole(self) -> WholeLayer | None:
+        """The layer, if it can be computed in one pass."""
+        if self.reads or self.gated or self.activation is not gelu or self.kernel != "plain":
+            return None
+        [qkv], scales = self.qkv, [self._scale(number) for number in range(2)]
+        whole = WholeLayer(qkv, self.out, self.widen, self.narrow, self.norms, scales, self.head_dim)
+        return whole if whole.frozen else None
+
     def _scale(self, number: int) -> Tensor | None:
         scale = self.scales[number]
         return None if scale is None else scale.lambda1
+
+
+def _runs(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks in a row that are computed in one pass, and those that are not."""
+    return [list(run) for _, run in groupby(blocks, lambda block: block.whole is None)]
+
+
+def _compute(
+    run: Sequence[Block], rows: Tensor, pending: Pending, batch: int, training: bool, sizes: Tensor | None
+) -> tuple[Tensor, Pending]:
+    """Blocks one after the other; the arguments and what comes back are those of a block."""
+    layers = [block.whole for block in run if block.whole]
+    if layers and sizes is None and layers[0].takes(rows, batch):
+        return pass_through(layers, add(rows, *pending), batch, training), (None, None)
+    for block in run:
+        rows, pending = block(rows, pending, batch, training, sizes)
+    return rows, pending
 
 
 def _base(model: nn.Module) -> nn.Module:

@@ -85,12 +85,8 @@ def product(x: Tensor, right: Tensor, bias: Tensor | None = None, update: Update
     low, lift, dropout = update or (None, None, None)
     draw = dropout.arguments() if dropout else (ctypes.c_uint32(0),) * 2
     sizes = len(x), *right.shape, 0 if lift is None else len(lift)
-    call("product", x, right, _widened(bias), low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
+    call("product", x, right, bias, low, lift, y, *draw, int(not right.is_contiguous()), *sizes)
     return y
-
-
-def _widened(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.float()
 
 
 def _product_by_torch(x: Tensor, right: Tensor, bias: Tensor | None, update: Update | None) -> Tensor:
@@ -205,7 +201,7 @@ class _Mlp(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
         x, y = x.contiguous(), torch.empty_like(x)
         slope = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
-        call("mlp", x, w1, _widened(b1), w2, _widened(b2), y, slope, len(x), x.shape[1], len(w1))
+        call("mlp", x, w1, b1, w2, b2, y, slope, len(x), x.shape[1], len(w1))
         ctx.save_for_backward(slope, w1, w2)
         return y
 

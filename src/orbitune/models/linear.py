@@ -28,6 +28,15 @@ class Product:
         bases = [getattr(layer, "base_layer", layer) for layer in layers]
         self.weights = self._together([base.weight for base in bases])
         self.biases = [] if bases[0].bias is None else self._together([base.bias for base in bases])
+        self._updates = [
+            _low_rank(layer, outputs)
+            for layer, outputs, adapted in zip(
+                layers, _slices([len(b.weight) for b in bases]), self.adapted, strict=True
+            )
+            if adapted
+        ]
+        # Of the low-rank updates: all down, then all up.
+        self.factors = [update.down for update in self._updates] + [update.up for update in self._updates]
 
     def _together(self, parts: list[nn.Parameter]) -> list[Tensor]:
         """Frozen parameters as one tensor, of which they become views: no byte is held twice."""
@@ -44,37 +53,58 @@ class Product:
             return torch.cat([layer(x).to(x.dtype) for layer in self.layers], -1)
         weight = _joined(self.weights).to(x.dtype)
         bias = _joined(self.biases).to(x.dtype) if self.biases else None
-        if not any(self.adapted):
-            return _Linear.apply(x, weight, bias, None)
-        updates = [_low_rank(layer) for layer, has in zip(self.layers, self.adapted, strict=True) if has]
-        share = max(update.share for update in updates) if training else 0.0
-        factors = [update.down for update in updates] + [update.up for update in updates]
-        scalings = [update.scaling / (1 - share) for update in updates]
-        plan = _Plan(self._outputs(), scalings, Dropout(x.shape, share, x.device, x.dtype) if share else None)
-        return _Linear.apply(x, weight, bias, plan, *factors)
+        return _Linear.apply(x, weight, bias, self.plan(x, training), *self.factors)
+
+    def plan(self, x: Tensor, training: bool) -> "Plan | None":
+        """How the low-rank updates of rows x add to the product, if there are any."""
+        if not self._updates:
+            return None
+        share = max(update.share for update in self._updates) if training else 0.0
+        dropout = Dropout(x.shape, share, x.device, x.dtype) if share else None
+        scalings = [update.scaling / (1 - share) for update in self._updates]
+        outputs, ranks = ([getattr(update, name) for update in self._updates] for name in ("outputs", "rank"))
+        return Plan(outputs, ranks, scalings, dropout)
+
+    @property
+    def trained(self) -> bool:
+        """Whether a weight or a bias is, beside its updates."""
+        return any(p.requires_grad for p in (*self.weights, *self.biases))
 
     @property
     def frozen(self) -> bool:
         """Whether it is one plain product, of which nothing is trained."""
-        trained = any(p.requires_grad for p in (*self.weights, *self.biases))
-        return self.fused and not any(self.adapted) and not trained
-
-    def _outputs(self) -> list[slice]:
-        """Which outputs each adapted layer has."""
-        places, start = [], 0
-        for layer, adapted in zip(self.layers, self.adapted, strict=True):
-            stop = start + layer.out_features
-            places += [slice(start, stop)] if adapted else []
-            start = stop
-        return places
+        return self.fused and not any(self.adapted) and not self.trained
 
 
-class _Plan(NamedTuple):
-    """The low-rank updates of a product: where each adds, by what factor, and what their input loses."""
+class Plan(NamedTuple):
+    """The low-rank updates of a product: where each adds, its rank and factor, and what their input loses."""
 
     outputs: list[slice]
+    ranks: list[int]
     scalings: list[float]
     dropout: Dropout | None
+
+    def joined(self, x: Tensor, out: int, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """All updates as one product down (R, in) and, block by block, one up (R, out), in the dtype of x.
+
+        For compiled kernels their common rank is filled up with zeros.
+        """
+        rank = sum(self.ranks)
+        if multiplies(x, x.shape[1], out):
+            rank += -rank % LANES
+        down, lift = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
+        downs, ups = factors[: len(self.ranks)], factors[len(self.ranks) :]
+        places = _slices(self.ranks), self.outputs, self.scalings
+        for rows, outputs, scaling, one_down, one_up in zip(*places, downs, ups, strict=True):
+            down[rows] = one_down
+            lift[rows, outputs] = one_up.t() * scaling
+        return down, lift
+
+    def split(self, downs: Tensor, lifts: Tensor) -> list[Tensor]:
+        """The gradients of the factors, from those of what `joined` gave."""
+        places = list(zip(_slices(self.ranks), self.outputs, self.scalings, strict=True))
+        ups = [lifts[rows, outputs].t() * scaling for rows, outputs, scaling in places]
+        return [downs[rows] for rows, _, _ in places] + ups
 
 
 class _Linear(torch.autograd.Function):
@@ -86,13 +116,11 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan | None, *factors: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan | None, *factors: Tensor
     ) -> Tensor:
         ctx.plan, saved, update = plan, [x if weight.requires_grad else None, weight], None
         if plan:
-            downs, ups = factors[: len(factors) // 2], factors[len(factors) // 2 :]
-            ctx.ranks = [len(down) for down in downs]
-            down, lift = _factors(x, len(weight), plan, downs, ups)
+            down, lift = plan.joined(x, len(weight), factors)
             dropped = plan.dropout.apply(x) if plan.dropout else x
             narrow = product(dropped, down.t())
             update = Update(narrow, lift)
@@ -110,33 +138,9 @@ class _Linear(torch.autograd.Function):
         dropped, down, lift, narrow = low_rank
         for_narrow = product(g, lift.t())
         for_x = product(g, weight, None, Update(for_narrow, down, ctx.plan.dropout)) if needs[0] else None
-        columns = _slices(ctx.ranks)
-        rank = sum(ctx.ranks)
-        downs, ups = outer(for_narrow, dropped, rank), outer(narrow, g, rank)
-        for_downs = [downs[part] for part in columns]
-        for_ups = [
-            ups[part, outputs].t() * scaling
-            for part, outputs, scaling in zip(columns, ctx.plan.outputs, ctx.plan.scalings, strict=True)
-        ]
-        return for_x, for_weight, for_bias, None, *for_downs, *for_ups
-
-
-def _factors(
-    x: Tensor, out: int, plan: _Plan, downs: Sequence[Tensor], ups: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """All updates as one product down (R, in) and, block by block, one up (R, out), in the dtype of x.
-
-    For compiled kernels their common rank is filled up with zeros.
-    """
-    rank = sum(len(down) for down in downs)
-    if multiplies(x, x.shape[1], out):
-        rank += -rank % LANES
-    whole_down, whole_up = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
-    rows = _slices([len(down) for down in downs])
-    for part, outputs, down, up, scaling in zip(rows, plan.outputs, downs, ups, plan.scalings, strict=True):
-        whole_down[part] = down
-        whole_up[part, outputs] = up.t() * scaling
-    return whole_down, whole_up
+        rank = sum(ctx.plan.ranks)
+        for_factors = ctx.plan.split(outer(for_narrow, dropped, rank), outer(narrow, g, rank))
+        return for_x, for_weight, for_bias, None, *for_factors
 
 
 def _slices(sizes: list[int]) -> list[slice]:
@@ -176,13 +180,16 @@ def _is_lora(layer: Any) -> bool:
 class _Update(NamedTuple):
     """One layer's low-rank update: A (r, in), B (out, r), the factor, and the share that dropout removes."""
 
+    outputs: slice
+    rank: int
     down: Tensor
     up: Tensor
     scaling: float
     share: float
 
 
-def _low_rank(layer: Any) -> _Update:
+def _low_rank(layer: Any, outputs: slice) -> _Update:
     name = layer.active_adapters[0]
     share = getattr(layer.lora_dropout[name], "p", 0.0)
-    return _Update(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], share)
+    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return _Update(outputs, len(down), down, up, layer.scaling[name], share)

@@ -45,7 +45,7 @@ class PatchEmbedding:
         first, places = self._once(self._constant, transform.size)
         if self._folds(tiles, transform):
             windows, weight, bias = self._once(self._folded, transform, *tiles.shape[1:3])
-            pixels = windows(tiles).to(self.dtype) - _MIDDLE
+            pixels = windows(tiles.to(self.dtype) - _MIDDLE)
             patches = torch.baddbmm((bias + places).to(self.dtype)[:, None], pixels, weight).transpose(0, 1)
         else:
             pixels = transform(tiles).to(self.dtype)
@@ -108,23 +108,27 @@ class PatchEmbedding:
             parts = matrix.view(-1, patch, side)
             first = (parts.sum(1) > 0).int().argmax(1).clamp(max=side - span)
             index = first[:, None] + torch.arange(span, device=device)
-            axes.append((index, parts.gather(2, index[:, None].expand(-1, patch, -1))))
-        (rows, down), (columns, across) = axes
+            axes.append((first.tolist(), span, parts.gather(2, index[:, None].expand(-1, patch, -1))))
+        (rows, high, down), (columns, wide, across) = axes
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (transform.mean, transform.std))
         weight = self.projection.weight / std
         folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight / 255, down, across).flatten(2, 4).flatten(0, 1)
         bias = self.projection.bias + (weight * (_MIDDLE / 255 - mean)).sum((1, 2, 3))
-        return Windows(rows, columns), folded.to(self.dtype), bias
+        return Windows(rows, columns, high, wide), folded.to(self.dtype), bias
 
 
 class Windows:
-    """The overlapping parts of a tile that the patches see: rows (I, h) and columns (J, w), as indices."""
+    """The overlapping parts of a tile that the patches see, (height, width) each.
 
-    def __init__(self, rows: Tensor, columns: Tensor) -> None:
-        self.rows, self.columns = rows, columns
+    Args:
+        rows, columns: where they begin, (I,) and (J,).
+    """
+
+    def __init__(self, rows: list[int], columns: list[int], height: int, width: int) -> None:
+        self.rows, self.columns, self.height, self.width = rows, columns, height, width
 
     def __call__(self, tiles: Tensor) -> Tensor:
         """(B, H, W, 3) to (I * J, B, h * w * 3)."""
-        (i, h), (j, w) = self.rows.shape, self.columns.shape
-        parts = tiles[:, self.rows.flatten()][:, :, self.columns.flatten()].view(-1, i, h, j, w, 3)
-        return parts.permute(1, 3, 0, 2, 4, 5).reshape(i * j, tiles.shape[0], -1)
+        strips = torch.stack([tiles[:, row : row + self.height] for row in self.rows])
+        parts = torch.stack([strips[:, :, :, column : column + self.width] for column in self.columns], 1)
+        return parts.flatten(3).flatten(0, 1)

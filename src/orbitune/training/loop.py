@@ -141,6 +141,7 @@ class Trainer:
         network = job.network(model, progress.attention)
         progress.attention = str(network.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
+        replica.train()
         return cls(
             job=job,
             folder=folder,
@@ -226,7 +227,8 @@ class Trainer:
         tiles, targets = (part[own] for part in self.batch(chosen))
         if rank:
             torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
-        self.replica.train()
+        if not self.network.training:  # after an evaluation; telling hundreds of modules takes a while
+            self.replica.train()
         # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
         weight = ranks / len(chosen) if share else 0.0
         loss_sum, correct_sum = self.summed(

@@ -26,14 +26,13 @@ typedef struct {
 } Out;
 
 /* `rows` rows and 16 * `vectors` columns of a product, of which a row of the packed factor has `columns`. */
-static inline __attribute__((always_inline)) void block(const int rows, const int vectors, Left a,
-                                                        const uint32_t *b, int64_t columns, int64_t pairs,
-                                                        Out out) {
+static inline __attribute__((always_inline)) void
+block(const int rows, const int vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
     __m512 sums[BLOCK][4];
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
-            sums[r][v] = out.start ? _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES)
-                                   : _mm512_setzero_ps();
+            sums[r][v] =
+                out.start ? _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES) : _mm512_setzero_ps();
     for (int64_t p = 0; p < pairs; p++) {
         __m512bh right[4];
         for (int v = 0; v < vectors; v++) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
@@ -55,22 +54,21 @@ static inline __attribute__((always_inline)) void block(const int rows, const in
         }
 }
 
-#define ROWS(n)                                                                                                 \
-    case n:                                                                                                     \
-        if (vectors == 4)                                                                                       \
-            block(n, 4, a, b, columns, pairs, out);                                                             \
-        else if (vectors == 3)                                                                                  \
-            block(n, 3, a, b, columns, pairs, out);                                                             \
-        else if (vectors == 2)                                                                                  \
-            block(n, 2, a, b, columns, pairs, out);                                                             \
-        else                                                                                                    \
-            block(n, 1, a, b, columns, pairs, out);                                                             \
+#define ROWS(n)                                                                                                    \
+    case n:                                                                                                        \
+        if (vectors == 4)                                                                                          \
+            block(n, 4, a, b, columns, pairs, out);                                                                \
+        else if (vectors == 3)                                                                                     \
+            block(n, 3, a, b, columns, pairs, out);                                                                \
+        else if (vectors == 2)                                                                                     \
+            block(n, 2, a, b, columns, pairs, out);                                                                \
+        else                                                                                                       \
+            block(n, 1, a, b, columns, pairs, out);                                                                \
         break;
 
 /* The same for numbers of rows (to BLOCK) and of vectors (to 4) that are known only now. */
-static inline __attribute__((always_inline)) void any_block(int64_t rows, int64_t vectors, Left a,
-                                                            const uint32_t *b, int64_t columns,
-                                                            int64_t pairs, Out out) {
+static inline __attribute__((always_inline)) void
+any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
     switch (rows) {
         ROWS(1)
         ROWS(2)
@@ -100,7 +98,8 @@ static void multiply(Left a, const uint32_t *b, int64_t rows, int64_t columns, i
 static void pack(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
     for (int64_t r = 0; r < rows; r += 2, to += columns)
         for (int64_t c = 0; c < columns; c += LANES) {
-            const __m512i even = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + r * stride + c)));
+            const __m512i even =
+                _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + r * stride + c)));
             __m512i odd = _mm512_setzero_si512();
             if (r + 1 < rows)
                 odd = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + (r + 1) * stride + c)));
@@ -108,12 +107,44 @@ static void pack(const bf16 *from, int64_t stride, int64_t rows, int64_t columns
         }
 }
 
+/* Rows become columns: of 16 vectors of 32-bit numbers, in three steps of pairs, fours and halves. */
+static inline void transpose(__m512i x[LANES]) {
+    __m512i y[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+        y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < LANES; i += 4)
+        for (int j = 0; j < 2; j++) {
+            x[i + 2 * j] = _mm512_unpacklo_epi64(y[i + j], y[i + j + 2]);
+            x[i + 2 * j + 1] = _mm512_unpackhi_epi64(y[i + j], y[i + j + 2]);
+        }
+    for (int j = 0; j < 4; j++) {
+        const __m512i a = _mm512_shuffle_i32x4(x[j], x[j + 4], 0x88),
+                      b = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0x88);
+        const __m512i c = _mm512_shuffle_i32x4(x[j], x[j + 4], 0xdd),
+                      d = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0xdd);
+        y[j] = _mm512_shuffle_i32x4(a, b, 0x88);
+        y[j + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
+        y[j + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
+        y[j + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
+    }
+    for (int i = 0; i < LANES; i++) x[i] = y[i];
+}
+
 /* The transpose, packed: for each pair of columns the rows, and zeros up to a multiple of 16. */
 static void pack_transposed(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
     const int64_t padded = ROUND_UP(rows), pairs = columns / 2;
     const uint32_t *const numbers = (const uint32_t *)from;
     for (int64_t first = 0; first < padded; first += LANES)
-        for (int64_t p = 0; p < pairs; p++)
-            for (int64_t r = first; r < first + LANES; r++)
-                to[p * padded + r] = r < rows ? numbers[r * (stride / 2) + p] : 0;
+        for (int64_t p = 0; p < pairs; p += LANES) {
+            __m512i square[LANES];
+            for (int64_t r = 0; r < LANES; r++)
+                square[r] = first + r < rows ? _mm512_maskz_loadu_epi32(first_of(pairs - p),
+                                                                        numbers + (first + r) * (stride / 2) + p)
+                                             : _mm512_setzero_si512();
+            transpose(square);
+            for (int64_t j = 0; j < at_most(pairs - p, LANES); j++)
+                _mm512_storeu_si512(to + (p + j) * padded + first, square[j]);
+        }
 }

@@ -14,9 +14,15 @@
 
 typedef uint16_t bf16;
 
-static inline int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
+static inline int64_t at_most(int64_t n, int64_t limit) {
+    return n < limit ? n : limit;
+}
 
-static inline __mmask16 first_of(int64_t left) { return left >= LANES ? 0xffff : (1u << left) - 1; }
+#define LANE_NUMBERS _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+
+static inline __mmask16 first_of(int64_t left) {
+    return left >= LANES ? 0xffff : (1u << left) - 1;
+}
 
 static inline __m512 widened(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
@@ -69,9 +75,7 @@ static inline __m512 gelu_of(__m512 h, __m512 *derivative) {
 
 /* Two draws of 16 bits for each of 16 pairs of elements: a hash of the pair's place and the seed. */
 static inline __m512i draws(int64_t pair, uint32_t seed) {
-    const __m512i places =
-        _mm512_add_epi32(_mm512_set1_epi32((int)pair),
-                         _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    const __m512i places = _mm512_add_epi32(_mm512_set1_epi32((int)pair), LANE_NUMBERS);
     __m512i h = _mm512_mullo_epi32(_mm512_xor_si512(places, _mm512_set1_epi32((int)seed)),
                                    _mm512_set1_epi32((int)0x9e3779b1u)); /* then MurmurHash3's finaliser */
     h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
