@@ -9,6 +9,9 @@
 #define BLOCK 6 /* rows of a product that are computed at once, with four vectors in 24 of the 32 registers */
 #define WIDE (4 * LANES)
 
+/* Written out: else the sums of a block would go to memory and come back before its end. */
+#define EACH(i, count) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+
 typedef struct {
     const uint32_t *pairs; /* of the left factor: of its rows, or of its columns where it was packed first */
     int64_t row, pair;     /* steps from a row to the next, and from a pair to the next */
@@ -29,29 +32,28 @@ typedef struct {
 static inline __attribute__((always_inline)) void
 block(const int rows, const int vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
     __m512 sums[BLOCK][4];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
-            sums[r][v] =
-                out.start ? _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES) : _mm512_setzero_ps();
+    if (out.start)
+        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES);
+    else
+        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_setzero_ps();
     for (int64_t p = 0; p < pairs; p++) {
         __m512bh right[4];
-        for (int v = 0; v < vectors; v++) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
-        for (int r = 0; r < rows; r++) {
+        EACH(v, vectors) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
+        EACH(r, rows) {
             const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a.pairs[r * a.row + p * a.pair]);
-            for (int v = 0; v < vectors; v++) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
+            EACH(v, vectors) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
         }
     }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) {
-            const int64_t at = r * out.stride + v * LANES;
-            if (out.wide) {
-                _mm512_storeu_ps(out.wide + at, sums[r][v]);
-                continue;
-            }
-            if (out.factors) sums[r][v] = _mm512_mul_ps(sums[r][v], load(out.factors + at, LANES));
-            if (out.factor) sums[r][v] = _mm512_mul_ps(sums[r][v], _mm512_set1_ps(out.factor));
-            store(out.narrow + at, LANES, sums[r][v]);
-        }
+    if (out.wide) {
+        EACH(r, rows) EACH(v, vectors) _mm512_storeu_ps(out.wide + r * out.stride + v * LANES, sums[r][v]);
+        return;
+    }
+    if (out.factors)
+        EACH(r, rows) EACH(v, vectors)
+            sums[r][v] = _mm512_mul_ps(sums[r][v], load(out.factors + r * out.stride + v * LANES, LANES));
+    if (out.factor)
+        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_mul_ps(sums[r][v], _mm512_set1_ps(out.factor));
+    EACH(r, rows) EACH(v, vectors) store(out.narrow + r * out.stride + v * LANES, LANES, sums[r][v]);
 }
 
 #define ROWS(n)                                                                                                    \
