@@ -75,6 +75,17 @@ def test_the_speeds_in_the_readme_are_those_of_the_committed_benchmarks(name, ti
         assert f"{each['median']:.2f} times as fast" in readme
 
 
+def test_the_dials_in_the_docs_are_those_of_the_committed_runs():
+    docs = (ROOT / "docs" / "architecture.md").read_text()
+    runs = sorted((ROOT / "docs" / "results" / "eurosat-dials").iterdir())
+    assert len(runs) == 5
+    for run in runs:
+        result = json.loads((run / "result.json").read_text())
+        accuracy, cost = f"{100 * result['test']['accuracy']:.2f} %", result["cost"]
+        assert f"| {accuracy} | {cost['train_seconds']:.0f} s |" in docs
+        assert f"| {cost['peak_rss_bytes'] / 1e6:.0f} MB |" in docs
+
+
 def test_the_figures_of_serving_in_the_readme_are_those_of_the_committed_benchmark():
     results = json.loads((ROOT / "docs" / "results" / "bench-serving-eurosat-vit-tiny.json").read_text())
     readme = (ROOT / "README.md").read_text().replace("\n", " ")
