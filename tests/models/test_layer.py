@@ -43,9 +43,12 @@ class Layer:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.5, 0.5)
         self.scales = [torch.linspace(a, 1, WIDTH).bfloat16() if scaled else None for a in (0.5, 2)]
+        self.whole = self.assembled()
+
+    def assembled(self):
         groups = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["fc1"], ["fc2"]]
-        products = [Product([parts[name] for name in group], torch.bfloat16) for group in groups]
-        self.whole = WholeLayer(*products, self.norms, self.scales, HEAD)
+        products = [Product([self.parts[name] for name in group], torch.bfloat16) for group in groups]
+        return WholeLayer(*products, self.norms, self.scales, HEAD)
 
     def linear(self, name, x, kept=None):
         layer = self.parts[name]
@@ -170,10 +173,7 @@ def test_updates_that_are_no_longer_trained_may_be_rounded():
 )
 def test_it_is_frozen_only_if_nothing_but_updates_is_trained(part, frozen):
     layer = Layer(targets=(), scaled=True)
-    trained = {"norm": layer.norms[1].weight, "scale": layer.scales[0]} if part in ("norm", "scale") else {}
+    beside = {"norm": layer.norms[1].weight, "scale": layer.scales[0]}
     if part:
-        tensor = trained[part] if part in trained else layer.parts[part].weight
-        tensor.requires_grad_()
-    groups = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["fc1"], ["fc2"]]
-    products = [Product([layer.parts[name] for name in group], torch.bfloat16) for group in groups]
-    assert WholeLayer(*products, layer.norms, layer.scales, HEAD).frozen == frozen
+        (beside[part] if part in beside else layer.parts[part].weight).requires_grad_()
+    assert layer.assembled().frozen == frozen

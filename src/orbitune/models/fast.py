@@ -214,7 +214,7 @@ class Block:
     def _mlp(self, x: Tensor, training: bool) -> Tensor:
         parts = self.widen, self.narrow
         if self.activation is gelu and all(isinstance(part, Product) and part.frozen for part in parts):
-            (w1, b1), (w2, b2) = ((part.weights[0], next(iter(part.biases), None)) for part in parts)
+            (w1, b1), (w2, b2) = (part.parameters for part in parts)
             if multiplies(x, *w1.shape):
                 return mlp(x, w1, b1, w2, b2)
         hidden = self.widen(x, training)

@@ -16,6 +16,11 @@ LANES = 16  # numbers in a vector
 _LONGEST = 512  # tokens; the scores of a head then fill a core's second cache
 
 
+def padded(count: int) -> int:
+    """Up to whole vectors."""
+    return -(-count // LANES) * LANES
+
+
 def gelu(h: Tensor) -> Tensor:
     """h Phi(h), the exact GELU, of any shape."""
     return _Gelu.apply(h) if compiled(h) else F.gelu(h)
@@ -143,7 +148,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """
     batch, tokens, heads, _ = k.shape
     out = q.new_empty(q.shape)
-    weights = q.new_empty(batch, heads, q.shape[1], -(-tokens // LANES) * LANES)
+    weights = q.new_empty(batch, heads, q.shape[1], padded(tokens))
     call("attention", q, k, v, out, weights, *_sizes(q, k))
     return out, weights
 

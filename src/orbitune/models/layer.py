@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orbitune.models.compiled import call
-from orbitune.models.kernels import LANES, attends, multiplies
+from orbitune.models.kernels import attends, multiplies, padded
 from orbitune.models.linear import Plan, Product
 
 _NOTHING = Plan([], [], [], None)
@@ -52,13 +52,9 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _parameters(product: Product) -> list[Tensor | None]:
-    return [product.weights[0], product.biases[0] if product.biases else None]
-
-
 def _rank(plan: Plan) -> int:
     """Of all updates together, filled up with zeros."""
-    return -(-sum(plan.ranks) // LANES) * LANES
+    return padded(sum(plan.ranks))
 
 
 class WholeLayer:
@@ -85,8 +81,8 @@ class WholeLayer:
         self.frozen &= not any(p.requires_grad for p in beside)
         self.qkv, self.head_dim, self.middle = qkv, head_dim, len(widen.weights[0])
         first, second = ([norm.weight, norm.bias] for norm in norms)
-        first += [*_parameters(qkv), *_parameters(out), scales[0]]
-        second += [*_parameters(widen), *_parameters(narrow), scales[1]]
+        first += [*qkv.parameters, *out.parameters, scales[0]]
+        second += [*widen.parameters, *narrow.parameters, scales[1]]
         self._held = [*first, *second]  # or their addresses would not last
         width = len(norms[0].weight)
         sizes = 0, 0, width, width // head_dim, self.middle
@@ -102,7 +98,7 @@ class WholeLayer:
         (rows, width), tokens = x.shape, len(x) // images
         return (
             x.new_empty(rows, 3 * width),
-            x.new_empty(images, width // self.head_dim, tokens, -(-tokens // LANES) * LANES),
+            x.new_empty(images, width // self.head_dim, tokens, padded(tokens)),
             x.new_empty(rows, _rank(plan)),
             torch.empty_like(x),
             x.new_empty(rows, self.middle) if gradient else None,

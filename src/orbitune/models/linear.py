@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from orbitune.models.kernels import LANES, Dropout, Update, multiplies, outer, product
+from orbitune.models.kernels import Dropout, Update, multiplies, outer, padded, product
 
 
 class Product:
@@ -66,6 +66,11 @@ class Product:
         return Plan(outputs, ranks, scalings, dropout)
 
     @property
+    def parameters(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias, of a product whose layers are held as one."""
+        return self.weights[0], self.biases[0] if self.biases else None
+
+    @property
     def trained(self) -> bool:
         """Whether a weight or a bias is, beside its updates."""
         return any(p.requires_grad for p in (*self.weights, *self.biases))
@@ -91,7 +96,7 @@ class Plan(NamedTuple):
         """
         rank = sum(self.ranks)
         if multiplies(x, x.shape[1], out):
-            rank += -rank % LANES
+            rank = padded(rank)
         down, lift = x.new_zeros(rank, x.shape[1]), x.new_zeros(rank, out)
         downs, ups = factors[: len(self.ranks)], factors[len(self.ranks) :]
         places = _slices(self.ranks), self.outputs, self.scalings

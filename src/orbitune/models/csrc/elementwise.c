@@ -14,15 +14,7 @@ void gelu(const bf16 *at, bf16 *y, bf16 *slope, int64_t n) {
 /* y = x where it is kept, else 0; the same call drops the gradient. */
 void dropout(const bf16 *x, bf16 *y, uint32_t seed, uint32_t below, int64_t n) {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += 2 * LANES) {
-        const __mmask32 inside = n - i >= 2 * LANES ? 0xffffffffu : (1u << (n - i)) - 1;
-        const __mmask32 keep = kept(i, seed, (uint16_t)below);
-        const __m512i out = _mm512_maskz_mov_epi16(keep, _mm512_maskz_loadu_epi16(inside, x + i));
-        if (inside == 0xffffffffu)
-            _mm512_storeu_si512(y + i, out);
-        else
-            _mm512_mask_storeu_epi16(y + i, inside, out);
-    }
+    for (int64_t i = 0; i < n; i += 2 * LANES) store_kept(x + i, y + i, n - i, kept(i, seed, (uint16_t)below));
 }
 
 /* y += x where it is kept. */

@@ -140,98 +140,111 @@ static void free_space(Space s) {
 
 /* y = x less what the draw removes. */
 static void dropped(const Layer *l, Part p, const bf16 *x, bf16 *y) {
-    for (int64_t i = 0; i < p.rows * l->width; i += 2 * LANES) {
-        const __mmask32 inside = p.rows * l->width - i < 2 * LANES ? 0xffff : 0xffffffff;
-        const __mmask32 keep = kept(p.top * l->width + i, l->seed, (uint16_t)l->below) & inside;
-        _mm512_mask_storeu_epi16(y + i, inside, _mm512_maskz_loadu_epi16(keep, x + i));
-    }
+    const int64_t n = p.rows * l->width;
+    for (int64_t i = 0; i < n; i += 2 * LANES)
+        store_kept(x + i, y + i, n - i, kept(p.top * l->width + i, l->seed, (uint16_t)l->below));
 }
 
+/* The layer's right factors, packed for one direction: those of y = x W^T, or of the gradients y = x W. */
 typedef struct {
-    Right qkv, out, widen, narrow, down;
+    int backward;
+    Right qkv, out, widen, narrow, low; /* the last makes the low-rank input of the update */
     Update update;
-    float *qkv_bias, *out_bias, *widen_bias, *narrow_bias;
-} Forward;
+    Joined joined;
+} Packed;
+
+static Packed new_packed(const Layer *l, int backward) {
+    const int64_t width = l->width, in = backward ? 3 * width : width, out = 4 * width - in;
+    return (Packed){.backward = backward,
+                    .qkv = new_right(in, out),
+                    .out = new_right(width, width),
+                    .widen = backward ? new_right(l->middle, width) : new_right(width, l->middle),
+                    .narrow = backward ? new_right(width, l->middle) : new_right(l->middle, width),
+                    .low = new_right(in, l->rank),
+                    /* forward, what is dropped is dropped before */
+                    .update = new_update(l->rank, out, l->seed, backward ? l->below : 0),
+                    .joined = join(l)};
+}
+
+/* By all threads of a region, which meet at its end. */
+static void fill_packed(Packed p, const Layer *l) {
+    fill(p.qkv, l->qkv, !p.backward);
+    fill(p.out, l->out, !p.backward);
+    fill(p.widen, l->widen, !p.backward);
+    fill(p.narrow, l->narrow, !p.backward);
+    if (l->rank) {
+        fill(p.low, p.backward ? p.joined.lift : p.joined.down, 1);
+        fill_lift(p.update, p.backward ? p.joined.down : p.joined.lift);
+    }
+#pragma omp barrier
+}
+
+static void free_packed(Packed p) {
+    const Right rights[] = {p.qkv, p.out, p.widen, p.narrow, p.low};
+    for (int i = 0; i < 5; i++) free(rights[i].strips);
+    free_update(p.update);
+    free_joined(p.joined);
+}
+
+/* In fp32, or NULL. */
+typedef struct {
+    float *qkv, *out, *widen, *narrow;
+} Biases;
 
 /* y is what the layer makes of some rows x. */
-static void forward(const Layer *l, const Forward *f, Space s, Part p, const bf16 *x, bf16 *y) {
+static void forward(const Layer *l, const Packed *f, Biases b, Space s, Part p, const bf16 *x, bf16 *y) {
     const int64_t width = l->width, head = s.head.width, square = l->tokens * ROUND_UP(l->tokens);
     find_moments(p.first, x, l->eps1, p.rows, width);
     normalise(p.first, x, s.one, p.rows, width);
     Update update = f->update;
     if (l->rank) {
         if (l->below) dropped(l, p, s.one, s.two);
-        panel(l->below ? s.two : s.one, f->down, (Steps){0}, p.top, p.rows, p.low);
+        panel(l->below ? s.two : s.one, f->low, (Steps){0}, p.top, p.rows, p.low);
         update.low = p.low;
     }
-    panel(s.one, f->qkv, (Steps){.bias = f->qkv_bias, .update = l->rank ? &update : NULL}, p.top, p.rows, p.qkv);
+    panel(s.one, f->qkv, (Steps){.bias = b.qkv, .update = l->rank ? &update : NULL}, p.top, p.rows, p.qkv);
     for (int64_t i = 0; i < p.images; i++)
         for (int64_t h = 0; h < l->heads; h++) {
             const bf16 *q = p.qkv + i * l->tokens * 3 * width + h * head;
             attend(s.head, s.attention, q, q + width, q + 2 * width, s.one + i * l->tokens * width + h * head,
                    p.weights + (i * l->heads + h) * square);
         }
-    panel(s.one, f->out, (Steps){.bias = f->out_bias}, p.top, p.rows, s.two);
+    panel(s.one, f->out, (Steps){.bias = b.out}, p.top, p.rows, s.two);
     add_rows(x, s.two, l->scale1, p.sum, p.rows, width);
     find_moments(p.second, p.sum, l->eps2, p.rows, width);
     normalise(p.second, p.sum, s.one, p.rows, width);
-    panel(s.one, f->widen, (Steps){.bias = f->widen_bias, .gelu = 1, .slope = p.slope}, p.top, p.rows, s.wide);
-    panel(s.wide, f->narrow, (Steps){.bias = f->narrow_bias}, p.top, p.rows, s.two);
+    panel(s.one, f->widen, (Steps){.bias = b.widen, .gelu = 1, .slope = p.slope}, p.top, p.rows, s.wide);
+    panel(s.wide, f->narrow, (Steps){.bias = b.narrow}, p.top, p.rows, s.two);
     add_rows(p.sum, s.two, l->scale2, y, p.rows, width);
 }
 
 /* y (images * tokens, width) is what the layer makes of x. */
 void layer(const Layer *l, const bf16 *x, const Saved *saved, bf16 *y) {
     const int64_t width = l->width, at_once = images_at_once(l);
-    const Joined joined = join(l);
-    const Forward f = {.qkv = new_right(width, 3 * width),
-                       .out = new_right(width, width),
-                       .widen = new_right(width, l->middle),
-                       .narrow = new_right(l->middle, width),
-                       .down = new_right(width, l->rank),
-                       .update = new_update(l->rank, 3 * width, 0, 0),
-                       .qkv_bias = new_bias(l->qkv_bias, 3 * width),
-                       .out_bias = new_bias(l->out_bias, width),
-                       .widen_bias = new_bias(l->widen_bias, l->middle),
-                       .narrow_bias = new_bias(l->narrow_bias, width)};
+    const Packed f = new_packed(l, 0);
+    const Biases b = {new_bias(l->qkv_bias, 3 * width), new_bias(l->out_bias, width),
+                      new_bias(l->widen_bias, l->middle), new_bias(l->narrow_bias, width)};
 #pragma omp parallel
     {
         const Space space = new_space(l);
-        fill(f.qkv, l->qkv, 1);
-        fill(f.out, l->out, 1);
-        fill(f.widen, l->widen, 1);
-        fill(f.narrow, l->narrow, 1);
-        if (l->rank) {
-            fill(f.down, joined.down, 1);
-            fill_lift(f.update, joined.lift);
-        }
-#pragma omp barrier
+        fill_packed(f, l);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < l->images; i += at_once) {
             const Part part = part_of(l, saved, i, at_most(l->images - i, at_once));
-            forward(l, &f, space, part, x + part.top * width, y + part.top * width);
+            forward(l, &f, b, space, part, x + part.top * width, y + part.top * width);
         }
         free_space(space);
     }
-    Right rights[] = {f.qkv, f.out, f.widen, f.narrow, f.down};
-    for (int i = 0; i < 5; i++) free(rights[i].strips);
-    free_update(f.update);
-    free_joined(joined);
-    free(f.qkv_bias);
-    free(f.out_bias);
-    free(f.widen_bias);
-    free(f.narrow_bias);
+    free_packed(f);
+    free(b.qkv);
+    free(b.out);
+    free(b.widen);
+    free(b.narrow);
 }
-
-typedef struct {
-    Right qkv, out, widen, narrow, lift;
-    Update update;
-    int64_t rank; /* of the updates, not rounded up */
-} Backward;
 
 /* The gradient for some rows x, or none if `for_x` is NULL; those for the updates, down (rank, width) and then lift
  * (rank, 3 width), are added to `sums`. */
-static void backward(const Layer *l, const Backward *b, Space s, Part p, const bf16 *x, const bf16 *for_y,
+static void backward(const Layer *l, const Packed *b, Space s, Part p, const bf16 *x, const bf16 *for_y,
                      bf16 *for_x, float *sums) {
     const int64_t width = l->width, head = s.head.width, square = l->tokens * ROUND_UP(l->tokens);
     if (l->scale2) scale_rows(for_y, l->scale2, s.one, p.rows, width);
@@ -250,12 +263,13 @@ static void backward(const Layer *l, const Backward *b, Space s, Part p, const b
         }
     Update update = b->update;
     if (l->rank) {
-        panel(s.wide, b->lift, (Steps){0}, p.top, p.rows, s.low);
+        panel(s.wide, b->low, (Steps){0}, p.top, p.rows, s.low);
         update.low = s.low;
         normalise(p.first, x, s.one, p.rows, width);
         if (l->below) dropped(l, p, s.one, s.one);
-        add_outer(s.low, s.one, p.rows, b->rank, l->rank, width, s.left, s.right, sums);
-        add_outer(p.low, s.wide, p.rows, b->rank, l->rank, 3 * width, s.left, s.right, sums + b->rank * width);
+        add_outer(s.low, s.one, p.rows, b->joined.rank, l->rank, width, s.left, s.right, sums);
+        add_outer(p.low, s.wide, p.rows, b->joined.rank, l->rank, 3 * width, s.left, s.right,
+                  sums + b->joined.rank * width);
     }
     if (!for_x) return;
     panel(s.wide, b->qkv, (Steps){.update = l->rank ? &update : NULL}, p.top, p.rows, s.two);
@@ -264,29 +278,14 @@ static void backward(const Layer *l, const Backward *b, Space s, Part p, const b
 
 /* The gradient for the x of `layer`, unless `for_x` is NULL, from the one for y; and those for the updates. */
 void layer_backward(const Layer *l, const bf16 *x, const Saved *saved, const bf16 *for_y, bf16 *for_x) {
-    const Joined joined = join(l);
-    const int64_t width = l->width, at_once = images_at_once(l), size = joined.rank * 4 * width;
+    const Packed b = new_packed(l, 1);
+    const int64_t width = l->width, at_once = images_at_once(l), size = b.joined.rank * 4 * width;
     const int64_t slice = (l->images + SLICES * at_once - 1) / (SLICES * at_once) * at_once;
-    const Backward b = {.qkv = new_right(3 * width, width),
-                        .out = new_right(width, width),
-                        .widen = new_right(l->middle, width),
-                        .narrow = new_right(width, l->middle),
-                        .lift = new_right(3 * width, l->rank),
-                        .update = new_update(l->rank, width, l->seed, l->below),
-                        .rank = joined.rank};
     float *const parts = aligned_alloc(64, SLICES * size * 4);
 #pragma omp parallel
     {
         const Space space = new_space(l);
-        fill(b.qkv, l->qkv, 0);
-        fill(b.out, l->out, 0);
-        fill(b.widen, l->widen, 0);
-        fill(b.narrow, l->narrow, 0);
-        if (l->rank) {
-            fill(b.lift, joined.lift, 1);
-            fill_lift(b.update, joined.down);
-        }
-#pragma omp barrier
+        fill_packed(b, l);
 #pragma omp for schedule(dynamic)
         for (int64_t s = 0; s < SLICES; s++) {
             float *const sums = parts + s * size;
@@ -300,10 +299,7 @@ void layer_backward(const Layer *l, const bf16 *x, const Saved *saved, const bf1
         add_parts(parts, SLICES, size, parts);
         free_space(space);
     }
-    Right rights[] = {b.qkv, b.out, b.widen, b.narrow, b.lift};
-    for (int i = 0; i < 5; i++) free(rights[i].strips);
-    share_out(l, parts, joined.rank);
-    free_update(b.update);
-    free_joined(joined);
+    share_out(l, parts, b.joined.rank);
+    free_packed(b);
     free(parts);
 }

@@ -89,3 +89,13 @@ static inline __m512i draws(int64_t pair, uint32_t seed) {
 static inline __mmask32 kept(int64_t i, uint32_t seed, uint16_t below) {
     return _mm512_cmpge_epu16_mask(draws(i / 2, seed), _mm512_set1_epi16((short)below));
 }
+
+/* y = up to 32 numbers of x, `left` of which there are: those that are kept, and zeros for the others. */
+static inline void store_kept(const bf16 *x, bf16 *y, int64_t left, __mmask32 keep) {
+    if (left >= 2 * LANES) {
+        _mm512_storeu_si512(y, _mm512_maskz_loadu_epi16(keep, x));
+        return;
+    }
+    const __mmask32 inside = (1u << left) - 1;
+    _mm512_mask_storeu_epi16(y, inside, _mm512_maskz_loadu_epi16(keep & inside, x));
+}
