@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_dir, replacing, write_text
+from orbitune.files import cache_dir, cache_folder, replacing, write_text
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -62,3 +62,28 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("ORBITUNE_CACHE")
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "orbitune"
+
+
+def test_folders_of_the_cache_are_made_for_this_user_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    folder = cache_folder("kernels", "x")
+    assert folder == tmp_path / "cache" / "kernels" / "x"
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent, folder.parent.parent)} == {0o700}
+
+
+@pytest.mark.parametrize("part", [".", "kernels"])
+def test_a_folder_of_the_cache_that_others_may_write_is_refused(monkeypatch, tmp_path, part):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path))
+    (tmp_path / part).mkdir(exist_ok=True)
+    (tmp_path / part).chmod(0o777)
+    with pytest.raises(OrbituneError, match=r"Other users may write to .*chmod -R go-w"):
+        cache_folder("kernels")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_the_cache_that_another_user_owns_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path))
+    (tmp_path / "kernels").mkdir()
+    os.chown(tmp_path / "kernels", 12345, 12345)
+    with pytest.raises(OrbituneError, match="belongs to another user"):
+        cache_folder("kernels")
