@@ -10,13 +10,16 @@ which prints the counts as JSON, and ends with 1 where anything but a user error
 import argparse
 import importlib
 import json
+import os
 import random
 import resource
 import signal
 import struct
 import sys
+import tempfile
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +60,7 @@ class Findings:
         refused: number that ended in a user error (`OrbituneError`).
         tracebacks: "SAMPLE SEED: TYPE: MESSAGE (FILE:LINE)" of each other error.
         hangs: "SAMPLE SEED" of each that took longer than `SECONDS`.
+        lines: what libraries printed to stderr on their own.
         slowest: seconds of the slowest read.
         memory: bytes that the process grew by at its peak.
     """
@@ -65,13 +69,14 @@ class Findings:
     refused: int = 0
     tracebacks: list[str] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     slowest: float = 0.0
     memory: int = 0
 
     @property
     def clean(self) -> bool:
         """Whether nothing but results and user errors came back, within the bounds."""
-        return not self.tracebacks and not self.hangs and self.memory < MEMORY
+        return not (self.tracebacks or self.hangs or self.lines) and self.memory < MEMORY
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts, with the first ten of each kind of fault."""
@@ -81,9 +86,10 @@ class Findings:
             "refused": self.refused,
             "tracebacks": len(self.tracebacks),
             "hangs": len(self.hangs),
+            "lines_on_stderr": len(self.lines),
             "slowest_seconds": round(self.slowest, 3),
             "memory_mb": round(self.memory / 1e6, 1),
-            "examples": self.tracebacks[:10] + self.hangs[:10],
+            "examples": self.tracebacks[:10] + self.hangs[:10] + self.lines[:10],
         }
 
 
@@ -92,6 +98,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     mutant = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choice(_CHANGES)(mutant, rng)
+    if mutant.startswith(_PNG) and rng.random() < 0.5:
+        _mend_checksums(mutant)
     return bytes(mutant)
 
 
@@ -102,12 +110,32 @@ def attack(target: Target, count: int, seed: int = 0) -> Findings:
     for name, data in samples:
         target.read(name, data)  # what is sound is read, and what it imports is no growth
     before = _peak()
-    for number in range(count):
-        name, data = samples[number % len(samples)]
-        mutant = mutate(data, random.Random(f"{seed} {target.name} {number}"))
-        _read_one(target, f"{name} {number}", name, mutant, findings)
+    with _caught_stderr() as lines:
+        for number in range(count):
+            name, data = samples[number % len(samples)]
+            mutant = mutate(data, random.Random(f"{seed} {target.name} {number}"))
+            _read_one(target, f"{name} {number}", name, mutant, findings)
+    findings.lines = lines
     findings.memory = _peak() - before
     return findings
+
+
+@contextmanager
+def _caught_stderr() -> Iterator[list[str]]:
+    """Lines that anything, libraries in C too, writes to stderr until the block ends; filled at its end."""
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+        file.seek(0)
+        lines += file.read().decode(errors="replace").splitlines()
 
 
 def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Findings) -> None:
@@ -222,11 +250,50 @@ def _swap(mutant: bytearray, rng: random.Random) -> None:
     )
 
 
+_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _overwrite_tag(mutant: bytearray, rng: random.Random) -> None:
+    """Of a TIFF, the tag, type, count or value of one entry of the first directory; else any field."""
+    order = _TIFF.get(bytes(mutant[:4]))
+    (directory,) = struct.unpack(f"{order}I", mutant[4:8]) if order and len(mutant) > 8 else (len(mutant),)
+    if directory + 2 > len(mutant):
+        _overwrite_field(mutant, rng)
+        return
+    (count,) = struct.unpack(f"{order}H", mutant[directory : directory + 2])
+    place = directory + 2 + 12 * rng.randrange(min(count, 64) or 1)
+    offset, width, values = rng.choice(
+        (
+            (0, "H", range(254, 341)),
+            (2, "H", range(14)),
+            (4, "I", _VALUES),
+            (8, "H", _VALUES),
+            (8, "I", _VALUES),
+        )
+    )
+    packed = struct.pack(f"{order}{width}", rng.choice(values) % 2 ** (8 * struct.calcsize(f"<{width}")))
+    mutant[place + offset : place + offset + len(packed)] = packed
+
+
+def _mend_checksums(mutant: bytearray) -> None:
+    """Make the chunks of a PNG pass their checksums, so that what they hold is looked at."""
+    place = len(_PNG)
+    while place + 12 <= len(mutant):
+        (size,) = struct.unpack(">I", mutant[place : place + 4])
+        end = place + 8 + size
+        if end + 4 > len(mutant):
+            return
+        mutant[end : end + 4] = struct.pack(">I", zlib.crc32(mutant[place + 4 : end]))
+        place = end + 4
+
+
 _CHANGES = (
     _flip_bits,
     _overwrite_byte,
     _overwrite_field,
-    _overwrite_field,
+    _overwrite_tag,
+    _overwrite_tag,
     _truncate,
     _cut_out,
     _insert,

@@ -4,13 +4,23 @@ import io
 import struct
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from image_files import encode, tiff, tile
 from PIL import Image
 
-from orbitune.data.decode import MAX_PIXELS, BadImageError, fit, read_header, read_pixels, strict_decoding
+from orbitune.data import decode
+from orbitune.data.decode import (
+    MAX_PIXELS,
+    BadImageError,
+    fit,
+    image_pixels,
+    read_header,
+    read_pixels,
+    strict_decoding,
+)
 from orbitune.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
@@ -188,3 +198,55 @@ def test_fit_leaves_eight_bits_of_the_right_size_alone():
 def test_fit_resizes_to_width_and_height():
     assert fit(tile(99), (5, 3), white=1).shape == (3, 5, 3)
     assert (fit(tile(99), (5, 3), white=1)[..., 0] == 99).all()
+
+
+# --- hostile and odd files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+def test_an_image_without_pixels_is_bad(size):
+    with pytest.raises(BadImageError):
+        read_pixels(png_header(*size))
+    with pytest.raises(BadImageError, match="has no pixels"):
+        image_pixels(Image.new("RGB", size))
+
+
+def test_large_images_are_converted_in_strips_to_the_same_pixels(monkeypatch):
+    for mode in ("RGB", "P", "CMYK", "I;16"):
+        image = Image.fromarray(np.arange(24, dtype=np.uint16).reshape(4, 6) * 999)
+        if mode != "I;16":
+            image = Image.fromarray(rgb()).convert(mode)
+        whole = image_pixels(image)
+        with monkeypatch.context() as patch:
+            patch.setattr(decode, "_AT_ONCE", 12)
+            np.testing.assert_array_equal(image_pixels(image), whole)
+
+
+def test_an_image_far_smaller_than_the_tiles_is_not_enlarged():
+    with pytest.raises(
+        BadImageError, match=r"^is 1x1 pixels, too small beside tiles of 64x64: at least 16x16"
+    ):
+        fit(np.zeros((1, 1, 3), np.uint8), (64, 64), 255)
+    with pytest.raises(BadImageError, match="is 64x15 pixels"):
+        fit(np.zeros((15, 64, 3), np.uint8), (64, 64), 255)
+    assert fit(np.zeros((16, 16, 3), np.uint8), (64, 64), 255).shape == (64, 64, 3)
+
+
+def damaged_strips() -> list[bytes]:
+    """TIFFs whose pixels do not unpack, of which libtiff complains: one for Pillow, one for rasterio."""
+    eight, file = np.zeros((64, 64, 3), np.uint8), io.BytesIO()
+    eight[:] = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    Image.fromarray(eight).save(file, "TIFF", compression="tiff_deflate")
+    sixteen = tiff(np.moveaxis(eight, 2, 0).astype(np.uint16) * 99, compress="deflate")
+    broken = []
+    for data in (bytearray(file.getvalue()), bytearray(sixteen)):
+        data[400:464] = bytes(64)
+        broken.append(bytes(data))
+    return broken
+
+
+def test_what_libtiff_and_gdal_say_of_a_file_does_not_reach_the_terminal(capfd):
+    for data in damaged_strips():
+        with ThreadPoolExecutor() as pool, pytest.raises(BadImageError, match="is damaged"):
+            pool.submit(read_pixels, data).result()
+    assert capfd.readouterr() == ("", "")

@@ -72,6 +72,16 @@ def test_a_geotiff_gives_longitude_latitude_and_side_in_metres(tmp_path):
     assert ground[1, 2] == pytest.approx(0.008 * 111_195, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "crs", ["EPSG:32633", 'LOCAL_CS["a map without a place",UNIT["metre",1]]'], ids=["far out", "local"]
+)
+def test_coordinates_that_lie_nowhere_on_earth_are_named(tmp_path, crs):
+    write(tmp_path / "a" / "1.tif", geotiff(500_000, 0))
+    write(tmp_path / "b" / "2.tif", geotiff(9e30, 9e30, crs=crs))
+    with pytest.raises(DataError, match=r"^b/2\.tif has coordinates that lie nowhere on Earth"):
+        find_ground(load_tiles(str(tmp_path)))
+
+
 def test_coordinates_are_read_once_and_kept_beside_the_tiles(field, monkeypatch):
     tiles = load_tiles(str(field))
     first = find_ground(tiles)

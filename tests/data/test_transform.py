@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
@@ -10,6 +11,7 @@ from orbitune.data.transform import (
     resize_matrix,
     symmetries,
 )
+from orbitune.errors import ModelError
 
 TILES = torch.randint(0, 256, (16, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -82,3 +84,19 @@ def test_mixup_mixes_tiles_and_targets_by_the_same_share():
     mixed, targets = mixup(tiles, torch.eye(2), alpha=1.0)
     assert torch.allclose(targets.sum(1), torch.ones(2))
     assert torch.allclose(mixed[:, 0, 0, 0].float(), 200 * targets[:, 1], atol=0.51)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0, (0.5,) * 3, (0.5,) * 3, "bilinear"),
+        (8, (0.5,), (0.5,), "bilinear"),
+        (8, (0.5,) * 3, (0.5, 0.0, 0.5), "bilinear"),
+        (8, (float("nan"),) * 3, (0.5,) * 3, "bilinear"),
+        (8, ("0.5",) * 3, (0.5,) * 3, "bilinear"),
+        (8, (0.5,) * 3, (0.5,) * 3, "lanczos"),
+    ],
+)
+def test_preprocessing_that_makes_no_pixels_is_one_line(values):
+    with pytest.raises(ModelError, match=r"^The preprocessing is damaged: .*\.$"):
+        Transform(*values)

@@ -5,7 +5,6 @@ RGB). No file is trusted: pixels are counted on the header, and only six kinds o
 """
 
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from orbitune.data.library_messages import silence_libraries
 from orbitune.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 DECODING = 1  # raise it whenever the same file comes out as other pixels: stores are then built anew
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns and which a process can switch off
+MAX_DEEP_PIXELS = MAX_PIXELS // 2  # of more than 8 bits a value, so that none takes more memory
+SMALLEST = 4  # times smaller than the model's tiles an image may be, along each side
 
 _KINDS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
 _PNG = b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_AT_ONCE = 2**22  # pixels converted in one go: a large image and two copies of it would fill the memory
 
 
 class BadImageError(DataError):
@@ -79,15 +82,27 @@ def image_pixels(image: Image.Image) -> np.ndarray:
     Raises:
         BadImageError: it is damaged, too large, or holds no brightness values.
     """
-    _check(image.width, image.height, "float" if image.mode == "F" else "")
+    _check(image.width, image.height, _KIND_OF_MODE.get(image.mode[:1], ""))
     try:
-        # `convert` would copy what is RGB already, and make 8 bits of 16.
-        keep = image.mode == "RGB" or image.mode.startswith("I")
-        return _rgb(np.asarray(image if keep else image.convert("RGB")))
+        rows = max(1, _AT_ONCE // image.width)
+        if image.height <= rows:
+            return _converted(image)
+        deep = image.mode.startswith("I")
+        pixels = np.empty((image.height, image.width, 3), np.uint16 if deep else np.uint8)
+        for top in range(0, image.height, rows):
+            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+            pixels[top : top + rows] = _converted(strip)
+        return pixels
     except BadImageError:
         raise
     except Exception as error:  # Pillow raises a dozen types on damaged files
         raise _damaged(error) from None
+
+
+def _converted(image: Image.Image) -> np.ndarray:
+    # `convert` would copy what is RGB already, and make 8 bits of 16.
+    keep = image.mode == "RGB" or image.mode.startswith("I")
+    return _rgb(np.asarray(image if keep else image.convert("RGB")))
 
 
 def read_ground(data: bytes) -> tuple[str, list[tuple[float, float]]] | None:
@@ -120,7 +135,17 @@ def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
 
     Returns:
         uint8 (size[1], size[0], 3).
+
+    Raises:
+        BadImageError: the image is more than `SMALLEST` times smaller than `size`: what it would be enlarged
+            to looks like open water to any model.
     """
+    height, width = pixels.shape[:2]
+    if width * SMALLEST < size[0] or height * SMALLEST < size[1]:
+        raise BadImageError(
+            f"is {width}x{height} pixels, too small beside tiles of {size[0]}x{size[1]}: at least "
+            f"{-(-size[0] // SMALLEST)}x{-(-size[1] // SMALLEST)} are needed"
+        )
     if pixels.dtype == np.uint16:
         scale = np.minimum(np.arange(65536) * (255 / white) + 0.5, 255).astype(np.uint8)
         pixels = scale[pixels]
@@ -135,24 +160,21 @@ def strict_decoding() -> Iterator[None]:
 
     Enter it in the main thread around the threads that decode: warning filters are the process's.
     """
-    logger = logging.getLogger("PIL.TiffImagePlugin")
-    level = logger.level
+    silence_libraries()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        logger.setLevel(logging.CRITICAL)  # it reports tiles of many bands, which rasterio then reads
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+        yield
 
 
 def _open(data: bytes) -> Image.Image | None:
     """Open with Pillow as far as the header; None where rasterio has to read the file."""
     if not data:
         raise BadImageError("is empty")
+    silence_libraries()
     try:
         image = Image.open(io.BytesIO(data), formats=_KINDS)
+        cut = _would_be_cut(image, data)
     except UnidentifiedImageError:
         if data.startswith(_TIFF):
             return None
@@ -161,8 +183,8 @@ def _open(data: bytes) -> Image.Image | None:
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow raises a dozen types on damaged files
         raise _damaged(error) from None
-    _check(image.width, image.height, "float" if image.mode == "F" else "")
-    return None if _would_be_cut(image, data) else image
+    _check(image.width, image.height, _KIND_OF_MODE.get(image.mode[:1], ""))
+    return None if cut else image
 
 
 def _would_be_cut(image: Image.Image, data: bytes) -> bool:
@@ -196,9 +218,16 @@ def _raster(data: bytes) -> "Iterator[DatasetReader]":
         raise _damaged(error) from None
 
 
+_KIND_OF_MODE = {"F": "float32", "I": "int32"}  # numpy's types by Pillow's modes, by their first letter
+
+
 def _check(width: int, height: int, dtype: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise BadImageError(f"has {width * height:,} pixels, more than the {MAX_PIXELS:,} allowed")
+    """Raise a BadImageError for sizes and types of values that are not read; "" stands for 8 bits."""
+    if width < 1 or height < 1:
+        raise BadImageError("has no pixels")
+    most = MAX_PIXELS if dtype in ("", "uint8") else MAX_DEEP_PIXELS
+    if width * height > most:
+        raise BadImageError(f"has {width * height:,} pixels, more than the {most:,} allowed")
     if dtype.startswith(("float", "complex")):
         raise BadImageError("holds floating-point values: save it with 8 or 16 bits")
 
@@ -208,7 +237,7 @@ def _rgb(values: np.ndarray) -> np.ndarray:
     if values.dtype != np.uint8:
         if values.min() < 0 or values.max() > 65535:
             raise BadImageError("holds values outside 0..65535: save it with 8 or 16 bits")
-        values = values.astype(np.uint16)
+        values = values.astype(np.uint16, copy=False)
     if values.ndim == 2:
         values = values[..., None]
     return values if values.shape[2] == 3 else np.repeat(values, 3, axis=2)

@@ -5,6 +5,7 @@ The coordinates lie in the tiles' store as a file of their own, so that stores w
 
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,10 +87,10 @@ def _read(tiles: TileSet, origin: Source) -> np.ndarray:
             except BadImageError:
                 return None
 
-        return _to_degrees(list(pool.map(read, tiles.names)))
+        return _to_degrees(list(pool.map(read, tiles.names)), tiles.names)
 
 
-def _to_degrees(places: list[Place | None]) -> np.ndarray:
+def _to_degrees(places: list[Place | None], names: Sequence[str]) -> np.ndarray:
     """As `_read`, from what each file says in its own coordinate system."""
     ground = np.full((len(places), 3), np.nan)
     systems = defaultdict(list)
@@ -97,13 +98,30 @@ def _to_degrees(places: list[Place | None]) -> np.ndarray:
         if place:
             systems[place[0]].append(row)
     for system, rows in systems.items():
-        from rasterio.warp import transform
-
         x, y = np.array([places[row][1] for row in rows]).reshape(-1, 2).T  # type: ignore[index]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            degrees = np.stack(transform(system, "EPSG:4326", x, y), axis=1)
+        degrees = _transformed(system, x, y)
+        outside = ~np.isfinite(degrees).all(1).reshape(len(rows), 4).all(1)
+        if outside.any():
+            raise DataError(
+                f"{names[rows[int(outside.argmax())]]} has coordinates that lie nowhere on Earth in its "
+                "coordinate system: georeference it anew, or take the coordinates of all tiles away."
+            )
         points = unit_vectors(degrees).reshape(len(rows), 4, 3)
         sides = np.linalg.norm(points[:, 2:] - points[:, 1:2], axis=2) * EARTH
         ground[rows] = np.column_stack([degrees[::4], sides.max(1)])
     return ground
+
+
+def _transformed(system: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Longitude and latitude in degrees, float64 (4 N, 2), infinite where there are none; N files of 4 points."""
+    from rasterio.warp import transform
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.stack(transform(system, "EPSG:4326", x, y), axis=1)
+    except Exception:  # GDAL's, for a system that is not of the Earth, or one point outside of it
+        files = range(0, len(x), 4)
+        if len(files) == 1:
+            return np.full((4, 2), np.inf)
+        return np.concatenate([_transformed(system, x[i : i + 4], y[i : i + 4]) for i in files])

@@ -4,9 +4,12 @@ Tiles stay uint8 until here, so nothing is decoded, resized or copied per image.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from orbitune.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +29,27 @@ class Transform:
     std: tuple[float, ...]
     resample: str
     folds: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values, which come out of files.
+
+        Raises:
+            ModelError: with them no pixel would become a number.
+        """
+        numbers = (*self.mean, *self.std)
+        sound = (
+            isinstance(self.size, int)
+            and self.size > 0
+            and len(self.mean) == len(self.std) == 3
+            and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+            and all(self.std)
+            and self.resample in ("bilinear", "bicubic")
+        )
+        if not sound:
+            raise ModelError(
+                f"The preprocessing is damaged: a size of {self.size!r}, mean {self.mean!r}, std {self.std!r} "
+                f"and resizing {self.resample!r} make no pixels. Get the model's files anew."
+            )
 
     def __call__(self, tiles: "Tensor") -> "Tensor":
         """uint8 (B, H, W, 3) to float32 (B, 3, size, size)."""
