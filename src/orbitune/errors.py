@@ -1,5 +1,7 @@
 """What can go wrong in a way the user can mend. The command line prints these as one line, exit code 2."""
 
+import unicodedata
+
 
 class OrbituneError(Exception):
     """A mistake in the input or the surroundings; its message says what to do next.
@@ -36,3 +38,11 @@ class Interrupted(BaseException):
 def first_line(error: BaseException) -> str:
     """The gist of a library's error, without its closing dot."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def printable(text: str) -> str:
+    """Return a name as one line that a terminal only shows: control characters, broken bytes are escaped."""
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in text
+    )

@@ -51,7 +51,19 @@ class Recipe(_Strict):
     `learning_rate` by the method, `precision` by the processor.
     """
 
-    data: str = Field("synthetic", description="Hub id, folder, zip, or synthetic[:COUNT]")
+    data: str = Field(
+        "synthetic",
+        description="Hub id, folder, zip, list of tiles (CSV or JSON lines), or synthetic[:COUNT]",
+    )
+    data_config: str | None = Field(
+        None, description="Configuration (subset) of a parquet data set that has several"
+    )
+    label_column: str | None = Field(
+        None, description="Column of the labels, of a table or parquet data set (default: label)"
+    )
+    image_column: str | None = Field(
+        None, description="Column of the images or their file names, where there are several"
+    )
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )

@@ -1,22 +1,25 @@
 """Class folders, on disk or in a zip: each folder is a class, maybe below train, validation and test.
 
-A zip is read in place. Side files are passed over; every other file is expected to be an image.
+Side files are passed over; every other file is expected to be an image.
 """
 
-import re
-import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.archive import MAX_ENTRIES, open_archive
 from orbitune.data.decode import BadImageError
-from orbitune.data.listing import SPLIT_NAMES, Listing, hidden, open_regular
-from orbitune.errors import DataError, first_line
+from orbitune.data.listing import SPLIT_NAMES, Listing, Selection, hidden, open_regular
+from orbitune.errors import DataError
 
-MAX_BYTES = 256 * 2**20  # of one file, so that a hostile one cannot fill the memory
-MAX_ENTRIES = 2_000_000  # of one zip
+if TYPE_CHECKING:
+    import zipfile
+
+MAX_BYTES = 128 * 2**20  # of one file, so that a hostile one cannot fill the memory
 
 # What lies beside images and is none: lists and notes, and the georeference of an image.
 _SIDE_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf"}
@@ -30,8 +33,18 @@ def side_file(name: str) -> bool:
     return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
 
 
-def leaves_of(folder: Path, prefix: str = "", depth: int = 6) -> Iterator[str]:
-    """Relative names of all files that should be images, and of empty folders (with a closing slash)."""
+def should_be_image(name: str) -> bool:
+    """Whether a file that lies among images is taken for one."""
+    return not side_file(name)
+
+
+def leaves_of(
+    folder: Path, wanted: Callable[[str], bool] = should_be_image, prefix: str = "", depth: int = 6
+) -> Iterator[str]:
+    """Yield the relative names of all wanted files, by default of those that should be images.
+
+    Empty folders are among them, with a closing slash.
+    """
     try:
         entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
     except OSError as error:
@@ -40,8 +53,8 @@ def leaves_of(folder: Path, prefix: str = "", depth: int = 6) -> Iterator[str]:
         yield prefix
     for entry in entries:
         if depth and _is_folder(entry):  # links to folders are followed, circles of them only so far
-            yield from leaves_of(entry, f"{prefix}{entry.name}/", depth - 1)
-        elif not side_file(entry.name):
+            yield from leaves_of(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
+        elif wanted(entry.name):
             yield prefix + entry.name
 
 
@@ -53,7 +66,7 @@ def _is_folder(path: Path) -> bool:
 
 
 @contextmanager
-def open_folder(path: Path, scratch: Path) -> Iterator[Listing]:
+def open_folder(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
     """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
 
     yield _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
@@ -80,7 +93,7 @@ def _check_size(number: int) -> None:
 
 
 @contextmanager
-def open_zip(path: Path, scratch: Path) -> Iterator[Listing]:
+def open_zip(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
     """The listing of a zip, which is open until the block ends; `scratch` stays empty.
 
     Raises:
@@ -91,46 +104,36 @@ def open_zip(path: Path, scratch: Path) -> Iterator[Listing]:
 
 
 @contextmanager
-def zip_files(path: Path) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
-    """The entries of a zip that should be images, and what reads one of them by its name.
+def zip_files(
+    path: Path, most: int = MAX_ENTRIES, wanted: Callable[[str], bool] = should_be_image
+) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
+    """Open a zip: the entries that are wanted, by default all that should be images, and what reads one.
+
+    Empty folders are among the entries, as `leaves_of` gives them.
+
+    Args:
+        most: number of entries that the zip may have, side files included.
 
     Raises:
-        DataError: it is no zip, or one that no honest program makes.
+        DataError: it is no zip, has more entries, or is one that no honest program makes.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError):
-        raise DataError(f"{path.name} is damaged or no zip file: fetch it again.") from None
-    with archive:
-        entries = _zip_entries(archive, path.name)
+    with open_archive(path, most) as (entries, unpack):
 
         def read(name: str) -> bytes:
-            _check_size(entries[name].file_size)  # zipfile unpacks no more than an entry claims
-            # Other methods unpack without bounds, and nobody zips images with them.
-            if entries[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise BadImageError("is packed in another way than deflate")
-            try:
-                return archive.read(entries[name])
-            except Exception as error:  # zipfile's, zlib's, a password asked for, ...
-                raise BadImageError(f"cannot be unpacked ({first_line(error)})") from None
+            _check_size(entries[name].file_size)  # no more is unpacked than an entry claims
+            return unpack(entries[name])
 
-        yield entries, read
+        shown = [name for name in sorted(entries) if not any(map(hidden, name.split("/")))]
+        yield {name: entries[name] for name in _leaves(shown) if wanted(name.split("/")[-1])}, read
 
 
-def _zip_entries(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
-    """The entries that should be images and the empty folders, by name, as `leaves_of` gives them."""
-    entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
-        raise DataError(f"{name} holds more than {MAX_ENTRIES:,} files: unpack it and pass the folder.")
-    if len({entry.filename for entry in entries}) < len(entries):
-        raise DataError(f"{name} holds two files of one name: pack it anew.")
-    if any(".." in entry.filename.split("/") for entry in entries):
-        raise DataError(f"{name} holds names with `..`, which no honest zip does: it is not read.")
-    shown = {e.filename: e for e in entries if not any(map(hidden, e.filename.split("/")))}
-    parents = {
-        entry.rstrip("/")[: match.end()] for entry in shown for match in re.finditer("/", entry.rstrip("/"))
-    }
-    return {entry: shown[entry] for entry in sorted(shown) if entry not in parents and not side_file(entry)}
+def _leaves(names: Sequence[str]) -> Iterator[str]:
+    """Of sorted names of a zip those of files and of empty folders."""
+    for name in names:
+        below = f"{name.rstrip('/')}/"
+        after = bisect_right(names, below)  # the first that may lie below: a set of all parents has no bound
+        if not (after < len(names) and names[after].startswith(below)):
+            yield name
 
 
 def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Listing:

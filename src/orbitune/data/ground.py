@@ -113,7 +113,7 @@ def _to_degrees(places: list[Place | None], names: Sequence[str]) -> np.ndarray:
 
 
 def _transformed(system: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Longitude and latitude in degrees, float64 (4 N, 2), infinite where there are none; N files of 4 points."""
+    """Longitude and latitude in degrees of four points a file, float64 (4 N, 2); infinite: there are none."""
     from rasterio.warp import transform
 
     try:

@@ -1,6 +1,6 @@
 """What libtiff, GDAL and Pillow say of damaged files on their own: kept from the user's terminal.
 
-Whatever is wrong with a file reaches the user as one line of ours; theirs would stand between, by the hundred.
+What is wrong with a file reaches the user as one line of ours; theirs would come in between by the hundred.
 """
 
 import ctypes

@@ -23,6 +23,24 @@ SPLIT_NAMES = {  # how data sets spell the three splits
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What is taken of a data set that offers several; None for what there is only one of.
+
+    Attributes:
+        config: name of one of its configurations (subsets on the hub).
+        label_column: the column with the labels.
+        image_column: the column with the images, or with their file names.
+    """
+
+    config: str | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+
+
+NOTHING_SELECTED = Selection()
+
+
+@dataclass(frozen=True)
 class Listing:
     """What a source holds, before anything is decoded.
 
@@ -45,9 +63,19 @@ class Listing:
     read: Callable[[int], bytes]
 
 
+# What systems, network drives and archivers leave in folders, in small letters; names that start with a dot
+# (.DS_Store, .Trashes, .ipynb_checkpoints, ._tile.png) are hidden anyway.
+_SYSTEM_NAMES = {"__macosx", "__pycache__", "lost+found", "found.000", "system volume information"}
+_SYSTEM_NAMES |= {"$recycle.bin", "recycler", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
+_SYSTEM_NAMES |= {"@eadir", "@tmp", "@sharebin", "network trash folder", "temporary items"}
+_SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+_SYSTEM_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
+
+
 def hidden(part: str) -> bool:
-    """Whether a file or folder is the system's own and no data."""
-    return part.startswith(".") or part == "__MACOSX"
+    """Return whether one part of a path is the system's own and no data, such as @eaDir or Thumbs.db."""
+    small = part.lower()
+    return part.startswith(".") or small in _SYSTEM_NAMES or small.endswith(_SYSTEM_ENDS)
 
 
 def open_regular(path: Path) -> BinaryIO:

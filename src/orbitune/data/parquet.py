@@ -5,7 +5,7 @@ Image and label are found by type, as data sets name their columns freely.
 
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,38 +13,47 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.decode import BadImageError
-from orbitune.data.listing import SPLIT_NAMES, Listing, hidden
-from orbitune.errors import DataError, first_line
+from orbitune.data.label_table import is_metadata
+from orbitune.data.labels import encode_labels
+from orbitune.data.listing import SPLIT_NAMES, Listing, Selection, hidden
+from orbitune.errors import DataError, first_line, printable
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "category")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parquet_files(folder: Path) -> list[str]:
     """The files of a parquet data set, relative to its folder; none if it holds no parquet file."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.parquet")))
-    files = [path.as_posix() for path in paths if not any(map(hidden, path.parts))]
+    files = [
+        path.as_posix() for path in paths if not (any(map(hidden, path.parts)) or is_metadata(path.name))
+    ]
     # The data set's card may hold the class names and the list of splits.
     return [*files, "README.md"] if files and (folder / "README.md").is_file() else files
 
 
 @contextmanager
-def open_parquet(folder: Path, scratch: Path) -> Iterator[Listing]:
+def open_parquet(folder: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
     """The listing of a parquet data set, with a working copy of all rows in `scratch` until the block ends.
 
     Raises:
-        DataError: damaged files, or no column of images or labels.
+        DataError: damaged files, no column of images or labels, or several configurations or columns of which
+            none is selected.
         OSError: no room for the working copy.
     """
     from datasets import Image, concatenate_datasets
 
     with tempfile.TemporaryDirectory(dir=scratch) as cache:
-        splits, notes = _known_splits(_load_splits(folder, cache))
-        whole = concatenate_datasets(list(splits.values()))
-        column = _image_column(whole.features)
-        labels, classes = _labels(whole)
+        splits, notes = _known_splits(_load_splits(folder, cache, selection.config))
+        try:
+            whole = concatenate_datasets(list(splits.values()))
+        except ValueError:
+            raise DataError("The splits of the parquet data set have different columns.") from None
+        column = _image_column(whole.features, selection.image_column)
+        labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
         images = whole.cast_column(column, Image(decode=False)).data.column(column)
         names = _row_names(whole, {name: len(part) for name, part in splits.items()})
         origin = np.repeat(
@@ -71,13 +80,16 @@ def open_parquet(folder: Path, scratch: Path) -> Iterator[Listing]:
         )
 
 
-def _load_splits(folder: Path, cache: str) -> "dict[str, Dataset]":
+def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
     from datasets import load_dataset
     from pyarrow import ArrowException
     from pyarrow.parquet import read_metadata
 
     links = Path(cache) / "links"  # to these files alone: `datasets` reads what kind of file is most frequent
-    for name in parquet_files(folder):
+    files = parquet_files(folder)
+    if "README.md" not in files or not _names_configurations(folder / "README.md"):
+        files, config = _configuration_folder(files, config), None
+    for name in files:
         try:
             if name.endswith(".parquet"):
                 read_metadata(folder / name)
@@ -87,13 +99,65 @@ def _load_splits(folder: Path, cache: str) -> "dict[str, Dataset]":
         (links / name).symlink_to((folder / name).resolve())
     try:
         with _quiet_datasets():
-            splits = load_dataset(str(links), cache_dir=cache)
+            splits = load_dataset(str(links), _configuration(str(links), config), cache_dir=cache)
+    except DataError:
+        raise
     except Exception as error:  # of a dozen types; a full disk comes as the cause of one
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
             raise error.__cause__ from None
         reason = first_line(error).replace(f"{links}/", "")
         raise DataError(f"The parquet data set cannot be loaded ({reason}).") from None
     return {name: part for name, part in splits.items() if len(part)}
+
+
+def _names_configurations(card: Path) -> bool:
+    """Whether a data set's card says which configurations there are."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        return bool((metadata_load(card) or {}).get("configs"))
+    except (OSError, ValueError, YAMLError):
+        return True  # `datasets` reads it, too, and says what is wrong
+
+
+def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]:
+    """The files of the configuration that was chosen, where each has a folder, as in rgb/train.parquet.
+
+    Raises:
+        DataError: there are several, and none was chosen; or not the one that was.
+    """
+    parquet = [name for name in files if name.endswith(".parquet")]
+    tops = sorted({name.split("/")[0] for name in parquet if "/" in name})
+    flat = any("/" not in name for name in parquet)
+    several = len(tops) > 1 and not flat and not any(top.lower() in SPLIT_NAMES for top in tops)
+    if several:
+        _expect_configuration(config, tops)
+        return [name for name in parquet if name.startswith(f"{config}/")]
+    if config not in (None, "default", *(tops if not flat else [])):
+        _expect_configuration(config, ["default"])
+    return list(files)
+
+
+def _configuration(links: str, config: str | None) -> str | None:
+    """The configuration to load, of those which the card names: the chosen, the default or the only one."""
+    from datasets import get_dataset_config_names, get_dataset_default_config_name
+
+    names = get_dataset_config_names(links)
+    if config is None and len(names) > 1:
+        config = get_dataset_default_config_name(links)
+    if len(names) > 1 or config is not None:
+        _expect_configuration(config, names)
+    return config
+
+
+def _expect_configuration(config: str | None, names: Sequence[str]) -> None:
+    if config not in names:
+        wrong = f"no configuration {config}" if config else "several configurations"
+        raise DataError(
+            f"The parquet data set has {wrong}: choose one with --data-config, of "
+            f"{', '.join(map(printable, names))}."
+        )
 
 
 @contextmanager
@@ -128,41 +192,63 @@ def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tu
     return known, (f"left out what is neither train, validation nor test: {', '.join(others)}",)
 
 
-def _image_column(features: dict[str, Any]) -> str:
+def _image_column(features: dict[str, Any], chosen: str | None) -> str:
     """The one column of images: by type, as data sets name it image, img, tile, ..."""
     from datasets import Image, Value
 
+    binary = (Value("binary"), Value("large_binary"))
     found = [
         name
         for name, kind in features.items()
-        if isinstance(kind, Image) or kind == Value("binary") or (isinstance(kind, dict) and "bytes" in kind)
+        if isinstance(kind, Image) or kind in binary or (isinstance(kind, dict) and "bytes" in kind)
     ]
-    if len(found) != 1:
-        what = "several image columns" if found else "no image column"
-        raise DataError(f"The parquet data set has {what} among {', '.join(features)}: it needs one.")
-    return found[0]
+    return _only(found, features, chosen, "image")
 
 
-def _labels(whole: "Dataset") -> tuple[np.ndarray, tuple[str, ...]]:
+def _label_column(features: dict[str, Any], chosen: str | None) -> str:
+    """The column of labels: label, the only one of type ClassLabel, or the only one with a usual name."""
+    from datasets import ClassLabel
+
+    typed = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
+    usual = [name for name in _LABEL_COLUMNS if name in features]
+    if "label" in features and (not typed or "label" in typed):
+        found = ["label"]
+    else:
+        found = list(dict.fromkeys([*typed, *usual]))
+    return _only(found, features, chosen, "label")
+
+
+def _only(found: Sequence[str], features: dict[str, Any], chosen: str | None, what: str) -> str:
+    """The column that was chosen, or the only one that was found.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    possible = list(features) if what == "label" else found
+    if chosen in possible or (chosen is None and len(found) == 1):
+        return chosen or found[0]
+    if chosen:
+        problem = f"no {what} column {chosen}"
+    else:
+        problem = f"several {what} columns ({', '.join(found)})" if found else f"no {what} column"
+    raise DataError(
+        f"The parquet data set has {problem} among {', '.join(map(printable, features))}: "
+        f"choose one with --{what}-column."
+    )
+
+
+def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """int64 (N,) labels, -1 where there is none, and the class names."""
     from datasets import ClassLabel
 
-    found = [name for name, kind in whole.features.items() if isinstance(kind, ClassLabel)]
-    named = [name for name in ("label", "labels") if name in whole.features]
-    column = next(iter(found if len(found) == 1 else named), None)
-    if column is None:
-        raise DataError(
-            f"The parquet data set has no label column among {', '.join(whole.features)}: "
-            "it needs one of type ClassLabel, or one named label."
-        )
     values = whole.data.column(column).to_pylist()
-    if column in found:
-        return np.array([-1 if v is None else v for v in values], np.int64), tuple(
-            whole.features[column].names
-        )
-    kinds = sorted({value for value in values if isinstance(value, str | int) and value != -1})
-    index = {value: i for i, value in enumerate(kinds)}
-    return np.array([index.get(value, -1) for value in values], np.int64), tuple(map(str, kinds))
+    kind, words = whole.features[column], f"The column {column}"
+    if not isinstance(kind, ClassLabel):
+        return encode_labels(values, words)
+    labels = np.array([-1 if value is None else value for value in values], np.int64)
+    if len(labels) and labels.max() >= len(kind.names):
+        raise DataError(f"{words} holds {labels.max()}, and has names for {len(kind.names)} classes only.")
+    return labels, tuple(kind.names)
 
 
 def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where tiles come from: a folder or zip of class folders, a parquet data set, or either of them on the hub.
+"""Where tiles come from: a folder or zip of images, a list of them, a parquet data set, or any on the hub.
 
 A source is found by what is there, not by a flag, and gives a `Listing`: names, labels and a way to read
 each file's bytes. A new kind of source is one entry in `KINDS`.
@@ -9,18 +9,29 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orbitune.data.class_folders import leaves_of, open_folder, open_zip, side_file
 from orbitune.data.decode import BadImageError
-from orbitune.data.listing import Listing, hidden, open_regular
+from orbitune.data.label_table import (
+    METADATA,
+    TABLES,
+    has_metadata,
+    listed_files,
+    metadata_and_images,
+    open_list,
+    open_metadata_folder,
+    open_metadata_zip,
+    zip_has_metadata,
+)
+from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection, hidden, open_regular
 from orbitune.data.parquet import open_parquet, parquet_files
 from orbitune.errors import DataError, OrbituneError
 from orbitune.hub import looks_like_path, snapshot
 
 _HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
-_HUB_FILES += ["*.webp", "*.bmp", "*.gif", "splits/*.txt"]
+_HUB_FILES += ["*.webp", "*.bmp", "*.gif", "splits/*.txt", *(f"*{name}" for name in METADATA)]
 
 
 @dataclass(frozen=True)
@@ -30,43 +41,55 @@ class Kind:
     Attributes:
         words: its name for people.
         matches: whether a path is one; the first kind in `KINDS` that matches is taken.
-        files: the files, relative to the path, that together are its content.
+        files: the files, relative to the path, that together are its content; of a list of tiles, relative to
+            the list's folder.
         open: gives its listing; the folder may hold working copies until the block ends.
+        selects: the fields of a `Selection` that it knows.
     """
 
     words: str
     matches: Callable[[Path], bool]
-    files: Callable[[Path], Sequence[str]]
-    open: Callable[[Path, Path], AbstractContextManager[Listing]]
+    files: Callable[[Path, Selection], Sequence[str]]
+    open: Callable[[Path, Path, Selection], AbstractContextManager[Listing]]
+    selects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was found: what kind, where, and its name in words."""
+    """A source that was found: what kind, where, its name in words, and what is taken of it."""
 
     kind: Kind
     path: Path
     words: str
+    selection: Selection = NOTHING_SELECTED
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the names and the content of all files: the same wherever a copy lies."""
-        files = sorted(self.kind.files(self.path))
+        """SHA-256 (hex) over the names and the content of all files, and what is taken of them.
+
+        It is the same wherever a copy lies.
+        """
+        files = sorted(self.kind.files(self.path, self.selection))
+        root = self.path.parent if _is_list(self.path) else self.path
         with ThreadPoolExecutor() as pool:
-            digests = pool.map(lambda name: _hash_file(self.path / name, name), files)
-            text = json.dumps([self.kind.words, *zip(files, digests, strict=True)])
+            digests = pool.map(lambda name: _hash_file(root / name, name), files)
+            parts: list[object] = [self.kind.words, *zip(files, digests, strict=True)]
+        if self.selection != NOTHING_SELECTED:
+            parts.append(asdict(self.selection))
+        text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def open(self, scratch: Path) -> AbstractContextManager[Listing]:
         """The listing; `scratch` is an existing folder for working copies, which are removed at the end."""
-        return self.kind.open(self.path, scratch)
+        return self.kind.open(self.path, scratch, self.selection)
 
 
-def find_source(data: str) -> Source:
-    """Find what `data` names: a folder, a zip or a hub id (which is downloaded, or found in the hub's cache).
+def find_source(data: str, selection: Selection | None = None) -> Source:
+    """Find what `data` names: a folder, a zip, a list, or a hub id (downloaded, or in the hub's cache).
 
     Raises:
-        DataError: nothing is there, or nothing that can be read as tiles.
+        DataError: nothing is there, nothing that can be read as tiles, or it has not what is selected.
     """
+    selection = selection or NOTHING_SELECTED
     path, words = Path(data).expanduser(), ""
     if "/" in data and not looks_like_path(data):
         path, words = _download(data), f"hub data set {data}: "
@@ -75,8 +98,22 @@ def find_source(data: str) -> Source:
     path = _only_zip(path) or path
     for kind in KINDS:
         if kind.matches(path):
-            return Source(kind, path, words + kind.words)
-    raise DataError(f"{data} is neither a folder nor a zip.")
+            _check_selection(kind, selection)
+            return Source(kind, path, words + kind.words, selection)
+    raise DataError(f"{data} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles.")
+
+
+def _check_selection(kind: Kind, selection: Selection) -> None:
+    """A DataError for what would be passed over in silence."""
+    for name, value in asdict(selection).items():
+        if value is not None and name not in kind.selects:
+            option = "data-config" if name == "config" else name.replace("_", "-")
+            what = "configurations" if name == "config" else "columns"
+            raise DataError(f"A {kind.words} has no {what} to choose from: leave out --{option}.")
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() in TABLES and path.is_file()
 
 
 def _download(name: str) -> Path:
@@ -112,13 +149,25 @@ def _hash_file(path: Path, name: str) -> str:
     return digest.hexdigest()
 
 
+_COLUMNS = ("label_column", "image_column")
+
 KINDS = (
     Kind(
         "parquet data set",
         lambda path: path.is_dir() and bool(parquet_files(path)),
-        parquet_files,
+        lambda path, _: parquet_files(path),
         open_parquet,
+        ("config", *_COLUMNS),
     ),
-    Kind("folder of class folders", Path.is_dir, lambda path: list(leaves_of(path)), open_folder),
-    Kind("zip of class folders", lambda path: path.suffix.lower() == ".zip", lambda path: [""], open_zip),
+    Kind(
+        "folder of images with metadata",
+        has_metadata,
+        lambda path, _: metadata_and_images(path),
+        open_metadata_folder,
+        _COLUMNS,
+    ),
+    Kind("folder of class folders", Path.is_dir, lambda path, _: list(leaves_of(path)), open_folder),
+    Kind("zip of images with metadata", zip_has_metadata, lambda path, _: [""], open_metadata_zip, _COLUMNS),
+    Kind("zip of class folders", lambda path: path.suffix.lower() == ".zip", lambda path, _: [""], open_zip),
+    Kind("list of tiles", _is_list, listed_files, open_list, _COLUMNS),
 )

@@ -28,9 +28,9 @@ from orbitune.data.decode import (
     read_pixels,
     strict_decoding,
 )
-from orbitune.data.listing import Listing
+from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection
 from orbitune.data.sources import Source, find_source
-from orbitune.errors import DataError
+from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
 from orbitune.recipe import is_synthetic
 
@@ -90,26 +90,31 @@ class TileSet:
         return out
 
 
-def load_tiles(data: str, on_bad_image: str = "stop", progress: bool = True) -> TileSet:
+def load_tiles(
+    data: str, on_bad_image: str = "stop", progress: bool = True, selection: Selection | None = None
+) -> TileSet:
     """Load a data set; the first time its files are decoded into the cache.
 
     Args:
-        data: hub id, folder, zip, or synthetic[:COUNT].
+        data: hub id, folder, zip, list of tiles (.csv, .tsv or .jsonl), or synthetic[:COUNT].
         on_bad_image: "stop" at the first file that is no labelled tile, or "skip" such files and list them.
         progress: show a bar while decoding, if stderr is a terminal.
+        selection: what is taken of a data set with several configurations or columns.
 
     Raises:
         DataError: the data is not there, a file is bad, or the cache cannot be written.
     """
     source: Source | None = None
     if is_synthetic(data):
+        if selection and selection != NOTHING_SELECTED:
+            raise DataError("Synthetic tiles have no configurations or columns to choose from.")
         count = _synthetic_count(data)
         key, words = _synthetic_key(count), "synthetic"
 
         def build(folder: Path) -> None:
             _draw(folder, count)
     else:
-        source = found = find_source(data)
+        source = found = find_source(data, selection)
         key, words = f"{source.digest()} {DECODING} {on_bad_image}", source.words
 
         def build(folder: Path) -> None:
@@ -244,7 +249,8 @@ class _BadFiles:
     def add(self, name: str, reason: str) -> None:
         if self.stop:
             raise DataError(
-                f"{name} {reason}. Mend or remove it, or leave such files out with --on-bad-image skip."
+                f"{printable(name)} {reason}. Mend or remove it, or leave such files out with "
+                "--on-bad-image skip."
             )
         self.found.append((name, reason))
 
@@ -330,7 +336,9 @@ def _expect_some(kept: Sequence[int] | dict[int, Header], bad: _BadFiles) -> Non
     if not bad.found:
         raise DataError("There are no tiles: expected a folder for each class, such as Forest/tile.jpg.")
     name, reason = bad.found[0]
-    raise DataError(f"None of the {len(bad.found):,} files is a labelled tile; the first, {name}, {reason}.")
+    raise DataError(
+        f"None of the {len(bad.found):,} files is a labelled tile; the first, {printable(name)}, {reason}."
+    )
 
 
 def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str, ...]]:

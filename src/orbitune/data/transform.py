@@ -47,7 +47,7 @@ class Transform:
         )
         if not sound:
             raise ModelError(
-                f"The preprocessing is damaged: a size of {self.size!r}, mean {self.mean!r}, std {self.std!r} "
+                f"The preprocessing is damaged: size {self.size!r}, mean {self.mean!r}, std {self.std!r} "
                 f"and resizing {self.resample!r} make no pixels. Get the model's files anew."
             )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.feed import Feed
+from orbitune.data.listing import Selection
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.data.transform import Transform
@@ -184,7 +185,8 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
         OrbituneError: any of these is not as it should be.
     """
     backbone = find_backbone(recipe.backbone)
-    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress)
+    selection = Selection(recipe.data_config, recipe.label_column, recipe.image_column)
+    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress, selection)
     recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
     splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed, recipe.split, recipe.block_size)
     if recipe.shots:

@@ -21,8 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from orbitune.bench.arms.plain import plain_model
 from orbitune.bench.arms.stopwatch import Stopwatch
-from orbitune.data.sources import find_source
-from orbitune.recipe import is_synthetic
 from orbitune.training.job import Job
 from orbitune.training.meter import reset_peak_rss
 
@@ -55,12 +53,12 @@ class LazyTiles(Dataset):
 @contextmanager
 def opened(job: Job) -> Iterator[OpenImage]:
     """Opens a tile by its index: from the bytes of its file, or from its pixels where it was drawn."""
-    if is_synthetic(job.recipe.data):
+    if job.tiles.origin is None:  # drawn by a program
         yield lambda index: Image.fromarray(job.tiles.tiles[index])
         return
     with (
         tempfile.TemporaryDirectory() as scratch,
-        find_source(job.recipe.data).open(Path(scratch)) as listing,
+        job.tiles.origin.open(Path(scratch)) as listing,
     ):
         place = {name: number for number, name in enumerate(listing.names)}
         yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))

@@ -1,0 +1,78 @@
+"""Labels out of a column of values: classes where the values are some, and a refusal by name where not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import DataError, printable
+
+# What pandas, and so the hub's own reading of tables, takes for a missing value.
+_MISSING = {"", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+_FEW = 20  # rows, in which each may be a class of its own
+_LONGEST = 200  # characters of a class name
+
+
+def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels and class names of values: words, or whole numbers (as such or as text).
+
+    Args:
+        values: None or what stands for it in tables, and -1 among whole numbers, is no label.
+        column: where they come from, in words, to begin an error with.
+
+    Returns:
+        int64 (N,), -1 where there is no label; class names, sorted, whole numbers by size.
+
+    Raises:
+        DataError: the values are numbers with fractions, lists, objects, or as many as there are rows.
+    """
+    texts = [_text(value, column) for value in values]
+    known = {text for text in texts if text is not None}
+    kinds = {isinstance(value, int | float) for value in values if value is not None}
+    if len(kinds) > 1:
+        raise DataError(f"{column} mixes words and numbers: write all classes the same way.")
+    if known and all(map(_is_number, known)):
+        if odd := sorted(text for text in known if not _is_whole(text)):
+            raise DataError(f"{column} holds numbers such as {odd[0]}: classes are words or whole numbers.")
+        known -= {"-1"}
+        names = sorted(known, key=lambda text: (int(text), text))
+    else:
+        names = sorted(known)
+    labelled = sum(text is not None for text in texts)
+    if labelled >= _FEW and len(names) > labelled / 2:
+        raise DataError(
+            f"{column} holds {len(names):,} different values for {labelled:,} tiles, such as "
+            f"{printable(names[0])[:60]!r}: those are no classes."
+        )
+    index = {name: label for label, name in enumerate(names)}
+    return np.array([index.get(text, -1) for text in texts], np.int64), tuple(names)  # type: ignore[arg-type]
+
+
+def _text(value: Any, column: str) -> str | None:
+    """A value as the name of a class; None where it stands for no label."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, list | tuple | dict | set | np.ndarray):
+        raise DataError(f"{column} holds a {type(value).__name__}: a tile has one label, a word or a number.")
+    if not isinstance(value, str | int | float):
+        raise DataError(f"{column} holds a value of type {type(value).__name__}, which is no class.")
+    text = str(value).strip()
+    if text in _MISSING:
+        return None
+    if text[0] in "[{":
+        raise DataError(f"{column} holds {printable(text)[:60]!r}: a tile has one label, a word or a number.")
+    if len(text) > _LONGEST or printable(text) != text:
+        raise DataError(f"{column} holds {printable(text)[:60]!r}, which is no name of a class.")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
