@@ -14,12 +14,14 @@ import numpy as np
 from orbitune.data.archive import MAX_ENTRIES, open_archive
 from orbitune.data.decode import BadImageError
 from orbitune.data.listing import SPLIT_NAMES, Listing, Selection, hidden, open_regular
-from orbitune.errors import DataError
+from orbitune.errors import DataError, printable
 
 if TYPE_CHECKING:
     import zipfile
 
 MAX_BYTES = 128 * 2**20  # of one file, so that a hostile one cannot fill the memory
+
+LISTS = (".csv", ".tsv", ".jsonl")  # that may say the labels of tiles
 
 # What lies beside images and is none: lists and notes, and the georeference of an image.
 _SIDE_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf"}
@@ -69,7 +71,13 @@ def _is_folder(path: Path) -> bool:
 def open_folder(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
     """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
 
-    yield _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
+    listing = _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
+    lists = [] if listing.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
+    if lists and listing.unlabelled:
+        advice = f"to take the labels from a list, pass {lists[0]} as --data"
+        first, reason = listing.unlabelled[0]
+        raise DataError(f"{printable(first)} {reason}. Make a folder for each class; or, {advice}.")
+    yield listing
 
 
 def read_file(path: Path) -> bytes:

@@ -19,7 +19,6 @@ from orbitune.data.tables import Table, parse_table
 from orbitune.errors import DataError, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-TABLES = (".csv", ".tsv", ".jsonl")
 LABEL = "label"
 
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")

@@ -28,7 +28,9 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
     """
     texts = [_text(value, column) for value in values]
     known = {text for text in texts if text is not None}
-    kinds = {isinstance(value, int | float) for value in values if value is not None}
+    kinds = {
+        isinstance(value, int | float) for value, text in zip(values, texts, strict=True) if text is not None
+    }
     if len(kinds) > 1:
         raise DataError(f"{column} mixes words and numbers: write all classes the same way.")
     if known and all(map(_is_number, known)):

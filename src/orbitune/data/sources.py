@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orbitune.data.class_folders import leaves_of, open_folder, open_zip, side_file
+from orbitune.data.class_folders import LISTS, leaves_of, open_folder, open_zip, side_file
 from orbitune.data.decode import BadImageError
 from orbitune.data.label_table import (
     METADATA,
-    TABLES,
     has_metadata,
     listed_files,
     metadata_and_images,
@@ -113,7 +112,7 @@ def _check_selection(kind: Kind, selection: Selection) -> None:
 
 
 def _is_list(path: Path) -> bool:
-    return path.suffix.lower() in TABLES and path.is_file()
+    return path.suffix.lower() in LISTS and path.is_file()
 
 
 def _download(name: str) -> Path:
