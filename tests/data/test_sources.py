@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import encode, tile, write
+from parquet_files import CLASSES, parquet
 
 from orbitune.data import class_folders
 from orbitune.data.tiles import load_tiles
 from orbitune.errors import DataError
-
-CLASSES = ("Forest", "River", "Sea")
 
 
 def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
@@ -24,24 +23,6 @@ def pack(folder: Path, archive: Path, prefix: str = "") -> Path:
         for path in sorted(folder.rglob("*")):
             file.write(path, prefix + path.relative_to(folder).as_posix())
     return archive
-
-
-def parquet(path: Path, rows: int = 6, **columns: object) -> Path:
-    """A parquet file as the hub's push makes it; `columns` are (feature, values), or None to drop one."""
-    from datasets import ClassLabel, Dataset, Features, Image, Value
-
-    images = [{"bytes": encode(tile(i)), "path": None} for i in range(rows)]
-    made = {
-        "image": (Image(), images),
-        "label": (ClassLabel(names=list(CLASSES)), [i % 3 for i in range(rows)]),
-        "filename": (Value("string"), [f"{path.stem}_{i}.png" for i in range(rows)]),
-        **columns,
-    }
-    kept = {name: column for name, column in made.items() if column}
-    features = Features({name: feature for name, (feature, _) in kept.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Dataset.from_dict({name: values for name, (_, values) in kept.items()}, features).to_parquet(path)
-    return path
 
 
 # --- class folders ----------------------------------------------------------------------------------------
@@ -77,6 +58,66 @@ def test_hidden_and_side_files_are_passed_over(folder):
     write(folder / "splits" / "train.txt", b"x")
     write(folder / ".git" / "config", b"x")
     assert load_tiles(str(folder)).classes == CLASSES
+
+
+SYSTEM_FILES = [
+    "@eaDir/Forest_0.png@SynoEAStream",
+    "Forest/@eaDir/Forest_0.png/SYNOPHOTO_THUMB_M.png",
+    "lost+found/x.png",
+    "$RECYCLE.BIN/S-1-5/x.png",
+    "System Volume Information/x.png",
+    "#recycle/x.png",
+    "@tmp/x.png",
+    "__MACOSX/Forest/._Forest_0.png",
+    ".Trashes/501/x.png",
+    "Forest/.ipynb_checkpoints/x.png",
+    "Forest/._Forest_0.png",
+    "Forest/.DS_Store",
+    "Sea/Thumbs.db",
+    "Sea/desktop.ini",
+    "Forest/Forest_0.png:Zone.Identifier",
+    "Icon\r",
+]
+
+
+def test_what_systems_put_into_folders_is_no_class_and_no_tile(folder):
+    for name in SYSTEM_FILES:
+        write(folder / name, b"x")
+    tiles = load_tiles(str(folder))
+    assert tiles.classes == CLASSES and len(tiles.names) == 15
+
+
+def test_what_systems_put_into_zips_is_no_class_and_no_tile(folder, tmp_path):
+    archive = pack(folder, tmp_path / "tiles.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in SYSTEM_FILES:
+            file.writestr(name, b"x")
+    tiles = load_tiles(str(archive))
+    assert tiles.classes == CLASSES and len(tiles.names) == 15
+
+
+def test_a_system_folder_that_nobody_may_read_stops_nothing(folder):
+    place = folder / "lost+found"
+    place.mkdir(mode=0o000)
+    try:
+        assert load_tiles(str(folder)).classes == CLASSES
+    finally:
+        place.chmod(0o700)
+
+
+def test_system_folders_beside_parquet_files_stop_nothing(tmp_path):
+    parquet(tmp_path / "set" / "train.parquet")
+    for name in ("@eaDir/train.parquet", "#recycle/old.parquet", "._train.parquet"):
+        write(tmp_path / "set" / name, b"x")
+    assert len(load_tiles(str(tmp_path / "set")).names) == 6
+
+
+@pytest.mark.parametrize("name", ["line\nbreak.png", "escape\x1b[31m.png", "return\r.png"])
+def test_a_name_that_would_break_a_line_is_escaped_in_an_error(folder, name):
+    write(folder / "Forest" / name, b"no image")
+    with pytest.raises(DataError) as caught:
+        load_tiles(str(folder))
+    assert str(caught.value).isprintable()
 
 
 def test_a_wrapping_folder_is_seen_through(folder, tmp_path):
