@@ -15,6 +15,7 @@ def place(tmp_path_factory):
     inputs = ["--data", tiles, "--backbone", backbone, "--epochs", 1, "--batch-size", 16]
     assert orbitune("train", *inputs, "--out", place / "run").returncode == 0
     (tiles / "class_0" / "tile_0_3.png").write_bytes(b"damaged")
+    (place / "empty").mkdir()
     return place
 
 
@@ -49,12 +50,13 @@ def test_a_table_shows_labels_before_the_files(place):
     ("arguments", "message"),
     [
         (["run", "missing.png"], "There is no file or folder missing.png"),
+        (["run", "empty"], "There is nothing to predict in"),
         (["nothing", "tiles"], "There is no folder"),
         (["run", "tiles", "--format", "xml"], "There is no format 'xml'; there is: table, csv, jsonl"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(place, arguments, message):
-    names = [place / each if each in ("run", "tiles", "nothing") else each for each in arguments]
+    names = [place / each if each in ("run", "tiles", "empty", "nothing") else each for each in arguments]
     done = orbitune("predict", *names)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and message in done.stderr

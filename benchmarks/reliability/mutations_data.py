@@ -1,14 +1,17 @@
-"""Mutants of what tiles come in: images, parquet files and zips, read as training and prediction do."""
+"""Mutants of what tiles come in: images, parquet files, zips and tables, read as the product reads them."""
 
 import io
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from mutations import Target
 from PIL import Image
+from pyarrow.parquet import write_table
 
 from orbitune.data.decode import BadImageError, fit, read_ground, read_header, read_pixels, strict_decoding
 from orbitune.data.sources import find_source
@@ -104,6 +107,29 @@ def zip_samples() -> dict[str, bytes]:
     return samples
 
 
+def table_samples() -> dict[str, bytes]:
+    """Three names and labels, as each kind of table that may lie beside images."""
+    rows = [{"file_name": f"{number}.png", "label": "ab"[number % 2]} for number in range(3)]
+    lines = ["file_name,label", *(f'{row["file_name"]},"{row["label"]}"' for row in rows)]
+    file = io.BytesIO()
+    write_table(pa.Table.from_pylist(rows), file)
+    return {
+        "metadata.csv": "\n".join(lines).encode(),
+        "metadata.jsonl": "\n".join(map(json.dumps, rows)).encode(),
+        "metadata.parquet": file.getvalue(),
+    }
+
+
+def _beside_images(folder: Path, name: str) -> Path:
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(_encode(Image.fromarray(_pixels(number)), "PNG"))
+    return folder / name
+
+
+def _in(folder: Path, name: str) -> Path:
+    return folder / name
+
+
 def _read_source(place: Callable[[Path, str], Path], opened: Callable[[Path], Path]) -> Callable[..., None]:
     def read(name: str, data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
@@ -123,6 +149,7 @@ def _read_source(place: Callable[[Path, str], Path], opened: Callable[[Path], Pa
 
 TARGETS = [
     Target("images", image_samples, read_image),
-    Target("parquet", parquet_samples, _read_source(lambda f, n: f / n, lambda path: path.parent)),
-    Target("zips", zip_samples, _read_source(lambda f, n: f / n, lambda path: path)),
+    Target("parquet", parquet_samples, _read_source(_in, lambda path: path.parent)),
+    Target("zips", zip_samples, _read_source(_in, lambda path: path)),
+    Target("tables", table_samples, _read_source(_beside_images, lambda path: path.parent)),
 ]

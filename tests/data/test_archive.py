@@ -187,3 +187,8 @@ def test_what_an_entry_claims_to_hold_less_than_is_not_unpacked(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "River/bomb.png" in skipped and peak < 20e6
+
+
+def test_a_zip_without_files_says_what_is_expected(tmp_path):
+    with pytest.raises(DataError, match="expected a folder for each class"):
+        load_tiles(str(pack(tmp_path / "empty.zip", [])))

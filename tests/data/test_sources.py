@@ -471,3 +471,11 @@ def test_synthetic_tiles_are_balanced_and_say_what_they_are():
 def test_a_wrong_count_of_synthetic_tiles_is_explained(data):
     with pytest.raises(DataError, match="synthetic:2000"):
         load_tiles(data)
+
+
+def test_a_name_that_is_no_utf8_is_a_name_like_any(folder):
+    path = os.fsencode(folder / "Forest") + b"/caf\xe9.png"
+    with open(path, "wb") as file:  # noqa: PTH123  # the name is bytes
+        file.write(encode(tile(99)))
+    tiles = load_tiles(str(folder))
+    assert len(tiles.names) == 16 and os.fsencode(tiles.names[5]) == b"Forest/caf\xe9.png"

@@ -287,3 +287,15 @@ def test_eurosat_is_read_whole(shared):
         tiles.names[row].split("_")[0] in tiles.classes[label].replace(" ", "")
         for row, label in list(enumerate(tiles.labels))[::500]
     )
+
+
+def test_a_tile_of_a_pixel_is_a_bad_tile_and_one_of_half_the_size_is_not(tmp_path):
+    for name in ("Forest", "Sea"):
+        for number in range(3):
+            write(tmp_path / "set" / name / f"{number}.png", encode(tile(number, 32)))
+    write(tmp_path / "set" / "Sea" / "half.png", encode(tile(9, 16)))
+    write(tmp_path / "set" / "Sea" / "point.png", encode(tile(9, 1)))
+    with pytest.raises(DataError, match=r"^Sea/point\.png is 1x1 pixels, too small beside tiles of 32x32"):
+        load_tiles(str(tmp_path / "set"))
+    tiles = load_tiles(str(tmp_path / "set"), "skip")
+    assert len(tiles.names) == 7 and [name for name, _ in tiles.skipped] == ["Sea/point.png"]

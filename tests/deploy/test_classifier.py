@@ -6,6 +6,7 @@ from PIL import Image
 
 from orbitune import Classifier
 from orbitune.data.decode import fit
+from orbitune.deploy.inputs import check_paths, expand
 from orbitune.errors import DataError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.training.evaluate import reopen
@@ -128,3 +129,33 @@ def test_a_long_stream_takes_the_memory_of_a_batch(classifier):
 def test_asking_for_no_label_is_an_error_at_once(classifier):
     with pytest.raises(DataError):
         classifier.predict([], top_k=0)
+
+
+def test_an_image_of_a_pixel_or_two_is_a_row_with_an_error_and_no_answer(classifier):
+    rows = list(classifier.predict([np.zeros((1, 1, 3), np.uint8), np.zeros((16, 2, 3), np.uint8)]))
+    assert rows[0].error == "is 1x1 pixels, too small beside tiles of 16x16: at least 4x4 are needed"
+    assert rows[1].error.startswith("is 2x16 pixels") and not rows[1].labels
+    assert first(classifier, np.zeros((8, 8, 3), np.uint8)).error is None
+
+
+def test_a_folder_without_images_is_an_error_before_any_work(tmp_path):
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    for name in ("README.md", ".hidden.png", "Thumbs.db"):
+        (tmp_path / "notes" / name).write_bytes(b"x")
+    for name in ("empty", "notes", "no*"):
+        with pytest.raises(DataError, match=r"^There is nothing to predict in .*: no image lies there"):
+            check_paths([str(tmp_path / name)])
+    for name in ("*.png", "x" * 400, "nothing\n.png"):
+        with pytest.raises(DataError, match="There is no file or folder") as caught:
+            check_paths([str(tmp_path / name)])
+        assert str(caught.value).isprintable()
+
+
+def test_what_systems_put_into_folders_is_not_predicted(tiles, tmp_path):
+    good = next(tiles.rglob("*.png"))
+    (tmp_path / "@eaDir").mkdir()
+    for name in ("a.png", "._a.png", "@eaDir/a.png", "Thumbs.db", "labels.csv"):
+        (tmp_path / name).write_bytes(good.read_bytes())
+    for name in (str(tmp_path), f"{tmp_path}/*"):
+        assert [each.name for each in expand(name)] == [str(tmp_path / "a.png")]

@@ -115,8 +115,8 @@ def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
 def _check_places(entries: Sequence[zipfile.ZipInfo], end: int, archive: str) -> None:
     """Raise a DataError where entries share bytes: so a small zip unpacks to any size (Fifield 2019)."""
     starts = sorted((entry.header_offset, entry.compress_size) for entry in entries)
-    following = [start for start, _ in starts[1:]] + [end]
-    for (start, size), after in zip(starts, following, strict=True):
+    ends = [start for start, _ in starts] + [end]
+    for (start, size), after in zip(starts, ends[1:], strict=True):
         if start < 0 or start + _LOCAL_HEADER + size > after:
             raise DataError(f"{archive} holds files that overlap: it is damaged or hostile, and not read.")
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 DECODING = 1  # raise it whenever the same file comes out as other pixels: stores are then built anew
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns and which a process can switch off
 MAX_DEEP_PIXELS = MAX_PIXELS // 2  # of more than 8 bits a value, so that none takes more memory
-SMALLEST = 4  # times smaller than the model's tiles an image may be, along each side
+SHRINKING = 4  # times smaller than the tiles an image may be along a side,
+SMALLEST = 16  # or else as many pixels: below, nothing of the ground is left to see
 
 _KINDS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
 _PNG = b"\x89PNG"
@@ -137,14 +138,15 @@ def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
         uint8 (size[1], size[0], 3).
 
     Raises:
-        BadImageError: the image is more than `SMALLEST` times smaller than `size`: what it would be enlarged
-            to looks like open water to any model.
+        BadImageError: the image is far smaller than `size`, see `SMALLEST`: one pixel, enlarged, looks like
+            open water to any model.
     """
     height, width = pixels.shape[:2]
-    if width * SMALLEST < size[0] or height * SMALLEST < size[1]:
+    least = tuple(min(SMALLEST, -(-side // SHRINKING)) for side in size)
+    if width < least[0] or height < least[1]:
         raise BadImageError(
             f"is {width}x{height} pixels, too small beside tiles of {size[0]}x{size[1]}: at least "
-            f"{-(-size[0] // SMALLEST)}x{-(-size[1] // SMALLEST)} are needed"
+            f"{least[0]}x{least[1]} are needed"
         )
     if pixels.dtype == np.uint16:
         scale = np.minimum(np.arange(65536) * (255 / white) + 0.5, 255).astype(np.uint8)

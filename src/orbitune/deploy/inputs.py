@@ -4,6 +4,7 @@ Nothing is read before its turn, so that a folder of any size takes the memory o
 """
 
 import glob
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from orbitune.data.class_folders import leaves_of, read_file
+from orbitune.data.class_folders import leaves_of, read_file, side_file
 from orbitune.data.decode import BadImageError, fit, image_pixels, read_pixels
-from orbitune.errors import DataError
+from orbitune.data.listing import hidden
+from orbitune.errors import DataError, printable
 
 Name = str | int
 
@@ -44,10 +46,19 @@ def expand(inputs: Any) -> Iterator[Waiting]:
 
 
 def check_paths(inputs: Iterable[str]) -> None:
-    """A DataError for the first path that names nothing, before any work is done."""
+    """Check that every path or pattern names something to predict, before any work is done.
+
+    Raises:
+        DataError: the first that names nothing, or folders in which there is no image.
+    """
     for name in inputs:
-        if not Path(name).exists() and not _matches(name):
-            raise DataError(f"There is no file or folder {name}, and it is no pattern of any.")
+        if not _exists(name) and not _matches(name):
+            raise DataError(f"There is no file or folder {printable(name)}, and it is no pattern of any.")
+        if next(_files(name), None) is None:
+            raise DataError(
+                f"There is nothing to predict in {printable(name)}: no image lies there or in the folders "
+                "below. Lists, notes and hidden files are passed over; name a file to have it read."
+            )
 
 
 def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.ndarray:
@@ -88,18 +99,26 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
 
 def _files(name: str) -> Iterator[str]:
     """The files that a path or a pattern means; the name itself where it means nothing."""
-    if Path(name).is_dir():
+    if _exists(name) and Path(name).is_dir():
         # An empty folder below has a name as well, with a closing slash.
         yield from (str(Path(name) / leaf) for leaf in leaves_of(Path(name)) if not leaf.endswith("/"))
-    elif Path(name).exists() or not (found := _matches(name)):
+    elif _exists(name) or not (found := _matches(name)):
         yield name
     else:
         for path in found:
             yield from _files(path)
 
 
+def _exists(name: str) -> bool:
+    return os.path.exists(name)  # noqa: PTH110  # pathlib's raises for a name that is too long
+
+
 def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+    """What a pattern matches, without what a folder's listing passes over, too."""
+    if not glob.has_magic(pattern):
+        return []
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    return [path for path in found if not hidden(Path(path).name) and not side_file(path)]
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:

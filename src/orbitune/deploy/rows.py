@@ -1,4 +1,7 @@
-"""Predictions as lines of text: a table for people, CSV and JSON lines for programs. All are streams."""
+"""Predictions as text: a table for people, CSV and JSON lines for programs. All are streams.
+
+Names come from files and people, and may hold anything: line breaks, codes for terminals, formulas.
+"""
 
 import csv
 import io
@@ -7,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from orbitune.deploy.classifier import Prediction
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, printable
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Form = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 
@@ -24,13 +29,14 @@ def find_form(name: str) -> Form:
 
 
 def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
-    width = max(map(len, classes))
+    width = max(len(printable(name)) for name in classes)
     for each in predictions:
+        name = printable(str(each.input))
         if each.error:
-            yield f"{each.input}: {each.error}"
+            yield f"{name}: {printable(each.error)}"
             continue
-        labels = "  ".join(f"{label:<{width}} {share:6.1%}" for label, share in each.labels)
-        yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {each.input}"
+        labels = "  ".join(f"{printable(label):<{width}} {share:6.1%}" for label, share in each.labels)
+        yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
 
 
 def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
@@ -45,14 +51,29 @@ def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) 
 
 def _csv_line(values: Sequence[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    # Only what is in the line's end is quoted: with another one, a name with a line break would be two rows.
+    csv.writer(text, lineterminator="\r\n").writerow(map(cell, values))
+    return text.getvalue().removesuffix("\r\n")
+
+
+def cell(value: object) -> object:
+    """Return a value for a cell of a table; of text, one that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = _encodable(value)
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def _encodable(text: str) -> str:
+    """Text that can be written as UTF-8: of a file name that is none, the odd bytes are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
     for each in predictions:
         labels = [{"label": label, "probability": share} for label, share in each.labels]
-        yield json.dumps({**asdict(each), "labels": labels})
+        name = _encodable(each.input) if isinstance(each.input, str) else each.input
+        yield json.dumps({**asdict(each), "input": name, "labels": labels})
 
 
 FORMS: dict[str, Form] = {"table": _table, "csv": _csv, "jsonl": _jsonl}
