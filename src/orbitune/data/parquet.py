@@ -4,6 +4,7 @@ Image and label are found by type, as data sets name their columns freely.
 """
 
 import errno
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from orbitune.errors import DataError, first_line, printable
 if TYPE_CHECKING:
     from datasets import Dataset
 
+MAX_ROWS = 10_000_000  # a file of some kilobytes may claim any number
 _LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "category")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -44,59 +46,73 @@ def open_parquet(folder: Path, scratch: Path, selection: Selection) -> Iterator[
             none is selected.
         OSError: no room for the working copy.
     """
-    from datasets import Image, concatenate_datasets
-
     with tempfile.TemporaryDirectory(dir=scratch) as cache:
         splits, notes = _known_splits(_load_splits(folder, cache, selection.config))
         try:
-            whole = concatenate_datasets(list(splits.values()))
-        except ValueError:
-            raise DataError("The splits of the parquet data set have different columns.") from None
-        column = _image_column(whole.features, selection.image_column)
-        labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
-        images = whole.cast_column(column, Image(decode=False)).data.column(column)
-        names = _row_names(whole, {name: len(part) for name, part in splits.items()})
-        origin = np.repeat(
-            [SPLIT_NAMES.get(name.lower(), "") for name in splits], list(map(len, splits.values()))
-        )
-        labelled = np.flatnonzero(labels >= 0)
+            listing = _list_rows(splits, notes, selection)
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow's and those of `datasets`, for rows that are damaged
+            raise DataError(
+                f"The rows of the parquet data set cannot be read ({first_line(error)})."
+            ) from None
+        yield listing
 
-        def read(index: int) -> bytes:
+
+def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: Selection) -> Listing:
+    from datasets import Image, concatenate_datasets
+
+    if len({tuple(sorted(part.features)) for part in splits.values()}) > 1:
+        raise DataError("The splits of the parquet data set have different columns.")
+    whole = concatenate_datasets(list(splits.values()))
+    column = _image_column(whole.features, selection.image_column)
+    labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
+    images = whole.cast_column(column, Image(decode=False)).data.column(column)
+    names = _row_names(whole, {name: len(part) for name, part in splits.items()})
+    origin = np.repeat(
+        [SPLIT_NAMES.get(name.lower(), "") for name in splits], list(map(len, splits.values()))
+    )
+    labelled = np.flatnonzero(labels >= 0)
+
+    def read(index: int) -> bytes:
+        try:
             data = images[int(labelled[index])]["bytes"].as_py()
-            if data is None:
-                raise BadImageError("holds no image, only the path of one")
-            return data
+        except Exception as error:  # pyarrow's, for a row that is damaged
+            raise BadImageError(f"cannot be read ({first_line(error)})") from None
+        if data is None:
+            raise BadImageError("holds no image, only the path of one")
+        return data
 
-        yield Listing(
-            names=[names[i] for i in labelled],
-            labels=labels[labelled],
-            classes=classes,
-            own_splits={
-                n: np.flatnonzero(origin[labelled] == n) for n in dict.fromkeys(origin.tolist()) if n
-            },
-            unlabelled=tuple((names[i], "has no label") for i in np.flatnonzero(labels < 0)),
-            notes=notes,
-            read=read,
-        )
+    return Listing(
+        names=[names[i] for i in labelled],
+        labels=labels[labelled],
+        classes=classes,
+        own_splits={n: np.flatnonzero(origin[labelled] == n) for n in dict.fromkeys(origin.tolist()) if n},
+        unlabelled=tuple((names[i], "has no label") for i in np.flatnonzero(labels < 0)),
+        notes=notes,
+        read=read,
+    )
 
 
 def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
     from datasets import load_dataset
-    from pyarrow import ArrowException
     from pyarrow.parquet import read_metadata
 
     links = Path(cache) / "links"  # to these files alone: `datasets` reads what kind of file is most frequent
     files = parquet_files(folder)
     if "README.md" not in files or not _names_configurations(folder / "README.md"):
         files, config = _configuration_folder(files, config), None
+    rows = 0
     for name in files:
         try:
             if name.endswith(".parquet"):
-                read_metadata(folder / name)
-        except (ArrowException, OSError):
+                rows += read_metadata(folder / name).num_rows
+        except Exception:  # pyarrow's, of several types
             raise DataError(f"{name} is damaged or no parquet file: fetch it again.") from None
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).symlink_to((folder / name).resolve())
+    if rows > MAX_ROWS:
+        raise DataError(f"The parquet data set claims {rows:,} rows: at most {MAX_ROWS:,} are read.")
     try:
         with _quiet_datasets():
             splits = load_dataset(str(links), _configuration(str(links), config), cache_dir=cache)
@@ -171,7 +187,7 @@ def _quiet_datasets() -> Iterator[None]:
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     for logger in loggers:
-        logger.set_verbosity_error()
+        logger.set_verbosity(logging.CRITICAL)  # an error reaches the user as ours
     try:
         yield
     finally:
@@ -256,4 +272,4 @@ def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:
     made = [f"{split}/{row:06d}" for split, size in sizes.items() for row in range(size)]
     column = next((name for name in ("filename", "file_name") if name in whole.features), None)
     given = whole.data.column(column).to_pylist() if column else made
-    return [name or other for name, other in zip(given, made, strict=True)]
+    return [str(name or other) for name, other in zip(given, made, strict=True)]
