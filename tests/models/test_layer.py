@@ -8,13 +8,11 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.nn import functional as F
 
-from orbitune.models import compiled, kernels
+from orbitune.models import kernels
 from orbitune.models.layer import WholeLayer, pass_through
 from orbitune.models.linear import Product
 
-pytestmark = pytest.mark.skipif(
-    compiled.library() is None or compiled.multiplies_tiles(), reason="needs a C compiler, and no AMX"
-)
+pytestmark = pytest.mark.usefixtures("each_build")
 
 WIDTH, HEAD, MIDDLE = 80, 16, 144
 SHAPES = {

@@ -19,7 +19,7 @@ from orbitune.models.backbones import find_backbone, head_names, load_weights
 from orbitune.models.build import resolve
 from orbitune.models.fast import FastClassifier
 from orbitune.models.linear import Product
-from orbitune.models.network import make_network
+from orbitune.models.network import DTYPES, make_network
 from orbitune.models.saving import read_facts
 from orbitune.recipe import Recipe
 
@@ -60,7 +60,7 @@ class Bank:
         image_size: in pixels, that the adapters were trained at.
         memory_limit: bytes of adapters to keep in memory; those used longest ago are dropped and loaded from
             their folders when they are asked for again. The tasks of the batch at hand always stay.
-        precision: `bf16` or `fp32`; that of the processor where None.
+        precision: `bf16`, `fp16` or `fp32`; that of the processor where None.
 
     Raises:
         OrbituneError: the backbone cannot be had, or the size does not suit it.
@@ -89,7 +89,7 @@ class Bank:
         self._preprocessing = {"image_size": image_size, **stated.to_json()}
         self._products = _mixed_products(network, model)
         self._layout = Layout(self._products, frozenset(), 0)
-        self._dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[str(recipe.precision)]
+        self._dtype = DTYPES[str(recipe.precision)]
         self._limit = memory_limit
         self._folders: dict[str, Path] = {}
         self._residents: OrderedDict[str, _Resident] = OrderedDict()

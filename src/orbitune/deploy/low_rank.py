@@ -15,6 +15,7 @@ from torch import Tensor
 
 from orbitune.errors import ModelError, first_line
 from orbitune.models.linear import Product
+from orbitune.models.products import add_product, matmul
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -53,8 +54,8 @@ class MixedProduct:
         if self.updates is not None:
             down, up = self.updates
             images = (len(down), -1)
-            narrow = torch.bmm(x.view(*images, x.shape[1]), down)
-            y.view(*images, y.shape[1]).baddbmm_(narrow, up)
+            narrow = matmul(x.view(*images, x.shape[1]), down)
+            add_product(y.view(*images, y.shape[1]), narrow, up)
         return y
 
 

@@ -25,7 +25,7 @@ class BundleNetwork:
         backbone: hub id or folder, where it no longer lies where the bundle says.
         precision: bf16, fp16 or fp32; that of the processor where None.
         at_once: how many tiles are computed at a time, at most.
-        attention: the kernel that another process measured to be the fastest; None to measure it.
+        attention: the kernel of another process with which this one shares work; None for the faster one.
 
     Raises:
         OrbituneError: the backbone cannot be had or has other weights, or files are damaged.

@@ -69,13 +69,14 @@ def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
 
 
 def native_precision() -> str:
-    """bf16 where the GPU, or else the processor, multiplies it natively; an older GPU has fp16."""
+    """Return bf16 where the GPU, or else the processor, multiplies it natively; an older GPU has fp16."""
     import torch
+
+    from orbitune.models.products import has_instructions
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return "bf16" if has.get("avx512_bf16") or has.get("amx_bf16") else "fp32"
+    return "bf16" if has_instructions(torch.bfloat16) else "fp32"
 
 
 def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":

@@ -4,46 +4,113 @@ import ctypes
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orbitune.files import cache_dir, replacing
+from orbitune.errors import OrbituneError
+from orbitune.files import cache_folder, check_private, replacing
+from orbitune.models.products import has_instructions
 
 _SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+# What the kernels are compiled for: this processor's own instructions; or any processor, by a stand-in that writes
+# the instructions out in C. It is slow, and for tests.
+NATIVE = ("-O3", "-march=native")
+STAND_IN = ("-O2", "-DORBITUNE_STAND_IN", "-Wno-psabi")
+_SHARED = ("-fopenmp", "-fPIC", "-shared")
+_DIGEST = hashlib.sha256().digest_size
+_building = threading.Lock()
+
+
+class KernelsError(OrbituneError):
+    """Kernels that this machine cannot compile or load."""
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built and kept in the cache the first time; None where they cannot be had.
+    """Return the compiled kernels, built and kept in the cache the first time; None where they cannot be had.
 
-    The compiler refuses them for a processor that does not multiply bfloat16.
+    They want Linux, a C compiler and a processor that multiplies bfloat16. Where there are all of these and the
+    kernels do not compile, one warning says why.
+
+    Raises:
+        OrbituneError: another user owns the cache, or may write to it.
     """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None or not sys.platform.startswith("linux"):
+    command = compiler()
+    if command is None or not suits_processor():
         return None
-    path = cache_dir() / "kernels" / f"{_fingerprint(compiler)}.so"
     try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                files = [path for path in _SOURCES if path.suffix == ".c"]
-                command: list[str | Path] = [compiler, *_FLAGS, "-o", temporary, *files, "-lm"]
-                subprocess.run(command, check=True, capture_output=True)
-        return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
+        return build(command, NATIVE)
+    except KernelsError as error:
+        warnings.warn(f"{error} Steps take longer without them.", RuntimeWarning, stacklevel=2)
         return None
 
 
-def _fingerprint(compiler: str) -> str:
+def compiler() -> list[str] | None:
+    """Return the command of the machine's C compiler, as CC says; None where there is none."""
+    command = shlex.split(os.environ.get("CC") or "cc")
+    found = shutil.which(command[0]) if command and sys.platform.startswith("linux") else None
+    return [found, *command[1:]] if found else None
+
+
+def build(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
+    """Return the kernels as `command` compiles them, from the cache where they lie there.
+
+    Raises:
+        KernelsError: they do not compile, or cannot be loaded.
+        OrbituneError: another user owns the cache or what lies there, or may write to it.
+    """
+    path = cache_folder("kernels") / f"{_fingerprint([*command, *flags])}.so"
+    with _building:
+        if not _is_whole(path):
+            with replacing(path) as temporary:
+                _compile(command, flags, temporary)
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise KernelsError(f"The compiled kernels cannot be loaded: {error}.") from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is what was once compiled, and no other user's: its last bytes are its digest."""
+    if not path.is_file():
+        return False
+    check_private(path)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
+
+
+def _compile(command: Sequence[str], flags: Sequence[str], path: Path) -> None:
+    files = [source for source in _SOURCES if source.suffix == ".c"]
+    whole: list[str | Path] = [*command, *flags, *_SHARED, "-o", path, *files, "-lm"]
+    try:
+        done = subprocess.run(whole, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise KernelsError(f"{command[0]} cannot be run: {error.strerror}.") from None
+    if done.returncode or not path.exists():
+        lines = done.stderr.splitlines() or ["it says nothing"]
+        reason = next((line for line in lines if "error" in line), lines[0])
+        raise KernelsError(f"{shlex.join(command)} does not compile the kernels: {reason.strip()}.")
+    with path.open("ab") as file:  # a loader reads no further than the library's own end
+        file.write(hashlib.sha256(path.read_bytes()).digest())
+    path.chmod(0o700)
+
+
+def _fingerprint(command: Sequence[str]) -> str:
     """What a library depends on: a cache may be shared by machines with other processors."""
-    parts = (*(path.read_text() for path in _SOURCES), compiler, *_FLAGS, _processor())
+    parts = (*(path.read_text() for path in _SOURCES), *command, *_SHARED, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -52,6 +119,11 @@ def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def suits_processor() -> bool:
+    """Return whether this processor has the kernels' instructions, and torch uses them."""
+    return "avx512_bf16" in _processor() and has_instructions(torch.bfloat16)
 
 
 @functools.cache

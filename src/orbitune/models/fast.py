@@ -3,7 +3,7 @@
 What it does otherwise than the modules it reads from, none of which changes the result beyond rounding:
 frozen weights are kept in half precision, so that nothing is cast on the way; what is trained stays fp32 and
 is rounded where it is used. Query, key and value are one product, with one dropout mask and one
-down-projection for their low-rank updates. Attention is the kernel that a measurement found faster. Where the
+down-projection for their low-rank updates. Attention is the kernel that is faster at its shape. Where the
 head reads the class token alone, the last block computes nothing else. Resizing and normalisation are part of
 the patch embedding where that is exact.
 
@@ -29,6 +29,7 @@ from orbitune.models.layer import WholeLayer, pass_through
 from orbitune.models.linear import Product, cast_frozen
 from orbitune.models.merging import attend_merged, merge
 from orbitune.models.patches import PatchEmbedding
+from orbitune.models.products import means
 
 
 def obstacle(model: nn.Module) -> str | None:
@@ -45,11 +46,16 @@ class FastClassifier(nn.Module):
 
     Args:
         model: a classifier of transformers, wrapped by PEFT or not. Its frozen layers are cast to `dtype`.
-        dtype: of all products; bfloat16 or float16 where the hardware multiplies it, else float32.
+        dtype: of what is computed. Products of half precision are widened where the hardware has none, see
+            `orbitune.models.products`.
         attention: the kernel, see `orbitune.models.attention`.
         checkpointing: keep only the input of each block for the backward pass, and compute the rest again.
         merge_after: numbers of blocks, from 1, after which patches are merged, see `orbitune.models.merging`;
             for models whose head reads the class token alone.
+
+    Attributes:
+        compiled: whether compiled kernels compute.
+        products: all that products are rounded by but the inputs: where two say the same, so do their bits.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class FastClassifier(nn.Module):
         body = getattr(base, base.base_model_prefix)
         layers = body.encoder.layer if hasattr(body, "encoder") else body.layers
         self.attention = attention
-        self.compiled = compiled(body.layernorm.weight.new_empty(0, dtype=dtype))
+        sample = body.layernorm.weight.new_empty(0, dtype=dtype)
+        self.compiled = compiled(sample)
+        self.products = f"compiled, {means(sample)}" if self.compiled else means(sample)
         self.checkpointing = checkpointing
         self._patches = PatchEmbedding(body.embeddings, transform, dtype)
         self._norm = body.layernorm

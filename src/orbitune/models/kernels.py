@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from orbitune.models.compiled import call, compiled, multiplies_tiles
+from orbitune.models.products import product_dtype
 
 LANES = 16  # numbers in a vector
 _LONGEST = 512  # tokens; the scores of a head then fill a core's second cache
@@ -95,24 +96,27 @@ def product(x: Tensor, right: Tensor, bias: Tensor | None = None, update: Update
 
 
 def _product_by_torch(x: Tensor, right: Tensor, bias: Tensor | None, update: Update | None) -> Tensor:
-    halves = x.device.type == "cpu" and x.dtype == torch.bfloat16
-    if halves and bias is not None and torch.backends.mkldnn.is_available():
+    dtype = product_dtype(x)
+    if x.device.type == "cpu" and dtype == torch.bfloat16 and bias is not None:
         # torch's own way copies the bias to every row first.
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, right.t(), bias, "none", [], "")
     else:
-        y = F.linear(x, right.t(), bias)
+        y = F.linear(x.to(dtype), right.t().to(dtype), None if bias is None else bias.to(dtype))
     if update is None:
-        return y
+        return y.to(x.dtype)
+    low, lift = update.low.to(dtype), update.lift.to(dtype)
     if update.dropout is None:
-        return y.addmm_(update.low, update.lift)
-    update.dropout.add(y, update.low @ update.lift)
+        return y.addmm_(low, lift).to(x.dtype)
+    y = y.to(x.dtype)
+    update.dropout.add(y, (low @ lift).to(x.dtype))
     return y
 
 
 def outer(a: Tensor, b: Tensor, across: int) -> Tensor:
     """a^T b, float32 (across, B), of the first `across` columns of a (M, A), and b (M, B)."""
     if not multiplies(a, a.shape[1], b.shape[1]):
-        return (a[:, :across].t() @ b).float()
+        dtype = product_dtype(a)
+        return (a[:, :across].t().to(dtype) @ b.to(dtype)).float()
     y = torch.empty(across, b.shape[1])
     call("outer", a.contiguous(), b.contiguous(), y, len(a), across, *a.shape[1:], *b.shape[1:])
     return y

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from orbitune.models.kernels import Dropout, Update, multiplies, outer, padded, product
+from orbitune.models.products import matmul
 
 
 class Product:
@@ -136,7 +137,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g, (x, weight, *low_rank), needs = gradients[0].contiguous(), ctx.saved_tensors, ctx.needs_input_grad
-        for_weight = g.t() @ x if needs[1] else None
+        for_weight = matmul(g.t(), x) if needs[1] else None
         for_bias = g.sum(0) if needs[2] else None
         if ctx.plan is None:
             return product(g, weight) if needs[0] else None, for_weight, for_bias, None

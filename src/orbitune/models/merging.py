@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from orbitune.errors import ModelError
 from orbitune.models.attention import parts_of
 from orbitune.models.backbones import Family
+from orbitune.models.products import matmul
 
 
 def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
@@ -40,16 +41,16 @@ def merge(x: Tensor, sizes: Tensor | None, specials: int) -> tuple[Tensor, Tenso
     """
     sizes = torch.ones_like(x[..., 0]) if sizes is None else sizes
     going, staying = x[:, specials::2], x[:, specials + 1 :: 2]
-    nearest = (going @ F.normalize(staying, dim=-1).transpose(1, 2)).argmax(-1)
+    nearest = matmul(going, F.normalize(staying, dim=-1).transpose(1, 2)).argmax(-1)
     joins = (nearest[:, None] == torch.arange(staying.shape[1], device=x.device)[:, None]).to(x.dtype)
     goes, stays = sizes[:, specials::2, None], sizes[:, specials + 1 :: 2, None]
-    total = joins @ goes + stays
-    mean = (joins @ (going * goes) + staying * stays) / total
+    total = matmul(joins, goes) + stays
+    mean = (matmul(joins, going * goes) + staying * stays) / total
     return torch.cat([x[:, :specials], mean], 1), torch.cat([sizes[:, :specials], total[..., 0]], 1)
 
 
 def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> Tensor:
     """`orbitune.models.attention.attend` where each token counts as many times as its size (B, N) says."""
     q, k, v = (t.transpose(1, 2) for t in parts_of(first, rest))
-    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
-    return (scores.softmax(-1) @ v).transpose(1, 2)
+    scores = matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
+    return matmul(scores.softmax(-1), v).transpose(1, 2)

@@ -12,7 +12,7 @@ from orbitune.models.fast import FastClassifier, obstacle
 from orbitune.models.memory import keep_freed_memory
 from orbitune.recipe import Recipe
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class PlainClassifier(nn.Module):
@@ -41,12 +41,12 @@ def make_network(
 
     Args:
         recipe: resolved.
-        attention: the kernel of an earlier part of the same run, or None to measure which is faster.
+        attention: the kernel of an earlier part of the same run, or None for the faster one at the shape.
 
     Returns:
         A module from uint8 tiles (B, H, W, 3) to float32 logits (B, C), with the attribute `attention`.
     """
-    dtype = _DTYPES[str(recipe.precision)]
+    dtype = DTYPES[str(recipe.precision)]
     if recipe.fast == "off" or obstacle(model):
         if recipe.checkpointing == "on":
             # The reentrant kind would give adapters no gradient.

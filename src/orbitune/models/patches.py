@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from orbitune.data.transform import Transform, resize_matrix
+from orbitune.models.products import linear, sum_of
 
 T = TypeVar("T")
 
@@ -46,11 +46,11 @@ class PatchEmbedding:
         if self._folds(tiles, transform):
             windows, weight, bias = self._once(self._folded, transform, *tiles.shape[1:3])
             pixels = windows(tiles.to(self.dtype) - _MIDDLE)
-            patches = torch.baddbmm((bias + places).to(self.dtype)[:, None], pixels, weight).transpose(0, 1)
+            patches = sum_of((bias + places).to(self.dtype)[:, None], pixels, weight).transpose(0, 1)
         else:
             pixels = transform(tiles).to(self.dtype)
             weight, bias = self._once(self._matrix)
-            projected = F.linear(self._cut(pixels), weight, bias)
+            projected = linear(self._cut(pixels), weight, bias)
             patches = projected.view(tiles.shape[0], len(places), -1) + places.to(self.dtype)
         return torch.cat([first.to(self.dtype).expand(tiles.shape[0], -1, -1), patches], 1)
 

@@ -85,6 +85,7 @@ class Job:
             transform=self.transform,
             precision=str(self.recipe.precision),
             attention=network.attention,
+            products=network.products,
             depth=network.frozen_depth,
             views=self.views,
         )

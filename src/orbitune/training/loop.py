@@ -355,6 +355,7 @@ class Trainer:
             "precision": recipe.precision,
             "attention": self.network.attention,
             "compiled_kernels": fast and self.network.compiled,
+            "products": self.network.products if fast else None,
             "micro_batch": recipe.micro_batch,
             "processes": self.accelerator.num_processes,
         }

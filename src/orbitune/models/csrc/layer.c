@@ -4,9 +4,6 @@
 #include "norms.h"
 #include "panels.h"
 
-/* Of the images, whose gradients for the updates are summed apart: not by threads, whose number varies. */
-#define SLICES 8
-
 /* A low-rank update: scaling * up (outputs, rank) down (rank, width) adds to the outputs from `first` on. */
 typedef struct {
     const float *down, *up;

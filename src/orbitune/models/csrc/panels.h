@@ -5,6 +5,7 @@
 #include "products.h"
 
 #define PANEL (16 * BLOCK) /* rows that a thread takes at once */
+#define SLICES 8 /* of rows or images, whose gradients for weights are summed apart: not by threads, that vary */
 
 /* The right factor of a product, packed by strips of 64 columns, each of them contiguous. */
 typedef struct {

@@ -1,6 +1,4 @@
 /* Products of rows with weights, and a frozen MLP. */
-#include <omp.h>
-
 #include "panels.h"
 
 /* y = x B + bias + dropout(low lift), B (in, out) or, where it is `transposed`, a weight (out, in). Without a bias
@@ -76,26 +74,24 @@ void mlp_backward(const bf16 *for_y, const bf16 *slope, const bf16 *w1, const bf
 /* y = a^T b, fp32, of the first `across` columns of a (rows, width) and b (rows, out), whose widths are multiples
  * of 16.
  *
- * Each thread sums up its own rows; the parts are then added in the order of the threads. */
+ * Slices of the rows are summed up apart, and the parts then added in their order. */
 void outer(const bf16 *a, const bf16 *b, float *y, int64_t rows, int64_t across, int64_t width, int64_t out) {
-    const int64_t size = across * out;
-    float *parts = NULL;
+    const int64_t size = across * out, slice = (rows + SLICES * PANEL - 1) / (SLICES * PANEL) * PANEL;
+    float *const parts = aligned_alloc(64, SLICES * size * 4);
 #pragma omp parallel
     {
-        const int64_t threads = omp_get_num_threads(), mine = omp_get_thread_num();
-        const int64_t share = (rows + threads - 1) / threads, end = at_most(rows, (mine + 1) * share);
         uint32_t *left = malloc(PANEL * width * 2), *right = malloc(PANEL * out * 2);
-#pragma omp single
-        parts = aligned_alloc(64, threads * size * 4);
-        float *part = parts + mine * size;
-        memset(part, 0, size * 4);
-        for (int64_t top = mine * share; top < end; top += PANEL)
-            add_outer(a + top * width, b + top * out, at_most(end - top, PANEL), across, width, out, left, right,
-                      part);
+#pragma omp for schedule(dynamic)
+        for (int64_t s = 0; s < SLICES; s++) {
+            const int64_t end = at_most(rows, (s + 1) * slice);
+            memset(parts + s * size, 0, size * 4);
+            for (int64_t top = s * slice; top < end; top += PANEL)
+                add_outer(a + top * width, b + top * out, at_most(end - top, PANEL), across, width, out, left,
+                          right, parts + s * size);
+        }
         free(left);
         free(right);
-#pragma omp barrier
-        add_parts(parts, threads, size, y);
+        add_parts(parts, SLICES, size, y);
     }
     free(parts);
 }

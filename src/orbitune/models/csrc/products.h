@@ -10,7 +10,11 @@
 #define WIDE (4 * LANES)
 
 /* Written out: else the sums of a block would go to memory and come back before its end. */
+#ifdef ORBITUNE_STAND_IN
+#define EACH(i, count) for (int i = 0; i < count; i++)
+#else
 #define EACH(i, count) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+#endif
 
 typedef struct {
     const uint32_t *pairs; /* of the left factor: of its rows, or of its columns where it was packed first */
@@ -69,6 +73,12 @@ block(const int rows, const int vectors, Left a, const uint32_t *b, int64_t colu
         break;
 
 /* The same for numbers of rows (to BLOCK) and of vectors (to 4) that are known only now. */
+#ifdef ORBITUNE_STAND_IN /* one piece of code for them all, or compiling it takes a minute */
+static __attribute__((noinline)) void any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b,
+                                                int64_t columns, int64_t pairs, Out out) {
+    block((int)rows, (int)vectors, a, b, columns, pairs, out);
+}
+#else
 static inline __attribute__((always_inline)) void
 any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
     switch (rows) {
@@ -80,6 +90,7 @@ any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b, int64_t colu
         ROWS(6)
     }
 }
+#endif
 
 /* A (rows, 2 pairs) times packed B (2 pairs, columns), of which there is a multiple of 16. */
 static void multiply(Left a, const uint32_t *b, int64_t rows, int64_t columns, int64_t pairs, Out out) {

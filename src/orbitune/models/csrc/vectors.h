@@ -4,7 +4,11 @@
  * Built at first use by `orbitune.models.compiled`. Numbers are bfloat16 in memory and fp32 inside; what is left at
  * the end of a row is masked. */
 #pragma once
+#ifdef ORBITUNE_STAND_IN
+#include "standin.h"
+#else
 #include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

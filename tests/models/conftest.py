@@ -1,0 +1,30 @@
+"""The compiled kernels in each of their builds, and processors that this one is not."""
+
+import pytest
+
+from orbitune.models import compiled, kernels, products
+
+
+@pytest.fixture(scope="module", params=["native", "stand-in"])
+def each_build(request):
+    """The kernels by this processor's own instructions, where it has them, and by their stand-in.
+
+    A compiler that refuses either is an error, not a reason to skip.
+    """
+    command = compiled.compiler()
+    if command is None:
+        pytest.skip("needs a C compiler")
+    if request.param == "native" and not compiled.suits_processor():
+        pytest.skip("needs a processor with AVX512-BF16")
+    built = compiled.build(command, compiled.NATIVE if request.param == "native" else compiled.STAND_IN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "library", lambda: built)
+        patch.setattr(kernels, "multiplies_tiles", lambda: False)
+        yield
+
+
+@pytest.fixture
+def without_half_precision(monkeypatch):
+    """A processor that has no instructions for half precision."""
+    monkeypatch.setattr(products, "has_instructions", lambda dtype: False)
+    monkeypatch.setattr(compiled, "library", lambda: None)
