@@ -7,12 +7,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from orbitune.deploy.bundle import FORMAT, LIKENESS_FILE, Bundle, file_hash
+from orbitune.deploy.bundle import LIKENESS_FILE, Bundle, file_hash
 from orbitune.deploy.card import write_card
 from orbitune.deploy.likeness import MEASURE, Likeness
 from orbitune.deploy.network import BundleNetwork
 from orbitune.errors import RunError
 from orbitune.files import replacing, write_json
+from orbitune.models.facts import FORMAT
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
