@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orbitune.errors import ModelError
 from orbitune.models.adapter_files import check_adapter, read_adapter_config
-from orbitune.models.checkpoint_files import read_tensors
+from orbitune.models.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.linear import Product
 
 # Settings of PEFT's by which a layer's output is another than that of W + B A.
