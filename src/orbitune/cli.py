@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from orbitune import deploy_cli
-from orbitune.console import Json, Quiet, print_json, print_table
+from orbitune.console import Json, OutputError, Quiet, ReaderGone, guarded_streams, print_json, print_table
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.options import MakeRecipe, recipe_options
 from orbitune.recipe import Recipe, data_name
@@ -40,7 +40,11 @@ Methods = Annotated[str, typer.Option("--methods", help="Methods to compare, suc
 
 
 def main() -> None:
-    """Run the command line. A user's mistake is one line on stderr and exit code 2; SIGINT is 130."""
+    """Run the command line.
+
+    A user error is one line on stderr and exit code 2, a full or closed standard output too; SIGINT is 130,
+    and 141 where the reader of a pipe has gone.
+    """
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
     # Threads that turn in circles for long while they wait are twenty times slower on a machine that does
     # something else as well; a few microseconds are enough on one that does not.
@@ -49,18 +53,37 @@ def main() -> None:
     # Libraries make a million objects that stay; looking for cycles among them was a seventh of a start.
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, _interrupt)
+    with guarded_streams():
+        try:
+            code = _run()
+            sys.stdout.flush()
+        except OutputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 2
+        except ReaderGone:
+            code = 128 + signal.SIGPIPE  # as any program that a closed pipe ends
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run a command and return its exit code."""
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OutputError:
+        raise
     except OrbituneError as error:
         if "--json" in sys.argv:
             kind = {"kind": error.kind} if error.kind else {}
             print(json.dumps({"error": str(error), **kind}))
         else:
             print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except Interrupted as stop:
         print(stop, file=sys.stderr)
-        sys.exit(130)
+        return 130
+    return 0
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -56,8 +56,10 @@ def import_(
     """Make a bundle of an adapter that another program trained."""
     from orbitune.deploy.foreign import import_adapter
 
-    names = tuple(name.strip() for name in labels.split(","))
-    made = import_adapter(folder, backbone, names, out)
+    names = tuple(labels.split(","))
+    made = import_adapter(
+        folder, backbone, names, out, lambda line: print(f"warning: {line}", file=sys.stderr)
+    )
     if as_json:
         print_json({"folder": str(out), **made.facts})
     else:

@@ -35,6 +35,12 @@ class Interrupted(BaseException):
     """The user asked to stop; the message says how to go on. No `except Exception` may swallow it."""
 
 
+def one_line(text: str, limit: int = 300) -> str:
+    """Return text that a file or another library made, as one line of at most `limit` characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def first_line(error: BaseException) -> str:
     """The gist of a library's error, without its closing dot."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

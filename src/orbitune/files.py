@@ -12,7 +12,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, first_line
+
+LARGEST_JSON = 64 << 20  # bytes; parsed, it takes about ten times that
 
 
 @contextmanager
@@ -50,6 +52,32 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole; not-a-number is refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the value of a JSON file, which another program may have written or damaged.
+
+    Raises:
+        OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or
+            with NaN or Infinity, which JSON does not have.
+    """
+    path = Path(path)
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("no regular file")  # a pipe would be waited for
+        if found.st_size > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON >> 20} MB")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise OrbituneError(f"Cannot read {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise OrbituneError(f"{path} is not valid JSON ({reason}); it is damaged.") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has {name}")
 
 
 def cache_dir() -> Path:

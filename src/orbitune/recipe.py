@@ -214,12 +214,13 @@ def is_synthetic(data: str) -> bool:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a mapping from a YAML file; OrbituneError where it is missing or something else."""
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    # PyYAML lets through what is no date or number, and keys that cannot be hashed.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise OrbituneError(f"{path} holds no recipe: expected `name: value` lines.")
     return values
 

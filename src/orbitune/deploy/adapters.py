@@ -1,7 +1,6 @@
 """Adapters on disk: what there is, whether they are whole, how they differ, and two of them made one."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 from orbitune.deploy.bundle import Bundle
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.files import replacing, write_json
+from orbitune.models.adapter_files import read_adapter_config
+from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.saving import write_preprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from orbitune.deploy.low_rank import Factors
 
 _DEPTH = 4  # folders below the one that is listed
 
@@ -89,11 +92,13 @@ def compare(one: str | Path, other: str | Path) -> list[dict[str, Any]]:
     Raises:
         ModelError: one is no low-rank adapter, or they belong to different backbones.
     """
-    first, second = _updates(one), _updates(other)
     _check_alike(one, other)
+    first, second = _updates(one), _updates(other)
     rows = []
     for layer in sorted(first.keys() | second.keys(), key=_in_order):
         pair = [updates.get(layer) for updates in (first, second)]
+        if pair[0] is not None and pair[1] is not None and pair[0].shape != pair[1].shape:
+            raise ModelError(f"The updates of {layer} have other shapes: one of the adapters is damaged.")
         norms = [0.0 if each is None else float(each.norm()) for each in pair]
         product = float((pair[0] * pair[1]).sum()) if pair[0] is not None and pair[1] is not None else 0.0
         cosine = product / (norms[0] * norms[1]) if all(norms) else 0.0
@@ -122,7 +127,7 @@ def merge(
     """
     from safetensors.torch import save_file
 
-    from orbitune.deploy.low_rank import CONFIG, PREFIX, WEIGHTS
+    from orbitune.deploy.low_rank import PREFIX
 
     out = Path(out)
     if out.exists():
@@ -134,7 +139,7 @@ def merge(
     if first.classes != second.classes:
         raise ModelError(f"{one} and {other} have different classes.")
     tensors, rank = _mean(first.folder, second.folder, share)
-    config = json.loads((first.folder / CONFIG).read_text())
+    config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
     parents = [{"path": str(path), "share": part} for path, part in ((one, share), (other, 1 - share))]
@@ -143,8 +148,8 @@ def merge(
     facts.pop("likeness", None)
     with replacing(out) as folder:
         folder.mkdir()
-        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-        write_json(folder / CONFIG, config)
+        save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
+        write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessor(folder, facts)
         write_json(folder / "orbitune.json", facts)
         scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
@@ -159,6 +164,9 @@ def _mean(one: Path, other: Path, share: float) -> "tuple[dict[str, Tensor], int
     from orbitune.deploy.low_rank import DOWN, PREFIX, UP, rank_of, read_low_rank
 
     (first, head), (second, other_head) = read_low_rank(one), read_low_rank(other)
+    if {name: t.shape for name, t in head.items()} != {name: t.shape for name, t in other_head.items()}:
+        raise ModelError(f"{one} and {other} change other tensors than each other beside their updates.")
+    _check_shapes(first, second)
     ranks = rank_of(first), rank_of(second)
     merged = {name: share * head[name] + (1 - share) * other_head[name] for name in head}
     for layer in sorted(first.keys() | second.keys()):
@@ -174,6 +182,14 @@ def _mean(one: Path, other: Path, share: float) -> "tuple[dict[str, Tensor], int
             ups.append(up)
         merged[layer + DOWN], merged[layer + UP] = torch.cat(downs), torch.cat(ups, 1)
     return {PREFIX + name: tensor.contiguous() for name, tensor in merged.items()}, sum(ranks)
+
+
+def _check_shapes(first: "Mapping[str, Factors]", second: "Mapping[str, Factors]") -> None:
+    """Check that the updates of both have the shapes of the same layers."""
+    for layer in first.keys() & second.keys():
+        one, other = first[layer], second[layer]
+        if (len(one.up), one.down.shape[1]) != (len(other.up), other.down.shape[1]):
+            raise ModelError(f"The updates of {layer} have other shapes: one of the adapters is damaged.")
 
 
 def _scores(runs: list[Path], bundles: list[Bundle], progress: bool) -> list[dict[str, Any]]:

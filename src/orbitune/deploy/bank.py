@@ -17,10 +17,10 @@ from orbitune.errors import ModelError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.models.backbones import find_backbone, head_names, load_weights
 from orbitune.models.build import resolve
+from orbitune.models.facts import read_facts
 from orbitune.models.fast import FastClassifier
 from orbitune.models.linear import Product
 from orbitune.models.network import DTYPES, make_network
-from orbitune.models.saving import read_facts
 from orbitune.recipe import Recipe
 
 
@@ -237,6 +237,11 @@ class Bank:
                     f"{self._preprocessing[key]}; use a bank of its own."
                 )
         factors, tensors = read_low_rank(folder)
+        classes = tuple(facts["classes"])
+        for head in self._heads:
+            own = [tensors.get(f"{head}.{kind}") for kind in ("weight", "bias")]
+            if any(tensor is None or len(tensor) != len(classes) for tensor in own):
+                raise no_low_rank(folder, f"it holds no head of {len(classes)} classes")
         computed = set().union(*(product.outputs for product in self._products))
         heads = [
             torch.cat([tensors.pop(f"{head}.weight"), tensors.pop(f"{head}.bias")[:, None]], 1)
@@ -244,7 +249,7 @@ class Bank:
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
             raise no_low_rank(folder, f"it changes {beside[0]}")
-        return _Saved(tuple(facts["classes"]), facts.get("temperature", 1.0), factors, torch.stack(heads, 1))
+        return _Saved(classes, facts.get("temperature", 1.0), factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")

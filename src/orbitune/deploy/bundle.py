@@ -18,17 +18,16 @@ from orbitune.errors import ModelError, RunError, first_line
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.facts import BundleFacts, check_facts, read_facts
 from orbitune.models.methods import find_method
-from orbitune.models.saving import is_adapter, load_saved, read_facts
+from orbitune.models.saving import is_adapter, load_saved
 from orbitune.training.result import RunResult
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1
 LIKENESS_FILE = "likeness.safetensors"
 HUB_FILES = ("*.json", "*.safetensors", "README.md")
-_NEEDED = ("format", "method", "classes", "preprocessing", "backbone", "scores")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Bundle:
         """
         folder = _folder_of(str(place))
         is_run = (folder / "recipe.yaml").is_file()
-        bundle = _of_run(folder) if is_run else cls(folder, read_facts(folder))
+        bundle = _of_run(folder) if is_run else cls(folder, read_facts(folder, BundleFacts))
         bundle._check()
         return bundle
 
@@ -131,10 +130,8 @@ class Bundle:
         return load_saved(self.folder, backbone)
 
     def _check(self) -> None:
-        if missing := [name for name in _NEEDED if name not in self.facts]:
-            raise RunError(f"The orbitune.json of {self.folder} lacks {', '.join(missing)}; it is damaged.")
-        if self.facts["format"] > FORMAT:
-            raise RunError(f"{self.folder} was written by a newer Orbitune; update it to read this.")
+        check_facts(self.facts, self.folder, BundleFacts)
+        find_method(self.facts["method"])
         for name, digest in self.facts.get("files", {}).items():
             if not (self.folder / name).is_file():
                 raise ModelError(f"{self.folder} is incomplete: it lacks {name}.")
@@ -168,7 +165,7 @@ def _of_run(run: Path) -> Bundle:
     """A finished run as a bundle; what its saved model does not say comes from the run's other files."""
     result = RunResult.load(run)
     folder = run / find_method(result.recipe["method"]).folder
-    facts = read_facts(folder)
+    facts = read_facts(folder, BundleFacts)
     return Bundle(
         folder,
         {

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
-from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from orbitune.deploy.gate import TOLERANCE, RefusedError, in_batches, measure
 from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
 from orbitune.deploy.original import Original, Predict
 from orbitune.errors import RunError
-from orbitune.files import replacing, write_json
+from orbitune.files import read_json, replacing, write_json
 from orbitune.models.saving import save_model
 
 
@@ -172,7 +171,9 @@ def _begun(out: Path, original: Original) -> dict[str, Any]:
     file = out / "gate.json"
     if not file.is_file():
         return {"hashes": original.hashes, "forms": {}}
-    report: dict[str, Any] = loads(file.read_text())
-    if report["hashes"] != original.hashes:
+    report = read_json(file)
+    if not isinstance(report, dict) or not isinstance(report.get("forms"), dict):
+        raise RunError(f"{file} is damaged; remove {out}, or choose another --out.")
+    if report.get("hashes") != original.hashes:
         raise RunError(f"{out} holds exports of another model; choose another --out, or remove it.")
-    return report
+    return dict(report)

@@ -1,20 +1,29 @@
 """Adapters that other programs trained, as bundles: under one form of names, told what they do not say."""
 
-import json
+import re
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from orbitune.deploy.bundle import FORMAT, Bundle, file_hash
-from orbitune.deploy.names import canonical, canonical_config
-from orbitune.errors import ModelError, first_line
-from orbitune.files import replacing, write_json
-from orbitune.models.backbones import Backbone, find_backbone, read_preprocessing
+from orbitune.deploy.bundle import Bundle, file_hash
+from orbitune.deploy.names import canonical, canonical_config, canonical_patterns, without_copies
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.files import read_json, replacing, write_json
+from orbitune.models.adapter_files import check_adapter, check_head, read_adapter_config
+from orbitune.models.backbones import Backbone, empty_model, find_backbone, read_preprocessing
+from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
+from orbitune.models.facts import FILE, FORMAT, check_class_names
 from orbitune.models.saving import load_saved, write_preprocessor
 
-WEIGHTS = "adapter_model.safetensors"
 
-
-def import_adapter(folder: str | Path, backbone: str, labels: tuple[str, ...], out: str | Path) -> Bundle:
+def import_adapter(
+    folder: str | Path,
+    backbone: str,
+    labels: tuple[str, ...],
+    out: str | Path,
+    say: Callable[[str], None] = warnings.warn,
+) -> Bundle:
     """Make a bundle of a PEFT LoRA over transformers 4, transformers 5 or timm; it has no scores.
 
     Args:
@@ -22,55 +31,131 @@ def import_adapter(folder: str | Path, backbone: str, labels: tuple[str, ...], o
             before the backbone's.
         labels: class names in the order of the adapter's head.
         out: the folder to make; it must not exist.
+        say: is told, in a line, where the adapter names another backbone than `backbone`.
 
     Raises:
-        ModelError: it is no such adapter, has no head for these classes, or does not fit the backbone.
+        ModelError: it is no such adapter, has no head for these classes, or does not fit the backbone; or a
+            class has no name of its own.
     """
     folder, out, found = Path(folder), Path(out), find_backbone(backbone)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
+    labels = _class_names(labels)
     config, tensors = _read(folder)
-    named = canonical(tensors, found.family)
-    _check_head(folder, named, labels, found)
-    if named.keys() != tensors.keys():
-        config = canonical_config(config, named)
-    config["base_model_name_or_path"] = found.reference
+    stated = _check_backbone(folder, config, found, say)
+    if _speaks_ours(tensors, found, labels):
+        named = without_copies(tensors)
+    else:
+        named = canonical(tensors, found.family)
+        config = _renamed(config, tensors, named, found)
+    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    check_head(folder, shapes, found, len(labels), "--labels")
+    facts = {**_facts(folder, found, labels), "imported": {"base_model": stated}}
     with replacing(out) as temporary:
         temporary.mkdir()
-        _write(temporary, config, named, _facts(folder, found, labels))
+        _write(temporary, _for_hub(config, found), named, facts)
         load_saved(temporary, found)  # raises where a tensor fits nowhere
     return Bundle.open(out)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if (folder / "adapter_model.bin").is_file() and not (folder / WEIGHTS).is_file():
-        raise ModelError(f"{folder} holds a pickle, which can run any program; save it as safetensors.")
+def _class_names(labels: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder} cannot be read as an adapter of PEFT: {first_line(error)}.") from None
-    if config.get("peft_type") != "LORA":
-        raise ModelError(f"{folder} is of PEFT's type {config.get('peft_type')}; only LORA can be imported.")
-    return config, tensors
+        return check_class_names(labels.split(",") if isinstance(labels, str) else labels)
+    except (ValueError, AttributeError) as error:
+        raise ModelError(
+            f"The class names (--labels) do not do: {error}. Give one of its own for each class."
+        ) from None
 
 
-def _check_head(folder: Path, tensors: dict[str, Any], labels: tuple[str, ...], backbone: Backbone) -> None:
-    heads = [
-        name for name in tensors if name.split(".")[-2] in backbone.family.heads and name.endswith(".weight")
-    ]
-    if not heads:
-        raise ModelError(
-            f"{folder} holds no classification head, so it cannot predict: it was saved without one "
-            f"(modules_to_save). Train it again, with the head."
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    check_adapter(folder)
+    config = read_adapter_config(folder)
+    if config["peft_type"] != "LORA":
+        raise ModelError(f"{folder} is of PEFT's type {config['peft_type']}; only LORA can be imported.")
+    return config, read_tensors(folder / ADAPTER_WEIGHTS)
+
+
+def _check_backbone(
+    folder: Path, config: dict[str, Any], backbone: Backbone, say: Callable[[str], None]
+) -> str | None:
+    """Compare the backbone that an adapter names with the one that was passed, and return its name.
+
+    The same checkpoint has many names (a hub id, folders of several machines), so a difference is told and no
+    error; where the adapter keeps a hash of the weights, that decides.
+
+    Raises:
+        ModelError: the weights are not those that the adapter was trained on.
+    """
+    stated = config.get("base_model_name_or_path") or None
+    if (digest := _kept_digest(folder)) is not None:
+        if digest != backbone.weights_hash:
+            raise ModelError(
+                f"{folder} was trained on {stated or 'a backbone'}, with other weights than {backbone.name} "
+                "holds; its predictions would be wrong. Pass that one as --backbone."
+            )
+    elif stated and _plain(stated) not in {
+        _plain(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
+    }:
+        say(
+            f"{folder} says that it was trained on {stated}, not on {backbone.name}: if these are other "
+            "weights, its predictions are wrong, and nothing in the files tells."
         )
-    if len(tensors[heads[0]]) != len(labels):
+    return stated
+
+
+def _kept_digest(folder: Path) -> str | None:
+    """The hash of the backbone's weights, which an adapter of Orbitune keeps."""
+    try:
+        digest = read_json(folder / FILE)["backbone"]["weights_sha256"]
+    except (OrbituneError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
+
+
+def _plain(name: str) -> str:
+    """What a checkpoint is called, wherever it lies."""
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()
+
+
+def _speaks_ours(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, ...]) -> bool:
+    """Whether every tensor belongs to a module of the backbone, by its name in this transformers."""
+    modules = {name for name, _ in empty_model(backbone, labels).named_modules()}
+    wrapping = re.compile(r"\.(lora_|base_layer|modules_to_save|original_module).*|\.[^.]*$")
+    return all(
+        wrapping.sub("", name.removeprefix("base_model.model."), count=1) in modules for name in tensors
+    )
+
+
+def _renamed(
+    config: dict[str, Any], tensors: dict[str, Any], named: dict[str, Any], backbone: Backbone
+) -> dict[str, Any]:
+    """The configuration for tensors under other names.
+
+    Raises:
+        ModelError: it has a setting that means the names, or the shapes, of the other library.
+    """
+    if config.get("target_parameters"):
+        raise ModelError("The adapter has target_parameters, which cannot be carried over to other names.")
+    start, fused = config.get("init_lora_weights"), len(named) > len(without_copies(tensors))
+    if fused and isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise ModelError(
-            f"The head of {folder} has {len(tensors[heads[0]])} classes; --labels has {len(labels)}."
+            f"The adapter was started by {start}, which changed fused layers, and these cannot be split. "
+            "Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
+    plain = {**config, "rank_pattern": {}, "alpha_pattern": {}, "exclude_modules": None}
+    return canonical_config(plain, named) | canonical_patterns(config, tensors, backbone.family)
+
+
+def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """The configuration, naming what finds the backbone again and nothing else that could be followed."""
+    library = (config.get("auto_mapping") or {}).get("parent_library", "")
+    known = isinstance(library, str) and library.startswith("transformers.models.")
+    return {
+        **config,
+        "base_model_name_or_path": backbone.reference,
+        "revision": None,
+        "auto_mapping": config.get("auto_mapping") if known else None,
+    }
 
 
 def _facts(folder: Path, backbone: Backbone, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -95,7 +180,7 @@ def _facts(folder: Path, backbone: Backbone, labels: tuple[str, ...]) -> dict[st
 def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], facts: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
-    write_json(folder / "adapter_config.json", config)
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    write_json(folder / ADAPTER_CONFIG, config)
+    save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
     write_preprocessor(folder, facts)
-    write_json(folder / "orbitune.json", {**facts, "files": {WEIGHTS: file_hash(folder / WEIGHTS)}})
+    write_json(folder / FILE, {**facts, "files": {ADAPTER_WEIGHTS: file_hash(folder / ADAPTER_WEIGHTS)}})

@@ -5,7 +5,6 @@ its tasks are laid out as matrices, of which each image takes those of its task,
 and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; here on plain matrices).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +12,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from orbitune.errors import ModelError, first_line
+from orbitune.errors import ModelError
+from orbitune.models.adapter_files import check_adapter, read_adapter_config
+from orbitune.models.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.linear import Product
 from orbitune.models.products import add_product, matmul
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# Settings of PEFT's by which a layer's output is another than that of W + B A.
+_MORE = (
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_parameters",
+    "use_qalora",
+    "use_bdlora",
+    "kasa_config",
+    "monteclora_config",
+    "arrow_config",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "trainable_token_indices",
+)
 PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -131,23 +148,27 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
     Raises:
         ModelError: it is damaged, or holds more than low-rank updates.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        stored = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder} cannot be read as an adapter: {first_line(error)}.") from None
+    check_adapter(folder)
+    config = read_adapter_config(folder)
+    stored = read_tensors(folder / ADAPTER_WEIGHTS)
     if config["peft_type"] != "LORA":
         raise no_low_rank(folder, f"it is of PEFT's type {config['peft_type']}")
-    for setting in ("use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern"):
+    start = config.get("init_lora_weights")
+    for setting in _MORE:
         if config.get(setting):
             raise no_low_rank(folder, f"it has {setting}")
-    scaling = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+    if isinstance(start, str) and start.lower() in ("pissa", "olora"):
+        raise no_low_rank(folder, f"it was started by {start}, which changed the frozen weights")
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
+    scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}
     modules = [name.removesuffix(DOWN) for name in tensors if name.endswith(DOWN)]
-    factors = {name: Factors(tensors.pop(name + DOWN), tensors.pop(name + UP) * scaling) for name in modules}
+    factors = {}
+    for name in modules:
+        down, up = tensors.pop(name + DOWN), tensors.pop(name + UP, None)
+        if up is None or down.ndim != 2 or up.ndim != 2 or len(down) != rank or up.shape[1] != rank:
+            raise no_low_rank(folder, f"its factors of {name} are not of rank {rank}")
+        factors[name] = Factors(down, up * scaling)
     return factors, tensors
 
 

@@ -1,18 +1,18 @@
 """From a finished run to a bundle: what it stored, what its tiles are like, and a card written from both."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from orbitune.deploy.bundle import FORMAT, LIKENESS_FILE, Bundle, file_hash
+from orbitune.deploy.bundle import LIKENESS_FILE, Bundle, file_hash
 from orbitune.deploy.card import write_card
 from orbitune.deploy.likeness import MEASURE, Likeness
 from orbitune.deploy.network import BundleNetwork
 from orbitune.errors import RunError
-from orbitune.files import replacing, write_json
+from orbitune.files import read_json, replacing, write_json
+from orbitune.models.facts import FORMAT
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
@@ -69,7 +69,7 @@ def make_bundle(
 
 def _facts(run: Path, result: RunResult, job: Job) -> dict[str, Any]:
     """What a run keeps outside of its saved model, and a bundle needs."""
-    splits = json.loads((run / "inputs.json").read_text())["splits"]
+    splits = job.inputs()["splits"]  # as inputs.json has them, or the job would not have been opened
     kept = ("source", "tile_size", "white", "sizes", "synthetic", "notes")
     return {
         "format": FORMAT,
@@ -108,7 +108,7 @@ def store(saved: Path, folder: Path, dtype: str) -> None:
                 raise RunError(f"Some weights are too large for {dtype}; store them as bfloat16 or float32.")
             save_file(cast, folder / file.name, metadata or {"format": "pt"})
     if (config := folder / "config.json").is_file():
-        write_json(config, {**json.loads(config.read_text()), "dtype": dtype})
+        write_json(config, {**read_json(config), "dtype": dtype})
 
 
 def _loss(before: Bundle, after: Bundle, job: Job, display: Display) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "base_model.model."
 _LAYER = re.compile(r"(?:.*\.)?(?:encoder\.layers?|layers?|blocks)\.(\d+)\.(.+)")
+_TENSOR = re.compile(r"(.+?)\.((?:lora_|base_layer).+|[^.]+)")  # a module, and a tensor of it
 _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
 # Parts of a layer as others name them, and what they are in transformers 5; one that is fused is several.
@@ -56,12 +57,57 @@ def canonical(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str, Ten
         ModelError: a name belongs to no part of this family, or a tensor of a fused layer cannot be split.
     """
     named: dict[str, Tensor] = {}
-    for old, tensor in tensors.items():
+    for old, tensor in without_copies(tensors).items():
         for new, part in _parts(old, tensor, family):
             if new in named:
                 raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
             named[new] = part
     return named
+
+
+def without_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors that PEFT reads of an adapter, each under one name.
+
+    With `bias="all"` PEFT writes the bias of a module that was saved whole three times: as it was before, and
+    as it is under two names, of which it reads the plain one.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        # Some write the adapter's name, or PEFT's wrapper of a whole module, into the name.
+        plain = name.replace(".default", "").replace(".modules_to_save", "")
+        if ".original_module." not in name and (plain == name or plain not in tensors):
+            kept[plain] = tensor
+    return kept
+
+
+def canonical_patterns(
+    config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
+) -> dict[str, dict[str, Any]]:
+    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `canonical` renames.
+
+    Args:
+        config: the adapter's own, whose patterns match its own names.
+        tensors: of the adapter, under its own names.
+    """
+    from peft.utils.other import get_pattern_key
+
+    alphas = config.get("alpha_pattern") or {}
+    found: dict[str, dict[str, Any]] = {"rank_pattern": {}, "alpha_pattern": {}}
+    for old, tensor in without_copies(tensors).items():
+        module, kind, _ = old.removeprefix(_PREFIX).partition(".lora_A.")
+        if not kind:
+            continue
+        settings = {
+            "rank_pattern": len(tensor),
+            "alpha_pattern": alphas.get(get_pattern_key(list(alphas), module)),
+        }
+        defaults = {"rank_pattern": config.get("r", 8), "alpha_pattern": None}
+        for new, _ in _parts(old, tensor, family):
+            name = re.escape(new.removeprefix(_PREFIX).partition(".lora_A.")[0])
+            found |= {
+                key: {**found[key], name: value} for key, value in settings.items() if value != defaults[key]
+            }
+    return found
 
 
 def canonical_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
@@ -92,8 +138,7 @@ def _parts(name: str, tensor: "Tensor", family: Family) -> "Iterator[tuple[str, 
     if name.startswith("base_model.") and not name.startswith(_PREFIX):
         yield name, tensor  # a tensor that all layers share, such as VeRA's
         return
-    # Some write the adapter's name, or PEFT's wrapper of a whole module, into the name.
-    own = name.removeprefix(_PREFIX).replace(".default", "").replace(".modules_to_save", "")
+    own = name.removeprefix(_PREFIX)
     if not (match := _LAYER.fullmatch(own)):
         yield _PREFIX + _outside(own, family), tensor
         return
@@ -122,7 +167,8 @@ def _inside(name: str, family: Family) -> tuple[list[str], str]:
 
 
 def _outside(name: str, family: Family) -> str:
-    module, _, kind = name.rpartition(".")
+    matched = _TENSOR.fullmatch(name)
+    module, kind = matched.groups() if matched else ("", name)
     module = _OUTSIDE.get(module, module).replace("BODY", family.model_type)
     if module not in family.heads and not module.startswith(f"{family.model_type}."):
         raise ModelError(f"The adapter changes {module}, which is no part of a {family.title}.")

@@ -4,22 +4,23 @@ To add a family, add one entry to FAMILIES. Everything else asks the family for 
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, first_line
+from orbitune.errors import ModelError, first_line, one_line
 from orbitune.hub import looks_like_path, snapshot
+from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
 from orbitune.models.demo import DEMO_DESCRIPTION, demo_backbone
+from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as preprocessor files spell them
 
 # What transformers 4 and 5 call the parts that a user may name, by role.
 _SPELLINGS = {
@@ -95,19 +96,6 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """What a tile goes through before the model: pixels / 255, resized, then (x - mean) / std per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resample: str
-    stated_by: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-
-@dataclass(frozen=True)
 class Backbone:
     """A checkpoint on disk, and what its own files say about it.
 
@@ -158,18 +146,8 @@ def find_backbone(name: str) -> Backbone:
         ModelError: the folder is missing or incomplete, or the architecture is of no known family.
         OrbituneError: the hub id cannot be had.
     """
-    from transformers import AutoConfig
-
     folder = _folder_of(name)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{name} holds no config.json; expected a checkpoint in the hub's layout.")
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The config.json of {name} cannot be read: {first_line(error)}.") from None
-    if config.model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{name} is of the architecture {config.model_type!r}; supported are: {known}.")
+    config = read_config(folder)
     family = FAMILIES[config.model_type]
     preprocessing, size = read_preprocessing(folder, family)
     return Backbone(
@@ -178,9 +156,38 @@ def find_backbone(name: str) -> Backbone:
         family=family,
         config=config,
         preprocessing=preprocessing,
-        image_size=size or config.image_size,
-        patch_size=config.patch_size,
+        image_size=size or _side(config.image_size, "image_size", name),
+        patch_size=_side(config.patch_size, "patch_size", name),
     )
+
+
+def read_config(folder: Path, **more: Any) -> Any:
+    """Read the configuration of a checkpoint of a known family, as transformers has it.
+
+    Args:
+        more: settings that go before the file's.
+
+    Raises:
+        ModelError: it is missing or damaged, or the architecture is of no known family.
+    """
+    from transformers import AutoConfig
+
+    model_type = check_config(folder)
+    if model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **more)
+    except Exception as error:  # transformers lets whatever a damaged value leads to through
+        raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
+
+
+def _side(size: int | list[int], what: str, name: str) -> int:
+    """A side in pixels; some checkpoints state height and width."""
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise ModelError(f"{name} states {what} {size}; only square ones are supported.")
+    return sides.pop()
 
 
 def _folder_of(name: str) -> Path:
@@ -194,48 +201,6 @@ def _folder_of(name: str) -> Path:
     return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
 
 
-def read_preprocessing(folder: Path, family: Family) -> tuple[Preprocessing, int | None]:
-    """What the preprocessor_config.json of a folder states, and the input size in pixels if it does.
-
-    Raises:
-        ModelError: the file is damaged, or asks for what is not supported.
-    """
-    stated = _preprocessor_file(folder)
-    return _preprocessing(stated, family), _stated_size(stated)
-
-
-def _preprocessor_file(folder: Path) -> dict[str, Any]:
-    file = folder / "preprocessor_config.json"
-    try:
-        return json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError:
-        raise ModelError(f"{file.name} of {folder.name} is not valid JSON; mend or remove it.") from None
-
-
-def _preprocessing(stated: dict[str, Any], family: Family) -> Preprocessing:
-    if (number := stated.get("resample", 2)) not in _RESAMPLE:
-        raise ModelError(
-            f"The checkpoint resizes with PIL's filter {number}; supported are 2 (bilinear) and 3 (bicubic)."
-        )
-    resample = _RESAMPLE[number]
-    if not stated.get("do_normalize", True):
-        return Preprocessing((0.0,) * 3, (1.0,) * 3, resample, "the checkpoint, which does not normalise")
-    if "image_mean" in stated and "image_std" in stated:
-        mean, std = stated["image_mean"], stated["image_std"]
-        return Preprocessing(tuple(mean), tuple(std), resample, "the checkpoint's preprocessor_config.json")
-    return Preprocessing(
-        *family.normalisation, resample, f"the {family.title} family (the checkpoint has none)"
-    )
-
-
-def _stated_size(stated: dict[str, Any]) -> int | None:
-    """The side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
-    size = stated.get("crop_size") if stated.get("do_center_crop") else stated.get("size")
-    if isinstance(size, dict):
-        return size.get("height") or size.get("shortest_edge")
-    return size
-
-
 def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":
     """Load the pretrained weights in fp32 under a new head, drawn from the seed, for these classes.
 
@@ -244,10 +209,10 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             backbone without a value.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageClassification
     from transformers.utils import logging
 
+    check_fits(backbone, classes)
     logging.set_verbosity_error()  # it warns of the new head, which is what we want
     logging.disable_progress_bar()
     torch.manual_seed(seed)
@@ -259,9 +224,10 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             attn_implementation=attention(),
             ignore_mismatched_sizes=True,
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except Exception as error:  # as in `read_config`
         raise ModelError(f"The weights of {backbone.name} cannot be loaded: {first_line(error)}.") from None
     allowed = (*head_names(model, backbone.family), *backbone.family.unused)
     replaced = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
@@ -270,7 +236,32 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
             f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
             f"{lost[0]}, are missing or of another shape. Get the checkpoint anew."
         )
+    check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
     return model
+
+
+def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
+    """Check that a checkpoint's files hold as many numbers as its config.json asks for.
+
+    What they lack would be drawn at random, in memory of any size that a damaged config.json states.
+
+    Raises:
+        ModelError: they hold fewer, or are missing or damaged.
+    """
+    empty: Any = empty_model(backbone, classes)
+    drawn = (*head_names(empty, backbone.family), *backbone.family.unused)
+    needed = sum(
+        tensor.numel() for name, tensor in empty.named_parameters() if not any(part in name for part in drawn)
+    )
+    try:
+        stored = sum(math.prod(shape) for shape in checkpoint_shapes(backbone.folder).values())
+    except ModelError as error:
+        raise ModelError(f"The weights of {backbone.name} cannot be loaded. {error}") from None
+    if stored < needed:
+        raise ModelError(
+            f"The weights of {backbone.name} do not fit its config.json: its files hold {stored:,} numbers, "
+            f"the model has {needed:,} without its head. Get the checkpoint anew."
+        )
 
 
 def attention() -> str:
@@ -286,17 +277,20 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     from transformers import AutoModelForImageClassification
 
     with torch.device("meta"):
-        return AutoModelForImageClassification.from_config(labelled_config(backbone, classes))
+        try:
+            return AutoModelForImageClassification.from_config(
+                labelled_config(backbone, classes), trust_remote_code=False
+            )
+        except Exception as error:  # as in `read_config`
+            raise ModelError(
+                f"The config.json of {backbone.name} describes no model: {one_line(str(error))}."
+            ) from None
 
 
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     """The checkpoint's config with our classes in place of its own."""
-    from transformers import AutoConfig
-
     names = dict(enumerate(classes))
-    config = AutoConfig.from_pretrained(
-        backbone.folder, id2label=names, label2id={n: i for i, n in names.items()}
-    )
+    config = read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
     config.architectures = config.architectures or []  # transformers iterates over it
     return config
 

@@ -38,6 +38,23 @@ def obstacle(model: nn.Module) -> str | None:
     random = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
     if named := [name for name in random if getattr(config, name, 0)]:
         return f"the backbone's config.json sets {', '.join(named)}"
+    if beyond := _adapted_elsewhere(model):
+        return f"the adapter changes {beyond} in a way that is not built into it"
+    return None
+
+
+def _adapted_elsewhere(model: nn.Module) -> str | None:
+    """The first module that PEFT changes, but for linear layers, which are called as they are."""
+    if not hasattr(model, "peft_config"):
+        return None
+    from peft.tuners.lora.layer import ParamWrapper
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in _base(model).named_modules():
+        if isinstance(module, BaseTunerLayer) and (
+            isinstance(module, ParamWrapper) or not isinstance(module.get_base_layer(), nn.Linear)
+        ):
+            return name
     return None
 
 

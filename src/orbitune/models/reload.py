@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_SAFE: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+
 
 def load(folder: str, base: str) -> Any:
-    """The saved model in fp32 and evaluation mode: all weights from `folder`, or `base` and an adapter."""
+    """Load a saved model in fp32 and evaluation mode: all weights from `folder`, or `base` and an adapter.
+
+    Raises:
+        ValueError: the files of `folder` leave weights without a value.
+    """
     import torch
     from transformers import AutoModelForImageClassification
     from transformers.utils import logging
@@ -20,14 +26,31 @@ def load(folder: str, base: str) -> Any:
     logging.set_verbosity_error()  # it would warn of the head that the adapter is about to replace
     logging.disable_progress_bar()
     if not (Path(folder) / "adapter_config.json").exists():
-        return AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        return load_whole(folder)
     from peft import PeftModel
 
     classes = json.loads((Path(folder) / "orbitune.json").read_text())["classes"]
     model = AutoModelForImageClassification.from_pretrained(
-        base, num_labels=len(classes), ignore_mismatched_sizes=True, dtype=torch.float32
+        base, num_labels=len(classes), ignore_mismatched_sizes=True, dtype=torch.float32, **_SAFE
     )
     return PeftModel.from_pretrained(model, folder).eval()
+
+
+def load_whole(folder: str) -> Any:
+    """Load a folder that holds all weights, in fp32 and evaluation mode.
+
+    Raises:
+        ValueError: some are missing, which transformers would draw at random.
+    """
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    model, report = AutoModelForImageClassification.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, **_SAFE
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{len(missing)} tensors are missing, such as {missing[0]}")
+    return model.eval()
 
 
 def main(folder: str, base: str, batch: str, forward: str) -> None:

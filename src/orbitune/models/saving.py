@@ -12,10 +12,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, RunError, first_line
+from orbitune.errors import ModelError, RunError, one_line
 from orbitune.files import replacing, write_json
 from orbitune.models import reload
-from orbitune.models.backbones import Backbone, attention
+from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
+from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
+from orbitune.models.checkpoint_files import ADAPTER_CONFIG, check_finite
+from orbitune.models.facts import FILE, read_facts
 from orbitune.models.methods import storable
 
 if TYPE_CHECKING:
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 
 # Largest difference of a logit between the model in memory and the one reloaded, both in fp32.
 TOLERANCE = 1e-4
+_ROUNDING = 1e-5  # of the largest logit: beyond 10, sums in another order differ by more than TOLERANCE
+
+
+def tolerance(logits: "Tensor") -> float:
+    """Return by how much logits may differ when their model is reloaded."""
+    return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
@@ -37,7 +46,7 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         write_preprocessor(temporary, facts)
-        write_json(temporary / "orbitune.json", facts)
+        write_json(temporary / FILE, facts)
 
 
 def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
@@ -68,7 +77,7 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
         The largest absolute difference.
 
     Raises:
-        RunError: it does not load, or differs by more than TOLERANCE.
+        RunError: it does not load, or differs by more than `tolerance` allows.
     """
     from safetensors.torch import save_file
 
@@ -82,10 +91,10 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunError(f"{folder} was written but does not load again: {last}")
     difference = float(done.stdout)
-    if not difference <= TOLERANCE:
+    if not difference <= (allowed := tolerance(logits)):
         raise RunError(
             f"{folder} was written but gives other outputs when reloaded (by {difference:.2g}, at most "
-            f"{TOLERANCE:g} is allowed)."
+            f"{allowed:g} is allowed)."
         )
     return difference
 
@@ -97,34 +106,61 @@ def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
     facts = read_facts(folder)
-    if facts["backbone"]["weights_sha256"] != backbone.weights_hash and is_adapter(folder):
+    classes = tuple(facts["classes"])
+    if not is_adapter(folder):
+        model = _load_whole(folder, classes)
+    elif facts["backbone"]["weights_sha256"] != backbone.weights_hash:
         raise ModelError(
             f"{folder} was trained on other weights than {backbone.name} holds now; its "
             f"predictions would be wrong."
         )
+    else:
+        model = load_adapter(folder, backbone, classes)
+    check_finite(model.state_dict(), str(folder))
+    return model
+
+
+def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
+    """All weights from one folder."""
+    own = find_backbone(str(folder.resolve()))
+    check_fits(own, classes)
+    if (count := own.config.num_labels) != len(classes):
+        raise ModelError(f"The config.json of {folder} has {count} classes, its {FILE} {len(classes)}.")
+    try:
+        model = reload.load_whole(str(folder))
+    except Exception as error:  # transformers lets whatever a damaged file leads to through
+        raise ModelError(f"{folder} cannot be loaded: {one_line(str(error))}.") from error
+    model.set_attn_implementation(attention())
+    return model
+
+
+def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+    """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
+
+    Raises:
+        ModelError: files are damaged, or do not fit each other or the backbone.
+    """
+    from peft import PeftModel
+
+    shapes = check_adapter(folder)
+    check_head(folder, shapes, backbone, len(classes), f"its {FILE}")
+    base: Any = load_weights(backbone, classes, seed=0)
     try:
         with warnings.catch_warnings():
             # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
             warnings.filterwarnings("error", "Found missing adapter keys")
-            model = reload.load(str(folder), str(backbone.folder))
-        (model.get_base_model() if hasattr(model, "peft_config") else model).set_attn_implementation(
-            attention()
-        )
-        return model
-    except Exception as error:
-        raise ModelError(f"{folder} cannot be loaded: {first_line(error)}.") from error
+            model = PeftModel.from_pretrained(base, str(folder)).eval()
+    except Exception as error:  # PEFT lets whatever a damaged file leads to through
+        raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
+    check_all_used(model, shapes, folder)
+    return model
+
+
+def _words(error: Exception) -> str:
+    """A KeyError's text is the key alone."""
+    return f"it lacks {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether a saved folder needs its backbone's weights; any other holds all weights."""
-    return (folder / "adapter_config.json").exists()
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The orbitune.json of a saved folder."""
-    try:
-        return json.loads((folder / "orbitune.json").read_text())
-    except (OSError, ValueError):
-        raise RunError(
-            f"{folder} holds no readable orbitune.json; it is no saved model of Orbitune."
-        ) from None
+    return (folder / ADAPTER_CONFIG).exists()

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.errors import DivergedError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import score
 from orbitune.files import replacing
 from orbitune.models.build import build
 from orbitune.models.methods import count_parameters, find_method
-from orbitune.models.saving import TOLERANCE, prove_saved, save_model
+from orbitune.models.saving import prove_saved, save_model, tolerance
 from orbitune.training.checkpoint import load_trainable
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
 from orbitune.training.progress import Display
@@ -31,6 +32,7 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     """Score the best weights on validation and test, save the model, prove it, write the result.
 
     Raises:
+        DivergedError: the best weights, or their outputs, are not finite.
         RunError: what was saved does not load again, or gives other outputs.
     """
     accelerator = trainer.accelerator
@@ -38,13 +40,24 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     trainer.progress.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
     load_trainable(trainer.folder.best, trainer.model)
-    with trainer.meter.phase("evaluation"):
-        tta = trainer.job.recipe.tta
-        logits = {split: trainer.logits(split, display, tta) for split in ("validation", "test")}
-    if accelerator.is_main_process:
-        _conclude(trainer, logits)
+    with trainer.folder.keeping_divergence():
+        with trainer.meter.phase("evaluation"):
+            tta = trainer.job.recipe.tta
+            logits = {split: trainer.logits(split, display, tta) for split in ("validation", "test")}
+        if accelerator.is_main_process:
+            _conclude(trainer, logits)
     accelerator.wait_for_everyone()
     return RunResult.load(trainer.folder.path)
+
+
+def check_outputs(logits: np.ndarray) -> None:
+    """Check that a model's logits are finite.
+
+    Raises:
+        DivergedError: one is not.
+    """
+    if not np.isfinite(logits).all():
+        raise DivergedError("Training diverged: the model's outputs are not finite. Lower --learning-rate.")
 
 
 def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
@@ -54,7 +67,7 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     plain = _plain_model(trainer)
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
     save_model(plain, saved, job.backbone, _facts(trainer, scores, temperature))
-    proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
+    proof = _prove(trainer, plain, saved)
     _write_predictions(trainer, logits)
     trainer.meter.count_run()
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
@@ -86,7 +99,7 @@ def _plain_model(trainer: "Trainer") -> "nn.Module":
     return model.eval()
 
 
-def _prove(trainer: "Trainer", model: "nn.Module", saved: Path) -> float:
+def _prove(trainer: "Trainer", model: "nn.Module", saved: Path) -> dict[str, float]:
     """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
     import torch
 
@@ -94,7 +107,9 @@ def _prove(trainer: "Trainer", model: "nn.Module", saved: Path) -> float:
     pixels = job.transform(torch.from_numpy(job.tiles.read(job.splits["validation"][:PROOF_TILES])))
     with torch.inference_mode():
         logits = model(pixel_values=pixels, **job.backbone.family.forward).logits
-    return prove_saved(saved, job.backbone, pixels, logits)
+    check_outputs(logits.numpy())
+    difference = prove_saved(saved, job.backbone, pixels, logits)
+    return {"tolerance": tolerance(logits), "largest_difference": difference}
 
 
 def _facts(trainer: "Trainer", scores: dict[str, Any], temperature: float) -> dict[str, Any]:

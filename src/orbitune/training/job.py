@@ -16,7 +16,7 @@ from orbitune.data.listing import Selection
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tiles import TileSet, load_tiles
 from orbitune.data.transform import Transform
-from orbitune.errors import ModelError
+from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import look, predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.build import resolve
@@ -188,6 +188,7 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
     backbone = find_backbone(recipe.backbone)
     selection = Selection(recipe.data_config, recipe.label_column, recipe.image_column)
     tiles = load_tiles(recipe.data, recipe.on_bad_image, progress, selection)
+    _check_classes(tiles.classes)
     recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
     splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed, recipe.split, recipe.block_size)
     if recipe.shots:
@@ -198,6 +199,19 @@ def prepare_job(recipe: Recipe, progress: bool = True) -> Job:
     transform = Transform(recipe.image_size, stated.mean, stated.std, stated.resample)
     notes = (*tiles.notes, *notes, f"normalisation from {stated.stated_by}")
     return Job(recipe, backbone, tiles, splits, notes, transform)
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    """Check that class names tell the classes apart; those that a parquet file states may not.
+
+    Raises:
+        DataError: one is empty, or two are equal.
+    """
+    if empty := [number for number, name in enumerate(classes, 1) if not name.strip()]:
+        raise DataError(f"Class {empty[0]} of the data has no name; name it in its labels.")
+    if len(set(classes)) < len(classes):
+        twice = [name for name in classes if classes.count(name) > 1]
+        raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
 def _with_few_shots(

@@ -31,7 +31,7 @@ from orbitune.training.checkpoint import (
     trainable,
 )
 from orbitune.training.energy import EnergyMeter
-from orbitune.training.finish import finish
+from orbitune.training.finish import check_outputs, finish
 from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.meter import Meter, environment, peak_rss_bytes, reset_peak_rss
 from orbitune.training.pace import image_size, learning_rate
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from orbitune.models.prefix import StateFeed
 
 CHECKPOINT_SECONDS = 60.0
+LARGEST_LOSS = 1e4  # nats a tile; chance is ln(classes), and from here no run has come back
 
 
 def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
@@ -208,7 +209,7 @@ class Trainer:
         """One optimizer step on the next batch; returns its mean loss.
 
         Raises:
-            DivergedError: the loss is not finite.
+            DivergedError: the loss is not finite, or beyond `LARGEST_LOSS`.
             RunError: a trainable tensor received no gradient.
         """
         import torch
@@ -234,9 +235,10 @@ class Trainer:
         loss_sum, correct_sum = self.summed(
             self.gradients(tiles, targets, weight, image_size(recipe, state.step, total))
         )
-        if not np.isfinite(loss_sum):
+        if not loss_sum / len(chosen) <= LARGEST_LOSS:
+            reached = f"{loss_sum / len(chosen):.3g}" if np.isfinite(loss_sum) else "not finite"
             raise DivergedError(
-                f"Training diverged: the loss of step {state.step + 1} is not finite. Lower --learning-rate."
+                f"Training diverged: the loss of step {state.step + 1} is {reached}. Lower --learning-rate."
             )
         if self.schedule:
             self.schedule.add_penalty(self.scaler.get_scale())
@@ -339,10 +341,16 @@ class Trainer:
         return self.job.tiles.labels[self.job.splits[split]]
 
     def logits(self, split: str, display: Display, tta: str = "none") -> np.ndarray:
-        """Logits of one split, float32 (N, C), see `Job.predict`."""
+        """Logits of one split, float32 (N, C), see `Job.predict`.
+
+        Raises:
+            DivergedError: they are not finite.
+        """
         indices = self.job.splits[split]
         display.evaluation(split, len(indices))
-        return self.job.predict(self.network, self.feed, self.accelerator, indices, tta, display.evaluated)
+        logits = self.job.predict(self.network, self.feed, self.accelerator, indices, tta, display.evaluated)
+        check_outputs(logits)
+        return logits
 
     def compute_facts(self) -> dict[str, Any]:
         """How this run computes: what another machine or setting may do otherwise."""

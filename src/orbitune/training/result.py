@@ -1,14 +1,86 @@
 """RunResult: everything that was measured in one run, as its result.json keeps it."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import RunError
-from orbitune.files import write_json
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+
+from orbitune.errors import OrbituneError, RunError
+from orbitune.files import read_json, write_json
+from orbitune.models.facts import Backbone, Data, Preprocessing, Scores, first_fault
 
 FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Recipe(_Part):
+    method: str
+    backbone: str
+
+
+class _NamedBackbone(Backbone):
+    name: str
+    description: str
+
+
+class _Sizes(_Part):
+    train: NonNegativeInt
+    validation: NonNegativeInt
+    test: NonNegativeInt
+
+
+class _Data(Data):
+    source: str
+    classes: list[str]
+    sizes: _Sizes
+    notes: list[str]
+    skipped: NonNegativeInt = 0
+
+
+class _Class(_Part):
+    name: str
+    precision: FiniteFloat
+    recall: FiniteFloat
+    f1: FiniteFloat
+    support: NonNegativeInt
+
+
+class _Scores(Scores):
+    count: NonNegativeInt
+    macro_f1: FiniteFloat
+    per_class: list[_Class]
+
+
+class _Compute(_Part):
+    attention: str
+
+
+class _Proof(_Part):
+    largest_difference: FiniteFloat
+
+
+class _Result(_Part):
+    """What result.json may hold; see `RunResult` for its meaning."""
+
+    recipe: _Recipe
+    recipe_hash: str
+    parameters: dict[str, NonNegativeInt]
+    backbone: _NamedBackbone
+    preprocessing: Preprocessing
+    data: _Data
+    best_epoch: PositiveInt
+    validation: _Scores
+    test: _Scores
+    test_reads: NonNegativeInt
+    history: list[dict[str, Any]]
+    cost: dict[str, Any]
+    compute: _Compute
+    proof: _Proof
+    format: PositiveInt = FORMAT
 
 
 @dataclass(frozen=True)
@@ -59,6 +131,11 @@ class RunResult:
         if not file.is_file():
             raise RunError(f"{folder} holds no finished run (no result.json).")
         try:
-            return cls(**json.loads(file.read_text()))
-        except (ValueError, TypeError):
-            raise RunError(f"{file} is damaged or of another version; run the training again.") from None
+            values = read_json(file)
+            _Result.model_validate(values)
+            return cls(**values)
+        except (OrbituneError, ValidationError, TypeError) as error:
+            reason = first_fault(error) if isinstance(error, ValidationError) else "its fields are not known"
+            raise RunError(
+                f"{file} is damaged or of another version ({reason}); run the training again."
+            ) from None

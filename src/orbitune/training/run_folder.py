@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, RunError
-from orbitune.files import write_json, write_text
+from orbitune.files import read_json, write_json, write_text
 from orbitune.recipe import Recipe
 
 _DIVERGED = "diverged.json"
@@ -113,12 +113,17 @@ class RunFolder:
 def divergence(folder: Path) -> str | None:
     """How the run of this folder diverged, as its error said; None where it did not."""
     file = folder / _DIVERGED
-    return json.loads(file.read_text())["error"] if file.is_file() else None
+    if not file.is_file():
+        return None
+    kept = read_json(file)
+    return str(kept["error"]) if isinstance(kept, dict) and "error" in kept else f"{folder} diverged."
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """Compare the inputs of a run with those of now; a RunError names those that have changed."""
-    kept = json.loads((folder / "inputs.json").read_text())
+    kept = read_json(folder / "inputs.json")
+    if not isinstance(kept, dict):
+        raise RunError(f"{folder / 'inputs.json'} is damaged; train anew with another --out.")
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "

@@ -4,13 +4,12 @@ It stops and goes on like any run. The schedule is that of the whole run, so a t
 more epochs has lost nothing by the pause.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import RunError
-from orbitune.files import write_json
+from orbitune.errors import OrbituneError, RunError
+from orbitune.files import read_json, write_json
 from orbitune.recipe import Recipe
 from orbitune.training.loop import at_work, fit
 
@@ -38,8 +37,8 @@ class TrialResult:
         if not file.is_file():
             return None
         try:
-            return cls(**json.loads(file.read_text()))
-        except (ValueError, TypeError):
+            return cls(**read_json(file))
+        except (OrbituneError, TypeError):
             raise RunError(f"{file} is damaged or of another version; remove {folder}.") from None
 
 

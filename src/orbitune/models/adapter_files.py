@@ -1,0 +1,176 @@
+"""A PEFT folder as it lies on disk, checked before PEFT reads it.
+
+PEFT imports modules that a configuration names, reads pickles, allocates ranks that no file holds, and
+ignores tensors that fit nowhere. None of that may happen to a folder that somebody else made.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from orbitune.errors import ModelError, OrbituneError, first_line
+from orbitune.files import read_json
+from orbitune.models.backbones import Backbone, Family
+from orbitune.models.checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    checkpoint_shapes,
+    stored_shapes,
+)
+from orbitune.models.facts import first_fault
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# PEFT's types, as `orbitune.models.methods` makes them. Others prompt a language model or load further
+# adapters by their names.
+TYPES = ("LORA", "ADALORA", "VERA", "RANDLORA", "FOURIERFT", "OFT", "IA3")
+
+# How plain LoRA may have been started. The others compute from what is not in the folder (gradients,
+# activations, random numbers), and change the frozen weights as they do.
+_STARTS = ("gaussian", "eva", "olora", "pissa", "orthogonal", "mica", "lora_ga")
+
+Rank = Annotated[int, Field(ge=0)]  # 0 where another setting gives an adapter's size
+
+
+class AdapterConfig(BaseModel):
+    """adapter_config.json, as far as something depends on it here."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    peft_type: Literal[TYPES]  # type: ignore[valid-type]
+    task_type: str | None = None
+    base_model_name_or_path: str | None = None
+    r: Rank = 8
+    init_r: Rank | None = None
+    lora_alpha: FiniteFloat = 8
+    rank_pattern: dict[str, Any] | None = None
+    alpha_pattern: dict[str, FiniteFloat] | None = None
+    target_modules: list[str] | str | None = None
+    exclude_modules: list[str] | str | None = None
+    modules_to_save: list[str] | None = None
+    layers_to_transform: list[int] | int | None = None
+    layers_pattern: list[str] | str | None = None
+    target_parameters: list[str] | None = None
+    bias: Literal["none", "all", "lora_only", "oft_only", "vera_only"] = "none"
+    use_dora: bool = False
+    use_rslora: bool = False
+    init_lora_weights: bool | str | None = True
+    megatron_config: None = None
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read the adapter_config.json of a PEFT folder.
+
+    Raises:
+        ModelError: there is none, or it is damaged; or it is of a type, or has a setting, that is not opened
+            here.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        below = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+        hint = f"; there is one in {folder / below[0]}, pass that" if below else ""
+        raise ModelError(f"{folder} cannot be read as an adapter of PEFT: no {ADAPTER_CONFIG}{hint}.")
+    try:
+        stated = read_json(folder / ADAPTER_CONFIG)
+        config = AdapterConfig.model_validate(stated)
+    except (OrbituneError, ValidationError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
+        raise ModelError(f"The {ADAPTER_CONFIG} of {folder} cannot be read: {reason}.") from None
+    start = config.init_lora_weights
+    if isinstance(start, str) and start.lower() not in _STARTS:
+        raise ModelError(
+            f"The adapter {folder} was started by {start!r}, which changed the frozen weights in a way that "
+            "its files do not tell. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
+        )
+    for pattern in _patterns(config):
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError):
+            raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is no pattern.") from None
+    return dict(stated)
+
+
+def _patterns(config: AdapterConfig) -> list[str]:
+    single = [each for each in (config.target_modules, config.exclude_modules) if isinstance(each, str)]
+    return [*single, *(config.rank_pattern or {}), *(config.alpha_pattern or {})]
+
+
+def check_adapter(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Check a PEFT folder before PEFT opens it, and return the shapes of its tensors by name.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the weights are a pickle; or the configuration asks for a
+            rank that no tensor has.
+    """
+    config = read_adapter_config(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        pickles = [file.name for file in folder.glob("*.bin")]
+        if pickles:
+            raise ModelError(
+                f"{folder} holds a pickle ({pickles[0]}), which can run any program; save it as safetensors."
+            )
+        raise ModelError(f"{folder} cannot be read as an adapter of PEFT: it lacks {ADAPTER_WEIGHTS}.")
+    try:
+        shapes = stored_shapes(folder / ADAPTER_WEIGHTS)
+    except ModelError as error:
+        raise ModelError(f"{folder} cannot be read as an adapter of PEFT. {error}") from None
+    largest = max((side for shape in shapes.values() for side in shape), default=0)
+    ranks = [config.get("r"), config.get("init_r"), *_whole_numbers(config.get("rank_pattern") or {})]
+    if (rank := max((rank for rank in ranks if rank), default=0)) > max(largest, 8):
+        raise ModelError(
+            f"The {ADAPTER_CONFIG} of {folder} states rank {rank}, but no tensor of it is so large."
+        )
+    return shapes
+
+
+def _whole_numbers(patterns: dict[str, Any]) -> list[int]:
+    """Ranks of single layers; AdaLoRA keeps a list of flags for each instead."""
+    return [rank for rank in patterns.values() if isinstance(rank, int)]
+
+
+def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
+    """Return the number of classes of the first head among tensors; None where there is no head."""
+    for name, shape in shapes.items():
+        module, _, kind = name.rpartition(".")
+        if kind == "weight" and module.rpartition(".")[2] in family.heads and len(shape) == 2:
+            return shape[0]
+    return None
+
+
+def check_head(
+    folder: Path, shapes: dict[str, tuple[int, ...]], backbone: Backbone, classes: int, named: str
+) -> None:
+    """Check that an adapter, or else the checkpoint below it, has a head with one row for each class.
+
+    Args:
+        named: what names the classes, for the message.
+
+    Raises:
+        ModelError: there is no head, or it has more or fewer rows.
+    """
+    rows = head_rows(shapes, backbone.family)
+    if rows is None and head_rows(checkpoint_shapes(backbone.folder), backbone.family) != classes:
+        raise ModelError(
+            f"{folder} holds no classification head, so it cannot predict: it was saved without one "
+            f"(modules_to_save). Train it again, with the head."
+        )
+    if rows is not None and rows != classes:
+        raise ModelError(f"The head of {folder} has {rows} classes; {named} has {classes}.")
+
+
+def check_all_used(model: "nn.Module", shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
+    """Check that every tensor of a PEFT folder has a place in the model that PEFT made of it.
+
+    Raises:
+        ModelError: one has none; PEFT would leave it out without a word.
+    """
+    from peft import get_peft_model_state_dict
+
+    known = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if unused := sorted(shapes.keys() - known.keys()):
+        raise ModelError(
+            f"{folder} cannot be loaded: {len(unused)} of its tensors, such as {unused[0]}, have no place in "
+            "the model. Is this its backbone?"
+        )

@@ -1,0 +1,175 @@
+"""The files of a checkpoint as they lie on disk, checked before transformers and PEFT read them.
+
+Both follow what a configuration says: to code (`auto_map`), pickles, other folders, the hub, and to sizes
+that no memory holds. A folder that somebody else made is therefore looked through here first.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orbitune.errors import ModelError, OrbituneError, first_line
+from orbitune.files import read_json
+from orbitune.models.facts import first_fault
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
+
+# Settings of a config.json by which transformers would read other files, or code that is not its own.
+_FOREIGN = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
+_ATTENTION = (None, "eager", "sdpa")
+
+Width = Annotated[int, Field(ge=1, le=1 << 16)]
+Square = Width | Annotated[list[Width], Field(min_length=2, max_length=2)]
+
+
+class _Config(BaseModel):
+    """The sizes of a vision transformer; no known one comes near the bounds."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model_type: str
+    hidden_size: Width = 768
+    intermediate_size: Annotated[int, Field(ge=1, le=1 << 18)] = 3072
+    num_hidden_layers: Annotated[int, Field(ge=1, le=512)] = 12
+    num_attention_heads: Width = 12
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4
+    image_size: Square = 224
+    patch_size: Square = 16
+    num_channels: Annotated[int, Field(ge=1, le=64)] = 3
+    num_register_tokens: Annotated[int, Field(ge=0, le=1024)] = 4
+    pooler_output_size: Width | None = None
+    encoder_stride: Width = 16
+
+
+def check_config(folder: Path) -> str:
+    """Check the config.json of a checkpoint, and return its `model_type`.
+
+    Raises:
+        ModelError: there is none; it is damaged or states sizes that no vision transformer has; or reading it
+            would follow it to other files or to code.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
+    if (folder / ADAPTER_CONFIG).exists():
+        raise ModelError(
+            f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is no backbone. Pass the backbone below "
+            "it, and import the adapter (orbitune import)."
+        )
+    try:
+        stated = read_json(folder / CONFIG)
+        config = _Config.model_validate(stated)
+    except (OrbituneError, ValidationError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
+        raise ModelError(f"The {CONFIG} of {folder} cannot be read: {reason}.") from None
+    named = [name for name in _FOREIGN if stated.get(name)]
+    named += ["attn_implementation"] if stated.get("attn_implementation") not in _ATTENTION else []
+    if named:
+        raise ModelError(
+            f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not followed here; use a plain "
+            "checkpoint in safetensors."
+        )
+    if config.hidden_size % config.num_attention_heads:
+        raise ModelError(
+            f"The {CONFIG} of {folder} cannot be read: {config.num_attention_heads} heads do not divide a "
+            f"width of {config.hidden_size}."
+        )
+    return config.model_type
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a checkpoint's weights; only safetensors are ever read.
+
+    Raises:
+        ModelError: there are none, or they are in a form that can run programs or lies elsewhere.
+    """
+    whole, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
+    if any(folder.glob("shard-*-model-*.safetensors")):
+        raise ModelError(f"{folder} holds a distributed checkpoint; save it as one model in safetensors.")
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        pickles = sorted(file.name for file in folder.glob("*.bin"))
+        reason = f"{pickles[0]} is a pickle, which can run any program; " if pickles else ""
+        raise ModelError(
+            f"The weights of {folder} cannot be loaded: {reason}there is no {WEIGHTS}. Save them as "
+            "safetensors."
+        )
+    stated = read_json(index)
+    names = stated.get("weight_map") if isinstance(stated, dict) else None
+    parts = set(names.values()) if isinstance(names, dict) and _are_names(names.values()) else set()
+    files = [folder / name for name in sorted(parts)]
+    if not files or not all(f.name in parts and f.suffix == ".safetensors" and f.is_file() for f in files):
+        raise ModelError(f"{index} is damaged: it should name safetensors files beside it. Get them anew.")
+    return files
+
+
+def _are_names(values: Any) -> bool:
+    return all(isinstance(value, str) and Path(value).name == value for value in values)
+
+
+def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a safetensors file, by name; no tensor is read.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            names = opened.keys()
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{file} cannot be loaded: {first_line(error)}.") from None
+
+
+def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors of a checkpoint, by name.
+
+    Raises:
+        ModelError: as `weight_files` and `stored_shapes`.
+    """
+    return {name: shape for file in weight_files(folder) for name, shape in stored_shapes(file).items()}
+
+
+def read_tensors(file: Path) -> "dict[str, Tensor]":
+    """Read the tensors of a small safetensors file.
+
+    Raises:
+        ModelError: the file is missing or damaged, or holds other than finite floating-point numbers.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{file} cannot be read: {first_line(error)}.") from None
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ModelError(f"{file} holds whole numbers ({name}: {tensor.dtype}) in place of weights.")
+    check_finite(tensors, str(file))
+    return tensors
+
+
+def check_finite(tensors: "Mapping[str, Tensor]", whose: str) -> None:
+    """Check that all floating-point numbers of tensors are finite.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = tensor.float().aminmax()  # NaN where a number is NaN
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ModelError(
+                    f"{whose} holds numbers that are not finite (NaN or infinite), such as in {name}: it was "
+                    "damaged, or its training diverged."
+                )
