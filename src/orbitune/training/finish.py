@@ -14,7 +14,7 @@ from orbitune.files import replacing
 from orbitune.models.build import build
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.models.saving import TOLERANCE, prove_saved, save_model
-from orbitune.training.checkpoint import load_trainable
+from orbitune.training.checkpoint import load_best
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -37,7 +37,7 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     accelerator.wait_for_everyone()  # until the first process has written the best weights
     trainer.progress.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
-    load_trainable(trainer.folder.best, trainer.model)
+    load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
     with trainer.meter.phase("evaluation"):
         tta = trainer.job.recipe.tta
         logits = {split: trainer.logits(split, display, tta) for split in ("validation", "test")}
@@ -82,7 +82,7 @@ def _plain_model(trainer: "Trainer") -> "nn.Module":
     """The best weights in a model of fp32 on the CPU; the trained one may hold frozen weights of less."""
     job = trainer.job
     model = build(job.recipe, job.backbone, job.tiles.classes)
-    load_trainable(trainer.folder.best, model)
+    load_best(trainer.folder.best, model, trainer.progress.best_epoch)
     return model.eval()
 
 

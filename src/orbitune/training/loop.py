@@ -26,9 +26,8 @@ from orbitune.recipe import Recipe
 from orbitune.training.checkpoint import (
     Progress,
     load_checkpoint,
+    save_best,
     save_checkpoint,
-    save_tensors,
-    trainable,
 )
 from orbitune.training.energy import EnergyMeter
 from orbitune.training.finish import finish
@@ -326,7 +325,7 @@ class Trainer:
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
             if state.best_epoch == len(state.history):
-                save_tensors(self.folder.best, trainable(self.model), {"epoch": str(state.best_epoch)})
+                save_best(self.folder.best, self.model, state.best_epoch)
             self.folder.write_log(state.history)
         self.save()
         display.epoch(state.history[-1], self.job.recipe.epochs)
