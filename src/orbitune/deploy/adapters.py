@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orbitune.deploy.bundle import Bundle
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.files import replacing, write_json
-from orbitune.models.saving import write_preprocessor
+from orbitune.models.saving import write_facts, write_preprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,9 +146,9 @@ def merge(
         save_file(tensors, folder / WEIGHTS, {"format": "pt"})
         write_json(folder / CONFIG, config)
         write_preprocessor(folder, facts)
-        write_json(folder / "orbitune.json", facts)
+        write_facts(folder, facts)
         scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
-        write_json(folder / "orbitune.json", {**facts, "validations": scores})
+        write_facts(folder, {**facts, "validations": scores})
     return scores
 
 

@@ -172,7 +172,11 @@ def _begun(out: Path, original: Original) -> dict[str, Any]:
     file = out / "gate.json"
     if not file.is_file():
         return {"hashes": original.hashes, "forms": {}}
-    report: dict[str, Any] = loads(file.read_text())
-    if report["hashes"] != original.hashes:
-        raise RunError(f"{out} holds exports of another model; choose another --out, or remove it.")
+    try:
+        report: dict[str, Any] = loads(file.read_text())
+        known = report["hashes"], report["forms"]
+    except (ValueError, LookupError, TypeError):
+        raise RunError(f"{file} is damaged; remove it to export anew.") from None
+    if known[0] != original.hashes:
+        raise RunError(f"{out} holds exports of another model; choose another --out.")
     return report

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from orbitune.deploy.bundle import FORMAT, Bundle, file_hash
+from orbitune.deploy.bundle import FORMAT, Bundle
 from orbitune.deploy.names import canonical, canonical_config
 from orbitune.errors import ModelError, first_line
 from orbitune.files import replacing, write_json
 from orbitune.models.backbones import Backbone, find_backbone, read_preprocessing
-from orbitune.models.saving import load_saved, write_preprocessor
+from orbitune.models.saving import load_saved, write_facts, write_preprocessor
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -98,4 +98,4 @@ def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], facts:
     write_json(folder / "adapter_config.json", config)
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     write_preprocessor(folder, facts)
-    write_json(folder / "orbitune.json", {**facts, "files": {WEIGHTS: file_hash(folder / WEIGHTS)}})
+    write_facts(folder, facts)

@@ -7,13 +7,19 @@ orbitune.json, with all that a prediction needs besides the weights.
 import json
 import subprocess
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, RunError, first_line
-from orbitune.files import replacing, write_json
+from orbitune.errors import ModelError, OrbituneError, RunError, first_line
+from orbitune.files import (
+    file_hash,
+    read_sealed_json,
+    replacing,
+    scratch,
+    write_json,
+    write_sealed_json,
+)
 from orbitune.models import reload
 from orbitune.models.backbones import Backbone, attention
 from orbitune.models.methods import storable
@@ -23,6 +29,9 @@ if TYPE_CHECKING:
 
 # Largest difference of a logit between the model in memory and the one reloaded, both in fp32.
 TOLERANCE = 1e-4
+
+FACTS = "orbitune.json"
+_HASHED = {"files": "*.safetensors", "settings": "*.json"}  # entries of it, and whose hashes they hold
 
 
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
@@ -37,7 +46,16 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         write_preprocessor(temporary, facts)
-        write_json(temporary / "orbitune.json", facts)
+        write_facts(temporary, facts)
+
+
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Write orbitune.json: the facts, with the hashes of the weights and the settings beside it."""
+    hashes = {
+        entry: {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FACTS}
+        for entry, pattern in _HASHED.items()
+    }
+    write_sealed_json(folder / FACTS, {**facts, **hashes})
 
 
 def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
@@ -72,8 +90,8 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
     """
     from safetensors.torch import save_file
 
-    with tempfile.TemporaryDirectory() as temporary:
-        batch = Path(temporary) / "batch.safetensors"
+    with scratch() as temporary:
+        batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         program = [sys.executable, "-m", "orbitune.models.reload"]
         arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
@@ -90,13 +108,19 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
     return difference
 
 
-def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
+def load_saved(folder: Path, backbone: Backbone, facts: dict[str, Any] | None = None) -> "nn.Module":
     """Load what `save_model` wrote, in fp32 and evaluation mode.
+
+    Args:
+        facts: what `open_saved` gave of the folder; without them it is called here.
 
     Raises:
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
-    facts = read_facts(folder)
+    try:
+        facts = facts or open_saved(folder)
+    except OrbituneError as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from None
     if facts["backbone"]["weights_sha256"] != backbone.weights_hash and is_adapter(folder):
         raise ModelError(
             f"{folder} was trained on other weights than {backbone.name} holds now; its "
@@ -120,11 +144,30 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").exists()
 
 
+def open_saved(folder: Path) -> dict[str, Any]:
+    """Return the facts of a saved folder, whose files are compared with the hashes that these name.
+
+    Raises:
+        RunError: there is no readable orbitune.json, or it is damaged.
+        ModelError: another file is missing or damaged.
+    """
+    facts = read_facts(folder)
+    hashes = {name: digest for entry in _HASHED for name, digest in facts.get(entry, {}).items()}
+    for name, digest in hashes.items():
+        file = folder / Path(name).name
+        if not file.is_file():
+            raise ModelError(f"{folder} is incomplete: it lacks {name}.")
+        if file_hash(file) != digest:
+            raise ModelError(f"{name} of {folder} is damaged: its hash is not the one that was noted.")
+    return facts
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """The orbitune.json of a saved folder."""
     try:
-        return json.loads((folder / "orbitune.json").read_text())
-    except (OSError, ValueError):
+        return read_sealed_json(folder / FACTS)
+    except (OSError, ValueError) as error:
+        reason = f" ({error})" if str(error).startswith("damaged") else ""
         raise RunError(
-            f"{folder} holds no readable orbitune.json; it is no saved model of Orbitune."
+            f"{folder} holds no readable orbitune.json{reason}; it is no saved model of Orbitune."
         ) from None

@@ -10,10 +10,10 @@ import numpy as np
 
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import score
-from orbitune.files import replacing
 from orbitune.models.build import build
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.models.saving import TOLERANCE, prove_saved, save_model
+from orbitune.training.artefacts import Predictions, write_predictions
 from orbitune.training.checkpoint import load_best
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
 from orbitune.training.progress import Display
@@ -55,7 +55,7 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
     save_model(plain, saved, job.backbone, _facts(trainer, scores, temperature))
     proof = {"tolerance": TOLERANCE, "largest_difference": _prove(trainer, plain, saved)}
-    _write_predictions(trainer, logits)
+    write_predictions(folder.path, _predictions(trainer, logits), job.recipe.hash)
     trainer.meter.count_run()
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
@@ -116,15 +116,12 @@ def _facts(trainer: "Trainer", scores: dict[str, Any], temperature: float) -> di
     }
 
 
-def _write_predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
-    """predictions.npz: logits, labels and tile indices of validation and test."""
-    arrays: dict[str, Any] = {}
-    for split, values in logits.items():
-        arrays[f"{split}_logits"] = values
-        arrays[f"{split}_labels"] = trainer.labels(split)
-        arrays[f"{split}_indices"] = trainer.job.splits[split]
-    with replacing(trainer.folder.path / "predictions.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+def _predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> dict[str, Predictions]:
+    """By split, what the run made of its tiles."""
+    splits = trainer.job.splits
+    return {
+        split: Predictions(splits[split], trainer.labels(split), values) for split, values in logits.items()
+    }
 
 
 def _cost(trainer: "Trainer") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.recipe import Recipe
+from orbitune.training.artefacts import open_model, read_predictions
 from orbitune.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -66,8 +67,21 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
     with at_work(recipe, out, progress) as (job, folder, accelerator, display):
         if folder.finished:
             folder.drop_checkpoint()
-            return RunResult.load(folder.path)
+            return _kept_result(job, folder)
         return finish(fit(job, folder, accelerator, display), display)
+
+
+def _kept_result(job: Job, folder: RunFolder) -> RunResult:
+    """The result of a finished run, whose files are checked; it names the places where its inputs lie now."""
+    result = RunResult.load(folder.path)
+    open_model(folder.path, result)
+    for split in ("validation", "test"):
+        read_predictions(folder.path, split, len(result.data["classes"]))
+    recipe = result.recipe | job.recipe.places
+    if recipe != result.recipe:
+        result = replace(result, recipe=recipe)
+        result.save(folder.path)
+    return result
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """RunResult: everything that was measured in one run, as its result.json keeps it."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError
-from orbitune.files import write_json
+from orbitune.files import read_sealed_json, write_sealed_json
 
 FORMAT = 1
 
@@ -50,7 +49,7 @@ class RunResult:
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""
-        write_json(folder / "result.json", asdict(self))
+        write_sealed_json(folder / "result.json", asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "RunResult":
@@ -59,6 +58,8 @@ class RunResult:
         if not file.is_file():
             raise RunError(f"{folder} holds no finished run (no result.json).")
         try:
-            return cls(**json.loads(file.read_text()))
-        except (ValueError, TypeError):
-            raise RunError(f"{file} is damaged or of another version; run the training again.") from None
+            return cls(**read_sealed_json(file))
+        except (OSError, ValueError, TypeError):
+            raise RunError(
+                f"{file} is damaged or of another version. Restore it, or train anew with another --out."
+            ) from None

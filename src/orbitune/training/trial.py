@@ -4,13 +4,12 @@ It stops and goes on like any run. The schedule is that of the whole run, so a t
 more epochs has lost nothing by the pause.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError
-from orbitune.files import write_json
+from orbitune.files import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
 from orbitune.training.loop import at_work, fit
 
@@ -38,9 +37,11 @@ class TrialResult:
         if not file.is_file():
             return None
         try:
-            return cls(**json.loads(file.read_text()))
-        except (ValueError, TypeError):
-            raise RunError(f"{file} is damaged or of another version; remove {folder}.") from None
+            return cls(**read_sealed_json(file))
+        except (OSError, ValueError, TypeError):
+            raise RunError(
+                f"{file} is damaged or of another version; remove it to go on from the checkpoint beside it."
+            ) from None
 
 
 def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
@@ -63,5 +64,5 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_json(folder.path / "trial.json", asdict(result))
+        write_sealed_json(folder.path / "trial.json", asdict(result))
         return result
