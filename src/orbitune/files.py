@@ -1,12 +1,22 @@
-"""Files that are either whole or absent: everything is written under a temporary name and renamed."""
+"""Files that are either whole or absent, and that show when they were damaged.
 
+Everything is written in a temporary folder beside its place and renamed. A process holds a lock in each of
+its temporary folders; what it leaves when it is killed is removed by the next process that writes there.
+"""
+
+import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
+import socket
 import stat
+import tempfile
+import time
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +26,169 @@ from orbitune.errors import OrbituneError, first_line
 
 LARGEST_JSON = 64 << 20  # bytes; parsed, it takes about ten times that
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing that a killed process left is removed
+    fcntl = None  # type: ignore[assignment]
+
+_ENDING, _LOCK = ".tmp", "lock"
+_STARTING = 60.0  # seconds after which a folder without a lock was left by a killed process
+_FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
+_DIGEST, _SEAL = '"digest": ', b"crc32:"
+
+
+# --- temporary folders ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterator[Path]:
+    """Yield a new folder for this process alone; it is removed when the block ends.
+
+    Where a process was killed in such a block, the next one that enters one in the same `parent` removes its
+    folder. What tells the dead from the living is a lock and no process number: numbers are used again, and
+    say nothing about other machines and containers that share the disk.
+
+    Args:
+        parent: an existing folder; the system's folder for temporary files where None.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    place = Path(parent or tempfile.gettempdir())
+    remove_abandoned(place)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_ENDING, dir=place))
+    lock = _lock(folder)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+        os.close(lock)
+
+
+def remove_abandoned(parent: Path, recursive: bool = False) -> None:
+    """Remove the temporary folders that killed processes left in a folder, or also below it."""
+    pattern = f".*{_ENDING}"
+    for folder in list(parent.rglob(pattern) if recursive else parent.glob(pattern)):
+        with suppress(OSError):  # another process removes it, or it is another user's
+            if _ours(folder) and _abandoned(folder):
+                _remove(folder)
+
+
+def _ours(folder: Path) -> bool:
+    return re.fullmatch(r"\..*\.[a-z0-9_]{8}\.tmp", folder.name) is not None and folder.is_dir()
+
+
+def _lock(folder: Path) -> int:
+    """Hold a lock in a folder until the descriptor is closed, or the process ends in whatever way."""
+    # Locked before it has its name, so that no one finds it unlocked.
+    new = folder / f"{_LOCK}.new"
+    descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(descriptor, socket.gethostname().encode())
+    if fcntl:
+        with suppress(OSError):  # a filesystem without locks: nobody will take this one for abandoned
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(folder / _LOCK)
+    return descriptor
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process of a temporary folder is gone; where that cannot be known it is not.
+
+    Raises:
+        OSError: its lock is held, or the filesystem has no locks.
+    """
+    age = time.time() - folder.stat().st_mtime
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return age > _STARTING
+    try:
+        # Some network filesystems keep locks to one machine.
+        here = os.read(descriptor, 1024).decode() == socket.gethostname()
+        if fcntl is None or not (here or age > _FOREIGN):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a temporary folder, the lock last: a kill in between leaves what is known to be abandoned."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                _remove_any(path)
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _remove_any(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- files that are replaced whole ------------------------------------------------------------------------
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes that name when the block ends well, else it is removed.
+    """Yield a temporary path; what is there takes the name `path` when the block ends well.
 
-    The block may write a file or make a folder. A full or read-only disk is an OrbituneError.
+    The temporary path has the same name, in a folder of its own beside `path`. The block may write a file or
+    make a folder; it is on the disk before it takes its name, so a power cut leaves the old or the new one. A
+    device such as /dev/stdout is written to directly.
+
+    Raises:
+        OrbituneError: it cannot be written, as on a full or read-only disk.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OrbituneError(f"Cannot write {path}: {error.strerror}.") from error
-    try:
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        _remove_of_dead_process(path)
+        with scratch(path.parent, path.name) as folder:
+            temporary = folder / path.name
+            yield temporary
+            _flush(temporary)
+            if temporary.is_dir() and path.is_dir():
+                path.rename(folder / f"{path.name}.old")
+            temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OrbituneError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+
+
+def _remove_of_dead_process(path: Path) -> None:
+    """Remove `.NAME.PID.tmp` of processes that are gone; earlier versions named their temporary files so."""
+    for left in path.parent.glob(f".*{_ENDING}"):
+        named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", left.name)
+        if named and not (left / _LOCK).exists() and not _alive(int(named[1])):
+            _remove_any(left)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or all files of a folder, written to the disk."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -51,7 +199,84 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole; not-a-number is refused."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, _json_text(value))
+
+
+# --- damage that shows ------------------------------------------------------------------------------------
+
+
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Write a JSON object with an entry `digest` at its end, by which `read_sealed_json` knows damage."""
+    text = _json_text({**value, "digest": ""})
+    hashed = hashlib.sha256(text[: text.rindex(_DIGEST)].encode()).hexdigest()
+    length = len(text) + len(hashed) + 1
+    length += len(str(length + len(str(length))))
+    write_text(path, _json_text({**value, "digest": f"{hashed}:{length}"}))
+
+
+def read_sealed_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object without its digest.
+
+    Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
+    length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
+    wrote them, are taken too.
+
+    Raises:
+        OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.
+    """
+    text, value = _load_json(Path(path))
+    if not isinstance(value, dict):
+        raise OrbituneError(f"{path} holds no JSON object; it is damaged.")
+    if not _matches_digest(text, value):
+        raise OrbituneError(f"{path} is damaged: it does not match its digest.")
+    return {name: each for name, each in value.items() if name != "digest"}
+
+
+def _matches_digest(text: str, value: dict[str, Any]) -> bool:
+    """Whether a text was not damaged, as the digest in it says."""
+    stated = value.get("digest")
+    if stated is None:  # never there, or the name of the entry is what was damaged
+        return not re.search(rf'"[0-9a-f]{{64}}:{len(text)}"', text)
+    body, _, end = text.rpartition(_DIGEST)
+    hashed, _, length = str(stated).partition(":")
+    same_text = hashlib.sha256(body.encode()).hexdigest() == hashed
+    same_length = length == str(len(text))
+    whole = same_text and same_length and end == f'"{stated}"\n}}\n'
+    edited = bool(re.fullmatch(r"[0-9a-f]{64}:[0-9]+", str(stated))) and not same_text and not same_length
+    return whole or edited
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the content with its CRC-32 at the end, 14 bytes of ASCII."""
+    return content + _SEAL + b"%08x" % zlib.crc32(content)
+
+
+def unsealed(data: bytes) -> bytes:
+    """Return the content of what `sealed` made.
+
+    Raises:
+        ValueError: it is damaged, or was not sealed.
+    """
+    content = data[: -len(sealed(b""))]
+    if sealed(content) != data:
+        raise ValueError("damaged: it does not match its checksum")
+    return content
+
+
+# --- the cache --------------------------------------------------------------------------------------------
 
 
 def read_json(path: str | Path) -> Any:
@@ -61,14 +286,19 @@ def read_json(path: str | Path) -> Any:
         OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or
             with NaN or Infinity, which JSON does not have.
     """
-    path = Path(path)
+    return _load_json(Path(path))[1]
+
+
+def _load_json(path: Path) -> tuple[str, Any]:
+    """The text of a JSON file and its value."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("no regular file")  # a pipe would be waited for
         if found.st_size > LARGEST_JSON:
             raise ValueError(f"larger than {LARGEST_JSON >> 20} MB")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_bytes().decode("utf-8")
+        return text, json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise OrbituneError(f"Cannot read {path}: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
@@ -81,7 +311,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def cache_dir() -> Path:
-    """Return where decoded tiles, converted weights and kernels are kept: ORBITUNE_CACHE, else ~/.cache/orbitune.
+    """Return the folder of decoded tiles, weights and kernels: ORBITUNE_CACHE, else ~/.cache/orbitune.
 
     The folder may not exist yet; see `cache_folder` for one to write to or load from.
     """
@@ -103,7 +333,7 @@ def cache_folder(*parts: str) -> Path:
             path.mkdir(mode=0o700, parents=path == folder, exist_ok=True)
         except OSError as error:
             raise OrbituneError(
-                f"Cannot use the cache {path}: {error.strerror}. Set ORBITUNE_CACHE to another folder."
+                f"Cannot use the cache {path}: {error.strerror}; set ORBITUNE_CACHE to another folder."
             ) from None
         check_private(path)
     return path

@@ -10,7 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.models.methods import METHODS
-from orbitune.recipe import PRESETS, LoraSettings, Recipe, preset, read_yaml
+from orbitune.recipe import PRESETS, LoraSettings, Recipe, anchor, preset, read_yaml
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -51,11 +51,13 @@ def _make(
     lora: dict[str, Any],
     method: str | None = None,
 ) -> Recipe:
-    read = read_yaml(file) if file else {}
+    read = {name: value for name, value in (read_yaml(file) if file else {}).items() if name not in values}
+    read = anchor(read, file.parent) if file else {}
     chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
     if read.get("method", chosen) != chosen:
         read.pop("learning_rate", None)  # it was found for the file's method, not for this one
-    base = {**(preset(preset_name, chosen) if preset_name else {}), **read, **values, "method": chosen}
+    asked = preset(preset_name, chosen) if preset_name else {}
+    base = {**asked, **read, **anchor(values), "method": chosen}
     if lora:
         base["lora"] = {**(base.get("lora") or {}), **lora}
     return Recipe.make(base)

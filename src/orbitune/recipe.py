@@ -176,14 +176,22 @@ class Recipe(_Strict):
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Read a YAML recipe."""
-        return cls.make(read_yaml(path))
+        """Read a YAML recipe; paths in it are relative to its folder, and become absolute.
+
+        Raises:
+            OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
+        """
+        return cls.make(anchor(read_yaml(path), Path(path).parent))
+
+    def anchored(self) -> "Recipe":
+        """Return the recipe with absolute paths, which mean the same from every working directory."""
+        return self.model_copy(update=anchor({name: getattr(self, name) for name in PLACES}))
 
     def save(self, path: str | Path) -> None:
-        """Write the recipe as YAML, complete, in the order of its fields."""
+        """Write the recipe as YAML, complete, in the order of its fields, its paths absolute."""
         from orbitune.files import write_text
 
-        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        write_text(path, yaml.safe_dump(self.anchored().model_dump(mode="json"), sort_keys=False))
 
     def replace(self, **changes: Any) -> "Recipe":
         """A copy with some fields changed, validated again."""
@@ -191,14 +199,86 @@ class Recipe(_Strict):
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that are the same for equal recipes on any machine and in any process."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Twelve hex digits that are the same for equal recipes on any machine and in any process.
+
+        Where files lie plays no part in it: what they hold is told by the hashes of a run's inputs.
+        """
+        values = self.model_dump(mode="json")
+        local = {name: None for name in PLACES if values[name] and _is_local(values[name])}
+        text = json.dumps(values | local, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """The fields in which two recipes differ, as `name: mine, not theirs`."""
+        """The settings in which two recipes differ, as `name: mine, not theirs`.
+
+        The names of data, split files and backbone are left out: what counts is what they hold, which a run
+        compares by its inputs.
+        """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return [f"{name}: {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        settings = [name for name in mine if name not in PLACES]
+        return [
+            f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]
+        ]
+
+    @property
+    def places(self) -> dict[str, str | None]:
+        """What names data, split files and backbone."""
+        return {name: getattr(self, name) for name in PLACES}
+
+
+PLACES = ("data", "split_files", "backbone")  # fields that may name files and folders
+
+
+def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
+    """Return values of a recipe with absolute paths in the place of relative ones that exist.
+
+    Hub ids, names of what is built in, and what is not there stay as they are.
+
+    Args:
+        file_folder: of the file that the values are from, which paths are relative to; the working directory
+            where None.
+
+    Raises:
+        OrbituneError: a path in a file means something in the working directory, and nothing in its folder.
+    """
+    places = {name: values[name] for name in PLACES if isinstance(values.get(name), str)}
+    return {**values, **{name: _anchored(name, text, file_folder) for name, text in places.items()}}
+
+
+def _anchored(name: str, text: str, file_folder: Path | None) -> str:
+    if name == "split_files" and "=" in text:
+        parts = [part.partition("=") for part in text.split(",")]
+        return ",".join(f"{split}={_anchored('', path.strip(), file_folder)}" for split, _, path in parts)
+    if (name == "data" and is_synthetic(text)) or (name == "backbone" and text == "demo"):
+        return text
+    return anchor_path(text, file_folder)
+
+
+def anchor_path(text: str, file_folder: Path | None = None) -> str:
+    """Return a path that exists as an absolute one, see `anchor`; any other text as it is."""
+    folder = Path.cwd() if file_folder is None else file_folder.absolute()
+    path = folder / Path(text).expanduser()
+    if _exists(path):
+        # The name that a link has is kept, as outputs are named after it.
+        named = path.name not in ("", "..")
+        return str(path.parent.resolve() / path.name if named else path.resolve())
+    if file_folder is not None and _exists(here := Path.cwd() / text):
+        raise OrbituneError(
+            f"Paths in a file are relative to its folder, and {folder} has no {text}, but the working "
+            f"directory has: write {here} there, or pass it as an option."
+        )
+    return text
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_local(place: str) -> bool:
+    return place.startswith((".", "~")) or Path(place.partition("=")[2] or place).is_absolute()
 
 
 def data_name(data: str) -> str:

@@ -21,7 +21,7 @@ from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
 from orbitune.bench.suite import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_dir, write_json
+from orbitune.files import cache_folder, file_hash, read_sealed_json, write_json, write_sealed_json
 from orbitune.study.process import run_module
 from orbitune.training.job import Job, prepare_job
 from orbitune.training.meter import environment
@@ -72,7 +72,7 @@ class Bench:
         jobs = [prepare_job(arm.recipe, progress) for arm in arms]
         job = jobs[0] if jobs else prepare_job(self.suite.trained(), progress)
         facts = {**environment(), "code": _code_hash()}
-        kept = cache_dir() / "bench" / _key(self.suite, facts)
+        kept = cache_folder("bench") / _key(self.suite, facts, job)
         before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
         loads = [each["load"] for arm in measured for each in arm] or [before]
@@ -130,7 +130,7 @@ class Bench:
         """The measurements of each arm, in the order of the rounds; each is kept as soon as there is one."""
         order = turns(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
-        todo = [turn for turn in order if not files[turn].is_file()]
+        todo = [turn for turn in order if _kept(files[turn]) is None]
         start = time.monotonic()
         for done, turn in enumerate(todo):
             left = (time.monotonic() - start) / done * (len(todo) - done) if done else None
@@ -139,17 +139,30 @@ class Bench:
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]
             measurement = run_module("orbitune.bench.arms", self._order(arm))
-            write_json(files[turn], {**measurement, "load": load})
+            write_sealed_json(files[turn], {**measurement, "load": load})
             say(f"  {measurement['images_per_second']:,.1f} images/s")
         return [
-            [json.loads(files[number, arm].read_text()) for number in range(self.suite.rounds)]
+            [read_sealed_json(files[number, arm]) for number in range(self.suite.rounds)]
             for arm in range(len(arms))
         ]
 
 
-def _key(suite: Suite, facts: dict[str, Any]) -> str:
-    """Measurements of another suite, machine or code are never mixed with these."""
-    text = json.dumps([suite.model_dump(mode="json"), facts], sort_keys=True)
+def _kept(file: Path) -> dict[str, Any] | None:
+    """A measurement of before; None where it is missing or damaged, and is made again."""
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        return None
+
+
+def _key(suite: Suite, facts: dict[str, Any], job: Job) -> str:
+    """Measurements of another suite, machine or code are never mixed with these.
+
+    What the suite names counts by what it holds, however its path is written.
+    """
+    run = file_hash(Path(suite.run) / "result.json") if suite.run else None
+    settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run"})
+    text = json.dumps([settings, job.inputs(), run, facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orbitune.errors import OrbituneError
-from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe import Recipe, anchor, anchor_path, read_yaml
 from orbitune.training.result import RunResult
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
@@ -148,15 +148,17 @@ class Suite(_Strict):
 
     @classmethod
     def load(cls, path: Path) -> "Suite":
-        """Read a YAML file, after which the suite is named."""
-        return cls.make({"name": path.stem, **read_yaml(path)})
+        """Read a YAML file, after which the suite is named; paths in it are relative to its folder."""
+        return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
         self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
     ) -> "Suite":
         """The same on other data, another backbone, run or scene, where one is given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
-        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+        return self.model_copy(
+            update=_anchored({name: value for name, value in given.items() if value is not None})
+        )
 
     def quick(self) -> "Suite":
         """A short form, to see that everything works; its figures are not to be published."""
@@ -195,6 +197,12 @@ class Suite(_Strict):
         """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
         recipe = RunResult.load(Path(self.run)).recipe if self.run else {}
         return Recipe.make({**recipe, "batch_size": self.batch_size})
+
+
+def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
+    """The values with absolute paths, see `orbitune.recipe.anchor`."""
+    named = {name: values[name] for name in ("run", "scene") if isinstance(values.get(name), str)}
+    return anchor(values, file_folder) | {n: anchor_path(text, file_folder) for n, text in named.items()}
 
 
 # Runs anywhere: needs neither a network, beyond the installation, nor a data set.

@@ -7,8 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from io import BytesIO
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from orbitune.data.decode import BadImageError, read_ground, strict_decoding
 from orbitune.data.sources import Source
 from orbitune.data.tiles import TileSet
 from orbitune.errors import DataError
-from orbitune.files import cache_dir, replacing
+from orbitune.files import cache_folder, replacing, scratch, sealed, unsealed
 
 Place = tuple[str, list[tuple[float, float]]]  # see `orbitune.data.decode.read_ground`
 
@@ -56,24 +55,26 @@ def unit_vectors(ground: np.ndarray) -> np.ndarray:
 
 
 def _kept(tiles: TileSet, origin: Source) -> np.ndarray:
-    file = cache_dir() / "tiles" / tiles.fingerprint / "ground.npy"
+    file = cache_folder("tiles", tiles.fingerprint) / "ground.npy"
     try:
-        ground = np.load(file)
+        ground = np.load(BytesIO(unsealed(file.read_bytes())))
         if ground.shape == (len(tiles.names), 3):
             return ground
     except (OSError, ValueError, EOFError):
         pass
     ground = _read(tiles, origin)
-    with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, ground)
+    content = BytesIO()
+    np.save(content, ground)
+    with replacing(file) as temporary:
+        temporary.write_bytes(sealed(content.getvalue()))
     return ground
 
 
 def _read(tiles: TileSet, origin: Source) -> np.ndarray:
     """float64 (N, 3) as `find_ground` gives it; not-a-number where a file does not say where it lies."""
     with (
-        TemporaryDirectory(dir=cache_dir()) as scratch,
-        origin.open(Path(scratch)) as listing,
+        scratch(cache_folder()) as copies,
+        origin.open(copies) as listing,
         strict_decoding(),
         ThreadPoolExecutor() as pool,
     ):

@@ -1,13 +1,12 @@
 """TileSet: all tiles of a data set, decoded once and memory-mapped ever after.
 
-A store lies in the cache under a fingerprint of the files' content and the decoding. It is built beside its
-place and renamed, so that it is whole or absent; a second start only hashes the files.
+A store lies in the cache under a fingerprint of the files' content and the decoding, see
+`orbitune.data.store`; a second start only hashes the files.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,9 @@ from orbitune.data.decode import (
     strict_decoding,
 )
 from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection
+from orbitune.data.rows import DamagedRowError, Rows
 from orbitune.data.sources import Source, find_source
+from orbitune.data.store import open_store, spoil_store
 from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
 from orbitune.recipe import is_synthetic
@@ -58,6 +59,7 @@ class TileSet:
         skipped: (file name, reason) of what was left out with on_bad_image="skip".
         white: the 16-bit value that became 255; None where no tile had more than 8 bits.
         origin: the source they were read from; None if they were drawn by a program.
+        rows: the same tiles in their file, with checksums; None where they lie in memory.
     """
 
     tiles: np.ndarray
@@ -71,22 +73,25 @@ class TileSet:
     skipped: tuple[tuple[str, str], ...]
     white: int | None = None
     origin: Source | None = None
+    rows: Rows | None = None
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Copies of some tiles, uint8 (len(indices), H, W, 3).
+        """Copies of some tiles, uint8 (len(indices), H, W, 3), each compared with its checksum.
 
-        Read from the file and not through the map, whose pages would count as memory of this process until
-        all tiles lie there.
+        Raises:
+            DataError: the store was damaged since it was opened; it is built anew when it is next opened.
         """
-        if not isinstance(self.tiles, np.memmap):
+        if not isinstance(self.tiles, np.memmap) or self.rows is None:
             return self.tiles[indices]
         out = np.empty((len(indices), *self.tiles.shape[1:]), np.uint8)
-        size = self.tiles[0].nbytes
-        with Path(str(self.tiles.filename)).open("rb", buffering=0) as file:
-            for row, index in zip(out, indices.tolist(), strict=True):
-                file.seek(self.tiles.offset + index * size)
-                if file.readinto(row.data) != size:
-                    raise DataError(f"The decoded tiles in {cache_dir()} were changed while they were read.")
+        try:
+            self.rows.read(indices.tolist(), out.reshape(len(out), self.rows.row_bytes))
+        except DamagedRowError as error:
+            spoil_store(self.rows.file.parent)
+            raise DataError(
+                f"The decoded tiles in {cache_dir()} were damaged, such as {self.names[error.row]}: run the "
+                "same command again, which decodes them anew."
+            ) from None
         return out
 
 
@@ -121,71 +126,12 @@ def load_tiles(
             _decode(folder, found, _BadFiles(stop=on_bad_image == "stop"), progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
-    stored = _stored(cache_dir() / "tiles" / fingerprint, build)
+    stored = open_store(fingerprint, build)
     words += f", {len(stored['tiles']):,} tiles"
     return TileSet(**stored, fingerprint=fingerprint, source=words, origin=source)
 
 
-# --- the store --------------------------------------------------------------------------------------------
-
-
-def _stored(folder: Path, build: Callable[[Path], None]) -> dict[str, Any]:
-    """The fields of a store, built first where it is absent or damaged."""
-    from filelock import FileLock
-
-    stored = _read(folder)
-    if stored is None:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            # A second process waits here and then finds the store of the first.
-            with FileLock(folder.with_name(f".{folder.name}.lock")):
-                if _read(folder) is None:
-                    _build(folder, build)
-        except OSError as error:
-            raise DataError(
-                f"Cannot keep the decoded tiles in {cache_dir()}: {error.strerror or error}. "
-                "Free some space, or set ORBITUNE_CACHE to another folder."
-            ) from None
-        stored = _read(folder)
-    if stored is None:
-        raise DataError(f"The decoded tiles in {cache_dir()} cannot be read back: is the disk sound?")
-    return stored
-
-
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(
-        temporary, ignore_errors=True
-    )  # of a process that was killed; alive, it would hold the lock
-    temporary.mkdir()
-    try:
-        build(temporary)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    """The fields of a store as TileSet takes them; None where it is absent or damaged."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        tiles = np.load(folder / "tiles.npy", mmap_mode="r")
-        labels = np.load(folder / "labels.npy")
-        fields = {
-            "tiles": tiles,
-            "labels": labels,
-            "names": tuple(meta["names"]),
-            "classes": tuple(meta["classes"]),
-            "own_splits": {name: np.array(rows, np.int64) for name, rows in meta["own_splits"].items()},
-            "notes": tuple(meta["notes"]),
-            "skipped": tuple((name, reason) for name, reason in meta["skipped"]),
-            "white": meta.get("white"),
-        }
-        whole = len(tiles) == len(labels) == len(meta["names"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
-        return None
-    return fields if whole else None
+# --- files of a store --------------------------------------------------------------------------------------
 
 
 def _write_meta(

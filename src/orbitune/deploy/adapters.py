@@ -10,7 +10,7 @@ from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.files import replacing, write_json
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from orbitune.models.saving import write_preprocessor
+from orbitune.models.saving import write_facts, write_preprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,9 +151,9 @@ def merge(
         save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
         write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessor(folder, facts)
-        write_json(folder / "orbitune.json", facts)
+        write_facts(folder, facts)
         scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
-        write_json(folder / "orbitune.json", {**facts, "validations": scores})
+        write_facts(folder, {**facts, "validations": scores})
     return scores
 
 

@@ -13,14 +13,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from orbitune.data.transform import Transform
 from orbitune.deploy.low_rank import Factors, Layout, MixedProduct, no_low_rank, rank_of, read_low_rank
-from orbitune.errors import ModelError
+from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.models.backbones import find_backbone, head_names, load_weights
 from orbitune.models.build import resolve
-from orbitune.models.facts import read_facts
 from orbitune.models.fast import FastClassifier
 from orbitune.models.linear import Product
 from orbitune.models.network import DTYPES, make_network
+from orbitune.models.saving import open_saved
 from orbitune.recipe import Recipe
 
 
@@ -227,7 +227,10 @@ class Bank:
             held -= self._residents.pop(name).bytes
 
     def _read(self, folder: Path) -> _Saved:
-        facts = read_facts(folder)
+        try:
+            facts = open_saved(folder)
+        except OrbituneError as error:
+            raise ModelError(f"{folder} cannot be read as an adapter: {error}") from None
         if facts["backbone"]["weights_sha256"] != self._backbone.weights_hash:
             raise ModelError(f"{folder} was trained on other weights than {self._backbone.name} holds.")
         for key in ("image_size", "mean", "std", "resample"):

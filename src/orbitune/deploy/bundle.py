@@ -5,7 +5,6 @@ the training tiles in likeness.safetensors, and a model card. A finished run is 
 it says the same.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.deploy.likeness import Likeness
-from orbitune.errors import ModelError, RunError, first_line
+from orbitune.errors import ModelError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone, find_backbone
-from orbitune.models.facts import BundleFacts, check_facts, read_facts
+from orbitune.models.facts import BundleFacts
 from orbitune.models.methods import find_method
-from orbitune.models.saving import is_adapter, load_saved
+from orbitune.models.saving import is_adapter, load_saved, open_saved
+from orbitune.training.artefacts import open_model, read_predictions
 from orbitune.training.result import RunResult
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Bundle:
         """
         folder = _folder_of(str(place))
         is_run = (folder / "recipe.yaml").is_file()
-        bundle = _of_run(folder) if is_run else cls(folder, read_facts(folder, BundleFacts))
-        bundle._check()
+        bundle = _of_run(folder) if is_run else cls(folder, open_saved(folder, BundleFacts))
+        find_method(bundle.facts["method"])
         return bundle
 
     @property
@@ -127,27 +127,7 @@ class Bundle:
         Raises:
             ModelError: these are other weights, or files are damaged.
         """
-        return load_saved(self.folder, backbone)
-
-    def _check(self) -> None:
-        check_facts(self.facts, self.folder, BundleFacts)
-        find_method(self.facts["method"])
-        for name, digest in self.facts.get("files", {}).items():
-            if not (self.folder / name).is_file():
-                raise ModelError(f"{self.folder} is incomplete: it lacks {name}.")
-            if file_hash(self.folder / name) != digest:
-                raise ModelError(
-                    f"{name} of {self.folder} is damaged: its hash is not the one that was noted."
-                )
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+        return load_saved(self.folder, backbone, self.facts)
 
 
 def _folder_of(place: str) -> Path:
@@ -164,8 +144,7 @@ def _folder_of(place: str) -> Path:
 def _of_run(run: Path) -> Bundle:
     """A finished run as a bundle; what its saved model does not say comes from the run's other files."""
     result = RunResult.load(run)
-    folder = run / find_method(result.recipe["method"]).folder
-    facts = read_facts(folder, BundleFacts)
+    folder, facts = open_model(run, result)
     return Bundle(
         folder,
         {
@@ -186,20 +165,11 @@ def _of_run(run: Path) -> Bundle:
 
 def _temperature(run: Path) -> float:
     """For runs from before the temperature was kept with the model."""
-    logits, labels = _predictions(run, "validation")
-    return fit_temperature(logits, labels)
+    kept = read_predictions(run, "validation")
+    return fit_temperature(kept.logits, kept.labels)
 
 
 def _confusion(run: Path, classes: int) -> list[list[int]]:
-    logits, labels = _predictions(run, "test")
-    pairs = labels * classes + logits.argmax(1)
+    kept = read_predictions(run, "test", classes)
+    pairs = kept.labels * classes + kept.logits.argmax(1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
-
-
-def _predictions(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    file = run / "predictions.npz"
-    try:
-        with np.load(file) as arrays:
-            return arrays[f"{split}_logits"], arrays[f"{split}_labels"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{file} cannot be read: {first_line(error)}.") from None

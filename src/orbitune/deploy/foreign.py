@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from orbitune.deploy.bundle import Bundle, file_hash
+from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.names import canonical, canonical_config, canonical_patterns, without_copies
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import read_json, replacing, write_json
@@ -14,7 +14,7 @@ from orbitune.models.adapter_files import check_adapter, check_head, read_adapte
 from orbitune.models.backbones import Backbone, empty_model, find_backbone, read_preprocessing
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.facts import FILE, FORMAT, check_class_names
-from orbitune.models.saving import load_saved, write_preprocessor
+from orbitune.models.saving import load_saved, write_facts, write_preprocessor
 
 
 def import_adapter(
@@ -183,4 +183,4 @@ def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], facts:
     write_json(folder / ADAPTER_CONFIG, config)
     save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
     write_preprocessor(folder, facts)
-    write_json(folder / FILE, {**facts, "files": {ADAPTER_WEIGHTS: file_hash(folder / ADAPTER_WEIGHTS)}})
+    write_facts(folder, facts)

@@ -6,13 +6,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from orbitune.deploy.bundle import LIKENESS_FILE, Bundle, file_hash
+from orbitune.deploy.bundle import LIKENESS_FILE, Bundle
 from orbitune.deploy.card import write_card
 from orbitune.deploy.likeness import MEASURE, Likeness
 from orbitune.deploy.network import BundleNetwork
 from orbitune.errors import RunError
 from orbitune.files import read_json, replacing, write_json
 from orbitune.models.facts import FORMAT
+from orbitune.models.saving import write_facts
 from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
@@ -56,13 +57,12 @@ def make_bundle(
     with replacing(out) as folder, Display(progress) as display:
         store(source.folder, folder, dtype)
         facts = {**source.facts, **_facts(run, result, job), "storage": {"dtype": dtype}}
-        write_json(folder / "orbitune.json", facts)
+        write_facts(folder, facts)
         if dtype != "float32":
             facts["storage"] |= _loss(source, Bundle(folder, facts), job, display)
         facts["likeness"] = _describe(Bundle(folder, facts), job, false_alarm_rate, display)
         facts["data"]["brightness"] = _brightness(job)
-        facts["files"] = {file.name: file_hash(file) for file in sorted(folder.glob("*.safetensors"))}
-        write_json(folder / "orbitune.json", facts)
+        write_facts(folder, facts)
         write_card(folder, facts, result, job.backbone.family)
     return Bundle.open(out)
 

@@ -6,7 +6,6 @@ The graph reads uint8 tiles (B, H, W, 3) of the training tiles' size and puts ou
 
 import functools
 import json
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from orbitune.deploy.graph import INPUT, OUTPUT, quiet
 from orbitune.deploy.original import Original, Predict
+from orbitune.files import scratch
 
 _BATCH = 32  # tiles at a time, to see what ranges activations have
 
@@ -33,8 +33,8 @@ def write_int8(original: Original, path: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        even = Path(folder) / "model.onnx"
+    with scratch() as folder, quiet():
+        even = folder / "model.onnx"
         _save(original.even_graph, original, even)
         quantize_static(
             even,
@@ -66,8 +66,8 @@ def write_openvino(
     import onnx
     import openvino
 
-    with tempfile.TemporaryDirectory() as temporary:
-        source = Path(temporary) / "model.onnx"
+    with scratch() as temporary:
+        source = temporary / "model.onnx"
         write(original, source)
         model = _openvino().read_model(source)
         for fact in onnx.load(source).metadata_props:

@@ -4,6 +4,7 @@ To add a family, add one entry to FAMILIES. Everything else asks the family for 
 """
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_NO_SETTINGS = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 # What transformers 4 and 5 call the parts that a user may name, by role.
 _SPELLINGS = {
@@ -137,6 +139,13 @@ class Backbone:
                 while block := stream.read(1 << 22):
                     digest.update(block)
         return digest.hexdigest()
+
+    @property
+    def settings_hash(self) -> str:
+        """SHA-256 of what changes outputs besides the weights: the config, and what a tile goes through."""
+        config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
+        settings = {**self.preprocessing.to_json(), "size": self.image_size, "config": config}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def find_backbone(name: str) -> Backbone:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from orbitune.errors import OrbituneError, RunError, one_line
-from orbitune.files import read_json
+from orbitune.files import read_sealed_json
 
 FORMAT = 1
 FILE = "orbitune.json"
@@ -64,6 +64,9 @@ def _plain_name(name: str) -> str:
     if Path(name).name != name:
         raise ValueError("expected names of files in this folder")
     return name
+
+
+Hashes = dict[Annotated[str, AfterValidator(_plain_name)], Sha256]  # by name of the file
 
 
 class _Part(BaseModel):
@@ -153,7 +156,8 @@ class SavedFacts(_Part):
     confusion: list[list[Annotated[int, Field(ge=0)]]] | None = None
     likeness: Likeness | None = None
     storage: Storage | None = None
-    files: dict[Annotated[str, AfterValidator(_plain_name)], Sha256] = {}
+    files: Hashes = {}
+    settings: Hashes = {}
 
     @model_validator(mode="after")
     def _one_row_a_class(self) -> "SavedFacts":
@@ -180,11 +184,11 @@ def read_facts(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str,
             cannot.
     """
     try:
-        values = read_json(folder / FILE)
-    except OrbituneError:
-        values = None
-    if not isinstance(values, dict):
-        raise RunError(f"{folder} holds no readable {FILE}; it is no saved model of Orbitune.")
+        values = read_sealed_json(folder / FILE)
+    except OrbituneError as error:
+        raise RunError(
+            f"{folder} holds no readable {FILE}; it is no saved model of Orbitune, or damaged ({error})"
+        ) from None
     check_facts(values, folder, schema)
     return values
 

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from orbitune.data.feed import Feed
+from orbitune.data.rows import DamagedRowError, Rows, checksums
 from orbitune.data.transform import Transform, symmetries
 from orbitune.errors import DataError, RunError
-from orbitune.files import cache_dir
+from orbitune.files import cache_folder
 from orbitune.models.fast import FastClassifier
 
 CODE_VERSION = 1  # raise it when the fast path computes other states from the same inputs
 TOLERANCE = 2**-5  # of the largest state: a few roundings of half precision
 _CHECKED = 16  # tiles
+_SUM_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PrefixKey:
     @property
     def folder(self) -> Path:
         text = json.dumps([CODE_VERSION, asdict(self)], sort_keys=True)
-        return cache_dir() / "prefix" / hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder("prefix") / hashlib.sha256(text.encode()).hexdigest()
 
 
 class StateFeed:
@@ -78,10 +80,14 @@ class StateFeed:
         folder: Path | None = None,
     ) -> None:
         self.key, self._feed, self._network, self._device = key, feed, network, device
-        self._file = (folder or key.folder) / "states.bin"
+        self._folder = folder or key.folder
+        self._file = self._folder / "states.bin"
+        # The CRC-32 of each state, uint32; beside the folder, which holds the states alone.
+        self._sums = self._folder.with_name(f"{self._folder.name}.sums")
         self._order = [(name, index) for name, indices in splits.items() for index in indices.tolist()]
         views = [key.views if name == "train" else 1 for name, _ in self._order]
         self.rows = int(sum(views))
+        self._opened: Rows | None = None
         self._first = dict(
             zip((index for _, index in self._order), np.cumsum([0, *views[:-1]]).tolist(), strict=True)
         )
@@ -104,11 +110,18 @@ class StateFeed:
 
     @property
     def complete(self) -> bool:
-        """Whether all states are on disk."""
-        return self._file.exists()
+        """Whether all states are on disk, and as they were written as far as that is soon seen."""
+        return len(self._kept.sums) == self.rows and self._kept.whole
+
+    @property
+    def _kept(self) -> Rows:
+        sums = np.fromfile(self._sums, np.uint32) if self._sums.is_file() else np.empty(0, np.uint32)
+        return Rows(self._file, 0, self.row_bytes, sums[: self.rows])
 
     def build(self, batch: int, after_batch: Callable[[int], None] = lambda count: None) -> None:
         """Compute and keep all states; a build that was stopped goes on where it was.
+
+        Where another process is at it, this one waits and then finds the states.
 
         Args:
             batch: tiles at a time.
@@ -117,24 +130,34 @@ class StateFeed:
         Raises:
             DataError: the disk is full or cannot be written.
         """
-        part = self._file.with_suffix(".part")
+        from filelock import FileLock
+
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("ab") as file:
-                start = self._whole_tiles(file.tell() // self.row_bytes)
-                file.truncate(self._row_of(start) * self.row_bytes)
-                after_batch(start)
-                for position in range(start, len(self._order), batch):
-                    part_of_order = self._order[position : position + batch]
-                    file.write(self._states(part_of_order))
-                    after_batch(len(part_of_order))
-            part.replace(self._file)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(self._folder.with_name(f".{self._folder.name}.lock")):
+                if not self.complete:
+                    self._file.unlink(missing_ok=True)  # a damaged one
+                    self._build(self._file.with_suffix(".part"), batch, after_batch)
         except OSError as error:
             needed = self.rows * self.row_bytes / 1e9
             raise DataError(
-                f"Cannot keep the prefix in {part.parent}: {error.strerror or error}. It takes "
+                f"Cannot keep the prefix in {self._folder}: {error.strerror or error}. It takes "
                 f"{needed:.1f} GB; free space, set ORBITUNE_CACHE elsewhere, or leave the prefix off."
             ) from None
+
+    def _build(self, part: Path, batch: int, after_batch: Callable[[int], None]) -> None:
+        with part.open("ab") as file, self._sums.open("ab") as sums:
+            start = self._whole_tiles(min(file.tell() // self.row_bytes, sums.tell() // _SUM_BYTES))
+            file.truncate(self._row_of(start) * self.row_bytes)
+            sums.truncate(self._row_of(start) * _SUM_BYTES)
+            after_batch(start)
+            for position in range(start, len(self._order), batch):
+                part_of_order = self._order[position : position + batch]
+                states = self._states(part_of_order)
+                file.write(states)
+                sums.write(np.fromiter(checksums(states, self.row_bytes), np.uint32).tobytes())
+                after_batch(len(part_of_order))
+        part.replace(self._file)
 
     def check(self, indices: np.ndarray) -> None:
         """Compute the states of a few of these tiles again and compare.
@@ -142,10 +165,11 @@ class StateFeed:
         Raises:
             RunError: the kept ones differ by more than rounding.
         """
+        self._opened = None
         some = np.random.default_rng(0).choice(indices, min(_CHECKED, len(indices)), replace=False)
         kept, fresh = self.tiles(some).float(), self._compute(self._feed.tiles(some)).float()
         if not (kept - fresh).abs().max() <= TOLERANCE * fresh.abs().max():
-            raise RunError(f"The states kept in {self._file.parent} are damaged; remove that folder.")
+            raise RunError(f"The states kept in {self._folder} are damaged; remove that folder.")
 
     def _whole_tiles(self, rows: int) -> int:
         """How many tiles of the order have all their rows among so many."""
@@ -177,9 +201,14 @@ class StateFeed:
     def _read(self, rows: list[int]) -> Tensor:
         out = torch.empty((len(rows), *self._shape), dtype=self._dtype)
         raw: Any = out.view(torch.uint8).numpy().reshape(len(rows), -1)
-        with self._file.open("rb", buffering=0) as file:
-            for place, row in zip(raw, rows, strict=True):
-                file.seek(row * self.row_bytes)
-                if file.readinto(place.data) != self.row_bytes:
-                    raise RunError(f"{self._file} is shorter than it was; remove its folder.")
+        if self._opened is None:
+            self._opened = self._kept
+        try:
+            self._opened.read(rows, raw)
+        except (DamagedRowError, OSError, LookupError):
+            self._file.unlink(missing_ok=True)
+            raise RunError(
+                f"The states kept in {self._folder} are damaged; remove that folder, or run the same command "
+                "again, which computes them anew."
+            ) from None
         return out.to(self._device)

@@ -7,18 +7,17 @@ orbitune.json, with all that a prediction needs besides the weights.
 import json
 import subprocess
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, RunError, one_line
-from orbitune.files import replacing, write_json
+from orbitune.errors import ModelError, OrbituneError, RunError, one_line
+from orbitune.files import file_hash, replacing, scratch, write_json, write_sealed_json
 from orbitune.models import reload
 from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, check_finite
-from orbitune.models.facts import FILE, read_facts
+from orbitune.models.facts import FILE, SavedFacts, read_facts
 from orbitune.models.methods import storable
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ def tolerance(logits: "Tensor") -> float:
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
+_HASHED = {"files": "*.safetensors", "settings": "*.json"}  # entries of it, and whose hashes they hold
+
+
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
     """Write the adapter (a PEFT model) or all weights (any other), and `facts` as orbitune.json."""
     with replacing(folder) as temporary:
@@ -46,7 +48,16 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
         write_preprocessor(temporary, facts)
-        write_json(temporary / FILE, facts)
+        write_facts(temporary, facts)
+
+
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Write orbitune.json: the facts, with the hashes of the weights and the settings beside it."""
+    hashes = {
+        entry: {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
+        for entry, pattern in _HASHED.items()
+    }
+    write_sealed_json(folder / FILE, {**facts, **hashes})
 
 
 def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
@@ -81,8 +92,8 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
     """
     from safetensors.torch import save_file
 
-    with tempfile.TemporaryDirectory() as temporary:
-        batch = Path(temporary) / "batch.safetensors"
+    with scratch() as temporary:
+        batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         program = [sys.executable, "-m", "orbitune.models.reload"]
         arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
@@ -99,13 +110,19 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
     return difference
 
 
-def load_saved(folder: Path, backbone: Backbone) -> "nn.Module":
+def load_saved(folder: Path, backbone: Backbone, facts: dict[str, Any] | None = None) -> "nn.Module":
     """Load what `save_model` wrote, in fp32 and evaluation mode.
+
+    Args:
+        facts: what `open_saved` gave of the folder; without them it is called here.
 
     Raises:
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
-    facts = read_facts(folder)
+    try:
+        facts = facts or open_saved(folder)
+    except OrbituneError as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from None
     classes = tuple(facts["classes"])
     if not is_adapter(folder):
         model = _load_whole(folder, classes)
@@ -164,3 +181,20 @@ def _words(error: Exception) -> str:
 def is_adapter(folder: Path) -> bool:
     """Whether a saved folder needs its backbone's weights; any other holds all weights."""
     return (folder / ADAPTER_CONFIG).exists()
+
+
+def open_saved(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str, Any]:
+    """Return the facts of a saved folder, whose files are compared with the hashes that these name.
+
+    Raises:
+        RunError: there is no readable orbitune.json, or it is damaged.
+        ModelError: another file is missing or damaged.
+    """
+    facts = read_facts(folder, schema)
+    hashes = {name: digest for entry in _HASHED for name, digest in facts.get(entry, {}).items()}
+    for name, digest in hashes.items():
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is incomplete: it lacks {name}.")
+        if file_hash(folder / name) != digest:
+            raise ModelError(f"{name} of {folder} is damaged: its hash is not the one that was noted.")
+    return facts

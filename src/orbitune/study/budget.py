@@ -5,9 +5,7 @@ smaller images. Time is saved by smaller images, then by fewer epochs, and at la
 over a kept prefix. Every choice says why it was made.
 """
 
-import json
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,8 +15,8 @@ from typing import Any
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import write_json
-from orbitune.recipe import Recipe
+from orbitune.files import read_sealed_json, scratch, write_sealed_json
+from orbitune.recipe import PLACES, Recipe
 from orbitune.study.process import run_in_process
 
 MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
@@ -209,8 +207,8 @@ def _smaller(before: Any, fit: Fit, why: str) -> str:
 
 
 def _measure(recipe: Recipe) -> tuple[dict[str, Any], float]:
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / "recipe.yaml"
+    with scratch() as temporary:
+        file = temporary / "recipe.yaml"
         recipe.save(file)
         start = time.perf_counter()
         plan = run_in_process("plan", file, "--methods", recipe.method)["plans"][0]
@@ -235,19 +233,26 @@ def fitted_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[s
     Raises:
         RunError: it does not fit, or the folder holds a run that was fitted from something else.
     """
-    file, asked = folder / "budget.json", {"recipe": recipe.model_dump(mode="json"), **asdict(budget)}
+    settings = recipe.model_dump(mode="json", exclude=set(PLACES))  # a run compares what these hold
+    file, asked = folder / "budget.json", {"recipe": settings, **asdict(budget)}
     if file.exists():
-        kept = json.loads(file.read_text())
-        if kept["asked"] != asked:
+        try:
+            kept = read_sealed_json(file)
+            fitted = Recipe.make({**kept["chosen"], **recipe.places})
+            before = kept["asked"]
+            before["recipe"] = {n: v for n, v in before["recipe"].items() if n not in PLACES}
+        except (OrbituneError, ValueError, LookupError, TypeError):
+            raise RunError(f"{file} is damaged; remove it to have the recipe fitted anew.") from None
+        if before != asked:
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."
             )
         for choice in kept["choices"]:
             say(choice)
-        return Recipe.make(kept["chosen"])
+        return fitted
     fit = fit_budget(recipe, budget)
     chosen = {"asked": asked, "chosen": fit.recipe.model_dump(mode="json"), "choices": fit.choices}
-    write_json(file, chosen)
+    write_sealed_json(file, chosen)
     for choice in fit.choices:
         say(choice)
     return fit.recipe

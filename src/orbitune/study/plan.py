@@ -4,7 +4,6 @@ The steps are those of training itself, on real tiles and a full batch, so nothi
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.data.feed import Feed
+from orbitune.files import scratch
 from orbitune.models.build import image_size, plan_parameters
 from orbitune.recipe import Recipe
 from orbitune.study.process import run_in_process
@@ -120,10 +120,10 @@ def _measure(job: Job) -> _Costs:
     if keeps:  # a prefix of the few tiles that are measured
         count = (STEPS + 1) * job.recipe.batch_size
         job = replace(job, splits={name: indices[:count] for name, indices in job.splits.items()})
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = RunFolder(Path(temporary) / "plan", job.recipe, job.inputs())
+    with scratch() as temporary:
+        folder = RunFolder(temporary / "plan", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
-        prefix, prefix_bytes = _keep_prefix(trainer, Path(temporary)) if keeps else (0.0, 0)
+        prefix, prefix_bytes = _keep_prefix(trainer, temporary / "prefix") if keeps else (0.0, 0)
         steps = job.recipe.epochs * job.steps_per_epoch
         firsts = [first for _, first in size_phases(job.recipe, steps)]
         train, measured = 0.0, 0
@@ -165,10 +165,10 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[dict[
     """Plans of several recipes; where there is more than one, each is made in a process of its own."""
     if len(recipes) == 1:
         return [make_plan(recipes[0], progress).to_json()]
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch() as temporary:
         plans = []
         for recipe in recipes:
-            file = Path(temporary) / f"{recipe.method}.yaml"
+            file = temporary / f"{recipe.method}.yaml"
             recipe.save(file)
             plans += run_in_process("plan", file, "--methods", recipe.method)["plans"]
         return plans

@@ -5,7 +5,6 @@ The logits of every tile stay in the runs' predictions.npz; `load_logits` lines 
 """
 
 import json
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
+from orbitune.files import read_sealed_json
 from orbitune.recipe import data_name
+from orbitune.training.artefacts import read_predictions
 from orbitune.training.checkpoint import read_progress
 
 FORMAT = 2
@@ -66,8 +67,11 @@ def reads_of_test(run: Path) -> int:
 
     A run counts a read in its checkpoint before it reads, so one without result or checkpoint has read none.
     """
-    if (run / "result.json").is_file():
-        return int(json.loads((run / "result.json").read_text())["test_reads"])
+    if (file := run / "result.json").is_file():
+        try:
+            return int(read_sealed_json(file)["test_reads"])
+        except (OrbituneError, LookupError, TypeError, ValueError):
+            raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
     state = run / "checkpoint" / "state.safetensors"
     return read_progress(state).test_reads if state.is_file() else 0
 
@@ -98,24 +102,13 @@ def load_logits(runs: Sequence[Entry], folder: str | Path, part: str = "test") -
     Raises:
         RunError: two of them were scored on other tiles; or their predictions.npz is missing or damaged.
     """
-    tables = [_read_logits(Path(folder) / run["name"] / "predictions.npz", part) for run in runs]
+    tables = [read_predictions(Path(folder) / run["name"], part) for run in runs]
     first = tables[0]
     for run, table in zip(runs, tables, strict=True):
         same = np.array_equal(table.indices, first.indices) and np.array_equal(table.labels, first.labels)
-        if not same:
+        if not same or table.logits.shape != first.logits.shape:
             raise RunError(f"{run['name']} of {folder} was scored on other {part} tiles than the other runs.")
     return Logits(first.indices, first.labels, np.stack([table.logits for table in tables]))
-
-
-def _read_logits(file: Path, part: str) -> Logits:
-    """Of one run: logits (N, C)."""
-    try:
-        with np.load(file) as arrays:
-            return Logits(*(arrays[f"{part}_{name}"] for name in ("indices", "labels", "logits")))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise RunError(
-            f"{file} is missing or damaged: remove {file.parent} and start the study again."
-        ) from None
 
 
 def compared_runs(results: dict[str, Any], split: str) -> list[Entry]:

@@ -4,17 +4,16 @@ A process per run makes its peak memory its own. A study that was stopped, in wh
 with the same command: what is finished is not repeated, and what was under way goes on from its checkpoint.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.files import write_json
-from orbitune.recipe import Recipe
+from orbitune.files import read_sealed_json, remove_abandoned, write_json, write_sealed_json
+from orbitune.recipe import Recipe, read_yaml
 from orbitune.study.board import Board
 from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
 from orbitune.study.evidence import gather
@@ -23,7 +22,9 @@ from orbitune.study.report import write_report
 from orbitune.study.results import FORMAT, reads_of_test, shared_facts
 from orbitune.study.robustness import corrupted
 from orbitune.study.tune import Trial, chosen_rates, enter, tune
-from orbitune.training.run_folder import divergence
+from orbitune.training.job import prepare_job
+from orbitune.training.result import RunResult
+from orbitune.training.run_folder import check_inputs, divergence
 
 Outcomes = dict[str, Outcome]
 
@@ -97,7 +98,8 @@ class Study:
             RunError: the folder holds a study of another recipe; or no run succeeded.
             Interrupted: SIGINT arrived; the runs under way have saved their state.
         """
-        specs = self.grid.runs(self.recipes)
+        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
+        remove_abandoned(self.folder, recursive=True)
         known = self._claim(specs)
         engine = ENGINES[self.engine](self.jobs, self.folder, live)
         with closing(engine), Board(say, live) as board:
@@ -128,9 +130,14 @@ class Study:
             begun = (self.folder / spec.name).exists() or (self.folder / "trials" / spec.group).exists()
             if not file.is_file():
                 continue
-            if differences := spec.recipe.differences(Recipe.load(file)):
-                if begun:
-                    raise self._other("of another recipe", differences)
+            kept = Recipe.make(read_yaml(file))
+            differences = spec.recipe.differences(kept)
+            moved = spec.recipe.places != kept.places
+            if begun and differences:
+                raise self._other("of another recipe", differences)
+            if moved and begun:
+                self._check_inputs(spec)
+            if differences or (moved and not begun):
                 _plan_file(self.folder, spec).unlink(missing_ok=True)
             elif begun and notes.get("tune", self.trials) != self.trials:
                 raise self._other("with other trials", [f"--tune {self.trials}, not {notes['tune']}"])
@@ -140,15 +147,26 @@ class Study:
             spec.recipe.save(_recipe_file(self.folder, spec))
         return known
 
+    def _check_inputs(self, spec: RunSpec) -> None:
+        """Compare what data, split files and backbone hold with what they held where they lay before.
+
+        Raises:
+            RunError: they are others.
+        """
+        trials = (self.folder / "trials" / spec.group).glob("*")
+        begun = [place for place in (self.folder / spec.name, *trials) if (place / "inputs.json").is_file()]
+        inputs = prepare_job(spec.recipe, progress=False).inputs() if begun else {}
+        for place in begun:
+            check_inputs(place, inputs)
+
     def _note(self, jobs: int) -> None:
         """Keep in study.json what later sittings must know: the trials, and the most runs at once."""
         most = max(jobs, _notes(self.folder).get("jobs", 1))
-        write_json(self.folder / "study.json", {"tune": self.trials, "jobs": most})
+        write_sealed_json(self.folder / "study.json", {"tune": self.trials, "jobs": most})
 
     def _other(self, kind: str, differences: Sequence[str]) -> RunError:
         return RunError(
-            f"{self.folder} holds a study {kind} ({'; '.join(differences)}). Choose another --out, or remove "
-            "the folder."
+            f"{self.folder} holds a study {kind} ({'; '.join(differences)}). Choose another --out."
         )
 
     def _collect(
@@ -205,11 +223,11 @@ class _Sitting:
             if outcome.value is None:
                 plans[method] = outcome
             else:
-                write_json(files[method], outcome.value["plans"][0])
+                write_sealed_json(files[method], outcome.value["plans"][0])
 
-        tasks = [self._plan_task(spec) for method, spec in firsts.items() if not files[method].is_file()]
+        tasks = [self._plan_task(spec) for method, spec in firsts.items() if _read(files[method]) is None]
         work_off(self.engine, tasks, self.board, take)
-        kept = {m: Outcome(json.loads(file.read_text())) for m, file in files.items() if file.is_file()}
+        kept = {method: Outcome(plan) for method, file in files.items() if (plan := _read(file))}
         return {**kept, **plans}
 
     def _plan_task(self, spec: RunSpec) -> Task:
@@ -256,8 +274,7 @@ class _Sitting:
             return None  # the run itself will see whether what is there is its own
         if error := divergence(folder):
             return Outcome(error=DivergedError(error))
-        file = folder / "result.json"
-        return Outcome(json.loads(file.read_text())) if file.is_file() else None
+        return Outcome(asdict(RunResult.load(folder))) if (folder / "result.json").is_file() else None
 
     def _run_task(self, spec: RunSpec, rate: Any, plan: Any) -> Task:
         recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
@@ -304,5 +321,12 @@ def _plan_file(folder: Path, spec: RunSpec) -> Path:
 
 def _notes(folder: Path) -> dict[str, Any]:
     """study.json: how the study was tuned, and with how many runs side by side at most."""
-    file = folder / "study.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return _read(folder / "study.json") or {}
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What a file of the study holds; None where it is missing or damaged, and is written anew."""
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import RunError
-from orbitune.files import replacing
+from orbitune.models.sealed import check_sealed, save_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,14 +59,6 @@ def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def save_tensors(path: Path, tensors: dict[str, "Tensor"], metadata: dict[str, str]) -> None:
-    """Write tensors and text as one safetensors file, whole."""
-    from safetensors.torch import save_file
-
-    with replacing(path) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
-
-
 def save_checkpoint(
     path: Path,
     model: "nn.Module",
@@ -80,7 +72,7 @@ def save_checkpoint(
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
-    save_tensors(path, tensors, {"progress": json.dumps(asdict(progress))})
+    save_sealed(path, tensors, {"progress": json.dumps(asdict(progress))})
 
 
 def load_checkpoint(
@@ -103,9 +95,7 @@ def load_checkpoint(
             schedule.restore(_part(tensors, "schedule/"))
         return Progress(**json.loads(metadata["progress"]))
     except (KeyError, ValueError, TypeError) as error:
-        raise RunError(
-            f"{path} does not fit this run ({error}); remove the run folder to start anew."
-        ) from None
+        raise _unusable(path, f"does not fit this run ({error})") from None
 
 
 def read_progress(path: Path) -> Progress:
@@ -116,6 +106,26 @@ def read_progress(path: Path) -> Progress:
     """
     with _opened(path, "numpy") as file:
         return Progress(**json.loads(file.metadata()["progress"]))
+
+
+def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
+    """Write the trained weights after this epoch, counted from 1."""
+    save_sealed(path, trainable(model), {"epoch": str(epoch)})
+
+
+def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
+    """Put the weights that `save_best` wrote after this epoch into the model.
+
+    Raises:
+        RunError: the file is missing, damaged, of another epoch or of another model.
+    """
+    tensors, metadata = _read(path)
+    try:
+        if metadata.get("epoch") != str(epoch):
+            raise ValueError(f"it is of epoch {metadata.get('epoch')}, not {epoch}")
+        put_trainable(model, tensors)
+    except (KeyError, ValueError) as error:
+        raise _unusable(path, f"does not fit this run ({error})") from None
 
 
 def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
@@ -136,11 +146,6 @@ def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
             tensor.copy_(tensors[name])
 
 
-def load_trainable(path: Path, model: "nn.Module") -> None:
-    """Put the tensors of a file written by `save_tensors` into the model."""
-    put_trainable(model, _read(path)[0])
-
-
 def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     with _opened(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -148,11 +153,18 @@ def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 @contextmanager
 def _opened(path: Path, framework: str) -> Iterator[Any]:
-    """A safetensors file; RunError where it, or what is read from it, is damaged."""
+    """A safetensors file that is as it was written; RunError where it is not."""
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_sealed(path)
         with safe_open(path, framework=framework) as file:
             yield file
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); remove the run folder to start anew.") from None
+        raise _unusable(path, f"is damaged ({error})") from None
+
+
+def _unusable(path: Path, reason: str) -> RunError:
+    return RunError(
+        f"{path} {reason}. Train anew with another --out, or remove {path.parent} to begin this run again."
+    )

@@ -11,9 +11,9 @@ from orbitune.data.feed import Feed
 from orbitune.data.tiles import TileSet
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import score
-from orbitune.models.methods import find_method
 from orbitune.models.saving import load_saved
 from orbitune.recipe import Recipe
+from orbitune.training.artefacts import open_model
 from orbitune.training.job import Job, make_accelerator, prepare_job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -72,8 +72,8 @@ class SavedModel:
     def of(cls, folder: Path, result: RunResult, job: Job) -> "SavedModel":
         """Load it from the run's folder; an OrbituneError where it cannot be loaded."""
         accelerator = make_accelerator()
-        saved = folder / find_method(job.recipe.method).folder
-        model = load_saved(saved, job.backbone).to(accelerator.device)
+        saved, facts = open_model(folder, result)
+        model = load_saved(saved, job.backbone, facts).to(accelerator.device)
         return cls(job, job.network(model, result.compute["attention"]), accelerator)
 
     def logits(

@@ -11,11 +11,11 @@ import numpy as np
 from orbitune.errors import DivergedError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import score
-from orbitune.files import replacing
 from orbitune.models.build import build
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.models.saving import prove_saved, save_model, tolerance
-from orbitune.training.checkpoint import load_trainable
+from orbitune.training.artefacts import Predictions, write_predictions
+from orbitune.training.checkpoint import load_best
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -39,7 +39,7 @@ def finish(trainer: "Trainer", display: Display) -> RunResult:
     accelerator.wait_for_everyone()  # until the first process has written the best weights
     trainer.progress.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
-    load_trainable(trainer.folder.best, trainer.model)
+    load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
     with trainer.folder.keeping_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.job.recipe.tta
@@ -68,7 +68,7 @@ def _conclude(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
     save_model(plain, saved, job.backbone, _facts(trainer, scores, temperature))
     proof = _prove(trainer, plain, saved)
-    _write_predictions(trainer, logits)
+    write_predictions(folder.path, _predictions(trainer, logits), job.recipe.hash)
     trainer.meter.count_run()
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
@@ -95,7 +95,7 @@ def _plain_model(trainer: "Trainer") -> "nn.Module":
     """The best weights in a model of fp32 on the CPU; the trained one may hold frozen weights of less."""
     job = trainer.job
     model = build(job.recipe, job.backbone, job.tiles.classes)
-    load_trainable(trainer.folder.best, model)
+    load_best(trainer.folder.best, model, trainer.progress.best_epoch)
     return model.eval()
 
 
@@ -131,15 +131,12 @@ def _facts(trainer: "Trainer", scores: dict[str, Any], temperature: float) -> di
     }
 
 
-def _write_predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> None:
-    """predictions.npz: logits, labels and tile indices of validation and test."""
-    arrays: dict[str, Any] = {}
-    for split, values in logits.items():
-        arrays[f"{split}_logits"] = values
-        arrays[f"{split}_labels"] = trainer.labels(split)
-        arrays[f"{split}_indices"] = trainer.job.splits[split]
-    with replacing(trainer.folder.path / "predictions.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+def _predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> dict[str, Predictions]:
+    """By split, what the run made of its tiles."""
+    splits = trainer.job.splits
+    return {
+        split: Predictions(splits[split], trainer.labels(split), values) for split, values in logits.items()
+    }
 
 
 def _cost(trainer: "Trainer") -> dict[str, Any]:

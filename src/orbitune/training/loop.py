@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,12 @@ from orbitune.evaluation.metrics import score
 from orbitune.models.build import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.recipe import Recipe
+from orbitune.training.artefacts import open_model, read_predictions
 from orbitune.training.checkpoint import (
     Progress,
     load_checkpoint,
+    save_best,
     save_checkpoint,
-    save_tensors,
-    trainable,
 )
 from orbitune.training.energy import EnergyMeter
 from orbitune.training.finish import check_outputs, finish
@@ -68,8 +68,21 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
     with at_work(recipe, out, progress) as (job, folder, accelerator, display):
         if folder.finished:
             folder.drop_checkpoint()
-            return RunResult.load(folder.path)
+            return _kept_result(job, folder)
         return finish(fit(job, folder, accelerator, display), display)
+
+
+def _kept_result(job: Job, folder: RunFolder) -> RunResult:
+    """The result of a finished run, whose files are checked; it names the places where its inputs lie now."""
+    result = RunResult.load(folder.path)
+    open_model(folder.path, result)
+    for split in ("validation", "test"):
+        read_predictions(folder.path, split, len(result.data["classes"]))
+    recipe = result.recipe | job.recipe.places
+    if recipe != result.recipe:
+        result = replace(result, recipe=recipe)
+        result.save(folder.path)
+    return result
 
 
 @contextmanager
@@ -328,7 +341,7 @@ class Trainer:
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
             if state.best_epoch == len(state.history):
-                save_tensors(self.folder.best, trainable(self.model), {"epoch": str(state.best_epoch)})
+                save_best(self.folder.best, self.model, state.best_epoch)
             self.folder.write_log(state.history)
         self.save()
         display.epoch(state.history[-1], self.job.recipe.epochs)

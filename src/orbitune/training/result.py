@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_json, write_json
+from orbitune.files import read_sealed_json, write_sealed_json
 from orbitune.models.facts import Backbone, Data, Preprocessing, Scores, first_fault
 
 FORMAT = 1
@@ -122,7 +122,7 @@ class RunResult:
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""
-        write_json(folder / "result.json", asdict(self))
+        write_sealed_json(folder / "result.json", asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "RunResult":
@@ -131,11 +131,12 @@ class RunResult:
         if not file.is_file():
             raise RunError(f"{folder} holds no finished run (no result.json).")
         try:
-            values = read_json(file)
+            values = read_sealed_json(file)
             _Result.model_validate(values)
             return cls(**values)
         except (OrbituneError, ValidationError, TypeError) as error:
             reason = first_fault(error) if isinstance(error, ValidationError) else "its fields are not known"
             raise RunError(
-                f"{file} is damaged or of another version ({reason}); run the training again."
+                f"{file} is damaged or of another version ({reason}). Restore it, or train anew with "
+                "another --out."
             ) from None

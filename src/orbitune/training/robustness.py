@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.robustness import EVALUATIONS, robustness
-from orbitune.files import read_json, write_json
+from orbitune.files import read_sealed_json, write_sealed_json
 from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -37,7 +37,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         raise RunError("Robustness needs a tile or more to try.")
     count = min(count, RunResult.load(folder).data["sizes"]["validation"])
     file = folder / "robustness.json"
-    if file.is_file() and isinstance(kept := read_json(file), dict) and kept.get("count") == count:
+    if (kept := _kept(file)) and kept.get("count") == count:
         return kept
     result, job = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
@@ -51,5 +51,13 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         scores = robustness(
             predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=display.evaluated
         )
-    write_json(file, scores)
+    write_sealed_json(file, scores)
     return scores
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    """What was found before; None where there is nothing, or it is damaged."""
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        return None

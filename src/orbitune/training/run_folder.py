@@ -7,9 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import DivergedError, RunError
-from orbitune.files import read_json, write_json, write_text
-from orbitune.recipe import Recipe
+from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.files import (
+    read_json,
+    read_sealed_json,
+    remove_abandoned,
+    write_json,
+    write_sealed_json,
+    write_text,
+)
+from orbitune.recipe import Recipe, read_yaml
 
 _DIVERGED = "diverged.json"
 PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
@@ -32,17 +39,19 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
         kept = self.path / "recipe.yaml"
-        if kept.is_file():
-            if differences := recipe.differences(Recipe.load(kept)):
+        known = Recipe.make(read_yaml(kept)) if kept.is_file() else None
+        if known:
+            if differences := recipe.differences(known):
                 raise RunError(
-                    f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out, "
-                    f"or remove the folder."
+                    f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out."
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(map(_visible, self.path.iterdir()))):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
         else:
             recipe.save(kept)
         self._claim(inputs)
+        if known and known.places != recipe.places:  # the same, by their content, at another place
+            recipe.save(kept)
 
     def _claim(self, inputs: dict[str, str]) -> None:
         file = self.path / "inputs.json"
@@ -85,14 +94,17 @@ class RunFolder:
         try:
             yield
         except DivergedError as error:
-            write_json(self.path / _DIVERGED, {"error": str(error)})
+            write_sealed_json(self.path / _DIVERGED, {"error": str(error)})
             self.drop_checkpoint()
             raise
 
     def _drop_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote them."""
-        for path in [*self.path.glob(".*.tmp"), *self.checkpoint.parent.glob(".*.tmp")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for folder in (self.path, self.checkpoint.parent):
+            remove_abandoned(folder)
+            for path in folder.glob(".*.[0-9]*.tmp"):  # earlier versions named them by the process
+                if path.suffixes[-2][1:].isdecimal() and not (path / "lock").exists():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def drop_checkpoint(self) -> None:
         """Remove what only an unfinished run needs."""
@@ -113,17 +125,23 @@ class RunFolder:
 def divergence(folder: Path) -> str | None:
     """How the run of this folder diverged, as its error said; None where it did not."""
     file = folder / _DIVERGED
-    if not file.is_file():
-        return None
-    kept = read_json(file)
-    return str(kept["error"]) if isinstance(kept, dict) and "error" in kept else f"{folder} diverged."
+    try:
+        return str(read_sealed_json(file)["error"]) if file.is_file() else None
+    except (OrbituneError, LookupError):
+        raise RunError(f"{file} is damaged; remove it to go on with the run.") from None
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """Compare the inputs of a run with those of now; a RunError names those that have changed."""
-    kept = read_json(folder / "inputs.json")
-    if not isinstance(kept, dict):
-        raise RunError(f"{folder / 'inputs.json'} is damaged; train anew with another --out.")
+    file = folder / "inputs.json"
+    try:
+        # Runs from before the settings of backbones were hashed know their weights alone.
+        kept = {name: value for name, value in inputs.items() if name == "backbone settings"}
+        kept |= read_json(file)
+    except (OrbituneError, ValueError, TypeError):
+        raise RunError(
+            f"{file} is missing or damaged. Restore it, or train anew with another --out."
+        ) from None
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "

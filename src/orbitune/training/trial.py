@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_json, write_json
+from orbitune.files import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
 from orbitune.training.loop import at_work, fit
 
@@ -37,9 +37,11 @@ class TrialResult:
         if not file.is_file():
             return None
         try:
-            return cls(**read_json(file))
+            return cls(**read_sealed_json(file))
         except (OrbituneError, TypeError):
-            raise RunError(f"{file} is damaged or of another version; remove {folder}.") from None
+            raise RunError(
+                f"{file} is damaged or of another version; remove it to go on from the checkpoint beside it."
+            ) from None
 
 
 def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
@@ -62,5 +64,5 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_json(folder.path / "trial.json", asdict(result))
+        write_sealed_json(folder.path / "trial.json", asdict(result))
         return result

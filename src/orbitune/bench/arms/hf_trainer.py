@@ -1,6 +1,5 @@
 """The Trainer of transformers with PEFT, on decoded tiles, with the flags that a search found fastest."""
 
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from orbitune.bench.arms.plain import plain_model
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.data.transform import flips_and_turns
+from orbitune.files import scratch
 from orbitune.models.backbones import attention
 from orbitune.training.job import Job
 
@@ -58,9 +58,9 @@ def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
         labels = torch.from_numpy(job.tiles.labels[indices])
         return {"pixel_values": job.transform(tiles), "labels": labels, **job.backbone.family.forward}
 
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch() as temporary:
         arguments = TrainingArguments(
-            output_dir=temporary,
+            output_dir=str(temporary),
             per_device_train_batch_size=recipe.batch_size,
             max_steps=_FOREVER,
             learning_rate=recipe.learning_rate,

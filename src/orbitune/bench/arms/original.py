@@ -5,11 +5,9 @@ everything is fp32, and the rate is constant.
 """
 
 import io
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from orbitune.bench.arms.plain import plain_model
 from orbitune.bench.arms.stopwatch import Stopwatch
+from orbitune.files import scratch
 from orbitune.training.job import Job
 from orbitune.training.meter import reset_peak_rss
 
@@ -57,8 +56,8 @@ def opened(job: Job) -> Iterator[OpenImage]:
         yield lambda index: Image.fromarray(job.tiles.tiles[index])
         return
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        job.tiles.origin.open(Path(scratch)) as listing,
+        scratch() as copies,
+        job.tiles.origin.open(copies) as listing,
     ):
         place = {name: number for number, name in enumerate(listing.names)}
         yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))

@@ -1,11 +1,10 @@
 """Our own training loop, as `orbitune train` runs it."""
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import orbitune.models.fast  # noqa: F401  imported here, so that it counts among the imports
 from orbitune.bench.arms.stopwatch import Stopwatch
+from orbitune.files import scratch
 from orbitune.training.job import Job, make_accelerator
 from orbitune.training.loop import Trainer
 from orbitune.training.run_folder import RunFolder
@@ -13,8 +12,8 @@ from orbitune.training.run_folder import RunFolder
 
 def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = RunFolder(Path(temporary) / "run", job.recipe, job.inputs())
+    with scratch() as temporary:
+        folder = RunFolder(temporary / "run", job.recipe, job.inputs())
         trainer = Trainer.build(job, folder, make_accelerator())
         wanted = True
         while wanted:

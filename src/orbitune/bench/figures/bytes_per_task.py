@@ -1,11 +1,10 @@
 """How many adapters of ViT-Base/16, with their heads, fit into the bytes of one full model."""
 
-import tempfile
-from pathlib import Path
 from typing import Any, get_args
 
 from orbitune.deploy.make import Stored, store
 from orbitune.errors import OrbituneError
+from orbitune.files import scratch
 from orbitune.models.backbones import find_backbone
 from orbitune.models.build import build
 from orbitune.models.saving import save_model
@@ -25,8 +24,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
         raise OrbituneError(f"There is no storage as {dtype!r}; there is: {', '.join(get_args(Stored))}.")
     names = tuple(map(str, range(classes)))
     weights, files = {}, {}
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
+    with scratch() as place:
         ViTForImageClassification(ViTConfig()).save_pretrained(place / "backbone")
         backbone = find_backbone(str(place / "backbone"))
         used = {"image_size": backbone.image_size, **backbone.preprocessing.to_json()}

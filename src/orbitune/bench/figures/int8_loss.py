@@ -5,13 +5,12 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orbitune.deploy.export import EXPORTS
 from orbitune.deploy.gate import in_batches
 from orbitune.deploy.original import Original
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedScore
+from orbitune.training.artefacts import read_predictions
 from orbitune.training.result import RunResult
 
 
@@ -25,8 +24,8 @@ def measure(run: str) -> dict[str, Any]:
         raise OrbituneError(f"{run} has no {form.path}: make it with orbitune export {run} --to onnx-int8.")
     original, result = Original.open(folder, progress=False), RunResult.load(folder)
     tiles = original.job.tiles
-    with np.load(folder / "predictions.npz") as arrays:
-        indices, reference = arrays["test_indices"], arrays["test_logits"].argmax(1)
+    kept = read_predictions(folder, "test")
+    indices, reference = kept.indices, kept.logits.argmax(1)
     found = in_batches(form.open(file, original), tiles, indices).argmax(1)
     replace(result, test_reads=result.test_reads + 1).save(folder)
     labels = tiles.labels[indices]

@@ -1,6 +1,5 @@
 """What the figures of maps share: a bundle of the run, and a scene of its tiles."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from orbitune.deploy.make import make_bundle
 from orbitune.deploy.scene.mapper import make_map
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
+from orbitune.files import scratch
 from orbitune.training.evaluate import reopen
 
 SIDE = 10_980  # pixels of a Sentinel-2 tile at 10 m
@@ -19,8 +19,7 @@ _WHITE = 2750  # digital numbers that EuroSAT's 255 stands for
 @contextmanager
 def workshop(run: str) -> Iterator[Path]:
     """A temporary folder with a bundle of the run in `bundle`."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with scratch() as folder:
         make_bundle(run, folder / "bundle", progress=False)
         yield folder
 

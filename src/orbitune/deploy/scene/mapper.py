@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.deploy.bundle import Bundle, file_hash
+from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.scene import engines
 from orbitune.deploy.scene.areas import areas
 from orbitune.deploy.scene.cells import Cells, strides
@@ -23,9 +23,16 @@ from orbitune.deploy.scene.polygons import write_polygons
 from orbitune.deploy.scene.raster import Scene
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.scene.scaling import Scaling, choose_scaling
-from orbitune.deploy.scene.work import Order, Worker, part_file
-from orbitune.errors import DataError
-from orbitune.files import replacing, write_json
+from orbitune.deploy.scene.work import Order, Worker, part_is_whole, write_part
+from orbitune.errors import DataError, OrbituneError
+from orbitune.files import (
+    file_hash,
+    read_sealed_json,
+    replacing,
+    sealed,
+    unsealed,
+    write_sealed_json,
+)
 from orbitune.study.budget import Budget
 from orbitune.study.engine import cores
 from orbitune.training.progress import Display
@@ -99,7 +106,7 @@ class _Work:
         self._dense, self._progress, self._say = dense, progress, say
         self._plan = self.folder / "plan.json"
         key = _key(order, dense, bundle)
-        known = json.loads(self._plan.read_text()) if self._plan.is_file() else {}
+        known = _kept_plan(self._plan)
         if known.get("key") != key:
             if known:
                 say("what is left of another map of this name is of other inputs or options: starting anew")
@@ -113,7 +120,7 @@ class _Work:
         worker = Worker(self.order, None)
         try:
             self.order = worker.order = replace(self.order, attention=worker.network.attention)
-            write_json(self._plan, {**self._known, "attention": self.order.attention})
+            write_sealed_json(self._plan, {**self._known, "attention": self.order.attention})
             readout = self._readout(worker) if self._dense else None
             if readout:
                 worker.answer_densely(readout)
@@ -124,17 +131,19 @@ class _Work:
 
     def _readout(self, worker: Worker) -> Readout:
         """The linear layer, fitted once for a map."""
-        from safetensors.numpy import load_file, save_file
+        from safetensors.numpy import load, save
 
         file = self.folder / "readout.safetensors"
-        if not file.is_file():
+        try:
+            return Readout(**load(unsealed(file.read_bytes())))
+        except (OSError, ValueError):  # absent or damaged
             fitted = fit_readout(worker)
             with replacing(file) as temporary:
-                save_file({"weight": fitted.weight, "bias": fitted.bias}, temporary)
-        return Readout(**load_file(file))
+                temporary.write_bytes(sealed(save({"weight": fitted.weight, "bias": fitted.bias})))
+            return fitted
 
     def _label(self, worker: Worker, readout: Readout | None, engine: str) -> None:
-        missing = [n for n in range(self.order.parts) if not part_file(self.folder, n).is_file()]
+        missing = [n for n in range(self.order.parts) if not part_is_whole(self.folder, n)]
         if done := self.order.parts - len(missing):
             self._say(f"going on after {done} of {self.order.parts} parts")
         work = (
@@ -146,9 +155,16 @@ class _Work:
             display.evaluation("mapping", self.order.parts)
             display.evaluated(done)
             for number, labels in work if missing else ():
-                with replacing(part_file(self.folder, number)) as temporary, temporary.open("wb") as file:
-                    np.save(file, labels)
+                write_part(self.folder, number, labels)
                 display.evaluated(1)
+
+
+def _kept_plan(file: Path) -> dict[str, Any]:
+    """What was planned before; nothing where that is missing or damaged."""
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        return {}
 
 
 def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[Cells, bool]:
@@ -188,12 +204,14 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
 
 
 def _key(order: Order, dense: bool, bundle: Bundle) -> str:
-    """What decides the bytes of the parts."""
+    """What decides the bytes of the parts: what model and scene are, however their paths are written."""
     scene = Path(order.scene)  # GDAL also opens what lies in archives and on servers
     state = scene.stat() if scene.exists() else None
     weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
     determines = {
-        **asdict(order),
+        **asdict(replace(order, source="", backbone=None)),
+        "scene": str(scene.resolve()) if state else order.scene,
+        "facts": bundle.facts,
         "scene_state": state and (state.st_size, state.st_mtime_ns),
         "weights": weights,
         "dense": dense,

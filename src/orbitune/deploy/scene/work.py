@@ -1,6 +1,7 @@
 """One part of a map: some rows of cells. What is done here is the same on every machine, to the byte."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from orbitune.deploy.scene.cells import Cells, Part, askable, coded
 from orbitune.deploy.scene.dense import Dense, Readout
 from orbitune.deploy.scene.raster import Scene
 from orbitune.deploy.scene.scaling import Scaling
+from orbitune.files import replacing, sealed, unsealed
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,20 @@ class Worker:
 def part_file(folder: Path, number: int) -> Path:
     """Where a finished part lies."""
     return folder / f"{number:05}.npy"
+
+
+def write_part(folder: Path, number: int, labels: np.ndarray) -> None:
+    """Keep what `Worker.label` gave, with a checksum."""
+    content = BytesIO()
+    np.save(content, labels)
+    with replacing(part_file(folder, number)) as temporary:
+        temporary.write_bytes(sealed(content.getvalue()))
+
+
+def part_is_whole(folder: Path, number: int) -> bool:
+    """Whether a part is there as it was written; a damaged one is worked on again."""
+    try:
+        unsealed(part_file(folder, number).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

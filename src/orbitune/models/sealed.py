@@ -1,0 +1,63 @@
+"""safetensors files that show damage: their metadata holds a CRC-32 of all other bytes of the file."""
+
+import re
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orbitune.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OPEN = "0" * 8
+_ENTRY = re.compile(rb'"crc32":"([0-9a-f]{8})"')
+_HEADER = 100 << 20  # bytes; safetensors reads no longer header
+_BLOCK = 4 << 20
+
+
+def save_sealed(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
+    """Write tensors and text as one safetensors file, whole and sealed.
+
+    Raises:
+        OrbituneError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, metadata={**(metadata or {}), "crc32": _OPEN})
+        place, _, crc = _measure(temporary)
+        with temporary.open("r+b") as file:
+            file.seek(place)
+            file.write(b"%08x" % crc)
+
+
+def check_sealed(path: Path) -> None:
+    """Compare a file with its seal.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or has no seal.
+    """
+    _, stated, crc = _measure(path)
+    if stated != b"%08x" % crc:
+        raise ValueError("it does not match its checksum")
+
+
+def _measure(path: Path) -> tuple[int, bytes, int]:
+    """Where the checksum stands in a file, the one that is stated, and the one of the bytes around it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= _HEADER:
+            raise ValueError("its header is damaged")
+        header = file.read(length)
+        # The last one: text before it may hold the same words.
+        entry = next(reversed(list(_ENTRY.finditer(header))), None)
+        if entry is None:
+            raise ValueError("it has no checksum, or a damaged one")
+        open_ = header[: entry.start(1)] + _OPEN.encode() + header[entry.end(1) :]
+        crc = zlib.crc32(open_, zlib.crc32(length.to_bytes(8, "little")))
+        while block := file.read(_BLOCK):
+            crc = zlib.crc32(block, crc)
+    return 8 + entry.start(1), entry[1], crc
