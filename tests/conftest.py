@@ -3,10 +3,10 @@ import os
 from pathlib import Path
 
 import pytest
+from environment import seal
 
-# Tests run side by side, and threads that wait for each other would make tiny models slow.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("RAY_worker_niceness", "0")  # else its workers get what other programs leave
+seal(os.environ)
+os.umask(0o022)
 gc.set_threshold(50_000)  # the libraries make a million objects that stay
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +17,7 @@ def cache(tmp_path_factory):
     """Decoded tiles and converted weights go to a folder of this test session, all its processes share it."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     before = os.environ.get("ORBITUNE_CACHE")
     os.environ["ORBITUNE_CACHE"] = str(folder)
     yield folder

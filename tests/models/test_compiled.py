@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def built():
-    return compiled.build(compiled.compiler(), compiled.STAND_IN)
+    return compiled.load(compiled.compiler(), compiled.STAND_IN)
 
 
 def refuses(monkeypatch, place):

@@ -98,6 +98,28 @@ def test_bfloat16_differs_by_its_rounding_only(backbone, method):
     assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["full", "lora", "linear"])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.usefixtures("without_half_precision")
+def test_a_processor_without_half_precision_differs_by_its_rounding_only(vit, kernel, method, dtype):
+    plain, fast = both_paths(vit, dtype, kernel, method=method, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_so_between_widened_products(vit, without_half_precision, dtype):
+    _, fast = both_paths(vit, dtype, method="lora")
+    with torch.inference_mode():
+        assert fast.eval().states(tiles(20), 2).dtype == dtype
+
+
+def test_the_compiled_kernels_differ_by_their_rounding_only(vit, each_build):
+    plain, fast = both_paths(vit, torch.bfloat16, method="lora", lora={"dropout": 0})
+    assert fast.compiled
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_computes_in_half_precision_without_the_fast_path_too(vit, method):
     plain, fast = both_paths(vit, method=method, lora={"dropout": 0})

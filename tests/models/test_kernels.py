@@ -16,8 +16,9 @@ def rows(seed, *shape, size=3):
     return (size * torch.randn(shape, generator=generator)).bfloat16().requires_grad_()
 
 
-def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
-    h = torch.linspace(-9, 9, 10001).bfloat16().requires_grad_()
+@pytest.mark.parametrize("count", [1, 15, 17, 10001])
+def test_gelu_is_torchs_to_the_rounding_of_bfloat16(count):
+    h = torch.linspace(-9, 9, count).bfloat16().requires_grad_()
     wide = h.detach().float().requires_grad_()
     y, expected = kernels.gelu(h), F.gelu(wide)
     y.sum().backward()
@@ -27,7 +28,7 @@ def test_gelu_is_torchs_to_the_rounding_of_bfloat16():
 
 
 @pytest.mark.parametrize("queries", [1, 2, 7, None])
-@pytest.mark.parametrize("tokens", [5, 17, 50, 197])
+@pytest.mark.parametrize("tokens", [1, 2, 5, 17, 50, 197, 512])
 def test_attention_is_torchs_to_the_rounding_of_bfloat16(tokens, queries):
     heads, width = 3, 48
     if queries is None:
@@ -43,12 +44,13 @@ def test_attention_is_torchs_to_the_rounding_of_bfloat16(tokens, queries):
     found = torch.autograd.grad(out, parts, slope)
     wanted = torch.autograd.grad(expected, wide, slope.float())
     for one, other in zip((out, *found), (expected, *wanted), strict=True):
-        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max()
-        assert (one.float() - other).abs().mean() <= 2**-6 * other.abs().mean()
+        # A single token's gradient for its query and key is zero, and torch's fp32 noise.
+        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max() + 1e-5
+        assert (one.float() - other).abs().mean() <= 2**-6 * other.abs().mean() + 1e-6
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("width", [32, 192, 385])
+@pytest.mark.parametrize("width", [3, 32, 192, 385])
 def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width, scaled):
     x, y = rows(0, 7, width), rows(1, 7, width)
     scale = torch.linspace(0.5, 2, width).bfloat16() if scaled else None
@@ -102,7 +104,7 @@ def test_one_draw_removes_the_same_places_each_time(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("count", [32, 1007])
+@pytest.mark.parametrize("count", [1, 31, 32, 1007])
 def test_a_dropped_tensor_can_be_added_in_place(dtype, count):
     draw = drawn(0.3, (count,), dtype)
     x, y = (rows(seed, count).detach().to(dtype) for seed in range(2))
@@ -129,8 +131,9 @@ def test_a_loss_that_is_not_a_number_stays_so():
     assert kernels.attention(*[bad.tile(8).view(1, 40, 1, 16)] * 3)[0].isnan().any()
 
 
-def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16():
-    x = rows(0, 101, 48, size=1)
+@pytest.mark.parametrize("count", [1, 97, 101])
+def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16(count):
+    x = rows(0, count, 48, size=1)
     weights = [
         rows(n, *shape, size=0.2).detach() for n, shape in enumerate([(64, 48), (64,), (48, 64), (48,)])
     ]
@@ -149,21 +152,27 @@ def test_an_mlp_may_have_no_biases():
     assert torch.equal(kernels.mlp(x, w1, None, w2, None), kernels.mlp(x, w1, zeros[0], w2, zeros[1]))
 
 
+@pytest.mark.parametrize(("count", "width", "out"), [(1, 16, 16), (7, 80, 144), (97, 16, 64), (101, 48, 80)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dropped", [False, True])
-def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(dropped, transposed):
-    x, low, lift = (rows(n, *s, size=1).detach() for n, s in enumerate([(101, 48), (101, 16), (16, 80)]))
-    right = rows(3, 80, 48, size=1).detach().t() if transposed else rows(3, 48, 80, size=1).detach()
-    draw, bias = (drawn(0.3, (101, 80)), None) if dropped else (None, rows(4, 80).detach())
+def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(
+    dropped, transposed, count, width, out
+):
+    shapes = [(count, width), (count, 16), (16, out)]
+    x, low, lift = (rows(n, *s, size=1).detach() for n, s in enumerate(shapes))
+    right = rows(3, out, width, size=1).detach().t() if transposed else rows(3, width, out, size=1).detach()
+    draw, bias = (drawn(0.3, (count, out)), None) if dropped else (None, rows(4, out).detach())
     added = (low.float() @ lift.float()).bfloat16()
     expected = x.float() @ right.float() + (draw.apply(added) if draw else added + bias).float()
     found = kernels.product(x, right, bias, kernels.Update(low, lift, draw))
     assert (found.float() - expected).abs().max() <= 2**-6 * expected.abs().max()
 
 
-def test_an_outer_product_is_torchs():
-    a, b = rows(0, 301, 32, size=1).detach(), rows(1, 301, 80, size=1).detach()
-    assert torch.allclose(kernels.outer(a, b, 24), a[:, :24].float().t() @ b.float(), rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize(("count", "across"), [(1, 1), (97, 32), (301, 24), (1009, 7)])
+def test_an_outer_product_is_torchs(count, across):
+    a, b = rows(0, count, 32, size=1).detach(), rows(1, count, 80, size=1).detach()
+    expected = a[:, :across].float().t() @ b.float()
+    assert torch.allclose(kernels.outer(a, b, across), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_an_outer_product_does_not_depend_on_the_number_of_threads():

@@ -90,12 +90,13 @@ class Layer:
 
 def assert_alike(pairs):
     for one, other in pairs:
-        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max()
-        assert (one.float() - other).abs().mean() <= 2**-5 * other.abs().mean()
+        # A single token's gradient for its query and key is zero, and torch's fp32 noise.
+        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max() + 1e-5
+        assert (one.float() - other).abs().mean() <= 2**-5 * other.abs().mean() + 1e-6
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize(("images", "tokens"), [(1, 5), (9, 5), (3, 17), (5, 50), (2, 197)])
+@pytest.mark.parametrize(("images", "tokens"), [(1, 1), (1, 5), (9, 5), (3, 17), (5, 50), (2, 197), (1, 512)])
 def test_it_is_torchs_to_the_rounding_of_bfloat16(images, tokens, scaled):
     assert_alike(Layer(scaled=scaled).both(images, tokens))
 

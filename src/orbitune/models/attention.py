@@ -101,9 +101,9 @@ def attend(kernel: str, first: Tensor, rest: Tensor | None = None) -> Tensor:
 def fastest_kernel(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> str:
     """Return the faster kernel for queries of this shape (B, N, H, D).
 
-    It is a rule and no measurement, so that the same run has the same bytes each day. Behind it, on one core of a
-    Zen 4, forward and backward, 3 to 12 heads of 64: in bf16 `sdpa` takes 1.1 to 9 times as long as `plain` up to
-    1024 tokens; in fp32, and where half precision is widened to it, 0.5 to 1.1 times as long.
+    It is a rule and no measurement, so that the same run has the same bytes each day. Behind it, on a core of
+    a Zen 4, forward and backward, 3 to 12 heads of 64: in bf16 `sdpa` takes 1.1 to 9 times as long as `plain`
+    up to 1024 tokens; in fp32, and where half precision is widened to it, 0.5 to 1.1 times as long.
     """
     halves = device.type == "cpu" and dtype != torch.float32 and has_instructions(dtype)
     return "plain" if halves and shape[1] <= _LONGEST_PLAIN else "sdpa"

@@ -22,8 +22,8 @@ from orbitune.files import cache_folder, check_private, replacing
 from orbitune.models.products import has_instructions
 
 _SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-# What the kernels are compiled for: this processor's own instructions; or any processor, by a stand-in that writes
-# the instructions out in C. It is slow, and for tests.
+# What the kernels are compiled for: this processor's own instructions; or any processor, by a stand-in that
+# writes the instructions out in C. It is slow, and for tests.
 NATIVE = ("-O3", "-march=native")
 STAND_IN = ("-O2", "-DORBITUNE_STAND_IN", "-Wno-psabi")
 _SHARED = ("-fopenmp", "-fPIC", "-shared")
@@ -39,8 +39,8 @@ class KernelsError(OrbituneError):
 def library() -> ctypes.CDLL | None:
     """Return the compiled kernels, built and kept in the cache the first time; None where they cannot be had.
 
-    They want Linux, a C compiler and a processor that multiplies bfloat16. Where there are all of these and the
-    kernels do not compile, one warning says why.
+    They want Linux, a C compiler and a processor that multiplies bfloat16. Where there are all of these and
+    the kernels do not compile, one warning says why.
 
     Raises:
         OrbituneError: another user owns the cache, or may write to it.
@@ -49,7 +49,7 @@ def library() -> ctypes.CDLL | None:
     if command is None or not suits_processor():
         return None
     try:
-        return build(command, NATIVE)
+        return load(command, NATIVE)
     except KernelsError as error:
         warnings.warn(f"{error} Steps take longer without them.", RuntimeWarning, stacklevel=2)
         return None
@@ -62,22 +62,28 @@ def compiler() -> list[str] | None:
     return [found, *command[1:]] if found else None
 
 
-def build(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
-    """Return the kernels as `command` compiles them, from the cache where they lie there.
+def load(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
+    """Return the kernels as `command` compiles them with some flags, see `built`.
 
     Raises:
         KernelsError: they do not compile, or cannot be loaded.
         OrbituneError: another user owns the cache or what lies there, or may write to it.
     """
+    path = built(command, flags)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise KernelsError(f"The compiled kernels cannot be loaded: {error}.") from None
+
+
+def built(command: Sequence[str], flags: Sequence[str]) -> Path:
+    """Return the file of the kernels; it is compiled where the cache has none, or a damaged one."""
     path = cache_folder("kernels") / f"{_fingerprint([*command, *flags])}.so"
     with _building:
         if not _is_whole(path):
             with replacing(path) as temporary:
                 _compile(command, flags, temporary)
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
-            raise KernelsError(f"The compiled kernels cannot be loaded: {error}.") from None
+    return path
 
 
 def _is_whole(path: Path) -> bool:
