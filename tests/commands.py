@@ -28,17 +28,22 @@ LIBRARIES = (
 )
 
 
-def orbitune(*arguments) -> subprocess.CompletedProcess:
-    """Run a command; it is in this process's folder, with this process's environment and a wide window."""
+def orbitune(*arguments, stdout=None) -> subprocess.CompletedProcess:
+    """Run a command; it is in this process's folder, with this process's environment and a wide window.
+
+    Args:
+        stdout: a file or device that takes its output, which is then not in the result.
+    """
     words = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as place:
-        files = [str(Path(place, name)) for name in ("stdout", "stderr")]
+        files = [str(stdout or Path(place, "stdout")), str(Path(place, "stderr"))]
         order = {"words": words, "files": files, "folder": str(Path.cwd())}
         order["environment"] = {**os.environ, "COLUMNS": "200"}
         loaded = _loaded()
         print(json.dumps(order), file=loaded.stdin, flush=True)
         code = int(loaded.stdout.readline())
-        return subprocess.CompletedProcess(words, code, *(Path(file).read_text() for file in files))
+        printed = ["" if stdout else Path(files[0]).read_text(), Path(files[1]).read_text()]
+        return subprocess.CompletedProcess(words, code, *printed)
 
 
 @cache

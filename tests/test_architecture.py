@@ -50,3 +50,30 @@ def test_no_source_trusts_remote_code_or_unpickles():
         assert (
             "trust_remote_code=True" not in text and "import pickle" not in text and "torch.load(" not in text
         )
+
+
+# What opens a folder or a hub id of transformers, which asks whether to run code that it finds there.
+ASKS = {"AutoConfig", "AutoImageProcessor", "AutoModel", "AutoModelForImageClassification", "pipeline"}
+
+
+def calls_that_ask(path):
+    """(line, names of the arguments) of each call that could end in a question on the terminal."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = node.func
+            owner = called.value if isinstance(called, ast.Attribute) else called
+            opens = not isinstance(called, ast.Attribute) or called.attr in ("from_pretrained", "from_config")
+            if opens and isinstance(owner, ast.Name) and owner.id in ASKS:
+                yield node.lineno, node.keywords
+
+
+@pytest.mark.parametrize("folder", ["src", "benchmarks", "examples"])
+def test_whatever_could_ask_to_run_foreign_code_is_told_not_to(folder):
+    for path in sorted((ROOT.parent.parent / folder).rglob("*.py")):
+        for line, arguments in calls_that_ask(path):
+            named = {each.arg: each.value for each in arguments}
+            trusted = named.get("trust_remote_code")
+            safe = (isinstance(trusted, ast.Constant) and trusted.value is False) or (
+                None in named and "_SAFE" in ast.unparse(named[None])
+            )
+            assert safe, f"{path}:{line} does not pass trust_remote_code=False"

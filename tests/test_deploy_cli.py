@@ -46,6 +46,16 @@ def test_a_table_shows_labels_before_the_files(place):
     assert line.startswith("class_") and line.endswith(str(file)) and "%" in line
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_predictions_that_find_no_room_are_one_line_and_exit_code_2(place, form):
+    done = orbitune("predict", place / "run", place / "tiles", "--format", form, stdout="/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: Cannot write to standard output: No space left on device."
+    )
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -80,3 +80,57 @@ def test_a_pickle_is_refused(adapter, tmp_path):
     (folder / "adapter_model.bin").touch()
     with pytest.raises(ModelError, match="holds a pickle"):
         import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("a", "b", "a"), "two classes are named 'a'"),
+        (("a", "b", " a"), "two classes are named 'a'"),
+        (("a", "", "c"), "class 2 has no name"),
+        (("a", "b", "\t"), "class 3 has no name"),
+        (("a", "b\nc", "d"), "control character"),
+        ((), "there are no classes"),
+    ],
+)
+def test_class_names_that_do_not_tell_classes_apart_are_refused(adapter, tmp_path, labels, message):
+    backbone, folder, _ = adapter
+    with pytest.raises(ModelError, match=f"class names .* do not do: .*{message}"):
+        import_adapter(folder, backbone.name, labels, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def name_base(folder, name):
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": name}))
+
+
+def test_an_adapter_that_names_another_base_says_so_in_a_line(adapter, tmp_path):
+    backbone, folder, _ = adapter
+    name_base(folder, "google/vit-large-patch16-224")
+    said = []
+    bundle = import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle", said.append)
+    [line] = said
+    assert "trained on google/vit-large-patch16-224, not on " in line and "\n" not in line
+    assert bundle.facts["imported"] == {"base_model": "google/vit-large-patch16-224"}
+    with pytest.warns(UserWarning, match="trained on google/vit-large"):
+        import_adapter(folder, backbone.name, LABELS, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "name", [None, "", "somebody/backbone", "C:\\models\\Backbone", "/elsewhere/backbone/"]
+)
+def test_the_same_base_at_another_place_needs_no_word(adapter, tmp_path, name):
+    backbone, folder, _ = adapter
+    name_base(folder, name)
+    said = []
+    import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle", said.append)
+    assert said == []
+
+
+def test_an_adapter_that_keeps_its_bases_hash_is_not_put_on_another(adapter, tmp_path):
+    backbone, folder, _ = adapter
+    facts = {"backbone": {"weights_sha256": "0" * 64}}
+    (folder / "orbitune.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="with other weights than"):
+        import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe, anchor, anchor_path, read_yaml
-from orbitune.training.result import RunResult
+from orbitune.training.result import read_recipe
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
 TRAINING = ("ours", "hf-trainer", "original")
@@ -195,7 +195,7 @@ class Suite(_Strict):
 
     def trained(self) -> Recipe:
         """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
-        recipe = RunResult.load(Path(self.run)).recipe if self.run else {}
+        recipe = read_recipe(Path(self.run)) if self.run else {}
         return Recipe.make({**recipe, "batch_size": self.batch_size})
 
 

@@ -11,6 +11,7 @@ from orbitune.files import read_sealed_json, write_sealed_json
 from orbitune.models.facts import Backbone, Data, Preprocessing, Scores, first_fault
 
 FORMAT = 1
+_FILE = "result.json"
 
 
 class _Part(BaseModel):
@@ -122,21 +123,40 @@ class RunResult:
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""
-        write_sealed_json(folder / "result.json", asdict(self))
+        write_sealed_json(folder / _FILE, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "RunResult":
-        """Read a finished run; RunError where there is none."""
-        file = Path(folder) / "result.json"
-        if not file.is_file():
-            raise RunError(f"{folder} holds no finished run (no result.json).")
+        """Read a finished run; RunError where there is none, or its result.json is damaged."""
+        values = _read(folder)
         try:
-            values = read_sealed_json(file)
             _Result.model_validate(values)
             return cls(**values)
-        except (OrbituneError, ValidationError, TypeError) as error:
+        except (ValidationError, TypeError) as error:
             reason = first_fault(error) if isinstance(error, ValidationError) else "its fields are not known"
-            raise RunError(
-                f"{file} is damaged or of another version ({reason}). Restore it, or train anew with "
-                "another --out."
-            ) from None
+            raise _damaged(folder, reason) from None
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """Read the resolved recipe of a finished run alone; RunError as `RunResult.load`."""
+    values = _read(folder)
+    if not isinstance(recipe := values.get("recipe"), dict):
+        raise _damaged(folder, "recipe is missing")
+    return recipe
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = Path(folder) / _FILE
+    if not file.is_file():
+        raise RunError(f"{folder} holds no finished run (no {_FILE}).")
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        raise _damaged(folder, "it is not as it was written") from None
+
+
+def _damaged(folder: Path, reason: str) -> RunError:
+    return RunError(
+        f"{Path(folder) / _FILE} is damaged or of another version ({reason}). Restore it, or train anew with "
+        "another --out."
+    )

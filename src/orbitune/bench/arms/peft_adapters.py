@@ -26,6 +26,8 @@ def work(job: Job, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
         config=labelled_config(job.backbone, job.tiles.classes),
         ignore_mismatched_sizes=True,
         attn_implementation=attention(),
+        trust_remote_code=False,
+        use_safetensors=True,
         dtype=dtype,
     )
     first, *others = tasks_of(tasks, tasks)

@@ -12,7 +12,8 @@ from orbitune.training.job import Job
 
 def work(job: Job, watch: Stopwatch, run: str) -> dict[str, Any]:
     """Predict batches until the stopwatch has seen enough."""
-    classify = pipeline("image-classification", model=str(exported(run, "merged")), device="cpu")
+    folder = str(exported(run, "merged"))
+    classify = pipeline("image-classification", model=folder, device="cpu", trust_remote_code=False)
     size = job.recipe.batch_size
     for tiles in batches(job):
         classify([Image.fromarray(tile) for tile in tiles], batch_size=size)

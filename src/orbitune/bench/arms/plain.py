@@ -24,6 +24,7 @@ def plain_model(job: Job, **options: Any) -> Any:
         job.backbone.folder,
         config=labelled_config(job.backbone, job.tiles.classes),
         ignore_mismatched_sizes=True,
+        trust_remote_code=False,
         **options,
     )
     return find_method(job.recipe.method).apply(model, job.backbone.family, job.recipe)

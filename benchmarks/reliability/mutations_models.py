@@ -1,0 +1,163 @@
+"""Mutants of what models come in: bundles, run folders, folders of PEFT to import, backbones, as they are opened.
+
+A file of a folder is a sample by itself; the others stay whole. Small models with random weights serve, which
+are made once and without training.
+"""
+
+import atexit
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from mutations import Target
+
+CLASSES = ("a", "b", "c")
+_SIDE = 32
+
+
+@cache
+def _place() -> Path:
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
+
+
+@cache
+def backbone() -> Path:
+    """Return the folder of a ViT of two layers."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=_SIDE,
+        patch_size=8,
+        num_labels=7,
+    )
+    torch.manual_seed(0)
+    folder = _place() / "backbone"
+    ViTForImageClassification(config).save_pretrained(folder)
+    stated = {"size": {"height": _SIDE, "width": _SIDE}, "resample": 2, "image_mean": [0.4, 0.5, 0.6]}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**stated, "image_std": [0.2] * 3}))
+    return folder
+
+
+@cache
+def adapter() -> Path:
+    """Return a folder that plain PEFT wrote, with its head and all biases."""
+    from peft import LoraConfig, get_peft_model
+
+    from orbitune.models.backbones import find_backbone, load_weights
+
+    settings = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["classifier"], "bias": "all"}
+    model = get_peft_model(
+        load_weights(find_backbone(str(backbone())), CLASSES, 0), LoraConfig(r=2, **settings)
+    )
+    folder = _place() / "adapter"
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    return folder
+
+
+@cache
+def bundle() -> Path:
+    """Return a bundle of the adapter."""
+    from orbitune.deploy.foreign import import_adapter
+
+    return import_adapter(adapter(), str(backbone()), CLASSES, _place() / "bundle").folder
+
+
+@cache
+def run() -> Path:
+    """Return the folder of a finished run of one epoch."""
+    from orbitune.recipe import Recipe
+    from orbitune.training.loop import train
+
+    settings = {"data": "synthetic:60", "backbone": str(backbone()), "epochs": 1, "image_size": _SIDE}
+    train(Recipe.make({**settings, "precision": "fp32"}), _place() / "run", progress=False)
+    return _place() / "run"
+
+
+def _samples(folder: Callable[[], Path], patterns: tuple[str, ...]) -> Callable[[], dict[str, bytes]]:
+    def samples() -> dict[str, bytes]:
+        place = folder()
+        files = sorted(file for pattern in patterns for file in place.glob(pattern))
+        return {str(file.relative_to(place)): file.read_bytes() for file in files}
+
+    return samples
+
+
+def _reader(
+    folder: Callable[[], Path], opened: Callable[[Path, Path], object]
+) -> Callable[[str, bytes], None]:
+    """Reads a copy of a folder with one file mutated; `opened` gets it, and a folder for what is made of it."""
+
+    def read(name: str, data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = shutil.copytree(folder(), Path(scratch) / "copy")
+            (copy / name).write_bytes(data)
+            opened(copy, Path(scratch) / "made")
+
+    return read
+
+
+def _import(folder: Path, made: Path) -> None:
+    from orbitune.deploy.foreign import import_adapter
+
+    import_adapter(folder, str(backbone()), CLASSES, made, say=lambda line: None)
+
+
+def _verify(folder: Path, made: Path) -> None:
+    """As `predict` and `adapters verify` open it: the hashes of a bundle catch most that happens to weights."""
+    from orbitune.deploy.adapters import verify
+
+    verify(folder)
+
+
+def _without_hashes(folder: Path, made: Path) -> None:
+    """Without the hashes, as somebody who means harm leaves them: every file is read by itself."""
+    from orbitune.deploy.bundle import Bundle
+    from orbitune.errors import OrbituneError
+    from orbitune.files import read_json, write_json
+
+    try:
+        facts = read_json(folder / "orbitune.json")
+        write_json(folder / "orbitune.json", {**facts, "files": {}, "settings": {}})
+    except (OrbituneError, TypeError, ValueError):
+        pass  # it is the mutant itself
+    opened = Bundle.open(folder)
+    opened.model(opened.backbone())
+
+
+def _load(folder: Path, made: Path) -> None:
+    from orbitune.models.backbones import find_backbone, load_weights
+
+    load_weights(find_backbone(str(folder)), CLASSES, 0)
+
+
+def _read_run(folder: Path, made: Path) -> None:
+    """All that reads a finished run: its result, its inputs, and what evaluates it."""
+    from orbitune.deploy.bundle import Bundle
+    from orbitune.training.evaluate import reopen
+
+    opened = Bundle.open(folder)
+    opened.model(opened.backbone())
+    reopen(folder, progress=False)
+
+
+_WHOLE = ("*.json", "*.safetensors")
+_RUN = ("*.json", "*.yaml", "*.jsonl", "adapter/*.json", "adapter/*.safetensors")
+
+TARGETS = [
+    Target("backbones", _samples(backbone, _WHOLE), _reader(backbone, _load)),
+    Target("imports", _samples(adapter, _WHOLE), _reader(adapter, _import)),
+    Target("bundles", _samples(bundle, _WHOLE), _reader(bundle, _verify)),
+    Target("bundles-without-hashes", _samples(bundle, _WHOLE), _reader(bundle, _without_hashes)),
+    Target("runs", _samples(run, _RUN), _reader(run, _read_run)),
+]

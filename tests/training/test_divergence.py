@@ -1,0 +1,83 @@
+"""Training that diverges is told as that, wherever it shows: in a step, on validation, or at the end."""
+
+import json
+
+import pytest
+import torch
+from samples import backbone_folder, tile_folder
+
+from orbitune.errors import DivergedError
+from orbitune.models.saving import TOLERANCE, tolerance
+from orbitune.recipe import Recipe
+from orbitune.training.loop import Trainer, train
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    place = tmp_path_factory.mktemp("diverged")
+    return {
+        "data": str(tile_folder(place / "tiles", each=10)),
+        "backbone": str(backbone_folder(place / "backbone")),
+        "batch_size": 8,
+        "epochs": 1,
+    }
+
+
+def diverges(inputs, out, **settings):
+    """The error of a run, which must be one line of the kind that a study knows, and be kept."""
+    with pytest.raises(DivergedError, match=r"Lower --learning-rate\.$") as error:
+        train(Recipe.make({**inputs, **settings}), out, progress=False)
+    assert error.value.kind == "diverged" and "\n" not in str(error.value)
+    assert json.loads((out / "diverged.json").read_text()) == {"error": str(error.value)}
+    assert not (out / "result.json").exists() and not (out / "checkpoint").exists()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "linear"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_rate_of_a_million_diverges(inputs, tmp_path, method, precision):
+    diverges(inputs, tmp_path / "run", method=method, precision=precision, learning_rate=1e6)
+
+
+def poison(trainer, value):
+    with torch.no_grad():
+        next(p for p in trainer.model.parameters() if p.requires_grad).fill_(value)
+
+
+def test_what_shows_on_validation_alone_is_divergence(inputs, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def last_step_breaks(self):
+        loss = step(self)
+        if self.progress.step == self.job.steps_per_epoch:
+            poison(self, float("nan"))
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", last_step_breaks)
+    assert "outputs are not finite" in diverges(inputs, tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_what_shows_at_the_end_alone_is_divergence_and_no_failed_reload(inputs, tmp_path, monkeypatch):
+    fit = Trainer.fit
+
+    def keep_broken_weights(self, display, epochs=None):
+        fit(self, display, epochs)
+        from orbitune.training.checkpoint import save_tensors, trainable
+
+        poison(self, 3e38)
+        save_tensors(self.folder.best, trainable(self.model), {"epoch": "1"})
+
+    monkeypatch.setattr(Trainer, "fit", keep_broken_weights)
+    assert "outputs are not finite" in diverges(inputs, tmp_path / "run", method="full", precision="fp32")
+
+
+def test_a_run_that_diverged_says_so_again(inputs, tmp_path):
+    diverges(inputs, tmp_path / "run", learning_rate=1e6)
+    with pytest.raises(DivergedError, match="It was so before"):
+        train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)
+
+
+def test_large_logits_may_differ_by_what_rounding_makes_of_them():
+    assert tolerance(torch.tensor([[3.0, -2.0]])) == TOLERANCE
+    assert tolerance(torch.tensor([[3.0, -1e4]])) == pytest.approx(0.1)
