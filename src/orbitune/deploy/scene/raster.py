@@ -247,7 +247,7 @@ class Scene:
         metres = self._pixel_size(file, crs)
         if all(abs(side / resolution - 1) <= _ALIKE for side in metres):
             return Grid(file.height, file.width, file.transform, crs, metres, None)
-        factors = [side / resolution for side in metres]
+        factors = [float(f"{side / resolution:.3g}") for side in metres]  # 2 is as good as 2.001, and exact
         if max(factors) > _FARTHEST or min(factors) * _FARTHEST < 1:
             raise DataError(
                 f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
