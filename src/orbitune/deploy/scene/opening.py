@@ -21,11 +21,12 @@ CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
 _LISTED = 12  # rasters of a container that a message names
 _ARCHIVE = re.compile(r"(zip|tar)(?:\+file)?://([^!]+)!/*(.+)", re.DOTALL)
 _RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".nc", ".png", ".jpg", ".h5", ".hdf5", ".hdf", ".gpkg")
-# A server that no longer answers is an error and no endless wait.
-_PATIENCE = {
+_OPTIONS = {  # of GDAL, where the environment does not say otherwise
+    # A server that no longer answers is an error and no endless wait.
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     "GDAL_HTTP_LOW_SPEED_TIME": "30",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "CPL_LOG": os.devnull,  # its own threads have no handler of errors, and would write to the terminal
 }
 
 
@@ -45,8 +46,8 @@ def gdal() -> Iterator[None]:
 
     Settings and the handler of errors are a thread's own: each thread that reads enters this.
     """
-    patience = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
-    with import_rasterio().Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2", **patience):
+    options = {name: value for name, value in _OPTIONS.items() if name not in os.environ}
+    with import_rasterio().Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2", **options):
         yield
 
 
@@ -62,17 +63,13 @@ def open_raster(name: str, driver: str | None = None) -> Any:
         DataError: nothing can be opened, or it holds several rasters; these are named.
     """
     rasterio = import_rasterio()
-    known: str | Path = Path(name)
-    if not _exists(Path(name)):
-        archive = _ARCHIVE.fullmatch(name)
-        known = f"/vsi{archive[1]}/{archive[2]}/{archive[3]}" if archive else name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            file = rasterio.open(known, driver=driver)
+            file = rasterio.open(_plain(name), driver=driver)
     except (rasterio.errors.RasterioError, ValueError, TypeError, UnicodeError) as error:
         _list(name, _members(name))
-        if isinstance(known, Path) and known.is_dir():
+        if _exists(Path(name)) and Path(name).is_dir():
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
         raise DataError(f"Cannot open {name}: {first_line(error)}.") from None
     if file.count:
@@ -87,9 +84,9 @@ def local_files(file: Any, name: str) -> list[Path]:
     """Return the files on this machine that an open raster is read from; archives stand for their members."""
     found = []
     for each in (name, *file.files):
-        plain = re.sub(r"^(?:[a-z+0-9]+://|(?:/vsi[a-z0-9_]+/)+)", "", each).partition("!")[0]
-        path = Path(plain)
-        for candidate in (path, *path.parents):
+        plain = re.sub(r"^(?:[A-Z_]+:\d+:)?(?:[a-z+0-9]+://|(?:/vsi[a-z0-9_]+/)+)", "", each)
+        paths = [Path(each), Path(plain), Path(plain.partition("!")[0])]
+        for candidate in (*paths[:2], *paths[1].parents, paths[2]):
             if _exists(candidate) and candidate.is_file():
                 found.append(candidate)
                 break
@@ -106,6 +103,14 @@ def short_name(name: str) -> str:
     """Return the last part of a scene's name; what follows a `?` may be a secret and is left out."""
     plain = name if _exists(Path(name)) else re.sub(r"[?#].*", "", name, flags=re.DOTALL)
     return plain.rstrip("/").rpartition("/")[2] or plain
+
+
+def _plain(name: str) -> str:
+    """A name as rasterio takes it: it finds no archive in the working folder, and takes a colon for a scheme."""
+    if _exists(Path(name)):
+        return f"./{name}" if ":" in name.partition("/")[0] else name
+    archive = _ARCHIVE.fullmatch(name)
+    return f"/vsi{archive[1]}/{archive[2]}/{archive[3]}" if archive else name
 
 
 def _exists(path: Path) -> bool:

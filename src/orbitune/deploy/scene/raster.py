@@ -170,7 +170,8 @@ class Scene:
 
     def _damaged(self, window: Any, error: Exception) -> DataError:
         where = "" if window is None else f" near row {int(window.row_off)}"
-        return DataError(f"{self.name} is damaged{where}: {first_line(error.__cause__ or error)}.")
+        what = "is damaged" if self.files else "cannot be read"  # what lies on a server may be whole
+        return DataError(f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}.")
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
         """Where no band says nodata, and not all are saturated: that is no measurement either."""
