@@ -173,9 +173,13 @@ def export(
 @app.command("map")
 def map_(
     source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
-    scene: Annotated[Path, typer.Argument(help="A raster that rasterio opens: GeoTIFF, COG, JP2, VRT")],
+    scene: Annotated[
+        str, typer.Argument(help="A raster that rasterio opens: a file, zip://, https:// or s3:// address")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF of the map, in COG layout")],
-    bands: Annotated[str, typer.Option(help="Numbers of the red, green and blue band, from 1")] = "1,2,3",
+    bands: Annotated[
+        str, typer.Option(help="Numbers of red, green and blue, from 1 [default: as the file names them]")
+    ] = "",
     stride: Annotated[
         int | None,
         typer.Option(help="A label every so many pixels, such as 64, 32, 16 or 8 [default: the tile]"),
@@ -186,7 +190,7 @@ def map_(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="What becomes 0:255, such as 0:2750, or 2%:98% of each band [default: by the type]"
+            help="What becomes 0:255, such as 0:2750, or 2%:98% of each band [default: by type and tags]"
         ),
     ] = None,
     resolution: Annotated[float, typer.Option(help="Metres per pixel of the training tiles")] = 10.0,

@@ -51,7 +51,7 @@ CSS = """
 
 def can_map() -> bool:
     """Whether what maps need is installed."""
-    return all(find_spec(name) for name in ("rasterio", "pyogrio", "shapely"))
+    return all(find_spec(name) for name in ("rasterio", "pyogrio", "pyproj", "shapely"))
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,9 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
             file = gr.File(label="A scene", file_types=[".tif", ".tiff"], height=140)
         with gr.Column(min_width=280):
             with gr.Row():
-                bands = gr.Textbox("1,2,3", label="Bands", info="red, green, blue", min_width=120)
+                bands = gr.Textbox(
+                    "", label="Bands", info="red, green, blue", placeholder="by its tags", min_width=120
+                )
                 scale = gr.Textbox(
                     "", label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120
                 )

@@ -60,7 +60,7 @@ def decode(data: bytes):  # type: ignore[no-untyped-def]
     return read_pixels(data)
 
 
-def check_scene(path: Path, bands: tuple[int, ...]) -> None:
+def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
     """A DataError where a scene is no GeoTIFF or too large, by its header alone.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from pyproj import Proj
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.deploy.scene.areas import areas
@@ -24,6 +25,8 @@ from orbitune.deploy.scene.scaling import Scaling
 from orbitune.deploy.scene.work import Order, part_file
 from orbitune.errors import OrbituneError
 
+# Square metres of a square unit of UTM 32 at the scene's corner, by the projection's own factors.
+ON_THE_GROUND = 1 / Proj("EPSG:32632").get_factors(10.3881, 49.6443).areal_scale
 CLASSES = ("Forest", "River & bank", "Highway")
 
 
@@ -50,6 +53,18 @@ def layers(tmp_path):
         return Layers(tmp_path / "parts", order, grid, CLASSES, shape, {"scene": "scene.tif"})
 
     return layers
+
+
+@pytest.fixture
+def written(layers, tmp_path):
+    """As `layers`, with the map's file."""
+
+    def written(*arguments, **options):
+        known = layers(*arguments, **options)
+        write_map(known, tmp_path / "m.tif")
+        return known, tmp_path / "m.tif"
+
+    return written
 
 
 KNOWN = np.array([[1, 1, 2], [1, 0, 2], [255, 3, 3]])
@@ -112,46 +127,48 @@ def test_the_facts_of_a_map_are_in_its_tags(draw, scene):
     assert (facts["scene"], facts["stride"], facts["classes"][0]) == ("scene.tif", 16, "class_0")
 
 
-def test_hectares_are_those_of_known_squares(layers):
-    rows = {row["name"]: row for row in areas(layers(KNOWN, height=44, width=40), None)}
-    square = 0.16 * 0.16 * 100
-    assert rows["Forest"]["hectares"] == pytest.approx(3 * square)
-    assert rows["River & bank"]["hectares"] == pytest.approx(2 * square / 2)  # half of the cells is outside
-    assert rows["Highway"]["hectares"] == pytest.approx(square * 12 / 16 * 1.5)
-    assert rows["not sure"]["hectares"] == pytest.approx(square * 12 / 16)
+def test_hectares_are_those_of_known_squares(written):
+    known, file = written(KNOWN, height=44, width=40)
+    rows = {row["name"]: row for row in areas(known, None, file)}
+    square = 0.16 * 0.16 * 100 * ON_THE_GROUND
+    assert rows["Forest"]["hectares"] == pytest.approx(3 * square, rel=1e-5)
+    assert rows["River & bank"]["hectares"] == pytest.approx(2 * square / 2, rel=1e-5)  # half is outside
+    assert rows["Highway"]["hectares"] == pytest.approx(square * 12 / 16 * 1.5, rel=1e-5)
+    assert rows["not sure"]["hectares"] == pytest.approx(square * 12 / 16, rel=1e-5)
     assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
 
 
-def test_estimated_areas_are_olofssons(layers):
+def test_estimated_areas_are_olofssons(written):
     """By hand: of 25 answers `a` 20 are right and 5 are `b`; of 16 answers `b` 12 are right and 4 are `a`."""
     confusion = np.array([[20, 4, 0], [5, 12, 0], [0, 0, 0]])
     codes = np.array([[1, 1, 1, 2]])
-    first, second, third, _ = areas(layers(codes), confusion)
-    cell = 2.56
+    known, file = written(codes)
+    first, second, third, _ = areas(known, confusion, file)
+    cell = 2.56 * ON_THE_GROUND
     estimate = 3 * cell * 0.8 + cell * 0.25
     error = math.sqrt((3 * cell) ** 2 * 0.8 * 0.2 / 24 + cell**2 * 0.25 * 0.75 / 15)
-    assert first["estimated_hectares"] == pytest.approx(estimate)
-    assert first["low_hectares"] == pytest.approx(estimate - 1.96 * error)
-    assert first["high_hectares"] == pytest.approx(estimate + 1.96 * error)
-    assert second["estimated_hectares"] == pytest.approx(4 * cell - estimate)
+    assert first["estimated_hectares"] == pytest.approx(estimate, rel=1e-5)
+    assert first["low_hectares"] == pytest.approx(estimate - 1.96 * error, rel=1e-5)
+    assert first["high_hectares"] == pytest.approx(estimate + 1.96 * error, rel=1e-5)
+    assert second["estimated_hectares"] == pytest.approx(4 * cell - estimate, rel=1e-5)
     assert third["estimated_hectares"] == third["high_hectares"] == 0
 
 
-def test_polygons_have_the_area_of_the_map_and_its_projection(layers, tmp_path):
+def test_polygons_have_the_area_of_the_map_and_its_projection(written, tmp_path):
     import pyogrio
     import shapely
 
     codes = np.random.default_rng(0).choice([0, 1, 2, 3, 255], (20, 30))
-    known = layers(codes)
-    write_polygons(known, tmp_path / "p.gpkg")
+    known, file = written(codes)
+    write_polygons(known, tmp_path / "p.gpkg", file)
     meta, _, geometries, fields = pyogrio.raw.read(tmp_path / "p.gpkg")
     assert list(meta["fields"]) == ["code", "class", "hectares"] and meta["crs"] == "EPSG:32632"
     code, name, hectares = fields
     names = {1: "Forest", 2: "River & bank", 3: "Highway", 255: "not sure"}
     assert [names[each] for each in code] == list(name)
-    for row in areas(known, None):
+    for row in areas(known, None, file):
         assert hectares[name == row["name"]].sum() == pytest.approx(row["hectares"])
-    assert np.allclose(shapely.area(shapely.from_wkb(geometries)) / 1e4, hectares)
+    assert np.allclose(shapely.area(shapely.from_wkb(geometries)) / 1e4 * ON_THE_GROUND, hectares, rtol=1e-4)
 
 
 def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, tmp_path):
@@ -167,10 +184,11 @@ def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, t
     assert hectares.sum() == pytest.approx(80 * 96 / 100, rel=0.01)
 
 
-def test_a_map_without_any_cell_has_no_polygons(layers, tmp_path):
+def test_a_map_without_any_cell_has_no_polygons(written, tmp_path):
     import pyogrio
 
-    write_polygons(layers(np.zeros((2, 2))), tmp_path / "p.gpkg")
+    known, file = written(np.zeros((2, 2)))
+    write_polygons(known, tmp_path / "p.gpkg", file)
     assert pyogrio.read_info(tmp_path / "p.gpkg")["features"] == 0
 
 
@@ -202,10 +220,11 @@ def disk_of(size):
 def test_on_a_full_disk_a_file_is_whole_or_absent(layers, tmp_path, kind):
     """Every limit, from hardly anything to nearly enough, is one clear error and leaves nothing."""
     known = layers(np.random.default_rng(0).integers(0, 4, (100, 100)), shape="cells")
+    write_map(known, tmp_path / "m.tif")
     picture = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     write, name = {
         "map": (write_map, "m.tif"),
-        "polygons": (write_polygons, "p.gpkg"),
+        "polygons": (lambda layers, path: write_polygons(layers, path, tmp_path / "m.tif"), "p.gpkg"),
         "preview": (lambda layers, path: write_preview(layers, path, picture), "v.png"),
     }[kind]
     place = tmp_path / "out"

@@ -5,27 +5,31 @@ doi:10.1016/j.rse.2014.02.015): what the model confuses in testing is taken to b
 hold as far as the scene is like the test tiles; where it is another country or season, it need not be.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orbitune.deploy.scene.cells import UNSURE
 from orbitune.deploy.scene.layers import Layers
+from orbitune.deploy.scene.opening import gdal, import_rasterio
 
 _NORMAL = 1.96  # of a 95 % interval
+_ROWS = 256  # of pixels that are counted at a time
 
 
-def areas(layers: Layers, confusion: np.ndarray | None) -> list[dict[str, Any]]:
-    """One row for each class, and one for what is not sure.
+def areas(layers: Layers, confusion: np.ndarray | None, land_cover: Path) -> list[dict[str, Any]]:
+    """Return one row for each class, and one for what is not sure, counted from the pixels of the map's file.
 
     Args:
+        land_cover: the finished map.
         confusion: int (C, C), tiles by true class (rows) and answer (columns); None where it is not known.
 
     Returns:
         name, hectares on the map, share of what is not nodata, and where the confusion is known, the
         estimate with its 95 % interval: estimated_hectares, low_hectares and high_hectares.
     """
-    hectares = _pixels(layers) * layers.grid.pixel_area / 1e4
+    hectares = _square_metres(layers, land_cover) / 1e4
     there = hectares[1:].sum()
     mapped = hectares[1 : len(layers.classes) + 1]
     rows = []
@@ -45,18 +49,14 @@ def areas(layers: Layers, confusion: np.ndarray | None) -> list[dict[str, Any]]:
     return [*rows, {"name": "not sure", "hectares": unsure, "share": unsure / there if there else 0.0}]
 
 
-def _pixels(layers: Layers) -> np.ndarray:
-    """Pixels of the scene under each code, float (256,); cells at the edges are cut."""
-    cells = layers.order.cells
-    heights, widths = (
-        np.diff(np.minimum(np.arange(count + 1) * cells.stride, side))
-        for count, side in ((cells.rows, cells.height), (cells.columns, cells.width))
-    )
+def _square_metres(layers: Layers, land_cover: Path) -> np.ndarray:
+    """The area on the ground of the pixels of each code, float (256,)."""
     found = np.zeros(256)
-    for row, strip in layers.strips():
-        codes = strip[0]
-        sizes = np.outer(heights[row : row + len(codes)], widths)
-        found += np.bincount(codes.ravel(), sizes.ravel(), 256)
+    with gdal(), import_rasterio().open(land_cover) as file:
+        for top in range(0, file.height, _ROWS):
+            rows = min(_ROWS, file.height - top)
+            codes = file.read(1, window=((top, top + rows), (0, file.width)))
+            found += np.bincount(codes.ravel(), layers.pixel_areas.window(top, rows).ravel(), 256)
     return found
 
 

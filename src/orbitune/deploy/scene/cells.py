@@ -91,10 +91,15 @@ class Part:
         return pixels
 
 
-def askable(part: Part) -> np.ndarray:
-    """The cells (row, column), int (K, 2), that can have a class."""
+def askable(part: Part, not_sure: bool = True) -> np.ndarray:
+    """Return the cells (row, column), int (K, 2), that can have a class.
+
+    Args:
+        not_sure: whether cells may be not sure; else all have a class of which as much is there as for any
+            answer.
+    """
     tiles, own = part.shares
-    return np.argwhere((tiles >= _WHOLE) & (own >= _SHOWN))
+    return np.argwhere((tiles >= (_WHOLE if not_sure else _SHOWN)) & (own >= _SHOWN))
 
 
 def coded(part: Part, where: np.ndarray, answers: np.ndarray) -> np.ndarray:

@@ -62,13 +62,16 @@ class Readout:
 class Dense:
     """Cells by the tokens around them."""
 
-    def __init__(self, network: BundleNetwork, readout: Readout) -> None:
+    def __init__(self, network: BundleNetwork, readout: Readout, not_sure: bool) -> None:
         self._network = network
-        self._readout = readout
+        # Fitted to tiles of which none was not sure, its last row would still say so of some cells.
+        self._readout = readout if not_sure else Readout(readout.weight[:-1], readout.bias[:-1])
+        self._not_sure = not_sure
 
     def of(self, part: Part, where: np.ndarray) -> np.ndarray:
         """As `Answers.of`."""
-        return self._readout(dense_features(self._network, part)[tuple(where.T)])
+        answers = self._readout(dense_features(self._network, part)[tuple(where.T)])
+        return answers if self._not_sure else np.column_stack([answers, np.zeros(len(where), np.float32)])
 
 
 def dense_features(network: BundleNetwork, part: Part) -> np.ndarray:

@@ -31,7 +31,7 @@ def fit_readout(worker: Worker) -> Readout:
     for _ in range(10 * wanted):
         row, column = (int(random.integers(n - side + 1)) for n in (cells.rows, cells.columns))
         part = worker.read_cells(row, column, side, side)
-        where = _some(part, _OF_WINDOW, random)
+        where = _some(part, _OF_WINDOW, random, worker.not_sure)
         if len(where):
             features.append(dense_features(worker.network, part)[tuple(where.T)])
             tiles.append(part.tiles(where))
@@ -54,7 +54,7 @@ def agreement(worker: Worker, folder: Path) -> dict[str, Any]:
     visited = random.permutation(parts)[: _CHECKED // 20].tolist()
     for number in visited:
         part = worker.read(number)
-        where = _some(part, -(-_CHECKED // len(visited)), random)
+        where = _some(part, -(-_CHECKED // len(visited)), random, worker.not_sure)
         if len(where):
             dense.append(np.load(part_file(folder, number))[0][tuple(where.T)])
             tiles.append(part.tiles(where))
@@ -66,7 +66,7 @@ def agreement(worker: Worker, folder: Path) -> dict[str, Any]:
     return {"cells": len(same), "share": float(same.mean()), "mean_of_answers": float(np.mean(each))}
 
 
-def _some(part: Part, count: int, random: np.random.Generator) -> np.ndarray:
+def _some(part: Part, count: int, random: np.random.Generator, not_sure: bool) -> np.ndarray:
     """Up to `count` cells of a part that can have a class, in order."""
-    where = askable(part)
+    where = askable(part, not_sure)
     return where[np.sort(random.permutation(len(where))[:count])]

@@ -1,9 +1,11 @@
 """The layers of a map as files: GeoTIFFs in the layout of COG, with colours and names that QGIS reads."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -11,8 +13,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA, UNSURE
+from orbitune.deploy.scene.geodesy import PixelAreas
 from orbitune.deploy.scene.legend import colours
-from orbitune.deploy.scene.raster import CACHE_BYTES, Grid, Scene, import_rasterio
+from orbitune.deploy.scene.opening import gdal, import_rasterio
+from orbitune.deploy.scene.raster import Grid, Scene
 from orbitune.deploy.scene.work import Order, part_file
 from orbitune.errors import OrbituneError, first_line
 from orbitune.files import replacing, write_text
@@ -52,9 +56,15 @@ class Layers:
         return (cells.rows, cells.columns) if self.shape == "cells" else (cells.height, cells.width)
 
     @property
-    def cell_transform(self) -> Any:
-        """rasterio's affine transform of a raster with a pixel for each cell."""
-        return self.grid.transform * type(self.grid.transform).scale(self.order.cells.stride)
+    def transform(self) -> Any:
+        """rasterio's affine transform of the files."""
+        own = self.grid.transform
+        return own * type(own).scale(self.order.cells.stride) if self.shape == "cells" else own
+
+    @cached_property
+    def pixel_areas(self) -> PixelAreas:
+        """The area on the ground of each pixel of the files."""
+        return PixelAreas.measure(self.grid.crs, self.transform, *self.size)
 
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
         """The first row of each part, and its uint8 (3, rows, columns), see `Worker.label`."""
@@ -64,6 +74,23 @@ class Layers:
     def cells(self) -> np.ndarray:
         """Codes of all cells, uint8 (rows, columns)."""
         return np.concatenate([strip[0] for _, strip in self.strips()])
+
+
+@contextmanager
+def drafted(layers: Layers, path: Path) -> Iterator[Path]:
+    """Yield a name among the parts to write a file to; when the block ends well, it goes to `path`.
+
+    What a killed process leaves is removed with the parts, the libraries' own temporary files with it.
+    """
+    folder = layers.folder / "drafts"
+    with replacing(path) as whole:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder / path.name
+            shutil.move(folder / path.name, whole)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_map(layers: Layers, path: Path) -> None:
@@ -103,37 +130,32 @@ def _write_cog(
         "dtype": "uint8",
         "nodata": NODATA,
         "crs": layers.grid.crs,
-        "transform": layers.cell_transform if layers.shape == "cells" else layers.grid.transform,
+        "transform": layers.transform,
         "tiled": True,
         "blockxsize": _BLOCK,
         "blockysize": _BLOCK,
         "compress": "deflate",
         "bigtiff": "if_safer",
     }
-    with replacing(path) as cog, _gdal_errors(path), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+    with _gdal_errors(path), drafted(layers, path) as cog, gdal():
         tiled = cog.with_name(f"{cog.name}.tiled")
-        try:
-            with rasterio.open(tiled, "w", **profile) as file:
-                file.update_tags(**tags)
-                if colormap:
-                    file.write_colormap(1, colormap)
-                for window, pixels in _windows(layers, layer):
-                    file.write(pixels, 1, window=window)
-            kept = "nearest" if colormap else "average"
-            copy(
-                tiled,
-                cog,
-                driver="COG",
-                compress="deflate",
-                blocksize=_BLOCK,
-                overview_resampling=kept,
-                overview_compress="deflate",
-                bigtiff="if_safer",
-            )
-            _check(layers, layer, cog)
-        finally:
-            tiled.unlink(missing_ok=True)
-            cog.with_name(f"{cog.name}.aux.xml").unlink(missing_ok=True)
+        with rasterio.open(tiled, "w", **profile) as file:
+            file.update_tags(**tags)
+            if colormap:
+                file.write_colormap(1, colormap)
+            for window, pixels in _windows(layers, layer):
+                file.write(pixels, 1, window=window)
+        copy(
+            tiled,
+            cog,
+            driver="COG",
+            compress="deflate",
+            blocksize=_BLOCK,
+            overview_resampling="nearest" if colormap else "average",
+            overview_compress="deflate",
+            bigtiff="if_safer",
+        )
+        _check(layers, layer, cog)
 
 
 def _windows(layers: Layers, layer: int) -> Iterator[tuple[Any, np.ndarray]]:

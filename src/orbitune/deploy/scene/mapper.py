@@ -17,10 +17,12 @@ from orbitune.deploy.scene.areas import areas
 from orbitune.deploy.scene.cells import Cells, strides
 from orbitune.deploy.scene.dense import WINDOW, Readout, fewest_rows
 from orbitune.deploy.scene.fitting import agreement, fit_readout
+from orbitune.deploy.scene.geodesy import size_range
 from orbitune.deploy.scene.layers import Layers, write_confidence, write_map
+from orbitune.deploy.scene.opening import short_name, state
 from orbitune.deploy.scene.picture import write_preview
 from orbitune.deploy.scene.polygons import write_polygons
-from orbitune.deploy.scene.raster import Scene
+from orbitune.deploy.scene.raster import Grid, Scene
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.scene.scaling import Scaling, choose_scaling
 from orbitune.deploy.scene.work import Order, Worker, part_is_whole, write_part
@@ -38,7 +40,9 @@ from orbitune.study.engine import cores
 from orbitune.training.progress import Display
 
 _BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
+_SMALL_BLOCK = 16 << 20  # bytes of a block of a file that fit whatever the budget
 _FAR = 2.5  # standard deviations of the training tiles' brightness
+_UNEVEN = 1.25  # times that pixels of a scene may differ in size on the ground before it is warned of
 
 
 def make_map(
@@ -54,44 +58,49 @@ def make_map(
 
     Args:
         source, backbone: the model, as in `Classifier`.
-        scene: whatever rasterio opens.
+        scene: whatever rasterio opens, see `opening.open_raster`.
         say: called with what was chosen, a line at a time.
 
     Raises:
         OrbituneError: the model or the scene cannot be used as asked, or the disk is full.
     """
-    request, scene = request or MapRequest(), Path(scene)
-    outputs.check(scene)
+    request = request or MapRequest()
     bundle = Bundle.open(source)
     with Scene(scene, request.bands, request.resolution) as opened:
+        outputs.check(opened.files)
+        _check_blocks(opened, request.memory_budget)
         sample = opened.sample()
-        scaling = choose_scaling(request.scale, opened.dtype, len(request.bands), sample, bundle.white)
-        grid = opened.grid
+        tags = () if request.scale else opened.tags
+        scaling = choose_scaling(request.scale, opened.dtype, 3, sample, bundle.white, tags)
+        grid, files, others = opened.grid, state(opened.files), opened.others
     cells, dense = _cut(request, bundle, grid.height, grid.width)
     order = Order(
         str(source),
         backbone,
         None,
         cores(),
-        str(scene),
-        request.bands,
+        opened.name,
+        opened.bands,
         request.resolution,
         scaling,
         cells,
         _rows(request.memory_budget, cells, dense),
         request.not_sure == "on",
     )
-    warnings = _warnings(order, bundle, sample)
-    facts = _facts(order, request, bundle, grid, dense)
+    warnings = _warnings(order, bundle, sample, grid)
+    facts = _facts(order, request, bundle, grid, dense) | {"bands_source": opened.bands_source}
+    if others:
+        say(f"{facts['scene']} holds several rasters, and this is the first; another is {others[0]}")
     for line in _choices(facts):
         say(line)
-    work = _Work(order, dense, bundle, outputs.map, progress, say)
+    key = _key(order, dense, bundle, files, sample)
+    work = _Work(order, dense, key, outputs.map, progress, say)
     agrees = work.finish(request.engine)
     if agrees:
         facts["agreement"] = agrees
     layers = Layers(work.folder, order, grid, bundle.classes, request.grid, facts)
     _write(layers, outputs, sample, scaling)
-    report = MapReport(facts, areas(layers, bundle.confusion), warnings, agrees)
+    report = MapReport(facts, areas(layers, bundle.confusion, outputs.map), warnings, agrees)
     shutil.rmtree(work.folder)
     return report
 
@@ -100,12 +109,11 @@ class _Work:
     """The parts of one map, in a folder beside it until it is done."""
 
     def __init__(
-        self, order: Order, dense: bool, bundle: Bundle, out: Path, progress: bool, say: Callable[[str], None]
+        self, order: Order, dense: bool, key: str, out: Path, progress: bool, say: Callable[[str], None]
     ) -> None:
         self.folder = out.with_name(f".{out.name}.parts")
         self._dense, self._progress, self._say = dense, progress, say
         self._plan = self.folder / "plan.json"
-        key = _key(order, dense, bundle)
         known = _kept_plan(self._plan)
         if known.get("key") != key:
             if known:
@@ -203,52 +211,76 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
     return int(fewest + (wanted - fewest) // step * step)
 
 
-def _key(order: Order, dense: bool, bundle: Bundle) -> str:
-    """What decides the bytes of the parts: what model and scene are, however their paths are written."""
-    scene = Path(order.scene)  # GDAL also opens what lies in archives and on servers
-    state = scene.stat() if scene.exists() else None
+def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.MaskedArray) -> str:
+    """What decides the bytes of the parts, however the names of the inputs are spelt.
+
+    Args:
+        files: see `opening.state`; of what lies on a server only the pixels in little tell.
+    """
     weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
+    names = {"source", "backbone", "scene"}
     determines = {
-        **asdict(replace(order, source="", backbone=None)),
-        "scene": str(scene.resolve()) if state else order.scene,
-        "facts": bundle.facts,
-        "scene_state": state and (state.st_size, state.st_mtime_ns),
+        **{name: value for name, value in asdict(order).items() if name not in names},
+        "files": files,
+        "sample": hashlib.sha256(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes()).hexdigest(),
         "weights": weights,
+        "facts": bundle.facts,
         "dense": dense,
         "version": version("orbitune"),
     }
     return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
 
 
-def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:
+def _check_blocks(scene: Scene, memory_budget: str) -> None:
+    """A DataError where a block of the file takes too much memory: a pixel is read with all of its block."""
+    budget = Budget.parse(memory_budget, None).memory_bytes
+    needed = _BASE_BYTES + 4 * scene.block_bytes
+    if budget is not None and needed > budget and scene.block_bytes > _SMALL_BLOCK:
+        raise DataError(
+            f"{scene.name} is stored in blocks of {scene.block_bytes / 1e9:.1f} GB: write it in tiles, such "
+            f"as with gdal_translate -co TILED=YES IN OUT, or give a --memory-budget of {needed / 1e9:.1f}GB."
+        )
+
+
+def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Grid) -> list[str]:
+    found = []
     if order.not_sure and bundle.likeness is None:
-        return [
+        found.append(
             "this model does not know what its training tiles are like, so every cell gets a class: make a "
             "bundle of the run with orbitune bundle, or say --not-sure off"
-        ]
+        )
+    smallest, largest = size_range(grid.crs, grid.transform, grid.height, grid.width)
+    if largest > _UNEVEN * smallest:
+        sizes = f"{smallest * order.resolution:.3g} to {largest * order.resolution:.3g} m"
+        found.append(
+            f"pixels of this scene are {sizes} on the ground, and those of the training tiles are all alike: "
+            "cut it, or warp it to UTM"
+        )
     valid = ~np.ma.getmaskarray(sample)[0]
-    if not valid.any():
-        return ["there is nothing but nodata in this scene"]
     stated = bundle.facts.get("data", {}).get("brightness")
-    if stated is None:
-        return []
-    means = order.scaling(sample.data)[valid].mean(0)
-    found = []
-    for band, mean, usual, spread in zip(("red", "green", "blue"), means, *stated.values(), strict=True):
-        if abs(mean - usual) > _FAR * spread:
-            found.append(
-                f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in "
-                "training: check --bands and --scale"
-            )
+    if not valid.any():
+        found.append("there is nothing but nodata in this scene")
+    elif stated is not None:
+        found += _brightness(order.scaling(sample.data)[valid].mean(0), stated)
     return found
 
 
-def _facts(order: Order, request: MapRequest, bundle: Bundle, grid: Any, dense: bool) -> dict[str, Any]:
+def _brightness(means: np.ndarray, stated: dict[str, Any]) -> list[str]:
+    """Warnings of bands that are far from the training tiles."""
+    return [
+        f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in training: "
+        "check --bands and --scale"
+        for band, mean, usual, spread in zip(("red", "green", "blue"), means, *stated.values(), strict=True)
+        if abs(mean - usual) > _FAR * spread
+    ]
+
+
+def _facts(order: Order, request: MapRequest, bundle: Bundle, grid: Grid, dense: bool) -> dict[str, Any]:
     return {
         "made_by": f"orbitune {version('orbitune')}",
         "model": str(bundle.facts.get("name", bundle.folder.name)),
         "classes": list(bundle.classes),
-        "scene": Path(order.scene).name,
+        "scene": short_name(order.scene),
         "pixels": [grid.height, grid.width],
         "bands": list(order.bands),
         "scaling": asdict(order.scaling),
@@ -269,11 +301,18 @@ def _choices(facts: dict[str, Any]) -> Sequence[str]:
     )
     lines = [f"scaling: {ends} become 0 to 255 ({scaling['source']})"]
     if facts["resampled_from_metres"]:
-        across, down = facts["resampled_from_metres"]
+        across, down = (
+            f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in facts["resampled_from_metres"]
+        )
         lines.append(
-            f"resampled from {across:.4g} x {down:.4g} m per pixel to the {facts['resolution_metres']:g} m "
+            f"resampled from {across} x {down} m per pixel to the {facts['resolution_metres']:g} m "
             "of the training tiles"
         )
+    if facts["bands_source"] != "given":
+        named = ", ".join(
+            f"{colour} {band}" for colour, band in zip(("red", "green", "blue"), facts["bands"], strict=True)
+        )
+        lines.append(f"bands: {named} ({facts['bands_source']})")
     how = "a tile for each" if facts["mode"] == "tiles" else "dense, from tokens that tiles share"
     return [*lines, f"labels: every {facts['stride']} pixels, {how}"]
 
@@ -283,6 +322,6 @@ def _write(layers: Layers, outputs: Outputs, sample: np.ma.MaskedArray, scaling:
     if outputs.confidence:
         write_confidence(layers, outputs.confidence)
     if outputs.polygons:
-        write_polygons(layers, outputs.polygons)
+        write_polygons(layers, outputs.polygons, outputs.map)
     if outputs.preview:
         write_preview(layers, outputs.preview, scaling(sample.data))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA
-from orbitune.deploy.scene.layers import Layers
+from orbitune.deploy.scene.layers import Layers, drafted
 from orbitune.deploy.scene.legend import colours
-from orbitune.deploy.scene.raster import Scene, import_rasterio
+from orbitune.deploy.scene.opening import gdal, import_rasterio
+from orbitune.deploy.scene.raster import Scene
 from orbitune.deploy.scene.scaling import Scaling
-from orbitune.files import replacing
 
 _INCHES = 14.0
 
@@ -43,7 +43,7 @@ def write_preview(layers: Layers, path: Path, scene: np.ndarray) -> None:
         axes.set_title(title, fontsize=10, loc="left")
     _scale_bar(left, layers)
     _legend(figure, layers)
-    with replacing(path) as temporary:
+    with drafted(layers, path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
@@ -55,7 +55,7 @@ def picture(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return table[codes]
 
 
-def in_little(scene: Path, land_cover: Path, facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def in_little(scene: str | Path, land_cover: Path, facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """A scene as its tiles were seen, and its finished map, pixel upon pixel.
 
     Args:
@@ -66,13 +66,13 @@ def in_little(scene: Path, land_cover: Path, facts: dict[str, Any]) -> tuple[np.
     """
     with Scene(scene, tuple(facts["bands"]), facts["resolution_metres"]) as opened:
         sample = opened.sample()
-    with import_rasterio().open(land_cover) as file:
+    with gdal(), import_rasterio().open(land_cover) as file:
         codes = file.read(1, out_shape=sample.shape[1:])
     return Scaling(**facts["scaling"])(sample.data), codes
 
 
 def _scale_bar(axes: "object", layers: Layers) -> None:
-    metres = math.sqrt(layers.grid.pixel_area)
+    metres = layers.grid.pixel_size[0]
     width = layers.grid.width * metres
     length = 10 ** math.floor(math.log10(width / 4))
     length *= max(step for step in (1, 2, 5) if step * length <= width / 4)

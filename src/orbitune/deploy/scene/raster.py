@@ -1,20 +1,24 @@
 """A scene on disk, read in windows of rows as uint8 tiles want them."""
 
-import math
+import os
 import warnings
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orbitune.deploy.scene.bands import Tagged, choose_bands, expand_palette, has_palette, tagged
+from orbitune.deploy.scene.geodesy import pixel_size
+from orbitune.deploy.scene.opening import gdal, import_rasterio, local_files, open_raster
 from orbitune.deploy.scene.scaling import SAMPLE_SIDE, Scaling
 from orbitune.errors import DataError, first_line
 
 RESOLUTION = 10.0  # metres: Sentinel-2's, and EuroSAT's
 _ALIKE = 0.02  # by which share a resolution may differ and still be the training tiles'
-CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
+_FARTHEST = 200  # times that a pixel may be larger or smaller than the training tiles'
+_EMPTIEST = 10**6  # times that a file's pixels may take its bytes, where most of them are left out
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Grid:
         height, width: pixels.
         transform: rasterio's affine transform of these pixels.
         crs: as WKT.
-        pixel_area: square metres.
+        pixel_size: metres on the ground of the middle pixel, along its row and down its column.
         resampled: the file's own metres per pixel, where it is not the training tiles' resolution.
     """
 
@@ -33,7 +37,7 @@ class Grid:
     width: int
     transform: Any
     crs: str
-    pixel_area: float
+    pixel_size: tuple[float, float]
     resampled: tuple[float, float] | None
 
 
@@ -41,34 +45,35 @@ class Scene:
     """An open raster. One thread at a time may read.
 
     Args:
-        bands: numbers from 1, in the order red, green, blue.
+        name: whatever `opening.open_raster` takes.
+        bands: numbers from 1, in the order red, green, blue; None for those that the file names so.
         resolution: metres per pixel that the model was trained on.
+
+    Attributes:
+        bands: numbers of red, green and blue.
+        bands_source: who says so, in words.
+        files: on this machine, that it is read from.
 
     Raises:
         DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
     """
 
     def __init__(
-        self, path: str | Path, bands: tuple[int, ...] = (1, 2, 3), resolution: float = RESOLUTION
+        self, name: str | Path, bands: Sequence[int] | None = None, resolution: float = RESOLUTION
     ) -> None:
         rasterio = import_rasterio()
-        self.path, self.bands = Path(path), bands
-        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2")
-        self._environment.__enter__()
-        try:
-            self._file = self._data = rasterio.open(path)
-        except rasterio.errors.RasterioError as error:
-            self._environment.__exit__()
-            raise DataError(f"Cannot open {path}: {first_line(error)}.") from None
-        try:
-            self._check()
-            self.grid = self._grid(resolution)
-        except DataError:
-            self.close()
-            raise
-        except (rasterio.errors.RasterioError, OverflowError) as error:
-            self.close()
-            raise DataError(f"Cannot tell where {path} lies: {first_line(error)}.") from None
+        self.name = os.fspath(name)
+        with gdal():
+            self._file = self._data = open_raster(self.name)
+            try:
+                self.files = local_files(self._file, self.name)
+                self._open(bands, resolution)
+            except DataError:
+                self.close()
+                raise
+            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
+                self.close()
+                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
 
     def __enter__(self) -> "Scene":
         return self
@@ -78,15 +83,34 @@ class Scene:
 
     def close(self) -> None:
         """Close the file."""
-        if self._data is not self._file:
-            self._data.close()
-        self._file.close()
-        self._environment.__exit__()
+        with gdal():
+            if self._data is not self._file:
+                self._data.close()
+            self._file.close()
 
     @property
     def dtype(self) -> str:
         """Of the bands that are read."""
         return str(self._file.dtypes[self.bands[0] - 1])
+
+    @property
+    def tags(self) -> list[Tagged]:
+        """What the file says of the numbers of its three bands."""
+        return [tagged(self._file, band) for band in self.bands]
+
+    @property
+    def others(self) -> list[str]:
+        """Names of other rasters in the same file, where this is the first of several."""
+        return list(self._file.subdatasets)[1:]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the largest block of the file, which are in memory at once to read a pixel of it."""
+        sizes = [
+            height * width * np.dtype(kind).itemsize
+            for (height, width), kind in zip(self._file.block_shapes, self._file.dtypes, strict=True)
+        ]
+        return max(sizes) * (len(sizes) if self._file.interleaving.name == "pixel" else 1)
 
     def sample(self) -> np.ma.MaskedArray:
         """The whole scene in little (bands, H, W), masked where there is nothing."""
@@ -127,105 +151,136 @@ class Scene:
 
         out = None if shape is None else (len(self.bands), *shape)
         try:
-            return self._data.read(list(self.bands), window=window, out_shape=out)
+            with gdal():
+                return self._data.read(list(self.bands), window=window, out_shape=out)
         except RasterioError as error:
-            where = "" if window is None else f" near row {int(window.row_off)}"
-            cause = error.__cause__ or error
-            raise DataError(f"{self.path} is damaged{where}: {first_line(cause)}.") from None
+            raise self._damaged(window, error) from None
+
+    def _read_masks(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+        """Bool (bands, H, W), where a band has a value."""
+        from rasterio.errors import RasterioError
+
+        out = None if shape is None else (len(self.bands), *shape)
+        try:
+            with gdal(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a file that states nodata and has an alpha band besides
+                return self._data.read_masks(list(self.bands), window=window, out_shape=out) > 0
+        except RasterioError as error:
+            raise self._damaged(window, error) from None
+
+    def _damaged(self, window: Any, error: Exception) -> DataError:
+        where = "" if window is None else f" near row {int(window.row_off)}"
+        what = "is damaged" if self.files else "cannot be read"  # what lies on a server may be whole
+        return DataError(f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}.")
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
         """Where no band says nodata, and not all are saturated: that is no measurement either."""
         valid = np.ones(pixels.shape[1:], bool)
-        if any(flags != [_all_valid()] for flags in self._mask_flags()):
-            out = None if shape is None else (len(self.bands), *shape)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a file that states nodata and has an alpha band besides
-                masks = self._data.read_masks(list(self.bands), window=window, out_shape=out)
+        if self._has_masks():
+            masks = self._read_masks(window, shape)
             # A pixel may well be 0 in one band, and 0 is often said to be nodata.
-            valid &= (masks > 0).any(0)
+            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self.bands])
+            valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
         if pixels.dtype.kind == "f":
             return valid & np.isfinite(pixels).all(0)
         return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
-    def _mask_flags(self) -> list[list[Any]]:
-        return [self._data.mask_flag_enums[band - 1] for band in self.bands]
+    def _has_masks(self) -> bool:
+        """Whether the file states nodata, a mask, or an alpha band that is not read as a colour."""
+        from rasterio.enums import ColorInterp, MaskFlags
 
-    def _check(self) -> None:
-        if missing := [band for band in self.bands if not 1 <= band <= self._file.count]:
+        data = self._data
+        flags = {flag for band in self.bands for flag in data.mask_flag_enums[band - 1]}
+        # GDAL calls the last of four bands alpha where nothing is said, and it may be red or infrared.
+        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self.bands]:
+            return False
+        return flags != {MaskFlags.all_valid}
+
+    def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
+        """Check the header, expand a palette, and choose bands and grid."""
+        self._check_place()
+        if has_palette(self._file, bands):
+            expanded = open_raster(expand_palette(self._file))
+            self._file.close()
+            self._file = self._data = expanded
+            self.bands, self.bands_source = choose_bands(expanded, bands)
+            self.bands_source = "the colours of its palette"
+        else:
+            self.bands, self.bands_source = choose_bands(self._file, bands)
+        self._check_types()
+        self.grid = self._grid(resolution)
+
+    def _check_place(self) -> None:
+        file = self._file
+        place, crs = file.transform, file.crs
+        if file.gcps[0] and place.is_identity:
             raise DataError(
-                f"{self.path} has {self._file.count} bands and lacks band {missing[0]}: choose with --bands."
+                f"{self.name} has ground control points and no transform: lay it on a grid first, such as "
+                "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
             )
-        if len(self.bands) != 3:
-            raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
-        place, crs = self._file.transform, self._file.crs
+        if file.rpcs is not None and place.is_identity:
+            raise DataError(
+                f"{self.name} has rational polynomials (RPCs) and no transform: lay it on a grid first, such "
+                "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
+            )
         known = crs is not None and (crs.is_projected or crs.is_geographic)
         if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
             raise DataError(
-                f"{self.path} does not say where on Earth it lies: set its CRS and transform first, such as "
+                f"{self.name} does not say where on Earth it lies: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
             )
+        claimed = file.height * file.width * file.count
+        size = sum(each.stat().st_size for each in self.files)
+        if file.driver == "GTiff" and size and claimed > _EMPTIEST * size:
+            raise DataError(
+                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes."
+            )
+
+    def _check_types(self) -> None:
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
-            raise DataError(f"The bands of {self.path} have different types: {', '.join(sorted(kinds))}.")
+            raise DataError(f"The bands of {self.name} have different types: {', '.join(sorted(kinds))}.")
         if "complex" in self.dtype:
-            raise DataError(f"The bands of {self.path} are complex numbers: write their amplitudes first.")
+            raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> Grid:
         """The file's own grid, or where its pixels have another size, one of the training resolution."""
-        from rasterio.enums import Resampling
+        file, crs = self._file, self._file.crs.to_wkt()
+        metres = self._pixel_size(file, crs)
+        if all(abs(side / resolution - 1) <= _ALIKE for side in metres):
+            return Grid(file.height, file.width, file.transform, crs, metres, None)
+        factors = [float(f"{side / resolution:.3g}") for side in metres]  # 2 is as good as 2.001, and exact
+        if max(factors) > _FARTHEST or min(factors) * _FARTHEST < 1:
+            raise DataError(
+                f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
+                f"from the {resolution:g} m of the training tiles: check its transform, or --resolution."
+            )
+        self._data = data = self._resampled(factors)
+        size = self._pixel_size(data, crs)
+        return Grid(data.height, data.width, data.transform, crs, size, metres)
+
+    def _resampled(self, factors: Sequence[float]) -> Any:
+        """The file with so many times the pixels along a row and down a column."""
+        from rasterio.enums import MaskFlags, Resampling
         from rasterio.vrt import WarpedVRT
 
-        file, metres = self._file, _metres_per_pixel(self._file)
-        own = all(abs(side / resolution - 1) <= _ALIKE for side in metres)
-        if not own:
-            factors = [side / resolution for side in metres]
-            width, height = (
-                max(1, round(n * f)) for n, f in zip((file.width, file.height), factors, strict=True)
-            )
-            scale = type(file.transform).scale(file.width / width, file.height / height)
-            self._data = WarpedVRT(
-                file,
-                crs=file.crs,
-                transform=file.transform * scale,
-                width=width,
-                height=height,
-                resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
-            )
-        data = self._data
-        area = math.prod(_metres_per_pixel(data))
-        return Grid(data.height, data.width, data.transform, file.crs.to_wkt(), area, None if own else metres)
-
-
-def import_rasterio() -> Any:
-    """rasterio, or a DataError that says how to install it."""
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError:
-        raise DataError("Maps need rasterio: pip install 'orbitune[geo]'.") from None
-    return rasterio
-
-
-def _all_valid() -> Any:
-    from rasterio.enums import MaskFlags
-
-    return MaskFlags.all_valid
-
-
-def _metres_per_pixel(file: Any) -> tuple[float, float]:
-    """Along a row and down a column, in the middle of the raster."""
-    from rasterio.warp import transform
-
-    across = math.hypot(file.transform.a, file.transform.d)
-    down = math.hypot(file.transform.b, file.transform.e)
-    if file.crs.is_projected:
-        factor = 1.0
-        with suppress(Exception):  # a projection whose unit has no name is in metres
-            factor = file.crs.linear_units_factor[1]
-        return across * factor, down * factor
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _, latitude = transform(
-            file.crs, "EPSG:4326", *([v] for v in file.transform * (file.width / 2, file.height / 2))
+        file = self._file
+        width, height = (
+            max(1, round(side * factor))
+            for side, factor in zip((file.width, file.height), factors, strict=True)
         )
-    degree = 111_320.0
-    return across * degree * math.cos(math.radians(latitude[0])), down * degree
+        scale = type(file.transform).scale(file.width / width, file.height / height)
+        return WarpedVRT(
+            file,
+            crs=file.crs,
+            transform=file.transform * scale,
+            width=width,
+            height=height,
+            resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
+            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # else the mask would be lost
+        )
+
+    def _pixel_size(self, data: Any, crs: str) -> tuple[float, float]:
+        try:
+            return pixel_size(crs, data.transform, data.height, data.width)
+        except DataError as error:
+            raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None

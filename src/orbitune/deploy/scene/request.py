@@ -1,6 +1,7 @@
 """What is asked of a map, and what is said of it when it is done."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ class MapRequest:
     """What is asked for besides the map itself.
 
     Attributes:
-        bands: numbers from 1 of red, green and blue.
+        bands: numbers from 1 of red, green and blue; None for those that the file names so.
         stride: side of a labelled cell in pixels of the training resolution; None for the tile's.
         mode: `tiles`, each cell by a tile of its own; `dense`, by tokens that tiles share; or `auto`, dense
             where the stride is a quarter of the tile or less.
@@ -26,7 +27,7 @@ class MapRequest:
         not_sure: `on`, cells unlike the training tiles have no class; or `off`.
     """
 
-    bands: tuple[int, ...] = (1, 2, 3)
+    bands: tuple[int, ...] | None = None
     stride: int | None = None
     mode: str = "auto"
     scale: str | None = None
@@ -50,12 +51,14 @@ class MapRequest:
             raise DataError(f"--resolution is in metres per pixel, such as 10, not {self.resolution:g}.")
 
 
-def parse_bands(text: str) -> tuple[int, ...]:
-    """`3,2,1` as numbers.
+def parse_bands(text: str) -> tuple[int, ...] | None:
+    """Return `3,2,1` as numbers; None for a blank, which leaves it to the file.
 
     Raises:
         DataError: it is something else.
     """
+    if not text.strip():
+        return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -71,10 +74,14 @@ class Outputs:
     polygons: Path | None = None
     preview: Path | None = None
 
-    def check(self, scene: Path) -> None:
-        """A DataError where one would replace the scene, another or a folder, before any work is done."""
+    def check(self, scene: Sequence[Path]) -> None:
+        """A DataError where one would replace the scene, another or a folder, before any work is done.
+
+        Args:
+            scene: the files that the scene is read from, see `opening.local_files`.
+        """
         named = [path for path in (self.map, self.confidence, self.polygons, self.preview) if path]
-        places = [path.resolve() for path in (scene, *named)]
+        places = [*{path.resolve() for path in scene}, *(path.resolve() for path in named)]
         if len(set(places)) < len(places):
             raise DataError("The scene and the files to write must have different names.")
         if folders := [path for path in named if path.is_dir()]:

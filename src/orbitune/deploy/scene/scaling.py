@@ -4,17 +4,24 @@ Every band is scaled alike to a straight line between two values, which are stat
 EuroSAT RGB were made from Sentinel-2 L1C by 0..2750 of its digital numbers (10,000 for a reflectance of 1);
 that is the default for 16 bits, and its reflectance for floats. Products since January 2022 (baseline 04.00)
 and some L2A add 1,000 to the numbers: for these `1000:3750` is the same.
+
+A scale and an offset in a raster's tags say what its numbers mean, and shift the default: with a scale of
+0.0001 and an offset of -0.1 it is 1000:3750. What the user asks for is in the numbers of the file.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from orbitune.deploy.scene.bands import Tagged
 from orbitune.errors import DataError
 
 _NUMBERS = (0.0, 2750.0)
 _REFLECTANCE = (0.0, 0.275)
+_QUANTIFICATION = 10_000  # digital numbers of Sentinel-2 for a reflectance of 1
+_MOST_OF_REFLECTANCE = 0.01  # scales in tags up to this make reflectance of numbers, larger ones others
 SAMPLE_SIDE = 1024  # pixels of the overview that percentiles and statistics are taken from, at most
 
 
@@ -48,7 +55,12 @@ class Scaling:
 
 
 def choose_scaling(
-    asked: str | None, dtype: str, bands: int, sample: np.ma.MaskedArray, white: int | None
+    asked: str | None,
+    dtype: str,
+    bands: int,
+    sample: np.ma.MaskedArray,
+    white: int | None,
+    tags: Sequence[Tagged] = (),
 ) -> Scaling:
     """The scaling that was asked for, or the default of the dtype.
 
@@ -56,21 +68,38 @@ def choose_scaling(
         asked: `LOW:HIGH` in the file's units, or `2%:98%`, percentiles of each band; None for the default.
         sample: some of the scene's pixels (bands, H, W), masked where there is nothing.
         white: what became 255 in the training tiles, where they had 16 bits.
+        tags: what the file says of the numbers of each band; nothing if there are none.
 
     Raises:
         DataError: it is no scaling, or there is no pixel to take percentiles from.
     """
     if asked:
         return _parse(asked, bands, sample)
+    lows, highs, sources = [], [], []
+    for tag in tags or [Tagged()] * bands:
+        (low, high), source = _default(dtype, white, tag.scale)
+        lows.append(_number(low, tag))
+        highs.append(_number(high, tag))
+        sources.append(f"{source}, by {tag.source}" if tag.source else source)
+    return Scaling(tuple(lows), tuple(highs), "; ".join(dict.fromkeys(sources)))
+
+
+def _default(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
+    """What becomes 0 and 255 of values that are numbers of a dtype times a scale."""
+    if scale != 1 and abs(scale) <= _MOST_OF_REFLECTANCE:
+        return (0.0, white / _QUANTIFICATION) if white else _REFLECTANCE, "default for reflectance"
     if dtype == "uint8":
-        line, source = (0.0, 255.0), "as it is, 8 bits"
-    elif np.dtype(dtype).kind == "f":
-        line, source = _REFLECTANCE, "default for reflectance as floats"
-    elif white:
-        line, source = (0.0, float(white)), "that of the training tiles"
-    else:
-        line, source = _NUMBERS, "default for Sentinel-2 L1C digital numbers"
-    return Scaling((line[0],) * bands, (line[1],) * bands, source)
+        return (0.0, 255.0), "as it is, 8 bits"
+    if np.dtype(dtype).kind == "f":
+        return _REFLECTANCE, "default for reflectance as floats"
+    if white:
+        return (0.0, float(white)), "that of the training tiles"
+    return _NUMBERS, "default for Sentinel-2 L1C digital numbers"
+
+
+def _number(value: float, tag: Tagged) -> float:
+    """The number in the file that means a value; rounded, as tags have few digits."""
+    return float(f"{(value - tag.offset) / tag.scale:.9g}")
 
 
 def _parse(asked: str, bands: int, sample: np.ma.MaskedArray) -> Scaling:

@@ -24,7 +24,7 @@ class Order:
         source, backbone: of the model, as in `Classifier`.
         attention: the kernel of its attention.
         threads: it computes with.
-        scene: path of the raster.
+        scene: name of the raster, see `opening.open_raster`.
         bands, resolution, scaling: how it is read.
         cells: how it is cut.
         rows: rows of cells in a part.
@@ -60,14 +60,15 @@ class Worker:
         self.bundle = Bundle.open(order.source)
         self.network = BundleNetwork(self.bundle, order.backbone, attention=order.attention)
         self.scene = Scene(order.scene, order.bands, order.resolution)
-        self.by_tile = TileByTile(self.bundle, self.network, order.not_sure)
+        self.not_sure = order.not_sure and self.bundle.likeness is not None
+        self.by_tile = TileByTile(self.bundle, self.network, self.not_sure)
         self._answers: Answers = self.by_tile
         if readout:
             self.answer_densely(readout)
 
     def answer_densely(self, readout: Readout) -> None:
         """From now on."""
-        self._answers = Dense(self.network, readout)
+        self._answers = Dense(self.network, readout, self.not_sure)
 
     def read(self, number: int) -> Part:
         """The pixels of a part."""
@@ -83,7 +84,7 @@ class Worker:
 
     def label(self, part: Part) -> np.ndarray:
         """Uint8 (3, rows, columns): what `cells.coded` gives, and 1 where no pixel of a cell is missing."""
-        where = askable(part)
+        where = askable(part, self.not_sure)
         whole = part.shares[1] == 1
         return np.stack([*coded(part, where, self._answers.of(part, where)), whole.astype(np.uint8)])
 

@@ -1,0 +1,123 @@
+"""Which bands of a raster are red, green and blue, and what their numbers mean: what the file says."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from orbitune.errors import DataError
+
+_COLOURS = ("red", "green", "blue")
+_SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
+_OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")  # of Sentinel-2's products from baseline 04.00 on
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What a file says of a band's numbers: value = number * scale + offset.
+
+    Attributes:
+        scale, offset: as stated; 1 and 0 where nothing is.
+        source: the tags they come from, in words; None where nothing is stated.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    source: str | None = None
+
+
+def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
+    """Return the numbers of the red, green and blue band, and in words who says so.
+
+    Args:
+        file: rasterio's dataset.
+        asked: what the user wants; None to go by the colour interpretation, else by the descriptions of the
+            bands (red, green and blue, or B04, B03 and B02), else to take the first three.
+
+    Raises:
+        DataError: there are no such bands.
+    """
+    bands, source = (tuple(asked), "given") if asked else _stated(file)
+    if len(bands) != 3:
+        raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
+    if missing := [band for band in bands if not 1 <= band <= file.count]:
+        raise DataError(
+            f"{file.name} has {file.count} bands and lacks band {missing[0]}: choose with --bands."
+        )
+    return bands, source
+
+
+def tagged(file: Any, band: int) -> Tagged:
+    """Return what a file says of a band's numbers, by GDAL's scale and offset or Sentinel-2's own tags.
+
+    Raises:
+        DataError: the scale is 0, or one of them is no number.
+    """
+    scale, offset = file.scales[band - 1], file.offsets[band - 1]
+    if not (np.isfinite([scale, offset]).all() and scale):
+        raise DataError(
+            f"{file.name} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
+            "no scale: say what becomes black and white with --scale, such as 0:2750."
+        )
+    if offset:
+        return Tagged(scale, offset, "scale and offset in the file's tags")
+    tags = {key.upper(): value for each in (file.tags(), file.tags(band)) for key, value in each.items()}
+    for key in _OFFSETS:
+        number = re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?)\s*", tags.get(key, ""))
+        if number and float(number[1]):
+            return Tagged(scale, scale * float(number[1]), f"{key} in the file's tags")
+    return Tagged(scale, offset, None if scale == 1 else "scale in the file's tags")
+
+
+def has_palette(file: Any, asked: Sequence[int] | None) -> bool:
+    """Return whether a raster is a palette's numbers, which the bands that are asked for are made of."""
+    if file.count > 2 or file.colorinterp[0].name != "palette":
+        return False
+    return not asked or any(band > file.count for band in asked)
+
+
+def expand_palette(file: Any) -> str:
+    """Return a VRT (XML) of a palette's colours as three bands, with the mask of the raster."""
+    place = file.transform
+    name = file.files[0] if "://" in file.name else file.name  # in GDAL's way to say it
+    source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{colour.title()}</ColorInterp>'
+        f"<ComplexSource>{source}<SourceBand>1</SourceBand><ColorTableComponent>{number}"
+        "</ColorTableComponent></ComplexSource></VRTRasterBand>"
+        for number, colour in enumerate(_COLOURS, 1)
+    )
+    mask = (
+        f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source}<SourceBand>mask,1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></MaskBand>"
+    )
+    return (
+        f'<VRTDataset rasterXSize="{file.width}" rasterYSize="{file.height}">'
+        f"<SRS>{escape(file.crs.to_wkt())}</SRS><GeoTransform>{place.c!r},{place.a!r},{place.b!r},{place.f!r},"
+        f"{place.d!r},{place.e!r}</GeoTransform>{bands}{mask}</VRTDataset>"
+    )
+
+
+def _stated(file: Any) -> tuple[tuple[int, ...], str]:
+    colours = [colour.name for colour in file.colorinterp]
+    if found := _find(colours):
+        return found, "by their colour interpretation"
+    names = [(name or "").strip().lower() for name in file.descriptions]
+    if found := _find(names):
+        return found, "by their descriptions"
+    words = [re.split(r"[^a-z0-9]+", name) for name in names]
+    sentinel = [next((_SENTINEL[word] for word in each if word in _SENTINEL), "") for each in words]
+    plain = [next((word for word in each if word in _COLOURS), "") for each in words]
+    if found := _find(sentinel) or _find(plain):
+        return found, "by their descriptions"
+    return (1, 2, 3), "the first three"
+
+
+def _find(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Numbers of the bands that are named red, green and blue, each once."""
+    if any(names.count(colour) != 1 for colour in _COLOURS):
+        return None
+    return tuple(names.index(colour) + 1 for colour in _COLOURS)
