@@ -25,6 +25,7 @@ _TIDIED = 60  # seconds between two looks for files that are kept no longer
 _CSS = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 .gradio-container main, .gradio-container .wrap, .gradio-container .column { width: 100%; }
+.gradio-container .prose { max-width: calc(100vw - 4rem); overflow-x: auto; }
 footer { display: none !important; }
 #verdict p { font-size: 1.05rem; }
 """

@@ -1,6 +1,8 @@
 """What is answered beside Gradio: predictions as JSON, uploads, and the files that may be downloaded."""
 
 import threading
+from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ _AT_ONCE = 2  # requests that are computed at the same time
 _PARTS = 1000  # of one upload; the page sends as many files at once
 _FIELD = 1000  # bytes of what is no file
 _SHOWN_AS_SENT = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+_PROGRESS = 60  # seconds that a page may wait to hear of it
 _CLOSE = {"connection": "close"}
 
 
@@ -75,13 +78,32 @@ async def _image(request: "Request") -> bytes:
 
 def add_files(app: "FastAPI", storage: Storage) -> None:
     """Add, in the place of Gradio's own, the paths where files are uploaded and downloaded."""
-    from fastapi import HTTPException, Request
-    from fastapi.responses import FileResponse, JSONResponse
+    import anyio
+    from fastapi import HTTPException, Query, Request
+    from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+
+    done: deque[str] = deque(maxlen=256)
 
     @app.post("/gradio_api/upload")
-    async def upload(request: Request) -> JSONResponse:
-        storage.tidy(int(request.headers.get("content-length", 0)))
-        return JSONResponse([str(path) for path in await _receive(request, storage)])
+    async def upload(request: Request, upload_id: str = Query("", max_length=64)) -> JSONResponse:
+        length = int(request.headers.get("content-length", 0))
+        await anyio.to_thread.run_sync(storage.tidy, length)
+        try:
+            return JSONResponse([str(path) for path in await _receive(request, storage)])
+        finally:
+            done.append(upload_id)
+
+    @app.get("/gradio_api/upload_progress")
+    def progress(upload_id: str) -> StreamingResponse:
+        # The page asks how far an upload is. It is only told when it is done.
+        async def told() -> AsyncIterator[str]:
+            for _ in range(10 * _PROGRESS):
+                if upload_id in done:
+                    yield 'data: {"msg": "done"}\n\n'
+                    return
+                await anyio.sleep(0.1)
+
+        return StreamingResponse(told(), media_type="text/event-stream")
 
     @app.api_route("/gradio_api/file={path:path}", methods=["GET", "HEAD"])
     def file(path: str) -> FileResponse:

@@ -21,7 +21,7 @@ log = logging.getLogger("orbitune.app")
 # All that the pages and Gradio's clients need. Gradio has more: a proxy, a component server, a code editor.
 _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/logout|/(static|assets|svelte)/.+|"
-    r"/api/health|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|"
+    r"/api/health|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
     r"queue/status|queue/data|heartbeat/[\w-]+|call/(v2/)?\w+/[\w-]+|file=.+)"
 )
 _WRITE = re.compile(r"/login/?|/api/predict|/gradio_api/(upload|queue/join|call/(v2/)?\w+/?|cancel|reset/?)")

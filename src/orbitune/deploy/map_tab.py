@@ -183,7 +183,8 @@ def map_tab(desk: Desk, task: Any, storage: Storage) -> None:
             )
             opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
         with gr.Column(scale=2, min_width=280):
-            table = gr.HTML(elem_id="areas", padding=False)
+            # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
+            table = gr.Markdown(elem_id="areas", sanitize_html=False)
             download = gr.DownloadButton("Download the files (zip)")
 
     def show(
