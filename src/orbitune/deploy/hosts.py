@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from orbitune.errors import OrbituneError
 
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ALL = ("0.0.0.0", "::")
 
@@ -41,7 +42,7 @@ class Hosts:
             OrbituneError: one of `allowed` is no host name.
         """
         names = {host_name(name) for name in allowed}
-        if None in names or "" in names:
+        if None in names:
             raise OrbituneError(
                 "--allow-host takes a host name such as maps.example.org, without http:// or a path."
             )
@@ -54,11 +55,14 @@ class Hosts:
     def answer_to(self, host: str) -> bool:
         """Return whether a request with this Host header is answered."""
         name = host_name(host)
-        return bool(name) and (name in self.names or (self.addresses and _is_address(name or "")))
+        return name is not None and (name in self.names or (self.addresses and _is_address(name)))
 
     def accept_origin(self, origin: str, host: str) -> bool:
         """Return whether a page of this origin may call the server, which was asked for as `host`."""
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         if parts.scheme not in ("http", "https") or not parts.netloc:
             return False
         return parts.netloc.lower() == host.lower() or host_name(parts.netloc) in self.public
@@ -73,7 +77,8 @@ def host_name(host: str) -> str | None:
         return None
     if parts.netloc != host or "@" in host or parts.hostname is None:
         return None
-    return parts.hostname.rstrip(".")
+    name = parts.hostname.rstrip(".")
+    return name if _NAME.fullmatch(name) or _is_address(name) else None
 
 
 def parse_root_path(text: str) -> str:
