@@ -126,17 +126,30 @@ def serve(
         str | None,
         typer.Option(help="USER:PASSWORD to ask for; or set the variable", envvar="ORBITUNE_LOGIN"),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name to answer to besides --host, such as a proxy's; give it once for each"),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path that a proxy serves the app below, such as /tiles")
+    ] = "",
     backbone: BackboneOption = None,
 ) -> None:
     """Serve models as a web app, with Gradio's API and a JSON endpoint, until it is interrupted."""
-    from orbitune.deploy.app import parse_login, serve
+    from orbitune.deploy.app import parse_login
     from orbitune.deploy.desk import Desk, names_of
+    from orbitune.deploy.hosts import Hosts, parse_root_path
+    from orbitune.deploy.server import serve
 
-    user = parse_login(login)
+    user, path = parse_login(login), parse_root_path(root_path)
+    hosts = Hosts.of(host, tuple(allow_host or ()))
     desk = Desk(names_of(sources), backbone)
-    where = f"http://{host}:{port}"
-    print(f"{', '.join(desk.models)} at {where}; JSON: curl --data-binary @tile.png {where}/api/predict")
-    serve(desk, host, port, user)
+
+    def say(where: str) -> None:
+        names = ", ".join(desk.models)
+        print(f"{names} at {where}; JSON: curl -F file=@tile.png {where}/api/predict", flush=True)
+
+    serve(desk, host, port, user, hosts, path, say)
 
 
 @app.command()

@@ -11,10 +11,11 @@ from orbitune.deploy.app import make_app
 
 
 @contextmanager
-def serving(desk, login=None):
-    """The address of an app that runs while the block does."""
+def serving(desk, login=None, hosts=None, root_path="", **settings):
+    """The address of an app that runs while the block does; settings are uvicorn's."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(make_app(desk, login), log_level="error", timeout_graceful_shutdown=1)
+        app = make_app(desk, login, hosts, root_path)
+        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, **settings)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

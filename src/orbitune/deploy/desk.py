@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.uploads import decode, open_uploads
 from orbitune.errors import OrbituneError
 from orbitune.models.methods import find_method
+
+_TURN = 64  # images of one request, after which others have their turn
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class Model:
 
     def predictions(self, images: Iterator[Waiting], top_k: int = 3) -> Iterator[Prediction]:
         """A prediction for each image, in their order."""
-        with self._lock:
-            yield from self._classifier.predict(images, top_k)
+        while some := list(islice(images, _TURN)):
+            with self._lock:
+                found = list(self._classifier.predict(iter(some), top_k))
+            yield from found
 
     def where(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
         """The tile as the model sees it, uint8 (H, W, 3), and what of it speaks for a label.

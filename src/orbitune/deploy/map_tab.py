@@ -18,6 +18,7 @@ from orbitune.deploy.scene.legend import colours
 from orbitune.deploy.scene.picture import in_little, picture
 from orbitune.deploy.scene.raster import RESOLUTION
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs, parse_bands
+from orbitune.deploy.storage import Storage
 from orbitune.deploy.told import told
 from orbitune.deploy.uploads import MAX_SCENE, check_scene
 from orbitune.errors import OrbituneError
@@ -133,7 +134,7 @@ def make(model: Model, scene: Path, request: MapRequest, offered: Path) -> Mappe
         OrbituneError: in words that name no place on the server.
     """
     lines: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="orbitune-map-") as name:
+    with tempfile.TemporaryDirectory(dir=offered) as name:
         folder = Path(name)
         try:
             check_scene(scene, request.bands)
@@ -167,7 +168,7 @@ def _two_lines(value: str) -> str:
 # The page
 
 
-def map_tab(desk: Desk, task: Any) -> None:
+def map_tab(desk: Desk, task: Any, storage: Storage) -> None:
     """Its components and what they do."""
     import gradio as gr
 
@@ -182,20 +183,25 @@ def map_tab(desk: Desk, task: Any) -> None:
             )
             opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
         with gr.Column(scale=2, min_width=280):
-            table = gr.HTML(elem_id="areas", padding=False)
+            # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
+            table = gr.Markdown(elem_id="areas", sanitize_html=False)
             download = gr.DownloadButton("Download the files (zip)")
-    offered = Path(download.GRADIO_CACHE)
 
     def show(
-        path: str | None, bands: str, scale: str, stride: int, name: str | None, percent: float
+        path: str | None,
+        bands: str | None,
+        scale: str | None,
+        stride: int | None,
+        name: str | None,
+        percent: float | None,
     ) -> tuple[Any, ...]:
         with told():
             request = _request(bands, scale, stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-            done = make(desk.model(name), Path(path), request, offered)
+            done = make(desk.model(name), Path(path), request, storage.results)
         shown = done.shown()
-        return shown, gr.Row(visible=True), shown.at(percent), done.words(), done.table(), done.files
+        return shown, gr.Row(visible=True), shown.at(percent or 0), done.words(), done.table(), done.files
 
     start.click(
         show,
@@ -206,7 +212,7 @@ def map_tab(desk: Desk, task: Any) -> None:
         concurrency_limit=1,
     )
     opacity.change(
-        lambda kept, percent: kept and kept.at(percent),
+        lambda kept, percent: kept and kept.at(percent or 0),
         [kept, opacity],
         image,
         trigger_mode="always_last",
@@ -240,9 +246,10 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
     return [file, bands, scale, stride], start
 
 
-def _request(bands: str, scale: str, stride: int) -> MapRequest:
+def _request(bands: str | None, scale: str | None, stride: int | None) -> MapRequest:
     try:
-        return MapRequest(parse_bands(bands), stride, scale=scale.strip() or None)
+        whole = None if stride is None else int(stride)
+        return MapRequest(parse_bands(bands or ""), whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_in_words(str(error))) from None
 

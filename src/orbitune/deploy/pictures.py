@@ -1,12 +1,12 @@
 """Pictures for the app: example tiles of a run, and where a prediction looked, laid over its tile."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from orbitune.deploy.bundle import Bundle
+from orbitune.deploy.storage import safe_name
 from orbitune.errors import OrbituneError
 
 _SIDE = 384  # pixels that a tile is shown at
@@ -53,8 +53,8 @@ def blend(below: np.ndarray, above: np.ndarray, share: float) -> np.ndarray:
     return np.round(below + weight * (above[..., :3] - below.astype(np.float32))).astype(np.uint8)
 
 
-def example_tiles(bundle: Bundle) -> list[Path]:
-    """A validation tile of each class, as PNG; none where the tiles are no longer at hand."""
+def example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
+    """A validation tile of each class, as PNG in a folder; none where the tiles are no longer at hand."""
     from orbitune.recipe import Recipe
     from orbitune.training.job import prepare_job
     from orbitune.training.result import RunResult
@@ -64,12 +64,11 @@ def example_tiles(bundle: Bundle) -> list[Path]:
         job = prepare_job(Recipe.make(result.recipe), progress=False)
     except OrbituneError:
         return []
-    folder = Path(tempfile.mkdtemp(prefix="orbitune-examples-"))
     files = []
     validation = job.splits["validation"]
     for label, name in enumerate(job.tiles.classes):
         mine = validation[job.tiles.labels[validation] == label]
         if len(mine):
-            files.append(folder / f"{name.replace('/', '_')}.png")
+            files.append(folder / safe_name(f"{label} {name}.png"))
             Image.fromarray(job.tiles.read(mine[:1])[0]).save(files[-1])
     return files

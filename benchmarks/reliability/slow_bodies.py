@@ -1,0 +1,95 @@
+"""How long others wait for an answer while many connections send bodies that never end.
+
+    python benchmarks/reliability/slow_bodies.py RUN TILE [--connections 64]
+
+prints JSON, for bodies of one byte and for bodies of many megabytes.
+"""
+
+import argparse
+import contextlib
+import json
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+CLAIMED = 31 * 2**20  # bytes that each body says it has: below the limit of one
+
+
+@contextmanager
+def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api/predict") -> Iterator[None]:
+    """Hold connections that send so many bytes of a body, and no more, while the block runs."""
+    parts = urlsplit(address)
+    where = (parts.hostname or "127.0.0.1", parts.port or 80)
+    head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {CLAIMED}\r\n\r\n".encode()
+
+    def send(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is cut off, as it should be
+            for start in range(0, sent, 2**20):
+                connection.sendall(bytes(min(2**20, sent - start)))
+
+    with contextlib.ExitStack() as stack:
+        threads = []
+        for _ in range(connections):
+            connection = stack.enter_context(socket.create_connection(where))
+            connection.settimeout(5)
+            connection.sendall(head)
+            threads.append(threading.Thread(target=send, args=[connection], daemon=True))
+            threads[-1].start()
+        if sent < 2**16:
+            for thread in threads:
+                thread.join()
+        yield
+
+
+def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
+    """Return the seconds that each request of somebody else takes, one after the other.
+
+    Raises:
+        httpx.HTTPStatusError: one is not answered.
+    """
+    taken = []
+    for _ in range(requests):
+        start = time.perf_counter()
+        httpx.post(f"{address}/api/predict", content=tile, timeout=60).raise_for_status()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def measure(address: str, tile: bytes, connections: int = 64, sent: int = 1) -> dict[str, Any]:
+    """Return the waits of others, without and with slow bodies."""
+    alone = waits(address, tile)
+    with slow_bodies(address, connections, sent):
+        beside = waits(address, tile)
+    medians = {"alone": statistics.median(alone), "median": statistics.median(beside), "longest": max(beside)}
+    return {"connections": connections, "sent": sent, **medians}
+
+
+def main() -> None:
+    """Print the waits for bodies of one byte and of 30 MB, and the most memory that the server held."""
+    from served import serve_run
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", help="a bundle or a finished run")
+    parser.add_argument("tile", type=Path, help="an image")
+    parser.add_argument("--connections", type=int, default=64)
+    chosen = parser.parse_args()
+    tile = chosen.tile.read_bytes()
+    with tempfile.TemporaryDirectory() as name, serve_run(chosen.run, Path(name) / "server.log") as served:
+        report = {"one byte": measure(served.address, tile, chosen.connections, 1)}
+        before = served.peak_memory()
+        report["30 MB"] = measure(served.address, tile, chosen.connections, 30 * 2**20)
+        report["memory"] = {"before": before, "after": served.peak_memory()}
+        print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
