@@ -1,0 +1,218 @@
+"""Measure the reliability of Orbitune; write docs/results/reliability.md, and all figures as reliability.json.
+
+    python benchmarks/reliability/report.py [--out docs/results] [--work runs/reliability]
+
+It trains a small model on synthetic tiles and runs the scripts beside this file, one after the other, which
+takes about an hour on two cores. What a script found is kept in the working folder, so a run that was stopped
+goes on; remove the folder to measure anew.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import inputs
+
+from orbitune.files import read_json, write_json, write_text
+from orbitune.training.meter import environment
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+KERNELS = "tests/models/test_sanitizers.py"
+
+Found = dict[str, Any]
+Row = tuple[str, str, str]  # what was measured, at least, found
+
+
+def scripts(work: Path) -> dict[str, list[str]]:
+    """Return the arguments of every script by the name of what it measures."""
+    run, tile = str(work / "run"), str(work / "tiles" / "000.png")
+    return {
+        "app": ["app_inputs.py", run, "--count", "600"],
+        "slow": ["slow_bodies.py", run, tile],
+        "kills": ["kills.py", "--moments", "30"],
+        "flips": ["flips.py", "--flips", "140"],
+        "mutations": ["mutations.py", "--count", "600"],
+    }
+
+
+def prepare(work: Path) -> None:
+    """Train the model that the app serves, and write a tile to send it."""
+    from orbitune import Recipe, train
+
+    if not (work / "run" / "result.json").is_file():
+        backbone = work / "backbone"
+        if not backbone.exists():
+            inputs.write_backbone(backbone)
+        train(Recipe.make(inputs.recipe_values(backbone)), work / "run", progress=False)
+    if not (work / "tiles").exists():
+        inputs.write_tiles(work / "tiles", count=10)
+
+
+def measured(name: str, arguments: Sequence[str], work: Path) -> Found:
+    """Return what a script printed, now or in an earlier run of this one."""
+    kept = work / f"{name}.json"
+    if not kept.is_file():
+        print(f"{name}: {' '.join(arguments)}", file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, HERE / arguments[0], *arguments[1:]], stdout=subprocess.PIPE)
+        if not done.stdout:
+            raise SystemExit(f"{arguments[0]} ended without a result.")
+        write_json(kept, json.loads(done.stdout))
+    found: Found = read_json(kept)
+    return found
+
+
+def test_kernels(work: Path) -> Found:
+    """Return how the tests of the kernels ended under the address sanitizer."""
+    kept = work / "kernels.json"
+    if not kept.is_file():
+        command = [sys.executable, "-m", "pytest", "-q", KERNELS]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        write_json(kept, {"passed": done.returncode == 0, "said": done.stdout.splitlines()[-1]})
+    found: Found = read_json(kept)
+    return found
+
+
+def rows(found: dict[str, Found]) -> list[Row]:
+    """Return the table: what was tried, what is asked, what came of it."""
+    app, slow, kills = found["app"], found["slow"], found["kills"]["kills"]
+    kernels = found["kernels"]
+    outcomes = [each["outcome"] for each in found["flips"]["flips"]]
+    targets = found["mutations"]["targets"].values()
+    noticed = sum(outcome in ("told", "rebuilt") for outcome in outcomes)
+    count: Callable[[str], int] = lambda field: sum(each[field] for each in targets)  # noqa: E731
+    return [
+        (
+            f"hostile values to all {app['inputs']} inputs of the app's API: files read but not uploaded",
+            "0",
+            f"{app['read']} of {app['values']}; {app['tracebacks']} tracebacks in the log",
+        ),
+        *(
+            (
+                f"{each['connections']} bodies that stop after {sent}: the median answer for others",
+                "under 1 s",
+                _waits(each),
+            )
+            for sent, each in slow.items()
+            if sent != "memory"
+        ),
+        (
+            "memory that these bodies had the server hold",
+            "",
+            f"{(slow['memory']['after'] - slow['memory']['before']) / 1e6:,.0f} MB",
+        ),
+        *(
+            (
+                f"SIGKILL during `{each['command']}`, the same command again: same bytes, no leftovers",
+                f"{each['kills']} of {each['kills']}",
+                f"{each['well']} of {each['kills']}",
+            )
+            for each in kills
+        ),
+        (
+            "one byte flipped in caches, checkpoints, adapters, models, runs and bundles: told or rebuilt",
+            f"{len(outcomes)} of {len(outcomes)}",
+            f"{noticed} of {len(outcomes)}",
+        ),
+        (
+            f"mutated files of {len(targets)} kinds, {count('mutants'):,}: tracebacks, hangs over 30 s",
+            "0, 0",
+            f"{count('tracebacks')}, {count('hangs')}",
+        ),
+        (
+            "the most memory that reading one kind of them added",
+            "under 1 GB",
+            f"{max(each['memory_mb'] for each in targets):,.0f} MB",
+        ),
+        (
+            f"the compiled kernels at odd shapes under the address sanitizer (`{KERNELS}`)",
+            "0 reports, 0 mismatches",
+            f"{'0 reports, 0 mismatches' if kernels['passed'] else 'failed'} ({kernels['said']})",
+        ),
+    ]
+
+
+def _waits(found: Found) -> str:
+    median, longest, alone = (f"{1000 * found[name]:.0f} ms" for name in ("median", "longest", "alone"))
+    return f"{median}, longest {longest}; {alone} without them"
+
+
+def _moments(found: Found) -> str:
+    """Return after what a command was killed, and how often."""
+    named = {pattern: number for pattern, number in found["after"].items() if pattern != "a time"}
+    return ", ".join(
+        [
+            f"{found['after'].get('a time', 0)} drawn",
+            *(f"{n} after `{pattern}`" for pattern, n in named.items()),
+        ]
+    )
+
+
+def page(found: dict[str, Found]) -> str:
+    """Return the Markdown page."""
+    facts = environment()
+    machine = ", ".join(
+        f"{name} {facts[name]}" for name in ("processor", "cores", "python", "torch", "orbitune")
+    )
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows(found))
+    kinds = "\n".join(
+        f"| {name} | {each['mutants']:,} | {each['read']:,} | {each['refused']:,} | {each['tracebacks']} | "
+        f"{each['hangs']} | {each['slowest_seconds']:.1f} s | {each['memory_mb']:,.0f} MB |"
+        for name, each in found["mutations"]["targets"].items()
+    )
+    moments = "\n".join(
+        f"| `{each['command']}` | {each['seconds']:.1f} s | {each['kills']} | {_moments(each)} |"
+        for each in found["kills"]["kills"]
+    )
+    return f"""# Reliability
+
+Written by `python benchmarks/reliability/report.py`, which anyone can run; all figures are in
+[reliability.json](reliability.json). Measured on: {machine}. Data: synthetic tiles, a ViT of three layers
+with random weights in fp32, and small files of each kind: what is tried does not depend on what was learnt.
+
+| tried | at least | found |
+| --- | --- | --- |
+{table}
+
+## Kills
+
+A command is killed with SIGKILL, which reaches its leader alone, in an empty folder with an empty cache, and
+run again. Every file is compared but reports, figures and logs; in JSON, measured times, energy and memory are
+left out. A moment follows what can be seen from outside, or is drawn from the whole time.
+
+| command | takes | kills | moments |
+| --- | ---: | ---: | --- |
+{moments}
+
+## Mutated files
+
+One to four random changes to a small valid file: bits, fields, tags and lengths overwritten, parts removed,
+repeated, exchanged or zeroed. *Read* could be read all the same; *refused* ended in one line that says why.
+
+| kind | mutants | read | refused | tracebacks | hangs | slowest | memory |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+{kinds}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "reliability")
+    options = parser.parse_args()
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    prepare(work)
+    found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
+    found["kernels"] = test_kernels(work)
+    write_json(options.out / "reliability.json", {"environment": environment(), **found})
+    write_text(options.out / "reliability.md", page(found))
+
+
+if __name__ == "__main__":
+    main()
