@@ -1,4 +1,4 @@
-"""Measure the reliability of Orbitune; write docs/results/reliability.md, and all figures as reliability.json.
+"""Measure reliability; write docs/results/reliability.md, and all figures as reliability.json.
 
     python benchmarks/reliability/report.py [--out docs/results] [--work runs/reliability]
 
@@ -182,7 +182,7 @@ with random weights in fp32, and small files of each kind: what is tried does no
 ## Kills
 
 A command is killed with SIGKILL, which reaches its leader alone, in an empty folder with an empty cache, and
-run again. Every file is compared but reports, figures and logs; in JSON, measured times, energy and memory are
+run again. Every file is compared but reports, figures and logs; in JSON, times, energy and memory are
 left out. A moment follows what can be seen from outside, or is drawn from the whole time.
 
 | command | takes | kills | moments |
