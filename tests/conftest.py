@@ -34,3 +34,13 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"needs the shared tiles and weights ({folder})")
     return folder
+
+
+@pytest.fixture
+def without_half_precision(monkeypatch):
+    """A processor that has no instructions for half precision."""
+    from orbitune.models import attention, compiled, products
+
+    for module in (products, attention):
+        monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
+    monkeypatch.setattr(compiled, "library", lambda: None)

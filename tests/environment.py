@@ -2,7 +2,7 @@
 
 from collections.abc import MutableMapping
 
-# CC, ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY stay as well: they choose the compiler and the processor tested.
+# So are CC, ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY: they choose the compiler and the processor tested.
 KEPT = ("ORBITUNE_SHARED",)
 DROPPED_PREFIXES = (
     "ACCELERATE_",

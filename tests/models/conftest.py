@@ -1,11 +1,11 @@
-"""The compiled kernels in each of their builds, and processors that this one is not."""
+"""The compiled kernels in each of their builds."""
 
 import ctypes
 import os
 
 import pytest
 
-from orbitune.models import compiled, kernels, products
+from orbitune.models import compiled, kernels
 
 
 @pytest.fixture(scope="module", params=["native", "stand-in"])
@@ -27,10 +27,3 @@ def each_build(request):
         patch.setattr(compiled, "library", lambda: built)
         patch.setattr(kernels, "multiplies_tiles", lambda: False)
         yield
-
-
-@pytest.fixture
-def without_half_precision(monkeypatch):
-    """A processor that has no instructions for half precision."""
-    monkeypatch.setattr(products, "has_instructions", lambda dtype: False)
-    monkeypatch.setattr(compiled, "library", lambda: None)

@@ -454,6 +454,27 @@ def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path
     assert last["train_loss"] < first["train_loss"]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_recipe_in_half_precision_trains_on_a_processor_without_it(recipe, tmp_path, request, precision):
+    recipe = recipe.replace(precision=precision, lora={"dropout": 0})
+    here = trained(recipe, tmp_path / "here")
+    request.getfixturevalue("without_half_precision")
+    there = train(recipe, tmp_path / "there", progress=False)
+    for mine, theirs in zip(there.history, here.progress.history, strict=True):
+        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
+    assert "float32 on" in there.compute["products"]
+
+
+def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, request):
+    recipe = recipe.replace(precision="bf16", lora={"dropout": 0})
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    interrupt(recipe, tmp_path / "moved", step=3)
+    request.getfixturevalue("without_half_precision")
+    moved = train(recipe, tmp_path / "moved", progress=False)
+    assert moved.cost["resumed"] == 1 and moved.compute["attention"] == whole.compute["attention"]
+    assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.02)
+
+
 @pytest.mark.parametrize("fast", ["on", "off"])
 def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
     recipe = recipe.replace(fast=fast, precision="fp32", epochs=1, lora={"dropout": 0})

@@ -34,7 +34,7 @@ class PrefixKey:
 
     Attributes:
         weights, tiles, splits: hashes of the backbone's weights, the decoded tiles, and their splits.
-        products: what computes products, see `FastClassifier`; another rounds otherwise.
+        precision: and what computes products in it, as another processor rounds otherwise.
         depth: how many blocks lie below the first that is trained.
         views: how many symmetries of a training tile are kept; others are kept upright.
     """
@@ -45,7 +45,6 @@ class PrefixKey:
     transform: Transform
     precision: str
     attention: str
-    products: str
     depth: int
     views: int
 

@@ -85,9 +85,8 @@ class Job:
             tiles=inputs["tiles"],
             splits=inputs["splits"],
             transform=self.transform,
-            precision=str(self.recipe.precision),
+            precision=f"{self.recipe.precision}, {network.products}",
             attention=network.attention,
-            products=network.products,
             depth=network.frozen_depth,
             views=self.views,
         )
