@@ -1,5 +1,6 @@
 """The one door to the Hugging Face hub: a repository's files as a local folder, or one line on why not."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ def looks_like_path(name: str) -> bool:
         name.startswith((".", "/", "~"))
         or name.endswith(".zip")
         or name.count("/") > 1
-        or Path(name).exists()
+        or os.path.exists(name)  # noqa: PTH110  # pathlib's raises for a name that is too long
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zipfile
 import zlib
@@ -11,7 +12,8 @@ import pytest
 from image_files import encode, tile
 
 from orbitune.data import archive as archive_module
-from orbitune.data.class_folders import zip_files
+from orbitune.data.class_folders import open_zip, zip_files
+from orbitune.data.listing import Selection
 from orbitune.data.tiles import load_tiles
 from orbitune.errors import DataError
 
@@ -192,3 +194,14 @@ def test_what_an_entry_claims_to_hold_less_than_is_not_unpacked(tmp_path):
 def test_a_zip_without_files_says_what_is_expected(tmp_path):
     with pytest.raises(DataError, match="expected a folder for each class"):
         load_tiles(str(pack(tmp_path / "empty.zip", [])))
+
+
+def test_a_class_for_each_of_many_files_takes_no_time_and_one_line(tmp_path):
+    path = tmp_path / "classes.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for number in range(20_000):
+            file.writestr(zipfile.ZipInfo(f"class{number}/x.png"), b"x")
+    started = time.perf_counter()
+    with open_zip(path, tmp_path, Selection()) as listing:
+        assert len(listing.classes) == 20_000
+    assert time.perf_counter() - started < 5  # looked up one by one, it took a minute

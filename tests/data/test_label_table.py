@@ -121,7 +121,8 @@ def test_a_table_without_a_label_column_is_refused_by_name(images):
     with pytest.raises(DataError) as caught:
         load(images)
     assert str(caught.value) == (
-        "metadata.csv has no column label among file_name, text: choose one with --label-column."
+        "metadata.csv has no column label among file_name, text: choose one with --label-column, or rename "
+        "metadata.csv to have the folders as classes."
     )
     with pytest.raises(DataError, match="no column cover among file_name, text"):
         load(images, label_column="cover")

@@ -445,7 +445,9 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_line_of_advice(tmp_path, setti
     assert "made/tiles" in message and advice in message and "pass the folder" in message
 
 
-@pytest.mark.parametrize("data", ["./nowhere", "/no/where", "a/b/c", "nowhere", "owner/tiles.zip"])
+@pytest.mark.parametrize(
+    "data", ["./nowhere", "/no/where", "a/b/c", "nowhere", "owner/tiles.zip", "x" * 300, "./" + "y" * 300]
+)
 def test_a_path_that_does_not_exist_is_named(data):
     with pytest.raises(DataError, match=f"There is no folder or zip {data}"):
         load_tiles(data)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import write
+from image_files import encode, tile, write
 
 from orbitune.data import splits
 from orbitune.data.splits import SPLITS, draw_shots, split_tiles
@@ -276,3 +276,10 @@ def test_a_class_with_fewer_training_tiles_than_shots_is_named():
     tiles = tile_set()
     with pytest.raises(DataError, match=r"^Too few training tiles for 15 shots: c2 \(12\)"):
         draw_shots(tiles, split_tiles(tiles, None, 0)[0]["train"], 15, 0)
+
+
+def test_an_error_names_ten_classes_and_not_thousands(tmp_path):
+    for number in range(30):
+        write(tmp_path / f"class_{number:02d}" / "x.png", encode(tile(number)))
+    with pytest.raises(DataError, match=r"class_09 \(1\) and 20 more; a class needs"):
+        split_tiles(load_tiles(str(tmp_path)), None, 0)

@@ -161,12 +161,13 @@ def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Listing:
             place = "beside the class folders" if len(path) < class_level + 2 else "below a class folder"
             unlabelled.append((leaf, f"has no label, as it lies {place}"))
     classes = tuple(sorted({path[class_level] for _, path in tiles}))
+    label = {name: number for number, name in enumerate(classes)}
     own: dict[str, list[int]] = {}
     for index, (_, path) in enumerate(tiles if splits else []):
         own.setdefault(SPLIT_NAMES[path[level].lower()], []).append(index)
     return Listing(
         names=[leaf for leaf, _ in tiles],
-        labels=np.array([classes.index(path[class_level]) for _, path in tiles], np.int64),
+        labels=np.array([label[path[class_level]] for _, path in tiles], np.int64),
         classes=classes,
         own_splits={name: np.array(indices, np.int64) for name, indices in own.items()},
         unlabelled=tuple(unlabelled),

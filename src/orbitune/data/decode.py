@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DECODING = 1  # raise it whenever the same file comes out as other pixels: stores are then built anew
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns and which a process can switch off
-MAX_DEEP_PIXELS = MAX_PIXELS // 2  # of more than 8 bits a value, so that none takes more memory
 SHRINKING = 4  # times smaller than the tiles an image may be along a side,
 SMALLEST = 16  # or else as many pixels: below, nothing of the ground is left to see
 
@@ -83,7 +82,7 @@ def image_pixels(image: Image.Image) -> np.ndarray:
     Raises:
         BadImageError: it is damaged, too large, or holds no brightness values.
     """
-    _check(image.width, image.height, _KIND_OF_MODE.get(image.mode[:1], ""))
+    _check_image(image)
     try:
         rows = max(1, _AT_ONCE // image.width)
         if image.height <= rows:
@@ -185,7 +184,7 @@ def _open(data: bytes) -> Image.Image | None:
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow raises a dozen types on damaged files
         raise _damaged(error) from None
-    _check(image.width, image.height, _KIND_OF_MODE.get(image.mode[:1], ""))
+    _check_image(image)
     return None if cut else image
 
 
@@ -220,14 +219,21 @@ def _raster(data: bytes) -> "Iterator[DatasetReader]":
         raise _damaged(error) from None
 
 
-_KIND_OF_MODE = {"F": "float32", "I": "int32"}  # numpy's types by Pillow's modes, by their first letter
+def _check_image(image: Image.Image) -> None:
+    """As `_check`, of an image of Pillow."""
+    kind = {"F": "float32", "I": "int32", "I;16": "uint16"}.get(image.mode, "uint8")
+    # libwebp holds all pixels a second time.
+    _check(image.width, image.height, "uint16" if image.format == "WEBP" else kind)
 
 
 def _check(width: int, height: int, dtype: str) -> None:
-    """Raise a BadImageError for sizes and types of values that are not read; "" stands for 8 bits."""
+    """Raise a BadImageError for sizes and types of values that are not read.
+
+    Values of 2 or 4 bytes may have as many pixels less, so that no file takes more than some 600 MB.
+    """
     if width < 1 or height < 1:
         raise BadImageError("has no pixels")
-    most = MAX_PIXELS if dtype in ("", "uint8") else MAX_DEEP_PIXELS
+    most = MAX_PIXELS if "8" in dtype else MAX_PIXELS // (2 if "16" in dtype else 4)
     if width * height > most:
         raise BadImageError(f"has {width * height:,} pixels, more than the {most:,} allowed")
     if dtype.startswith(("float", "complex")):

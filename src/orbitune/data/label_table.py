@@ -169,12 +169,17 @@ def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _labelled_names(table: Table, folder: str, selection: Selection) -> list[tuple[str, Any]]:
     """(name, label) of each row; names are relative to where `folder` is."""
-    usual = (
-        [n for n in table.columns if n.endswith("_file_name")] if is_metadata(Path(table.name).name) else []
-    )
-    usual = ["file_name"] if "file_name" in table.columns else (usual or list(_FILE_COLUMNS))
+    beside = is_metadata(PurePosixPath(table.name).name)
+    usual = list(_FILE_COLUMNS)
+    if "file_name" in table.columns:
+        usual = ["file_name"]
+    elif beside and (others := [name for name in table.columns if name.endswith("_file_name")]):
+        usual = others
     files = table.choose(selection.image_column, usual, "file names", "--image-column")
-    labels = table.choose(selection.label_column, [LABEL], "labels", "--label-column")
+    option = "--label-column"
+    if beside:
+        option += f", or rename {table.name} to have the folders as classes"
+    labels = table.choose(selection.label_column, [LABEL], "labels", option)
     rows = zip(table.columns[files], table.columns[labels], strict=True)
     return [(folder + _inside(name, table.name), label) for name, label in rows]
 

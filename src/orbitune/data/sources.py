@@ -6,6 +6,7 @@ each file's bytes. A new kind of source is one entry in `KINDS`.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -26,7 +27,7 @@ from orbitune.data.label_table import (
 )
 from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection, hidden, open_regular
 from orbitune.data.parquet import open_parquet, parquet_files
-from orbitune.errors import DataError, OrbituneError
+from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
 
 _HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
@@ -89,17 +90,28 @@ def find_source(data: str, selection: Selection | None = None) -> Source:
         DataError: nothing is there, nothing that can be read as tiles, or it has not what is selected.
     """
     selection = selection or NOTHING_SELECTED
-    path, words = Path(data).expanduser(), ""
+    path, words = _expanded(data), ""
     if "/" in data and not looks_like_path(data):
         path, words = _download(data), f"hub data set {data}: "
-    if not path.exists():
-        raise DataError(f"There is no folder or zip {data}: check the path (a hub id looks like owner/name).")
+    if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
+        raise DataError(
+            f"There is no folder or zip {printable(data)}: check the path (a hub id looks like owner/name)."
+        )
     path = _only_zip(path) or path
     for kind in KINDS:
         if kind.matches(path):
             _check_selection(kind, selection)
             return Source(kind, path, words + kind.words, selection)
-    raise DataError(f"{data} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles.")
+    raise DataError(
+        f"{printable(data)} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles."
+    )
+
+
+def _expanded(data: str) -> Path:
+    try:
+        return Path(data).expanduser()
+    except RuntimeError:
+        raise DataError(f"There is no folder {printable(data)}: this machine has no such user.") from None
 
 
 def _check_selection(kind: Kind, selection: Selection) -> None:

@@ -7,7 +7,7 @@ training tiles.
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ from orbitune.data.blocks import split_by_blocks
 from orbitune.data.ground import find_ground
 from orbitune.data.listing import SPLIT_NAMES
 from orbitune.data.tiles import TileSet
-from orbitune.errors import DataError
+from orbitune.errors import DataError, printable
 
 SPLITS = ("train", "validation", "test")
 
@@ -64,7 +64,7 @@ def split_tiles(
         splits, notes = _completed(tiles, seed)
     without = np.setdiff1d(np.arange(len(tiles.classes)), tiles.labels[splits["train"]])
     if len(without):
-        names = ", ".join(tiles.classes[label] for label in without)
+        names = _some(tiles.classes[label] for label in without)
         raise DataError(f"There is no training tile of {names}: add some, or drop the class.")
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
 
@@ -87,13 +87,19 @@ def _completed(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[
         )
     counts = np.bincount(tiles.labels[splits["train"]], minlength=len(tiles.classes))
     if missing and counts.min() < FEWEST:
-        few = ", ".join(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < FEWEST))
+        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < FEWEST))
         raise DataError(
             f"Too few tiles to split: {few}; a class needs {FEWEST} or more. Add some, or drop it."
         )
     for name in missing:
         splits["train"], splits[name] = _draw(tiles, splits["train"], _SHARES[name], seed)
     return splits, (note,) if missing else ()
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first ten of some names: an error stays one that can be read."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
 
 
 def _draw(tiles: TileSet, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +123,7 @@ def draw_shots(tiles: TileSet, train: np.ndarray, shots: int, seed: int) -> np.n
     """
     counts = np.bincount(tiles.labels[train], minlength=len(tiles.classes))
     if counts.min() < shots:
-        few = ", ".join(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
+        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
         raise DataError(
             f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
         )

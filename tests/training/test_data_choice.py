@@ -1,0 +1,21 @@
+"""What a recipe chooses of its data reaches the job, and is part of what the run is."""
+
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune.errors import DataError
+from orbitune.recipe import Recipe
+from orbitune.training.job import prepare_job
+
+
+def test_the_label_column_of_a_recipe_decides_the_classes(tmp_path):
+    tiles, backbone = tile_folder(tmp_path / "tiles", each=4), backbone_folder(tmp_path / "backbone")
+    names = [path.relative_to(tiles).as_posix() for path in sorted(tiles.rglob("*.png"))]
+    rows = [f"{name},{'dry' if 'class_0' in name else 'wet'}" for name in names]
+    (tiles / "metadata.csv").write_text("\n".join(["file_name,cover", *rows]))
+    values = {"data": str(tiles), "backbone": str(backbone)}
+    with pytest.raises(DataError, match="no column label among file_name, cover"):
+        prepare_job(Recipe.make(values), progress=False)
+    job = prepare_job(Recipe.make({**values, "label_column": "cover"}), progress=False)
+    assert job.tiles.classes == ("dry", "wet")
+    assert job.recipe.label_column == "cover"
