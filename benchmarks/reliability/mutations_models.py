@@ -15,6 +15,7 @@ from pathlib import Path
 from mutations import Target
 
 CLASSES = ("a", "b", "c")
+at_hand: dict[str, Path] = {}  # `run`: a finished run, where there is one; else one is trained
 _SIDE = 32
 
 
@@ -76,6 +77,8 @@ def bundle() -> Path:
 @cache
 def run() -> Path:
     """Return the folder of a finished run of one epoch."""
+    if "run" in at_hand:
+        return at_hand["run"]
     from orbitune.recipe import Recipe
     from orbitune.training.loop import train
 
