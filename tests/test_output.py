@@ -1,13 +1,13 @@
 """Standard output that is full, closed or no longer read: one line or none, and never a traceback."""
 
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 FULL = "/dev/full"
-pytestmark = pytest.mark.skipif(not os.path.exists(FULL), reason=f"needs {FULL}")
+pytestmark = pytest.mark.skipif(not Path(FULL).exists(), reason=f"needs {FULL}")
 
 NO_SPACE = "error: Cannot write to standard output: No space left on device.\n"
 

@@ -1,4 +1,4 @@
-"""Mutants of what models come in: bundles, run folders, folders of PEFT to import, backbones, as they are opened.
+"""Mutants of what models come in: bundles, run folders, folders of PEFT, backbones, opened as commands do.
 
 A file of a folder is a sample by itself; the others stay whole. Small models with random weights serve, which
 are made once and without training.
@@ -15,6 +15,7 @@ from pathlib import Path
 from mutations import Target
 
 CLASSES = ("a", "b", "c")
+at_hand: dict[str, Path] = {}  # `run`: a finished run, where there is one; else one is trained
 _SIDE = 32
 
 
@@ -76,6 +77,8 @@ def bundle() -> Path:
 @cache
 def run() -> Path:
     """Return the folder of a finished run of one epoch."""
+    if "run" in at_hand:
+        return at_hand["run"]
     from orbitune.recipe import Recipe
     from orbitune.training.loop import train
 
@@ -96,7 +99,7 @@ def _samples(folder: Callable[[], Path], patterns: tuple[str, ...]) -> Callable[
 def _reader(
     folder: Callable[[], Path], opened: Callable[[Path, Path], object]
 ) -> Callable[[str, bytes], None]:
-    """Reads a copy of a folder with one file mutated; `opened` gets it, and a folder for what is made of it."""
+    """Return what opens a copy of a folder in which one file is a mutant; `opened` gets it, and a path."""
 
     def read(name: str, data: bytes) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -114,14 +117,14 @@ def _import(folder: Path, made: Path) -> None:
 
 
 def _verify(folder: Path, made: Path) -> None:
-    """As `predict` and `adapters verify` open it: the hashes of a bundle catch most that happens to weights."""
+    """Open it as `predict` and `adapters verify` do: the hashes catch most that happens to weights."""
     from orbitune.deploy.adapters import verify
 
     verify(folder)
 
 
 def _without_hashes(folder: Path, made: Path) -> None:
-    """Without the hashes, as somebody who means harm leaves them: every file is read by itself."""
+    """Open it with the hashes taken out, as somebody who means harm leaves it."""
     from orbitune.deploy.bundle import Bundle
     from orbitune.errors import OrbituneError
     from orbitune.files import read_json, write_json
@@ -142,7 +145,7 @@ def _load(folder: Path, made: Path) -> None:
 
 
 def _read_run(folder: Path, made: Path) -> None:
-    """All that reads a finished run: its result, its inputs, and what evaluates it."""
+    """Open a finished run as all do that read one: its result, its inputs, its model."""
     from orbitune.deploy.bundle import Bundle
     from orbitune.training.evaluate import reopen
 

@@ -218,5 +218,5 @@ def test_tensors_that_cannot_be_meant_are_one_line(vit, tmp_path, change, messag
 
 def test_a_folder_below_that_holds_the_adapter_is_named(vit, tmp_path):
     trained(vit, tmp_path / "saved" / "mine")
-    with pytest.raises(ModelError, match="there is one in .*saved/mine, pass that"):
+    with pytest.raises(ModelError, match=r"there is one in .*saved/mine, pass that"):
         import_adapter(tmp_path / "saved", str(vit), LABELS, tmp_path / "bundle")

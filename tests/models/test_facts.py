@@ -88,7 +88,7 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
     ],
 )
 def test_a_field_that_holds_what_it_cannot_is_one_line(tmp_path, place, value):
-    with pytest.raises(RunError, match="orbitune.json") as error:
+    with pytest.raises(RunError, match=r"orbitune\.json") as error:
         read(tmp_path, changed(place, value))
     assert "\n" not in str(error.value)
     if value != 1e400:  # which is no JSON at all
@@ -98,7 +98,7 @@ def test_a_field_that_holds_what_it_cannot_is_one_line(tmp_path, place, value):
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"format": NaN}', "\x00", '"text"', "\udcff"])
 def test_what_is_no_description_is_one_line(tmp_path, text):
     (tmp_path / "orbitune.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(RunError, match="holds no readable orbitune.json"):
+    with pytest.raises(RunError, match=r"holds no readable orbitune\.json"):
         read_facts(tmp_path)
 
 
