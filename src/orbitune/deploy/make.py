@@ -18,6 +18,7 @@ from orbitune.training.evaluate import reopen
 from orbitune.training.job import Job
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
+from orbitune.training.run_folder import read_inputs
 
 Stored = Literal["float32", "float16", "bfloat16"]
 
@@ -69,7 +70,7 @@ def make_bundle(
 
 def _facts(run: Path, result: RunResult, job: Job) -> dict[str, Any]:
     """What a run keeps outside of its saved model, and a bundle needs."""
-    splits = json.loads((run / "inputs.json").read_text())["splits"]
+    splits = read_inputs(run)["splits"]
     kept = ("source", "tile_size", "white", "sizes", "synthetic", "notes")
     return {
         "format": FORMAT,
