@@ -60,3 +60,71 @@ def test_the_original_preset_is_the_published_study():
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(OrbituneError, match="original"):
         preset("orignal", "lora")
+
+
+SPELLINGS = ["tiles", "tiles/", "./tiles", "../place/tiles", "tiles/../tiles", "ABSOLUTE"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_path_is_the_same_however_it_is_spelt(tmp_path, monkeypatch, spelling):
+    (tmp_path / "place" / "tiles").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "place")
+    named = str(tmp_path / "place" / "tiles") if spelling == "ABSOLUTE" else spelling
+    recipe = Recipe(data=named, backbone=named, split_files=f"train={named}, test={named}").anchored()
+    place = str(tmp_path / "place" / "tiles")
+    assert recipe.places == {
+        "data": place,
+        "split_files": f"train={place},test={place}",
+        "backbone": place,
+    }
+
+
+def test_the_home_folder_and_links_are_known_and_a_link_keeps_its_name(tmp_path, monkeypatch):
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "tiles")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Recipe(data="~/tiles").anchored().data == str(tmp_path / "tiles")
+    assert Recipe(data="~/link").anchored().data == str(tmp_path / "link")
+
+
+def test_names_that_are_no_paths_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "synthetic").mkdir()
+    named = Recipe(data="synthetic", backbone="demo")
+    assert named.anchored() == named
+    hub = Recipe(data="owner/tiles", backbone="owner/model")
+    assert hub.anchored() == hub
+
+
+def test_a_path_in_a_file_is_relative_to_its_folder_from_every_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "study" / "tiles").mkdir(parents=True)
+    (tmp_path / "study" / "r.yaml").write_text("data: tiles\nbackbone: ../study\n")
+    for place in (tmp_path, tmp_path / "study", tmp_path / "study" / "tiles"):
+        monkeypatch.chdir(place)
+        recipe = Recipe.load(tmp_path / "study" / "r.yaml")
+        assert recipe.data == str(tmp_path / "study" / "tiles")
+        assert recipe.backbone == str(tmp_path / "study")
+
+
+def test_a_path_in_a_file_that_only_the_working_directory_has_is_never_guessed(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "recipes" / "r.yaml").write_text("data: tiles\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OrbituneError, match=rf"relative to its folder.*write {tmp_path / 'tiles'} there"):
+        Recipe.load("recipes/r.yaml")
+
+
+def test_a_saved_recipe_means_the_same_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "tiles").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Recipe(data="tiles").save(tmp_path / "run" / "recipe.yaml")
+    monkeypatch.chdir("/")
+    assert Recipe.load(tmp_path / "run" / "recipe.yaml").data == str(tmp_path / "tiles")
+
+
+def test_neither_hash_nor_differences_know_where_files_lie(tmp_path):
+    here, there = Recipe(data=str(tmp_path), backbone="/a"), Recipe(data="/elsewhere", backbone="/b")
+    assert here.hash == there.hash and here.differences(there) == []
+    assert Recipe(data="owner/tiles").hash != Recipe(data="owner/others").hash

@@ -6,8 +6,8 @@ Each flip changes one byte of one file, drawn with the seed: of the cache (decod
 checkpoint, a run's adapter or model, its predictions and result, and a bundle. Then the file is used. `told`:
 one line of error. `rebuilt`: what is used is as it was before the flip. Anything else is `unnoticed`.
 
-Left out are the files for people: README.md (the model card, which its author may edit), recipe.yaml, log.jsonl
-and environment.json. Printed as JSON.
+Left out are the files for people: README.md (the model card, which its author may edit), recipe.yaml,
+log.jsonl and environment.json. Printed as JSON.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def things(place: Path) -> list[Kept]:
     return [
         Kept("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
         Kept("prefix", place / "cache" / "prefix", lambda: _states(cached)),
-        Kept("checkpoint", place / "trial" / "checkpoint", lambda: _trained(recipe, place / "trial")),
+        Kept("checkpoint", place / "trial", lambda: _trained(recipe, place / "trial")),
         Kept("adapter", place / "lora" / "adapter", lambda: _opened(place / "lora")),
         Kept("model", place / "full" / "model", lambda: _opened(place / "full")),
         Kept("run", place / "lora", lambda: _opened(place / "lora")),
@@ -125,7 +125,8 @@ def _states(recipe: Any) -> Any:
 
 
 def _trained(recipe: Any, folder: Path) -> Any:
-    """The numbers of a trial that goes on from its checkpoint; the folder is put back."""
+    """The losses of a copy of a trial that goes on from its checkpoint."""
+    from orbitune.training.checkpoint import load_best
     from orbitune.training.loop import at_work, fit
     from orbitune.training.trial import TrialResult
 
@@ -135,11 +136,8 @@ def _trained(recipe: Any, folder: Path) -> Any:
         TrialResult.load(copy)
         with at_work(recipe, copy, progress=False) as work:
             trainer = fit(*work, epochs=2)
-            losses = [entry["train_loss"] for entry in trainer.progress.history]
-            from orbitune.training.checkpoint import load_best
-
             load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
-            return losses
+            return [entry["train_loss"] for entry in trainer.progress.history]
     finally:
         shutil.rmtree(copy)
 

@@ -57,12 +57,16 @@ def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterato
     place = Path(parent or tempfile.gettempdir())
     remove_abandoned(place)
     folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_ENDING, dir=place))
-    lock = _lock(folder)
-    try:
+    with _removed(folder), _locked(folder):
         yield folder
+
+
+@contextmanager
+def _removed(folder: Path) -> Iterator[None]:
+    try:
+        yield
     finally:
         _remove(folder)
-        os.close(lock)
 
 
 def remove_abandoned(parent: Path, recursive: bool = False) -> None:
@@ -78,17 +82,21 @@ def _ours(folder: Path) -> bool:
     return re.fullmatch(r"\..*\.[a-z0-9_]{8}\.tmp", folder.name) is not None and folder.is_dir()
 
 
-def _lock(folder: Path) -> int:
-    """Hold a lock in a folder until the descriptor is closed, or the process ends in whatever way."""
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock in a folder until the block ends, or the process in whatever way."""
     # Locked before it has its name, so that no one finds it unlocked.
     new = folder / f"{_LOCK}.new"
     descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
-    os.write(descriptor, socket.gethostname().encode())
-    if fcntl:
-        with suppress(OSError):  # a filesystem without locks: nobody will take this one for abandoned
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        new.rename(folder / _LOCK)
-    return descriptor
+    try:
+        os.write(descriptor, socket.gethostname().encode())
+        if fcntl:
+            with suppress(OSError):  # a filesystem without locks: nobody will take this one for abandoned
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            new.rename(folder / _LOCK)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _abandoned(folder: Path) -> bool:

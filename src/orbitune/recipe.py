@@ -248,7 +248,9 @@ def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str,
 def _anchored(name: str, text: str, file_folder: Path | None) -> str:
     if name == "split_files" and "=" in text:
         parts = [part.partition("=") for part in text.split(",")]
-        return ",".join(f"{split}={_anchored('', path.strip(), file_folder)}" for split, _, path in parts)
+        return ",".join(
+            f"{split.strip()}={anchor_path(path.strip(), file_folder)}" for split, _, path in parts
+        )
     if (name == "data" and is_synthetic(text)) or (name == "backbone" and text == "demo"):
         return text
     return anchor_path(text, file_folder)

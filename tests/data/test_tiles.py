@@ -88,6 +88,57 @@ def test_a_damaged_store_is_built_anew(folder, fresh_cache, file, harm):
     np.testing.assert_array_equal(second.tiles[14], tile(24))
 
 
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [("tiles.npy", -100), ("tiles.npy", 60), ("labels.npy", -8), ("meta.json", 20), ("sums.npy", -1)],
+)
+@pytest.mark.parametrize("byte", [0xFF, 0])
+def test_a_flipped_or_zeroed_byte_is_noticed_and_the_store_built_anew(folder, fresh_cache, file, place, byte):
+    cache = fresh_cache()
+    first = load_tiles(str(folder))
+    labels, pixels = first.labels.copy(), np.array(first.tiles)
+    path = cache / "tiles" / first.fingerprint / file
+    data = bytearray(path.read_bytes())
+    data[place] = byte if data[place] != byte else 0x55
+    path.write_bytes(data)
+    second = load_tiles(str(folder))
+    np.testing.assert_array_equal(second.labels, labels)
+    np.testing.assert_array_equal(second.tiles, pixels)
+    assert second.names == first.names
+
+
+def test_a_store_in_the_place_of_another_is_built_anew(folder, tmp_path, fresh_cache):
+    cache = fresh_cache()
+    other = shutil.copytree(folder, tmp_path / "other")
+    write(other / "Sea" / "Sea_0.png", encode(tile(77)))
+    right, wrong = (cache / "tiles" / load_tiles(str(each)).fingerprint for each in (folder, other))
+    shutil.rmtree(right)
+    shutil.copytree(wrong, right)
+    np.testing.assert_array_equal(load_tiles(str(folder)).tiles[10], tile(20))
+
+
+def test_tiles_damaged_while_they_are_in_use_are_one_line_and_the_next_start_decodes_anew(
+    folder, fresh_cache
+):
+    cache = fresh_cache()
+    tiles = load_tiles(str(folder))
+    path = cache / "tiles" / tiles.fingerprint / "tiles.npy"
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(DataError, match=r"were damaged, such as Sea/Sea_4\.png: run the same command again"):
+        tiles.read(np.arange(15))
+    np.testing.assert_array_equal(load_tiles(str(folder)).read(np.array([14]))[0], tile(24))
+
+
+def test_what_a_killed_build_of_other_tiles_left_is_removed_too(folder, fresh_cache):
+    cache = fresh_cache()
+    left = cache / "tiles" / ".0123.tmp"
+    left.mkdir(parents=True)
+    load_tiles(str(folder))
+    assert not left.exists()
+
+
 def test_two_processes_that_build_at_once_share_one_whole_store(folder, fresh_cache):
     cache = fresh_cache()
     for number in range(300):

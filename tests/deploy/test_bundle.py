@@ -48,6 +48,7 @@ def test_a_bundle_says_all_a_prediction_needs(bundle, run):
     assert facts["likeness"]["false_alarm_rate"] == 0.01
     assert facts["temperature"] > 0
     assert set(facts["files"]) == {"adapter_model.safetensors", "likeness.safetensors"}
+    assert set(facts["settings"]) == {"adapter_config.json", "preprocessor_config.json"}
 
 
 def test_storing_in_16_bits_halves_the_file_and_states_the_loss(bundle, run):

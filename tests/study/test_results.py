@@ -8,6 +8,7 @@ import torch
 
 from orbitune.errors import RunError
 from orbitune.study.results import load_predictions, read_results, reads_of_test
+from orbitune.training.artefacts import Predictions, read_predictions, write_predictions
 from orbitune.training.checkpoint import Progress, save_checkpoint
 
 
@@ -83,3 +84,59 @@ def test_results_are_read_as_they_were_written(tmp_path):
     results = {"format": 2, "runs": [{"status": "failed"}]}
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert read_results(tmp_path) == results
+
+
+def harmed(file, how):
+    """predictions.npz of a run, damaged."""
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    if how in ("cut", "zeroed", "garbage", "empty"):
+        data = file.read_bytes()
+        file.write_bytes(
+            {"cut": data[:-30], "zeroed": bytes(len(data)), "garbage": b"garbage", "empty": b""}[how]
+        )
+        return
+    changed = {
+        "missing key": {"test_labels": None},
+        "other shape": {"test_logits": kept["test_logits"][:2]},
+        "one dimension": {"test_logits": kept["test_logits"][0]},
+        "not a number": {"test_logits": kept["test_logits"] * np.nan},
+        "pickle": {"test_logits": np.array([{}, {}, {}], object)},
+        "label beyond": {"test_labels": kept["test_labels"] + 2},
+    }[how]
+    np.savez(file, **{name: each for name, each in {**kept, **changed}.items() if each is not None})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("cut", "zeroed", "garbage", "empty", "missing key", "other shape", "one dimension"),
+        *("not a number", "pickle", "label beyond"),
+    ],
+)
+def test_damaged_predictions_are_one_clear_error(tmp_path, how):
+    entry = run(tmp_path, "lora", 0, [ZERO, ONE, ONE])
+    harmed(tmp_path / "lora-seed0" / "predictions.npz", how)
+    with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged.*another --out") as caught:
+        load_predictions({"runs": [entry]}, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_flipped_byte_of_written_predictions_is_noticed(tmp_path):
+    kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
+    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    file = tmp_path / "predictions.npz"
+    np.testing.assert_array_equal(read_predictions(tmp_path, "test").logits, kept.logits)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        with pytest.raises(RunError):
+            read_predictions(tmp_path, "test")
+
+
+def test_predictions_of_another_run_are_refused(tmp_path):
+    kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
+    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    (tmp_path / "result.json").write_text('{"recipe_hash": "ba9876543210"}')
+    with pytest.raises(RunError, match="belongs to a run of another recipe"):
+        read_predictions(tmp_path, "test")

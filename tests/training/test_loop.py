@@ -1,10 +1,12 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +17,16 @@ from samples import FAMILIES, backbone_folder, tile_folder
 from orbitune import Recipe, evaluate, train
 from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
+from orbitune.models.build import build
 from orbitune.training import loop
+from orbitune.training.checkpoint import load_best
 from orbitune.training.energy import cost_in_words
 from orbitune.training.job import make_accelerator, prepare_job
 from orbitune.training.pace import image_size, learning_rate
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
 from orbitune.training.run_folder import RunFolder
+from orbitune.training.trial import trial
 
 PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
 
@@ -47,6 +52,11 @@ def trained(recipe, out):
     """A run after its last epoch, when neither the test split is read nor anything saved and proven."""
     with loop.at_work(recipe, out, progress=False) as work:
         return loop.fit(*work)
+
+
+def build_model(recipe):
+    job = prepare_job(recipe, progress=False)
+    return build(job.recipe, job.backbone, job.tiles.classes)
 
 
 def start(recipe, out):
@@ -333,6 +343,61 @@ def test_a_run_whose_split_files_were_changed_is_not_evaluated(tmp_path, backbon
     lists["train"].write_text("\n".join(names["test"]))
     with pytest.raises(RunError, match=r"The splits of .* are no longer the same"):
         evaluate(tmp_path / "run", progress=False)
+
+
+def test_a_run_goes_on_with_data_and_backbone_at_another_place_or_spelt_otherwise(
+    finished, tmp_path, monkeypatch
+):
+    recipe, whole = finished
+    interrupt(recipe, tmp_path / "run", step=3)
+    shutil.copytree(recipe.data, tmp_path / "moved")
+    shutil.copytree(recipe.backbone, tmp_path / "backbone")
+    monkeypatch.chdir(tmp_path)
+    moved = recipe.replace(data="./moved/", backbone="../" + tmp_path.name + "/backbone")
+    train(moved, "run", progress=False)
+    assert outcome(tmp_path / "run") == outcome(whole)
+    monkeypatch.chdir("/")
+    assert Recipe.load(tmp_path / "run" / "recipe.yaml").data == str(tmp_path / "moved")
+    train(recipe, tmp_path / "run", progress=False)  # a finished run names the place of today
+    assert RunResult.load(tmp_path / "run").recipe["data"] == recipe.data
+    for path in (tmp_path / "moved", tmp_path / "backbone"):
+        shutil.rmtree(path)
+    assert evaluate(tmp_path / "run", "validation", progress=False)
+
+
+def test_other_settings_beside_the_same_weights_are_another_backbone(recipe, tmp_path):
+    shutil.copytree(recipe.backbone, tmp_path / "backbone")
+    file = tmp_path / "backbone" / "preprocessor_config.json"
+    interrupt(recipe, tmp_path / "run", step=3)
+    file.write_text(file.read_text().replace("0.4", "0.1"))
+    with pytest.raises(RunError, match=r"The backbone settings of .* train anew with another --out"):
+        train(recipe.replace(backbone=str(tmp_path / "backbone")), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("name", ["state", "best"])
+def test_a_flipped_byte_of_a_checkpoint_is_one_clear_error(recipe, tmp_path, name):
+    out = tmp_path / "run"
+    trial(recipe, out, 1, progress=False)
+    file = out / "checkpoint" / f"{name}.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 0x10  # of a weight
+    file.write_bytes(data)
+    with pytest.raises(RunError, match=r"is damaged.*another --out, or remove .*checkpoint"):
+        if name == "best":
+            load_best(file, build_model(recipe), 1)
+        else:
+            train(recipe, out, progress=False)
+
+
+@pytest.mark.parametrize("name", ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"])
+def test_a_flipped_byte_of_a_finished_run_is_told_by_all_who_open_it(finished, tmp_path, name):
+    out = shutil.copytree(finished[1], tmp_path / "run")
+    data = bytearray((out / name).read_bytes())
+    data[len(data) // 2] ^= 0x01
+    (out / name).write_bytes(data)
+    for use in (lambda: evaluate(out, progress=False), lambda: train(finished[0], out, progress=False)):
+        with pytest.raises(OrbituneError, match=f"{Path(name).name} of .* is damaged"):
+            use()
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):

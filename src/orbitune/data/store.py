@@ -89,28 +89,33 @@ def _remove_abandoned(stores: Path) -> None:
 
 
 def _seal(folder: Path, name: str) -> None:
-    """Write the checksum of each tile, and the hashes of the small files, by which damage is noticed."""
+    """Write the checksum of each tile, and the hashes of all that is small, by which damage is noticed."""
     tiles = np.load(folder / "tiles.npy", mmap_mode="r")
+    size = tiles[0].nbytes
     with (folder / "tiles.npy").open("rb") as file:
-        header = hashlib.sha256(file.read(tiles.offset)).hexdigest()
-        sums = [
-            crc for _ in range(len(tiles)) for crc in checksums(file.read(tiles[0].nbytes), tiles[0].nbytes)
-        ]
+        file.seek(tiles.offset)
+        sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
     np.save(folder / "sums.npy", np.array(sums, np.uint32))
-    hashes = {file: file_hash(folder / file) for file in _HASHED}
-    write_sealed_json(folder / _SEAL, {"store": name, "header": header, "files": hashes})
+    write_sealed_json(folder / _SEAL, _hashes(folder, name, tiles.offset))
+
+
+def _hashes(folder: Path, name: str, offset: int) -> dict[str, Any]:
+    """What the seal of a store holds; `offset` is where the tiles begin in their file."""
+    with (folder / "tiles.npy").open("rb") as file:
+        header = hashlib.sha256(file.read(offset)).hexdigest()
+    files = {file: file_hash(folder / file) for file in _HASHED}
+    return {"store": name, "offset": offset, "header": header, "files": files}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     """The fields of a store as TileSet takes them; None where it is absent or damaged."""
     try:
         seal = read_sealed_json(folder / _SEAL)
-        hashes = {file: file_hash(folder / file) for file in _HASHED}
+        if seal != _hashes(folder, folder.name, seal["offset"]):  # before numpy reads damaged headers
+            return None
         meta = json.loads((folder / "meta.json").read_text())
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
         rows = Rows(folder / "tiles.npy", tiles.offset, tiles[0].nbytes, np.load(folder / "sums.npy"))
-        with rows.file.open("rb") as file:
-            header = hashlib.sha256(file.read(rows.offset)).hexdigest()
         labels = np.load(folder / "labels.npy")
         fields = {
             "tiles": tiles,
@@ -123,8 +128,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
             "white": meta.get("white"),
             "rows": rows,
         }
-        same = seal == {"store": folder.name, "header": header, "files": hashes}
-        whole = same and len(tiles) == len(labels) == len(meta["names"]) and rows.whole
+        whole = len(tiles) == len(labels) == len(meta["names"]) and rows.whole
     except (OrbituneError, OSError, ValueError, LookupError, TypeError, AttributeError, EOFError):
         return None
     return fields if whole else None

@@ -11,6 +11,8 @@ from orbitune.files import replacing, write_json
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.saving import write_facts, write_preprocessor
+from orbitune.training.artefacts import read_predictions
+from orbitune.training.run_folder import read_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +66,8 @@ def _described(place: Path) -> dict[str, Any]:
 def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
     """Open a bundle or run, compare its files' and its backbone's hashes, and load it.
 
+    Of a run, also its result, its inputs and its predictions of both splits are looked at.
+
     Returns:
         What was compared, each with its outcome in words.
 
@@ -71,7 +75,11 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
         OrbituneError: the first thing that is not as it should be.
     """
     bundle = Bundle.open(source)
-    hashed = bundle.facts.get("files", {})
+    hashed = {**bundle.facts.get("files", {}), **bundle.facts.get("settings", {})}
+    if (Path(source) / "result.json").is_file():
+        read_inputs(Path(source))
+        for split in ("validation", "test"):
+            read_predictions(Path(source), split, len(bundle.classes))
     found = bundle.backbone(backbone)
     bundle.model(found)
     return {

@@ -9,7 +9,6 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.files import (
-    read_json,
     read_sealed_json,
     remove_abandoned,
     write_json,
@@ -56,7 +55,7 @@ class RunFolder:
     def _claim(self, inputs: dict[str, str]) -> None:
         file = self.path / "inputs.json"
         if not file.is_file():  # nothing is trained before it is written
-            write_json(file, inputs)
+            write_sealed_json(file, inputs)
         check_inputs(self.path, inputs)
 
     @property
@@ -133,20 +132,22 @@ def divergence(folder: Path) -> str | None:
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """Compare the inputs of a run with those of now; a RunError names those that have changed."""
-    file = folder / "inputs.json"
-    try:
-        # Runs from before the settings of backbones were hashed know their weights alone.
-        kept = {name: value for name, value in inputs.items() if name == "backbone settings"}
-        kept |= read_json(file)
-    except (OrbituneError, ValueError, TypeError):
-        raise RunError(
-            f"{file} is missing or damaged. Restore it, or train anew with another --out."
-        ) from None
+    # Runs from before the settings of backbones were hashed know their weights alone.
+    kept = {"backbone settings": inputs.get("backbone settings"), **read_inputs(folder)}
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
             f"backbone were changed since it began. Restore them, or train anew with another --out."
         )
+
+
+def read_inputs(folder: Path) -> dict[str, str]:
+    """Return the hashes of what a run was begun with; a RunError where they are missing or damaged."""
+    file = folder / "inputs.json"
+    try:
+        return read_sealed_json(file)
+    except OrbituneError:
+        raise RunError(f"{file} is damaged. Restore it, or train anew with another --out.") from None
 
 
 def _visible(path: Path) -> bool:
