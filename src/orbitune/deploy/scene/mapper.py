@@ -68,7 +68,7 @@ def make_map(
     bundle = Bundle.open(source)
     with Scene(scene, request.bands, request.resolution) as opened:
         outputs.check(opened.files)
-        _check_blocks(opened, request.memory_budget)
+        check_blocks(opened, request.memory_budget)
         sample = opened.sample()
         tags = () if request.scale else opened.tags
         scaling = choose_scaling(request.scale, opened.dtype, 3, sample, bundle.white, tags)
@@ -231,7 +231,7 @@ def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.Ma
     return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
 
 
-def _check_blocks(scene: Scene, memory_budget: str) -> None:
+def check_blocks(scene: Scene, memory_budget: str) -> None:
     """A DataError where a block of the file takes too much memory: a pixel is read with all of its block."""
     budget = Budget.parse(memory_budget, None).memory_bytes
     needed = _BASE_BYTES + 4 * scene.block_bytes

@@ -53,6 +53,7 @@ class Scene:
         bands: numbers of red, green and blue.
         bands_source: who says so, in words.
         files: on this machine, that it is read from.
+        block_bytes: of the largest block of the file, which are in memory at once to read a pixel of it.
 
     Raises:
         DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
@@ -102,15 +103,6 @@ class Scene:
     def others(self) -> list[str]:
         """Names of other rasters in the same file, where this is the first of several."""
         return list(self._file.subdatasets)[1:]
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of the largest block of the file, which are in memory at once to read a pixel of it."""
-        sizes = [
-            height * width * np.dtype(kind).itemsize
-            for (height, width), kind in zip(self._file.block_shapes, self._file.dtypes, strict=True)
-        ]
-        return max(sizes) * (len(sizes) if self._file.interleaving.name == "pixel" else 1)
 
     def sample(self) -> np.ma.MaskedArray:
         """The whole scene in little (bands, H, W), masked where there is nothing."""
@@ -199,6 +191,7 @@ class Scene:
     def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
         """Check the header, expand a palette, and choose bands and grid."""
         self._check_place()
+        self.block_bytes = _block_bytes(self._file)
         if has_palette(self._file, bands):
             expanded = open_raster(expand_palette(self._file))
             self._file.close()
@@ -284,3 +277,12 @@ class Scene:
             return pixel_size(crs, data.transform, data.height, data.width)
         except DataError as error:
             raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+
+def _block_bytes(file: Any) -> int:
+    sizes = [
+        height * width * np.dtype(kind).itemsize
+        for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
+    ]
+    together = file.interleaving is None or file.interleaving.name == "pixel"
+    return max(sizes) * (len(sizes) if together else 1)
