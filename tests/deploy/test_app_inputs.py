@@ -1,5 +1,6 @@
 """The app opens what was uploaded to it, and nothing else, by whatever input or path it is asked."""
 
+import re
 import stat
 import threading
 from pathlib import Path
@@ -87,6 +88,13 @@ def test_what_was_uploaded_is_answered_whatever_else_the_client_says_of_it(addre
     assert Path(path).name == "tile.png"
     told = {"url": "http://169.254.169.254/", "orig_name": "../../a.svg", "is_stream": True}
     assert "class_" in ask(address, path, **told)
+
+
+def test_an_example_is_shown_and_answered(address):
+    text = httpx.get(f"{address}/config").text
+    path = re.search(r'"path":"([^"]+/examples/[^"]+)"', text)[1]
+    assert httpx.get(f"{address}/gradio_api/file={path}").headers["content-type"] == "image/png"
+    assert "class_" in ask(address, path)
 
 
 def test_an_upload_of_another_server_is_not_taken(address, desk, tile):

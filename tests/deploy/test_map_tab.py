@@ -191,7 +191,7 @@ def test_in_a_browser_from_upload_to_a_moved_slider_on_a_screen_and_on_a_phone(a
             page.get_by_role("tab", name="Map").click()
             panel = page.locator("[role=tabpanel]:visible")
             panel.locator("input[type=file]").set_input_files(str(scene))
-            panel.get_by_text("stripes.tif").first.wait_for()
+            panel.get_by_text("stripes").first.wait_for()
             panel.get_by_role("button", name="Map", exact=True).click()
             page.wait_for_selector("#map img", timeout=60_000)
             first = page.get_attribute("#map img", "src")

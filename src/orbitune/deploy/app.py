@@ -23,9 +23,9 @@ WAITING = 64  # requests that may wait; more are told to come back
 MAX_IMAGE = 32 * 2**20  # bytes of an image that is sent to the JSON endpoint
 _TIDIED = 60  # seconds between two looks for files that are kept no longer
 _CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
-.gradio-container main, .gradio-container .wrap, .gradio-container .column { width: 100%; }
-.gradio-container .prose { max-width: calc(100vw - 4rem); overflow-x: auto; }
+.gradio-container { width: 100% !important; max-width: 1080px !important; margin: 0 auto !important; }
+.gradio-container main, .gradio-container .wrap, .gradio-container .column { width: 100%; min-width: 0; }
+.gradio-container .prose { max-width: 100%; overflow-x: auto; }
 footer { display: none !important; }
 #verdict p { font-size: 1.05rem; }
 """

@@ -94,7 +94,7 @@ class Model:
         transform = Transform(used["image_size"], used["mean"], used["std"], used["resample"])
         family, model = self._plain
         with self._lock:
-            pixels = transform(torch.from_numpy(tile[None]))
+            pixels = transform(torch.from_numpy(tile[None].copy()))
             found = relevance(model, family, pixels, self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)

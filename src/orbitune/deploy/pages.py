@@ -92,7 +92,7 @@ def _show_answer(desk: Desk, path: str | None, name: str | None) -> tuple[Any, .
         data, model = _read(path), desk.model(name)
         answer = model.answer(data)
         if answer.prediction.error:
-            raise OrbituneError(f"The image {answer.prediction.error}.")
+            raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
         best = answer.prediction.labels[0][0]
         return _words(answer), dict(answer.prediction.labels), overlay(*model.where(data, best))
 
@@ -202,7 +202,7 @@ def _compare_tab(desk: Desk, task: Any) -> None:
 def _compared(name: str, model: Model, data: bytes) -> list[Any]:
     answer, scores = model.answer(data), model.bundle.facts["scores"]
     if answer.prediction.error:
-        raise OrbituneError(f"The image {answer.prediction.error}.")
+        raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
     label, share = answer.prediction.labels[0]
     size = sum(file.stat().st_size for file in model.bundle.folder.iterdir() if file.is_file())
     test = scores.get("test", {}).get("accuracy")
