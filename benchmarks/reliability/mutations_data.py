@@ -80,9 +80,10 @@ def read_image(name: str, data: bytes) -> None:
 
 def parquet_samples() -> dict[str, bytes]:
     """Six rows of an image and a label, in the hub's layout."""
-    from datasets import ClassLabel, Dataset, Features, Value
+    from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars
     from datasets import Image as ImageFeature
 
+    disable_progress_bars()
     rows = {
         "image": [{"bytes": _encode(Image.fromarray(_pixels(i)), "PNG"), "path": None} for i in range(6)],
         "label": [i % 2 for i in range(6)],
