@@ -77,8 +77,8 @@ def test_the_line_says_what_baseline_0400_becomes(draw, grid, tmp_path):
     file = write_scene(tmp_path / "s.tif", (numbers(grid) + 1000).astype(np.uint16))
     drawn = draw(tag(file, scales=[1e-4] * 3, offsets=[-0.1] * 3))
     assert drawn.said[0] == (
-        "scaling: 1000 to 3750, 1000 to 3750, 1000 to 3750 become 0 to 255 (default for reflectance, by scale "
-        "and offset in the file's tags)"
+        "scaling: 1000 to 3750, 1000 to 3750, 1000 to 3750 become 0 to 255 (default for reflectance, by "
+        "scale and offset in the file's tags)"
     )
 
 
@@ -140,6 +140,13 @@ def test_bands_of_many_are_found_and_infrared_is_not_red(tmp_path):
     tag(file, descriptions=["Near infra-red", "blue", "green", "red", "Red edge 1"])
     with Scene(file) as scene:
         assert scene.bands == (4, 3, 2)
+
+
+def test_a_file_of_one_band_is_one_line_that_says_how_to_put_three_together(tmp_path):
+    file = write_scene(tmp_path / "B04.tif", np.ones((20, 20, 1), np.uint16))
+    with pytest.raises(DataError, match=r"B04\.tif has no three bands .* gdalbuildvrt -separate OUT\.vrt"):
+        Scene(file)
+    Scene(file, (1, 1, 1)).close()
 
 
 def test_bands_overrule_the_tags(draw, scene, grid, tmp_path):

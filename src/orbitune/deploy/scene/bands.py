@@ -43,6 +43,11 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
     bands, source = (tuple(asked), "given") if asked else _stated(file)
     if len(bands) != 3:
         raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
+    if file.count < 3 and not asked:
+        raise DataError(
+            f"{file.name} has no three bands for red, green and blue: put the files of a band each into one "
+            "with gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
+        )
     if missing := [band for band in bands if not 1 <= band <= file.count]:
         raise DataError(
             f"{file.name} has {file.count} bands and lacks band {missing[0]}: choose with --bands."

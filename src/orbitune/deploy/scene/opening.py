@@ -65,7 +65,7 @@ def _silence() -> None:
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
             setter(None)
-    # GDAL quotes bytes of damaged files that are no text; rasterio cannot log them, and Cython prints that twice.
+    # GDAL quotes bytes of damaged files that are no text: rasterio fails to log them, twice.
     unraisable, uncaught = sys.unraisablehook, sys.excepthook
 
     def quiet_unraisable(found: Any) -> None:
