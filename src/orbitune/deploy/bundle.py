@@ -166,6 +166,8 @@ def _of_run(run: Path) -> Bundle:
     result = RunResult.load(run)
     folder = run / find_method(result.recipe["method"]).folder
     facts = read_facts(folder, BundleFacts)
+    if facts["classes"] != result.data["classes"]:
+        raise RunError(f"The orbitune.json of {folder} names other classes than result.json of {run}.")
     return Bundle(
         folder,
         {
