@@ -145,6 +145,8 @@ def _of_run(run: Path) -> Bundle:
     """A finished run as a bundle; what its saved model does not say comes from the run's other files."""
     result = RunResult.load(run)
     folder, facts = open_model(run, result)
+    if facts["classes"] != result.data["classes"]:
+        raise RunError(f"The orbitune.json of {folder} names other classes than result.json of {run}.")
     return Bundle(
         folder,
         {
