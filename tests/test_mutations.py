@@ -10,14 +10,16 @@ import time
 import mutations
 import pytest
 from mutations import Target, attack, mutate
-from mutations_data import TARGETS, image_samples
+from mutations_data import TARGETS as DATA
+from mutations_data import image_samples
+from mutations_scenes import TARGETS as SCENES
 
 from orbitune.errors import DataError
 
-COUNTS = {"images": 400, "zips": 200, "parquet": 40, "tables": 100}
+COUNTS = {"images": 400, "zips": 200, "parquet": 40, "tables": 100, "scenes": 60}
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [*DATA, *SCENES], ids=lambda target: target.name)
 def test_mutants_are_read_or_refused_in_one_line(target):
     findings = attack(target, COUNTS[target.name], seed=1)
     assert findings.clean, findings.to_json()

@@ -1,30 +1,60 @@
 """What libtiff, GDAL and Pillow say of damaged files on their own: kept from the user's terminal.
 
 What is wrong with a file reaches the user as one line of ours; theirs would come in between by the hundred.
+Silence is for good, in all threads, and cheap to ask for again.
 """
 
 import ctypes
 import functools
 import logging
+import re
+import sys
+from contextlib import suppress
+from typing import Any
 
 _LOGGERS = ("rasterio", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
 
 
 @functools.cache
 def silence_libraries() -> None:
-    """Keep messages of the image libraries off stderr, in all threads and for good; cheap to call again.
+    """Keep messages of Pillow and its libtiff off stderr, and what rasterio logs.
 
     Loggers get a handler that drops what nobody else takes: a program that configures logging still sees
-    their records. libtiff, which Pillow carries, prints from C unless its handlers are removed.
+    their records.
     """
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(logging.NullHandler())
-    try:
+    with suppress(ImportError):  # a Pillow without its C part
         from PIL import _imaging
 
-        library = ctypes.CDLL(_imaging.__file__)  # symbols are looked up in the libraries it is linked with
+        _silence_libtiff(_imaging.__file__)
+
+
+@functools.cache
+def silence_rasterio() -> None:
+    """Keep off stderr what rasterio's libraries say past its own handler of errors."""
+    import rasterio._base
+
+    silence_libraries()
+    _silence_libtiff(rasterio._base.__file__)
+    # GDAL quotes bytes of damaged files that are no text: rasterio fails to log them, twice.
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+
+    def quiet_unraisable(found: Any) -> None:
+        if not re.match(r"rasterio\._\w+\.log_error", str(found.object)):
+            unraisable(found)
+
+    def quiet_uncaught(kind: Any, error: Any, trace: Any) -> None:
+        if trace or not issubclass(kind, UnicodeDecodeError):
+            uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = quiet_unraisable, quiet_uncaught
+
+
+def _silence_libtiff(extension: str) -> None:
+    """Remove the handlers of the libtiff that a compiled module is linked with: they print from C."""
+    with suppress(OSError, AttributeError):  # a libtiff that cannot be reached from here
+        library = ctypes.CDLL(extension)  # symbols are looked up in the libraries it is linked with
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
             setter(None)
-    except (ImportError, OSError, AttributeError):
-        pass  # a Pillow whose libtiff cannot be reached from here

@@ -3,13 +3,10 @@
 Names stay strings: a path would make one slash of `zip://` and `/vsicurl/https://`.
 """
 
-import ctypes
-import functools
 import hashlib
 import os
 import re
 import shlex
-import sys
 import tarfile
 import warnings
 import zipfile
@@ -18,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orbitune.data.library_messages import silence_rasterio
 from orbitune.errors import DataError, first_line
 
 CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
@@ -49,34 +47,10 @@ def gdal() -> Iterator[None]:
 
     Settings and the handler of errors are a thread's own: each thread that reads enters this.
     """
-    _silence()
+    silence_rasterio()
     options = {name: value for name, value in _OPTIONS.items() if name not in os.environ}
     with import_rasterio().Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2", **options):
         yield
-
-
-@functools.cache
-def _silence() -> None:
-    """Keep off the terminal, for good, what rasterio's libraries say past its handler of errors."""
-    import rasterio._base
-
-    with suppress(OSError, AttributeError):  # a libtiff that cannot be reached from here
-        library = ctypes.CDLL(rasterio._base.__file__)  # symbols are looked up in what it is linked with
-        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
-            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-            setter(None)
-    # GDAL quotes bytes of damaged files that are no text: rasterio fails to log them, twice.
-    unraisable, uncaught = sys.unraisablehook, sys.excepthook
-
-    def quiet_unraisable(found: Any) -> None:
-        if not re.match(r"rasterio\._\w+\.log_error", str(found.object)):
-            unraisable(found)
-
-    def quiet_uncaught(kind: Any, error: Any, trace: Any) -> None:
-        if trace or not issubclass(kind, UnicodeDecodeError):
-            uncaught(kind, error, trace)
-
-    sys.unraisablehook, sys.excepthook = quiet_unraisable, quiet_uncaught
 
 
 def open_raster(name: str, driver: str | None = None) -> Any:
