@@ -162,6 +162,7 @@ def test_what_changed_the_frozen_weights_is_no_plain_update_over_them(vit, tmp_p
         ({"target_modules": "(("}, "is no pattern"),
         ({"target_modules": ["nothing"]}, "cannot be loaded"),
         ({"rank_pattern": []}, "rank_pattern: Input"),
+        ({"auto_mapping": "x"}, "auto_mapping: Input"),
     ],
 )
 def test_a_configuration_that_cannot_be_meant_is_one_line(vit, tmp_path, setting, message):

@@ -41,6 +41,7 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     peft_type: Literal[TYPES]  # type: ignore[valid-type]
+    auto_mapping: dict[str, Any] | None = None
     task_type: str | None = None
     base_model_name_or_path: str | None = None
     r: Rank = 8
