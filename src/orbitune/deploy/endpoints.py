@@ -18,7 +18,6 @@ _AT_ONCE = 2  # requests that are computed at the same time
 _PARTS = 1000  # of one upload; the page sends as many files at once
 _FIELD = 1000  # bytes of what is no file
 _SHOWN_AS_SENT = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-_NAMED = 0.3  # seconds that the page shows the name of what it uploads, at least
 _PROGRESS = 60  # seconds that a page may wait to hear of it
 _CLOSE = {"connection": "close"}
 
@@ -90,10 +89,7 @@ def add_files(app: "FastAPI", storage: Storage) -> None:
         length = int(request.headers.get("content-length", 0))
         await anyio.to_thread.run_sync(storage.tidy, length)
         try:
-            files = await _receive(request, storage)
-            if upload_id:
-                await anyio.sleep(_NAMED)
-            return JSONResponse([str(path) for path in files])
+            return JSONResponse([str(path) for path in await _receive(request, storage)])
         finally:
             done.append(upload_id)
 
