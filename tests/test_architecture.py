@@ -11,7 +11,7 @@ import orbitune
 
 ROOT = Path(orbitune.__file__).parent
 LADDER = [
-    {"errors", "recipe", "files", "hub", "cluster"},
+    {"errors", "recipe", "files", "integrity", "hub", "cluster"},
     {"data"},
     {"models"},
     {"evaluation"},

@@ -7,17 +7,8 @@ from itertools import product
 import pytest
 
 from orbitune.errors import OrbituneError
-from orbitune.files import (
-    cache_dir,
-    cache_folder,
-    read_sealed_json,
-    remove_abandoned,
-    replacing,
-    sealed,
-    unsealed,
-    write_sealed_json,
-    write_text,
-)
+from orbitune.files import cache_dir, cache_folder, remove_abandoned, replacing, write_text
+from orbitune.integrity import read_sealed_json, sealed, unsealed, write_sealed_json
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -127,7 +127,8 @@ def _without_hashes(folder: Path, made: Path) -> None:
     """Open it with the hashes taken out, as somebody who means harm leaves it."""
     from orbitune.deploy.bundle import Bundle
     from orbitune.errors import OrbituneError
-    from orbitune.files import read_json, write_json
+    from orbitune.files import write_json
+    from orbitune.integrity import read_json
 
     try:
         facts = read_json(folder / "orbitune.json")

@@ -18,7 +18,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
-from orbitune.files import read_json, write_json, write_text
+from orbitune.files import write_json, write_text
+from orbitune.integrity import read_json
 from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent

@@ -1,10 +1,9 @@
-"""Files that are either whole or absent, and that show when they were damaged.
+"""Files that are either whole or absent, and the private cache.
 
 Everything is written in a temporary folder beside its place and renamed. A process holds a lock in each of
 its temporary folders; what it leaves when it is killed is removed by the next process that writes there.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,6 @@ import socket
 import stat
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +20,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from orbitune.errors import OrbituneError, first_line
-
-LARGEST_JSON = 64 << 20  # bytes; parsed, it takes about ten times that
+from orbitune.errors import OrbituneError
 
 try:
     import fcntl
@@ -34,7 +30,6 @@ except ImportError:  # Windows: nothing is locked there, and nothing that a kill
 _ENDING, _LOCK = ".tmp", "lock"
 _STARTING = 60.0  # seconds after which a folder without a lock was left by a killed process
 _FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
-_DIGEST, _SEAL = '"digest": ', b"crc32:"
 
 
 # --- temporary folders ------------------------------------------------------------------------------------
@@ -207,115 +202,15 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON, whole; not-a-number is refused."""
-    write_text(path, _json_text(value))
+    write_text(path, json_text(value))
 
 
-# --- damage that shows ------------------------------------------------------------------------------------
-
-
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write a JSON object with an entry `digest` at its end, by which `read_sealed_json` knows damage."""
-    text = _json_text({**value, "digest": ""})
-    hashed = hashlib.sha256(text[: text.rindex(_DIGEST)].encode()).hexdigest()
-    length = len(text) + len(hashed) + 1
-    length += len(str(length + len(str(length))))
-    write_text(path, _json_text({**value, "digest": f"{hashed}:{length}"}))
-
-
-def read_sealed_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object without its digest.
-
-    Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
-    length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
-    wrote them, are taken too.
-
-    Raises:
-        OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.
-    """
-    text, value = _load_json(Path(path))
-    if not isinstance(value, dict):
-        raise OrbituneError(f"{path} holds no JSON object; it is damaged.")
-    if not _matches_digest(text, value):
-        raise OrbituneError(f"{path} is damaged: it does not match its digest.")
-    return {name: each for name, each in value.items() if name != "digest"}
-
-
-def _matches_digest(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text was not damaged, as the digest in it says."""
-    stated = value.get("digest")
-    if stated is None:  # never there, or the name of the entry is what was damaged
-        return not re.search(rf'"[0-9a-f]{{64}}:{len(text)}"', text)
-    body, _, end = text.rpartition(_DIGEST)
-    hashed, _, length = str(stated).partition(":")
-    same_text = hashlib.sha256(body.encode()).hexdigest() == hashed
-    same_length = length == str(len(text))
-    whole = same_text and same_length and end == f'"{stated}"\n}}\n'
-    edited = bool(re.fullmatch(r"[0-9a-f]{64}:[0-9]+", str(stated))) and not same_text and not same_length
-    return whole or edited
-
-
-def _json_text(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """Return a value as indented JSON; a ValueError where it holds not-a-number."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def sealed(content: bytes) -> bytes:
-    """Return the content with its CRC-32 at the end, 14 bytes of ASCII."""
-    return content + _SEAL + b"%08x" % zlib.crc32(content)
-
-
-def unsealed(data: bytes) -> bytes:
-    """Return the content of what `sealed` made.
-
-    Raises:
-        ValueError: it is damaged, or was not sealed.
-    """
-    content = data[: -len(sealed(b""))]
-    if sealed(content) != data:
-        raise ValueError("damaged: it does not match its checksum")
-    return content
-
-
 # --- the cache --------------------------------------------------------------------------------------------
-
-
-def read_json(path: str | Path) -> Any:
-    """Return the value of a JSON file, which another program may have written or damaged.
-
-    Raises:
-        OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or
-            with NaN or Infinity, which JSON does not have.
-    """
-    return _load_json(Path(path))[1]
-
-
-def _load_json(path: Path) -> tuple[str, Any]:
-    """The text of a JSON file and its value."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("no regular file")  # a pipe would be waited for
-        if found.st_size > LARGEST_JSON:
-            raise ValueError(f"larger than {LARGEST_JSON >> 20} MB")
-        text = path.read_bytes().decode("utf-8")
-        return text, json.loads(text, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise OrbituneError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-        raise OrbituneError(f"{path} is not valid JSON ({reason}); it is damaged.") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it has {name}")
 
 
 def cache_dir() -> Path:

@@ -66,4 +66,4 @@ def test_json_lines_are_a_line_each_with_the_names_as_they_are():
 
 def test_numbers_stay_numbers_in_a_cell():
     assert cell(-0.5) == -0.5 and cell(None) is None
-    assert [cell(text) for text in ("a=b", "=b", "", "\tb")] == ["a=b", "'=b", "", "'\tb"]
+    assert [cell(text) for text in ("a=b", "=b", " =b", "", "\tb")] == ["a=b", "'=b", "' =b", "", "'\tb"]

@@ -21,7 +21,8 @@ from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
 from orbitune.bench.suite import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_folder, file_hash, read_sealed_json, write_json, write_sealed_json
+from orbitune.files import cache_folder, write_json
+from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 from orbitune.study.process import run_module
 from orbitune.training.job import Job, prepare_job
 from orbitune.training.meter import environment

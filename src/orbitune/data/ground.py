@@ -15,7 +15,8 @@ from orbitune.data.decode import BadImageError, read_ground, strict_decoding
 from orbitune.data.sources import Source
 from orbitune.data.tiles import TileSet
 from orbitune.errors import DataError
-from orbitune.files import cache_folder, replacing, scratch, sealed, unsealed
+from orbitune.files import cache_folder, replacing, scratch
+from orbitune.integrity import sealed, unsealed
 
 Place = tuple[str, list[tuple[float, float]]]  # see `orbitune.data.decode.read_ground`
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from orbitune.data.rows import Rows, checksums
 from orbitune.errors import DataError, OrbituneError
-from orbitune.files import cache_dir, cache_folder, file_hash, read_sealed_json, write_sealed_json
+from orbitune.files import cache_dir, cache_folder
+from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 
 _SEAL = "seal.json"
 _HASHED = ("labels.npy", "meta.json", "sums.npy")

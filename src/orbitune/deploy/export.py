@@ -14,7 +14,8 @@ from orbitune.deploy.gate import TOLERANCE, RefusedError, in_batches, measure
 from orbitune.deploy.onnx_file import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
 from orbitune.deploy.original import Original, Predict
 from orbitune.errors import RunError
-from orbitune.files import read_json, replacing, write_json
+from orbitune.files import replacing, write_json
+from orbitune.integrity import read_json
 from orbitune.models.saving import save_model
 
 

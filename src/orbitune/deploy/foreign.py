@@ -9,7 +9,8 @@ from typing import Any
 from orbitune.deploy.bundle import Bundle
 from orbitune.deploy.names import canonical, canonical_config, canonical_patterns, without_copies
 from orbitune.errors import ModelError, OrbituneError
-from orbitune.files import read_json, replacing, write_json
+from orbitune.files import replacing, write_json
+from orbitune.integrity import read_json
 from orbitune.models.adapter_files import check_adapter, check_head, read_adapter_config
 from orbitune.models.backbones import Backbone, empty_model, find_backbone, read_preprocessing
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors

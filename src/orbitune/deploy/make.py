@@ -11,7 +11,8 @@ from orbitune.deploy.card import write_card
 from orbitune.deploy.likeness import MEASURE, Likeness
 from orbitune.deploy.network import BundleNetwork
 from orbitune.errors import RunError
-from orbitune.files import read_json, replacing, write_json
+from orbitune.files import replacing, write_json
+from orbitune.integrity import read_json
 from orbitune.models.facts import FORMAT
 from orbitune.models.saving import write_facts
 from orbitune.training.evaluate import reopen

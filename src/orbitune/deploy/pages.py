@@ -11,9 +11,10 @@ from orbitune.data.decode import BadImageError
 from orbitune.deploy.desk import Answer, Desk, Model
 from orbitune.deploy.map_tab import can_map, map_tab
 from orbitune.deploy.pictures import example_tiles, overlay
+from orbitune.deploy.rows import cell
 from orbitune.deploy.storage import Storage
 from orbitune.deploy.told import told
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, printable
 
 if TYPE_CHECKING:
     from orbitune.deploy.closed_blocks import ClosedBlocks
@@ -145,11 +146,11 @@ def _classify_files(desk: Desk, name: str | None, paths: list[Path], storage: St
         for found in desk.table(name, paths):
             label, share = found.labels[0] if found.labels else ("", 0.0)
             row = [
-                in_a_cell(str(found.input)),
+                cell(printable(str(found.input))),
                 label,
                 round(share, 4),
                 found.sure,
-                in_a_cell(found.error or ""),
+                cell(printable(found.error or "")),
             ]
             writer.writerow(row)
             counts["images"] += 1
@@ -160,12 +161,6 @@ def _classify_files(desk: Desk, name: str | None, paths: list[Path], storage: St
             if counts["images"] % 256 == 0:
                 yield _summary(counts), shown, gr.skip()
     yield _summary(counts), shown, gr.DownloadButton(value=str(made), visible=True)
-
-
-def in_a_cell(text: str) -> str:
-    """Return a text in one line that no spreadsheet takes for a formula."""
-    line = _UNPRINTED.sub(" ", text)
-    return f"'{line}" if line.lstrip()[:1] in tuple("=+-@") else line
 
 
 def in_markdown(text: str) -> str:

@@ -61,7 +61,7 @@ def cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = _encodable(value)
-    return f"'{text}" if text[:1] in _FORMULA else text
+    return f"'{text}" if text.lstrip(" ")[:1] in _FORMULA else text
 
 
 def _encodable(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError, first_line
-from orbitune.files import read_json
+from orbitune.integrity import read_json
 from orbitune.models.backbones import Backbone, Family
 from orbitune.models.checkpoint_files import (
     ADAPTER_CONFIG,

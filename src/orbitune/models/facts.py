@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from orbitune.errors import OrbituneError, RunError, one_line
-from orbitune.files import read_sealed_json
+from orbitune.integrity import read_sealed_json
 
 FORMAT = 1
 FILE = "orbitune.json"

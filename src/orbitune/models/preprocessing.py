@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError
-from orbitune.files import read_json
+from orbitune.integrity import read_json
 from orbitune.models.facts import Side, Three, ThreePositive, first_fault
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, OrbituneError, RunError, one_line
-from orbitune.files import file_hash, replacing, scratch, write_json, write_sealed_json
+from orbitune.files import replacing, scratch, write_json
+from orbitune.integrity import file_hash, write_sealed_json
 from orbitune.models import reload
 from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_sealed_json, scratch, write_sealed_json
+from orbitune.files import scratch
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import PLACES, Recipe
 from orbitune.study.process import run_in_process
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_sealed_json
+from orbitune.integrity import read_sealed_json
 from orbitune.recipe import data_name
 from orbitune.training.artefacts import read_predictions
 from orbitune.training.checkpoint import read_progress

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import RunError
-from orbitune.files import replacing, sealed, unsealed
+from orbitune.files import replacing
+from orbitune.integrity import sealed, unsealed
 from orbitune.models.facts import BundleFacts
 from orbitune.models.methods import find_method
 from orbitune.models.saving import open_saved

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.models.facts import Backbone, Data, Preprocessing, Scores, first_fault
 
 FORMAT = 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.robustness import EVALUATIONS, robustness
-from orbitune.files import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult

@@ -8,13 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.files import (
-    read_sealed_json,
-    remove_abandoned,
-    write_json,
-    write_sealed_json,
-    write_text,
-)
+from orbitune.files import remove_abandoned, write_json, write_text
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
 
 _DIVERGED = "diverged.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
 from orbitune.training.loop import at_work, fit
 

@@ -27,14 +27,8 @@ from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.scene.scaling import Scaling, choose_scaling
 from orbitune.deploy.scene.work import Order, Worker, part_is_whole, write_part
 from orbitune.errors import DataError, OrbituneError
-from orbitune.files import (
-    file_hash,
-    read_sealed_json,
-    replacing,
-    sealed,
-    unsealed,
-    write_sealed_json,
-)
+from orbitune.files import replacing
+from orbitune.integrity import file_hash, read_sealed_json, sealed, unsealed, write_sealed_json
 from orbitune.study.budget import Budget
 from orbitune.study.engine import cores
 from orbitune.training.progress import Display

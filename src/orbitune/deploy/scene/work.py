@@ -13,7 +13,8 @@ from orbitune.deploy.scene.cells import Cells, Part, askable, coded
 from orbitune.deploy.scene.dense import Dense, Readout
 from orbitune.deploy.scene.raster import Scene
 from orbitune.deploy.scene.scaling import Scaling
-from orbitune.files import replacing, sealed, unsealed
+from orbitune.files import replacing
+from orbitune.integrity import sealed, unsealed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""Stored values in which damage shows: hashes of files, JSON with a digest, bytes with a checksum."""
+
+import hashlib
+import json
+import re
+import stat
+import zlib
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import OrbituneError, first_line
+from orbitune.files import json_text, write_text
+
+LARGEST_JSON = 64 << 20  # bytes; parsed, it takes about ten times that
+_DIGEST, _SEAL = '"digest": ', b"crc32:"
+
+
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Write a JSON object with an entry `digest` at its end, by which `read_sealed_json` knows damage."""
+    text = json_text({**value, "digest": ""})
+    hashed = hashlib.sha256(text[: text.rindex(_DIGEST)].encode()).hexdigest()
+    length = len(text) + len(hashed) + 1
+    length += len(str(length + len(str(length))))
+    write_text(path, json_text({**value, "digest": f"{hashed}:{length}"}))
+
+
+def read_sealed_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object without its digest.
+
+    Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
+    length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
+    wrote them, are taken too.
+
+    Raises:
+        OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.
+    """
+    text, value = _load_json(Path(path))
+    if not isinstance(value, dict):
+        raise OrbituneError(f"{path} holds no JSON object; it is damaged.")
+    if not _matches_digest(text, value):
+        raise OrbituneError(f"{path} is damaged: it does not match its digest.")
+    return {name: each for name, each in value.items() if name != "digest"}
+
+
+def _matches_digest(text: str, value: dict[str, Any]) -> bool:
+    """Whether a text was not damaged, as the digest in it says."""
+    stated = value.get("digest")
+    if stated is None:  # never there, or the name of the entry is what was damaged
+        return not re.search(rf'"[0-9a-f]{{64}}:{len(text)}"', text)
+    body, _, end = text.rpartition(_DIGEST)
+    hashed, _, length = str(stated).partition(":")
+    same_text = hashlib.sha256(body.encode()).hexdigest() == hashed
+    same_length = length == str(len(text))
+    whole = same_text and same_length and end == f'"{stated}"\n}}\n'
+    edited = bool(re.fullmatch(r"[0-9a-f]{64}:[0-9]+", str(stated))) and not same_text and not same_length
+    return whole or edited
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the content with its CRC-32 at the end, 14 bytes of ASCII."""
+    return content + _SEAL + b"%08x" % zlib.crc32(content)
+
+
+def unsealed(data: bytes) -> bytes:
+    """Return the content of what `sealed` made.
+
+    Raises:
+        ValueError: it is damaged, or was not sealed.
+    """
+    content = data[: -len(sealed(b""))]
+    if sealed(content) != data:
+        raise ValueError("damaged: it does not match its checksum")
+    return content
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the value of a JSON file, which another program may have written or damaged.
+
+    Raises:
+        OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or
+            with NaN or Infinity, which JSON does not have.
+    """
+    return _load_json(Path(path))[1]
+
+
+def _load_json(path: Path) -> tuple[str, Any]:
+    """The text of a JSON file and its value."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("no regular file")  # a pipe would be waited for
+        if found.st_size > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON >> 20} MB")
+        text = path.read_bytes().decode("utf-8")
+        return text, json.loads(text, parse_constant=_refuse_constant)
+    except OSError as error:
+        raise OrbituneError(f"Cannot read {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise OrbituneError(f"{path} is not valid JSON ({reason}); it is damaged.") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has {name}")
