@@ -33,6 +33,13 @@ def test_a_folder_is_predicted_as_csv_and_a_bad_file_is_a_row(place, tmp_path):
     assert all(float(row["probability_1"]) >= float(row["probability_2"]) for row in rows if row is not bad)
 
 
+def test_where_no_file_can_be_read_the_rows_say_why_and_the_command_fails(place, tmp_path):
+    (tmp_path / "note.png").write_text("no image")
+    done = orbitune("predict", place / "run", tmp_path / "note.png", "--json")
+    assert done.returncode == 2 and "No file could be read" in done.stdout
+    assert json.loads(done.stdout.splitlines()[0])["error"]
+
+
 def test_json_is_a_line_for_each_file(place):
     done = orbitune("predict", place / "run", f"{place}/tiles/class_1/*_1.png", "--json", "--top-k", "1")
     [row] = map(json.loads, done.stdout.splitlines())

@@ -158,7 +158,7 @@ def test_every_flipped_bit_of_a_sealed_object_is_noticed(tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
         file.write_bytes(damaged)
-        with pytest.raises(ValueError):
+        with pytest.raises(OrbituneError, match="damaged"):
             read_sealed_json(file)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from orbitune.console import Json, Quiet, print_json, print_table
+from orbitune.errors import OrbituneError
 
 if TYPE_CHECKING:
     from orbitune.deploy.bundle import Bundle
@@ -93,6 +94,14 @@ def predict(
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)
+    if classifier.bundle.likeness is None:
+        print(
+            f"no image is called not sure, as {source} does not describe its training tiles; what "
+            "`orbitune bundle` makes does",
+            file=sys.stderr,
+        )
+    if counter.seen and counter.bad == counter.seen:
+        raise OrbituneError("No file could be read: see their rows.")
 
 
 @app.command()
@@ -141,15 +150,18 @@ def serve(
     from orbitune.deploy.hosts import Hosts, parse_root_path
     from orbitune.deploy.server import serve
 
-    user, path = parse_login(login), parse_root_path(root_path)
+    account, path = parse_login(login), parse_root_path(root_path)
     hosts = Hosts.of(host, tuple(allow_host or ()))
     desk = Desk(names_of(sources), backbone)
 
     def say(where: str) -> None:
         names = ", ".join(desk.models)
-        print(f"{names} at {where}; JSON: curl -F file=@tile.png {where}/api/predict", flush=True)
+        user_option = "-u USER:PASSWORD " if login else ""
+        print(
+            f"{names} at {where}; JSON: curl {user_option}-F file=@tile.png {where}/api/predict", flush=True
+        )
 
-    serve(desk, host, port, user, hosts, path, say)
+    serve(desk, host, port, account, hosts, path, say)
 
 
 @app.command()

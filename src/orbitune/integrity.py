@@ -33,7 +33,7 @@ def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
     write_text(path, json_text({**value, "digest": f"{hashed}:{length}"}))
 
 
-def read_sealed_json(path: str | Path) -> dict[str, Any]:
+def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
     """Read a JSON object without its digest.
 
     Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
@@ -43,7 +43,7 @@ def read_sealed_json(path: str | Path) -> dict[str, Any]:
     Raises:
         OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.
     """
-    text, value = _load_json(Path(path))
+    text, value = _load_json(Path(path), largest)
     if not isinstance(value, dict):
         raise OrbituneError(f"{path} holds no JSON object; it is damaged.")
     if not _matches_digest(text, value):
@@ -89,17 +89,17 @@ def read_json(path: str | Path) -> Any:
         OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or
             with NaN or Infinity, which JSON does not have.
     """
-    return _load_json(Path(path))[1]
+    return _load_json(Path(path), LARGEST_JSON)[1]
 
 
-def _load_json(path: Path) -> tuple[str, Any]:
+def _load_json(path: Path, largest: int) -> tuple[str, Any]:
     """The text of a JSON file and its value."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("no regular file")  # a pipe would be waited for
-        if found.st_size > LARGEST_JSON:
-            raise ValueError(f"larger than {LARGEST_JSON >> 20} MB")
+        if found.st_size > largest:
+            raise ValueError(f"larger than {largest >> 20} MB")
         text = path.read_bytes().decode("utf-8")
         return text, json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:

@@ -90,7 +90,7 @@ def test_a_damaged_store_is_built_anew(folder, fresh_cache, file, harm):
 
 @pytest.mark.parametrize(
     ("file", "place"),
-    [("tiles.npy", -100), ("tiles.npy", 60), ("labels.npy", -8), ("meta.json", 20), ("sums.npy", -1)],
+    [("tiles.npy", -100), ("tiles.npy", 60), ("labels.npy", -8), ("meta.json", 20)],
 )
 @pytest.mark.parametrize("byte", [0xFF, 0])
 def test_a_flipped_or_zeroed_byte_is_noticed_and_the_store_built_anew(folder, fresh_cache, file, place, byte):

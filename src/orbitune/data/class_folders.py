@@ -158,7 +158,8 @@ def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Listing:
         if len(path) == class_level + 2:
             tiles.append((leaf, path))
         else:
-            place = "beside the class folders" if len(path) < class_level + 2 else "below a class folder"
+            place = "beside the class folders" if tops else "in no class folder, such as Forest/tile.jpg"
+            place = place if len(path) < class_level + 2 else "below a class folder"
             unlabelled.append((leaf, f"has no label, as it lies {place}"))
     classes = tuple(sorted({path[class_level] for _, path in tiles}))
     label = {name: number for number, name in enumerate(classes)}

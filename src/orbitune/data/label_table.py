@@ -125,10 +125,10 @@ def _listing(
     for table, rows in tables:
         missing = [name for name, _ in rows if name not in there]
         if missing:
-            more = f" and {len(missing) - 1:,} more files" if len(missing) > 1 else ""
+            number = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
             raise DataError(
-                f"{table} lists {printable(missing[0])}{more}, which is not there: names are relative to the "
-                "table's folder, with their endings."
+                f"{table} lists {number} not there, such as {printable(missing[0])}: names are relative to "
+                "the table's folder, with their endings."
             )
         for name, value in rows:
             if name in values:

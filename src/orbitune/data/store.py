@@ -1,7 +1,7 @@
 """The store of a data set's decoded tiles: whole or absent, and checked when it is opened.
 
-It is built beside its place and renamed. Beside the tiles lie a checksum of each, which is compared whenever
-the tile is read, and the hashes of the small files. A store that was damaged is built anew.
+It is built beside its place and renamed. meta.json holds a checksum of each tile, which is compared whenever
+the tile is read, and hashes of the other files. A store that was damaged is built anew.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.files import cache_dir, cache_folder
 from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 
-_SEAL = "seal.json"
-_HASHED = ("labels.npy", "meta.json", "sums.npy")
+_META = "meta.json"
+LARGEST_META = 1 << 30  # bytes: about a hundred for each tile
 
 
-def spoil_store(folder: Path) -> None:
+def invalidate_store(folder: Path) -> None:
     """Have a store that turned out to be damaged built anew when it is next opened."""
-    (folder / _SEAL).unlink(missing_ok=True)
+    (folder / _META).unlink(missing_ok=True)
 
 
 def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any]:
@@ -90,33 +90,33 @@ def _remove_abandoned(stores: Path) -> None:
 
 
 def _seal(folder: Path, name: str) -> None:
-    """Write the checksum of each tile, and the hashes of all that is small, by which damage is noticed."""
+    """Add to meta.json the checksum of each tile and hashes of the rest, by which damage is noticed."""
     tiles = np.load(folder / "tiles.npy", mmap_mode="r")
     size = tiles[0].nbytes
     with (folder / "tiles.npy").open("rb") as file:
         file.seek(tiles.offset)
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
-    np.save(folder / "sums.npy", np.array(sums, np.uint32))
-    write_sealed_json(folder / _SEAL, _hashes(folder, name, tiles.offset))
+    meta = json.loads((folder / _META).read_text())
+    seal = _hashes(folder, name, tiles.offset)
+    write_sealed_json(folder / _META, {**meta, "sums": sums, "seal": seal})
 
 
 def _hashes(folder: Path, name: str, offset: int) -> dict[str, Any]:
-    """What the seal of a store holds; `offset` is where the tiles begin in their file."""
+    """Return what tells that a store is whole but for its tiles, which begin at `offset` of their file."""
     with (folder / "tiles.npy").open("rb") as file:
         header = hashlib.sha256(file.read(offset)).hexdigest()
-    files = {file: file_hash(folder / file) for file in _HASHED}
-    return {"store": name, "offset": offset, "header": header, "files": files}
+    return {"store": name, "offset": offset, "header": header, "labels": file_hash(folder / "labels.npy")}
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     """The fields of a store as TileSet takes them; None where it is absent or damaged."""
     try:
-        seal = read_sealed_json(folder / _SEAL)
-        if seal != _hashes(folder, folder.name, seal["offset"]):  # before numpy reads damaged headers
-            return None
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = read_sealed_json(folder / _META, LARGEST_META)
+        if meta["seal"] != _hashes(folder, folder.name, meta["seal"]["offset"]):
+            return None  # before numpy reads damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
-        rows = Rows(folder / "tiles.npy", tiles.offset, tiles[0].nbytes, np.load(folder / "sums.npy"))
+        sums = np.array(meta["sums"], np.uint32)
+        rows = Rows(folder / "tiles.npy", tiles.offset, tiles[0].nbytes, sums)
         labels = np.load(folder / "labels.npy")
         fields = {
             "tiles": tiles,

@@ -30,7 +30,7 @@ from orbitune.data.decode import (
 from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection
 from orbitune.data.rows import DamagedRowError, Rows
 from orbitune.data.sources import Source, find_source
-from orbitune.data.store import open_store, spoil_store
+from orbitune.data.store import invalidate_store, open_store
 from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
 from orbitune.recipe import is_synthetic
@@ -87,7 +87,7 @@ class TileSet:
         try:
             self.rows.read(indices.tolist(), out.reshape(len(out), self.rows.row_bytes))
         except DamagedRowError as error:
-            spoil_store(self.rows.file.parent)
+            invalidate_store(self.rows.file.parent)
             raise DataError(
                 f"The decoded tiles in {cache_dir()} were damaged, such as {self.names[error.row]}: run the "
                 "same command again, which decodes them anew."

@@ -186,9 +186,9 @@ def read_facts(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str,
     try:
         values = read_sealed_json(folder / FILE)
     except OrbituneError as error:
-        raise RunError(
-            f"{folder} holds no readable {FILE}; it is no saved model of Orbitune, or damaged ({error})"
-        ) from None
+        if not (folder / FILE).exists():
+            raise RunError(f"{folder} holds no readable {FILE}; it is no saved model of Orbitune.") from None
+        raise RunError(f"{folder} holds no readable {FILE}: {error}") from None
     check_facts(values, folder, schema)
     return values
 

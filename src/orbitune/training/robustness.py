@@ -8,7 +8,8 @@ import numpy as np
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.robustness import EVALUATIONS, robustness
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.files import write_json
+from orbitune.integrity import read_json
 from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -51,13 +52,14 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         scores = robustness(
             predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=display.evaluated
         )
-    write_sealed_json(file, scores)
+    write_json(file, scores)
     return scores
 
 
 def _kept(file: Path) -> dict[str, Any] | None:
     """What was found before; None where there is nothing, or it is damaged."""
     try:
-        return read_sealed_json(file)
+        kept = read_json(file)
     except OrbituneError:
         return None
+    return kept if isinstance(kept, dict) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.files import remove_abandoned, write_json, write_text
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_json, read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
 
 _DIVERGED = "diverged.json"
@@ -88,7 +88,7 @@ class RunFolder:
         try:
             yield
         except DivergedError as error:
-            write_sealed_json(self.path / _DIVERGED, {"error": str(error)})
+            write_json(self.path / _DIVERGED, {"error": str(error)})
             self.drop_checkpoint()
             raise
 
@@ -120,8 +120,8 @@ def divergence(folder: Path) -> str | None:
     """How the run of this folder diverged, as its error said; None where it did not."""
     file = folder / _DIVERGED
     try:
-        return str(read_sealed_json(file)["error"]) if file.is_file() else None
-    except (OrbituneError, LookupError):
+        return str(read_json(file)["error"]) if file.is_file() else None
+    except (OrbituneError, LookupError, TypeError):
         raise RunError(f"{file} is damaged; remove it to go on with the run.") from None
 
 

@@ -1,6 +1,7 @@
 """What a user can do wrong, and what can be wrong with a scene: one line, exit code 2, and no file."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -133,6 +134,12 @@ def test_a_model_that_is_none_is_one_line(refused, scene, tmp_path):
 def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene, tmp_path):
     (tmp_path / "maps").mkdir()
     assert "maps is a folder: name a file." in refused(scene, out="maps")
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_map(refused, scene, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    assert "pipe.tif is no regular file: name a file." in refused(scene, out="pipe.tif")
+    assert (tmp_path / "pipe.tif").is_fifo()
 
 
 @pytest.mark.parametrize("stride", [4, 2])

@@ -78,6 +78,14 @@ def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
         assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
 
 
+def test_the_largest_number_there_is_may_stand_for_no_data():
+    pixels = np.full((3, 1, 2), np.finfo(np.float32).max, np.float32)
+    pixels[:, 0, 1] = 0.1375
+    with np.errstate(all="raise"):
+        scaled = Scaling((0.0,) * 3, (0.275,) * 3, "")(pixels)
+    assert scaled[0, 1].tolist() == [128] * 3
+
+
 def test_what_was_scaled_is_said_and_kept(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"

@@ -135,6 +135,13 @@ def test_bands_are_those_that_the_file_calls_red_green_and_blue(
     assert np.mean(drawn.codes == draw(scene).codes) > 0.95
 
 
+def test_descriptions_count_more_than_the_colours_that_gdal_gives_8_bits(tmp_path):
+    file = write_scene(tmp_path / "s.tif", np.ones((20, 20, 4), np.uint8))
+    tag(file, colours=["red", "green", "blue", "alpha"], descriptions=["B08", "B02", "B03", "B04"])
+    with Scene(file) as scene:
+        assert scene.bands == (4, 3, 2)
+
+
 def test_bands_of_many_are_found_and_infrared_is_not_red(tmp_path):
     file = write_scene(tmp_path / "s.tif", np.ones((20, 20, 5), np.uint16))
     tag(file, descriptions=["Near infra-red", "blue", "green", "red", "Red edge 1"])

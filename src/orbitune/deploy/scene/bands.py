@@ -34,8 +34,8 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 
     Args:
         file: rasterio's dataset.
-        asked: what the user wants; None to go by the colour interpretation, else by the descriptions of the
-            bands (red, green and blue, or B04, B03 and B02), else to take the first three.
+        asked: what the user wants; None to go by the descriptions of the bands (red, green and blue, or B04,
+            B03 and B02), else by their colour interpretation, else to take the first three.
 
     Raises:
         DataError: there are no such bands.
@@ -107,9 +107,7 @@ def expand_palette(file: Any) -> str:
 
 
 def _stated(file: Any) -> tuple[tuple[int, ...], str]:
-    colours = [colour.name for colour in file.colorinterp]
-    if found := _find(colours):
-        return found, "by their colour interpretation"
+    # Descriptions come first: GDAL calls three bands of 8 bits red, green and blue where nobody said so.
     names = [(name or "").strip().lower() for name in file.descriptions]
     if found := _find(names):
         return found, "by their descriptions"
@@ -118,6 +116,8 @@ def _stated(file: Any) -> tuple[tuple[int, ...], str]:
     plain = [next((word for word in each if word in _COLOURS), "") for each in words]
     if found := _find(sentinel) or _find(plain):
         return found, "by their descriptions"
+    if found := _find([colour.name for colour in file.colorinterp]):
+        return found, "by their colour interpretation"
     return (1, 2, 3), "the first three"
 
 

@@ -84,8 +84,10 @@ class Outputs:
         places = [*{path.resolve() for path in scene}, *(path.resolve() for path in named)]
         if len(set(places)) < len(places):
             raise DataError("The scene and the files to write must have different names.")
-        if folders := [path for path in named if path.is_dir()]:
-            raise DataError(f"{folders[0]} is a folder: name a file.")
+        for path in named:
+            if path.exists() and not path.is_file():
+                what = "a folder" if path.is_dir() else "no regular file"
+                raise DataError(f"{path} is {what}: name a file.")
 
 
 @dataclass

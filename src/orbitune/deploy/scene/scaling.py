@@ -44,8 +44,9 @@ class Scaling:
             return np.ascontiguousarray(pixels.transpose(1, 2, 0))
         scaled = np.empty((*pixels.shape[1:], len(pixels)), np.uint8)
         for band, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            values = (pixels[band].astype(np.float32) - low) * (255 / (high - low))
-            scaled[..., band] = np.nan_to_num(values, nan=0).clip(0, 255).round()
+            # Clipped first: what stands for no data may be the largest number there is.
+            values = np.nan_to_num(pixels[band].astype(np.float32), nan=low).clip(low, high)
+            scaled[..., band] = ((values - low) * (255 / (high - low))).round()
         return scaled
 
     @property
