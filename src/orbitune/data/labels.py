@@ -24,15 +24,16 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
         int64 (N,), -1 where there is no label; class names, sorted, whole numbers by size.
 
     Raises:
-        DataError: the values are numbers with fractions, lists, objects, or as many as there are rows.
+        DataError: the values are numbers with fractions, lists, objects, of several types, as many as there are
+            rows, or one number written in two ways, such as 1 and 01.
     """
     texts = [_text(value, column) for value in values]
     known = {text for text in texts if text is not None}
-    kinds = {
-        isinstance(value, int | float) for value, text in zip(values, texts, strict=True) if text is not None
-    }
+    kinds = {_kind(value) for value, text in zip(values, texts, strict=True) if text is not None}
     if len(kinds) > 1:
-        raise DataError(f"{column} mixes words and numbers: write all classes the same way.")
+        mixed = " and ".join(sorted(kinds, reverse=True))
+        raise DataError(f"{column} mixes {mixed}: write all classes the same way.")
+    _check_spellings(known, column)
     if known and all(map(_is_number, known)):
         if odd := sorted(text for text in known if not _is_whole(text)):
             raise DataError(f"{column} holds numbers such as {odd[0]}: classes are words or whole numbers.")
@@ -66,6 +67,21 @@ def _text(value: Any, column: str) -> str | None:
     if len(text) > _LONGEST or printable(text) != text:
         raise DataError(f"{column} holds {printable(text)[:60]!r}, which is no name of a class.")
     return text
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true/false"
+    return "words" if isinstance(value, str) else "numbers"
+
+
+def _check_spellings(texts: set[str], column: str) -> None:
+    """Raise a DataError where one whole number is written in two ways: whether 1 is 01 cannot be known."""
+    seen: dict[int, str] = {}
+    for text in sorted(filter(_is_whole, texts)):
+        other = seen.setdefault(int(text), text)
+        if other != text:
+            raise DataError(f"{column} holds {other} and {text}: write each class in one way only.")
 
 
 def _is_number(text: str) -> bool:
