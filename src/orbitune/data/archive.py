@@ -52,9 +52,12 @@ def open_archive(
         judged.judging = False
         with archive:
             entries = archive.infolist()
-            _check_names(entries, path.name)
+            # Some programs (bsdtar) begin every name with the folder that they packed.
+            names = [entry.filename.removeprefix("./") for entry in entries]
+            _check_names(names, entries, path.name)
             _check_places(entries, archive.start_dir, path.name)
-            yield {entry.filename: entry for entry in entries}, lambda entry: _unpack(archive, entry)
+            named = {name: entry for name, entry in zip(names, entries, strict=True) if name}
+            yield named, lambda entry: _unpack(archive, entry)
 
 
 class _JudgedFile:
@@ -93,12 +96,12 @@ def _count(directory: bytes) -> int:
     return count
 
 
-def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
+def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
     """Raise a DataError for names that no honest program packs."""
-    if len({entry.filename for entry in entries}) < len(entries):
+    if len(set(names)) < len(names):
         raise DataError(f"{archive} holds two files of one name: pack it anew.")
-    for entry in entries:
-        name, bounded = entry.filename, f"/{entry.filename.removesuffix('/')}/"
+    for name, entry in zip(names, entries, strict=True):
+        bounded = f"/{name.removesuffix('/')}/" if name else ""
         if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:
             wrong = f"a name of more than {MAX_NAME:,} characters or {MAX_DEPTH} folders"
         elif "/../" in bounded:
