@@ -379,6 +379,8 @@ def test_nothing_of_a_parquet_data_set_stays_in_the_cache_but_the_store(tmp_path
         "tiles.npy",
         "labels.npy",
         "meta.json",
+        "sums.npy",
+        "seal.json",
     }
 
 

@@ -1,7 +1,7 @@
-"""The store of a data set's decoded tiles: whole or absent, and checked when it is opened.
+"""The cache of a data set's decoded tiles: complete or absent, and checked when it is opened.
 
 It is built beside its place and renamed. Beside the tiles lie a checksum of each, which is compared whenever
-the tile is read, and the hashes of the small files. A store that was damaged is built anew.
+the tile is read, and the hashes of the small files. A damaged store is rebuilt.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ _SEAL = "seal.json"
 _HASHED = ("labels.npy", "meta.json", "sums.npy")
 
 
-def spoil_store(folder: Path) -> None:
-    """Have a store that turned out to be damaged built anew when it is next opened."""
+def invalidate_store(folder: Path) -> None:
+    """Invalidate a damaged store, so that it is rebuilt when it is next opened."""
     (folder / _SEAL).unlink(missing_ok=True)
 
 
 def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any]:
-    """Return what a store holds, built first where it is absent or damaged.
+    """Return a store's content; build it first if it is absent or damaged.
 
     Args:
         build: writes tiles.npy, labels.npy and meta.json into a folder.
@@ -60,7 +60,10 @@ def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any
             ) from None
         stored = _read(folder)
     if stored is None:
-        raise DataError(f"The decoded tiles in {cache_dir()} cannot be read back: is the disk sound?")
+        raise DataError(
+            f"The decoded tiles in {cache_dir()} cannot be read back: check the disk, or set "
+            "ORBITUNE_CACHE to a folder on another."
+        )
     return stored
 
 
@@ -81,7 +84,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
 
 
 def _remove_abandoned(stores: Path) -> None:
-    """Remove stores that killed processes left half built: nobody holds their locks."""
+    """Remove unfinished stores of killed processes: those whose lock is free."""
     from filelock import FileLock, Timeout
 
     for left in stores.glob(".*.tmp"):
@@ -101,7 +104,7 @@ def _seal(folder: Path, name: str) -> None:
 
 
 def _hashes(folder: Path, name: str, offset: int) -> dict[str, Any]:
-    """What the seal of a store holds; `offset` is where the tiles begin in their file."""
+    """Return the content of a store's seal; `offset` is where the tiles begin in their file."""
     with (folder / "tiles.npy").open("rb") as file:
         header = hashlib.sha256(file.read(offset)).hexdigest()
     files = {file: file_hash(folder / file) for file in _HASHED}
@@ -109,7 +112,7 @@ def _hashes(folder: Path, name: str, offset: int) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """The fields of a store as TileSet takes them; None where it is absent or damaged."""
+    """Read a store's fields as TileSet takes them; return None if it is absent or damaged."""
     try:
         seal = read_sealed_json(folder / _SEAL)
         if seal != _hashes(folder, folder.name, seal["offset"]):  # before numpy reads damaged headers

@@ -30,7 +30,7 @@ from orbitune.data.decode import (
 from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection
 from orbitune.data.rows import DamagedRowError, Rows
 from orbitune.data.sources import Source, find_source
-from orbitune.data.store import open_store, spoil_store
+from orbitune.data.store import invalidate_store, open_store
 from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
 from orbitune.recipe import is_synthetic
@@ -76,10 +76,10 @@ class TileSet:
     rows: Rows | None = None
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Copies of some tiles, uint8 (len(indices), H, W, 3), each compared with its checksum.
+        """Return copies of some tiles, uint8 (len(indices), H, W, 3), after checking their checksums.
 
         Raises:
-            DataError: the store was damaged since it was opened; it is built anew when it is next opened.
+            DataError: the store was damaged since it was opened; it is rebuilt when it is next opened.
         """
         if not isinstance(self.tiles, np.memmap) or self.rows is None:
             return self.tiles[indices]
@@ -87,10 +87,10 @@ class TileSet:
         try:
             self.rows.read(indices.tolist(), out.reshape(len(out), self.rows.row_bytes))
         except DamagedRowError as error:
-            spoil_store(self.rows.file.parent)
+            invalidate_store(self.rows.file.parent)
             raise DataError(
                 f"The decoded tiles in {cache_dir()} were damaged, such as {self.names[error.row]}: run the "
-                "same command again, which decodes them anew."
+                "same command again, which decodes them again."
             ) from None
         return out
 

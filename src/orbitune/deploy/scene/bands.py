@@ -1,4 +1,4 @@
-"""Which bands of a raster are red, green and blue, and what their numbers mean: what the file says."""
+"""Band selection and radiometric tags of a raster: what the file states about its bands."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Tagged:
 
 
 def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Return the numbers of the red, green and blue band, and in words who says so.
+    """Return the numbers of the red, green and blue band, and in words how they were found.
 
     Args:
         file: rasterio's dataset.
@@ -56,7 +56,7 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 
 
 def tagged(file: Any, band: int) -> Tagged:
-    """Return what a file says of a band's numbers, by GDAL's scale and offset or Sentinel-2's own tags.
+    """Return a band's scale and offset, from GDAL's metadata or Sentinel-2's own tags.
 
     Raises:
         DataError: the scale is 0, one of them is no number, or there are several offsets and no way to tell
@@ -97,7 +97,7 @@ def _offset(file: Any, band: int, key: str) -> float:
 
 
 def has_palette(file: Any, asked: Sequence[int] | None) -> bool:
-    """Return whether a raster is a palette's numbers, which the bands that are asked for are made of."""
+    """Return whether a raster has to be expanded from its palette to give the bands asked for."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
     return not asked or any(band > file.count for band in asked)

@@ -1,4 +1,4 @@
-"""What the user names as a scene, opened: a file, an address, a member of an archive, or one of GDAL's names.
+"""Opening a scene by its name: a file, an address, a member of an archive, or one of GDAL's names.
 
 Names stay strings: a path would make one slash of `zip://` and `/vsicurl/https://`.
 """
@@ -84,7 +84,7 @@ def open_raster(name: str, driver: str | None = None) -> Any:
     inner = list(file.subdatasets)
     file.close()
     _list(name, inner)
-    raise DataError(f"There is no raster in {name}.")
+    raise DataError(f"There is no raster in {name}: name a file with bands.")
 
 
 def local_files(file: Any, name: str) -> list[Path]:
