@@ -1,4 +1,4 @@
-"""Flip one byte in what Orbitune keeps on disk, and see that it is told or built anew.
+"""Flip one byte in files that Orbitune stores, and check that it is reported or the file rebuilt.
 
     python benchmarks/reliability/flips.py [--flips 40] [--seed 0]
 
@@ -42,7 +42,7 @@ class Kept:
     use: Callable[[], Any]
 
     def files(self) -> list[Path]:
-        """The files that may be damaged; locks and empty files cannot."""
+        """Return the files that a flip may damage: no locks, no empty files."""
         paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
         return [path for path in paths if path.stat().st_size and path.name not in FOR_PEOPLE]
 
@@ -71,7 +71,7 @@ def flip(kept: Kept, draw: random.Random) -> dict[str, str]:
 
 
 def things(place: Path) -> list[Kept]:
-    """Make one of each, in a cache below this folder."""
+    """Make one of each kind of stored result, in a cache below this folder."""
     from orbitune import Recipe, train
     from orbitune.deploy.make import make_bundle
     from orbitune.training.trial import trial
@@ -125,7 +125,7 @@ def _states(recipe: Any) -> Any:
 
 
 def _trained(recipe: Any, folder: Path) -> Any:
-    """The losses of a copy of a trial that goes on from its checkpoint."""
+    """Return the losses of a copy of a trial that resumes from its checkpoint."""
     from orbitune.training.checkpoint import load_best
     from orbitune.training.loop import at_work, fit
     from orbitune.training.trial import TrialResult
@@ -154,7 +154,7 @@ def _opened(source: Path) -> Any:
 
 
 def measure(flips: int, seed: int, only: str | None = None) -> list[dict[str, str]]:
-    """Flip so many bytes, in turn of each thing.
+    """Flip bytes in each kind of stored result in turn.
 
     Args:
         only: name of the one thing to flip bytes of.

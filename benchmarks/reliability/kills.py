@@ -161,7 +161,7 @@ def run(work: Callable[[Path], None], place: Path) -> Forked:
 
 
 def command(arguments: Sequence[str]) -> Callable[[Path], None]:
-    """What runs the command line; OUT becomes the name of the output."""
+    """Return a function that runs the command line; OUT is replaced by the output's name."""
 
     def work(place: Path) -> None:
         from orbitune.cli import main
@@ -176,7 +176,7 @@ def command(arguments: Sequence[str]) -> Callable[[Path], None]:
 
 
 def outputs(place: Path) -> dict[str, Any]:
-    """Content of the files that a command leaves beside its cache, without what is measured."""
+    """Return the content of the files a command leaves outside its cache, without measured values."""
     files = [path for path in place.rglob("*") if path.is_file()]
     names = {path.relative_to(place).as_posix(): path for path in files}
     return {
@@ -201,13 +201,13 @@ def _without_measured(value: Any) -> Any:
 
 
 def tree(place: Path) -> set[str]:
-    """Names of everything below a folder, its cache and its temporary files too."""
+    """Return the names of everything below a folder, cache and temporary files included."""
     names = {path.relative_to(place).as_posix() for path in place.rglob("*")}
     return {name for name in names if not LOCKS.search(name)}
 
 
 def processes_of(place: Path) -> list[int]:
-    """Processes that were started with this folder as their cache."""
+    """Return the processes that were started with this folder as their cache."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -222,7 +222,7 @@ def processes_of(place: Path) -> list[int]:
 
 
 def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any]:
-    """Kill a command at so many moments; each time it starts in an empty folder, with an empty cache."""
+    """Kill a command at several moments; each run starts in an empty folder with an empty cache."""
     whole = folder / "whole"
     run(command(case.arguments), whole).check()  # the first of all also compiles and loads what stays loaded
     start = time.monotonic()
@@ -251,7 +251,7 @@ def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any
 
 
 def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> bool:
-    """Kill at a moment; False where the command had ended before."""
+    """Kill at a moment; return False if the command had already ended."""
     while pattern and not forked.ended() and not any(place.glob(pattern)):
         time.sleep(0.0005)
     end = time.monotonic() + delay
@@ -264,7 +264,7 @@ def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> boo
 
 
 def _again(case: Case, place: Path, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Run a killed command again; what is not as it should be."""
+    """Run a killed command again and return the differences from an undisturbed run."""
     complete = case.name == "bundle" and (place / "out").exists()  # a bundle is never written over
     second = run(command(case.arguments), place)
     code = second.wait()

@@ -53,7 +53,7 @@ class Target:
 
 @dataclass
 class Findings:
-    """What came of the mutants of one target.
+    """Outcomes of the mutants of one target.
 
     Attributes:
         read: number that could be read all the same.
@@ -75,7 +75,7 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing but results and user errors came back, within the bounds."""
+        """Return whether all outcomes are results or user errors, within the bounds."""
         return not (self.tracebacks or self.hangs or self.lines) and self.memory < MEMORY
 
     def to_json(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choice(_CHANGES)(mutant, rng)
     if mutant.startswith(_PNG) and rng.random() < 0.5:
-        _mend_checksums(mutant)
+        _fix_checksums(mutant)
     return bytes(mutant)
 
 
@@ -276,7 +276,7 @@ def _overwrite_tag(mutant: bytearray, rng: random.Random) -> None:
     mutant[place + offset : place + offset + len(packed)] = packed
 
 
-def _mend_checksums(mutant: bytearray) -> None:
+def _fix_checksums(mutant: bytearray) -> None:
     """Make the chunks of a PNG pass their checksums, so that what they hold is looked at."""
     place = len(_PNG)
     while place + 12 <= len(mutant):
@@ -310,7 +310,7 @@ def find_targets() -> list[Target]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Attack the targets and print what came of it as JSON; 1 where there is a fault, else 0."""
+    """Attack the targets and print the counts as JSON; return 1 if there was a fault, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("kinds", nargs="*", help="names of targets (default: all)")
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")

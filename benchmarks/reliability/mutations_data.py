@@ -44,7 +44,7 @@ def _geotiff(bands: np.ndarray, **options: object) -> bytes:
 
 
 def image_samples() -> dict[str, bytes]:
-    """Every format, depth and compression that tiles come in, `_SIDE` pixels wide."""
+    """Return an image of every format, depth and compression, `_SIDE` pixels wide."""
     rgb = Image.fromarray(_pixels())
     grey16 = Image.fromarray(_pixels()[..., 0].astype(np.uint16) * 200)
     bands = np.moveaxis(_pixels().astype(np.uint16) * 100, 2, 0)
@@ -79,7 +79,7 @@ def read_image(name: str, data: bytes) -> None:
 
 
 def parquet_samples() -> dict[str, bytes]:
-    """Six rows of an image and a label, in the hub's layout."""
+    """Return parquet files of six rows, each an image and a label, in the hub's layout."""
     from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars
     from datasets import Image as ImageFeature
 
@@ -96,7 +96,7 @@ def parquet_samples() -> dict[str, bytes]:
 
 
 def zip_samples() -> dict[str, bytes]:
-    """Two classes of two tiles, stored and deflated."""
+    """Return zips of two classes with two tiles each, stored and deflated."""
     samples = {}
     for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
         file = io.BytesIO()
@@ -109,7 +109,7 @@ def zip_samples() -> dict[str, bytes]:
 
 
 def table_samples() -> dict[str, bytes]:
-    """Three names and labels, as each kind of table that may lie beside images."""
+    """Return three file names and labels as each kind of table that may lie beside images."""
     rows = [{"file_name": f"{number}.png", "label": "ab"[number % 2]} for number in range(3)]
     lines = ["file_name,label", *(f'{row["file_name"]},"{row["label"]}"' for row in rows)]
     file = io.BytesIO()

@@ -124,7 +124,7 @@ def _verify(folder: Path, made: Path) -> None:
 
 
 def _without_hashes(folder: Path, made: Path) -> None:
-    """Open it with the hashes taken out, as somebody who means harm leaves it."""
+    """Open it with the hashes removed, as an attacker would."""
     from orbitune.deploy.bundle import Bundle
     from orbitune.errors import OrbituneError
     from orbitune.files import write_json

@@ -30,7 +30,7 @@ _KINDS: dict[str, tuple[str, int, dict[str, object]]] = {
 
 
 def scene_samples() -> dict[str, bytes]:
-    """GeoTIFFs of `_SIDE` pixels: striped and tiled, of every compression, type and kind of mask."""
+    """Return GeoTIFFs of `_SIDE` pixels: striped and tiled, every compression, dtype and kind of mask."""
     return {name: _write(*kind) for name, kind in _KINDS.items()}
 
 

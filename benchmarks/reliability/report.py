@@ -4,7 +4,7 @@
 
 It trains a small model on synthetic tiles and runs the scripts beside this file, one after the other, which
 takes about an hour on two cores. What a script found is kept in the working folder, so a run that was stopped
-goes on; remove the folder to measure anew.
+resumes; remove the folder to repeat all measurements.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def test_kernels(work: Path) -> Found:
 
 
 def rows(found: dict[str, Found]) -> list[Row]:
-    """Return the table: what was tried, what is asked, what came of it."""
+    """Return the rows of the table: what was tried, the target and the outcome."""
     app, slow, kills = found["app"], found["slow"], found["kills"]["kills"]
     kernels = found["kernels"]
     outcomes = [each["outcome"] for each in found["flips"]["flips"]]

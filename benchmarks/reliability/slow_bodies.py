@@ -26,7 +26,7 @@ CLAIMED = 31 * 2**20  # bytes that each body says it has: below the limit of one
 
 @contextmanager
 def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api/predict") -> Iterator[None]:
-    """Hold connections that send so many bytes of a body, and no more, while the block runs."""
+    """Hold connections open that stop after part of a body, while the block runs."""
     parts = urlsplit(address)
     where = (parts.hostname or "127.0.0.1", parts.port or 80)
     head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {CLAIMED}\r\n\r\n".encode()
@@ -51,7 +51,7 @@ def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api
 
 
 def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
-    """Return the seconds that each request of somebody else takes, one after the other.
+    """Return the seconds that each request of another client takes, one after the other.
 
     Raises:
         httpx.HTTPStatusError: one is not answered.

@@ -48,11 +48,11 @@ class OutputError(OrbituneError):
 
 
 class ReaderGone(BaseException):
-    """Whoever read standard output has closed it, as `head` does: there is nobody left to tell."""
+    """The reader of standard output has closed it, as `head` does."""
 
 
 class _Stream:
-    """A text stream whose faults are what `failed` makes of them."""
+    """A text stream whose write errors are handled by `failed`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -78,11 +78,11 @@ class _Stream:
         return getattr(self._stream, name)
 
     def failed(self, error: Exception) -> None:
-        """Standard error: a remark that cannot be written is no reason to lose a result."""
+        """Ignore the failure: a message lost on standard error must not cost a result."""
 
 
 class _Output(_Stream):
-    """Standard output: results go there, so a fault ends the command; whoever swallows it meets it again."""
+    """Standard output: a write error ends the command, and is raised again if it was swallowed."""
 
     _fault: OutputError | ReaderGone | None = None
 
@@ -109,7 +109,7 @@ class _Output(_Stream):
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Make a full or closed standard output an error of one line; leave out what standard error cannot take.
+    """Report a full or closed standard output in one line; drop what standard error cannot take.
 
     Python leaves a stream out that is closed when it starts; a result would then be lost in silence, and the
     next file that is opened would take the stream's number and receive what libraries print.

@@ -1,4 +1,4 @@
-"""What can go wrong in a way the user can mend. The command line prints these as one line, exit code 2."""
+"""Errors that the user can fix. The command line prints them as one line, exit code 2."""
 
 import unicodedata
 
@@ -26,7 +26,7 @@ class RunError(OrbituneError):
 
 
 class DivergedError(RunError):
-    """Training whose loss is no longer finite: an outcome of the recipe that a repetition would not mend."""
+    """Training whose loss is no longer finite: repeating the same recipe would not help."""
 
     kind = "diverged"
 
@@ -42,12 +42,12 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The gist of a library's error, without its closing dot."""
+    """Return the first line of a library's error, without its closing dot."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def printable(text: str) -> str:
-    """Return a name as one line that a terminal only shows: control characters, broken bytes are escaped."""
+    """Return a name as one printable line: control characters and undecodable bytes are escaped."""
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
         for c in text

@@ -201,7 +201,7 @@ class Recipe(_Strict):
     def hash(self) -> str:
         """Twelve hex digits that are the same for equal recipes on any machine and in any process.
 
-        Where files lie plays no part in it: what they hold is told by the hashes of a run's inputs.
+        Where files lie plays no part in it: a run's inputs have hashes of their content.
         """
         values = self.model_dump(mode="json")
         local = {name: None for name in PLACES if values[name] and _is_local(values[name])}
@@ -209,7 +209,7 @@ class Recipe(_Strict):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """The settings in which two recipes differ, as `name: mine, not theirs`.
+        """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         The names of data, split files and backbone are left out: what counts is what they hold, which a run
         compares by its inputs.
@@ -222,7 +222,7 @@ class Recipe(_Strict):
 
     @property
     def places(self) -> dict[str, str | None]:
-        """What names data, split files and backbone."""
+        """Return the settings that name data, split files and backbone."""
         return {name: getattr(self, name) for name in PLACES}
 
 

@@ -105,7 +105,9 @@ def test_large_data_sets_are_read(tmp_path):
         ("Sea/../../../etc/x.png", "holds names with `..`"),
         ("/etc/x.png", "holds names that do not begin with a folder or file"),
         ("Sea//x.png", "holds names that do not begin"),
-        ("./Sea/x.png", "holds names that do not begin"),
+        ("Sea/./x.png", "holds names that do not begin"),
+        ("././Sea/x.png", "holds names that do not begin"),
+        ("./Forest/0.png", "holds two files of one name"),
         ("Sea\\x.png", "holds names with a backslash"),
         ("a" * 1025, "holds a name of more than 1,024 characters"),
         ("a/" * 17 + "x.png", "or 16 folders"),
@@ -117,6 +119,14 @@ def test_names_that_no_honest_program_packs_are_one_line(tmp_path, name, message
         load_tiles(str(path))
     assert message in str(caught.value) and len(str(caught.value)) < 200
     assert str(caught.value).startswith("odd.zip ")
+
+
+def test_names_may_begin_with_the_folder_that_was_packed(tmp_path):
+    """So bsdtar names them: `./`, `./Forest/`, `./Forest/0.png`."""
+    path = pack(tmp_path / "tiles.zip", ["./", "./Forest/", *(f"./{name}" for name in good_names())])
+    tiles = load_tiles(str(path))
+    assert tiles.classes == ("Forest", "River") and list(tiles.names) == good_names()
+    assert (tiles.tiles[0] == tile(2)).all()  # the third entry
 
 
 def test_a_zero_byte_in_a_name_is_one_line(tmp_path):

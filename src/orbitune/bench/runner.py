@@ -149,7 +149,7 @@ class Bench:
 
 
 def _kept(file: Path) -> dict[str, Any] | None:
-    """A measurement of before; None where it is missing or damaged, and is made again."""
+    """Return an earlier measurement; None if it is missing or damaged and has to be repeated."""
     try:
         return read_sealed_json(file)
     except OrbituneError:

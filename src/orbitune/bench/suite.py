@@ -148,7 +148,7 @@ class Suite(_Strict):
 
     @classmethod
     def load(cls, path: Path) -> "Suite":
-        """Read a YAML file, after which the suite is named; paths in it are relative to its folder."""
+        """Read a suite from a YAML file, whose name it takes; paths in it are relative to its folder."""
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
@@ -200,7 +200,7 @@ class Suite(_Strict):
 
 
 def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
-    """The values with absolute paths, see `orbitune.recipe.anchor`."""
+    """Return the values with absolute paths, see `orbitune.recipe.anchor`."""
     named = {name: values[name] for name in ("run", "scene") if isinstance(values.get(name), str)}
     return anchor(values, file_folder) | {n: anchor_path(text, file_folder) for n, text in named.items()}
 

@@ -1,4 +1,4 @@
-"""Zips, read in place: what one claims is judged before anything is listed, and before anything is unpacked.
+"""Zip archives, read in place; their directory is checked before anything is listed or unpacked.
 
 A zip of some kilobytes may claim millions of names, names of thousands of folders, and gigabytes in each.
 """
@@ -27,7 +27,7 @@ _LOCAL_HEADER = 30  # bytes before an entry's name and data, at least
 def open_archive(
     path: Path, most: int = MAX_ENTRIES
 ) -> Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[zipfile.ZipInfo], bytes]]]:
-    """Open a zip: all its entries by name, and a function that unpacks one, safe to call from threads.
+    """Open a zip; yield its entries by name and a thread-safe function that unpacks one.
 
     The function raises a BadImageError, and never unpacks more than an entry claims: judge `file_size` first.
 
@@ -35,7 +35,7 @@ def open_archive(
         most: number of entries that it may have.
 
     Raises:
-        DataError: it is no zip, has more entries, or is one that no honest program makes.
+        DataError: it is no zip, has more than `most` entries, or is malformed.
     """
     try:
         file = path.open("rb")
@@ -52,9 +52,12 @@ def open_archive(
         judged.judging = False
         with archive:
             entries = archive.infolist()
-            _check_names(entries, path.name)
+            # Some programs (bsdtar) begin every name with the folder that they packed.
+            names = [entry.filename.removeprefix("./") for entry in entries]
+            _check_names(names, entries, path.name)
             _check_places(entries, archive.start_dir, path.name)
-            yield {entry.filename: entry for entry in entries}, lambda entry: _unpack(archive, entry)
+            named = {name: entry for name, entry in zip(names, entries, strict=True) if name}
+            yield named, lambda entry: _unpack(archive, entry)
 
 
 class _JudgedFile:
@@ -83,7 +86,7 @@ class _JudgedFile:
 
 
 def _count(directory: bytes) -> int:
-    """Number of entries in a list of entries; 0 for other bytes."""
+    """Return the number of entries in a central directory; 0 for other bytes."""
     count = place = 0
     while place + _ENTRY.size <= len(directory):
         signature, *lengths = _ENTRY.unpack_from(directory, place)
@@ -93,12 +96,12 @@ def _count(directory: bytes) -> int:
     return count
 
 
-def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
-    """Raise a DataError for names that no honest program packs."""
-    if len({entry.filename for entry in entries}) < len(entries):
+def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
+    """Raise a DataError for duplicate, overlong or unsafe names."""
+    if len(set(names)) < len(names):
         raise DataError(f"{archive} holds two files of one name: pack it anew.")
-    for entry in entries:
-        name, bounded = entry.filename, f"/{entry.filename.removesuffix('/')}/"
+    for name, entry in zip(names, entries, strict=True):
+        bounded = f"/{name.removesuffix('/')}/" if name else ""
         if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:
             wrong = f"a name of more than {MAX_NAME:,} characters or {MAX_DEPTH} folders"
         elif "/../" in bounded:
@@ -109,7 +112,7 @@ def _check_names(entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
             wrong = f"names with a backslash or a zero byte ({printable(name)[:80]!r})"
         else:
             continue
-        raise DataError(f"{archive} holds {wrong}: it is not read. Pack it anew, or pass a folder.")
+        raise DataError(f"{archive} holds {wrong}: it is not read. Pack it again, or pass a folder.")
 
 
 def _check_places(entries: Sequence[zipfile.ZipInfo], end: int, archive: str) -> None:
@@ -118,7 +121,7 @@ def _check_places(entries: Sequence[zipfile.ZipInfo], end: int, archive: str) ->
     ends = [start for start, _ in starts] + [end]
     for (start, size), after in zip(starts, ends[1:], strict=True):
         if start < 0 or start + _LOCAL_HEADER + size > after:
-            raise DataError(f"{archive} holds files that overlap: it is damaged or hostile, and not read.")
+            raise DataError(f"{archive} holds files that overlap: it is damaged. Pack it again.")
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

@@ -1,6 +1,6 @@
 """Class folders, on disk or in a zip: each folder is a class, maybe below train, validation and test.
 
-Side files are passed over; every other file is expected to be an image.
+Side files are ignored; every other file is expected to be an image.
 """
 
 from bisect import bisect_right
@@ -30,13 +30,13 @@ _SIDE_NAMES = {"readme", "license", "licence"}
 
 
 def side_file(name: str) -> bool:
-    """Whether a file is passed over, such as labels.csv, Thumbs.db or LICENSE."""
+    """Return whether a file is ignored, such as labels.csv, Thumbs.db or LICENSE."""
     path = Path(name.lower())
     return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
 
 
 def should_be_image(name: str) -> bool:
-    """Whether a file that lies among images is taken for one."""
+    """Return whether a file, by its name, is expected to be an image."""
     return not side_file(name)
 
 
@@ -115,7 +115,7 @@ def open_zip(path: Path, scratch: Path, selection: Selection) -> Iterator[Listin
 def zip_files(
     path: Path, most: int = MAX_ENTRIES, wanted: Callable[[str], bool] = should_be_image
 ) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
-    """Open a zip: the entries that are wanted, by default all that should be images, and what reads one.
+    """Open a zip; yield the wanted entries, by default the images, and a function that reads one.
 
     Empty folders are among the entries, as `leaves_of` gives them.
 
@@ -123,7 +123,7 @@ def zip_files(
         most: number of entries that the zip may have, side files included.
 
     Raises:
-        DataError: it is no zip, has more entries, or is one that no honest program makes.
+        DataError: it is no zip, has more than `most` entries, or is malformed.
     """
     with open_archive(path, most) as (entries, unpack):
 
@@ -136,7 +136,7 @@ def zip_files(
 
 
 def _leaves(names: Sequence[str]) -> Iterator[str]:
-    """Of sorted names of a zip those of files and of empty folders."""
+    """Yield the files and empty folders among the sorted names of a zip."""
     for name in names:
         below = f"{name.rstrip('/')}/"
         after = bisect_right(names, below)  # the first that may lie below: a set of all parents has no bound

@@ -106,7 +106,7 @@ def _to_degrees(places: list[Place | None], names: Sequence[str]) -> np.ndarray:
         if outside.any():
             raise DataError(
                 f"{names[rows[int(outside.argmax())]]} has coordinates that lie nowhere on Earth in its "
-                "coordinate system: georeference it anew, or take the coordinates of all tiles away."
+                "coordinate system: correct its georeference, or remove the coordinates of all tiles."
             )
         points = unit_vectors(degrees).reshape(len(rows), 4, 3)
         sides = np.linalg.norm(points[:, 2:] - points[:, 1:2], axis=2) * EARTH

@@ -47,7 +47,7 @@ def _metadata_in(folder: Path) -> Iterator[str]:
 
 
 def metadata_and_images(folder: Path) -> list[str]:
-    """Return the relative names of all that such a folder's content is."""
+    """Return the relative names of the tables and images in such a folder."""
     return [name for name in leaves_of(folder, _is_part) if not name.endswith("/")]
 
 
@@ -57,7 +57,7 @@ def _is_part(name: str) -> bool:
 
 @contextmanager
 def open_metadata_folder(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
-    """The listing of a folder of images with metadata; nothing is copied, so `scratch` stays empty.
+    """Yield the listing of a folder of images with metadata; `scratch` stays empty.
 
     Raises:
         DataError: a table is damaged, has no column of labels, or names files that are not there.
@@ -67,7 +67,7 @@ def open_metadata_folder(path: Path, scratch: Path, selection: Selection) -> Ite
 
 @contextmanager
 def open_metadata_zip(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
-    """The listing of a zip of images with metadata, open until the block ends.
+    """Yield the listing of a zip of images with metadata, which stays open until the block ends.
 
     Raises:
         DataError: as for a folder; or see `orbitune.data.class_folders.zip_files`.
@@ -83,7 +83,7 @@ def listed_files(table: Path, selection: Selection) -> list[str]:
 
 @contextmanager
 def open_list(path: Path, scratch: Path, selection: Selection) -> Iterator[Listing]:
-    """The listing of the tiles that a table names; other files in its folder are no part of it.
+    """Yield the listing of the tiles that a table names, and of no other files.
 
     Raises:
         DataError: as for a folder of images with metadata.
@@ -101,7 +101,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _arrange(names: Sequence[str], read: Callable[[str], bytes], selection: Selection) -> Listing:
-    """The listing of images of which tables in their folder, or above it, say the labels."""
+    """Return the listing of images whose labels are in tables beside or above them."""
     tables = []
     for name in names:
         if is_metadata(PurePosixPath(name).name):
@@ -157,7 +157,7 @@ def _listing(
 
 
 def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The splits, where every tile lies below a folder called train, validation or test."""
+    """Return the splits if every tile lies below a folder called train, validation or test."""
     splits = []
     for name in names:
         folders = [part for part in name.split("/")[:-1] if part.lower() in SPLIT_NAMES]
@@ -192,8 +192,8 @@ def _inside(name: Any, table: str) -> str:
         raise DataError(f"{table} has a row without a file name: give each row one.")
     if text.startswith("/") or ".." in parts or ":" in parts[0]:
         raise DataError(
-            f"{table} lists {printable(text)[:200]}, which may lie outside of its folder: names are "
-            "relative to it."
+            f"{table} lists {printable(text)[:200]}, which may lie outside of its folder: write "
+            "names relative to that folder."
         )
     return "/".join(parts)
 

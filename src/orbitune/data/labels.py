@@ -1,4 +1,4 @@
-"""Labels out of a column of values: classes where the values are some, and a refusal by name where not."""
+"""Class labels from a column of values; columns that hold no classes are refused by name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,24 +18,28 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
 
     Args:
         values: None or what stands for it in tables, and -1 among whole numbers, is no label.
-        column: where they come from, in words, to begin an error with.
+        column: the start of error messages, which names the column.
 
     Returns:
         int64 (N,), -1 where there is no label; class names, sorted, whole numbers by size.
 
     Raises:
-        DataError: the values are numbers with fractions, lists, objects, or as many as there are rows.
+        DataError: the values are numbers with fractions, lists, objects, of several types, or as many as
+            there are rows; or one number is written in two ways, such as 1 and 01.
     """
     texts = [_text(value, column) for value in values]
     known = {text for text in texts if text is not None}
-    kinds = {
-        isinstance(value, int | float) for value, text in zip(values, texts, strict=True) if text is not None
-    }
+    kinds = {_kind(value) for value, text in zip(values, texts, strict=True) if text is not None}
     if len(kinds) > 1:
-        raise DataError(f"{column} mixes words and numbers: write all classes the same way.")
+        mixed = " and ".join(sorted(kinds, reverse=True))
+        raise DataError(f"{column} mixes {mixed}: write all classes the same way.")
+    _check_spellings(known, column)
     if known and all(map(_is_number, known)):
         if odd := sorted(text for text in known if not _is_whole(text)):
-            raise DataError(f"{column} holds numbers such as {odd[0]}: classes are words or whole numbers.")
+            raise DataError(
+                f"{column} holds numbers such as {odd[0]}: choose a column of words or whole "
+                "numbers with --label-column."
+            )
         known -= {"-1"}
         names = sorted(known, key=lambda text: (int(text), text))
     else:
@@ -44,28 +48,49 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
     if labelled >= _FEW and len(names) > labelled / 2:
         raise DataError(
             f"{column} holds {len(names):,} different values for {labelled:,} tiles, such as "
-            f"{printable(names[0])[:60]!r}: those are no classes."
+            f"{printable(names[0])[:60]!r}: choose the column of classes with --label-column."
         )
     index = {name: label for label, name in enumerate(names)}
     return np.array([index.get(text, -1) for text in texts], np.int64), tuple(names)  # type: ignore[arg-type]
 
 
 def _text(value: Any, column: str) -> str | None:
-    """A value as the name of a class; None where it stands for no label."""
+    """Return a value as a class name; None if it stands for no label."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, list | tuple | dict | set | np.ndarray):
         raise DataError(f"{column} holds a {type(value).__name__}: a tile has one label, a word or a number.")
     if not isinstance(value, str | int | float):
-        raise DataError(f"{column} holds a value of type {type(value).__name__}, which is no class.")
+        raise DataError(
+            f"{column} holds a value of type {type(value).__name__}, which is no class: choose another "
+            "column with --label-column."
+        )
     text = str(value).strip()
     if text in _MISSING:
         return None
     if text[0] in "[{":
         raise DataError(f"{column} holds {printable(text)[:60]!r}: a tile has one label, a word or a number.")
     if len(text) > _LONGEST or printable(text) != text:
-        raise DataError(f"{column} holds {printable(text)[:60]!r}, which is no name of a class.")
+        raise DataError(
+            f"{column} holds {printable(text)[:60]!r}, which is no name of a class: write a "
+            f"short one of printable characters."
+        )
     return text
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true/false"
+    return "words" if isinstance(value, str) else "numbers"
+
+
+def _check_spellings(texts: set[str], column: str) -> None:
+    """Raise a DataError where one whole number is written in two ways: whether 1 is 01 cannot be known."""
+    seen: dict[int, str] = {}
+    for text in sorted(filter(_is_whole, texts)):
+        other = seen.setdefault(int(text), text)
+        if other != text:
+            raise DataError(f"{column} holds {other} and {text}: write each class in one way only.")
 
 
 def _is_number(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""What libtiff, GDAL and Pillow say of damaged files on their own: kept from the user's terminal.
+"""Silence messages that libtiff, GDAL and Pillow print about damaged files.
 
-What is wrong with a file reaches the user as one line of ours; theirs would come in between by the hundred.
-Silence is for good, in all threads, and cheap to ask for again.
+Orbitune reports a damaged file in one line; the libraries would add hundreds of lines of their own.
+Silencing is permanent, covers all threads, and is cheap to repeat.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ def silence_libraries() -> None:
 
 @functools.cache
 def silence_rasterio() -> None:
-    """Keep off stderr what rasterio's libraries say past its own handler of errors."""
+    """Keep messages off stderr that bypass rasterio's error handler."""
     import rasterio._base
 
     silence_libraries()

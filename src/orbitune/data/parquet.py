@@ -54,7 +54,7 @@ def open_parquet(folder: Path, scratch: Path, selection: Selection) -> Iterator[
             raise
         except Exception as error:  # pyarrow's and those of `datasets`, for rows that are damaged
             raise DataError(
-                f"The rows of the parquet data set cannot be read ({first_line(error)})."
+                f"The rows of the parquet data set cannot be read ({first_line(error)}): get it again."
             ) from None
         yield listing
 
@@ -63,7 +63,7 @@ def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: 
     from datasets import Image, concatenate_datasets
 
     if len({tuple(sorted(part.features)) for part in splits.values()}) > 1:
-        raise DataError("The splits of the parquet data set have different columns.")
+        raise DataError("The splits of the parquet data set have different columns: give them the same.")
     whole = concatenate_datasets(list(splits.values()))
     column = _image_column(whole.features, selection.image_column)
     labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
@@ -112,7 +112,7 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).symlink_to((folder / name).resolve())
     if rows > MAX_ROWS:
-        raise DataError(f"The parquet data set claims {rows:,} rows: at most {MAX_ROWS:,} are read.")
+        raise DataError(f"The parquet data set claims {rows:,} rows: pass at most {MAX_ROWS:,}.")
     try:
         with _quiet_datasets():
             splits = load_dataset(str(links), _configuration(str(links), config), cache_dir=cache)
@@ -127,7 +127,7 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
 
 
 def _names_configurations(card: Path) -> bool:
-    """Whether a data set's card says which configurations there are."""
+    """Return whether a data set's card names its configurations."""
     from huggingface_hub import metadata_load
     from yaml import YAMLError
 
@@ -138,7 +138,7 @@ def _names_configurations(card: Path) -> bool:
 
 
 def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]:
-    """The files of the configuration that was chosen, where each has a folder, as in rgb/train.parquet.
+    """Return the files of the chosen configuration, if each has a folder, as in rgb/train.parquet.
 
     Raises:
         DataError: there are several, and none was chosen; or not the one that was.
@@ -156,7 +156,7 @@ def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]
 
 
 def _configuration(links: str, config: str | None) -> str | None:
-    """The configuration to load, of those which the card names: the chosen, the default or the only one."""
+    """Return the configuration to load: the chosen one, the card's default or its only one."""
     from datasets import get_dataset_config_names, get_dataset_default_config_name
 
     names = get_dataset_config_names(links)
@@ -222,7 +222,7 @@ def _image_column(features: dict[str, Any], chosen: str | None) -> str:
 
 
 def _label_column(features: dict[str, Any], chosen: str | None) -> str:
-    """The column of labels: label, the only one of type ClassLabel, or the only one with a usual name."""
+    """Return the label column: `label`, the only ClassLabel, or the only one with a usual name."""
     from datasets import ClassLabel
 
     typed = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
@@ -235,7 +235,7 @@ def _label_column(features: dict[str, Any], chosen: str | None) -> str:
 
 
 def _only(found: Sequence[str], features: dict[str, Any], chosen: str | None, what: str) -> str:
-    """The column that was chosen, or the only one that was found.
+    """Return the chosen column, or the only one found.
 
     Raises:
         DataError: there is none, or several.
@@ -263,7 +263,9 @@ def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]
         return encode_labels(values, words)
     labels = np.array([-1 if value is None else value for value in values], np.int64)
     if len(labels) and labels.max() >= len(kind.names):
-        raise DataError(f"{words} holds {labels.max()}, and has names for {len(kind.names)} classes only.")
+        raise DataError(
+            f"{words} holds {labels.max()}, and has names for {len(kind.names)} classes only: name them all."
+        )
     return labels, tuple(kind.names)
 
 

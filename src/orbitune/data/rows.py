@@ -1,4 +1,4 @@
-"""Rows of equal size in one large file, with a checksum for each, so that damage shows when a row is read.
+"""Rows of equal size in one large file, each with a checksum that is compared when it is read.
 
 A whole file of gigabytes is not read for that. CRC-32 costs least: 4 GB/s on one core (SHA-256 1.8,
 BLAKE2b 0.9), 3.5 microseconds for a tile of 64 x 64 pixels.
@@ -44,7 +44,7 @@ class Rows:
     sums: np.ndarray
 
     def read(self, rows: Sequence[int], out: np.ndarray) -> None:
-        """Copy some rows.
+        """Return a copy of some rows.
 
         Read from the file and not through a map, whose pages would count as memory of this process.
 
@@ -62,7 +62,7 @@ class Rows:
 
     @property
     def whole(self) -> bool:
-        """Whether the file has the right size and, up to `CHECKED_WHOLE`, all rows match their checksums."""
+        """Return whether the file has its size and, up to `CHECKED_WHOLE` bytes, all rows match."""
         size = self.row_bytes * len(self.sums)
         if not self.file.is_file() or self.file.stat().st_size != self.offset + size:
             return False
@@ -80,6 +80,6 @@ class Rows:
 
 
 def checksums(data: bytes | memoryview, row_bytes: int) -> Iterator[int]:
-    """CRC-32 of each row of contiguous bytes."""
+    """Return the CRC-32 of each row of contiguous bytes."""
     view = memoryview(data)
     return (zlib.crc32(view[start : start + row_bytes]) for start in range(0, len(view), row_bytes))

@@ -64,7 +64,7 @@ class Source:
     selection: Selection = NOTHING_SELECTED
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the names and the content of all files, and what is taken of them.
+        """Return the SHA-256 (hex) of all files' names and content, and of the selection.
 
         It is the same wherever a copy lies.
         """
@@ -79,7 +79,7 @@ class Source:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def open(self, scratch: Path) -> AbstractContextManager[Listing]:
-        """The listing; `scratch` is an existing folder for working copies, which are removed at the end."""
+        """Open the listing; `scratch` is a folder for working copies, which are removed at the end."""
         return self.kind.open(self.path, scratch, self.selection)
 
 
@@ -87,7 +87,7 @@ def find_source(data: str, selection: Selection | None = None) -> Source:
     """Find what `data` names: a folder, a zip, a list, or a hub id (downloaded, or in the hub's cache).
 
     Raises:
-        DataError: nothing is there, nothing that can be read as tiles, or it has not what is selected.
+        DataError: nothing is there, nothing that can be read as tiles, or it lacks the selected part.
     """
     selection = selection or NOTHING_SELECTED
     path, words = _expanded(data), ""
@@ -103,7 +103,8 @@ def find_source(data: str, selection: Selection | None = None) -> Source:
             _check_selection(kind, selection)
             return Source(kind, path, words + kind.words, selection)
     raise DataError(
-        f"{printable(data)} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles."
+        f"{printable(data)} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles: pass "
+        "one of these as --data."
     )
 
 
@@ -111,11 +112,13 @@ def _expanded(data: str) -> Path:
     try:
         return Path(data).expanduser()
     except RuntimeError:
-        raise DataError(f"There is no folder {printable(data)}: this machine has no such user.") from None
+        raise DataError(
+            f"There is no folder {printable(data)}, as no user has this name: check the path."
+        ) from None
 
 
 def _check_selection(kind: Kind, selection: Selection) -> None:
-    """A DataError for what would be passed over in silence."""
+    """Raise a DataError for a selection that this kind of source would ignore."""
     for name, value in asdict(selection).items():
         if value is not None and name not in kind.selects:
             option = "data-config" if name == "config" else name.replace("_", "-")

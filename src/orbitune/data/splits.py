@@ -97,7 +97,7 @@ def _completed(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first ten of some names: an error stays one that can be read."""
+    """Return the first ten names, so that an error message stays readable."""
     shown = [printable(name) for name in names]
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
 

@@ -1,7 +1,7 @@
 """The store of a data set's decoded tiles: whole or absent, and checked when it is opened.
 
 It is built beside its place and renamed. meta.json holds a checksum of each tile, which is compared whenever
-the tile is read, and hashes of the other files. A store that was damaged is built anew.
+the tile is read, and hashes of the other files. A damaged store is rebuilt.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ LARGEST_META = 1 << 30  # bytes: about a hundred for each tile
 
 
 def invalidate_store(folder: Path) -> None:
-    """Have a store that turned out to be damaged built anew when it is next opened."""
+    """Invalidate a damaged store, so that it is rebuilt when it is next opened."""
     (folder / _META).unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ class Table:
     columns: dict[str, list[Any]]
 
     def choose(self, chosen: str | None, usual: Sequence[str], what: str, option: str) -> str:
-        """The name of the column that was chosen, or else of the one with a usual name.
+        """Return the name of the chosen column, or else of the one with a usual name.
 
         Raises:
             DataError: there is none, or several.
@@ -36,7 +36,7 @@ class Table:
 
 
 def parse_table(name: str, data: bytes) -> Table:
-    """A table by its ending.
+    """Parse a table in the format that its ending names.
 
     Raises:
         DataError: it cannot be read as such a table.

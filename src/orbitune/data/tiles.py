@@ -76,10 +76,10 @@ class TileSet:
     rows: Rows | None = None
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Copies of some tiles, uint8 (len(indices), H, W, 3), each compared with its checksum.
+        """Return copies of some tiles, uint8 (len(indices), H, W, 3), after checking their checksums.
 
         Raises:
-            DataError: the store was damaged since it was opened; it is built anew when it is next opened.
+            DataError: the store was damaged since it was opened; it is rebuilt when it is next opened.
         """
         if not isinstance(self.tiles, np.memmap) or self.rows is None:
             return self.tiles[indices]
@@ -90,7 +90,7 @@ class TileSet:
             invalidate_store(self.rows.file.parent)
             raise DataError(
                 f"The decoded tiles in {cache_dir()} were damaged, such as {self.names[error.row]}: run the "
-                "same command again, which decodes them anew."
+                "same command again, which decodes them again."
             ) from None
         return out
 

@@ -48,7 +48,7 @@ class Transform:
         if not sound:
             raise ModelError(
                 f"The preprocessing is damaged: size {self.size!r}, mean {self.mean!r}, std {self.std!r} "
-                f"and resizing {self.resample!r} make no pixels. Get the model's files anew."
+                f"and resizing {self.resample!r} make no pixels. Download the model's files again."
             )
 
     def __call__(self, tiles: "Tensor") -> "Tensor":

@@ -146,7 +146,10 @@ def _of_run(run: Path) -> Bundle:
     result = RunResult.load(run)
     folder, facts = open_model(run, result)
     if facts["classes"] != result.data["classes"]:
-        raise RunError(f"The orbitune.json of {folder} names other classes than result.json of {run}.")
+        raise RunError(
+            f"The orbitune.json of {folder} names other classes than result.json of {run}. "
+            "Restore both, or train again."
+        )
     return Bundle(
         folder,
         {

@@ -174,7 +174,7 @@ def _begun(out: Path, original: Original) -> dict[str, Any]:
         return {"hashes": original.hashes, "forms": {}}
     report = read_json(file)
     if not isinstance(report, dict) or not isinstance(report.get("forms"), dict):
-        raise RunError(f"{file} is damaged; remove it to export anew, or choose another --out.")
+        raise RunError(f"{file} is damaged; remove it to export again, or choose another --out.")
     if report.get("hashes") != original.hashes:
         raise RunError(f"{out} holds exports of another model; choose another --out.")
     return dict(report)

@@ -32,7 +32,7 @@ def import_adapter(
             before the backbone's.
         labels: class names in the order of the adapter's head.
         out: the folder to make; it must not exist.
-        say: is told, in a line, where the adapter names another backbone than `backbone`.
+        say: receives one line if the adapter names another backbone than `backbone`.
 
     Raises:
         ModelError: it is no such adapter, has no head for these classes, or does not fit the backbone; or a
@@ -81,8 +81,8 @@ def _check_backbone(
 ) -> str | None:
     """Compare the backbone that an adapter names with the one that was passed, and return its name.
 
-    The same checkpoint has many names (a hub id, folders of several machines), so a difference is told and no
-    error; where the adapter keeps a hash of the weights, that decides.
+    The same checkpoint has many names (a hub id, folders of several machines), so a difference is a warning,
+    not an error; where the adapter keeps a hash of the weights, that decides.
 
     Raises:
         ModelError: the weights are not those that the adapter was trained on.
@@ -98,8 +98,8 @@ def _check_backbone(
         _plain(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
     }:
         say(
-            f"{folder} says that it was trained on {stated}, not on {backbone.name}: if these are other "
-            "weights, its predictions are wrong, and nothing in the files tells."
+            f"{folder} states that it was trained on {stated}, not on {backbone.name}: check that their "
+            "weights are the same, or its predictions are wrong."
         )
     return stated
 
@@ -114,12 +114,12 @@ def _kept_digest(folder: Path) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """What a checkpoint is called, wherever it lies."""
+    """Return a checkpoint's name without its owner or folder."""
     return name.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()
 
 
 def _speaks_ours(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, ...]) -> bool:
-    """Whether every tensor belongs to a module of the backbone, by its name in this transformers."""
+    """Return whether every tensor name belongs to a module of the backbone in this transformers."""
     modules = {name for name, _ in empty_model(backbone, labels).named_modules()}
     wrapping = re.compile(r"\.(lora_|base_layer|modules_to_save|original_module).*|\.[^.]*$")
     return all(
@@ -130,13 +130,15 @@ def _speaks_ours(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, 
 def _renamed(
     config: dict[str, Any], tensors: dict[str, Any], named: dict[str, Any], backbone: Backbone
 ) -> dict[str, Any]:
-    """The configuration for tensors under other names.
+    """Return the configuration for renamed tensors.
 
     Raises:
         ModelError: it has a setting that means the names, or the shapes, of the other library.
     """
     if config.get("target_parameters"):
-        raise ModelError("The adapter has target_parameters, which cannot be carried over to other names.")
+        raise ModelError(
+            "The adapter has target_parameters, which cannot be renamed. Train it again without them."
+        )
     start, fused = config.get("init_lora_weights"), len(named) > len(without_copies(tensors))
     if fused and isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise ModelError(
@@ -148,7 +150,7 @@ def _renamed(
 
 
 def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """The configuration, naming what finds the backbone again and nothing else that could be followed."""
+    """Return the configuration with a reference to the backbone and no other references."""
     library = (config.get("auto_mapping") or {}).get("parent_library", "")
     known = isinstance(library, str) and library.startswith("transformers.models.")
     return {

@@ -18,7 +18,7 @@ class Hosts:
     """The host names of one server.
 
     A page of another site can have its own name point to this machine, and the browser then takes the
-    server for a part of that site. It still sends that name, by which such a request is told.
+    server for a part of that site. It still sends that name, which identifies such a request.
 
     Attributes:
         names: lower case, without port or brackets.

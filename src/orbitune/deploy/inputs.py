@@ -57,7 +57,7 @@ def check_paths(inputs: Iterable[str]) -> None:
         if next(_files(name), None) is None:
             raise DataError(
                 f"There is nothing to predict in {printable(name)}: no image lies there or in the folders "
-                "below. Lists, notes and hidden files are passed over; name a file to have it read."
+                "below. Lists, notes and hidden files are ignored; name a file to have it read."
             )
 
 
@@ -114,7 +114,7 @@ def _exists(name: str) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a pattern matches, without what a folder's listing passes over, too."""
+    """Return the matches of a pattern, without files that a folder's listing ignores."""
     if not glob.has_magic(pattern):
         return []
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207

@@ -14,12 +14,11 @@ from orbitune.deploy.pictures import example_tiles, overlay
 from orbitune.deploy.rows import cell
 from orbitune.deploy.storage import Storage
 from orbitune.deploy.told import told
-from orbitune.errors import OrbituneError, printable
+from orbitune.errors import OrbituneError, one_line, printable
 
 if TYPE_CHECKING:
     from orbitune.deploy.closed_blocks import ClosedBlocks
 
-_UNPRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _MARKED = re.compile(r"[\\`*\[\]<>#!|&~^$]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
 _ROWS = 200  # of the batch tab's table on the page; the file has them all
 
@@ -164,8 +163,8 @@ def _classify_files(desk: Desk, name: str | None, paths: list[Path], storage: St
 
 
 def in_markdown(text: str) -> str:
-    """Return a text in one line of which Markdown and HTML make nothing else."""
-    return _MARKED.sub(lambda found: f"&#{ord(found[0])};", _UNPRINTED.sub(" ", text))
+    """Return text as one line, with Markdown and HTML escaped."""
+    return _MARKED.sub(lambda found: f"&#{ord(found[0])};", one_line(text, limit=10_000))
 
 
 def _summary(counts: dict[str, int]) -> str:

@@ -54,7 +54,7 @@ def blend(below: np.ndarray, above: np.ndarray, share: float) -> np.ndarray:
 
 
 def example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
-    """A validation tile of each class, as PNG in a folder; none where the tiles are no longer at hand."""
+    """Write a validation tile of each class as PNG; return no paths if the tiles are gone."""
     from orbitune.recipe import Recipe
     from orbitune.training.job import prepare_job
     from orbitune.training.result import RunResult

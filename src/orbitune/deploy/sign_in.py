@@ -45,7 +45,7 @@ class Guesses:
         self._wrong: OrderedDict[str, _Wrong] = OrderedDict()
 
     def wait(self, client: str) -> int:
-        """Return for how many seconds nothing is taken from a client."""
+        """Return the number of seconds for which a client's attempts are refused."""
         wrong = self._wrong.get(_network(client))
         if wrong is None or wrong.count < FREE or time.monotonic() - wrong.latest > FORGOTTEN:
             return 0
@@ -91,7 +91,7 @@ class SignIn:
         self.pages: Any = None
 
     def check(self, user: str, password: str) -> bool:
-        """Return whether these are the right ones.
+        """Return whether user and password are the right ones.
 
         Raises:
             TooManyGuessesError: the client that asks has to wait first.
@@ -104,7 +104,7 @@ class SignIn:
         return right
 
     def check_form(self, user: str, password: str) -> bool:
-        """Check what was typed into Gradio's page."""
+        """Check the user and password typed into Gradio's page."""
         from starlette.exceptions import HTTPException
 
         try:

@@ -1,4 +1,4 @@
-"""How the app tells a user of a mistake."""
+"""User errors in the app."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _FOLDERS = re.compile(
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Show a mistake of the user as Gradio shows one, which takes it for HTML."""
+    """Raise user errors as Gradio's errors, escaped, as Gradio renders them as HTML."""
     import gradio as gr
 
     try:
@@ -25,5 +25,5 @@ def told() -> Iterator[None]:
 
 
 def plain(message: str) -> str:
-    """Return a message in one line, in which files are named without their folders on the server."""
+    """Return a message as one line, without the server's folders in file names."""
     return " ".join(_FOLDERS.sub("", message).split())

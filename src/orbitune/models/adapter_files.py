@@ -83,7 +83,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     if isinstance(start, str) and start.lower() not in _STARTS:
         raise ModelError(
             f"The adapter {folder} was started by {start!r}, which changed the frozen weights in a way that "
-            "its files do not tell. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
+            "its files do not record. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     for pattern in _patterns(config):
         try:
@@ -121,7 +121,7 @@ def check_adapter(folder: Path) -> dict[str, tuple[int, ...]]:
     ranks = [config.get("r"), config.get("init_r"), *_whole_numbers(config.get("rank_pattern") or {})]
     if (rank := max((rank for rank in ranks if rank), default=0)) > max(largest, 8):
         raise ModelError(
-            f"The {ADAPTER_CONFIG} of {folder} states rank {rank}, but no tensor of it is so large."
+            f"The {ADAPTER_CONFIG} of {folder} states rank {rank}, but none of its tensors is so large."
         )
     return shapes
 

@@ -127,12 +127,12 @@ class Backbone:
 
     @property
     def description(self) -> str:
-        """What these weights are, in plain words."""
+        """Return a description of these weights in plain words."""
         return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 over the weight files, 64 hex digits; read once, as a run states it several times."""
+        """Return the SHA-256 over the weight files, 64 hex digits; cached after the first call."""
         digest = hashlib.sha256()
         for file in sorted(self.folder.glob("*.safetensors")):
             with file.open("rb") as stream:
@@ -142,7 +142,7 @@ class Backbone:
 
     @property
     def settings_hash(self) -> str:
-        """SHA-256 of what changes outputs besides the weights: the config, and what a tile goes through."""
+        """Return the SHA-256 of the config and preprocessing, which change outputs as weights do."""
         config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
         settings = {**self.preprocessing.to_json(), "size": self.image_size, "config": config}
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

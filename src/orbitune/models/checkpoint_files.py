@@ -106,7 +106,7 @@ def weight_files(folder: Path) -> list[Path]:
     parts = set(names.values()) if isinstance(names, dict) and _are_names(names.values()) else set()
     files = [folder / name for name in sorted(parts)]
     if not files or not all(f.name in parts and f.suffix == ".safetensors" and f.is_file() for f in files):
-        raise ModelError(f"{index} is damaged: it should name safetensors files beside it. Get them anew.")
+        raise ModelError(f"{index} is damaged: it should name safetensors files beside it. Restore it.")
     return files
 
 
@@ -127,7 +127,7 @@ def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
             names = opened.keys()
             return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{file} cannot be loaded: {first_line(error)}.") from None
+        raise ModelError(f"{file} cannot be loaded: {first_line(error)}. Restore it.") from None
 
 
 def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -151,10 +151,12 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{file} cannot be read: {first_line(error)}.") from None
+        raise ModelError(f"{file} cannot be read: {first_line(error)}. Restore it.") from None
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise ModelError(f"{file} holds whole numbers ({name}: {tensor.dtype}) in place of weights.")
+            raise ModelError(
+                f"{file} holds whole numbers ({name}: {tensor.dtype}) in place of weights. Save floats."
+            )
     check_finite(tensors, str(file))
     return tensors
 
@@ -171,5 +173,5 @@ def check_finite(tensors: "Mapping[str, Tensor]", whose: str) -> None:
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise ModelError(
                     f"{whose} holds numbers that are not finite (NaN or infinite), such as in {name}: it was "
-                    "damaged, or its training diverged."
+                    "damaged, or its training diverged. Use another copy, or train again."
                 )

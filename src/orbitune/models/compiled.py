@@ -87,7 +87,7 @@ def built(command: Sequence[str], flags: Sequence[str]) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a library is what was once compiled, and no other user's: its last bytes are its digest."""
+    """Return whether a library is private and unchanged: its last bytes are its digest."""
     if not path.is_file():
         return False
     check_private(path)

@@ -63,7 +63,7 @@ SHA-256 of the files, by which Orbitune sees whether they are whole:
 def demo_backbone() -> Path:
     """The folder of the demo backbone (config.json, model.safetensors, ...), made at the first call.
 
-    Its README.md names the hashes of the other files, and it is made anew where they are not as they were
+    Its README.md names the hashes of the other files, and the folder is made again where they differ
     (0.05 s for 88 MB).
 
     The folder lies in the cache and opens with transformers' `from_pretrained`: a Dinov2Model of width 384,
@@ -88,7 +88,7 @@ def demo_backbone() -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the folder is as it was made: its README.md says of each file what it should be."""
+    """Return whether the folder is unchanged, by the hashes in its README.md."""
     try:
         return (folder / "README.md").read_text(encoding="utf-8") == _readme(folder)
     except (OSError, UnicodeDecodeError):

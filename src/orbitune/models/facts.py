@@ -1,6 +1,6 @@
 """orbitune.json, which a saved model carries: what its fields may hold, checked once, where it is read.
 
-Readers use the values as they stand in the file; a field that is not listed here is nobody's business.
+Readers use the values as they stand in the file; fields that are not listed here are ignored.
 """
 
 import unicodedata
@@ -54,7 +54,7 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _named(names: list[str]) -> list[str]:
-    """Names that tell the classes apart; those of older files may hold odd characters."""
+    """Check that names are unique; those in older files may hold control characters."""
     if not names or not all(name.strip() for name in names) or len(set(names)) < len(names):
         raise ValueError("expected class names, none empty and none twice")
     return names
@@ -204,15 +204,15 @@ def check_facts(values: dict[str, Any], folder: Path, schema: type[SavedFacts] =
         raise RunError(f"{folder} was written by a newer Orbitune; update it to read this.")
     needed = [name for name, field in schema.model_fields.items() if field.is_required()]
     if missing := [name for name in needed if name not in values]:
-        raise RunError(f"The {FILE} of {folder} lacks {', '.join(missing)}; it is damaged.")
+        raise RunError(f"The {FILE} of {folder} lacks {', '.join(missing)}; it is damaged. Restore it.")
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        raise RunError(f"The {FILE} of {folder} is damaged: {first_fault(error)}.") from None
+        raise RunError(f"The {FILE} of {folder} is damaged: {first_fault(error)}. Restore it.") from None
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first field that does not fit, and why, in one line."""
+    """Return the first invalid field and the reason, in one line."""
     fault = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, fault["loc"]))
     reason = fault["msg"].removeprefix("Value error, ")

@@ -44,7 +44,7 @@ def obstacle(model: nn.Module) -> str | None:
 
 
 def _adapted_elsewhere(model: nn.Module) -> str | None:
-    """The first module that PEFT changes, but for linear layers, which are called as they are."""
+    """Return the first module that PEFT changes, other than linear layers, which are called as is."""
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.lora.layer import ParamWrapper

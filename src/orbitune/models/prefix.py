@@ -109,7 +109,7 @@ class StateFeed:
 
     @property
     def complete(self) -> bool:
-        """Whether all states are on disk, and as they were written as far as that is soon seen."""
+        """Return whether all states are on disk, with the checksums that are quick to compare."""
         return len(self._kept.sums) == self.rows and self._kept.whole
 
     @property
@@ -208,6 +208,6 @@ class StateFeed:
             self._file.unlink(missing_ok=True)
             raise RunError(
                 f"The states kept in {self._folder} are damaged; remove that folder, or run the same command "
-                "again, which computes them anew."
+                "again, which recomputes them."
             ) from None
         return out.to(self._device)

@@ -1,4 +1,4 @@
-"""What a tile goes through before the model, as a checkpoint's preprocessor_config.json states it."""
+"""Preprocessing of tiles, as a checkpoint's preprocessor_config.json states it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Preprocessing:
 
 
 def read_preprocessing(folder: Path, family: "Family") -> tuple[Preprocessing, int | None]:
-    """What the preprocessor_config.json of a folder states, and the input size in pixels if it does.
+    """Read a folder's preprocessor_config.json, and the input size in pixels if it states one.
 
     Raises:
         ModelError: the file is damaged, or asks for what is not supported.
@@ -60,7 +60,9 @@ def _preprocessor_file(folder: Path) -> _Stated:
     try:
         return _Stated.model_validate(read_json(file))
     except ValidationError as error:
-        raise ModelError(f"{file.name} of {folder.name} is damaged: {first_fault(error)}.") from None
+        raise ModelError(
+            f"{file.name} of {folder.name} is damaged: {first_fault(error)}. Restore it."
+        ) from None
     except OrbituneError:
         raise ModelError(f"{file.name} of {folder.name} is not valid JSON; mend or remove it.") from None
 

@@ -39,7 +39,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def means(x: Tensor) -> str:
-    """Return what computes products of tensors like `x`, in words: where it differs, so do the last bits."""
+    """Return the name of the method that multiplies tensors like `x`; other methods round otherwise."""
     where = torch.backends.cpu.get_cpu_capability() if x.device.type == "cpu" else x.device.type
     return f"{product_dtype(x)} on {where} by torch {torch.__version__}".removeprefix("torch.")
 

@@ -143,7 +143,9 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
     own = find_backbone(str(folder.resolve()))
     check_fits(own, classes)
     if (count := own.config.num_labels) != len(classes):
-        raise ModelError(f"The config.json of {folder} has {count} classes, its {FILE} {len(classes)}.")
+        raise ModelError(
+            f"The config.json of {folder} has {count} classes, its {FILE} {len(classes)}. Restore both."
+        )
     try:
         model = reload.load_whole(str(folder))
     except Exception as error:  # transformers lets whatever a damaged file leads to through
@@ -195,7 +197,9 @@ def open_saved(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str,
     hashes = {name: digest for entry in _HASHED for name, digest in facts.get(entry, {}).items()}
     for name, digest in hashes.items():
         if not (folder / name).is_file():
-            raise ModelError(f"{folder} is incomplete: it lacks {name}.")
+            raise ModelError(f"{folder} is incomplete: it lacks {name}. Restore it.")
         if file_hash(folder / name) != digest:
-            raise ModelError(f"{name} of {folder} is damaged: its hash is not the one that was noted.")
+            raise ModelError(
+                f"{name} of {folder} is damaged: its hash is not the one that was noted. Restore it."
+            )
     return facts

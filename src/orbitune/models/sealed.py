@@ -46,7 +46,7 @@ def check_sealed(path: Path) -> None:
 
 
 def _measure(path: Path) -> tuple[int, bytes, int]:
-    """Where the checksum stands in a file, the one that is stated, and the one of the bytes around it."""
+    """Return a checksum's place in the file, its stated value, and that of the other bytes."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= _HEADER:

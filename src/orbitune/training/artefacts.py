@@ -1,4 +1,4 @@
-"""What a finished run has saved, opened in one way: its model, and its predictions of every tile."""
+"""The saved model and predictions of a finished run."""
 
 import json
 import zipfile
@@ -29,7 +29,10 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, dict[str, Any]]:
     folder = run / find_method(result.recipe["method"]).folder
     facts = open_saved(folder, BundleFacts)
     if facts.get("recipe_hash", result.recipe_hash) != result.recipe_hash:
-        raise RunError(f"{folder} belongs to a run of another recipe than {run / 'result.json'}.")
+        raise RunError(
+            f"{folder} belongs to a run of another recipe than {run / 'result.json'}. "
+            "Restore it, or train again."
+        )
     return folder, facts
 
 
@@ -62,7 +65,7 @@ def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: st
 
 
 def read_predictions(run: Path, split: str, classes: int | None = None) -> Predictions:
-    """Read what a finished run made of a split.
+    """Read a finished run's predictions of a split.
 
     Args:
         split: `validation` or `test`.
@@ -78,7 +81,10 @@ def read_predictions(run: Path, split: str, classes: int | None = None) -> Predi
     except Exception as error:  # of a dozen kinds: numpy even parses headers as Python
         raise _unusable(file, str(error) if isinstance(error, _MisfitError) else "") from None
     if (stated := _recipe_hash(run)) and recipe_hash and stated != recipe_hash:
-        raise RunError(f"{file} belongs to a run of another recipe than the result.json beside it.")
+        raise RunError(
+            f"{file} belongs to a run of another recipe than the result.json beside it. "
+            "Restore it, or train again."
+        )
     return kept
 
 
@@ -88,7 +94,7 @@ class _MisfitError(ValueError):
 
 def _unusable(file: Path, reason: str = "") -> RunError:
     return RunError(
-        f"{file} is missing or damaged{reason and f': {reason}'}. Restore it, or train the run anew with "
+        f"{file} is missing or damaged{reason and f': {reason}'}. Restore it, or train again with "
         "another --out."
     )
 

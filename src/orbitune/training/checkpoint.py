@@ -153,7 +153,7 @@ def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 @contextmanager
 def _opened(path: Path, framework: str) -> Iterator[Any]:
-    """A safetensors file that is as it was written; RunError where it is not."""
+    """Open a safetensors file after checking its seal; raise a RunError if it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -166,5 +166,5 @@ def _opened(path: Path, framework: str) -> Iterator[Any]:
 
 def _unusable(path: Path, reason: str) -> RunError:
     return RunError(
-        f"{path} {reason}. Train anew with another --out, or remove {path.parent} to begin this run again."
+        f"{path} {reason}. Train again with another --out, or remove {path.parent} to begin this run again."
     )

@@ -132,7 +132,7 @@ def _facts(trainer: "Trainer", scores: dict[str, Any], temperature: float) -> di
 
 
 def _predictions(trainer: "Trainer", logits: dict[str, np.ndarray]) -> dict[str, Predictions]:
-    """By split, what the run made of its tiles."""
+    """Return the run's predictions by split."""
     splits = trainer.job.splits
     return {
         split: Predictions(splits[split], trainer.labels(split), values) for split, values in logits.items()

@@ -143,7 +143,7 @@ class Job:
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:
-        """Hashes of what a recipe only names: the tiles, how they are split, the backbone."""
+        """Return the hashes of what a recipe only names: tiles, splits, backbone."""
         splits = hashlib.sha256()
         for name, indices in self.splits.items():
             splits.update(name.encode() + indices.tobytes())

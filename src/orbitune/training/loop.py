@@ -73,7 +73,7 @@ def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
 
 
 def _kept_result(job: Job, folder: RunFolder) -> RunResult:
-    """The result of a finished run, whose files are checked; it names the places where its inputs lie now."""
+    """Return the checked result of a finished run, with the present places of its inputs."""
     result = RunResult.load(folder.path)
     open_model(folder.path, result)
     for split in ("validation", "test"):

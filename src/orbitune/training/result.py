@@ -127,7 +127,7 @@ class RunResult:
 
     @classmethod
     def load(cls, folder: Path) -> "RunResult":
-        """Read a finished run; RunError where there is none, or its result.json is damaged."""
+        """Read a finished run; raise a RunError if there is none or its result.json is damaged."""
         values = _read(folder)
         try:
             _Result.model_validate(values)
@@ -157,6 +157,6 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _damaged(folder: Path, reason: str) -> RunError:
     return RunError(
-        f"{Path(folder) / _FILE} is damaged or of another version ({reason}). Restore it, or train anew with "
-        "another --out."
+        f"{Path(folder) / _FILE} is damaged or of another version ({reason}). Restore it, or train again "
+        "with another --out."
     )

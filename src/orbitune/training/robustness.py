@@ -57,7 +57,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
 
 
 def _kept(file: Path) -> dict[str, Any] | None:
-    """What was found before; None where there is nothing, or it is damaged."""
+    """Return an earlier result; None if there is none or it is damaged."""
     try:
         kept = read_json(file)
     except OrbituneError:

@@ -126,6 +126,19 @@ def test_a_folder_names_its_rasters(scene, tmp_path):
         Scene(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_an_empty_name_is_no_folder(archive, name):
+    with pytest.raises(DataError, match=r"^The name of the scene is empty: give a file"):
+        Scene(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "zip://" + "x" * 5_000 + ".zip!a.tif", "a\nb.tif"])
+def test_a_name_that_cannot_be_opened_is_one_short_line(name):
+    with pytest.raises(DataError, match=r"^Cannot open ") as refused:
+        Scene(name)
+    assert len(str(refused.value)) < 1_200 and "\n" not in str(refused.value)
+
+
 def test_a_container_names_its_rasters_to_copy_and_paste(tmp_path, monkeypatch):
     from scipy.io import netcdf_file
 

@@ -45,6 +45,7 @@ def numbers(grid):
         (lambda dn: dn + 1000, np.uint16, {"offsets": [-1000] * 3}),
         (lambda dn: dn + 1000, np.uint16, {"tags": {"BOA_ADD_OFFSET": "-1000"}}),
         (lambda dn: dn + 1000, np.uint16, {"tags": {"RADIO_ADD_OFFSET": "-1000.0"}}),
+        (lambda dn: dn + 1000, np.uint16, {"tags": {f"BOA_ADD_OFFSET_{n}": "-1000" for n in range(13)}}),
         (lambda dn: dn + 1000, np.uint16, {"scales": [1e-4] * 3, "tags": {"BOA_ADD_OFFSET": "-1000"}}),
         (lambda dn: dn - 5000, np.int16, {"offsets": [5000] * 3}),
         (lambda dn: dn / 1e4 * 65535, np.uint16, {"scales": [1 / 65535] * 3}),
@@ -80,6 +81,17 @@ def test_the_line_says_what_baseline_0400_becomes(draw, grid, tmp_path):
         "scaling: 1000 to 3750, 1000 to 3750, 1000 to 3750 become 0 to 255 (default for reflectance, by "
         "scale and offset in the file's tags)"
     )
+
+
+def test_offsets_that_differ_are_one_line_and_may_be_overruled(draw, grid, tmp_path):
+    """The numbers of such tags are those of the product's bands, not of the file's."""
+    file = tag(
+        write_scene(tmp_path / "s.tif", (numbers(grid) + 1000).astype(np.uint16)),
+        tags={"BOA_ADD_OFFSET_1": "-1000", "BOA_ADD_OFFSET_2": "-500"},
+    )
+    with pytest.raises(DataError, match=r"states different offsets, BOA_ADD_OFFSET_1, .*--scale, such as"):
+        draw(file)
+    assert (draw(file, scale="1000:3750").codes > 0).all()
 
 
 def test_scale_overrules_the_tags(draw, scene, grid, tmp_path):

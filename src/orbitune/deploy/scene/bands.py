@@ -1,4 +1,4 @@
-"""Which bands of a raster are red, green and blue, and what their numbers mean: what the file says."""
+"""Band selection and radiometric tags of a raster: what the file states about its bands."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Tagged:
 
 
 def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Return the numbers of the red, green and blue band, and in words who says so.
+    """Return the numbers of the red, green and blue band, and in words how they were found.
 
     Args:
         file: rasterio's dataset.
@@ -56,10 +56,11 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 
 
 def tagged(file: Any, band: int) -> Tagged:
-    """Return what a file says of a band's numbers, by GDAL's scale and offset or Sentinel-2's own tags.
+    """Return a band's scale and offset, from GDAL's metadata or Sentinel-2's own tags.
 
     Raises:
-        DataError: the scale is 0, or one of them is no number.
+        DataError: the scale is 0, one of them is no number, or there are several offsets and no way to tell
+            which is this band's.
     """
     scale, offset = file.scales[band - 1], file.offsets[band - 1]
     if not (np.isfinite([scale, offset]).all() and scale):
@@ -69,16 +70,34 @@ def tagged(file: Any, band: int) -> Tagged:
         )
     if offset:
         return Tagged(scale, offset, "scale and offset in the file's tags")
-    tags = {key.upper(): value for each in (file.tags(), file.tags(band)) for key, value in each.items()}
     for key in _OFFSETS:
-        number = re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?)\s*", tags.get(key, ""))
-        if number and float(number[1]):
-            return Tagged(scale, scale * float(number[1]), f"{key} in the file's tags")
+        if number := _offset(file, band, key):
+            return Tagged(scale, scale * number, f"{key} in the file's tags")
     return Tagged(scale, offset, None if scale == 1 else "scale in the file's tags")
 
 
+def _offset(file: Any, band: int, key: str) -> float:
+    """Return the number of a tag of the band, else of the file; 0 where there is none.
+
+    Some programs write a tag for each band of the product, such as BOA_ADD_OFFSET_3, whose number is not that
+    of the band in the file.
+    """
+    for tags in (file.tags(band), file.tags()):
+        stated = {tag: value for tag, value in tags.items() if re.fullmatch(rf"{key}(_\d+)?", tag.upper())}
+        numbers = [re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?)\s*", value) for value in stated.values()]
+        found = {float(number[1]) for number in numbers if number}
+        if len(found) > 1:
+            raise DataError(
+                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, and not "
+                "for which band: say what becomes black and white with --scale, such as 1000:3750."
+            )
+        if found:
+            return found.pop()
+    return 0.0
+
+
 def has_palette(file: Any, asked: Sequence[int] | None) -> bool:
-    """Return whether a raster is a palette's numbers, which the bands that are asked for are made of."""
+    """Return whether a raster has to be expanded from its palette to give the bands asked for."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
     return not asked or any(band > file.count for band in asked)

@@ -71,7 +71,7 @@ def pixel_size(crs: str, transform: Any, height: int, width: int) -> tuple[float
     """
     across, down, _ = _sides(crs, transform, np.array([width / 2]), np.array([height / 2]))
     if not (np.isfinite([across, down]).all() and across > 0 and down > 0):
-        raise DataError("Its middle lies outside of what its coordinate reference system can tell.")
+        raise DataError("Its centre lies outside the area of its coordinate reference system: check its CRS.")
     return float(across[0]), float(down[0])
 
 
@@ -100,7 +100,7 @@ def _sides(
             system = pyproj.CRS.from_wkt(crs)
             geod = system.get_geod()
             if geod is None:
-                raise DataError("Its coordinate reference system has no ellipsoid.")
+                raise DataError("Its coordinate reference system has no ellipsoid: set one that has.")
             # Degrees from Greenwich on the same ellipsoid, whatever the units and the meridian of the datum.
             degrees = pyproj.CRS.from_dict({"proj": "longlat", "a": geod.a, "b": geod.b})
             to_degrees = pyproj.Transformer.from_crs(system, degrees, always_xy=True)
@@ -133,7 +133,7 @@ def _nearest(values: np.ndarray) -> np.ndarray:
     if known.all():
         return values
     if not known.any():
-        raise DataError("It lies outside of what its coordinate reference system can tell.")
+        raise DataError("It lies outside the area of its coordinate reference system: check its CRS.")
     from scipy.ndimage import distance_transform_edt
 
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)

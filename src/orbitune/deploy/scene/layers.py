@@ -57,13 +57,13 @@ class Layers:
 
     @property
     def transform(self) -> Any:
-        """rasterio's affine transform of the files."""
+        """Return rasterio's affine transform of the files."""
         own = self.grid.transform
         return own * type(own).scale(self.order.cells.stride) if self.shape == "cells" else own
 
     @cached_property
     def pixel_areas(self) -> PixelAreas:
-        """The area on the ground of each pixel of the files."""
+        """Return the area on the ground of each pixel of the files."""
         return PixelAreas.measure(self.grid.crs, self.transform, *self.size)
 
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -77,7 +77,7 @@ class Layers:
 
 
 @contextmanager
-def drafted(layers: Layers, path: Path) -> Iterator[Path]:
+def staged(layers: Layers, path: Path) -> Iterator[Path]:
     """Yield a name among the parts to write a file to; when the block ends well, it goes to `path`.
 
     What a killed process leaves is removed with the parts, the libraries' own temporary files with it.
@@ -137,7 +137,7 @@ def _write_cog(
         "compress": "deflate",
         "bigtiff": "if_safer",
     }
-    with _gdal_errors(path), drafted(layers, path) as cog, gdal():
+    with _gdal_errors(path), staged(layers, path) as cog, gdal():
         tiled = cog.with_name(f"{cog.name}.tiled")
         with rasterio.open(tiled, "w", **profile) as file:
             file.update_tags(**tags)

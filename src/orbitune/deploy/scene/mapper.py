@@ -162,7 +162,7 @@ class _Work:
 
 
 def _kept_plan(file: Path) -> dict[str, Any]:
-    """What was planned before; nothing where that is missing or damaged."""
+    """Return the stored plan; empty if it is missing or damaged."""
     try:
         return read_sealed_json(file)
     except OrbituneError:
@@ -206,7 +206,7 @@ def _rows(memory_budget: str, cells: Cells, dense: bool) -> int:
 
 
 def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.MaskedArray) -> str:
-    """What decides the bytes of the parts, however the names of the inputs are spelt.
+    """Return the inputs and options that determine the parts, independent of how paths are spelt.
 
     Args:
         files: see `opening.state`; of what lies on a server only the pixels in little tell.
@@ -226,7 +226,7 @@ def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.Ma
 
 
 def check_blocks(scene: Scene, memory_budget: str) -> None:
-    """A DataError where a block of the file takes too much memory: a pixel is read with all of its block."""
+    """Raise a DataError if a block of the file exceeds the memory: blocks are read whole."""
     budget = Budget.parse(memory_budget, None).memory_bytes
     needed = _BASE_BYTES + 4 * scene.block_bytes
     if budget is not None and needed > budget and scene.block_bytes > _SMALL_BLOCK:
@@ -260,7 +260,7 @@ def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Gri
 
 
 def _brightness(means: np.ndarray, stated: dict[str, Any]) -> list[str]:
-    """Warnings of bands that are far from the training tiles."""
+    """Return warnings about bands that differ much from the training tiles."""
     return [
         f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in training: "
         "check --bands and --scale"

@@ -1,4 +1,4 @@
-"""What the user names as a scene, opened: a file, an address, a member of an archive, or one of GDAL's names.
+"""Opening a scene by its name: a file, an address, a member of an archive, or one of GDAL's names.
 
 Names stay strings: a path would make one slash of `zip://` and `/vsicurl/https://`.
 """
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.data.library_messages import silence_rasterio
-from orbitune.errors import DataError, first_line
+from orbitune.errors import DataError, first_line, one_line
 
 CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
+_LONGEST_REASON = 800  # characters, as GDAL's may hold the name once more
 _LISTED = 12  # rasters of a container that a message names
 _ARCHIVE = re.compile(r"(zip|tar)(?:\+file)?://([^!]+)!/*(.+)", re.DOTALL)
 _RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".nc", ".png", ".jpg", ".h5", ".hdf5", ".hdf", ".gpkg")
@@ -65,6 +66,8 @@ def open_raster(name: str, driver: str | None = None) -> Any:
         DataError: nothing can be opened, or it holds several rasters; these are named.
     """
     rasterio = import_rasterio()
+    if not name.strip():
+        raise DataError("The name of the scene is empty: give a file, an address or a name of GDAL's.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -73,13 +76,15 @@ def open_raster(name: str, driver: str | None = None) -> Any:
         _list(name, _members(name))
         if _exists(Path(name)) and Path(name).is_dir():
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
-        raise DataError(f"Cannot open {name}: {first_line(error)}.") from None
+        shown = one_line(name)
+        reason = one_line(first_line(error).replace(name, shown), _LONGEST_REASON)
+        raise DataError(f"Cannot open {shown}: {reason}.") from None
     if file.count:
         return file
     inner = list(file.subdatasets)
     file.close()
     _list(name, inner)
-    raise DataError(f"There is no raster in {name}.")
+    raise DataError(f"There is no raster in {name}: name a file with bands.")
 
 
 def local_files(file: Any, name: str) -> list[Path]:

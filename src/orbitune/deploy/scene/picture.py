@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA
-from orbitune.deploy.scene.layers import Layers, drafted
+from orbitune.deploy.scene.layers import Layers, staged
 from orbitune.deploy.scene.legend import colours
 from orbitune.deploy.scene.opening import gdal, import_rasterio
 from orbitune.deploy.scene.raster import Scene
@@ -43,7 +43,7 @@ def write_preview(layers: Layers, path: Path, scene: np.ndarray) -> None:
         axes.set_title(title, fontsize=10, loc="left")
     _scale_bar(left, layers)
     _legend(figure, layers)
-    with drafted(layers, path) as temporary:
+    with staged(layers, path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from orbitune.deploy.scene.cells import NODATA
 from orbitune.deploy.scene.geodesy import PixelAreas
-from orbitune.deploy.scene.layers import Layers, drafted
+from orbitune.deploy.scene.layers import Layers, staged
 from orbitune.deploy.scene.opening import gdal, import_rasterio
 from orbitune.errors import DataError, OrbituneError, first_line
 
@@ -38,7 +38,7 @@ def write_polygons(layers: Layers, path: Path, land_cover: Path) -> None:
         "hectares": _square_metres(outlines, layers.pixel_areas) / 1e4,
     }
     try:
-        with drafted(layers, path) as temporary, warnings.catch_warnings():
+        with staged(layers, path) as temporary, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a temporary name has another ending
             pyogrio.raw.write(
                 temporary,

@@ -91,21 +91,21 @@ class Scene:
 
     @property
     def dtype(self) -> str:
-        """Of the bands that are read."""
+        """Return the dtype of the bands that are read."""
         return str(self._file.dtypes[self.bands[0] - 1])
 
     @property
     def tags(self) -> list[Tagged]:
-        """What the file says of the numbers of its three bands."""
+        """Return what the file states about the numbers of its three bands."""
         return [tagged(self._file, band) for band in self.bands]
 
     @property
     def others(self) -> list[str]:
-        """Names of other rasters in the same file, where this is the first of several."""
+        """Return the names of other rasters in the same file, where this is the first of several."""
         return list(self._file.subdatasets)[1:]
 
     def sample(self) -> np.ma.MaskedArray:
-        """The whole scene in little (bands, H, W), masked where there is nothing."""
+        """Return an overview of the scene (bands, H, W), masked where there is no data."""
         share = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
         shape = tuple(max(1, round(side * share)) for side in (self.grid.height, self.grid.width))
         pixels = self._read(None, shape)
@@ -114,7 +114,7 @@ class Scene:
     def window(
         self, top: int, left: int, height: int, width: int, scaling: Scaling
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Part of the grid; beyond its edges the scene is mirrored.
+        """Read a window of the grid; beyond the edges the scene is mirrored.
 
         Returns:
             uint8 (height, width, bands), and bool (height, width), where there is something.
@@ -162,8 +162,11 @@ class Scene:
 
     def _damaged(self, window: Any, error: Exception) -> DataError:
         where = "" if window is None else f" near row {int(window.row_off)}"
-        what = "is damaged" if self.files else "cannot be read"  # what lies on a server may be whole
-        return DataError(f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}.")
+        # What lies on a server may be whole.
+        what, advice = ("is damaged", "Get the file") if self.files else ("cannot be read", "Try")
+        return DataError(
+            f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}. {advice} again."
+        )
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
         """Where no band says nodata, and not all are saturated: that is no measurement either."""
@@ -226,12 +229,16 @@ class Scene:
         size = sum(each.stat().st_size for each in self.files)
         if file.driver == "GTiff" and size and claimed > _EMPTIEST * size:
             raise DataError(
-                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes."
+                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes. "
+                "Get the file again."
             )
 
     def _check_types(self) -> None:
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
-            raise DataError(f"The bands of {self.name} have different types: {', '.join(sorted(kinds))}.")
+            raise DataError(
+                f"The bands of {self.name} have different types, {', '.join(sorted(kinds))}: write one "
+                "type, such as with gdal_translate -ot UInt16 IN OUT."
+            )
         if "complex" in self.dtype:
             raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
@@ -252,7 +259,7 @@ class Scene:
         return Grid(data.height, data.width, data.transform, crs, size, metres)
 
     def _resampled(self, factors: Sequence[float]) -> Any:
-        """The file with so many times the pixels along a row and down a column."""
+        """Return the file resampled by these factors along rows and columns."""
         from rasterio.enums import MaskFlags, Resampling
         from rasterio.vrt import WarpedVRT
 

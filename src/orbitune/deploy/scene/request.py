@@ -75,7 +75,7 @@ class Outputs:
     preview: Path | None = None
 
     def check(self, scene: Sequence[Path]) -> None:
-        """A DataError where one would replace the scene, another or a folder, before any work is done.
+        """Raise a DataError if an output would replace the scene, another output or a folder.
 
         Args:
             scene: the files that the scene is read from, see `opening.local_files`.
@@ -107,11 +107,11 @@ class MapReport:
     agreement: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """Return the report for --json."""
         return asdict(self)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the areas."""
+        """Return header and rows of the table of areas."""
         header = ["class", "hectares", "share", "estimated hectares (95 % interval)"]
         rows = []
         for area in self.areas:

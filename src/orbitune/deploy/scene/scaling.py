@@ -86,7 +86,7 @@ def choose_scaling(
 
 
 def _default(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
-    """What becomes 0 and 255 of values that are numbers of a dtype times a scale."""
+    """Return the values that become 0 and 255, for numbers of this dtype and scale."""
     if scale != 1 and abs(scale) <= _MOST_OF_REFLECTANCE:
         return (0.0, white / _QUANTIFICATION) if white else _REFLECTANCE, "default for reflectance"
     if dtype == "uint8":
@@ -99,7 +99,7 @@ def _default(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, 
 
 
 def _number(value: float, tag: Tagged) -> float:
-    """The number in the file that means a value; rounded, as tags have few digits."""
+    """Return a value as a number of the file; rounded, as tags have few digits."""
     return float(f"{(value - tag.offset) / tag.scale:.9g}")
 
 

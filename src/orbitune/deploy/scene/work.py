@@ -108,7 +108,7 @@ def write_part(folder: Path, number: int, labels: np.ndarray) -> None:
 
 
 def part_is_whole(folder: Path, number: int) -> bool:
-    """Whether a part is there as it was written; a damaged one is worked on again."""
+    """Return whether a part is stored and undamaged; a damaged one is computed again."""
     try:
         unsealed(part_file(folder, number).read_bytes())
     except (OSError, ValueError):
