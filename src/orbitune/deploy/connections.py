@@ -68,11 +68,12 @@ def bounded_protocol(
             return whole and self.conn.our_state is h11.SEND_RESPONSE
 
         def _make_room(self) -> None:
-            held = Counter(each.network for each in self.connections)
+            opened: set[Any] = self.connections
+            held = Counter(each.network for each in opened)
             most = max(held.values())
-            others = [each for each in self.connections if each is not self and held[each.network] == most]
+            others = [each for each in opened if each is not self and held[each.network] == most]
             stalled = min(others, key=lambda each: (each.is_worked_on, each.moved))
-            self.connections.discard(stalled)
+            opened.discard(stalled)
             stalled.transport.abort()
 
         def _moves(self) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from orbitune.deploy.desk import Desk
 from orbitune.deploy.storage import Storage, remove_upload
 from orbitune.deploy.told import plain
+from orbitune.deploy.uploads import MAX_LOOSE
 from orbitune.errors import OrbituneError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 _AT_ONCE = 2  # requests that are computed at the same time
-_PARTS = 1000  # of one upload; the page sends as many files at once
 _FIELD = 1000  # bytes of what is no file
 _SHOWN_AS_SENT = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _PROGRESS = 60  # seconds that a page may wait to hear of it
@@ -210,8 +210,8 @@ class _Form:
 
     def _begin(self) -> None:
         self._parts, self._headers = self._parts + 1, {}
-        if self._parts > _PARTS:
-            raise OrbituneError(f"At most {_PARTS:,} files are taken at once: send a zip.")
+        if self._parts > MAX_LOOSE:
+            raise OrbituneError(f"At most {MAX_LOOSE:,} files are taken at once: send a zip.")
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
