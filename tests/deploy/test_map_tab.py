@@ -14,9 +14,10 @@ from serving import serving
 from orbitune.deploy import map_tab, uploads
 from orbitune.deploy.desk import Desk
 from orbitune.deploy.map_tab import make
+from orbitune.deploy.scene.picture import in_little
 from orbitune.deploy.scene.request import MapRequest
 from orbitune.deploy.storage import Storage
-from orbitune.errors import OrbituneError
+from orbitune.errors import DataError, OrbituneError
 
 rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
@@ -155,6 +156,19 @@ def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, storage)
     with rasterio.open(scene) as file:
         copy(file, scene.with_name("other.tif"), driver="VRT")
     assert refusal(desk, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
+
+
+def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypatch):
+    """Each time that the file is opened, not only where it is checked first."""
+    from rasterio.shutil import copy
+
+    other = scene.with_name("other.tif")
+    with rasterio.open(scene) as file:
+        copy(file, other, driver="VRT")
+    monkeypatch.setattr(map_tab, "check_scene", lambda *_: None)
+    assert refusal(desk, other, storage).startswith("Cannot open other.tif")
+    with pytest.raises(DataError):
+        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.DRIVER)
 
 
 @pytest.mark.parametrize(
