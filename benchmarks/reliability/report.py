@@ -95,7 +95,7 @@ def rows(found: dict[str, Found]) -> list[Row]:
         ),
         *(
             (
-                f"{each['connections']} bodies that stop after {sent}: the median answer for others",
+                f"{each['connections']} {_held(sent)}: the median answer for others",
                 "under 1 s",
                 _waits(each),
             )
@@ -103,7 +103,7 @@ def rows(found: dict[str, Found]) -> list[Row]:
             if sent != "memory"
         ),
         (
-            "memory that these bodies had the server hold",
+            "memory that these connections had the server hold",
             "",
             f"{(slow['memory']['after'] - slow['memory']['before']) / 1e6:,.0f} MB",
         ),
@@ -136,6 +136,10 @@ def rows(found: dict[str, Found]) -> list[Row]:
             f"{'0 reports, 0 mismatches' if kernels['passed'] else 'failed'} ({kernels['said']})",
         ),
     ]
+
+
+def _held(sent: str) -> str:
+    return sent if sent == "idle streams" else f"bodies that stop after {sent}"
 
 
 def _waits(found: Found) -> str:

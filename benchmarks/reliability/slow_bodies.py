@@ -1,8 +1,9 @@
-"""How long others wait for an answer while many connections send bodies that never end.
+"""How long others wait for an answer while many connections are held: bodies and answers that never end.
 
     python benchmarks/reliability/slow_bodies.py RUN TILE [--connections 64]
 
-prints JSON, for bodies of one byte and for bodies of many megabytes.
+prints JSON, for bodies of one byte, for bodies of many megabytes, and for more streams of events than the
+server has connections for, of which nothing is read.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from urllib.parse import urlsplit
 import httpx
 
 CLAIMED = 31 * 2**20  # bytes that each body says it has: below the limit of one
+IDLE = 600  # streams of events, more than the server has connections
+STREAMS = ("/gradio_api/heartbeat/{}", "/gradio_api/upload_progress?upload_id={}")
 
 
 @contextmanager
@@ -50,6 +53,19 @@ def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api
         yield
 
 
+@contextmanager
+def idle_streams(address: str, connections: int) -> Iterator[None]:
+    """Hold connections that ask for answers which never end, and read nothing, while the block runs."""
+    parts = urlsplit(address)
+    where = (parts.hostname or "127.0.0.1", parts.port or 80)
+    with contextlib.ExitStack() as stack:
+        for number in range(connections):
+            path = STREAMS[number % len(STREAMS)].format(number)
+            connection = stack.enter_context(socket.create_connection(where))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        yield
+
+
 def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
     """Return the seconds that each request of another client takes, one after the other.
 
@@ -65,16 +81,16 @@ def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
 
 
 def measure(address: str, tile: bytes, connections: int = 64, sent: int = 1) -> dict[str, Any]:
-    """Return the waits of others, without and with slow bodies."""
+    """Return the waits of others, without and with slow bodies; with idle streams where no byte is sent."""
     alone = waits(address, tile)
-    with slow_bodies(address, connections, sent):
+    with slow_bodies(address, connections, sent) if sent else idle_streams(address, connections):
         beside = waits(address, tile)
     medians = {"alone": statistics.median(alone), "median": statistics.median(beside), "longest": max(beside)}
     return {"connections": connections, "sent": sent, **medians}
 
 
 def main() -> None:
-    """Print the waits for bodies of one byte and of 30 MB, and the most memory that the server held."""
+    """Print the waits beside each kind of connection, and the most memory that the server held."""
     from served import serve_run
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -87,6 +103,7 @@ def main() -> None:
         report = {"one byte": measure(served.address, tile, chosen.connections, 1)}
         before = served.peak_memory()
         report["30 MB"] = measure(served.address, tile, chosen.connections, 30 * 2**20)
+        report["idle streams"] = measure(served.address, tile, IDLE, 0)
         report["memory"] = {"before": before, "after": served.peak_memory()}
         print(json.dumps(report))
 

@@ -1,9 +1,11 @@
 """The app over HTTP: JSON, Gradio's API, limits, and the pages in a real browser."""
 
 import io
+import json
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -107,6 +109,28 @@ def test_an_upload_over_the_limit_is_cut_off(desk, monkeypatch):
     with serving(desk) as address:
         done = httpx.post(f"{address}/api/predict", content=bytes(2 << 20))
     assert done.status_code == 413
+
+
+def test_as_many_files_as_are_taken_fit_one_call_and_more_are_refused_in_words(address, tile):
+    """With the longest names, and all that a page says of each file."""
+    name = "衛" * 80 + ".png"
+    data = [("files", (name, tile.read_bytes()))]
+    (path,) = httpx.post(f"{address}/gradio_api/upload", files=data).json()
+    said = {
+        "path": path,
+        "url": f"{address}/gradio_api/file={quote(path)}",
+        "orig_name": name,
+        "size": 10_000,
+        "mime_type": "image/png",
+        "is_stream": False,
+        "meta": {"_type": "gradio.FileData"},
+    }
+    for count, answer in ((uploads.MAX_LOOSE, "1,000 images: "), (uploads.MAX_LOOSE + 1, "send a zip")):
+        call = f"{address}/gradio_api/call/predict_many"
+        body = json.dumps({"data": [[said] * count, "lora"]}, ensure_ascii=False, separators=(",", ":"))
+        begun = httpx.post(call, content=body.encode(), headers={"content-type": "application/json"})
+        assert begun.status_code == 200, begun.text
+        assert answer in httpx.get(f"{call}/{begun.json()['event_id']}", timeout=60).text
 
 
 def zipped(folder, entries):

@@ -1,8 +1,10 @@
 """The app opens what was uploaded to it, and nothing else, by whatever input or path it is asked."""
 
+import os
 import re
 import stat
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -11,7 +13,7 @@ from reliability import script
 from serving import serving
 
 from orbitune.deploy.desk import Desk
-from orbitune.deploy.storage import Storage, safe_name
+from orbitune.deploy.storage import Storage, remove_upload, safe_name
 from orbitune.errors import OrbituneError
 
 inputs = script("app_inputs")
@@ -105,8 +107,6 @@ def test_an_upload_of_another_server_is_not_taken(address, desk, tile):
 
 
 def test_links_pipes_and_folders_among_the_uploads_are_no_files(tmp_path):
-    import os
-
     storage = Storage()
     path = storage.new_upload("a.png")
     (tmp_path / "secret").write_text("secret")
@@ -174,6 +174,19 @@ def test_names_of_uploads_are_harmless(name):
     assert made and not set(made) & set("<>\"'&\n/\\\u202e") and not made.startswith(".")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["衛" * 90 + ".png", "é" * 500 + ".tif", "a" * 300, "😀" * 80 + ".jpg"],
+    ids=["Chinese", "French", "no ending", "symbols"],
+)
+def test_a_name_that_is_long_in_any_script_is_cut_and_keeps_its_ending(address, tile, name):
+    path = Path(upload(address, name, tile.read_bytes()))
+    assert len(path.name.encode()) <= 100 and path.read_bytes() == tile.read_bytes()
+    assert path.suffix == Path(name).suffix
+    assert "class_" in ask(address, str(path))
+    assert httpx.get(f"{address}/gradio_api/file={path}").content == tile.read_bytes()
+
+
 def test_a_form_of_too_many_files_or_that_breaks_off_leaves_none(address, tile):
     many = [("files", (f"{number}.png", b"x")) for number in range(1001)]
     done = httpx.post(f"{address}/gradio_api/upload", files=many)
@@ -198,9 +211,6 @@ def test_the_folder_of_a_server_is_private_and_goes_with_it(desk, tile):
 
 
 def test_old_files_are_deleted_and_the_oldest_make_room(monkeypatch):
-    import os
-    import time
-
     storage = Storage()
     old, older, new = (storage.new_upload(f"{name}.png") for name in ("old", "older", "new"))
     for path, age in ((old, 20), (older, 30), (new, 0)):
@@ -213,6 +223,50 @@ def test_old_files_are_deleted_and_the_oldest_make_room(monkeypatch):
     monkeypatch.setattr("orbitune.deploy.storage.KEPT", 10)
     storage.tidy()
     assert (old.exists(), new.exists(), (storage.examples / "example.png").exists()) == (False, True, True)
+    storage.close()
+
+
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_files_in_use_and_those_that_are_worked_on_are_kept_however_old(monkeypatch):
+    storage = Storage()
+    used, idle = storage.new_upload("used.tif"), storage.new_upload("idle.tif")
+    part = storage.work / "map" / "part.npy"
+    part.parent.mkdir()
+    for path in (used, idle, part):
+        path.write_bytes(bytes(1000))
+        age(path, 7200)
+        age(path.parent, 7200)
+    monkeypatch.setattr("orbitune.deploy.storage.MAX_STORED", 0)
+    with storage.in_use(used), storage.in_use(used):
+        with storage.in_use(used):
+            pass
+        storage.tidy()
+        assert used.exists() and part.exists() and not idle.exists()
+    assert storage.find_served(str(part)) is None
+    storage.tidy()
+    assert part.exists() and not used.exists()
+    storage.close()
+
+
+def test_empty_folders_go_when_they_are_old_and_those_of_the_server_stay():
+    storage = Storage()
+    old, new = storage.new_upload("a").parent, storage.new_upload("a").parent
+    for path in (old, storage.results, storage.examples, storage.folder / "uploads"):
+        age(path, 7200)
+    storage.tidy()
+    assert not old.exists() and new.exists()
+    assert storage.results.exists() and storage.examples.exists()
+    storage.close()
+
+
+def test_an_upload_that_cannot_be_written_leaves_no_folder(tmp_path):
+    storage = Storage()
+    folder = storage.new_upload("a").parent
+    remove_upload(folder / ("a" * 300))
+    assert not folder.exists()
     storage.close()
 
 

@@ -1,6 +1,7 @@
 """The app's tab of maps: from a GeoTIFF to the map and its files, and what it refuses."""
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from serving import serving
 from orbitune.deploy import map_tab, uploads
 from orbitune.deploy.desk import Desk
 from orbitune.deploy.map_tab import make
+from orbitune.deploy.scene.picture import in_little
 from orbitune.deploy.scene.request import MapRequest
-from orbitune.errors import OrbituneError
+from orbitune.deploy.storage import Storage
+from orbitune.errors import DataError, OrbituneError
 
 rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
@@ -57,19 +60,20 @@ def scene(tmp_path):
     return write_scene(tmp_path / "stripes.tif")
 
 
-def refusal(desk, path, offered, request=None):
+def refusal(desk, path, storage, request=None):
     """What the tab says of an upload that it does not map; nothing may be left of it."""
     with pytest.raises(OrbituneError) as told:
-        make(desk.model(None), path, request or MapRequest(), offered)
-    assert not list(offered.iterdir())
+        make(desk.model(None), path, request or MapRequest(), storage)
+    assert not [*storage.results.iterdir(), *storage.work.iterdir()]
     assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
     return str(told.value)
 
 
 @pytest.fixture
-def offered(tmp_path):
-    (tmp_path / "offered").mkdir()
-    return tmp_path / "offered"
+def storage():
+    storage = Storage()
+    yield storage
+    storage.close()
 
 
 def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
@@ -101,36 +105,70 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
-def test_nothing_of_a_map_remains_but_the_files_that_are_offered(desk, scene, offered, tmp_path, monkeypatch):
+def test_nothing_of_a_map_remains_but_the_files_that_are_storage(desk, scene, storage, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    done = make(desk.model(None), scene, MapRequest(), offered)
+    done = make(desk.model(None), scene, MapRequest(), storage)
     assert not list((tmp_path / "temporary").iterdir())
-    assert [path for path in offered.rglob("*") if path.is_file()] == [done.files]
+    assert [path for path in storage.folder.rglob("*") if path.is_file()] == [done.files]
 
 
-def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, offered):
-    shown = make(desk.model(None), scene, MapRequest(), offered).shown()
+def test_a_map_is_made_though_others_upload_all_that_may_be_stored(desk, scene, storage, monkeypatch):
+    """Files are tidied while it is made: neither its scene nor its parts may go."""
+    monkeypatch.setattr("orbitune.deploy.storage.MAX_STORED", 0)
+    model, sent = desk.model(None), storage.new_upload("stripes.tif")
+    shutil.copy(scene, sent)
+
+    class Crowded:
+        bundle = model.bundle
+
+        def map(self, scene, outputs, request, say):
+            def crowd(line):
+                storage.tidy(incoming=1 << 30)
+                say(line)
+
+            done = model.map(scene, outputs, request, crowd)
+            storage.tidy(incoming=1 << 30)
+            return done
+
+    assert make(Crowded(), sent, MapRequest(), storage).files.exists()
+
+
+def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, storage):
+    shown = make(desk.model(None), scene, MapRequest(), storage).shown()
     assert np.array_equal(shown.at(0), shown.scene)
     assert np.array_equal(shown.at(100), shown.cover[..., :3])
     assert shown.scene.shape[:2] == shown.cover.shape[:2] == (768, 768)
 
 
-def test_a_damaged_file_is_refused(desk, scene, offered):
+def test_a_damaged_file_is_refused(desk, scene, storage):
     whole = scene.read_bytes()
     scene.write_bytes(whole[:5000])
-    assert refusal(desk, scene, offered).startswith("stripes.tif is damaged")
+    assert refusal(desk, scene, storage).startswith("stripes.tif is damaged")
     scene.write_bytes(whole[:100])
-    assert refusal(desk, scene, offered).startswith("stripes.tif is no GeoTIFF, or damaged")
+    assert refusal(desk, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
 
 
-def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, offered):
+def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, storage):
     """A VRT would have the server read files that it names."""
     from rasterio.shutil import copy
 
     with rasterio.open(scene) as file:
         copy(file, scene.with_name("other.tif"), driver="VRT")
-    assert refusal(desk, scene.with_name("other.tif"), offered).startswith("other.tif is no GeoTIFF")
+    assert refusal(desk, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
+
+
+def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypatch):
+    """Each time that the file is opened, not only where it is checked first."""
+    from rasterio.shutil import copy
+
+    other = scene.with_name("other.tif")
+    with rasterio.open(scene) as file:
+        copy(file, other, driver="VRT")
+    monkeypatch.setattr(map_tab, "check_scene", lambda *_: None)
+    assert refusal(desk, other, storage).startswith("Cannot open other.tif")
+    with pytest.raises(DataError):
+        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.DRIVER)
 
 
 @pytest.mark.parametrize(
@@ -142,31 +180,31 @@ def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, offered)
         {"transform": rasterio.Affine(float("nan"), 0, 6e5, 0, -10, 5.2e6)},
     ],
 )
-def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, offered, place):
+def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, storage, place):
     scene = write_scene(tmp_path / "lost.tif", **place)
-    assert refusal(desk, scene, offered).startswith("lost.tif does not say where on Earth it lies")
+    assert refusal(desk, scene, storage).startswith("lost.tif does not say where on Earth it lies")
 
 
-def test_too_many_pixels_are_refused_by_the_header(desk, tmp_path, offered):
+def test_too_many_pixels_are_refused_by_the_header(desk, tmp_path, storage):
     sparse = {"sparse_ok": True, "tiled": True, "compress": "deflate", **PLACED}
     profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 6000, "width": 6000, **sparse}
     rasterio.open(tmp_path / "wide.tif", "w", **profile).close()
-    assert "36,000,000 pixels" in refusal(desk, tmp_path / "wide.tif", offered)
+    assert "36,000,000 pixels" in refusal(desk, tmp_path / "wide.tif", storage)
     coarse = rasterio.transform.from_origin(6e5, 5.2e6, 1000, 1000)
     assert "40,960,000 pixels" in refusal(
-        desk, write_scene(tmp_path / "coarse.tif", transform=coarse), offered
+        desk, write_scene(tmp_path / "coarse.tif", transform=coarse), storage
     )
 
 
-def test_too_many_bytes_are_refused_by_the_header(desk, scene, offered, monkeypatch):
+def test_too_many_bytes_are_refused_by_the_header(desk, scene, storage, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_SCENE_BYTES", 1000)
-    assert "unpacks to" in refusal(desk, scene, offered)
+    assert "unpacks to" in refusal(desk, scene, storage)
 
 
-def test_messages_name_the_fields_of_the_page(desk, scene, offered):
-    message = refusal(desk, scene, offered, MapRequest(bands=(1, 2, 4)))
+def test_messages_name_the_fields_of_the_page(desk, scene, storage):
+    message = refusal(desk, scene, storage, MapRequest(bands=(1, 2, 4)))
     assert message == "stripes.tif has 3 bands and lacks band 4: choose other Bands."
-    assert refusal(desk, scene, offered, MapRequest(scale="x")).startswith("Scale is LOW:HIGH")
+    assert refusal(desk, scene, storage, MapRequest(scale="x")).startswith("Scale is LOW:HIGH")
 
 
 def api_names(app):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.deploy.bodies import Bodies
 from orbitune.deploy.desk import Desk
-from orbitune.deploy.endpoints import add_files, add_predictions
+from orbitune.deploy.endpoints import add_files, add_predictions, answer_in_json
 from orbitune.deploy.guard import Guard
 from orbitune.deploy.hosts import Hosts
 from orbitune.deploy.map_tab import CSS
@@ -102,7 +102,9 @@ def _mount(app: "FastAPI", desk: Desk, storage: Storage, sign_in: SignIn | None,
         enable_monitoring=False,
         run_history=False,
     )
-    return app.routes[-1].app  # type: ignore[attr-defined]
+    mounted = app.routes[-1].app  # type: ignore[attr-defined]
+    answer_in_json(mounted)
+    return mounted
 
 
 def _lifespan(storage: Storage) -> Any:

@@ -7,11 +7,11 @@ import gradio as gr
 
 from orbitune.deploy.guard import in_one_line, log
 from orbitune.deploy.storage import Storage
+from orbitune.deploy.uploads import MAX_LOOSE
 from orbitune.errors import OrbituneError
 
 _SESSIONS = 256  # whose state is kept in memory
 _TEXT = 1000  # characters
-_FILES = 10_000  # of one input
 
 
 class ClosedBlocks(gr.Blocks):
@@ -62,7 +62,9 @@ class ClosedBlocks(gr.Blocks):
             return None
         many = getattr(block, "file_count", "single") != "single"
         values = value if many and isinstance(value, list) else [value]
-        if len(values) > _FILES or not all(isinstance(each, dict) for each in values):
+        if len(values) > MAX_LOOSE:
+            raise _refusal(f"{block.label} takes at most {MAX_LOOSE:,} files at once: send a zip.")
+        if not all(isinstance(each, dict) for each in values):
             raise _refusal(f"{block.label} takes a file: upload it first.")
         try:
             paths = [str(self.storage.find_input(each.get("path"))) for each in values]

@@ -1,5 +1,6 @@
 """What is answered beside Gradio: predictions as JSON, uploads, and the files that may be downloaded."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 from orbitune.deploy.desk import Desk
 from orbitune.deploy.storage import Storage, remove_upload
 from orbitune.deploy.told import plain
+from orbitune.deploy.uploads import MAX_LOOSE
 from orbitune.errors import OrbituneError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 _AT_ONCE = 2  # requests that are computed at the same time
-_PARTS = 1000  # of one upload; the page sends as many files at once
 _FIELD = 1000  # bytes of what is no file
 _SHOWN_AS_SENT = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _PROGRESS = 60  # seconds that a page may wait to hear of it
 _CLOSE = {"connection": "close"}
+_CALL = re.compile(r"/gradio_api/(queue/join|call/(v2/)?\w+/?)$")
 
 
 def add_predictions(app: "FastAPI", desk: Desk, waiting: int) -> None:
@@ -120,6 +122,30 @@ def add_files(app: "FastAPI", storage: Storage) -> None:
         )
 
 
+def answer_in_json(pages: Any) -> None:
+    """Have Gradio's app say in JSON, and with the right status, what it would answer with a plain 500."""
+    from fastapi import Request
+    from fastapi.responses import JSONResponse
+    from gradio.route_utils import FnIndexInferError
+
+    def refuse(status: int, text: str) -> Any:
+        async def answer(request: Request, error: Exception) -> JSONResponse:
+            # A call only looks its function up and joins the queue: what fails there is what was asked for.
+            if not _CALL.search(request.url.path):
+                raise error
+            return JSONResponse({"detail": f"{text}; see /gradio_api/info."}, status)
+
+        return answer
+
+    async def fail(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "The server could not answer this."}, 500)
+
+    for kind in (FnIndexInferError, KeyError):
+        pages.add_exception_handler(kind, refuse(404, "There is no such function"))
+    pages.add_exception_handler(TypeError, refuse(422, "The function does not take these inputs"))
+    pages.add_exception_handler(Exception, fail)
+
+
 async def _receive(request: "Request", storage: Storage) -> list[Path]:
     """Write the files of a form as they come, one after the other; none stays where one fails."""
     from fastapi import HTTPException
@@ -184,8 +210,8 @@ class _Form:
 
     def _begin(self) -> None:
         self._parts, self._headers = self._parts + 1, {}
-        if self._parts > _PARTS:
-            raise OrbituneError(f"At most {_PARTS:,} files are taken at once: send a zip.")
+        if self._parts > MAX_LOOSE:
+            raise OrbituneError(f"At most {MAX_LOOSE:,} files are taken at once: send a zip.")
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]

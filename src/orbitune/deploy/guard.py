@@ -73,15 +73,24 @@ class Guard:
             else:
                 await self._app(scope, receive, guarded.send)
         except asyncio.CancelledError:
-            return  # the server ends, and a page is still open
+            await guarded.end_events()  # the server ends, and a page is still open
         except Exception as error:
-            log.warning("%s %.200r: %s", scope["method"], scope["path"], in_one_line(error))
-            if not guarded.started:
+            if not _told_as_event(error):
+                log.warning("%s %.200r: %s", scope["method"], scope["path"], in_one_line(error))
+            if guarded.started:
+                await guarded.end_events()
+            else:
                 await refuse(500, "The server could not answer this.", scope, receive, guarded.send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         hosts = [value for name, value in _headers(scope) if name == "host"]
-        forwarded = [value for name, value in _headers(scope) if name == "x-forwarded-host"]
+        # Each proxy on the way may have added the name that it was asked for.
+        forwarded = [
+            part.strip()
+            for name, value in _headers(scope)
+            if name == "x-forwarded-host"
+            for part in value.split(",")
+        ]
         if len(hosts) != 1 or not all(map(self._hosts.answer_to, hosts + forwarded)):
             return 421, "This server does not answer to that host name: start it with --allow-host NAME."
         headers = dict(_headers(scope))
@@ -100,6 +109,7 @@ class _Reply:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = False
+        self._events = False  # whether a stream of them has begun and not ended
         self._send, self._file = send, scope["path"].startswith("/gradio_api/file=")
         self._nonce = secrets.token_urlsafe(16) if scope["path"] == "/" else None
         self._page: Message | None = None
@@ -109,6 +119,8 @@ class _Reply:
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in dropped]
 
     async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._events = False
         if message["type"] == "http.response.start":
             self.started = True
             self._page = self._start(message)
@@ -121,6 +133,14 @@ class _Reply:
             if not message.get("more_body"):
                 await self._send_page(self._page)
 
+    async def end_events(self) -> None:
+        """End a stream of events that broke off: all that was sent of it is whole."""
+        import anyio
+
+        if self._events:
+            with anyio.move_on_after(1):  # for a client that does not read
+                await self.send({"type": "http.response.body", "body": b""})
+
     def _start(self, message: Message) -> Message | None:
         """Set the headers; return the message where it is to wait for the whole page."""
         from starlette.datastructures import MutableHeaders
@@ -129,6 +149,7 @@ class _Reply:
         for name in [name for name in headers if name.startswith("access-control-")]:
             del headers[name]
         headers.update(_HEADERS)
+        self._events = headers.get("content-type", "").startswith("text/event-stream")
         page = self._nonce and headers.get("content-type", "").startswith("text/html")
         closed = f"sandbox; {_CLOSED}" if self._file else _CLOSED
         headers["content-security-policy"] = _PAGE.format(nonce=self._nonce) if page else closed
@@ -153,11 +174,23 @@ async def refuse(status: int, text: str, scope: Scope, receive: Receive, send: S
 
 def in_one_line(error: BaseException) -> str:
     """Return kind and place of an error, for the log."""
-    while isinstance(inner := getattr(error, "exceptions", [None])[0], Exception):
-        error = inner
+    error = _innermost(error)
     (*_, last) = traceback.extract_tb(error.__traceback__) or [None]
     place = f" ({last.filename}:{last.lineno})" if last else ""
     return f"{type(error).__name__}: {str(error)[:200]!r}{place}"
+
+
+def _told_as_event(error: BaseException) -> bool:
+    """Whether Gradio sent this refusal to the client as an event, and then raised it as well."""
+    from starlette.exceptions import HTTPException
+
+    return isinstance(_innermost(error).__cause__, HTTPException)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(inner := getattr(error, "exceptions", [None])[0], Exception):
+        error = inner
+    return error
 
 
 def _headers(scope: Scope) -> list[tuple[str, str]]:

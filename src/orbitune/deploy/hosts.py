@@ -98,6 +98,17 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def network_of(client: str) -> str:
+    """Return the address of a client; of IPv6 its /64, as one client has all addresses of that."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if address.version == 4 or address.ipv4_mapped:
+        return client
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

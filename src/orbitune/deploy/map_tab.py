@@ -3,7 +3,7 @@
 import re
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from orbitune.deploy.scene.raster import RESOLUTION
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs, parse_bands
 from orbitune.deploy.storage import Storage
 from orbitune.deploy.told import told
-from orbitune.deploy.uploads import MAX_SCENE, check_scene
+from orbitune.deploy.uploads import DRIVER, MAX_SCENE, check_scene
 from orbitune.errors import OrbituneError
 
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
@@ -127,14 +127,15 @@ class Mapped:
         return "\n".join(lines)
 
 
-def make(model: Model, scene: Path, request: MapRequest, offered: Path) -> Mapped:
-    """Map an upload. All files go into a zip in a new folder below `offered`, and nothing else remains.
+def make(model: Model, scene: Path, request: MapRequest, storage: Storage) -> Mapped:
+    """Map an upload. All files go into a zip among the results, and nothing else remains.
 
     Raises:
         OrbituneError: in words that name no place on the server.
     """
     lines: list[str] = []
-    with tempfile.TemporaryDirectory(dir=offered) as name:
+    request = replace(request, driver=DRIVER)
+    with storage.in_use(scene), tempfile.TemporaryDirectory(dir=storage.work) as name:
         folder = Path(name)
         try:
             check_scene(scene, request.bands)
@@ -143,8 +144,8 @@ def make(model: Model, scene: Path, request: MapRequest, offered: Path) -> Mappe
             ]
             outputs = Outputs(*wanted)
             report = model.map(scene, outputs, request, lines.append)
-            little = in_little(scene, outputs.map, report.facts)
-            files = Path(tempfile.mkdtemp(dir=offered)) / "landcover.zip"
+            little = in_little(scene, outputs.map, report.facts, DRIVER)
+            files = storage.new_result("landcover.zip")
             with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
                     packed.write(file, file.name)
@@ -199,7 +200,7 @@ def map_tab(desk: Desk, task: Any, storage: Storage) -> None:
             request = _request(bands, scale, stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-            done = make(desk.model(name), Path(path), request, storage.results)
+            done = make(desk.model(name), Path(path), request, storage)
         shown = done.shown()
         return shown, gr.Row(visible=True), shown.at(percent or 0), done.words(), done.table(), done.files
 

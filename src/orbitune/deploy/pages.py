@@ -14,6 +14,7 @@ from orbitune.deploy.pictures import example_tiles, overlay
 from orbitune.deploy.rows import cell
 from orbitune.deploy.storage import Storage
 from orbitune.deploy.told import told
+from orbitune.deploy.uploads import MAX_LOOSE
 from orbitune.errors import OrbituneError, one_line, printable
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _words(answer: Answer) -> str:
 def _table_tab(desk: Desk, task: Any, storage: Storage) -> None:
     import gradio as gr
 
-    files = gr.File(file_count="multiple", label="Images, or a zip of images")
+    files = gr.File(file_count="multiple", label=f"Images (at most {MAX_LOOSE:,}), or a zip of images")
     start = gr.Button("Classify", variant="primary")
     summary = gr.Markdown()
     table = gr.Dataframe(headers=_HEADER, interactive=False, wrap=True)
@@ -139,7 +140,7 @@ def _classify_files(desk: Desk, name: str | None, paths: list[Path], storage: St
     shown: list[list[Any]] = []
     counts = {"images": 0, "unsure": 0, "problems": 0}
     made = storage.new_result("classes.csv")
-    with made.open("w", newline="", encoding="utf-8") as file:
+    with storage.in_use(made, *paths), made.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_HEADER)
         for found in desk.table(name, paths):

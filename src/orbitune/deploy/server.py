@@ -1,4 +1,4 @@
-"""The server of the app: its sockets, bounds on its connections, and its end."""
+"""The server of the app: its sockets, its settings, and its end."""
 
 import contextlib
 import os
@@ -6,15 +6,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from orbitune.deploy.app import make_app
+from orbitune.deploy.connections import CONNECTIONS, bounded_protocol
 from orbitune.deploy.desk import Desk
 from orbitune.deploy.hosts import Hosts, url_host
 from orbitune.errors import OrbituneError
 
-CONNECTIONS = 512  # open at once; the one that has waited longest for its first request makes room
-HEAD_SECONDS = 10.0  # that the first line and the headers of a request may take
 HEAD_BYTES = 32 * 1024
 
 
@@ -105,45 +103,3 @@ def _raise_file_limit() -> None:
     wanted = 4 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * CONNECTIONS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def bounded_protocol(connections: int = CONNECTIONS, seconds: float = HEAD_SECONDS) -> Any:
-    """Return uvicorn's protocol of HTTP/1.1 with bounds that it has no settings for.
-
-    Args:
-        connections: that may be open at once.
-        seconds: that the head of a request may take.
-    """
-    import asyncio
-
-    import h11
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    waiting: dict[Any, asyncio.TimerHandle] = {}  # for the head of a request, the oldest first
-
-    class Bounded(H11Protocol):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            waiting[self] = self.loop.call_later(seconds, transport.abort)
-            while len(self.connections) > connections and waiting:
-                oldest = next(iter(waiting))
-                oldest._has_head()
-                oldest.connections.discard(oldest)
-                oldest.transport.abort()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE:
-                self._has_head()
-            elif self not in waiting:  # a further request on the same connection
-                waiting[self] = self.loop.call_later(seconds, self.transport.abort)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._has_head()
-            super().connection_lost(exc)
-
-        def _has_head(self) -> None:
-            if timer := waiting.pop(self, None):
-                timer.cancel()
-
-    return Bounded

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ipaddress
 import re
 import secrets
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbitune.deploy.guard import App, Message, Receive, Scope, Send, log, refuse
+from orbitune.deploy.hosts import network_of
 
 FREE = 5  # wrong passwords that a client may send before it has to wait
 LONGEST = 300  # seconds that it waits at most; each further one doubles them, from 1
@@ -46,7 +46,7 @@ class Guesses:
 
     def wait(self, client: str) -> int:
         """Return the number of seconds for which a client's attempts are refused."""
-        wrong = self._wrong.get(_network(client))
+        wrong = self._wrong.get(network_of(client))
         if wrong is None or wrong.count < FREE or time.monotonic() - wrong.latest > FORGOTTEN:
             return 0
         pause = min(2 ** min(wrong.count - FREE, 20), LONGEST)
@@ -54,7 +54,7 @@ class Guesses:
 
     def add(self, client: str) -> None:
         """Note a wrong password, and log it."""
-        network = _network(client)
+        network = network_of(client)
         wrong = self._wrong.pop(network, None)
         if wrong is None or time.monotonic() - wrong.latest > FORGOTTEN:
             wrong = _Wrong()
@@ -65,17 +65,7 @@ class Guesses:
 
     def forget(self, client: str) -> None:
         """Forget a client's wrong passwords: it knows the right one."""
-        self._wrong.pop(_network(client), None)
-
-
-def _network(client: str) -> str:
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return client
-    if address.version == 4:
-        return client
-    return str(ipaddress.ip_network((address, 64), strict=False))
+        self._wrong.pop(network_of(client), None)
 
 
 class SignIn:

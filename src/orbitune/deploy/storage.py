@@ -23,7 +23,7 @@ KEPT = 3600  # seconds that a file is kept after it was last used
 MAX_STORED = 4 * 2**30  # bytes of all files together; beyond that the oldest go first
 _PREFIX = "orbitune-app-"
 _LOCK = ".lock"
-_NAME_LENGTH = 100  # characters of an upload's name
+_NAME_BYTES = 100  # of an upload's name, in UTF-8: file systems count these
 _UNSAFE = re.compile(r"[^\w .,()+-]")
 
 
@@ -31,13 +31,14 @@ class Storage:
     """Files of one server, readable by its user alone.
 
     Attributes:
-        folder: holds `uploads`, `examples`, `results`, and the pictures that Gradio writes.
+        folder: holds `uploads`, `examples`, `results`, `.work`, and the pictures that Gradio writes.
     """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=_home()))
-        for name in ("uploads", "examples", "results"):
-            (self.folder / name).mkdir(mode=0o700)
+        self._used: list[frozenset[Path]] = []
+        for folder in self._fixed:
+            folder.mkdir(mode=0o700)
 
     @property
     def examples(self) -> Path:
@@ -48,6 +49,28 @@ class Storage:
     def results(self) -> Path:
         """Folder of tables and maps to be downloaded."""
         return self.folder / "results"
+
+    @property
+    def work(self) -> Path:
+        """Folder for what is not done yet: never served, as its name has a dot, and never tidied."""
+        return self.folder / ".work"
+
+    @property
+    def _fixed(self) -> tuple[Path, ...]:
+        return self.folder / "uploads", self.examples, self.results, self.work
+
+    @contextlib.contextmanager
+    def in_use(self, *paths: Path) -> Iterator[None]:
+        """Keep files, however old they are and however many there are, while the block runs."""
+        used = frozenset(paths)
+        self._used.append(used)
+        try:
+            yield
+        finally:
+            self._used.remove(used)
+            for path in paths:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
 
     def new_upload(self, name: str) -> Path:
         """Return a path for an upload, in a new folder that nobody can guess."""
@@ -95,19 +118,27 @@ class Storage:
         return wanted
 
     def tidy(self, incoming: int = 0) -> None:
-        """Delete what was not used for `KEPT` seconds, and the oldest files until `incoming` bytes fit."""
+        """Delete what was not used for `KEPT` seconds, and the oldest files until `incoming` bytes fit.
+
+        Examples, and files that are worked on or in use, stay.
+        """
         files = []
         for path in self.folder.rglob("*"):
+            if path.is_relative_to(self.examples) or path.is_relative_to(self.work):
+                continue
             with contextlib.suppress(OSError):
                 found = path.lstat()
-                if stat.S_ISREG(found.st_mode) and not path.is_relative_to(self.examples):
+                if stat.S_ISREG(found.st_mode):
                     files.append((found.st_mtime, found.st_size, path))
+                elif found.st_mtime < time.time() - KEPT and path not in self._fixed:
+                    path.rmdir()  # fails where it is not empty
         total = incoming + sum(size for _, size, _ in files)
-        for used, size, path in sorted(files):
-            if used > time.time() - KEPT and total <= MAX_STORED:
+        for latest, size, path in sorted(files):
+            if latest > time.time() - KEPT and total <= MAX_STORED:
                 break
-            remove_upload(path)
-            total -= size
+            if not any(path in used for used in list(self._used)):
+                remove_upload(path)
+                total -= size
 
     def close(self) -> None:
         """Delete everything."""
@@ -131,17 +162,19 @@ class Storage:
 
 
 def safe_name(name: str) -> str:
-    """Return a file name of harmless characters, of at most 100 of them, with the same ending."""
+    """Return a file name of harmless characters, of at most 100 bytes, with the same ending."""
     last = re.split(r"[/\\]", name)[-1]
     stem, dot, suffix = _UNSAFE.sub("_", last).rpartition(".")
     suffix = (dot + suffix)[-20:]
-    return ((stem[: _NAME_LENGTH - len(suffix)] + suffix).lstrip(". ")) or "file"
+    room = _NAME_BYTES - len(suffix.encode())
+    return (stem.encode()[:room].decode(errors="ignore") + suffix).lstrip(". ") or "file"
 
 
 def remove_upload(path: Path) -> None:
     """Delete a file, and its folder where that holds no other."""
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        path.unlink()
+    with contextlib.suppress(OSError):
         path.parent.rmdir()
 
 

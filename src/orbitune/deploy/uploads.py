@@ -14,9 +14,13 @@ from orbitune.errors import DataError
 
 MAX_UPLOAD = 200 * 2**20  # bytes of one file, packed or not
 MAX_PIXELS = 25_000_000  # of one image: a tile is thousands of times smaller
-MAX_FILES = 10_000  # of one request, in zips and beside them
+MAX_LOOSE = 1000  # files that are sent at once without a zip: what a call says of them fits `bodies.SMALL`
+MAX_FILES = 10_000  # images of one request, in zips and beside them
 MAX_UNPACKED = 2 * 2**30  # bytes, that the zips of one request claim to hold
 MAX_SCENE = 4096  # pixels along the sides of a square scene; of another, as many in all
+DRIVER = (
+    "GTiff"  # of a scene, whatever its ending: other formats name files that would be read for a stranger
+)
 MAX_SCENE_BYTES = 2**30  # of all its bands, unpacked
 
 
@@ -68,8 +72,7 @@ def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
     """
     rasterio = import_rasterio()
     try:
-        # No other format, whatever the ending: some name further files, which would be read for a stranger.
-        with rasterio.open(path, driver="GTiff") as file:
+        with rasterio.open(path, driver=DRIVER) as file:
             blocks = [height * width for height, width in file.block_shapes]
             pixels = max(file.height * file.width, *blocks)
             size = pixels * sum(16 if "complex" in kind else np.dtype(kind).itemsize for kind in file.dtypes)
@@ -79,7 +82,7 @@ def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
         raise DataError(
             f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {MAX_SCENE_BYTES / 1e9:.1f} are taken."
         )
-    with Scene(path, bands) as scene:
+    with Scene(path, bands, driver=DRIVER) as scene:
         pixels = max(pixels, scene.grid.height * scene.grid.width)
     if pixels > MAX_SCENE**2:
         raise DataError(

@@ -173,7 +173,7 @@ def _windows(layers: Layers, layer: int) -> Iterator[tuple[Any, np.ndarray]]:
 def _there(layers: Layers, top: int, height: int) -> np.ndarray:
     """Which pixels the scene has: a cell may have a class, and a gap in it has none."""
     order = layers.order
-    with Scene(order.scene, order.bands, order.resolution) as scene:
+    with Scene(order.scene, order.bands, order.resolution, order.driver) as scene:
         return scene.window(top, 0, height, layers.grid.width, order.scaling)[1]
 
 

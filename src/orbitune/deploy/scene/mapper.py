@@ -60,7 +60,7 @@ def make_map(
     """
     request = request or MapRequest()
     bundle = Bundle.open(source)
-    with Scene(scene, request.bands, request.resolution) as opened:
+    with Scene(scene, request.bands, request.resolution, request.driver) as opened:
         outputs.check(opened.files)
         check_blocks(opened, request.memory_budget)
         sample = opened.sample()
@@ -80,6 +80,7 @@ def make_map(
         cells,
         _rows(request.memory_budget, cells, dense),
         request.not_sure == "on",
+        request.driver,
     )
     warnings = _warnings(order, bundle, sample, grid)
     facts = _facts(order, request, bundle, grid, dense) | {"bands_source": opened.bands_source}
@@ -212,7 +213,7 @@ def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.Ma
         files: see `opening.state`; of what lies on a server only the pixels in little tell.
     """
     weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
-    names = {"source", "backbone", "scene"}
+    names = {"source", "backbone", "scene", "driver"}
     determines = {
         **{name: value for name, value in asdict(order).items() if name not in names},
         "files": files,

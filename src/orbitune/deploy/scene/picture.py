@@ -55,16 +55,19 @@ def picture(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return table[codes]
 
 
-def in_little(scene: str | Path, land_cover: Path, facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def in_little(
+    scene: str | Path, land_cover: Path, facts: dict[str, Any], driver: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A scene as its tiles were seen, and its finished map, pixel upon pixel.
 
     Args:
         facts: of the map's report.
+        driver: the only format of the scene that is taken; None for any.
 
     Returns:
         uint8 (h, w, 3), and codes, uint8 (h, w).
     """
-    with Scene(scene, tuple(facts["bands"]), facts["resolution_metres"]) as opened:
+    with Scene(scene, tuple(facts["bands"]), facts["resolution_metres"], driver) as opened:
         sample = opened.sample()
     with gdal(), import_rasterio().open(land_cover) as file:
         codes = file.read(1, out_shape=sample.shape[1:])

@@ -48,6 +48,7 @@ class Scene:
         name: whatever `opening.open_raster` takes.
         bands: numbers from 1, in the order red, green, blue; None for those that the file names so.
         resolution: metres per pixel that the model was trained on.
+        driver: the only format that is taken, as GDAL names it; None for any.
 
     Attributes:
         bands: numbers of red, green and blue.
@@ -60,12 +61,16 @@ class Scene:
     """
 
     def __init__(
-        self, name: str | Path, bands: Sequence[int] | None = None, resolution: float = RESOLUTION
+        self,
+        name: str | Path,
+        bands: Sequence[int] | None = None,
+        resolution: float = RESOLUTION,
+        driver: str | None = None,
     ) -> None:
         rasterio = import_rasterio()
         self.name = os.fspath(name)
         with gdal():
-            self._file = self._data = open_raster(self.name)
+            self._file = self._data = open_raster(self.name, driver)
             try:
                 self.files = local_files(self._file, self.name)
                 self._open(bands, resolution)

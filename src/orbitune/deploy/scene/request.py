@@ -25,6 +25,7 @@ class MapRequest:
         memory_budget: of this process, such as 2GB.
         engine: `local` or `ray`.
         not_sure: `on`, cells unlike the training tiles have no class; or `off`.
+        driver: the only format of the scene that is taken, as GDAL names it; None for any.
     """
 
     bands: tuple[int, ...] | None = None
@@ -36,6 +37,7 @@ class MapRequest:
     memory_budget: str = "2GB"
     engine: str = "local"
     not_sure: str = "on"
+    driver: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (

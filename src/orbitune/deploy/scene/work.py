@@ -30,6 +30,7 @@ class Order:
         cells: how it is cut.
         rows: rows of cells in a part.
         not_sure: whether cells unlike the training tiles have no class.
+        driver: the only format of the scene that is taken; None for any.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Order:
     cells: Cells
     rows: int
     not_sure: bool
+    driver: str | None = None
 
     @property
     def parts(self) -> int:
@@ -60,7 +62,7 @@ class Worker:
         self.order = order
         self.bundle = Bundle.open(order.source)
         self.network = BundleNetwork(self.bundle, order.backbone, attention=order.attention)
-        self.scene = Scene(order.scene, order.bands, order.resolution)
+        self.scene = Scene(order.scene, order.bands, order.resolution, order.driver)
         self.not_sure = order.not_sure and self.bundle.likeness is not None
         self.by_tile = TileByTile(self.bundle, self.network, self.not_sure)
         self._answers: Answers = self.by_tile
