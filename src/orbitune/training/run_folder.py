@@ -96,9 +96,6 @@ class RunFolder:
         """Remove the temporary files of a process that was killed while it wrote them."""
         for folder in (self.path, self.checkpoint.parent):
             remove_abandoned(folder)
-            for path in folder.glob(".*.[0-9]*.tmp"):  # earlier versions named them by the process
-                if path.suffixes[-2][1:].isdecimal() and not (path / "lock").exists():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def drop_checkpoint(self) -> None:
         """Remove what only an unfinished run needs."""
