@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_dir, cache_folder, remove_abandoned, replacing, scratch, write_text
+from orbitune.files import (
+    cache_dir,
+    cache_folder,
+    check_private,
+    remove_abandoned,
+    replacing,
+    scratch,
+    write_text,
+)
 from orbitune.integrity import read_sealed_json, sealed, unsealed, write_sealed_json
 
 
@@ -73,6 +81,22 @@ def test_folders_of_the_cache_are_made_for_this_user_alone(monkeypatch, tmp_path
     folder = cache_folder("kernels", "x")
     assert folder == tmp_path / "cache" / "kernels" / "x"
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent, folder.parent.parent)} == {0o700}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_what_is_made_in_the_cache_is_trusted_whatever_the_umask(monkeypatch, tmp_path, umask):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "home" / ".cache" / "orbitune"))
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # made, and found again
+            folder = cache_folder("kernels", "x")
+            if not (folder / "a.so").exists():
+                with replacing(folder / "a.so") as temporary:
+                    temporary.write_bytes(b"code")
+                    temporary.chmod(0o700)
+            check_private(folder / "a.so")
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("part", [".", "kernels"])
@@ -317,6 +341,18 @@ def test_every_flipped_bit_of_a_sealed_object_is_noticed(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(OrbituneError, match="damaged"):
             read_sealed_json(file)
+
+
+def test_damage_of_a_sealed_object_comes_with_advice_for_who_edited_it(tmp_path):
+    file = tmp_path / "a.json"
+    write_sealed_json(file, {"a": 1})
+    file.write_text(file.read_text().replace('"a": 1', '"a": 2'))
+    with pytest.raises(
+        OrbituneError, match=r'a\.json is damaged.*edited on purpose, remove its entry "digest"'
+    ):
+        read_sealed_json(file)
+    file.write_text('{"a": 2}')  # the advice followed
+    assert read_sealed_json(file) == {"a": 2}
 
 
 def test_a_sealed_object_that_a_person_edited_is_read(tmp_path):
