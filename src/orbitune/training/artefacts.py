@@ -30,6 +30,9 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, dict[str, Any]]:
     facts = open_saved(folder, BundleFacts)
     if facts.get("recipe_hash", result.recipe_hash) != result.recipe_hash:
         raise RunError(f"{folder} belongs to a run of another recipe than {run / 'result.json'}.")
+    trained = result.data.get("fingerprint")
+    if facts["data"].get("fingerprint", trained) != trained:
+        raise RunError(f"{folder} was trained on other data than {run / 'result.json'} says.")
     return folder, facts
 
 
