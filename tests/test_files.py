@@ -1,13 +1,23 @@
+import errno
 import os
 import resource
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_dir, cache_folder, remove_abandoned, replacing, write_text
+from orbitune.files import (
+    cache_dir,
+    cache_folder,
+    check_private,
+    remove_abandoned,
+    replacing,
+    scratch,
+    write_text,
+)
 from orbitune.integrity import read_sealed_json, sealed, unsealed, write_sealed_json
 
 
@@ -73,6 +83,22 @@ def test_folders_of_the_cache_are_made_for_this_user_alone(monkeypatch, tmp_path
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent, folder.parent.parent)} == {0o700}
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_what_is_made_in_the_cache_is_trusted_whatever_the_umask(monkeypatch, tmp_path, umask):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "home" / ".cache" / "orbitune"))
+    before = os.umask(umask)
+    try:
+        for _ in range(2):  # made, and found again
+            folder = cache_folder("kernels", "x")
+            if not (folder / "a.so").exists():
+                with replacing(folder / "a.so") as temporary:
+                    temporary.write_bytes(b"code")
+                    temporary.chmod(0o700)
+            check_private(folder / "a.so")
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize("part", [".", "kernels"])
 def test_a_folder_of_the_cache_that_others_may_write_is_refused(monkeypatch, tmp_path, part):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path))
@@ -115,10 +141,23 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "mine"
 
 
-def test_a_lock_that_another_machine_left_is_believed_for_a_day(tmp_path):
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.txt")])
-    [left] = tmp_path.iterdir()
-    (left / "lock").write_text("elsewhere")
+@pytest.fixture
+def abandoned(tmp_path):
+    """A function that kills a process while it writes a file into a folder, and returns what it left."""
+
+    def leave(folder):
+        folder.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-c", KILLED, str(folder / "a.txt")])
+        [left] = folder.iterdir()
+        return left
+
+    return leave
+
+
+def test_a_lock_that_another_machine_left_is_believed_for_a_day(tmp_path, abandoned):
+    left = abandoned(tmp_path)
+    lock = left / ".orbitune-lock"
+    lock.write_text(lock.read_text() + "elsewhere")
     remove_abandoned(tmp_path)
     assert left.exists()
     os.utime(left, (0, 0))
@@ -126,12 +165,154 @@ def test_a_lock_that_another_machine_left_is_believed_for_a_day(tmp_path):
     assert not left.exists()
 
 
-def test_temporary_files_that_earlier_versions_left_are_removed_once_their_process_is_gone(tmp_path):
-    dead, alive = tmp_path / ".a.txt.4194999.tmp", tmp_path / f".a.txt.{os.getpid()}.tmp"
-    for path in (dead, alive):
-        path.write_text("half")
-    write_text(tmp_path / "a.txt", "new")
-    assert not dead.exists() and alive.exists()
+NAME = ".a.txt.abcd1234.orbitune-tmp"
+
+
+def test_a_link_with_the_name_of_a_temporary_folder_is_not_followed(tmp_path, abandoned):
+    victim = abandoned(tmp_path / "elsewhere")  # even where it leads to what would itself be removed
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / NAME).symlink_to(victim)
+    write_text(tmp_path / "out" / "a.txt", "x")
+    assert (victim / "a.txt").read_text() == "half"
+
+
+def test_links_in_a_temporary_folder_are_removed_and_what_they_lead_to_stays(tmp_path, abandoned):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "backup.sql").write_text("precious")
+    left = abandoned(tmp_path / "out")
+    (left / "link").symlink_to(tmp_path / "mine")
+    remove_abandoned(tmp_path, recursive=True)
+    assert not left.exists() and (tmp_path / "mine" / "backup.sql").exists()
+
+
+@pytest.mark.parametrize("name", [NAME, ".dump.20240101.tmp", ".a.txt.4194999.tmp", ".a.txt.abcd1234.tmp"])
+@pytest.mark.parametrize("lock", [None, "", "mine", "folder", "link"])
+def test_a_folder_that_someone_else_named_like_a_temporary_one_stays(tmp_path, abandoned, name, lock):
+    folder = tmp_path / "out" / name
+    folder.mkdir(parents=True)
+    (folder / "backup.sql").write_text("precious")
+    if lock == "folder":
+        (folder / ".orbitune-lock").mkdir()
+    elif lock == "link":
+        (folder / ".orbitune-lock").symlink_to(abandoned(tmp_path / "elsewhere") / ".orbitune-lock")
+    elif lock is not None:
+        (folder / ".orbitune-lock").write_text(lock)
+    os.utime(folder, (0, 0))
+    write_text(tmp_path / "out" / "a.txt", "x")
+    remove_abandoned(tmp_path, recursive=True)
+    assert (folder / "backup.sql").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("part", [".", ".orbitune-lock"])
+def test_a_temporary_folder_that_another_user_owns_stays(tmp_path, abandoned, part):
+    left = abandoned(tmp_path)
+    os.chown(left / part, 12345, 12345)
+    remove_abandoned(tmp_path)
+    assert (left / "a.txt").exists()
+
+
+@pytest.mark.parametrize("lock", [False, True])
+def test_what_a_process_left_that_was_killed_before_its_lock_was_written_is_removed(tmp_path, lock):
+    (tmp_path / NAME).mkdir()
+    if lock:
+        (tmp_path / NAME / ".orbitune-lock").touch()
+    with scratch(tmp_path):
+        assert not (tmp_path / NAME).exists()
+
+
+def test_many_processes_at_once_do_not_take_each_others_new_folders_for_abandoned(tmp_path):
+    code = (
+        "import sys\nfrom orbitune.files import scratch\n"
+        "for number in range(200):\n"
+        "    with scratch(sys.argv[1]) as folder:\n        (folder / 'x').write_text('mine')\n"
+        "        assert (folder / 'x').read_text() == 'mine'\n"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    assert [process.communicate()[1] for process in started] == [b""] * 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_have_the_longest_name_or_that_of_a_lock(tmp_path):
+    for name in ("x" * 255, "\u885b" * 85, "lock"):
+        write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+
+
+@pytest.fixture(params=["exchanged", "moved aside"])
+def way(request, monkeypatch):
+    """The two ways in which a folder is replaced."""
+    if request.param == "moved aside":
+        monkeypatch.setattr("orbitune.files._exchange", lambda one, other: False)
+    elif sys.platform != "linux":
+        pytest.skip("names are exchanged on Linux alone")
+    return request.param
+
+
+def write_folder(path, text):
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / text).touch()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_is_replaced_whole_and_nothing_else_is_left(tmp_path, way):
+    write_folder(tmp_path / "run", "old")
+    write_folder(tmp_path / "run", "new")
+    assert names(tmp_path) == ["run"] and names(tmp_path / "run") == ["new"]
+
+
+def test_a_folder_whose_replacement_fails_is_kept(tmp_path, monkeypatch):
+    write_folder(tmp_path / "run", "old")
+    monkeypatch.setattr("orbitune.files._exchange", lambda one, other: False)
+    rename = Path.rename
+
+    def failing(path, target):
+        if path.name == "run" and Path(target).name == "run":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OrbituneError, match="Input/output error"):
+        write_folder(tmp_path / "run", "new")
+    assert names(tmp_path) == ["run"] and names(tmp_path / "run") == ["old"]
+
+
+REPLACED_AND_KILLED = (
+    "import os, sys\nfrom pathlib import Path\nfrom orbitune import files\n"
+    "if sys.argv[2] == 'moved aside': files._exchange = lambda one, other: False\n"
+    "rename, left = Path.rename, int(sys.argv[3])\n"
+    "def counted(path, target):\n"
+    "    global left\n    left -= 1\n"
+    "    if left < 0: os.kill(os.getpid(), 9)\n    return rename(path, target)\n"
+    "Path.rename = counted\n"
+    "files._discard = lambda *_: os.kill(os.getpid(), 9)\n"
+    "with files.replacing(sys.argv[1]) as new:\n    new.mkdir()\n    (new / 'new').touch()\n"
+)
+
+
+@pytest.mark.parametrize("renames", range(3))
+def test_a_process_killed_while_it_replaces_a_folder_loses_neither(tmp_path, way, renames):
+    write_folder(tmp_path / "run", "old")
+    subprocess.run([sys.executable, "-c", REPLACED_AND_KILLED, str(tmp_path / "run"), way, str(renames)])
+    remove_abandoned(tmp_path)
+    expected = "old" if way == "moved aside" and renames == 0 else "new"
+    assert names(tmp_path) == ["run"] and names(tmp_path / "run") == [expected]
+
+
+def test_a_folder_that_was_put_in_the_place_of_a_lost_one_stays(tmp_path):
+    write_folder(tmp_path / "run", "old")
+    subprocess.run([sys.executable, "-c", REPLACED_AND_KILLED, str(tmp_path / "run"), "moved aside", "1"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "another").touch()
+    remove_abandoned(tmp_path)
+    assert names(tmp_path) == ["run"] and names(tmp_path / "run") == ["another"]
 
 
 def test_a_file_has_the_mode_that_the_umask_says(tmp_path):
@@ -160,6 +341,18 @@ def test_every_flipped_bit_of_a_sealed_object_is_noticed(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(OrbituneError, match="damaged"):
             read_sealed_json(file)
+
+
+def test_damage_of_a_sealed_object_comes_with_advice_for_who_edited_it(tmp_path):
+    file = tmp_path / "a.json"
+    write_sealed_json(file, {"a": 1})
+    file.write_text(file.read_text().replace('"a": 1', '"a": 2'))
+    with pytest.raises(
+        OrbituneError, match=r'a\.json is damaged.*edited on purpose, remove its entry "digest"'
+    ):
+        read_sealed_json(file)
+    file.write_text('{"a": 2}')  # the advice followed
+    assert read_sealed_json(file) == {"a": 2}
 
 
 def test_a_sealed_object_that_a_person_edited_is_read(tmp_path):

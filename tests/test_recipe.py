@@ -79,6 +79,15 @@ def test_a_path_is_the_same_however_it_is_spelt(tmp_path, monkeypatch, spelling)
     }
 
 
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_the_hash_does_not_depend_on_how_a_path_is_spelt(tmp_path, monkeypatch, spelling):
+    (tmp_path / "place" / "tiles").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "place")
+    named = str(tmp_path / "place" / "tiles") if spelling == "ABSOLUTE" else spelling
+    recipe = Recipe(data=named, backbone=named, split_files=f"train={named},test={named}")
+    assert recipe.hash == recipe.anchored().hash == Recipe(data="/a", backbone="/b", split_files="/c").hash
+
+
 def test_the_home_folder_and_links_are_known_and_a_link_keeps_its_name(tmp_path, monkeypatch):
     (tmp_path / "tiles").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "tiles")

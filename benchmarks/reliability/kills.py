@@ -56,8 +56,19 @@ def cases(place: Path) -> list[Case]:
     """Prepare the inputs of all commands, and name them."""
     run(_prepare, place).check()
     recipe = ("--recipe", str(place / "recipe.yaml"))
-    saving = ("out/.*.tmp", "out/adapter", "out/predictions.npz", "tmp/.orbitune.*", "out/result.json")
-    training = ("cache/tiles/.*.tmp", "cache/tiles/*/meta.json", "out/checkpoint/best.safetensors", *saving)
+    saving = (
+        "out/.*.orbitune-tmp",
+        "out/adapter",
+        "out/predictions.npz",
+        "tmp/.orbitune.*",
+        "out/result.json",
+    )
+    training = (
+        "cache/tiles/.*.orbitune-tmp",
+        "cache/tiles/.*/*/meta.json",
+        "out/checkpoint/best.safetensors",
+        *saving,
+    )
     prefix = ("cache/prefix/*/states.part", "cache/prefix/*/states.bin", *training)
     study = (
         "out/plans",
@@ -75,18 +86,28 @@ def cases(place: Path) -> list[Case]:
         Case(
             "map",
             ("map", bundle, str(place / "scene.tif"), "-o", "OUT.tif", *options),
-            (".OUT.tif.parts", ".OUT.tif.parts/0000*.npy", ".OUT*.tmp", "OUT.tif", "OUT.confidence.tif"),
+            (
+                ".OUT.tif.parts",
+                ".OUT.tif.parts/0000*.npy",
+                ".OUT*.orbitune-tmp",
+                "OUT.tif",
+                "OUT.confidence.tif",
+            ),
         ),
         Case(
             "export",
             ("export", made, "--to", "merged,onnx", "--out", "OUT"),
-            ("out/.*.tmp", "out/.*.tmp/*", "out/merged", "out/model.onnx"),
+            ("out/.*.orbitune-tmp", "out/.*.orbitune-tmp/*", "out/merged", "out/model.onnx"),
         ),
-        Case("bundle", ("bundle", made, "--out", "OUT"), (".out.*.tmp", ".out.*.tmp/out/*", "out")),
+        Case(
+            "bundle",
+            ("bundle", made, "--out", "OUT"),
+            (".out.*.orbitune-tmp", ".out.*.orbitune-tmp/out/*", "out"),
+        ),
         Case(
             "predict",
             ("predict", bundle, str(place / "tiles"), "--format", "csv", "--out", "OUT.csv"),
-            (".out.csv.*.tmp", ".out.csv.*.tmp/*", "out.csv"),
+            (".out.csv.*.orbitune-tmp", ".out.csv.*.orbitune-tmp/*", "out.csv"),
         ),
     ]
 

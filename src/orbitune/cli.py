@@ -61,7 +61,9 @@ def main() -> None:
             print(f"error: {error}", file=sys.stderr)
             code = 2
         except ReaderGone:
-            code = 128 + signal.SIGPIPE  # as any program that a closed pipe ends
+            code = 128 + getattr(
+                signal, "SIGPIPE", 13
+            )  # Windows has none; as any program that a closed pipe ends
     sys.exit(code)
 
 

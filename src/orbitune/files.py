@@ -4,6 +4,7 @@ Everything is written in a temporary folder beside its place and renamed. A proc
 its temporary folders; what it leaves when it is killed is removed by the next process that writes there.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,8 +29,9 @@ try:
 except ImportError:  # Windows: nothing is locked there, and nothing that a killed process left is removed
     fcntl = None  # type: ignore[assignment]
 
-_ENDING, _LOCK = ".tmp", "lock"
-_STARTING = 60.0  # seconds after which a folder without a lock was left by a killed process
+_ENDING, _LOCK, _OLD = ".orbitune-tmp", ".orbitune-lock", ".orbitune-old"
+_NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.orbitune-tmp", re.DOTALL)
+_MARK = b"lock of a temporary folder of orbitune, made on "  # followed by the name of the machine
 _FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
 
 
@@ -51,86 +54,154 @@ def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterato
     """
     place = Path(parent or tempfile.gettempdir())
     remove_abandoned(place)
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_ENDING, dir=place))
-    with _removed(folder), _locked(folder):
-        yield folder
-
-
-@contextmanager
-def _removed(folder: Path) -> Iterator[None]:
+    folder, lock = _make(place, name)
     try:
-        yield
+        yield folder
     finally:
-        _remove(folder)
+        _discard(folder, lock)
 
 
 def remove_abandoned(parent: Path, recursive: bool = False) -> None:
-    """Remove the temporary folders that killed processes left in a folder, or also below it."""
-    pattern = f".*{_ENDING}"
-    for folder in list(parent.rglob(pattern) if recursive else parent.glob(pattern)):
-        with suppress(OSError):  # another process removes it, or it is another user's
-            if _ours(folder) and _abandoned(folder):
-                _remove(folder)
+    """Remove the temporary folders that killed processes left in a folder, or also below it.
+
+    A folder is removed if its name is one of ours, this user owns it, no link leads to it, and the lock in it
+    was written by `scratch` and is free; anything else stays. Without locks (Windows) nothing is removed.
+    """
+    if not fcntl:
+        return
+    for place, folders, _ in os.walk(parent):  # does not follow links
+        for name in filter(_NAME.fullmatch, folders):
+            with suppress(OSError):  # another process holds or removes it, or it is a link
+                _remove_if_abandoned(place, name)
+        if not recursive:
+            break
+        folders[:] = [name for name in folders if not _NAME.fullmatch(name)]
 
 
-def _ours(folder: Path) -> bool:
-    return re.fullmatch(r"\..*\.[a-z0-9_]{8}\.tmp", folder.name) is not None and folder.is_dir()
+def _make(place: Path, name: str) -> tuple[Path, int]:
+    """A new temporary folder, and the descriptor of the lock in it, which this process holds."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name[:50]}.", suffix=_ENDING, dir=place))
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            continue  # another process removed it: as long as it is empty it looks abandoned
+        try:
+            if _lock(lock):
+                os.write(lock, _MARK + socket.gethostname().encode())
+                return folder, lock
+            os.close(lock)
+        except BaseException:
+            _discard(folder, lock)
+            raise
+
+
+def _lock(lock: int) -> bool:
+    """Lock a new file; False where another process has just taken it for abandoned."""
+    if fcntl:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a filesystem without locks: nobody can take this one for abandoned
+        return os.fstat(lock).st_nlink > 0
+    return True
+
+
+def _discard(folder: Path, lock: int) -> None:
+    """Remove a temporary folder of this process."""
+    if not fcntl:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with suppress(OSError), _opened(folder.parent) as place, _opened(folder.name, place) as opened:
+        _remove(folder.name, opened, place)
+    os.close(lock)
+
+
+def _remove_if_abandoned(parent: str, name: str) -> None:
+    """Remove a temporary folder whose process is gone.
+
+    Raises:
+        OSError: it is in use, a link, or has no lock but holds files.
+    """
+    with _opened(parent) as place, _opened(name, place) as folder:
+        if os.fstat(folder).st_uid == os.getuid():
+            if _entries(folder):
+                _remove_if_unlocked(name, folder, place)
+            else:  # killed before it had a lock
+                os.rmdir(name, dir_fd=place)
+
+
+def _remove_if_unlocked(name: str, folder: int, place: int) -> None:
+    lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_ours(lock, folder):
+            _remove(name, folder, place)
+    finally:
+        os.close(lock)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock in a folder until the block ends, or the process in whatever way."""
-    # Locked before it has its name, so that no one finds it unlocked.
-    new = folder / f"{_LOCK}.new"
-    descriptor = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+def _opened(folder: str | Path, place: int | None = None) -> Iterator[int]:
+    """Open a folder; one in another open folder `place` must be no link."""
+    no_link = 0 if place is None else os.O_NOFOLLOW
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | no_link, dir_fd=place)
     try:
-        os.write(descriptor, socket.gethostname().encode())
-        if fcntl:
-            with suppress(OSError):  # a filesystem without locks: nobody will take this one for abandoned
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            new.rename(folder / _LOCK)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _abandoned(folder: Path) -> bool:
-    """Whether the process of a temporary folder is gone; where that cannot be known it is not.
-
-    Raises:
-        OSError: its lock is held, or the filesystem has no locks.
-    """
-    age = time.time() - folder.stat().st_mtime
-    try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR)
-    except FileNotFoundError:
-        return age > _STARTING
-    try:
-        # Some network filesystems keep locks to one machine.
-        here = os.read(descriptor, 1024).decode() == socket.gethostname()
-        if fcntl is None or not (here or age > _FOREIGN):
-            return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    finally:
-        os.close(descriptor)
+def _is_ours(lock: int, folder: int) -> bool:
+    """Whether a lock that could be taken was written by a process of this user which is gone."""
+    found = os.fstat(lock)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+        return False
+    text = os.read(lock, 1024)
+    if not text:  # killed before it was written
+        return _entries(folder) == {_LOCK}
+    if not text.startswith(_MARK):
+        return False
+    # Some network filesystems keep locks to one machine.
+    here = text == _MARK + socket.gethostname().encode()
+    return here or time.time() - os.fstat(folder).st_mtime > _FOREIGN
 
 
-def _remove(folder: Path) -> None:
-    """Remove a temporary folder, the lock last: a kill in between leaves what is known to be abandoned."""
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if path.name != _LOCK:
-                _remove_any(path)
-        (folder / _LOCK).unlink(missing_ok=True)
-        folder.rmdir()
+def _remove(name: str, folder: int, place: int) -> None:
+    """Remove an open temporary folder, the lock last: a kill in between leaves it recognisable."""
+    _finish_replacement(folder, place)
+    for each in _entries(folder) - {_LOCK}:
+        _remove_entry(each, folder)
+    os.unlink(_LOCK, dir_fd=folder)
+    os.rmdir(name, dir_fd=place)
 
 
-def _remove_any(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _remove_entry(name: str, folder: int) -> None:
+    if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=folder)
+        return
+    with _opened(name, folder) as inner:
+        for each in _entries(inner):
+            _remove_entry(each, inner)
+    os.rmdir(name, dir_fd=folder)
+
+
+def _entries(folder: int) -> set[str]:
+    return set(os.listdir(folder))
+
+
+def _finish_replacement(folder: int, place: int) -> None:
+    """Give the new folder its name where a process was killed after it had moved the old one aside."""
+    names = _entries(folder) - {_LOCK}
+    if _OLD in names and len(names) == 2:
+        [name] = names - {_OLD}
+        try:
+            os.stat(name, dir_fd=place, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(name, name, src_dir_fd=folder, dst_dir_fd=place)
 
 
 # --- files that are replaced whole ------------------------------------------------------------------------
@@ -153,41 +224,49 @@ def replacing(path: str | Path) -> Iterator[Path]:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_of_dead_process(path)
         with scratch(path.parent, path.name) as folder:
             temporary = folder / path.name
             yield temporary
             _flush(temporary)
             if temporary.is_dir() and path.is_dir():
-                path.rename(folder / f"{path.name}.old")
-            temporary.replace(path)
+                _replace_folder(temporary, path)
+            else:
+                temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OrbituneError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def _remove_of_dead_process(path: Path) -> None:
-    """Remove `.NAME.PID.tmp` of processes that are gone; earlier versions named their temporary files so."""
-    for left in path.parent.glob(f".*{_ENDING}"):
-        named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", left.name)
-        if named and not (left / _LOCK).exists() and not _alive(int(named[1])):
-            _remove_any(left)
+def _replace_folder(new: Path, path: Path) -> None:
+    """Give a new folder the name of an old one; the old one is left in the temporary folder of the new.
 
-
-def _alive(process: int) -> bool:
+    Neither is lost if the process is killed: `_finish_replacement` goes on where it stopped.
+    """
+    if _exchange(new, path):
+        return
+    old = new.with_name(_OLD)
+    path.rename(old)
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
+        new.rename(path)
     except OSError:
-        pass  # another user's
-    return True
+        old.rename(path)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the filesystem cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def _flush(path: Path) -> None:
     """Have a file, or all files of a folder, written to the disk."""
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
+            # Windows flushes only what may be written.
+            descriptor = os.open(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:

@@ -5,8 +5,9 @@ import json
 import re
 import stat
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from orbitune.errors import OrbituneError, first_line
 from orbitune.files import json_text, write_text
@@ -15,12 +16,17 @@ LARGEST_JSON = 64 << 20  # bytes; parsed, it takes about ten times that
 _DIGEST, _SEAL = '"digest": ', b"crc32:"
 
 
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
+def file_hash(*files: Path, opened: Callable[[Path], BinaryIO] = lambda file: file.open("rb")) -> str:
+    """Return the SHA-256 over the contents of files in this order, 64 hex digits.
+
+    Args:
+        opened: opens a file to read bytes.
+    """
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
+    for file in files:
+        with opened(file) as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -47,7 +53,10 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
     if not isinstance(value, dict):
         raise OrbituneError(f"{path} holds no JSON object; it is damaged.")
     if not _matches_digest(text, value):
-        raise OrbituneError(f"{path} is damaged: it does not match its digest.")
+        raise OrbituneError(
+            f"{path} is damaged: it does not match its digest. If it was edited on purpose, remove its entry "
+            '"digest".'
+        )
     return {name: each for name, each in value.items() if name != "digest"}
 
 

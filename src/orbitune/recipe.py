@@ -201,9 +201,10 @@ class Recipe(_Strict):
     def hash(self) -> str:
         """Twelve hex digits that are the same for equal recipes on any machine and in any process.
 
-        Where files lie plays no part in it: a run's inputs have hashes of their content.
+        Where files lie, and how their paths are spelt, plays no part in it: a run's inputs have hashes of their
+        content.
         """
-        values = self.model_dump(mode="json")
+        values = self.anchored().model_dump(mode="json")
         local = {name: None for name in PLACES if values[name] and _is_local(values[name])}
         text = json.dumps(values | local, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -281,6 +282,12 @@ def _exists(path: Path) -> bool:
 
 def _is_local(place: str) -> bool:
     return place.startswith((".", "~")) or Path(place.partition("=")[2] or place).is_absolute()
+
+
+def is_there(place: str) -> bool:
+    """Whether every path of a field that may name files exists; hub ids and built-in names are no paths."""
+    paths = [part.partition("=")[2] for part in place.split(",")] if "=" in place else [place]
+    return all(_is_local(path) and _exists(Path(path).expanduser()) for path in paths)
 
 
 def data_name(data: str) -> str:

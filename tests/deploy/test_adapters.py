@@ -7,7 +7,9 @@ from safetensors.torch import load_file
 
 from orbitune.deploy.adapters import compare, find, merge, verify
 from orbitune.deploy.bundle import Bundle
-from orbitune.errors import ModelError
+from orbitune.errors import ModelError, OrbituneError, RunError
+from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.recipe import Recipe
 
 
 def test_runs_below_a_folder_are_listed_and_a_damaged_one_says_why(runs, tmp_path):
@@ -27,6 +29,53 @@ def test_a_whole_run_is_verified_and_one_on_other_weights_is_not(runs, tmp_path)
     weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
     with pytest.raises(ModelError, match="trained on other weights"):
         verify(runs / "run", str(tmp_path / "backbone"))
+
+
+SPOILT = {
+    "recipe.yaml": [
+        ("seed: ", "seed: 1"),
+        ("epochs: 3", "epochs: 4"),
+        ("data: /", "data: /x"),
+        ("\n", "\n#"),
+    ],
+    "environment.json": [("python", "pithon"), ("{", "[")],
+    "log.jsonl": [("train_loss", "train_lose"), ("0.", "1."), ("{", "")],
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [(name, *pair) for name in SPOILT for pair in SPOILT[name]])
+def test_a_run_with_a_changed_file_is_refused_by_the_name_of_the_file(runs, tmp_path, name, old, new):
+    shutil.copytree(runs / "run", tmp_path / "run")
+    file = tmp_path / "run" / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(OrbituneError, match=name):
+        verify(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_run_without_one_of_its_files_is_refused_by_the_name_of_the_file(runs, tmp_path, name):
+    shutil.copytree(runs / "run", tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    with pytest.raises(OrbituneError, match=name):
+        verify(tmp_path / "run")
+
+
+def test_a_run_whose_data_was_moved_is_whole(runs, tmp_path):
+    shutil.copytree(runs / "run", tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    recipe = Recipe.load(tmp_path / "run" / "recipe.yaml")
+    recipe.replace(data=str(tmp_path / "elsewhere")).save(tmp_path / "run" / "recipe.yaml")
+    assert verify(tmp_path / "run")["model"] == "loads, 3 classes"
+
+
+def test_a_model_of_other_data_than_the_result_says_is_refused(runs, tmp_path):
+    shutil.copytree(runs / "run", tmp_path / "run")
+    file = tmp_path / "run" / "adapter" / "orbitune.json"
+    facts = read_sealed_json(file)
+    write_sealed_json(file, {**facts, "data": {**facts["data"], "fingerprint": "0" * 64}})
+    with pytest.raises(RunError, match="trained on other data"):
+        Bundle.open(tmp_path / "run")
 
 
 def test_an_adapter_agrees_with_itself_wholly_and_with_another_a_little(runs):

@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -272,17 +274,29 @@ def test_an_upload_that_cannot_be_written_leaves_no_folder(tmp_path):
 
 def test_what_a_killed_server_left_is_deleted_and_what_runs_is_not(tmp_path):
     """The lock of a process goes when it does."""
-    from orbitune.deploy.storage import _remove_if_left
+    code = (
+        "import os, sys\nfrom orbitune.deploy.storage import Storage\n"
+        "Storage().new_upload('tile.png').touch()\nprint(len(os.listdir(sys.argv[1])), flush=True)\n"
+        "sys.stdin.read()"
+    )
 
-    left = tmp_path / "orbitune-app-left"
-    left.mkdir()
-    (left / ".lock").touch()
-    _remove_if_left(left)
-    assert not left.exists()
-    storage = Storage()
-    _remove_if_left(storage.folder.parent)
-    assert storage.folder.exists()
-    storage.close()
+    def serve():
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    with serve() as killed, serve() as running:
+        assert killed.stdout.readline() and running.stdout.readline()  # both have their folders
+        killed.kill()
+        killed.wait()
+        with serve() as third:
+            assert third.stdout.readline() == b"2\n"  # its own folder, and that of the one which still runs
+            third.stdin.close()
+        running.stdin.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_becomes_no_markup():

@@ -1,15 +1,18 @@
 """Results are read from the runs alone, and predictions are compared on the same tiles only."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from orbitune.errors import RunError
+from orbitune.study.report import write_report
 from orbitune.study.results import load_predictions, read_results, reads_of_test
 from orbitune.training.artefacts import Predictions, read_predictions, write_predictions
 from orbitune.training.checkpoint import Progress, save_checkpoint
+from orbitune.training.run_folder import read_environment
 
 
 def run(folder, method, seed, logits, indices=(4, 7, 9), labels=(0, 1, 1), **more):
@@ -72,18 +75,55 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     assert reads_of_test(tmp_path) == 2
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"runs": []}'])
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"runs": []}', "\xff", "[" * 100_000])
 def test_what_holds_no_results_is_one_clear_error(tmp_path, text):
     if text is not None:
-        (tmp_path / "results.json").write_text(text)
-    with pytest.raises(RunError, match=r"no results\.json|damaged or no study's"):
+        (tmp_path / "results.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RunError, match=r"no results\.json|damaged"):
         read_results(tmp_path)
 
 
-def test_results_are_read_as_they_were_written(tmp_path):
-    results = {"format": 2, "runs": [{"status": "failed"}]}
+COMMITTED = Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in COMMITTED.glob("*/results.json")))
+def test_results_of_earlier_versions_are_read_as_they_were_written(name):
+    assert read_results(COMMITTED / name) == json.loads((COMMITTED / name / "results.json").read_text())
+
+
+FIELDS = ("format", "command", "created", "environment", "data", "backbone", "recipe", "runs")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("value", [None, 1.5, [], "absent"])
+def test_results_without_a_field_are_refused_by_its_name(tmp_path, field, value):
+    results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
+    results[field] = value
+    if value == "absent":
+        del results[field]
     (tmp_path / "results.json").write_text(json.dumps(results))
-    assert read_results(tmp_path) == results
+    with pytest.raises(RunError, match=rf"results\.json is damaged or no study's.*{field}"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", [("data", "synthetic"), ("backbone", "description"), ("runs", 0, "result", "test")]
+)
+def test_results_that_lack_what_the_report_shows_are_one_clear_error(tmp_path, place):
+    results = read_results(COMMITTED / "eurosat-vit-tiny-112")
+    holder = results
+    for part in place[:-1]:
+        holder = holder[part]
+    del holder[place[-1]]
+    with pytest.raises(RunError, match=f"damaged or not complete .*{place[-1]}"):
+        write_report(results, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_environment_of_a_run_is_one_clear_error(tmp_path):
+    (tmp_path / "environment.json").write_text("{")
+    with pytest.raises(RunError, match=r"environment\.json .*damaged"):
+        read_environment(tmp_path)
 
 
 def harmed(file, how):

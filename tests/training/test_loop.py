@@ -306,10 +306,16 @@ def test_a_folder_that_is_no_run_is_refused(recipe, tmp_path):
 
 def test_what_a_kill_left_half_written_does_not_stay(recipe, tmp_path):
     out = tmp_path / "run"
-    (out / ".adapter.123.tmp").mkdir(parents=True)
-    (out / ".recipe.yaml.123.tmp").write_text("half")
+    out.mkdir()
+    killed = (
+        "import os, sys\nfrom orbitune.files import replacing\n"
+        "with replacing(sys.argv[1]) as new:\n    new.mkdir()\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(out / "adapter")])
+    [left] = out.iterdir()
+    (out / ".mine.20240101.tmp").mkdir()
     trained(recipe, out)
-    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+    assert not left.exists() and (out / ".mine.20240101.tmp").exists()
 
 
 def test_a_run_whose_tiles_were_changed_is_neither_resumed_nor_called_finished(tmp_path, backbone):

@@ -169,10 +169,7 @@ def _key(suite: Suite, facts: dict[str, Any], job: Job) -> str:
 
 def _code_hash() -> str:
     """Twelve hex digits over the sources of this package."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(orbitune.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
 def _arm_results(arm: Arm, job: Job, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from orbitune.data.listing import NOTHING_SELECTED, Listing, Selection, hidden, 
 from orbitune.data.parquet import open_parquet, parquet_files
 from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
+from orbitune.integrity import file_hash
 
 _HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
 _HUB_FILES += ["*.webp", "*.bmp", "*.gif", "splits/*.txt", *(f"*{name}" for name in METADATA)]
@@ -151,16 +152,12 @@ def _only_zip(folder: Path) -> Path | None:
 def _hash_file(path: Path, name: str) -> str:
     if name.endswith("/"):  # an empty folder
         return ""
-    digest = hashlib.sha256()
     try:
-        with open_regular(path) as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        return file_hash(path, opened=open_regular)
     except BadImageError as error:
         return str(error)
     except OSError as error:
         return f"unreadable: {error.strerror}"
-    return digest.hexdigest()
 
 
 _COLUMNS = ("label_column", "image_column")

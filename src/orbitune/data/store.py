@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from orbitune.data.rows import Rows, checksums
 from orbitune.errors import DataError, OrbituneError
-from orbitune.files import cache_dir, cache_folder
+from orbitune.files import cache_dir, cache_folder, scratch
 from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 
 _META = "meta.json"
@@ -65,28 +64,13 @@ def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any
 
 
 def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    _remove_abandoned(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(
-        temporary, ignore_errors=True
-    )  # of a process that was killed; alive, it would hold the lock
-    temporary.mkdir()
-    try:
-        build(temporary)
-        _seal(temporary, folder.name)
+    with scratch(folder.parent, folder.name) as place:
+        new = place / folder.name
+        new.mkdir()
+        build(new)
+        _seal(new, folder.name)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_abandoned(stores: Path) -> None:
-    """Remove stores that killed processes left half built: nobody holds their locks."""
-    from filelock import FileLock, Timeout
-
-    for left in stores.glob(".*.tmp"):
-        with suppress(Timeout), FileLock(left.with_suffix(".lock"), timeout=0):
-            shutil.rmtree(left, ignore_errors=True)
+        new.replace(folder)
 
 
 def _seal(folder: Path, name: str) -> None:

@@ -11,8 +11,7 @@ from orbitune.files import replacing, write_json
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.saving import write_facts, write_preprocessor
-from orbitune.training.artefacts import read_predictions
-from orbitune.training.run_folder import read_inputs
+from orbitune.training.whole import check_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +65,7 @@ def _described(place: Path) -> dict[str, Any]:
 def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
     """Open a bundle or run, compare its files' and its backbone's hashes, and load it.
 
-    Of a run, also its result, its inputs and its predictions of both splits are looked at.
+    Of a run, every other file is checked too.
 
     Returns:
         What was compared, each with its outcome in words.
@@ -77,9 +76,7 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
     bundle = Bundle.open(source)
     hashed = {**bundle.facts.get("files", {}), **bundle.facts.get("settings", {})}
     if (Path(source) / "result.json").is_file():
-        read_inputs(Path(source))
-        for split in ("validation", "test"):
-            read_predictions(Path(source), split, len(bundle.classes))
+        check_run(Path(source))
     found = bundle.backbone(backbone)
     bundle.model(found)
     return {

@@ -50,7 +50,7 @@ class Bundle:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
-        is_run = (folder / "recipe.yaml").is_file()
+        is_run = any((folder / name).is_file() for name in ("recipe.yaml", "result.json"))
         bundle = _of_run(folder) if is_run else cls(folder, open_saved(folder, BundleFacts))
         find_method(bundle.facts["method"])
         return bundle

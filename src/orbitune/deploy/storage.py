@@ -13,16 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orbitune.errors import OrbituneError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where a killed server's folder stays until it is removed by hand
-    fcntl = None  # type: ignore[assignment]
+from orbitune.files import scratch
 
 KEPT = 3600  # seconds that a file is kept after it was last used
 MAX_STORED = 4 * 2**30  # bytes of all files together; beyond that the oldest go first
-_PREFIX = "orbitune-app-"
-_LOCK = ".lock"
 _NAME_BYTES = 100  # of an upload's name, in UTF-8: file systems count these
 _UNSAFE = re.compile(r"[^\w .,()+-]")
 
@@ -183,29 +177,6 @@ def _home() -> Path:
     """The folder of this process, mode 0700; what killed processes left is deleted first."""
     import atexit
 
-    parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_PREFIX}*"):
-        _remove_if_left(left)
-    home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)).resolve()
-    if fcntl:
-        # Locked before it has its name, so that no other process takes it for one that was left.
-        lock = os.open(home / f"{_LOCK}.new", os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (home / f"{_LOCK}.new").rename(home / _LOCK)
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    return home
-
-
-def _remove_if_left(folder: Path) -> None:
-    """Delete the folder of a process that runs no longer; its lock went with it."""
-    if not fcntl:
-        return
-    with contextlib.suppress(OSError):
-        if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
-            return
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(scratch(name="orbitune-app")).resolve()

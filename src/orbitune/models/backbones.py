@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, first_line, one_line
 from orbitune.hub import looks_like_path, snapshot
+from orbitune.integrity import file_hash
 from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
 from orbitune.models.demo import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
@@ -133,12 +134,7 @@ class Backbone:
     @cached_property
     def weights_hash(self) -> str:
         """Return the SHA-256 over the weight files, 64 hex digits; cached after the first call."""
-        digest = hashlib.sha256()
-        for file in sorted(self.folder.glob("*.safetensors")):
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
-        return digest.hexdigest()
+        return file_hash(*sorted(self.folder.glob("*.safetensors")))
 
     @property
     def settings_hash(self) -> str:

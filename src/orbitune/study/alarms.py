@@ -4,19 +4,19 @@ They take long where there are many tiles, so they are kept in the study's folde
 again under the hashes of the tiles and of their split.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orbitune.data.ground import find_ground
 from orbitune.data.leaks import find_leaks, leak_sentence
-from orbitune.errors import DataError
+from orbitune.errors import DataError, OrbituneError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
-from orbitune.files import write_json
+from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.training.job import Job
 
 _PAIRS = 3  # of near-duplicates that are named
+_FIELDS = {"leaks", "baselines"}
 
 
 def alarms(job: Job, split: str, folder: Path) -> dict[str, Any]:
@@ -33,11 +33,20 @@ def alarms(job: Job, split: str, folder: Path) -> dict[str, Any]:
         that are of no use.
     """
     file, key = folder / "alarms.json", _key(job.inputs())
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+    kept = _kept(file)
     if key not in kept:
         kept[key] = _measured(job)
-        write_json(file, kept)
+        write_sealed_json(file, kept)
     return {"split": split, **kept[key]}
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """Return what was measured before; what is missing or damaged is measured again."""
+    try:
+        kept = read_sealed_json(file)
+    except OrbituneError:
+        return {}
+    return {key: found for key, found in kept.items() if isinstance(found, dict) and found.keys() >= _FIELDS}
 
 
 def _key(inputs: Mapping[str, str]) -> str:

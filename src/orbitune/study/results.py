@@ -4,34 +4,72 @@ The logits of every tile stay in the runs' predictions.npz; `load_logits` lines 
 `load_predictions` those of a whole split.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_sealed_json
+from orbitune.models.facts import first_fault
 from orbitune.recipe import data_name
 from orbitune.training.artefacts import read_predictions
 from orbitune.training.checkpoint import read_progress
+from orbitune.training.run_folder import read_environment
 
 FORMAT = 2
 Entry = dict[str, Any]
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Entry(_Part):
+    method: str
+    status: str
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _has_its_outcome(self) -> "_Entry":
+        if (self.result if self.status == "done" else self.error) is None:
+            raise ValueError("a run has neither result nor error")
+        return self
+
+
+class _Results(_Part):
+    """What every results.json holds, of whatever version; later ones hold more."""
+
+    format: PositiveInt
+    command: str
+    created: str
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    backbone: dict[str, Any]
+    recipe: dict[str, Any]
+    runs: list[_Entry] = Field(min_length=1)
+
+
 def read_results(folder: str | Path) -> dict[str, Any]:
-    """The results of a study that was run in this folder; RunError where there are none."""
+    """Read the results of a study that was run in this folder.
+
+    Raises:
+        RunError: there are none, they are damaged, or a field is missing.
+    """
     file = Path(folder) / "results.json"
     if not file.is_file():
         raise RunError(f"{folder} holds no results of a study (no results.json).")
     try:
-        results = json.loads(file.read_text())
-        results["runs"][0]["status"]
-    except (ValueError, TypeError, LookupError):
-        raise RunError(f"{file} is damaged or no study's.") from None
+        results = read_sealed_json(file)
+        _Results.model_validate(results)
+    except OrbituneError as error:
+        raise RunError(f"{error} Run the study again, which keeps its finished runs.") from None
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged or no study's: {first_fault(error)}.") from None
     return results
 
 
@@ -55,7 +93,7 @@ def shared_facts(entries: Sequence[Entry], folder: Path, varied: Collection[str]
                 "while the study went on. Restore it, or remove the folder of one of them."
             )
     return {
-        "environment": json.loads((folder / done[0]["name"] / "environment.json").read_text()),
+        "environment": read_environment(folder / done[0]["name"]),
         "data": {"name": data_name(first["recipe"]["data"]), **first["data"]},
         "backbone": {**first["backbone"], "parameters": first["parameters"]["backbone"]},
         "recipe": {name: value for name, value in first["recipe"].items() if name not in varied},

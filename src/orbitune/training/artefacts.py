@@ -33,6 +33,11 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, dict[str, Any]]:
             f"{folder} belongs to a run of another recipe than {run / 'result.json'}. "
             "Restore it, or train again."
         )
+    trained = result.data.get("fingerprint")
+    if facts.get("data", {}).get("fingerprint", trained) != trained:
+        raise RunError(
+            f"{folder} was trained on other data than {run / 'result.json'} says. Restore it, or train again."
+        )
     return folder, facts
 
 

@@ -12,7 +12,7 @@ from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.integrity import read_json, read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
 
-_DIVERGED = "diverged.json"
+_DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
 PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
 
 
@@ -96,9 +96,6 @@ class RunFolder:
         """Remove the temporary files of a process that was killed while it wrote them."""
         for folder in (self.path, self.checkpoint.parent):
             remove_abandoned(folder)
-            for path in folder.glob(".*.[0-9]*.tmp"):  # earlier versions named them by the process
-                if path.suffixes[-2][1:].isdecimal() and not (path / "lock").exists():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def drop_checkpoint(self) -> None:
         """Remove what only an unfinished run needs."""
@@ -106,14 +103,27 @@ class RunFolder:
 
     def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Keep what the run was made on, and which images it left out."""
-        write_json(self.path / "environment.json", environment)
+        write_sealed_json(self.path / _ENVIRONMENT, environment)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
             write_json(self.path / "skipped-images.json", lines)
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """log.jsonl: one line per epoch, rewritten whole so that a resumed run leaves no line twice."""
-        write_text(self.path / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+        write_text(self.path / "log.jsonl", log_text(history))
+
+
+def log_text(history: list[dict[str, Any]]) -> str:
+    """Return what log.jsonl holds of these epochs."""
+    return "".join(json.dumps(entry) + "\n" for entry in history)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Read what a run was made on; a RunError where it is missing or damaged."""
+    try:
+        return read_sealed_json(folder / _ENVIRONMENT)
+    except OrbituneError as error:
+        raise RunError(f"{error} Restore it, or train the run anew.") from None
 
 
 def divergence(folder: Path) -> str | None:

@@ -1,7 +1,9 @@
 """Write a report from the results of a study, or its short forms for a terminal."""
 
 from pathlib import Path
+from typing import Any
 
+from orbitune.errors import RunError, one_line
 from orbitune.files import replacing, write_text
 from orbitune.study.report import comparison
 from orbitune.study.report.blocks import Block, Folded, Panel, Plate
@@ -17,29 +19,41 @@ def write_report(results: Results, folder: Path) -> None:
     The images that the results name are looked for in the folder too.
 
     Raises:
+        RunError: the results lack something, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import TemplateError
 
     folder = Path(folder)
-    shown = page(results, folder)
+    try:
+        shown = page(results, folder)
+        texts = {kind: _rendered(shown, kind) for kind in ("html", "md")}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        raise RunError(f"The results of {folder} are damaged or not complete ({reason}).") from error
     blocks = [block for section in shown["sections"] for block in section.blocks]
     with replacing(folder / "figures") as figures:
         figures.mkdir()
         for panel in _panels([*([shown["picture"]] if shown["picture"] else []), *blocks]):
             (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
-    for kind in ("html", "md"):
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=kind == "html",
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["markdown"] = markdown
-        template = environment.get_template(f"report.{kind}.jinja")
-        write_text(folder / f"report.{kind}", template.render(shown))
+    for kind, text in texts.items():
+        write_text(folder / f"report.{kind}", text)
+
+
+def _rendered(shown: dict[str, Any], kind: str) -> str:
+    """The page as HTML (`html`) or Markdown (`md`)."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=kind == "html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["markdown"] = markdown
+    return environment.get_template(f"report.{kind}.jinja").render(shown)
 
 
 def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
