@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -26,3 +27,17 @@ def serving(desk, login=None, hosts=None, root_path="", **settings):
         finally:
             server.should_exit = True
             thread.join()
+
+
+def raw(address, request, wait=5.0):
+    """What the server answers to these bytes, until it hangs up or `wait` seconds have passed."""
+    parts = urlsplit(address)
+    answer = b""
+    with socket.create_connection((parts.hostname, parts.port), timeout=wait) as connection:
+        connection.sendall(request)
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except (TimeoutError, ConnectionResetError):
+            pass
+    return answer
