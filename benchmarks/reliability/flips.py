@@ -3,7 +3,7 @@
     python benchmarks/reliability/flips.py [--flips 40] [--seed 0]
 
 Each flip changes one byte of one file, drawn with the seed: of the cache (decoded tiles, kept states), of a
-checkpoint, a run's adapter or model, its other files, a bundle, and a study. Then the file is used. `told`:
+checkpoint, a run's adapter or model, its other files, and a bundle. Then the file is used. `told`:
 one line of error. `rebuilt`: what is used is as it was before the flip. Anything else is `unnoticed`.
 
 Left out is README.md, the model card, which its author may edit. Printed as JSON.
@@ -82,7 +82,6 @@ def things(place: Path) -> list[Kept]:
     train(recipe.replace(method="full", epochs=1), place / "full", progress=False)
     make_bundle(place / "lora", place / "bundle", progress=False)
     trial(recipe, place / "trial", 1, progress=False)
-    study = _study_files(recipe.replace(method="linear", epochs=1), place)
     return [
         Kept("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
         Kept("prefix", place / "cache" / "prefix", lambda: _states(cached)),
@@ -91,28 +90,7 @@ def things(place: Path) -> list[Kept]:
         Kept("model", place / "full" / "model", lambda: _opened(place / "full")),
         Kept("run", place / "lora", lambda: _opened(place / "lora")),
         Kept("bundle", place / "bundle", lambda: _opened(place / "bundle")),
-        Kept("study", study, lambda: _concluded(recipe, study)),
     ]
-
-
-def _study_files(recipe: Any, place: Path) -> Path:
-    """Run a study, and copy what it keeps beside its runs."""
-    from orbitune.study.runner import Study
-
-    Study((recipe,), place / "whole-study", "orbitune study").run(lambda line: None)
-    kept = place / "study"
-    kept.mkdir()
-    for name in ("results.json", "alarms.json"):
-        shutil.copy(place / "whole-study" / name, kept)
-    return kept
-
-
-def _concluded(recipe: Any, folder: Path) -> Any:
-    from orbitune.study.alarms import alarms
-    from orbitune.study.results import read_results
-    from orbitune.training.job import prepare_job
-
-    return read_results(folder), alarms(prepare_job(recipe, progress=False), "default", folder)
 
 
 def _tiles(recipe: Any) -> Any:

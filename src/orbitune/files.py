@@ -224,6 +224,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_old_leftovers(path)
         with scratch(path.parent, path.name) as folder:
             temporary = folder / path.name
             yield temporary
@@ -234,6 +235,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OrbituneError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _remove_old_leftovers(path: Path) -> None:
+    """Remove `.NAME.PID.tmp` of processes that are gone; earlier versions named their temporary files so."""
+    for left in path.parent.glob(".*.tmp"):
+        named = re.fullmatch(rf"\.{re.escape(path.name)}\.([1-9]\d{{0,6}})\.tmp", left.name)
+        if named and not left.is_symlink() and left.stat().st_uid == os.getuid() and _is_gone(int(named[1])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # another user's
+    return False
 
 
 def _replace_folder(new: Path, path: Path) -> None:

@@ -201,8 +201,8 @@ class Recipe(_Strict):
     def hash(self) -> str:
         """Twelve hex digits that are the same for equal recipes on any machine and in any process.
 
-        Where files lie, and how their paths are spelt, plays no part in it: a run's inputs have hashes of their
-        content.
+        Where files lie, and how their paths are spelt, plays no part in it: a run's inputs are hashes of what
+        they hold.
         """
         values = self.anchored().model_dump(mode="json")
         local = {name: None for name in PLACES if values[name] and _is_local(values[name])}

@@ -12,7 +12,8 @@ from orbitune.data.ground import find_ground
 from orbitune.data.leaks import find_leaks, leak_sentence
 from orbitune.errors import DataError, OrbituneError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.files import write_json
+from orbitune.integrity import read_json
 from orbitune.training.job import Job
 
 _PAIRS = 3  # of near-duplicates that are named
@@ -36,15 +37,17 @@ def alarms(job: Job, split: str, folder: Path) -> dict[str, Any]:
     kept = _kept(file)
     if key not in kept:
         kept[key] = _measured(job)
-        write_sealed_json(file, kept)
+        write_json(file, kept)
     return {"split": split, **kept[key]}
 
 
 def _kept(file: Path) -> dict[str, Any]:
     """Return what was measured before; what is missing or damaged is measured again."""
     try:
-        kept = read_sealed_json(file)
+        kept = read_json(file)
     except OrbituneError:
+        kept = None
+    if not isinstance(kept, dict):
         return {}
     return {key: found for key, found in kept.items() if isinstance(found, dict) and found.keys() >= _FIELDS}
 

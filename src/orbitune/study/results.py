@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.integrity import read_sealed_json
+from orbitune.integrity import read_json, read_sealed_json
 from orbitune.models.facts import first_fault
 from orbitune.recipe import data_name
 from orbitune.training.artefacts import read_predictions
@@ -29,28 +29,22 @@ class _Part(BaseModel):
 
 
 class _Entry(_Part):
-    method: str
+    method: str = ""
     status: str
     result: dict[str, Any] | None = None
     error: str | None = None
-
-    @model_validator(mode="after")
-    def _has_its_outcome(self) -> "_Entry":
-        if (self.result if self.status == "done" else self.error) is None:
-            raise ValueError("a run has neither result nor error")
-        return self
 
 
 class _Results(_Part):
     """What every results.json holds, of whatever version; later ones hold more."""
 
     format: PositiveInt
-    command: str
-    created: str
-    environment: dict[str, Any]
-    data: dict[str, Any]
-    backbone: dict[str, Any]
-    recipe: dict[str, Any]
+    command: str = ""
+    created: str = ""
+    environment: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    backbone: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
     runs: list[_Entry] = Field(min_length=1)
 
 
@@ -64,7 +58,7 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{folder} holds no results of a study (no results.json).")
     try:
-        results = read_sealed_json(file)
+        results: dict[str, Any] = read_json(file)
         _Results.model_validate(results)
     except OrbituneError as error:
         raise RunError(f"{error} Run the study again, which keeps its finished runs.") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.files import remove_abandoned
+from orbitune.files import remove_abandoned, write_json
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
 from orbitune.study.board import Board
@@ -114,7 +114,7 @@ class Study:
             tried = corrupted(specs, outcomes, self.folder, self.robustness, engine, board)
         results = self._collect(specs, plans, contests, outcomes, engine)
         results |= {"robustness": tried, **gather(results, self.folder, say)}
-        write_sealed_json(self.folder / "results.json", results)
+        write_json(self.folder / "results.json", results)
         write_report(results, self.folder)
         return results
 
