@@ -21,14 +21,17 @@ def tiles_with_a_mark(count):
     return pixels, torch.arange(count) % 2, places
 
 
-# A head that reads every patch hears them all, so there the mark stands out less.
-@pytest.mark.parametrize(("model_type", "times"), [("vit", 2), ("dinov2_with_registers", 1.05)])
-def test_the_patch_that_shows_the_class_is_more_relevant_than_the_others(tmp_path, model_type, times):
+# A head that reads every patch hears them all, so there the mark stands out less. After more steps than these
+# the rounding of a processor decides by how much.
+@pytest.mark.parametrize(
+    ("model_type", "steps", "times"), [("vit", 40, 2), ("dinov2_with_registers", 15, 1.05)]
+)
+def test_the_patch_that_shows_the_class_is_more_relevant_than_the_others(tmp_path, model_type, steps, times):
     backbone = find_backbone(str(backbone_folder(tmp_path / "backbone", model_type)))
     model = load_weights(backbone, ("no mark", "mark"), seed=0).train()
     pixels, labels, places = tiles_with_a_mark(128)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(40):
+    for _ in range(steps):
         logits = model(pixel_values=pixels, **backbone.family.forward).logits
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, labels).backward()
