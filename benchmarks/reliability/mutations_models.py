@@ -5,18 +5,17 @@ are made once and without training.
 """
 
 import atexit
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import inputs
 from mutations import Target
 
 CLASSES = ("a", "b", "c")
 at_hand: dict[str, Path] = {}  # `run`: a finished run, where there is one; else one is trained
-_SIDE = 32
 
 
 @cache
@@ -28,25 +27,8 @@ def _place() -> Path:
 
 @cache
 def backbone() -> Path:
-    """Return the folder of a ViT of two layers."""
-    import torch
-    from transformers import ViTConfig, ViTForImageClassification
-
-    config = ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=_SIDE,
-        patch_size=8,
-        num_labels=7,
-    )
-    torch.manual_seed(0)
-    folder = _place() / "backbone"
-    ViTForImageClassification(config).save_pretrained(folder)
-    stated = {"size": {"height": _SIDE, "width": _SIDE}, "resample": 2, "image_mean": [0.4, 0.5, 0.6]}
-    (folder / "preprocessor_config.json").write_text(json.dumps({**stated, "image_std": [0.2] * 3}))
-    return folder
+    """Return the folder of a tiny ViT."""
+    return inputs.write_backbone(_place() / "backbone")
 
 
 @cache
@@ -82,8 +64,8 @@ def run() -> Path:
     from orbitune.recipe import Recipe
     from orbitune.training.loop import train
 
-    settings = {"data": "synthetic:60", "backbone": str(backbone()), "epochs": 1, "image_size": _SIDE}
-    train(Recipe.make({**settings, "precision": "fp32"}), _place() / "run", progress=False)
+    settings = inputs.recipe_values(backbone(), epochs=1)
+    train(Recipe.make(settings), _place() / "run", progress=False)
     return _place() / "run"
 
 

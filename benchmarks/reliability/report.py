@@ -24,6 +24,7 @@ from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+KILLED = ("train", "study", "prefix", "map", "export", "bundle", "predict")
 KERNELS = "tests/models/test_sanitizers.py"
 
 Found = dict[str, Any]
@@ -36,7 +37,7 @@ def scripts(work: Path) -> dict[str, list[str]]:
     return {
         "app": ["app_inputs.py", run, "--count", "600"],
         "slow": ["slow_bodies.py", run, tile],
-        "kills": ["kills.py", "--moments", "30"],
+        **{f"kills-{name}": ["kills.py", "--only", name, "--moments", "30"] for name in KILLED},
         "flips": ["flips.py", "--flips", "140"],
         "mutations": ["mutations.py", "--count", "600"],
     }
@@ -81,7 +82,7 @@ def test_kernels(work: Path) -> Found:
 
 def rows(found: dict[str, Found]) -> list[Row]:
     """Return the rows of the table: what was tried, the target and the outcome."""
-    app, slow, kills = found["app"], found["slow"], found["kills"]["kills"]
+    app, slow, kills = found["app"], found["slow"], _kills(found)
     kernels = found["kernels"]
     outcomes = [each["outcome"] for each in found["flips"]["flips"]]
     targets = found["mutations"]["targets"].values()
@@ -142,6 +143,10 @@ def _held(sent: str) -> str:
     return sent if sent == "idle streams" else f"bodies that stop after {sent}"
 
 
+def _kills(found: dict[str, Found]) -> list[Found]:
+    return [each for name in KILLED for each in found[f"kills-{name}"]["kills"]]
+
+
 def _waits(found: Found) -> str:
     median, longest, alone = (f"{1000 * found[name]:.0f} ms" for name in ("median", "longest", "alone"))
     return f"{median}, longest {longest}; {alone} without them"
@@ -172,7 +177,7 @@ def page(found: dict[str, Found]) -> str:
     )
     moments = "\n".join(
         f"| `{each['command']}` | {each['seconds']:.1f} s | {each['kills']} | {_moments(each)} |"
-        for each in found["kills"]["kills"]
+        for each in _kills(found)
     )
     return f"""# Reliability
 
