@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -316,6 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # as the command line does
     targets = [target for target in find_targets() if not given.kinds or target.name in given.kinds]
     found = {target.name: attack(target, given.count, given.seed) for target in targets}
     report = {"count": given.count, "seed": given.seed}

@@ -122,9 +122,9 @@ def rows(found: dict[str, Found]) -> list[Row]:
             f"{noticed} of {len(outcomes)}",
         ),
         (
-            f"mutated files of {len(targets)} kinds, {count('mutants'):,}: tracebacks, hangs over 30 s",
-            "0, 0",
-            f"{count('tracebacks')}, {count('hangs')}",
+            f"mutated files of {len(targets)} kinds, {count('mutants'):,}: tracebacks, hangs over 30 s, stray lines",
+            "0, 0, 0",
+            f"{count('tracebacks')}, {count('hangs')}, {count('lines_on_stderr')}",
         ),
         (
             "the most memory that reading one kind of them added",
