@@ -122,7 +122,7 @@ def rows(found: dict[str, Found]) -> list[Row]:
             f"{noticed} of {len(outcomes)}",
         ),
         (
-            f"mutated files of {len(targets)} kinds, {count('mutants'):,}: tracebacks, hangs over 30 s, stray lines",
+            f"{count('mutants'):,} mutated files of {len(targets)} kinds: tracebacks, hangs, stray lines",
             "0, 0, 0",
             f"{count('tracebacks')}, {count('hangs')}, {count('lines_on_stderr')}",
         ),
