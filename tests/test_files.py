@@ -369,3 +369,13 @@ def test_sealed_bytes_that_were_cut_zeroed_or_lengthened_are_refused(harm):
     assert unsealed(sealed(b"content")) == b"content"
     with pytest.raises(ValueError, match="damaged"):
         unsealed(harm(sealed(b"content")))
+
+
+def test_what_a_process_of_an_earlier_version_left_is_removed_once_it_is_gone(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, living = (tmp_path / f".a.txt.{process}.tmp" for process in (gone.pid, os.getpid()))
+    left.write_text("half")
+    living.write_text("being written")
+    write_text(tmp_path / "a.txt", "x")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", living.name}

@@ -33,6 +33,7 @@ _ENDING, _LOCK, _OLD = ".orbitune-tmp", ".orbitune-lock", ".orbitune-old"
 _NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.orbitune-tmp", re.DOTALL)
 _MARK = b"lock of a temporary folder of orbitune, made on "  # followed by the name of the machine
 _FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
+_LAST_PROCESS = 1 << 22  # the highest number that Linux gives
 
 
 # --- temporary folders ------------------------------------------------------------------------------------
@@ -240,12 +241,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def _remove_old_leftovers(path: Path) -> None:
     """Remove `.NAME.PID.tmp` of processes that are gone; earlier versions named their temporary files so."""
     for left in path.parent.glob(".*.tmp"):
-        named = re.fullmatch(rf"\.{re.escape(path.name)}\.([1-9]\d{{0,6}})\.tmp", left.name)
-        if named and not left.is_symlink() and left.stat().st_uid == os.getuid() and _is_gone(int(named[1])):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        named = re.fullmatch(rf"\.{re.escape(path.name)}\.([1-9]\d*)\.tmp", left.name)
+        with suppress(OSError):  # another process removes it
+            if named and left.lstat().st_uid == os.getuid() and _is_gone(int(named[1])):
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 def _is_gone(process: int) -> bool:
+    if process > _LAST_PROCESS:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -97,14 +97,16 @@ def test_the_client_that_holds_most_connections_makes_room_before_others_do(narr
                 pass
 
 
-def test_a_request_that_is_being_answered_is_cut_off_last(narrow, desk, tile):
-    answers = []
+def test_a_request_that_is_being_answered_is_cut_off_last(narrow, desk, tile, monkeypatch):
+    answers, model, begun = [], desk.model(None), threading.Event()
+    answer = model.answer
+    monkeypatch.setattr(model, "answer", lambda *given: begun.set() or answer(*given))
     asking = threading.Thread(
         target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile, timeout=30))
     )
-    with desk.model(None)._lock:
+    with model._lock:
         asking.start()
-        time.sleep(0.3)
+        assert begun.wait(30)
         with held(narrow, HELD["a heartbeat"], 40):
             assert httpx.get(f"{narrow}/api/health").status_code == 200
     asking.join(30)
