@@ -38,8 +38,8 @@ def scripts(work: Path) -> dict[str, list[str]]:
         "app": ["app_inputs.py", run, "--count", "600"],
         "slow": ["slow_bodies.py", run, tile],
         **{f"kills-{name}": ["kills.py", "--only", name, "--moments", "30"] for name in KILLED},
-        "flips": ["flips.py", "--flips", "140"],
-        "mutations": ["mutations.py", "--count", "600"],
+        "flips": ["flips.py", "--flips", "42"],
+        "mutations": ["mutations.py", "--count", "550"],
     }
 
 
