@@ -232,6 +232,13 @@ def interrupt(recipe, out, step):
         trainer.fit(Display(shown=False))
 
 
+def test_a_run_stopped_after_the_last_step_of_an_epoch_logs_the_rate_of_that_step(finished, tmp_path):
+    recipe, whole = finished
+    interrupt(recipe, tmp_path / "run", step=5)
+    train(recipe, tmp_path / "run", progress=False)
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
 class InterruptedWrite(io.RawIOBase):
     """A file whose first write takes so long that SIGINT arrives meanwhile."""
 

@@ -41,7 +41,7 @@ def silence_rasterio() -> None:
     unraisable, uncaught = sys.unraisablehook, sys.excepthook
 
     def quiet_unraisable(found: Any) -> None:
-        if not re.match(r"rasterio\._\w+\.log_error", str(found.object)):
+        if not re.match(r"rasterio\._\w+\.(log_error|chaining_error_handler)", str(found.object)):
             unraisable(found)
 
     def quiet_uncaught(kind: Any, error: Any, trace: Any) -> None:

@@ -257,8 +257,8 @@ class Trainer:
             self.schedule.add_penalty(self.scaler.get_scale())
         if state.step == 0:
             check_gradients(self.model)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * learning_rate(recipe, state.step, total)
+        for number, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self.learning_rate(state.step, number)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         state.step += 1
@@ -294,6 +294,12 @@ class Trainer:
             loss_sum += loss.detach()
             correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
         return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
+
+    def learning_rate(self, step: int, group: int = 0) -> float:
+        """Return the rate of a step for a group of parameters; a resumed run has it before its next step."""
+        total = self.job.recipe.epochs * self.job.steps_per_epoch
+        factor = float(self.optimizer.param_groups[group]["factor"])
+        return factor * learning_rate(self.job.recipe, step, total)
 
     def summed(self, values: Sequence[float]) -> list[float]:
         """Each value summed over the processes."""
@@ -333,7 +339,7 @@ class Trainer:
                 "train_accuracy": state.correct / state.seen,
                 "validation_loss": validation["loss"],
                 "validation_accuracy": validation["accuracy"],
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": self.learning_rate(state.step - 1),
                 "train_seconds": self.meter.totals["train_seconds"] - trained,
                 "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
             }
