@@ -73,7 +73,7 @@ def test_kernels(work: Path) -> Found:
     """Return how the tests of the kernels ended under the address sanitizer."""
     kept = work / "kernels.json"
     if not kept.is_file():
-        command = [sys.executable, "-m", "pytest", "-q", KERNELS]
+        command = [sys.executable, "-m", "pytest", KERNELS]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         write_json(kept, {"passed": done.returncode == 0, "said": done.stdout.splitlines()[-1]})
     found: Found = read_json(kept)

@@ -102,7 +102,9 @@ def _compile(command: Sequence[str], flags: Sequence[str], path: Path) -> None:
     files = [source for source in _SOURCES if source.suffix == ".c"]
     whole: list[str | Path] = [*command, *flags, *_SHARED, "-o", path, *files, "-lm"]
     try:
-        done = subprocess.run(whole, capture_output=True, text=True, errors="replace")
+        # Its own temporary files lie beside the output, where they are removed though it is killed.
+        place = {**os.environ, "TMPDIR": str(path.parent)}
+        done = subprocess.run(whole, capture_output=True, text=True, errors="replace", env=place)
     except OSError as error:
         raise KernelsError(f"{command[0]} cannot be run: {error.strerror}.") from None
     if done.returncode or not path.exists():
