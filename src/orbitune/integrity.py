@@ -60,6 +60,14 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
     return {name: each for name, each in value.items() if name != "digest"}
 
 
+def read_kept(path: str | Path) -> dict[str, Any] | None:
+    """Read what was stored to save work, as `read_sealed_json`; None where it is missing or damaged."""
+    try:
+        return read_sealed_json(path)
+    except OrbituneError:
+        return None
+
+
 def _matches_digest(text: str, value: dict[str, Any]) -> bool:
     """Whether a text was not damaged, as the digest in it says."""
     stated = value.get("digest")

@@ -22,7 +22,7 @@ from orbitune.bench.report import write_report
 from orbitune.bench.suite import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
 from orbitune.files import cache_folder, write_json
-from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
+from orbitune.integrity import file_hash, read_kept, read_sealed_json, write_sealed_json
 from orbitune.study.process import run_module
 from orbitune.training.job import Job, prepare_job
 from orbitune.training.meter import environment
@@ -131,7 +131,7 @@ class Bench:
         """The measurements of each arm, in the order of the rounds; each is kept as soon as there is one."""
         order = turns(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
-        todo = [turn for turn in order if _kept(files[turn]) is None]
+        todo = [turn for turn in order if read_kept(files[turn]) is None]
         start = time.monotonic()
         for done, turn in enumerate(todo):
             left = (time.monotonic() - start) / done * (len(todo) - done) if done else None
@@ -146,14 +146,6 @@ class Bench:
             [read_sealed_json(files[number, arm]) for number in range(self.suite.rounds)]
             for arm in range(len(arms))
         ]
-
-
-def _kept(file: Path) -> dict[str, Any] | None:
-    """Return an earlier measurement; None if it is missing or damaged and has to be repeated."""
-    try:
-        return read_sealed_json(file)
-    except OrbituneError:
-        return None
 
 
 def _key(suite: Suite, facts: dict[str, Any], job: Job) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 from orbitune.data.ground import find_ground
 from orbitune.data.leaks import find_leaks, leak_sentence
-from orbitune.errors import DataError, OrbituneError
+from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.files import write_json
-from orbitune.integrity import read_json
+from orbitune.integrity import read_kept
 from orbitune.training.job import Job
 
 _PAIRS = 3  # of near-duplicates that are named
@@ -43,12 +43,7 @@ def alarms(job: Job, split: str, folder: Path) -> dict[str, Any]:
 
 def _kept(file: Path) -> dict[str, Any]:
     """Return what was measured before; what is missing or damaged is measured again."""
-    try:
-        kept = read_json(file)
-    except OrbituneError:
-        kept = None
-    if not isinstance(kept, dict):
-        return {}
+    kept = read_kept(file) or {}
     return {key: found for key, found in kept.items() if isinstance(found, dict) and found.keys() >= _FIELDS}
 
 

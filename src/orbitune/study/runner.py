@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.files import remove_abandoned, write_json
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_kept, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
 from orbitune.study.board import Board
 from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
@@ -226,9 +226,9 @@ class _Sitting:
             else:
                 write_sealed_json(files[method], outcome.value["plans"][0])
 
-        tasks = [self._plan_task(spec) for method, spec in firsts.items() if _read(files[method]) is None]
+        tasks = [self._plan_task(spec) for method, spec in firsts.items() if read_kept(files[method]) is None]
         work_off(self.engine, tasks, self.board, take)
-        kept = {method: Outcome(plan) for method, file in files.items() if (plan := _read(file))}
+        kept = {method: Outcome(plan) for method, file in files.items() if (plan := read_kept(file))}
         return {**kept, **plans}
 
     def _plan_task(self, spec: RunSpec) -> Task:
@@ -322,12 +322,4 @@ def _plan_file(folder: Path, spec: RunSpec) -> Path:
 
 def _notes(folder: Path) -> dict[str, Any]:
     """study.json: how the study was tuned, and with how many runs side by side at most."""
-    return _read(folder / "study.json") or {}
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    """What a file of the study holds; None where it is missing or damaged, and is written anew."""
-    try:
-        return read_sealed_json(file)
-    except OrbituneError:
-        return None
+    return read_kept(folder / "study.json") or {}

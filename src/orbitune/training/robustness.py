@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, robustness
 from orbitune.files import write_json
-from orbitune.integrity import read_json
+from orbitune.integrity import read_kept
 from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.progress import Display
 from orbitune.training.result import RunResult
@@ -38,7 +38,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         raise RunError("Robustness needs a tile or more to try.")
     count = min(count, RunResult.load(folder).data["sizes"]["validation"])
     file = folder / "robustness.json"
-    if (kept := _kept(file)) and kept.get("count") == count:
+    if (kept := read_kept(file)) and kept.get("count") == count:
         return kept
     result, job = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
@@ -54,12 +54,3 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         )
     write_json(file, scores)
     return scores
-
-
-def _kept(file: Path) -> dict[str, Any] | None:
-    """Return an earlier result; None if there is none or it is damaged."""
-    try:
-        kept = read_json(file)
-    except OrbituneError:
-        return None
-    return kept if isinstance(kept, dict) else None

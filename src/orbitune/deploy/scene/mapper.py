@@ -26,9 +26,9 @@ from orbitune.deploy.scene.raster import Grid, Scene
 from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.deploy.scene.scaling import Scaling, choose_scaling
 from orbitune.deploy.scene.work import Order, Worker, part_is_whole, write_part
-from orbitune.errors import DataError, OrbituneError
+from orbitune.errors import DataError
 from orbitune.files import replacing
-from orbitune.integrity import file_hash, read_sealed_json, sealed, unsealed, write_sealed_json
+from orbitune.integrity import file_hash, read_kept, sealed, unsealed, write_sealed_json
 from orbitune.study.budget import Budget
 from orbitune.study.engine import cores
 from orbitune.training.progress import Display
@@ -109,7 +109,7 @@ class _Work:
         self.folder = out.with_name(f".{out.name}.parts")
         self._dense, self._progress, self._say = dense, progress, say
         self._plan = self.folder / "plan.json"
-        known = _kept_plan(self._plan)
+        known = read_kept(self._plan) or {}
         if known.get("key") != key:
             if known:
                 say("what is left of another map of this name is of other inputs or options: starting anew")
@@ -160,14 +160,6 @@ class _Work:
             for number, labels in work if missing else ():
                 write_part(self.folder, number, labels)
                 display.evaluated(1)
-
-
-def _kept_plan(file: Path) -> dict[str, Any]:
-    """Return the stored plan; empty if it is missing or damaged."""
-    try:
-        return read_sealed_json(file)
-    except OrbituneError:
-        return {}
 
 
 def _cut(request: MapRequest, bundle: Bundle, height: int, width: int) -> tuple[Cells, bool]:
