@@ -61,7 +61,7 @@ def flip(kept: Kept, draw: random.Random) -> dict[str, str]:
         outcome = "rebuilt" if kept.use() == before else "unnoticed"
         said = ""
     except OrbituneError as error:
-        said = str(error)
+        said = str(error).replace(f"{kept.folder.parent}/", "")
         outcome = "told" if "\n" not in said else "told in several lines"
     finally:
         shutil.rmtree(kept.folder)

@@ -111,7 +111,9 @@ def attack(target: Target, count: int, seed: int = 0) -> Findings:
     for name, data in samples:
         target.read(name, data)  # what is sound is read, and what it imports is no growth
     before = _peak()
-    with _caught_stderr() as lines:
+    with _caught_stderr() as lines, warnings.catch_warnings():
+        # PEFT's word on settings that it does not know is meant for the user.
+        warnings.filterwarnings("ignore", message="Unexpected keyword arguments")
         for number in range(count):
             name, data = samples[number % len(samples)]
             mutant = mutate(data, random.Random(f"{seed} {target.name} {number}"))
