@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 
 LIBRARIES = (
-    "orbitune.cli",
+    "orbitune.cli.main",
     "accelerate",
     "peft",
     "sklearn.metrics",

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from environment import seal
 
+pytest_plugins = ["small_tiles", "trained"]
+
 seal(os.environ)
 os.umask(0o022)
 gc.set_threshold(50_000)  # the libraries make a million objects that stay
@@ -39,8 +41,9 @@ def shared():
 @pytest.fixture
 def without_half_precision(monkeypatch):
     """A processor that has no instructions for half precision."""
-    from orbitune.models import attention, compiled, products
+    from orbitune.fastpath import attention, native
+    from orbitune.models import precision
 
-    for module in (products, attention):
+    for module in (precision, attention):
         monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
-    monkeypatch.setattr(compiled, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda: None)

@@ -69,8 +69,8 @@ def saved_model(folder: Path, backbone, recipe, classes=("a", "b", "c"), seed: i
     """
     import torch
 
-    from orbitune.models.build import build
-    from orbitune.models.saving import save_model
+    from orbitune.models.checkpoint_io import save_model
+    from orbitune.models.factory import build
 
     model = build(recipe, backbone, tuple(classes)).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
 from orbitune.recipe import Recipe
-from orbitune.study.names import method_name
+from orbitune.study.display_names import method_name
 
 CLASSES = list(drawn.CLASSES)
 SKILL = {  # how hard a tile a method still gets right, in deviations of the tiles' difficulty

@@ -11,31 +11,66 @@ import orbitune
 
 ROOT = Path(orbitune.__file__).parent
 LADDER = [
-    {"errors", "recipe", "files", "integrity", "hub", "cluster"},
-    {"data"},
-    {"models"},
-    {"evaluation"},
-    {"training"},
-    {"study", "deploy", "bench"},
-    {"options", "console", "deploy_cli", "cli"},
+    "floor",  # the modules beside the folders
+    "sources",
+    "data",
+    "models",
+    "fastpath",
+    "evaluation",
+    "training",
+    "study",
+    "inference",
+    "adapters",
+    "exporting",
+    "mapping",
+    "serving",
+    "bench",
+    "cli",
 ]
-RUNG = {name: number for number, names in enumerate(LADDER) for name in names}
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = [name for name in FILES if name not in ("__init__", "__main__")]  # the names of all, and the entry
 
 
-def modules():
-    return [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or p.stem in RUNG]
+def imported(name):
+    """Modules of the package that a module imports, inside functions and for types too."""
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for full in found:
+            inside = full.removeprefix("orbitune.")
+            if inside != full:
+                yield inside if inside in FILES else inside.rpartition(".")[0]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_only_go_down(path):
-    own = RUNG[path.relative_to(ROOT).parts[0].removesuffix(".py")]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orbitune."):
-            imported = node.module.split(".")[1]
-            assert RUNG[imported] <= own, f"{path.name} imports {node.module} from above"
+def rung(name):
+    folder = name.partition(".")[0]
+    return LADDER.index(folder) if folder in LADDER else 0
 
 
-@pytest.mark.parametrize("module", ["orbitune", "orbitune.cli"])
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_only_go_down(name):
+    for other in imported(name):
+        assert other, f"{name} imports public names from orbitune: import them from their modules"
+        assert rung(other) <= rung(name), f"{name} imports {other} from above"
+
+
+def test_every_folder_has_a_rung():
+    assert {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()} == set(LADDER[1:])
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    left = {name: set(imported(name)) & set(MODULES) - {name} for name in MODULES}
+    while ends := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ends:
+            del left[name]
+    assert not left, f"a circle among {sorted(left)}"
+
+
+@pytest.mark.parametrize("module", ["orbitune", "orbitune.cli.main"])
 def test_starting_up_imports_nothing_heavy(module):
     code = (
         f"import sys, {module}; print({{'torch', 'transformers', 'datasets', 'sklearn'}} & set(sys.modules))"

@@ -72,7 +72,7 @@ def flip(kept: Kept, draw: random.Random) -> dict[str, str]:
 def things(place: Path) -> list[Kept]:
     """Make one of each kind of stored result, in a cache below this folder."""
     from orbitune import Recipe, train
-    from orbitune.deploy.make import make_bundle
+    from orbitune.inference.bundle_builder import build_bundle
     from orbitune.training.trial import trial
 
     backbone = inputs.write_backbone(place / "backbone")
@@ -80,7 +80,7 @@ def things(place: Path) -> list[Kept]:
     cached = recipe.replace(method="linear", prefix="on")
     train(recipe, place / "lora", progress=False)
     train(recipe.replace(method="full", epochs=1), place / "full", progress=False)
-    make_bundle(place / "lora", place / "bundle", progress=False)
+    build_bundle(place / "lora", place / "bundle", progress=False)
     trial(recipe, place / "trial", 1, progress=False)
     return [
         Kept("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
@@ -96,7 +96,7 @@ def things(place: Path) -> list[Kept]:
 def _tiles(recipe: Any) -> Any:
     import numpy as np
 
-    from orbitune.data.tiles import load_tiles
+    from orbitune.data.tileset import load_tiles
 
     tiles = load_tiles(recipe.data, progress=False)
     return (
@@ -111,14 +111,14 @@ def _states(recipe: Any) -> Any:
     import numpy as np
     import torch
 
-    from orbitune.data.feed import Feed
-    from orbitune.models.build import build
-    from orbitune.training.job import prepare_job
+    from orbitune.data.loader import TileLoader
+    from orbitune.models.factory import build
+    from orbitune.training.setup import prepare_training
 
-    job = prepare_job(recipe, progress=False)
+    job = prepare_training(recipe, progress=False)
     network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
     device = torch.device("cpu")
-    feed = job.state_feed(network, Feed(job.tiles, device), device)
+    feed = job.state_feed(network, TileLoader(job.tiles, device), device)
     feed.build(16)
     return feed.tiles(np.concatenate([job.splits["train"], job.splits["test"]])).numpy().tobytes()
 
@@ -126,14 +126,14 @@ def _states(recipe: Any) -> Any:
 def _trained(recipe: Any, folder: Path) -> Any:
     """Return the losses of a copy of a trial that resumes from its checkpoint."""
     from orbitune.training.checkpoint import load_best
-    from orbitune.training.loop import at_work, fit
+    from orbitune.training.run import fit, open_run
     from orbitune.training.trial import TrialResult
 
     copy = folder.with_name("going-on")
     shutil.copytree(folder, copy)
     try:
         TrialResult.load(copy)
-        with at_work(recipe, copy, progress=False) as work:
+        with open_run(recipe, copy, progress=False) as work:
             trainer = fit(*work, epochs=2)
             load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
             return [entry["train_loss"] for entry in trainer.progress.history]
@@ -144,8 +144,8 @@ def _trained(recipe: Any, folder: Path) -> Any:
 def _opened(source: Path) -> Any:
     import numpy as np
 
-    from orbitune.deploy.adapters import verify
-    from orbitune.deploy.classifier import Classifier
+    from orbitune.adapters.tools import verify
+    from orbitune.inference.classifier import Classifier
 
     verify(source)
     tile = np.full((inputs.SIDE, inputs.SIDE, 3), 90, np.uint8)

@@ -114,13 +114,13 @@ def cases(place: Path) -> list[Case]:
 
 def _prepare(place: Path) -> None:
     from orbitune import Recipe, train
-    from orbitune.deploy.make import make_bundle
+    from orbitune.inference.bundle_builder import build_bundle
 
     backbone = inputs.write_backbone(place / "backbone")
     recipe = Recipe.make(inputs.recipe_values(backbone))
     recipe.save(place / "recipe.yaml")
     train(recipe, place / "run", progress=False)
-    make_bundle(place / "run", place / "bundle", progress=False)
+    build_bundle(place / "run", place / "bundle", progress=False)
     inputs.write_tiles(place / "tiles")
     inputs.write_scene(place / "scene.tif")
 
@@ -185,7 +185,7 @@ def command(arguments: Sequence[str]) -> Callable[[Path], None]:
     """Return a function that runs the command line; OUT is replaced by the output's name."""
 
     def work(place: Path) -> None:
-        from orbitune.cli import main
+        from orbitune.cli.main import main
 
         sys.argv = ["orbitune", *(each.replace("OUT", "out") for each in arguments)]
         main()
@@ -334,11 +334,11 @@ def _load() -> None:
     import sklearn.model_selection  # noqa: F401
     import transformers.models.vit.modeling_vit  # noqa: F401
 
-    import orbitune.cli
-    import orbitune.deploy.export
-    import orbitune.deploy.make
+    import orbitune.cli.main
+    import orbitune.exporting.exporter
+    import orbitune.inference.bundle_builder
     import orbitune.study.runner
-    import orbitune.training.loop  # noqa: F401
+    import orbitune.training.trainer  # noqa: F401
 
     gc.freeze()
 

@@ -13,8 +13,15 @@ from mutations import Target
 from PIL import Image
 from pyarrow.parquet import write_table
 
-from orbitune.data.decode import BadImageError, fit, read_ground, read_header, read_pixels, strict_decoding
-from orbitune.data.sources import find_source
+from orbitune.sources.decode import (
+    BadImageError,
+    fit,
+    read_georeference,
+    read_header,
+    read_pixels,
+    strict_decoding,
+)
+from orbitune.sources.registry import find_source
 
 _SIDE = 24
 
@@ -75,7 +82,7 @@ def read_image(name: str, data: bytes) -> None:
     with strict_decoding():
         read_header(data)
         fit(read_pixels(data), (_SIDE, _SIDE), 255)
-        read_ground(data)
+        read_georeference(data)
 
 
 def parquet_samples() -> dict[str, bytes]:

@@ -51,7 +51,7 @@ def adapter() -> Path:
 @cache
 def bundle() -> Path:
     """Return a bundle of the adapter."""
-    from orbitune.deploy.foreign import import_adapter
+    from orbitune.adapters.importer import import_adapter
 
     return import_adapter(adapter(), str(backbone()), CLASSES, _place() / "bundle").folder
 
@@ -62,7 +62,7 @@ def run() -> Path:
     if "run" in at_hand:
         return at_hand["run"]
     from orbitune.recipe import Recipe
-    from orbitune.training.loop import train
+    from orbitune.training.run import train
 
     settings = inputs.recipe_values(backbone(), epochs=1)
     train(Recipe.make(settings), _place() / "run", progress=False)
@@ -93,23 +93,23 @@ def _reader(
 
 
 def _import(folder: Path, made: Path) -> None:
-    from orbitune.deploy.foreign import import_adapter
+    from orbitune.adapters.importer import import_adapter
 
     import_adapter(folder, str(backbone()), CLASSES, made, say=lambda line: None)
 
 
 def _verify(folder: Path, made: Path) -> None:
     """Open it as `predict` and `adapters verify` do: the hashes catch most that happens to weights."""
-    from orbitune.deploy.adapters import verify
+    from orbitune.adapters.tools import verify
 
     verify(folder)
 
 
 def _without_hashes(folder: Path, made: Path) -> None:
     """Open it with the hashes removed, as an attacker would."""
-    from orbitune.deploy.bundle import Bundle
     from orbitune.errors import OrbituneError
     from orbitune.files import write_json
+    from orbitune.inference.bundle import Bundle
     from orbitune.integrity import read_json
 
     try:
@@ -129,7 +129,7 @@ def _load(folder: Path, made: Path) -> None:
 
 def _read_run(folder: Path, made: Path) -> None:
     """Open a finished run as all do that read one: its result, its inputs, its model."""
-    from orbitune.deploy.bundle import Bundle
+    from orbitune.inference.bundle import Bundle
     from orbitune.training.evaluate import reopen
 
     opened = Bundle.open(folder)

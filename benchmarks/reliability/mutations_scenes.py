@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from mutations import Target
 
-from orbitune.deploy.scene.geodesy import PixelAreas, size_range
-from orbitune.deploy.scene.mapper import check_blocks
-from orbitune.deploy.scene.raster import Scene
-from orbitune.deploy.scene.scaling import choose_scaling
+from orbitune.mapping.geodesy import PixelAreas, size_range
+from orbitune.mapping.pipeline import check_blocks
+from orbitune.mapping.radiometry import choose_scaling
+from orbitune.mapping.reader import Scene
 
 _SIDE = 64
 _BUDGET = "2GB"  # of memory, the default of `orbitune map`

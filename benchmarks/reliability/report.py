@@ -25,7 +25,7 @@ from orbitune.training.meter import environment
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 KILLED = ("train", "study", "prefix", "map", "export", "bundle", "predict")
-KERNELS = "tests/models/test_sanitizers.py"
+KERNELS = "tests/fastpath/test_sanitizers.py"
 
 Found = dict[str, Any]
 Row = tuple[str, str, str]  # what was measured, at least, found

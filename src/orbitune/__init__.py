@@ -9,30 +9,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orbitune.deploy.bundle import Bundle
-    from orbitune.deploy.classifier import Classifier
-    from orbitune.deploy.export import export
-    from orbitune.deploy.make import make_bundle
-    from orbitune.deploy.scene.mapper import make_map
     from orbitune.errors import OrbituneError
+    from orbitune.exporting.exporter import export
+    from orbitune.inference.bundle import Bundle
+    from orbitune.inference.bundle_builder import build_bundle
+    from orbitune.inference.classifier import Classifier
+    from orbitune.mapping.pipeline import map_scene
     from orbitune.recipe import Recipe
-    from orbitune.study.plan import make_plan
+    from orbitune.study.plan import plan_run
     from orbitune.study.runner import Study
     from orbitune.training.evaluate import evaluate
-    from orbitune.training.loop import train
+    from orbitune.training.run import train
 
 _HOMES = {
-    "Bundle": "orbitune.deploy.bundle",
-    "Classifier": "orbitune.deploy.classifier",
+    "Bundle": "orbitune.inference.bundle",
+    "Classifier": "orbitune.inference.classifier",
     "OrbituneError": "orbitune.errors",
     "Recipe": "orbitune.recipe",
     "Study": "orbitune.study.runner",
     "evaluate": "orbitune.training.evaluate",
-    "export": "orbitune.deploy.export",
-    "make_bundle": "orbitune.deploy.make",
-    "make_map": "orbitune.deploy.scene.mapper",
-    "make_plan": "orbitune.study.plan",
-    "train": "orbitune.training.loop",
+    "export": "orbitune.exporting.exporter",
+    "build_bundle": "orbitune.inference.bundle_builder",
+    "map_scene": "orbitune.mapping.pipeline",
+    "plan_run": "orbitune.study.plan",
+    "train": "orbitune.training.run",
 }
 
 __all__ = [
@@ -41,11 +41,11 @@ __all__ = [
     "OrbituneError",
     "Recipe",
     "Study",
+    "build_bundle",
     "evaluate",
     "export",
-    "make_bundle",
-    "make_map",
-    "make_plan",
+    "map_scene",
+    "plan_run",
     "train",
 ]
 

@@ -1,5 +1,5 @@
 """`python -m orbitune` is the command line."""
 
-from orbitune.cli import main
+from orbitune.cli.main import main
 
 main()

@@ -22,7 +22,7 @@ class _Strict(BaseModel):
 class LoraSettings(_Strict):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role.
 
-    Its kin read the same settings; see `orbitune.models.adapters`.
+    Its kin read the same settings; see `orbitune.models.peft_methods`.
     """
 
     rank: int = Field(8, ge=1, description="LoRA: rank of the update; its kin derive their size from it")

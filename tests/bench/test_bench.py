@@ -6,7 +6,7 @@ from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.bench.runner import Bench, turns
-from orbitune.bench.suite import Suite
+from orbitune.bench.suites import Suite
 from orbitune.errors import Interrupted
 
 SIZE = {"image_size": 32, "precision": "fp32"}

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from orbitune.bench.arms.served import exported
-from orbitune.bench.suite import Suite
+from orbitune.bench.suites import Suite
 from orbitune.errors import OrbituneError
 
 

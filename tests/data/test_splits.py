@@ -8,7 +8,7 @@ from image_files import encode, tile, write
 
 from orbitune.data import splits
 from orbitune.data.splits import SPLITS, draw_shots, split_tiles
-from orbitune.data.tiles import TileSet, load_tiles
+from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.errors import DataError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orbitune.data.splits import split_tiles
-from orbitune.data.tiles import TileSet, load_tiles
+from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.evaluation.baselines import colour_baseline, colour_statistics, coordinates_baseline
 
 

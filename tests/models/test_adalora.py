@@ -6,7 +6,7 @@ from samples import backbone_folder
 
 from orbitune.models.adalora import RankSchedule
 from orbitune.models.backbones import find_backbone
-from orbitune.models.build import build
+from orbitune.models.factory import build
 from orbitune.recipe import Recipe
 
 STEPS, MATRICES, RANK = 20, 2 * 3, 4

@@ -6,9 +6,9 @@ from samples import FAMILIES, backbone_folder, config_only_folder
 from orbitune.errors import ModelError
 from orbitune.models import reload
 from orbitune.models.backbones import find_backbone, load_weights
-from orbitune.models.build import build, plan_parameters
+from orbitune.models.checkpoint_io import save_model
+from orbitune.models.factory import build, plan_parameters
 from orbitune.models.methods import METHODS, count_parameters, find_method, parameter_groups
-from orbitune.models.saving import save_model
 from orbitune.recipe import Recipe, preset
 
 CLASSES = tuple("abcdefghij")

@@ -10,8 +10,8 @@ from samples import backbone_folder, saved_model
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import find_backbone, load_weights
-from orbitune.models.facts import read_facts
-from orbitune.models.saving import load_saved, write_facts
+from orbitune.models.checkpoint_io import load_saved, write_facts
+from orbitune.models.metadata import read_facts
 from orbitune.recipe import Recipe
 
 CLASSES = ("a", "b", "c")
@@ -20,11 +20,11 @@ CLASSES = ("a", "b", "c")
 OPEN = """
 import sys
 from pathlib import Path
-from orbitune.deploy.bundle import Bundle
-from orbitune.deploy.foreign import import_adapter
+from orbitune.inference.bundle import Bundle
+from orbitune.adapters.importer import import_adapter
 from orbitune.errors import OrbituneError
 from orbitune.models.backbones import find_backbone, load_weights
-from orbitune.models.saving import load_saved
+from orbitune.models.checkpoint_io import load_saved
 
 place = Path(sys.argv[1])
 good = str(place / "good")

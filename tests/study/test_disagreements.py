@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orbitune.data.tiles import load_tiles
+from orbitune.data.tileset import load_tiles
 from orbitune.study.disagreements import MOST, disagreements, most_disputed
 
 COUNT = 60

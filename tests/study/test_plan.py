@@ -1,7 +1,7 @@
 import pytest
 from samples import backbone_folder, saved_model, tile_folder
 
-from orbitune import Recipe, make_plan
+from orbitune import Recipe, plan_run
 from orbitune.models.backbones import find_backbone
 from orbitune.study.plan import plan_table
 
@@ -14,7 +14,7 @@ def recipe(tmp_path_factory):
 
 
 def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
-    plan = make_plan(recipe, progress=False)
+    plan = plan_run(recipe, progress=False)
     assert plan.parameters["trainable"] == plan.parameters["adapter"] + plan.parameters["head"]
     assert plan.train_seconds == pytest.approx(2 * plan.seconds_per_epoch)
     assert plan.images_per_second == pytest.approx(36 / plan.seconds_per_epoch)
@@ -24,35 +24,33 @@ def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
 
 
 def test_a_plan_counts_a_tile_as_often_as_an_epoch_passes_over_it(recipe):
-    plan = make_plan(recipe.replace(passes=4), progress=False)
+    plan = plan_run(recipe.replace(passes=4), progress=False)
     assert plan.images_per_second == pytest.approx(4 * 36 / plan.seconds_per_epoch)
 
 
 @pytest.mark.parametrize("method", ["full", "linear", "lora"])
 def test_the_planned_file_size_is_that_of_the_saved_weights(recipe, tmp_path, method):
     recipe = recipe.replace(method=method)
-    planned = make_plan(recipe, progress=False).artefact_bytes
+    planned = plan_run(recipe, progress=False).artefact_bytes
     saved_model(tmp_path / "saved", find_backbone(recipe.backbone), recipe)
     [weights] = (tmp_path / "saved").glob("*.safetensors")
     assert weights.stat().st_size == pytest.approx(planned, abs=8_000)  # the header lists the tensors
 
 
 def test_the_table_has_a_column_per_method(recipe):
-    header, rows = plan_table(
-        [make_plan(recipe.replace(method=m), False).to_json() for m in ("full", "lora")]
-    )
+    header, rows = plan_table([plan_run(recipe.replace(method=m), False).to_json() for m in ("full", "lora")])
     assert header == ["", "full", "lora"]
     assert all(len(row) == 3 for row in rows)
 
 
 def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
-    plan = make_plan(recipe.replace(sizes="16:0.5,32:0.5"), progress=False)
-    assert plan.steps_measured > make_plan(recipe, progress=False).steps_measured
+    plan = plan_run(recipe.replace(sizes="16:0.5,32:0.5"), progress=False)
+    assert plan.steps_measured > plan_run(recipe, progress=False).steps_measured
 
 
 def test_a_plan_with_a_prefix_counts_its_time_and_its_space(recipe):
     top = recipe.replace(lora={"top_layers": 1})
-    plan, kept = make_plan(top, progress=False), make_plan(top.replace(prefix="on"), progress=False)
+    plan, kept = plan_run(top, progress=False), plan_run(top.replace(prefix="on"), progress=False)
     assert plan.prefix_bytes == 0
     state = 17 * 32 * (2 if kept.recipe["precision"] == "bf16" else 4)
     assert kept.prefix_bytes == (8 * 36 + 12 + 12) * state

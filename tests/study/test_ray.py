@@ -14,8 +14,8 @@ from samples import Notes, backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import Interrupted
-from orbitune.study.engine import LocalEngine, Task, work_off
-from orbitune.training.result import RunResult
+from orbitune.evaluation.run_result import RunResult
+from orbitune.study.executor import LocalExecutor, Task, run_tasks
 
 pytest.importorskip("ray", reason="needs the extra ray")
 
@@ -40,18 +40,18 @@ def tasks_in(folder, recipe):
 
 def outcomes_of(engine, tasks):
     outcomes = {}
-    work_off(engine, tasks, Notes(), lambda task, outcome: outcomes.update({task.name: outcome}))
+    run_tasks(engine, tasks, Notes(), lambda task, outcome: outcomes.update({task.name: outcome}))
     return outcomes
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A local Ray with two workers of one thread each, started as by a script in the background."""
-    from orbitune.study.ray import RayEngine
+    from orbitune.study.ray import RayExecutor
 
     folder = tmp_path_factory.mktemp("ray")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what such a script starts inherits this
-    engine = RayEngine(2, folder)
+    engine = RayExecutor(2, folder)
     signal.signal(signal.SIGINT, before)
     yield engine, folder
     engine.close()
@@ -84,7 +84,7 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_machine(re
     killer.start()
     spread = outcomes_of(engine, tasks)
     killer.join()
-    local = LocalEngine(2, tmp_path / "logs")
+    local = LocalExecutor(2, tmp_path / "logs")
     assert local.threads == engine.threads
     outcomes_of(local, tasks_in(tmp_path, recipe))
     assert [spread[task.name].error for task in tasks] == [None, None]
@@ -111,7 +111,7 @@ def test_an_interrupt_lets_a_run_on_a_node_save_its_state(recipe, cluster):
     arguments = ("trial", "--recipe", str(folder / "long.yaml"), "--stop-after", "100000", "--out", str(out))
     state = out / "checkpoint" / "state.safetensors"
     with pytest.raises(Interrupted, match="enough"):
-        work_off(engine, [Task("long", arguments, str, out)], Notes(state.exists), lambda task, end: None)
+        run_tasks(engine, [Task("long", arguments, str, out)], Notes(state.exists), lambda task, end: None)
     assert "Stopped after step" in (folder / "logs" / "long.log").read_text()
 
 

@@ -11,8 +11,8 @@ import pytest
 from studies import CLASSES, SKILL, Large, done, study
 
 from orbitune.study.report import comparison_table, failure_lines, verdict, window_table, write_report
-from orbitune.study.report.procedure import procedure
-from orbitune.study.report.view import View
+from orbitune.study.report.methodology import procedure
+from orbitune.study.report.view_model import View
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -167,7 +167,7 @@ def test_where_joules_are_known_a_run_is_compared_with_a_lamp():
 
 
 def test_the_table_of_a_window_fits_100_characters(capsys):
-    from orbitune.console import print_table
+    from orbitune.cli.output import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
     print_table(*window_table(results))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from orbitune.errors import RunError
+from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
 from orbitune.study.report import write_report
 from orbitune.study.results import load_predictions, read_results, reads_of_test
-from orbitune.training.artefacts import Predictions, read_predictions, write_predictions
 from orbitune.training.checkpoint import Progress, save_checkpoint
 from orbitune.training.run_folder import read_environment
 

@@ -11,10 +11,10 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.engine import cores
-from orbitune.study.evidence import gather
+from orbitune.resources import core_count
+from orbitune.study.analysis import gather
+from orbitune.study.child_processes import run_in_process, run_module
 from orbitune.study.grid import Grid
-from orbitune.study.process import run_in_process, run_module
 from orbitune.study.results import load_predictions
 
 
@@ -236,7 +236,7 @@ def test_a_study_killed_twice_ends_as_one_that_was_not(recipe, survivor, tmp_pat
     [rate] = [trial["learning_rate"] for trial in results["trials"] if trial["chosen"]]
     recipe.replace(method="linear", epochs=60, seed=1, learning_rate=rate).save(tmp_path / "r.yaml")
     options = ("--recipe", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "whole"), "--json")
-    whole = run_module("orbitune", "train", *options, threads=max(1, cores() // 2))
+    whole = run_module("orbitune", "train", *options, threads=max(1, core_count() // 2))
     assert whole["test"] == results["runs"][1]["result"]["test"]
     mine, theirs = (np.load(run / "predictions.npz") for run in (folder / "linear-seed1", tmp_path / "whole"))
     assert all(np.array_equal(mine[name], theirs[name]) for name in theirs.files)
@@ -278,7 +278,7 @@ def test_the_first_seed_is_tried_on_corrupted_tiles(survivor):
 
 def test_runs_side_by_side_divide_the_cores_and_their_times_are_marked(survivor, finished):
     engine = survivor[0]["engine"]
-    threads = max(1, cores() // 2)
+    threads = max(1, core_count() // 2)
     assert engine == {"name": "local", "jobs": 2, "threads": threads, "timings_comparable": False}
     assert survivor[0]["environment"]["threads"] == threads
     assert finished[0]["engine"]["timings_comparable"] is True

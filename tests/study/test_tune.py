@@ -6,7 +6,7 @@ from samples import backbone_folder, tile_folder
 from orbitune import Recipe
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.models.methods import METHODS
-from orbitune.study.engine import Outcome
+from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
 from orbitune.study.tune import chosen_rates, enter, rates, rungs, tune
 from orbitune.training.trial import trial

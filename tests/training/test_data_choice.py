@@ -5,7 +5,7 @@ from samples import backbone_folder, tile_folder
 
 from orbitune.errors import DataError
 from orbitune.recipe import Recipe
-from orbitune.training.job import prepare_job
+from orbitune.training.setup import prepare_training
 
 
 def test_the_label_column_of_a_recipe_decides_the_classes(tmp_path):
@@ -15,7 +15,7 @@ def test_the_label_column_of_a_recipe_decides_the_classes(tmp_path):
     (tiles / "metadata.csv").write_text("\n".join(["file_name,cover", *rows]))
     values = {"data": str(tiles), "backbone": str(backbone)}
     with pytest.raises(DataError, match="no column label among file_name, cover"):
-        prepare_job(Recipe.make(values), progress=False)
-    job = prepare_job(Recipe.make({**values, "label_column": "cover"}), progress=False)
+        prepare_training(Recipe.make(values), progress=False)
+    job = prepare_training(Recipe.make({**values, "label_column": "cover"}), progress=False)
     assert job.tiles.classes == ("dry", "wet")
     assert job.recipe.label_column == "cover"

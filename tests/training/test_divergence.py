@@ -7,9 +7,10 @@ import torch
 from samples import backbone_folder, tile_folder
 
 from orbitune.errors import DivergedError
-from orbitune.models.saving import TOLERANCE, tolerance
+from orbitune.models.checkpoint_io import TOLERANCE, tolerance
 from orbitune.recipe import Recipe
-from orbitune.training.loop import Trainer, train
+from orbitune.training.run import train
+from orbitune.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from orbitune import Recipe, train
 from orbitune.errors import DivergedError, RunError
-from orbitune.training.loop import Trainer
+from orbitune.training.trainer import Trainer
 from orbitune.training.trial import TrialResult, trial
 
 

@@ -6,7 +6,8 @@ do less is credited with the whole.
 
 from dataclasses import dataclass
 
-from orbitune.models.backbones import Backbone, empty_model, head_names
+from orbitune.models.backbones import Backbone, empty_model
+from orbitune.models.families import head_names
 
 
 @dataclass(frozen=True)

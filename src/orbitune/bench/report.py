@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.bench.suite import TRAINING
+from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
 
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"

@@ -19,13 +19,13 @@ import orbitune
 from orbitune.bench.flops import forward_flop, training_flop
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
-from orbitune.bench.suite import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
+from orbitune.bench.suites import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
 from orbitune.errors import OrbituneError
 from orbitune.files import cache_folder, write_json
 from orbitune.integrity import file_hash, read_kept, read_sealed_json, write_sealed_json
-from orbitune.study.process import run_module
-from orbitune.training.job import Job, prepare_job
+from orbitune.study.child_processes import run_module
 from orbitune.training.meter import environment
+from orbitune.training.setup import TrainingSetup, prepare_training
 
 
 def turns(arms: int, rounds: int) -> list[tuple[int, int]]:
@@ -70,8 +70,8 @@ class Bench:
         if self.suite.run is None and kinds & {*PREDICTION, *OF_RUN}:
             raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
         # Mistakes show, and tiles are decoded, before the first process starts.
-        jobs = [prepare_job(arm.recipe, progress) for arm in arms]
-        job = jobs[0] if jobs else prepare_job(self.suite.trained(), progress)
+        jobs = [prepare_training(arm.recipe, progress) for arm in arms]
+        job = jobs[0] if jobs else prepare_training(self.suite.trained(), progress)
         facts = {**environment(), "code": _code_hash()}
         kept = cache_folder("bench") / _key(self.suite, facts, job)
         before = os.getloadavg()[0]
@@ -148,7 +148,7 @@ class Bench:
         ]
 
 
-def _key(suite: Suite, facts: dict[str, Any], job: Job) -> str:
+def _key(suite: Suite, facts: dict[str, Any], job: TrainingSetup) -> str:
     """Measurements of another suite, machine or code are never mixed with these.
 
     What the suite names counts by what it holds, however its path is written.
@@ -164,7 +164,7 @@ def _code_hash() -> str:
     return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
-def _arm_results(arm: Arm, job: Job, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _arm_results(arm: Arm, job: TrainingSetup, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
     size = job.recipe.image_size
     assert isinstance(size, int)
     forward = forward_flop(job.backbone, size)

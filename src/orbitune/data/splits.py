@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from orbitune.data.blocks import split_by_blocks
-from orbitune.data.ground import find_ground
-from orbitune.data.listing import SPLIT_NAMES
-from orbitune.data.tiles import TileSet
+from orbitune.data.georeference import read_locations
+from orbitune.data.spatial_blocks import split_by_blocks
+from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
+from orbitune.sources.manifest import SPLIT_NAMES
 
 SPLITS = ("train", "validation", "test")
 
@@ -147,7 +147,7 @@ def _spatial(
         splits, notes = _from_lists(tiles, lists)
         names = ", ".join(path.name for path in lists.values())
         return splits, (f"spatial split: the lists in the data's folder splits ({names})", *notes)
-    ground = find_ground(tiles)
+    ground = read_locations(tiles)
     if ground is None:
         raise DataError(
             "The tiles have no coordinates for a spatial split: pass --split-files, as for EuroSAT's "

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.data.ground import unit_vectors
-from orbitune.data.tiles import TileSet
+from orbitune.data.georeference import unit_vectors
+from orbitune.data.tileset import TileSet
 from orbitune.evaluation.metrics import score
 
 NEIGHBOURS = 5
@@ -57,7 +57,7 @@ def coordinates_baseline(
     """The nearest training tiles on the ground vote, each weighted by one over its distance.
 
     Args:
-        ground: as `orbitune.data.ground.find_ground` gives it.
+        ground: as `orbitune.data.georeference.read_locations` gives it.
 
     Returns:
         Ready for JSON: name; chance, the accuracy of always naming the commonest training class; sentence;

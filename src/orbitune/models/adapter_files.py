@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError, first_line
 from orbitune.integrity import read_json
-from orbitune.models.backbones import Backbone, Family
+from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     checkpoint_shapes,
     stored_shapes,
 )
-from orbitune.models.facts import first_fault
+from orbitune.models.families import Family
+from orbitune.models.metadata import first_fault
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,12 +1,9 @@
-"""Backbone families and their loading: how an architecture names its parts, and what its checkpoint says.
-
-To add a family, add one entry to FAMILIES. Everything else asks the family for names and never spells them.
-"""
+"""Backbones: find a checkpoint, check what its files say, and load its weights."""
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,87 +12,14 @@ from orbitune.errors import ModelError, first_line, one_line
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
-from orbitune.models.demo import DEMO_DESCRIPTION, demo_backbone
+from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
+from orbitune.models.families import FAMILIES, Family, head_names
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _NO_SETTINGS = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
-
-# What transformers 4 and 5 call the parts that a user may name, by role.
-_SPELLINGS = {
-    "query": "q",
-    "q_proj": "q",
-    "key": "k",
-    "k_proj": "k",
-    "value": "v",
-    "v_proj": "v",
-    "o_proj": "o",
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one architecture of transformers names its parts.
-
-    Attributes:
-        model_type: the `model_type` of the checkpoint's config.
-        roles: module names inside a layer by role; the first that exists is meant.
-        heads: names a classification head may have.
-        unused: parameters that play no part in classification, and so are never trained.
-        normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
-        norms: names of a layer's two normalisations, before attention and before the MLP.
-        layers: where a model's layers are, below its body.
-        head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
-        forward: arguments every forward pass needs, so that any image size works.
-    """
-
-    model_type: str
-    title: str
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
-    roles: dict[str, tuple[str, ...]] = field(
-        default_factory=lambda: {
-            "q": ("attention.q_proj",),
-            "k": ("attention.k_proj",),
-            "v": ("attention.v_proj",),
-            "o": ("attention.o_proj",),
-            "fc1": ("mlp.fc1", "mlp.gate_proj"),
-            "up": ("mlp.up_proj",),
-            "fc2": ("mlp.fc2", "mlp.down_proj"),
-        }
-    )
-    heads: tuple[str, ...] = ("classifier",)
-    norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
-    layers: str = "layers"
-    head_reads_class_token: bool = True
-    unused: tuple[str, ...] = ("embeddings.mask_token",)
-    forward: dict[str, Any] = field(default_factory=dict)
-
-
-_DINOV2: dict[str, Any] = {
-    "norms": ("norm1", "norm2"),
-    "layers": "encoder.layer",
-    "head_reads_class_token": False,
-}
-
-FAMILIES = {
-    family.model_type: family
-    for family in (
-        Family("vit", "ViT", _HALF, forward={"interpolate_pos_encoding": True}),
-        Family(
-            "deit",
-            "DeiT",
-            _IMAGENET,
-            heads=("classifier", "cls_classifier", "distillation_classifier"),
-            forward={"interpolate_pos_encoding": True},
-        ),
-        Family("dinov2", "DINOv2", _IMAGENET, **_DINOV2),
-        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET, **_DINOV2),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -303,38 +227,3 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
 def token_count(size: int, patch: int) -> int:
     """Tokens of an image of `size` pixels to a side: its patches and the class token."""
     return (size // patch) ** 2 + 1
-
-
-def head_names(model: "nn.Module", family: Family) -> list[str]:
-    """Names of the classification heads this model has."""
-    return [name for name in family.heads if hasattr(model, name)]
-
-
-def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
-    """Module names that PEFT matches, from roles (`q`) or the spellings of transformers 4 and 5 (`query`).
-
-    `all` names every role that this model has: all linear layers but the head.
-
-    Raises:
-        ModelError: a target names nothing in this model; the message lists what there is.
-    """
-    modules = [name for name, _ in model.named_modules()]
-    there_is = {
-        role: found
-        for role, names in family.roles.items()
-        if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
-    }
-    resolved = []
-    for role in (role for target in targets for role in _roles(target, there_is)):
-        if role not in there_is:
-            raise ModelError(
-                f"{family.title} has no layer {role!r} to adapt; there is: "
-                + ", ".join(f"{role} ({name})" for role, name in there_is.items())
-                + "."
-            )
-        resolved.append(there_is[role])
-    return list(dict.fromkeys(resolved))
-
-
-def _roles(target: str, there_is: dict[str, str]) -> list[str]:
-    return list(there_is) if target == "all" else [_SPELLINGS.get(target, target)]

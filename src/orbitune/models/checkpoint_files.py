@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError, first_line
 from orbitune.integrity import read_json
-from orbitune.models.facts import first_fault
+from orbitune.models.metadata import first_fault
 
 if TYPE_CHECKING:
     from torch import Tensor

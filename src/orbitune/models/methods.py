@@ -1,7 +1,7 @@
 """Fine-tuning methods: the table of them, and what follows from a method for a built model.
 
 To add a method, add one entry to METHODS; the command line, the study and the tests go through this table.
-What each does to a model is in `orbitune.models.adapters`.
+What each does to a model is in `orbitune.models.peft_methods`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
-from orbitune.models import adapters
+from orbitune.models import peft_methods
 from orbitune.models.adalora import RankSchedule
-from orbitune.models.backbones import Family
+from orbitune.models.families import Family
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ METHODS = {
             "full",
             "full fine-tuning",
             "every weight is trained",
-            adapters.full,
+            peft_methods.full,
             1e-4,
             "the usual fine-tuning",
             folder="model",
@@ -64,7 +64,7 @@ METHODS = {
             "linear",
             "linear probing",
             "only the head is trained",
-            adapters.linear,
+            peft_methods.linear,
             1e-2,
             "linear probing (Alain and Bengio 2016, arXiv:1610.01644)",
         ),
@@ -72,7 +72,7 @@ METHODS = {
             "lora",
             "LoRA",
             "low-rank updates and the head are trained",
-            adapters.lora,
+            peft_methods.lora,
             2e-3,
             "LoRA (Hu et al. 2021, arXiv:2106.09685)",
         ),
@@ -80,7 +80,7 @@ METHODS = {
             "rslora",
             "rsLoRA",
             "low-rank updates, scaled by alpha / sqrt(rank), and the head",
-            adapters.rslora,
+            peft_methods.rslora,
             3e-3,
             "rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732)",
         ),
@@ -88,7 +88,7 @@ METHODS = {
             "dora",
             "DoRA",
             "low-rank updates of the weights' directions, their lengths, and the head",
-            adapters.dora,
+            peft_methods.dora,
             6e-3,
             "weight-decomposed LoRA (Liu et al. 2024, arXiv:2402.09353)",
         ),
@@ -96,7 +96,7 @@ METHODS = {
             "pissa",
             "PiSSA",
             "the largest singular values and vectors of the weights, and the head",
-            adapters.pissa,
+            peft_methods.pissa,
             3e-3,
             "principal singular values and vectors adaptation (Meng et al. 2024, arXiv:2404.02948)",
         ),
@@ -104,7 +104,7 @@ METHODS = {
             "loraplus",
             "LoRA+",
             "low-rank updates whose second factor learns faster, and the head",
-            adapters.lora,
+            peft_methods.lora,
             1e-3,
             "LoRA+ (Hayou et al. 2024, arXiv:2402.12354)",
             factors=lambda recipe: {".lora_B.": recipe.lora.plus_ratio},
@@ -113,7 +113,7 @@ METHODS = {
             "adalora",
             "AdaLoRA",
             "low-rank updates, as many in each layer as are of use, and the head",
-            adapters.adalora,
+            peft_methods.adalora,
             6e-3,
             "adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512)",
             schedule=RankSchedule,
@@ -122,7 +122,7 @@ METHODS = {
             "vera",
             "VeRA",
             "vectors that scale random matrices shared by all layers, and the head",
-            adapters.vera,
+            peft_methods.vera,
             3e-2,
             "vector-based random matrix adaptation (Kopiczko et al. 2023, arXiv:2310.11454)",
         ),
@@ -130,7 +130,7 @@ METHODS = {
             "randlora",
             "RandLoRA",
             "scales of random bases of full rank shared by all layers, and the head",
-            adapters.randlora,
+            peft_methods.randlora,
             2e-3,
             "RandLoRA (Albert et al. 2025, arXiv:2502.00987)",
         ),
@@ -138,7 +138,7 @@ METHODS = {
             "fourierft",
             "FourierFT",
             "a few Fourier coefficients of the updates, and the head",
-            adapters.fourierft,
+            peft_methods.fourierft,
             7e-4,
             "Fourier transform fine-tuning (Gao et al. 2024, arXiv:2405.03003)",
             factors=lambda recipe: {".fourierft_spectrum.": 100.0},
@@ -147,7 +147,7 @@ METHODS = {
             "oft",
             "OFT",
             "rotations of blocks of each layer's inputs, and the head",
-            adapters.oft,
+            peft_methods.oft,
             2e-3,
             "orthogonal fine-tuning (Qiu et al. 2023, arXiv:2306.07280; 2025, arXiv:2506.19847)",
         ),
@@ -155,7 +155,7 @@ METHODS = {
             "ia3",
             "(IA)³",
             "scales of keys, values and the MLP's hidden units, and the head",
-            adapters.ia3,
+            peft_methods.ia3,
             3e-2,
             "(IA)³ (Liu et al. 2022, arXiv:2205.05638)",
         ),
@@ -163,7 +163,7 @@ METHODS = {
             "bitfit",
             "BitFit",
             "all bias terms and the head",
-            adapters.bitfit,
+            peft_methods.bitfit,
             9e-3,
             "BitFit (Ben Zaken et al. 2021, arXiv:2106.10199)",
         ),
@@ -171,7 +171,7 @@ METHODS = {
             "norm",
             "norm tuning",
             "all layer normalisations and the head",
-            adapters.norm,
+            peft_methods.norm,
             9e-3,
             "LayerNorm tuning (Zhao et al. 2023, arXiv:2312.11420)",
         ),
@@ -179,7 +179,7 @@ METHODS = {
             "topk",
             "top layers",
             "the last layers whole, and the head",
-            adapters.topk,
+            peft_methods.topk,
             9e-4,
             "partial fine-tuning (Yosinski et al. 2014, arXiv:1411.1792)",
         ),

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.integrity import read_json
-from orbitune.models.facts import Side, Three, ThreePositive, first_fault
+from orbitune.models.metadata import Side, Three, ThreePositive, first_fault
 
 if TYPE_CHECKING:
-    from orbitune.models.backbones import Family
+    from orbitune.models.families import Family
 
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as preprocessor files spell them
 

@@ -5,25 +5,22 @@ smaller images. Time is saved by smaller images, then by fewer epochs, and at la
 over a kept prefix. Every choice says why it was made.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import PLACES, Recipe
-from orbitune.study.process import run_in_process
+from orbitune.resources import parse_bytes, parse_seconds
+from orbitune.study.child_processes import run_in_process
 
 MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
 ENOUGH_EPOCHS = 0.75  # of those asked for; with fewer left, smaller images lose less
 TOP_LAYERS = 4
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -40,17 +37,15 @@ class Budget:
 
     @classmethod
     def parse(cls, memory: str | None, duration: str | None) -> "Budget":
-        """From text such as 1.5GB and 30min; an OrbituneError where it is something else."""
-        try:
-            size = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
-        except ValidationError:
-            raise OrbituneError(f"{memory} is no amount of memory, such as 1.5GB or 800MB.") from None
-        if duration is None:
-            return cls(size)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", duration)
-        if not match:
-            raise OrbituneError(f"{duration} is no length of time, such as 90s, 30min or 2h.")
-        return cls(size, float(match[1]) * _SECONDS[match[2]])
+        """Return a budget read from text such as "1.5GB" and "30min".
+
+        Raises:
+            OrbituneError: either text is something else.
+        """
+        return cls(
+            None if memory is None else parse_bytes(memory),
+            None if duration is None else parse_seconds(duration),
+        )
 
     def __bool__(self) -> bool:
         return self.memory_bytes is not None or self.seconds is not None

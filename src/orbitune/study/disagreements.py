@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.data.tiles import TileSet
+from orbitune.data.tileset import TileSet
 from orbitune.files import replacing
 from orbitune.study.results import load_predictions
 

@@ -186,7 +186,7 @@ def _each(recipe: Recipe, axis: Axis, values: Sequence[Any]) -> Iterator[tuple[R
 def _has_rank(recipe: Recipe) -> bool:
     """Whether another rank gives the method another number of trained parameters on this backbone."""
     from orbitune.models.backbones import find_backbone
-    from orbitune.models.build import plan_parameters
+    from orbitune.models.factory import plan_parameters
 
     backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
     one, two = (plan_parameters(rank.set(recipe, value), backbone, ("a", "b")) for value in (1, 2))

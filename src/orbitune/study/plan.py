@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orbitune.data.feed import Feed
+from orbitune.data.loader import TileLoader
 from orbitune.files import scratch
-from orbitune.models.build import image_size, plan_parameters
+from orbitune.models.factory import image_size, plan_parameters
 from orbitune.recipe import Recipe
-from orbitune.study.process import run_in_process
-from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.loop import Trainer
+from orbitune.resources import make_accelerator
+from orbitune.study.child_processes import run_in_process
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
-from orbitune.training.pace import size_phases
 from orbitune.training.run_folder import RunFolder
+from orbitune.training.schedule import size_phases
+from orbitune.training.setup import TrainingSetup, prepare_training
+from orbitune.training.trainer import Trainer
 
 STEPS = 5
 SECONDS = 30.0  # no further step is begun after these
@@ -63,7 +64,7 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
+def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     """Measure a few steps of this recipe in this process; nothing is kept.
 
     Peak memory is that of the process, so a figure to trust needs a process of its own.
@@ -71,7 +72,7 @@ def make_plan(recipe: Recipe, progress: bool = True) -> Plan:
     Raises:
         OrbituneError: as training would.
     """
-    job = prepare_job(recipe, progress)
+    job = prepare_training(recipe, progress)
     reset_peak_rss()
     tile = job.tiles.tiles.shape[1:3]
     parameters = plan_parameters(job.recipe, job.backbone, job.tiles.classes)
@@ -115,7 +116,7 @@ class _Costs:
     steps: int
 
 
-def _measure(job: Job) -> _Costs:
+def _measure(job: TrainingSetup) -> _Costs:
     keeps = job.recipe.prefix == "on"
     if keeps:  # a prefix of the few tiles that are measured
         count = (STEPS + 1) * job.recipe.batch_size
@@ -140,7 +141,7 @@ def _measure(job: Job) -> _Costs:
 
 def _keep_prefix(trainer: Trainer, folder: Path) -> tuple[float, int]:
     """Give the trainer a prefix of its tiles; seconds and bytes of each state."""
-    assert isinstance(trainer.feed, Feed)
+    assert isinstance(trainer.feed, TileLoader)
     feed = trainer.job.state_feed(trainer.network, trainer.feed, trainer.accelerator.device, folder)
     start = time.perf_counter()
     feed.build(trainer.job.recipe.micro_batch or 1)
@@ -164,7 +165,7 @@ def _step_seconds(trainer: Trainer, first: int) -> list[float]:
 def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[dict[str, Any]]:
     """Plans of several recipes; where there is more than one, each is made in a process of its own."""
     if len(recipes) == 1:
-        return [make_plan(recipes[0], progress).to_json()]
+        return [plan_run(recipes[0], progress).to_json()]
     with scratch() as temporary:
         plans = []
         for recipe in recipes:

@@ -14,14 +14,15 @@ from typing import Any
 from orbitune.cluster import connect
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError, first_line
 from orbitune.files import write_text
-from orbitune.study.engine import Outcome, Task, cores, log_file
-from orbitune.study.process import POLL_SECONDS, run_module
+from orbitune.resources import core_count
+from orbitune.study.child_processes import POLL_SECONDS, run_module
+from orbitune.study.executor import Outcome, Task, log_file
 
 RETRIES = 3
 PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its step and saves
 
 
-class RayEngine:
+class RayExecutor:
     """The cluster that RAY_ADDRESS names, else Ray's own processes on this machine.
 
     Args:
@@ -35,7 +36,7 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, jobs: int | None, folder: Path) -> None:
-        ray = connect(cores())
+        ray = connect(core_count())
         self._running: dict[Any, Task] = {}
         self._logs = folder.resolve() / "logs"
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]

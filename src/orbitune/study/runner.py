@@ -12,36 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.files import remove_abandoned, write_json
 from orbitune.integrity import read_kept, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
-from orbitune.study.board import Board
-from orbitune.study.engine import Engine, LocalEngine, Outcome, Task, work_off
-from orbitune.study.evidence import gather
+from orbitune.study.analysis import gather
+from orbitune.study.executor import Executor, LocalExecutor, Outcome, Task, run_tasks
 from orbitune.study.grid import Grid, RunSpec
+from orbitune.study.live_table import LiveTable
 from orbitune.study.report import write_report
 from orbitune.study.results import FORMAT, reads_of_test, shared_facts
-from orbitune.study.robustness import corrupted
+from orbitune.study.robustness_tasks import corrupted
 from orbitune.study.tune import Trial, chosen_rates, enter, tune
-from orbitune.training.job import prepare_job
-from orbitune.training.result import RunResult
 from orbitune.training.run_folder import check_inputs, divergence
+from orbitune.training.setup import prepare_training
 
 Outcomes = dict[str, Outcome]
 
 
-def _local(jobs: int | None, folder: Path, live: bool) -> Engine:
+def _local(jobs: int | None, folder: Path, live: bool) -> Executor:
     # One run at a time may speak for itself, where no table is in its way.
-    return LocalEngine(jobs or 1, folder / "logs" if live or (jobs or 1) > 1 else None)
+    return LocalExecutor(jobs or 1, folder / "logs" if live or (jobs or 1) > 1 else None)
 
 
-def _ray(jobs: int | None, folder: Path, live: bool) -> Engine:
-    from orbitune.study.ray import RayEngine
+def _ray(jobs: int | None, folder: Path, live: bool) -> Executor:
+    from orbitune.study.ray import RayExecutor
 
-    return RayEngine(jobs, folder)
+    return RayExecutor(jobs, folder)
 
 
-ENGINES: dict[str, Callable[[int | None, Path, bool], Engine]] = {"local": _local, "ray": _ray}
+ENGINES: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _local, "ray": _ray}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Study:
         remove_abandoned(self.folder, recursive=True)
         known = self._claim(specs)
         engine = ENGINES[self.engine](self.jobs, self.folder, live)
-        with closing(engine), Board(say, live) as board:
+        with closing(engine), LiveTable(say, live) as board:
             self._note(engine.slots)
             sitting = _Sitting(self.folder, specs, known, engine, board)
             plans = sitting.plan()
@@ -156,7 +156,7 @@ class Study:
         """
         trials = (self.folder / "trials" / spec.group).glob("*")
         begun = [place for place in (self.folder / spec.name, *trials) if (place / "inputs.json").is_file()]
-        inputs = prepare_job(spec.recipe, progress=False).inputs() if begun else {}
+        inputs = prepare_training(spec.recipe, progress=False).inputs() if begun else {}
         for place in begun:
             check_inputs(place, inputs)
 
@@ -176,7 +176,7 @@ class Study:
         plans: Outcomes,
         contests: Sequence[Sequence[Trial]],
         outcomes: Outcomes,
-        engine: Engine,
+        engine: Executor,
     ) -> dict[str, Any]:
         """What the runs measured, and what they share."""
         entries = [_entry(spec, plans, outcomes[spec.name]) for spec in specs]
@@ -208,8 +208,8 @@ class _Sitting:
     folder: Path
     specs: Sequence[RunSpec]
     known: set[str]
-    engine: Engine
-    board: Board
+    engine: Executor
+    board: LiveTable
 
     def plan(self) -> Outcomes:
         """Plan each method once, by its first run; the report puts the plan beside what was measured."""
@@ -227,7 +227,7 @@ class _Sitting:
                 write_sealed_json(files[method], outcome.value["plans"][0])
 
         tasks = [self._plan_task(spec) for method, spec in firsts.items() if read_kept(files[method]) is None]
-        work_off(self.engine, tasks, self.board, take)
+        run_tasks(self.engine, tasks, self.board, take)
         kept = {method: Outcome(plan) for method, file in files.items() if (plan := read_kept(file))}
         return {**kept, **plans}
 
@@ -244,7 +244,7 @@ class _Sitting:
 
         def work(trials: Sequence[Trial]) -> None:
             tasks = {trial.task(_recipe_file(self.folder, trial.spec)): trial for trial in trials}
-            work_off(self.engine, list(tasks), self.board, lambda task, end: tasks[task].take(end))
+            run_tasks(self.engine, list(tasks), self.board, lambda task, end: tasks[task].take(end))
 
         if contests:
             tune(contests, work)
@@ -265,7 +265,7 @@ class _Sitting:
                 tasks.append(self._run_task(spec, rate, plan.value))
         if before:
             self.board.line(f"{before} of {len(self.specs)} runs had ended before")
-        work_off(self.engine, tasks, self.board, lambda task, end: outcomes.update({task.name: end}))
+        run_tasks(self.engine, tasks, self.board, lambda task, end: outcomes.update({task.name: end}))
         return outcomes
 
     def _kept(self, spec: RunSpec) -> Outcome | None:

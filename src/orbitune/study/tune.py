@@ -14,7 +14,7 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.models.methods import find_method
-from orbitune.study.engine import Outcome, Task
+from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
 from orbitune.training.run_folder import divergence
 from orbitune.training.trial import TrialResult
@@ -115,19 +115,19 @@ class Trial:
         }
 
 
-def tune(contests: Sequence[list[Trial]], work_off: Callable[[Sequence[Trial]], None]) -> None:
+def tune(contests: Sequence[list[Trial]], run_tasks: Callable[[Sequence[Trial]], None]) -> None:
     """Let the trials of each contest train until one is chosen, or none is left.
 
     Args:
         contests: per method and split as many trials as for any other.
-        work_off: trains trials to their epochs and notes their outcomes.
+        run_tasks: trains trials to their epochs and notes their outcomes.
     """
     fields = [list(trials) for trials in contests]
     keep = len(contests[0])
     for rung in range(len(rungs(keep, 1))):
         for trial in chain(*fields):
             trial.epochs = rungs(len(contests[0]), trial.spec.recipe.epochs)[rung][1]
-        work_off([trial for trial in chain(*fields) if not trial.recall()])
+        run_tasks([trial for trial in chain(*fields) if not trial.recall()])
         keep = -(-keep // FACTOR)
         before, fields = fields, [_best_of(trials)[:keep] for trials in fields]
         for trial in chain(*before):

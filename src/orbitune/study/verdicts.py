@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
-from orbitune.study.names import method_name
+from orbitune.study.display_names import method_name
 from orbitune.study.results import compared_splits, load_predictions
 
 

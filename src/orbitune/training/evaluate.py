@@ -7,31 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.data.feed import Feed
-from orbitune.data.tiles import TileSet
+from orbitune.data.loader import TileLoader
+from orbitune.data.tileset import TileSet
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import score
-from orbitune.models.saving import load_saved
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.saved_outputs import open_model
+from orbitune.models.checkpoint_io import load_saved
 from orbitune.recipe import Recipe
-from orbitune.training.artefacts import open_model
-from orbitune.training.job import Job, make_accelerator, prepare_job
-from orbitune.training.progress import Display
-from orbitune.training.result import RunResult
+from orbitune.resources import make_accelerator
+from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run_folder import check_inputs
+from orbitune.training.setup import TrainingSetup, prepare_training
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
 
-def reopen(run: Path, progress: bool) -> tuple[RunResult, Job]:
+def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
     """The result of a finished run, and its job anew.
 
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     result = RunResult.load(run)
-    job = prepare_job(Recipe.make(result.recipe), progress)
+    job = prepare_training(Recipe.make(result.recipe), progress)
     check_inputs(run, job.inputs())
     return result, job
 
@@ -52,7 +53,7 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
     model, indices = SavedModel.of(folder, result, job), job.splits[split]
-    with Display(progress) as display:
+    with ProgressDisplay(progress) as display:
         display.evaluation(split, len(indices))
         logits = model.logits(job.tiles, indices, display.evaluated)
     if split == "test":
@@ -64,12 +65,12 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> dic
 class SavedModel:
     """The saved model of a finished run, which computes as the run did."""
 
-    job: Job
+    job: TrainingSetup
     network: "nn.Module"
     accelerator: "Accelerator"
 
     @classmethod
-    def of(cls, folder: Path, result: RunResult, job: Job) -> "SavedModel":
+    def of(cls, folder: Path, result: RunResult, job: TrainingSetup) -> "SavedModel":
         """Load it from the run's folder; an OrbituneError where it cannot be loaded."""
         accelerator = make_accelerator()
         saved, facts = open_model(folder, result)
@@ -79,7 +80,7 @@ class SavedModel:
     def logits(
         self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
-        """Of some tiles, float32 (len(indices), C); see `Job.predict`."""
-        feed = Feed(tiles, self.accelerator.device)
+        """Of some tiles, float32 (len(indices), C); see `TrainingSetup.predict`."""
+        feed = TileLoader(tiles, self.accelerator.device)
         tta = self.job.recipe.tta
         return self.job.predict(self.network, feed, self.accelerator, indices, tta, after_batch)

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orbitune.training.checkpoint import Progress as RunProgress
 
 
-class Display:
+class ProgressDisplay:
     """Shows training and evaluation on stderr. With `shown=False` it does nothing."""
 
     def __init__(self, shown: bool = True) -> None:
@@ -26,7 +26,7 @@ class Display:
         self.training = self.bars.add_task("training", info="", visible=False)
         self.evaluating = self.bars.add_task("evaluation", info="", visible=False)
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "ProgressDisplay":
         self.bars.start()
         return self
 

@@ -22,7 +22,7 @@ class RunFolder:
     Args:
         path: the folder; it is made if it is not there.
         recipe: the resolved recipe.
-        inputs: hashes of what the recipe names, see `Job.inputs`.
+        inputs: hashes of what the recipe names, see `TrainingSetup.inputs`.
 
     Raises:
         RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.

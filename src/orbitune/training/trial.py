@@ -11,7 +11,7 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
-from orbitune.training.loop import at_work, fit
+from orbitune.training.run import fit, open_run
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
         OrbituneError: as training would; DivergedError where the loss is no longer finite.
         Interrupted: SIGINT arrived.
     """
-    with at_work(recipe, out, progress) as (job, folder, accelerator, display):
+    with open_run(recipe, out, progress) as (job, folder, accelerator, display):
         kept = TrialResult.load(folder.path)
         if kept and len(kept.history) >= epochs:
             return kept

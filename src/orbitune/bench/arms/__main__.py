@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from orbitune.bench.child import answer
+from orbitune.bench.child_process import answer
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:
@@ -24,17 +24,17 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     arm = importlib.import_module(f"orbitune.bench.arms.{order['kind'].replace('-', '_')}")
     from orbitune.bench.arms.stopwatch import Stopwatch, matmul_ceiling
     from orbitune.models.backbones import find_backbone
-    from orbitune.models.build import plan_parameters
+    from orbitune.models.factory import plan_parameters
     from orbitune.recipe import Recipe
-    from orbitune.training.job import prepare_job
     from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
+    from orbitune.training.setup import prepare_training
 
     recipe = Recipe.make(order["recipe"])
     # A model without weights: transformers and PEFT import its parts when it is built.
     plan_parameters(recipe, find_backbone(recipe.backbone), ("one", "other"))
     reset_peak_rss()
     imports = peak_rss_bytes()
-    job = prepare_job(recipe, progress=False)
+    job = prepare_training(recipe, progress=False)
     reset_peak_rss()
     watch = Stopwatch(order["warmup"], order["seconds"])
     compute = arm.work(job, watch, **order["settings"])

@@ -12,7 +12,7 @@ from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.data.transform import flips_and_turns
 from orbitune.files import scratch
 from orbitune.models.backbones import attention
-from orbitune.training.job import Job
+from orbitune.training.setup import TrainingSetup
 
 _FOREVER = 10**9  # steps
 
@@ -41,7 +41,7 @@ class Timed(TrainerCallback):
         control.should_training_stop = not self.watch.step(self.batch_size)
 
 
-def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Let the Trainer take steps until the stopwatch has seen enough, and say how."""
     recipe = job.recipe
     assert recipe.learning_rate is not None

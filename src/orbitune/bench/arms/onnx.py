@@ -6,11 +6,11 @@ import onnxruntime
 
 from orbitune.bench.arms.served import batches, exported
 from orbitune.bench.arms.stopwatch import Stopwatch
-from orbitune.deploy.export import EXPORTS
-from orbitune.training.job import Job
+from orbitune.exporting.exporter import EXPORTS
+from orbitune.training.setup import TrainingSetup
 
 
-def work(job: Job, watch: Stopwatch, run: str, form: str, merge_tokens: str = "") -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch, run: str, form: str, merge_tokens: str = "") -> dict[str, Any]:
     """Predict batches until the stopwatch has seen enough; `merge_tokens` says how the file was made."""
     path = exported(run, form, merge_tokens)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from orbitune.bench.arms.plain import plain_model
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.files import scratch
-from orbitune.training.job import Job
 from orbitune.training.meter import reset_peak_rss
+from orbitune.training.setup import TrainingSetup
 
 OpenImage = Callable[[int], Image.Image]
 
@@ -29,7 +29,7 @@ OpenImage = Callable[[int], Image.Image]
 class LazyTiles(Dataset):
     """The training tiles, opened one at a time."""
 
-    def __init__(self, job: Job, open_image: OpenImage) -> None:
+    def __init__(self, job: TrainingSetup, open_image: OpenImage) -> None:
         self.indices = job.splits["train"]
         self.labels = job.tiles.labels
         self.size = job.transform.size
@@ -50,7 +50,7 @@ class LazyTiles(Dataset):
 
 
 @contextmanager
-def opened(job: Job) -> Iterator[OpenImage]:
+def opened(job: TrainingSetup) -> Iterator[OpenImage]:
     """Opens a tile by its index: from the bytes of its file, or from its pixels where it was drawn."""
     if job.tiles.origin is None:  # drawn by a program
         yield lambda index: Image.fromarray(job.tiles.tiles[index])
@@ -63,7 +63,7 @@ def opened(job: Job) -> Iterator[OpenImage]:
         yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))
 
 
-def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how."""
     recipe = job.recipe
     assert recipe.learning_rate is not None

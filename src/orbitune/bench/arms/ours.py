@@ -2,15 +2,16 @@
 
 from typing import Any
 
-import orbitune.models.fast  # noqa: F401  imported here, so that it counts among the imports
+import orbitune.fastpath.classifier  # noqa: F401  imported here, so that it counts among the imports
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.files import scratch
-from orbitune.training.job import Job, make_accelerator
-from orbitune.training.loop import Trainer
+from orbitune.resources import make_accelerator
 from orbitune.training.run_folder import RunFolder
+from orbitune.training.setup import TrainingSetup
+from orbitune.training.trainer import Trainer
 
 
-def work(job: Job, watch: Stopwatch) -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
     with scratch() as temporary:
         folder = RunFolder(temporary / "run", job.recipe, job.inputs())

@@ -11,12 +11,12 @@ from transformers.utils import logging
 from orbitune.bench.arms.served import batches, tasks_of
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.models.backbones import attention, labelled_config
-from orbitune.training.job import Job
+from orbitune.training.setup import TrainingSetup
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def work(job: Job, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
     """Predict batches over `tasks` adapters, all of them the run's, until the stopwatch has seen enough."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -7,10 +7,10 @@ from transformers import pipeline
 
 from orbitune.bench.arms.served import batches, exported
 from orbitune.bench.arms.stopwatch import Stopwatch
-from orbitune.training.job import Job
+from orbitune.training.setup import TrainingSetup
 
 
-def work(job: Job, watch: Stopwatch, run: str) -> dict[str, Any]:
+def work(job: TrainingSetup, watch: Stopwatch, run: str) -> dict[str, Any]:
     """Predict batches until the stopwatch has seen enough."""
     folder = str(exported(run, "merged"))
     classify = pipeline("image-classification", model=folder, device="cpu", trust_remote_code=False)

@@ -8,10 +8,10 @@ from transformers.utils import logging
 
 from orbitune.models.backbones import labelled_config
 from orbitune.models.methods import find_method
-from orbitune.training.job import Job
+from orbitune.training.setup import TrainingSetup
 
 
-def plain_model(job: Job, **options: Any) -> Any:
+def plain_model(job: TrainingSetup, **options: Any) -> Any:
     """The recipe's method on the job's backbone, under a new head.
 
     Args:

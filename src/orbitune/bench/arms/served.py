@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.deploy.export import EXPORTS
 from orbitune.errors import OrbituneError
-from orbitune.training.job import Job
+from orbitune.exporting.exporter import EXPORTS
+from orbitune.training.setup import TrainingSetup
 
 
-def batches(job: Job) -> Iterator[np.ndarray]:
+def batches(job: TrainingSetup) -> Iterator[np.ndarray]:
     """uint8 (B, H, W, 3), round the test split without an end."""
     indices, size = job.splits["test"], job.recipe.batch_size
     start = 0

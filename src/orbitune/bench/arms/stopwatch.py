@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from orbitune.models.products import linear
+from orbitune.models.precision import linear
 
 LEAST_STEPS = 3
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

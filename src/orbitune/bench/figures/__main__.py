@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from orbitune.bench.child import answer
+from orbitune.bench.child_process import answer
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,15 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from orbitune.deploy.bank import Bank
+from orbitune.adapters.adapter_bank import AdapterBank
+from orbitune.evaluation.run_result import RunResult
 from orbitune.training.meter import rss_bytes
-from orbitune.training.result import RunResult
 
 
 def measure(run: str, adapters: int) -> dict[str, Any]:
     """Resident bytes that `adapters` adapters, all of them the run's, take above the first."""
     recipe = RunResult.load(Path(run)).recipe
-    bank = Bank(recipe["backbone"], recipe["image_size"], precision=recipe["precision"])
+    bank = AdapterBank(recipe["backbone"], recipe["image_size"], precision=recipe["precision"])
     folder = Path(run) / "adapter"
     bank.add("0", folder)
     before = _resident()

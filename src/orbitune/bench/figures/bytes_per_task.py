@@ -2,12 +2,12 @@
 
 from typing import Any, get_args
 
-from orbitune.deploy.make import Stored, store
 from orbitune.errors import OrbituneError
 from orbitune.files import scratch
+from orbitune.inference.bundle_builder import Stored, store
 from orbitune.models.backbones import find_backbone
-from orbitune.models.build import build
-from orbitune.models.saving import save_model
+from orbitune.models.checkpoint_io import save_model
+from orbitune.models.factory import build
 from orbitune.recipe import Recipe
 
 

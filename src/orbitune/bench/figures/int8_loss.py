@@ -5,13 +5,13 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
-from orbitune.deploy.export import EXPORTS
-from orbitune.deploy.gate import in_batches
-from orbitune.deploy.original import Original
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedScore
-from orbitune.training.artefacts import read_predictions
-from orbitune.training.result import RunResult
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.exporting.exporter import EXPORTS
+from orbitune.exporting.reference import ReferenceModel
+from orbitune.exporting.validation import in_batches
 
 
 def measure(run: str) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def measure(run: str) -> dict[str, Any]:
     folder, form = Path(run), EXPORTS["onnx-int8"]
     if not (file := folder / "export" / form.path).is_file():
         raise OrbituneError(f"{run} has no {form.path}: make it with orbitune export {run} --to onnx-int8.")
-    original, result = Original.open(folder, progress=False), RunResult.load(folder)
+    original, result = ReferenceModel.open(folder, progress=False), RunResult.load(folder)
     tiles = original.job.tiles
     kept = read_predictions(folder, "test")
     indices, reference = kept.indices, kept.logits.argmax(1)

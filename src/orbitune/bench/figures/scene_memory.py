@@ -8,7 +8,7 @@ from orbitune.bench.figures.scenes import lay_out, workshop
 
 _CHILD = """
 import sys
-from orbitune.cli import main
+from orbitune.cli.main import main
 from orbitune.training.meter import peak_rss_bytes
 sys.argv = ["orbitune", "map", *sys.argv[1:]]
 try:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.deploy.make import make_bundle
-from orbitune.deploy.scene.mapper import make_map
-from orbitune.deploy.scene.request import MapReport, MapRequest, Outputs
 from orbitune.files import scratch
+from orbitune.inference.bundle_builder import build_bundle
+from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.pipeline import map_scene
 from orbitune.training.evaluate import reopen
 
 SIDE = 10_980  # pixels of a Sentinel-2 tile at 10 m
@@ -20,14 +20,14 @@ _WHITE = 2750  # digital numbers that EuroSAT's 255 stands for
 def workshop(run: str) -> Iterator[Path]:
     """A temporary folder with a bundle of the run in `bundle`."""
     with scratch() as folder:
-        make_bundle(run, folder / "bundle", progress=False)
+        build_bundle(run, folder / "bundle", progress=False)
         yield folder
 
 
 def mapped(folder: Path, scene: str | Path, **request: object) -> MapReport:
     """Map a scene with the workshop's bundle."""
     out = Outputs(folder / "map.tif", confidence=folder / "confidence.tif")
-    return make_map(folder / "bundle", scene, out, MapRequest(**request), progress=False)  # type: ignore[arg-type]
+    return map_scene(folder / "bundle", scene, out, MapOptions(**request), progress=False)  # type: ignore[arg-type]
 
 
 def lay_out(run: str, path: Path, pixels: int = SIDE) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from orbitune.study.names import run_name
-from orbitune.study.report import numbers as say
-from orbitune.study.report.view import Row, View
+from orbitune.study.display_names import run_name
+from orbitune.study.report import formatting as say
+from orbitune.study.report.view_model import Row, View
 from orbitune.training.energy import cost_in_words
 
 Column = tuple[str, Callable[[Row], str]]

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orbitune.study.names import method_name
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Table
-from orbitune.study.report.view import Group, View
+from orbitune.study.display_names import method_name
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Table
+from orbitune.study.report.view_model import Group, View
 
 
 def verdict_table(view: View) -> Table:

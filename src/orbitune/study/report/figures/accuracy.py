@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Plate
 from orbitune.study.report.figures.canvas import (
     HALF,
     QUIET,
@@ -14,7 +14,7 @@ from orbitune.study.report.figures.canvas import (
     stretch,
     stretched_axis,
 )
-from orbitune.study.report.view import View
+from orbitune.study.report.view_model import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report.blocks import Panel
-from orbitune.study.report.view import View
+from orbitune.study.report.components import Panel
+from orbitune.study.report.view_model import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

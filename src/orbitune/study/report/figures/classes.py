@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Plate
 from orbitune.study.report.figures.canvas import HALF, INK, LINE, WHOLE, canvas, panel, plain
-from orbitune.study.report.view import Row, View
+from orbitune.study.report.view_model import Row, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

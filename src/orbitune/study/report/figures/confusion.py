@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Panel, Plate
 from orbitune.study.report.figures.canvas import (
     HALF,
     INK,
@@ -17,7 +17,7 @@ from orbitune.study.report.figures.canvas import (
     panel,
     plain,
 )
-from orbitune.study.report.view import Group, View
+from orbitune.study.report.view_model import Group, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

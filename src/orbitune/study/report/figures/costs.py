@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Panel, Plate
 from orbitune.study.report.figures.canvas import (
     THIRD,
     Looks,
@@ -15,7 +15,7 @@ from orbitune.study.report.figures.canvas import (
     stretch,
     stretched_axis,
 )
-from orbitune.study.report.view import Group, View, mean_cost
+from orbitune.study.report.view_model import Group, View, mean_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

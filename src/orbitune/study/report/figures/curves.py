@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Panel, Plate
 from orbitune.study.report.figures.canvas import HALF, INK, Looks, canvas, legend, panel
-from orbitune.study.report.view import Group, View
+from orbitune.study.report.view_model import Group, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

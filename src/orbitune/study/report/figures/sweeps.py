@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import numbers as say
-from orbitune.study.report.blocks import Panel, Plate
+from orbitune.study.report import formatting as say
+from orbitune.study.report.components import Panel, Plate
 from orbitune.study.report.figures.canvas import (
     HALF,
     Looks,
@@ -14,7 +14,7 @@ from orbitune.study.report.figures.canvas import (
     stretch,
     stretched_axis,
 )
-from orbitune.study.report.view import Group, View
+from orbitune.study.report.view_model import Group, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

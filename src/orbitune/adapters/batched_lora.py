@@ -1,0 +1,189 @@
+"""The low-rank updates of many adapters on one backbone, and a batch in which every image has its own.
+
+An adapter is kept as one vector in the precision that products are computed in. For a batch the vectors of
+its tasks are laid out as matrices, of which each image takes those of its task, in one batched product down
+and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; here on plain matrices).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from orbitune.errors import ModelError
+from orbitune.fastpath.linear import Product
+from orbitune.models.adapter_files import check_adapter, read_adapter_config
+from orbitune.models.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
+from orbitune.models.precision import add_product, matmul
+
+# Settings of PEFT's by which a layer's output is another than that of W + B A.
+_MORE = (
+    "use_dora",
+    "lora_bias",
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+    "target_parameters",
+    "use_qalora",
+    "use_bdlora",
+    "kasa_config",
+    "monteclora_config",
+    "arrow_config",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "trainable_token_indices",
+)
+PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+
+
+class Factors(NamedTuple):
+    """One layer's update B A: A (r, in) and B (out, r), the scaling multiplied into B; fp32."""
+
+    down: Tensor
+    up: Tensor
+
+
+class BatchedLoraLinear:
+    """A frozen product, and for each image of a batch the update that its task adds.
+
+    Attributes:
+        outputs: per module name, which of the outputs are that layer's.
+        updates: for the batch at hand, down (B, in, R) and up (B, R, out); None where nothing is added.
+    """
+
+    def __init__(self, product: Product, names: Mapping[int, str]) -> None:
+        """Args: names: of the model's modules, by their `id`."""
+        self.product = product
+        self.layers = product.layers
+        ends = torch.tensor([layer.out_features for layer in product.layers]).cumsum(0).tolist()
+        self.outputs = {
+            names[id(layer)]: slice(end - layer.out_features, end)
+            for layer, end in zip(product.layers, ends, strict=True)
+        }
+        self.shape: tuple[int, int] = (product.layers[0].in_features, ends[-1])
+        self.updates: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        """Rows (B * N, in) to (B * N, out)."""
+        y = self.product(x, training)
+        if self.updates is not None:
+            down, up = self.updates
+            images = (len(down), -1)
+            narrow = matmul(x.view(*images, x.shape[1]), down)
+            add_product(y.view(*images, y.shape[1]), narrow, up)
+        return y
+
+
+class Layout:
+    """Where the factors of an adapter lie in its vector.
+
+    Args:
+        products: of the network, in its order.
+        modules: those that any adapter changes; the others take no room.
+        rank: that of every update; a smaller one is filled up with zeros.
+    """
+
+    def __init__(self, products: Sequence[BatchedLoraLinear], modules: frozenset[str], rank: int) -> None:
+        self.modules = modules
+        self.rank = rank
+        self._parts = [
+            (product, adapted)
+            for product in products
+            if (adapted := [name for name in product.outputs if name in modules])
+        ]
+        self._idle = [product for product in products if not modules.intersection(product.outputs)]
+
+    def holds(self, factors: Mapping[str, Factors]) -> bool:
+        """Whether an adapter with these updates has a place here."""
+        return self.modules.issuperset(factors) and self.rank >= rank_of(factors)
+
+    def pack(self, factors: Mapping[str, Factors], dtype: torch.dtype) -> Tensor:
+        """An adapter's vector, (L,)."""
+        flat = [torch.empty(0)]
+        for product, adapted in self._parts:
+            down = torch.zeros(product.shape[0], len(adapted), self.rank)
+            for place, name in enumerate(adapted):
+                if name in factors:
+                    down[:, place, : len(factors[name].down)] = factors[name].down.t()
+            flat.append(down.flatten())
+            for name in adapted:
+                up = torch.zeros(self.rank, _width(product.outputs[name]))
+                if name in factors:
+                    up[: len(factors[name].down)] = factors[name].up.t()
+                flat.append(up.flatten())
+        return torch.cat(flat).to(dtype)
+
+    def spread(self, vectors: Tensor, tasks: Tensor) -> None:
+        """Give every product the updates of a batch.
+
+        Args:
+            vectors: of the T different tasks in the batch, (T, L).
+            tasks: of each image, its row in the vectors, int64 (B,).
+        """
+        start = 0
+        for product, adapted in self._parts:
+            inner = len(adapted) * self.rank
+            size = product.shape[0] * inner
+            down = vectors[:, start : start + size].view(-1, product.shape[0], inner)
+            start += size
+            # Block by block, so that one product serves all layers: what it multiplies by zero costs less
+            # than a product for each.
+            up = vectors.new_zeros(len(vectors), inner, product.shape[1])
+            for place, name in enumerate(adapted):
+                outputs = product.outputs[name]
+                size = self.rank * _width(outputs)
+                rows = slice(place * self.rank, (place + 1) * self.rank)
+                up[:, rows, outputs] = vectors[:, start : start + size].view(len(vectors), self.rank, -1)
+                start += size
+            product.updates = down[tasks], up[tasks]
+        for product in self._idle:
+            product.updates = None
+
+
+def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+    """The updates of a PEFT folder by module, and its other tensors, all fp32, by the backbone's own names.
+
+    Raises:
+        ModelError: it is damaged, or holds more than low-rank updates.
+    """
+    check_adapter(folder)
+    config = read_adapter_config(folder)
+    stored = read_tensors(folder / ADAPTER_WEIGHTS)
+    if config["peft_type"] != "LORA":
+        raise no_low_rank(folder, f"it is of PEFT's type {config['peft_type']}")
+    start = config.get("init_lora_weights")
+    for setting in _MORE:
+        if config.get(setting):
+            raise no_low_rank(folder, f"it has {setting}")
+    if isinstance(start, str) and start.lower() in ("pissa", "olora"):
+        raise no_low_rank(folder, f"it was started by {start}, which changed the frozen weights")
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
+    scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}
+    modules = [name.removesuffix(DOWN) for name in tensors if name.endswith(DOWN)]
+    factors = {}
+    for name in modules:
+        down, up = tensors.pop(name + DOWN), tensors.pop(name + UP, None)
+        if up is None or down.ndim != 2 or up.ndim != 2 or len(down) != rank or up.shape[1] != rank:
+            raise no_low_rank(folder, f"its factors of {name} are not of rank {rank}")
+        factors[name] = Factors(down, up * scaling)
+    return factors, tensors
+
+
+def no_low_rank(folder: Path, reason: str) -> ModelError:
+    """The error for an adapter that is more than low-rank updates."""
+    return ModelError(
+        f"{folder} is no plain low-rank adapter ({reason}); merge it (orbitune export --to merged) and serve "
+        "it by itself."
+    )
+
+
+def rank_of(factors: Mapping[str, Factors]) -> int:
+    """The largest rank of an adapter's updates."""
+    return max((len(each.down) for each in factors.values()), default=0)
+
+
+def _width(outputs: slice) -> int:
+    return int(outputs.stop - outputs.start)

@@ -1,0 +1,175 @@
+"""One form for the names in an adapter, whichever library made it: those of transformers 5.
+
+Adapters are read as PEFT writes them over transformers 4 (`attention.attention.query`), transformers 5
+(`attention.q_proj`) and timm (`attn.qkv`). Where a library fuses layers, the low-rank update of the fused
+one is split exactly: (B A) x is cut along the rows of B, and each part keeps the whole of A.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError
+from orbitune.models.families import Family
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PREFIX = "base_model.model."
+_LAYER = re.compile(r"(?:.*\.)?(?:encoder\.layers?|layers?|blocks)\.(\d+)\.(.+)")
+_TENSOR = re.compile(r"(.+?)\.((?:lora_|base_layer).+|[^.]+)")  # a module, and a tensor of it
+_QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+
+# Parts of a layer as others name them, and what they are in transformers 5; one that is fused is several.
+# NORM1 and NORM2 stand for the family's own names.
+_PARTS: dict[str, tuple[str, ...]] = {
+    # transformers 4
+    "attention.attention.query": _QKV[:1],
+    "attention.attention.key": _QKV[1:2],
+    "attention.attention.value": _QKV[2:],
+    "attention.output.dense": ("attention.o_proj",),
+    "intermediate.dense": ("mlp.fc1",),
+    "output.dense": ("mlp.fc2",),
+    "mlp.weights_in": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.weights_out": ("mlp.down_proj",),
+    # timm
+    "attn.qkv": _QKV,
+    "attn.proj": ("attention.o_proj",),
+    "norm1": ("NORM1",),
+    "norm2": ("NORM2",),
+}
+# The same outside of the layers; BODY stands for the family's own name.
+_OUTSIDE = {"norm": "BODY.layernorm", "head": "classifier"}
+
+# How a tensor of a fused layer is shared out: A reads the input, which the parts have in common.
+_WHOLE = {"lora_A.weight"}
+_ROWS = {"lora_B.weight", "lora_B.bias", "lora_magnitude_vector", "base_layer.bias", "weight", "bias"}
+
+
+def canonical(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str, Tensor]":
+    """The tensors of an adapter under the names of transformers 5, as PEFT reads them.
+
+    Args:
+        tensors: of an adapter_model.safetensors.
+        family: of the backbone it belongs to.
+
+    Raises:
+        ModelError: a name belongs to no part of this family, or a tensor of a fused layer cannot be split.
+    """
+    named: dict[str, Tensor] = {}
+    for old, tensor in without_copies(tensors).items():
+        for new, part in _parts(old, tensor, family):
+            if new in named:
+                raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
+            named[new] = part
+    return named
+
+
+def without_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors that PEFT reads of an adapter, each under one name.
+
+    With `bias="all"` PEFT writes the bias of a module that was saved whole three times: as it was before, and
+    as it is under two names, of which it reads the plain one.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        # Some write the adapter's name, or PEFT's wrapper of a whole module, into the name.
+        plain = name.replace(".default", "").replace(".modules_to_save", "")
+        if ".original_module." not in name and (plain == name or plain not in tensors):
+            kept[plain] = tensor
+    return kept
+
+
+def canonical_patterns(
+    config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
+) -> dict[str, dict[str, Any]]:
+    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `canonical` renames.
+
+    Args:
+        config: the adapter's own, whose patterns match its own names.
+        tensors: of the adapter, under its own names.
+    """
+    from peft.utils.other import get_pattern_key
+
+    alphas = config.get("alpha_pattern") or {}
+    found: dict[str, dict[str, Any]] = {"rank_pattern": {}, "alpha_pattern": {}}
+    for old, tensor in without_copies(tensors).items():
+        module, kind, _ = old.removeprefix(_PREFIX).partition(".lora_A.")
+        if not kind:
+            continue
+        settings = {
+            "rank_pattern": len(tensor),
+            "alpha_pattern": alphas.get(get_pattern_key(list(alphas), module)),
+        }
+        defaults = {"rank_pattern": config.get("r", 8), "alpha_pattern": None}
+        for new, _ in _parts(old, tensor, family):
+            name = re.escape(new.removeprefix(_PREFIX).partition(".lora_A.")[0])
+            found |= {
+                key: {**found[key], name: value} for key, value in settings.items() if value != defaults[key]
+            }
+    return found
+
+
+def canonical_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
+    """PEFT's adapter_config for tensors that `canonical` has renamed: its targets are named one by one.
+
+    Raises:
+        ModelError: it has settings for single layers, whose names are no longer theirs.
+    """
+    for setting in ("rank_pattern", "alpha_pattern", "exclude_modules"):
+        if config.get(setting):
+            raise ModelError(f"The adapter has {setting}, which cannot be carried over to other names.")
+    names = [name.removeprefix(_PREFIX) for name in tensors]
+    targets = {name.partition(".lora_")[0] for name in names if ".lora_" in name}
+    whole = {
+        name.removesuffix(".weight") for name in names if ".lora_" not in name and name.endswith(".weight")
+    }
+    return {
+        **config,
+        "target_modules": sorted(targets),
+        "modules_to_save": sorted(whole) or None,
+        "layers_to_transform": None,
+        "layers_pattern": None,
+    }
+
+
+def _parts(name: str, tensor: "Tensor", family: Family) -> "Iterator[tuple[str, Tensor]]":
+    """What one tensor is in the one form: itself under another name, or its parts."""
+    if name.startswith("base_model.") and not name.startswith(_PREFIX):
+        yield name, tensor  # a tensor that all layers share, such as VeRA's
+        return
+    own = name.removeprefix(_PREFIX)
+    if not (match := _LAYER.fullmatch(own)):
+        yield _PREFIX + _outside(own, family), tensor
+        return
+    layer, inside = f"{family.model_type}.{family.layers}.{match[1]}.", match[2]
+    modules, kind = _inside(inside, family)
+    if len(modules) == 1 or kind in _WHOLE:
+        pieces = [tensor] * len(modules)
+    elif kind in _ROWS and len(tensor) % len(modules) == 0:
+        pieces = [piece.contiguous() for piece in tensor.chunk(len(modules))]
+    else:
+        raise ModelError(f"The adapter's {own} cannot be split into {', '.join(modules)}.")
+    for module, piece in zip(modules, pieces, strict=True):
+        yield f"{_PREFIX}{layer}{module}.{kind}", piece
+
+
+def _inside(name: str, family: Family) -> tuple[list[str], str]:
+    """The modules that a name inside a layer means, and what tensor of them it is."""
+    ours = [spelling for names in family.roles.values() for spelling in names]
+    ours += [*family.norms, "layer_scale1", "layer_scale2"]
+    known = {**{part: (part,) for part in ours}, **_PARTS}
+    norms = dict(zip(("NORM1", "NORM2"), family.norms, strict=True))
+    for part, modules in known.items():
+        if name.startswith(f"{part}."):
+            return [norms.get(module, module) for module in modules], name.removeprefix(f"{part}.")
+    raise ModelError(f"The adapter changes {name}, which is no part of a {family.title} that is known here.")
+
+
+def _outside(name: str, family: Family) -> str:
+    matched = _TENSOR.fullmatch(name)
+    module, kind = matched.groups() if matched else ("", name)
+    module = _OUTSIDE.get(module, module).replace("BODY", family.model_type)
+    if module not in family.heads and not module.startswith(f"{family.model_type}."):
+        raise ModelError(f"The adapter changes {module}, which is no part of a {family.title}.")
+    return f"{module}.{kind}"

@@ -1,0 +1,25 @@
+"""How the programs of a benchmark end, so that `orbitune.study.child_processes` understands them."""
+
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from orbitune.errors import OrbituneError
+
+
+def answer(measure: Callable[[dict[str, Any]], dict[str, Any]], order: dict[str, Any]) -> int:
+    """Print what was measured as JSON; the exit code, 2 after a user's mistake and 130 after SIGINT."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like
+            result = measure(order)
+    except OrbituneError as error:
+        print(json.dumps({"error": str(error)}))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(result))
+    return 0

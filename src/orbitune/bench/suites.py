@@ -1,0 +1,225 @@
+"""A suite: which arms are compared with which, on what data, for how long. One small YAML file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import read_recipe
+from orbitune.recipe import Recipe, anchor, anchor_path, read_yaml
+
+# What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
+TRAINING = ("ours", "hf-trainer", "original")
+PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
+KINDS = (*TRAINING, *PREDICTION)
+# Single figures, each with a module of that name in `orbitune.bench.figures`, and their units.
+FIGURES = {
+    "app-latency": "s",
+    "bank-memory": "bytes",
+    "bytes-per-task": "times",
+    "dense-agreement": "share",
+    "dense-speedup": "ratio",
+    "int8-loss": "points",
+    "scene-memory": "bytes",
+    "scene-time": "s",
+}
+OF_RUN = tuple(name for name in FIGURES if name != "bytes-per-task")  # those of the suite's run
+OF_SCENE = ("dense-agreement",)  # those of the suite's scene besides
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, or to predict with what was trained, as a program in a process of its own.
+
+    Attributes:
+        name: what a suite says of it, in words.
+        kind: one of KINDS.
+        recipe: of the training; for a prediction that of the suite's run.
+        settings: (name, value) of a prediction.
+    """
+
+    name: str
+    kind: str
+    recipe: Recipe
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Comparison(_Strict):
+    """Two arms, and what their ratio should be; above 1 it is better for `ours`.
+
+    Attributes:
+        ours, against: the kind of an arm, and any settings of a recipe; or of a prediction, such as `tasks`.
+        measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS above the
+            imports.
+        at_least, aim: the ratio that is asked for, and the one that is hoped for.
+    """
+
+    title: str
+    ours: dict[str, Any]
+    against: dict[str, Any]
+    measure: Literal["images_per_second", "memory"] = "images_per_second"
+    at_least: float | None = None
+    aim: float | None = None
+
+
+class Figure(_Strict):
+    """One number, and what it should be.
+
+    Attributes:
+        measure: its kind, one of FIGURES, and the settings of that.
+        at_least, at_most: what is asked for; one of them, which also says on which side of `aim` is better.
+    """
+
+    title: str
+    measure: dict[str, Any]
+    at_least: float | None = None
+    at_most: float | None = None
+    aim: float | None = None
+
+    @property
+    def kind(self) -> str:
+        return str(self.measure.get("kind"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.measure.items() if name != "kind"}
+
+    def reached(self, value: float) -> str:
+        """Whether a value reaches the aim or what is asked for."""
+        for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
+            if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
+                return "aim reached" if name == "aim" else "reached"
+        return "not reached"
+
+
+class Suite(_Strict):
+    """Comparisons on the same data with the same backbone and batch.
+
+    Attributes:
+        name: of the files that are written; that of the YAML file.
+        data, backbone: of every training; a prediction has those of its run.
+        run: folder of a finished run, for arms of prediction.
+        scene: raster of a real scene, for figures of its map.
+        warmup: steps of each process that are not counted.
+        seconds: how long each process is measured after these.
+        rounds: how often each arm is run; even, as every other round goes backwards.
+    """
+
+    name: str
+    data: str = ""
+    backbone: str = ""
+    run: str | None = None
+    scene: str | None = None
+    batch_size: int = Field(64, ge=1)
+    warmup: int = Field(3, ge=1)
+    seconds: float = Field(10, gt=0)
+    rounds: int = Field(6, ge=2)
+    comparisons: tuple[Comparison, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+    @field_validator("rounds")
+    @classmethod
+    def _as_many_there_as_back(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even, as every other round goes backwards")
+        return value
+
+    @classmethod
+    def make(cls, values: dict[str, Any]) -> "Suite":
+        """Build a suite from plain values; what does not fit is an OrbituneError of one line."""
+        try:
+            suite = cls.model_validate(values)
+        except ValidationError as error:
+            parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise OrbituneError("The suite does not fit. " + "; ".join(parts)) from None
+        if not (suite.comparisons or suite.figures):
+            raise OrbituneError("The suite does not fit. comparisons: there are none, and no figures either")
+        suite.arms()
+        for figure in suite.figures:
+            if figure.kind not in FIGURES:
+                raise OrbituneError(f"There is no figure {figure.kind!r}; there is: {', '.join(FIGURES)}.")
+        return suite
+
+    @classmethod
+    def load(cls, path: Path) -> "Suite":
+        """Read a suite from a YAML file, whose name it takes; paths in it are relative to its folder."""
+        return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
+
+    def on(
+        self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
+    ) -> "Suite":
+        """The same on other data, another backbone, run or scene, where one is given."""
+        given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
+        return self.model_copy(
+            update=_anchored({name: value for name, value in given.items() if value is not None})
+        )
+
+    def quick(self) -> "Suite":
+        """A short form, to see that everything works; its figures are not to be published."""
+        short = {"name": f"{self.name}-quick", "warmup": 2, "seconds": 2.0, "rounds": 2}
+        return self.model_copy(update=short)
+
+    def arms(self) -> list[Arm]:
+        """The arms that differ, in the order in which they are named."""
+        return list(dict.fromkeys(arm for each in self.comparisons for arm in self.pair(each)))
+
+    def pair(self, comparison: Comparison) -> tuple[Arm, Arm]:
+        """The two arms of a comparison."""
+        return self._arm(comparison.ours), self._arm(comparison.against)
+
+    def _arm(self, settings: dict[str, Any]) -> Arm:
+        own = dict(settings)
+        kind, method = own.pop("kind", None), own.get("method", "lora")
+        if kind not in KINDS:
+            raise OrbituneError(f"There is no kind of arm {kind!r}; there is: {', '.join(KINDS)}.")
+        if kind in PREDICTION:
+            words = (f"{key} {value}" for key, value in sorted(own.items()))
+            return Arm(", ".join((kind, *words)), kind, self.trained(), tuple(sorted(own.items())))
+        if given := {"data", "backbone"} & set(own):
+            raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
+        recipe = Recipe.make(
+            {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size, **own}
+        )
+        if kind == "original" and recipe.precision != "fp32":
+            raise OrbituneError("The original study computed in fp32: set `precision: fp32` for that arm.")
+        size = f"{recipe.image_size} px" if "image_size" in own else ""
+        others = (f"{key} {own[key]}" for key in sorted(set(own) - {"method", "image_size", "precision"}))
+        named = (kind, method, size, own.get("precision", ""), *others)
+        return Arm(", ".join(filter(None, named)), kind, recipe)
+
+    def trained(self) -> Recipe:
+        """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
+        recipe = read_recipe(Path(self.run)) if self.run else {}
+        return Recipe.make({**recipe, "batch_size": self.batch_size})
+
+
+def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
+    """Return the values with absolute paths, see `orbitune.recipe.anchor`."""
+    named = {name: values[name] for name in ("run", "scene") if isinstance(values.get(name), str)}
+    return anchor(values, file_folder) | {n: anchor_path(text, file_folder) for n, text in named.items()}
+
+
+# Runs anywhere: needs neither a network, beyond the installation, nor a data set.
+BUILT_IN: dict[str, Any] = {
+    "name": "synthetic",
+    "data": "synthetic:1000",
+    "backbone": "demo",
+    "comparisons": [
+        {
+            "title": "LoRA against full fine-tuning",
+            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
+            "against": {"kind": "ours", "method": "full", "image_size": 56},
+        },
+        {
+            "title": "LoRA against the Trainer of transformers with PEFT",
+            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
+            "against": {"kind": "hf-trainer", "method": "lora", "image_size": 56},
+        },
+    ],
+}

@@ -1,0 +1,46 @@
+"""Tiles on the device that computes, a batch at a time; where a GPU has room, all of them from the start."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.data.tileset import TileSet
+from orbitune.data.transform import flips_and_turns
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_SHARE = 0.5  # of a GPU's free memory, at most, for tiles
+
+
+class TileLoader:
+    """Tiles stay uint8 until they are on the device: 12 kB each, not the 600 kB of a resized float image."""
+
+    def __init__(self, tiles: TileSet, device: "torch.device") -> None:
+        import torch
+
+        self._tiles = tiles
+        self._device = device
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and tiles.tiles.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._resident = torch.from_numpy(tiles.read(np.arange(len(tiles.tiles)))).to(device)
+
+    def tiles(self, indices: np.ndarray) -> "Tensor":
+        """uint8 (len(indices), H, W, 3)."""
+        import torch
+
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(indices).to(self._device)]
+        return torch.from_numpy(self._tiles.read(indices)).to(self._device)
+
+    def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
+        """The same, turned and flipped at random where `augment` is "flips"."""
+        tiles = self.tiles(indices)
+        return flips_and_turns(tiles) if augment == "flips" else tiles
+
+    def labels(self, indices: np.ndarray) -> "Tensor":
+        """int64 (len(indices),)."""
+        import torch
+
+        return torch.from_numpy(self._tiles.labels[indices]).to(self._device)

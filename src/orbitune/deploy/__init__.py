@@ -1,1 +1,0 @@
-"""What a trained model is for: bundles, prediction, many adapters on one backbone, exports."""

@@ -1,0 +1,138 @@
+"""The saved model and predictions of a finished run."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import RunError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.files import replacing
+from orbitune.integrity import sealed, unsealed
+from orbitune.models.checkpoint_io import open_saved
+from orbitune.models.metadata import BundleFacts
+from orbitune.models.methods import find_method
+
+_PREDICTIONS = "predictions.npz"
+
+
+def open_model(run: Path, result: RunResult) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a finished run's model, its files compared with their hashes, and its facts.
+
+    Raises:
+        OrbituneError: a file is missing or damaged, or the model is of another run.
+    """
+    folder = run / find_method(result.recipe["method"]).folder
+    facts = open_saved(folder, BundleFacts)
+    if facts.get("recipe_hash", result.recipe_hash) != result.recipe_hash:
+        raise RunError(
+            f"{folder} belongs to a run of another recipe than {run / 'result.json'}. "
+            "Restore it, or train again."
+        )
+    trained = result.data.get("fingerprint")
+    if facts.get("data", {}).get("fingerprint", trained) != trained:
+        raise RunError(
+            f"{folder} was trained on other data than {run / 'result.json'} says. Restore it, or train again."
+        )
+    return folder, facts
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run made of the tiles of one split.
+
+    Attributes:
+        indices: of the tiles in the tile set, int64 (N,).
+        labels: true classes, int64 (N,).
+        logits: float32 (N, C).
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+
+
+def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: str) -> None:
+    """Write predictions.npz, whose comment is a checksum of the file."""
+    arrays: dict[str, Any] = {"recipe_hash": np.array(recipe_hash)}
+    for split, each in splits.items():
+        arrays |= {f"{split}_{name}": array for name, array in vars(each).items()}
+    content = BytesIO()
+    np.savez(content, **arrays)
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.comment = sealed(b"")  # as long as the one that takes its place
+    with replacing(run / _PREDICTIONS) as temporary:
+        temporary.write_bytes(sealed(content.getvalue()[: -len(sealed(b""))]))
+
+
+def read_predictions(run: Path, split: str, classes: int | None = None) -> Predictions:
+    """Read a finished run's predictions of a split.
+
+    Args:
+        split: `validation` or `test`.
+        classes: how many there must be.
+
+    Raises:
+        RunError: predictions.npz is missing, damaged, of another run, or does not hold what it should.
+    """
+    file = run / _PREDICTIONS
+    try:
+        kept, recipe_hash = _read(file, split)
+        _check(kept, classes)
+    except Exception as error:  # of a dozen kinds: numpy even parses headers as Python
+        raise _unusable(file, str(error) if isinstance(error, _MisfitError) else "") from None
+    if (stated := _recipe_hash(run)) and recipe_hash and stated != recipe_hash:
+        raise RunError(
+            f"{file} belongs to a run of another recipe than the result.json beside it. "
+            "Restore it, or train again."
+        )
+    return kept
+
+
+class _MisfitError(ValueError):
+    pass
+
+
+def _unusable(file: Path, reason: str = "") -> RunError:
+    return RunError(
+        f"{file} is missing or damaged{reason and f': {reason}'}. Restore it, or train again with "
+        "another --out."
+    )
+
+
+def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
+    data = file.read_bytes()
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        if archive.comment:
+            unsealed(data)
+    with np.load(BytesIO(data), allow_pickle=False) as arrays:
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise _MisfitError("it is no archive of arrays")
+        stated = str(arrays["recipe_hash"]) if "recipe_hash" in arrays else None
+        return Predictions(*(arrays[f"{split}_{name}"] for name in Predictions.__annotations__)), stated
+
+
+def _check(kept: Predictions, classes: int | None) -> None:
+    """Raise a ValueError where the arrays do not fit each other."""
+    indices, labels, logits = kept.indices, kept.labels, kept.logits
+    if logits.ndim != 2 or labels.shape != (len(logits),) or indices.shape != labels.shape or not len(logits):
+        raise _MisfitError("its arrays have wrong shapes")
+    if logits.dtype.kind != "f" or {labels.dtype.kind, indices.dtype.kind} - set("iu"):
+        raise _MisfitError("its arrays have wrong types")
+    if classes not in (None, logits.shape[1]):
+        raise _MisfitError(f"it is of {logits.shape[1]} classes, not {classes}")
+    if not np.isfinite(logits).all():
+        raise _MisfitError("its logits are not all finite")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise _MisfitError("it has labels beyond its classes")
+
+
+def _recipe_hash(run: Path) -> str | None:
+    try:
+        return str(json.loads((run / "result.json").read_text())["recipe_hash"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""Bundles and prediction: what a trained model needs after training."""

@@ -1,0 +1,70 @@
+"""Bundles on the Hugging Face hub: up and down. Nothing else of Orbitune writes to the network."""
+
+from pathlib import Path
+
+from orbitune.errors import OrbituneError
+from orbitune.files import replacing
+from orbitune.hub import snapshot
+from orbitune.inference.bundle import HUB_FILES, Bundle
+
+
+def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
+    """Upload a bundle into a model repository, which is made if there is none.
+
+    Args:
+        folder: what `orbitune bundle` made; a run has no card yet and is refused.
+        repo_id: owner/name.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        OrbituneError: it is no bundle, or damaged; or the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    bundle = Bundle.open(folder)
+    if not (bundle.folder / "README.md").is_file():
+        raise OrbituneError(f"{folder} has no model card: make a bundle of it first (orbitune bundle).")
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=bundle.folder,
+            allow_patterns=list(HUB_FILES),
+            commit_message=f"{bundle.facts['method']}, {len(bundle.classes)} classes",
+        )
+    except LocalTokenNotFoundError:
+        reason = "no token was found; run `hf auth login`"
+    except HFValidationError:
+        reason = "this is no hub id (owner/name)"
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        login = "; run `hf auth login` with a token that may write" if status in (401, 403) else ""
+        reason = f"the hub answers {status}{login}"
+    except OSError as error:
+        reason = f"the hub cannot be reached ({type(error).__name__})"
+    else:
+        return str(done.commit_url)
+    raise OrbituneError(f"Cannot push to {repo_id!r}: {reason}.")
+
+
+def pull(repo_id: str, out: str | Path) -> Bundle:
+    """Download a bundle into a folder, and check that it is whole.
+
+    Raises:
+        OrbituneError: the place is taken, the hub has no such repository, or what it has is no whole bundle.
+    """
+    out = Path(out)
+    if out.exists():
+        raise OrbituneError(f"{out} exists; choose another --out, or remove it.")
+    source = snapshot(repo_id, "model", HUB_FILES)
+    Bundle.open(source)
+    with replacing(out) as folder:
+        folder.mkdir()
+        for file in source.iterdir():
+            if file.is_file():  # the hub's cache holds links
+                (folder / file.name).write_bytes(file.read_bytes())
+    return Bundle.open(out)

@@ -1,0 +1,131 @@
+"""What may be predicted: files, folders, patterns, arrays and images, and streams of all these, one by one.
+
+Nothing is read before its turn, so that a folder of any size takes the memory of a batch.
+"""
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from orbitune.errors import DataError, printable
+from orbitune.sources.decode import BadImageError, fit, image_pixels, read_pixels
+from orbitune.sources.image_folder import leaves_of, read_file, side_file
+from orbitune.sources.manifest import hidden
+
+Name = str | int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One input whose turn has not come.
+
+    Attributes:
+        name: the path as it was given or found; the position, from 0, of what has no path.
+        read: gives its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
+    """
+
+    name: Name
+    read: Callable[[], np.ndarray]
+
+
+def expand(inputs: Any) -> Iterator[Waiting]:
+    """Every single image in the inputs, in order; folders by name, with all that lies below them.
+
+    Args:
+        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3), a
+            stack of them (N, H, W, 3), an image of Pillow, a `Waiting`, or an iterable of these.
+    """
+    for position, (name, read) in enumerate(_each(inputs)):
+        yield Waiting(position if name is None else name, read)
+
+
+def check_paths(inputs: Iterable[str]) -> None:
+    """Check that every path or pattern names something to predict, before any work is done.
+
+    Raises:
+        DataError: the first that names nothing, or folders in which there is no image.
+    """
+    for name in inputs:
+        if not _exists(name) and not _matches(name):
+            raise DataError(f"There is no file or folder {printable(name)}, and it is no pattern of any.")
+        if next(_files(name), None) is None:
+            raise DataError(
+                f"There is nothing to predict in {printable(name)}: no image lies there or in the folders "
+                "below. Lists, notes and hidden files are ignored; name a file to have it read."
+            )
+
+
+def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.ndarray:
+    """Decode an input as training did.
+
+    Args:
+        size: width and height in pixels.
+        white: the 16-bit value that becomes 255, see `Bundle.white`.
+
+    Returns:
+        uint8 (size[1], size[0], 3).
+
+    Raises:
+        BadImageError: it is no usable image.
+    """
+    pixels = waiting.read()
+    if pixels.dtype == np.uint16 and white is None:
+        raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
+    return fit(pixels, size, white or 255)
+
+
+def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
+    if isinstance(inputs, Waiting):
+        yield str(inputs.name), inputs.read
+    elif isinstance(inputs, str | Path):
+        for path in _files(str(inputs)):
+            yield path, lambda path=path: read_pixels(read_file(Path(path)))  # type: ignore[misc]
+    elif isinstance(inputs, Image.Image):
+        yield None, lambda: image_pixels(inputs)
+    elif isinstance(inputs, np.ndarray) and inputs.ndim != 4:
+        yield None, lambda: _pixels(inputs)
+    elif isinstance(inputs, Iterable):
+        for each in inputs:
+            yield from _each(each)
+    else:
+        yield None, lambda: _refuse(inputs)
+
+
+def _files(name: str) -> Iterator[str]:
+    """The files that a path or a pattern means; the name itself where it means nothing."""
+    if _exists(name) and Path(name).is_dir():
+        # An empty folder below has a name as well, with a closing slash.
+        yield from (str(Path(name) / leaf) for leaf in leaves_of(Path(name)) if not leaf.endswith("/"))
+    elif _exists(name) or not (found := _matches(name)):
+        yield name
+    else:
+        for path in found:
+            yield from _files(path)
+
+
+def _exists(name: str) -> bool:
+    return os.path.exists(name)  # noqa: PTH110  # pathlib's raises for a name that is too long
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the matches of a pattern, without files that a folder's listing ignores."""
+    if not glob.has_magic(pattern):
+        return []
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    return [path for path in found if not hidden(Path(path).name) and not side_file(path)]
+
+
+def _pixels(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise BadImageError(f"is an array {array.dtype} {array.shape}, not uint8 (height, width, 3)")
+    return array
+
+
+def _refuse(value: Any) -> np.ndarray:
+    raise BadImageError(f"is a {type(value).__name__}, not a path, an array or an image")

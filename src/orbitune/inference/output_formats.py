@@ -1,0 +1,79 @@
+"""Predictions as text: a table for people, CSV and JSON lines for programs. All are streams.
+
+Names come from files and people, and may hold anything: line breaks, codes for terminals, formulas.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+
+from orbitune.errors import OrbituneError, printable
+from orbitune.inference.classifier import Prediction
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+Form = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
+
+
+def find_form(name: str) -> Form:
+    """The form of this name: a function of predictions, the class names and the number of labels.
+
+    Raises:
+        OrbituneError: there is none.
+    """
+    if name not in FORMS:
+        raise OrbituneError(f"There is no format {name!r}; there is: {', '.join(FORMS)}.")
+    return FORMS[name]
+
+
+def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    width = max(len(printable(name)) for name in classes)
+    for each in predictions:
+        name = printable(str(each.input))
+        if each.error:
+            yield f"{name}: {printable(each.error)}"
+            continue
+        labels = "  ".join(f"{printable(label):<{width}} {share:6.1%}" for label, share in each.labels)
+        yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
+
+
+def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    count = min(top_k, len(classes))
+    ranked = [name for rank in range(1, count + 1) for name in (f"label_{rank}", f"probability_{rank}")]
+    yield _csv_line(["input", *ranked, "sure", "distance", "error"])
+    for each in predictions:
+        labels: list[object] = [value for pair in each.labels for value in pair] or [None] * (2 * count)
+        sure = None if each.sure is None else str(each.sure).lower()
+        yield _csv_line([each.input, *labels, sure, each.distance, each.error])
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    # Only what is in the line's end is quoted: with another one, a name with a line break would be two rows.
+    csv.writer(text, lineterminator="\r\n").writerow(map(cell, values))
+    return text.getvalue().removesuffix("\r\n")
+
+
+def cell(value: object) -> object:
+    """Return a value for a cell of a table; of text, one that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = _encodable(value)
+    return f"'{text}" if text.lstrip(" ")[:1] in _FORMULA else text
+
+
+def _encodable(text: str) -> str:
+    """Text that can be written as UTF-8: of a file name that is none, the odd bytes are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    for each in predictions:
+        labels = [{"label": label, "probability": share} for label, share in each.labels]
+        name = _encodable(each.input) if isinstance(each.input, str) else each.input
+        yield json.dumps({**asdict(each), "input": name, "labels": labels})
+
+
+FORMS: dict[str, Form] = {"table": _table, "csv": _csv, "jsonl": _jsonl}

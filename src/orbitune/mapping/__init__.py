@@ -1,0 +1,1 @@
+"""Land-cover maps of whole scenes, in memory bounded by a setting."""

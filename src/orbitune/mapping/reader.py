@@ -1,0 +1,300 @@
+"""A scene on disk, read in windows of rows as uint8 tiles want them."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import DataError, first_line
+from orbitune.mapping.bands import Tagged, choose_bands, expand_palette, has_palette, tagged
+from orbitune.mapping.geodesy import pixel_size
+from orbitune.mapping.radiometry import SAMPLE_SIDE, Scaling
+from orbitune.mapping.raster_source import gdal, import_rasterio, local_files, open_raster
+
+RESOLUTION = 10.0  # metres: Sentinel-2's, and EuroSAT's
+_ALIKE = 0.02  # by which share a resolution may differ and still be the training tiles'
+_FARTHEST = 200  # times that a pixel may be larger or smaller than the training tiles'
+_EMPTIEST = 10**6  # times that a file's pixels may take its bytes, where most of them are left out
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels that are classified: those of the file, or of the file resampled.
+
+    Attributes:
+        height, width: pixels.
+        transform: rasterio's affine transform of these pixels.
+        crs: as WKT.
+        pixel_size: metres on the ground of the middle pixel, along its row and down its column.
+        resampled: the file's own metres per pixel, where it is not the training tiles' resolution.
+    """
+
+    height: int
+    width: int
+    transform: Any
+    crs: str
+    pixel_size: tuple[float, float]
+    resampled: tuple[float, float] | None
+
+
+class Scene:
+    """An open raster. One thread at a time may read.
+
+    Args:
+        name: whatever `opening.open_raster` takes.
+        bands: numbers from 1, in the order red, green, blue; None for those that the file names so.
+        resolution: metres per pixel that the model was trained on.
+        driver: the only format that is taken, as GDAL names it; None for any.
+
+    Attributes:
+        bands: numbers of red, green and blue.
+        bands_source: who says so, in words.
+        files: on this machine, that it is read from.
+        block_bytes: of the largest block of the file, which are in memory at once to read a pixel of it.
+
+    Raises:
+        DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
+    """
+
+    def __init__(
+        self,
+        name: str | Path,
+        bands: Sequence[int] | None = None,
+        resolution: float = RESOLUTION,
+        driver: str | None = None,
+    ) -> None:
+        rasterio = import_rasterio()
+        self.name = os.fspath(name)
+        with gdal():
+            self._file = self._data = open_raster(self.name, driver)
+            try:
+                self.files = local_files(self._file, self.name)
+                self._open(bands, resolution)
+            except DataError:
+                self.close()
+                raise
+            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
+                self.close()
+                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+    def __enter__(self) -> "Scene":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with gdal():
+            if self._data is not self._file:
+                self._data.close()
+            self._file.close()
+
+    @property
+    def dtype(self) -> str:
+        """Return the dtype of the bands that are read."""
+        return str(self._file.dtypes[self.bands[0] - 1])
+
+    @property
+    def tags(self) -> list[Tagged]:
+        """Return what the file states about the numbers of its three bands."""
+        return [tagged(self._file, band) for band in self.bands]
+
+    @property
+    def others(self) -> list[str]:
+        """Return the names of other rasters in the same file, where this is the first of several."""
+        return list(self._file.subdatasets)[1:]
+
+    def sample(self) -> np.ma.MaskedArray:
+        """Return an overview of the scene (bands, H, W), masked where there is no data."""
+        share = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
+        shape = tuple(max(1, round(side * share)) for side in (self.grid.height, self.grid.width))
+        pixels = self._read(None, shape)
+        return np.ma.masked_array(pixels, np.broadcast_to(~self._valid(pixels, None, shape), pixels.shape))
+
+    def window(
+        self, top: int, left: int, height: int, width: int, scaling: Scaling
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the grid; beyond the edges the scene is mirrored.
+
+        Returns:
+            uint8 (height, width, bands), and bool (height, width), where there is something.
+
+        Raises:
+            DataError: a block of the file is damaged.
+        """
+        from rasterio.windows import Window
+
+        across = np.clip((left, left + width), 0, self.grid.width)
+        down = np.clip((top, top + height), 0, self.grid.height)
+        window = Window(int(across[0]), int(down[0]), int(np.ptp(across)), int(np.ptp(down)))
+        pixels = self._read(window, None)
+        valid = self._valid(pixels, window, None)
+        beyond = (
+            (int(down[0]) - top, top + height - int(down[1])),
+            (int(across[0]) - left, left + width - int(across[1])),
+        )
+        return (
+            np.pad(scaling(pixels), (*beyond, (0, 0)), mode="symmetric"),
+            np.pad(valid, beyond, mode="symmetric"),
+        )
+
+    def _read(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+        from rasterio.errors import RasterioError
+
+        out = None if shape is None else (len(self.bands), *shape)
+        try:
+            with gdal():
+                return self._data.read(list(self.bands), window=window, out_shape=out)
+        except RasterioError as error:
+            raise self._damaged(window, error) from None
+
+    def _read_masks(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+        """Bool (bands, H, W), where a band has a value."""
+        from rasterio.errors import RasterioError
+
+        out = None if shape is None else (len(self.bands), *shape)
+        try:
+            with gdal(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a file that states nodata and has an alpha band besides
+                return self._data.read_masks(list(self.bands), window=window, out_shape=out) > 0
+        except RasterioError as error:
+            raise self._damaged(window, error) from None
+
+    def _damaged(self, window: Any, error: Exception) -> DataError:
+        where = "" if window is None else f" near row {int(window.row_off)}"
+        # What lies on a server may be whole.
+        what, advice = ("is damaged", "Get the file") if self.files else ("cannot be read", "Try")
+        return DataError(
+            f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}. {advice} again."
+        )
+
+    def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+        """Where no band says nodata, and not all are saturated: that is no measurement either."""
+        valid = np.ones(pixels.shape[1:], bool)
+        if self._has_masks():
+            masks = self._read_masks(window, shape)
+            # A pixel may well be 0 in one band, and 0 is often said to be nodata.
+            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self.bands])
+            valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
+        if pixels.dtype.kind == "f":
+            return valid & np.isfinite(pixels).all(0)
+        return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
+
+    def _has_masks(self) -> bool:
+        """Whether the file states nodata, a mask, or an alpha band that is not read as a colour."""
+        from rasterio.enums import ColorInterp, MaskFlags
+
+        data = self._data
+        flags = {flag for band in self.bands for flag in data.mask_flag_enums[band - 1]}
+        # GDAL calls the last of four bands alpha where nothing is said, and it may be red or infrared.
+        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self.bands]:
+            return False
+        return flags != {MaskFlags.all_valid}
+
+    def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
+        """Check the header, expand a palette, and choose bands and grid."""
+        self._check_place()
+        self.block_bytes = _block_bytes(self._file)
+        if has_palette(self._file, bands):
+            expanded = open_raster(expand_palette(self._file))
+            self._file.close()
+            self._file = self._data = expanded
+            self.bands, self.bands_source = choose_bands(expanded, bands)
+            self.bands_source = "the colours of its palette"
+        else:
+            self.bands, self.bands_source = choose_bands(self._file, bands)
+        self._check_types()
+        self.grid = self._grid(resolution)
+
+    def _check_place(self) -> None:
+        file = self._file
+        place, crs = file.transform, file.crs
+        if file.gcps[0] and place.is_identity:
+            raise DataError(
+                f"{self.name} has ground control points and no transform: lay it on a grid first, such as "
+                "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
+            )
+        if file.rpcs is not None and place.is_identity:
+            raise DataError(
+                f"{self.name} has rational polynomials (RPCs) and no transform: lay it on a grid first, such "
+                "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
+            )
+        known = crs is not None and (crs.is_projected or crs.is_geographic)
+        if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
+            raise DataError(
+                f"{self.name} does not say where on Earth it lies: set its CRS and transform first, such as "
+                "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
+            )
+        claimed = file.height * file.width * file.count
+        size = sum(each.stat().st_size for each in self.files)
+        if file.driver == "GTiff" and size and claimed > _EMPTIEST * size:
+            raise DataError(
+                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes. "
+                "Get the file again."
+            )
+
+    def _check_types(self) -> None:
+        if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
+            raise DataError(
+                f"The bands of {self.name} have different types, {', '.join(sorted(kinds))}: write one "
+                "type, such as with gdal_translate -ot UInt16 IN OUT."
+            )
+        if "complex" in self.dtype:
+            raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
+
+    def _grid(self, resolution: float) -> Grid:
+        """The file's own grid, or where its pixels have another size, one of the training resolution."""
+        file, crs = self._file, self._file.crs.to_wkt()
+        metres = self._pixel_size(file, crs)
+        if all(abs(side / resolution - 1) <= _ALIKE for side in metres):
+            return Grid(file.height, file.width, file.transform, crs, metres, None)
+        factors = [float(f"{side / resolution:.3g}") for side in metres]  # 2 is as good as 2.001, and exact
+        if max(factors) > _FARTHEST or min(factors) * _FARTHEST < 1:
+            raise DataError(
+                f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
+                f"from the {resolution:g} m of the training tiles: check its transform, or --resolution."
+            )
+        self._data = data = self._resampled(factors)
+        size = self._pixel_size(data, crs)
+        return Grid(data.height, data.width, data.transform, crs, size, metres)
+
+    def _resampled(self, factors: Sequence[float]) -> Any:
+        """Return the file resampled by these factors along rows and columns."""
+        from rasterio.enums import MaskFlags, Resampling
+        from rasterio.vrt import WarpedVRT
+
+        file = self._file
+        width, height = (
+            max(1, round(side * factor))
+            for side, factor in zip((file.width, file.height), factors, strict=True)
+        )
+        scale = type(file.transform).scale(file.width / width, file.height / height)
+        return WarpedVRT(
+            file,
+            crs=file.crs,
+            transform=file.transform * scale,
+            width=width,
+            height=height,
+            resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
+            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # else the mask would be lost
+        )
+
+    def _pixel_size(self, data: Any, crs: str) -> tuple[float, float]:
+        try:
+            return pixel_size(crs, data.transform, data.height, data.width)
+        except DataError as error:
+            raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+
+def _block_bytes(file: Any) -> int:
+    sizes = [
+        height * width * np.dtype(kind).itemsize
+        for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
+    ]
+    together = file.interleaving is None or file.interleaving.name == "pixel"
+    return max(sizes) * (len(sizes) if together else 1)

@@ -1,0 +1,205 @@
+"""Saving a trained model so that plain transformers and PEFT open it, and proving that they do.
+
+An adapter folder holds PEFT's own files; a model folder those of transformers. Both carry
+orbitune.json, with all that a prediction needs besides the weights.
+"""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError, OrbituneError, RunError, one_line
+from orbitune.files import replacing, scratch, write_json
+from orbitune.integrity import file_hash, write_sealed_json
+from orbitune.models import reload
+from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
+from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
+from orbitune.models.checkpoint_files import ADAPTER_CONFIG, check_finite
+from orbitune.models.metadata import FILE, SavedFacts, read_facts
+from orbitune.models.methods import storable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Largest difference of a logit between the model in memory and the one reloaded, both in fp32.
+TOLERANCE = 1e-4
+_ROUNDING = 1e-5  # of the largest logit: beyond 10, sums in another order differ by more than TOLERANCE
+
+
+def tolerance(logits: "Tensor") -> float:
+    """Return by how much logits may differ when their model is reloaded."""
+    return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
+
+
+_HASHED = {"files": "*.safetensors", "settings": "*.json"}  # entries of it, and whose hashes they hold
+
+
+def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
+    """Write the adapter (a PEFT model) or all weights (any other), and `facts` as orbitune.json."""
+    with replacing(folder) as temporary:
+        saved: Any = model
+        if hasattr(saved, "peft_config"):
+            # On disk the adapter names what finds its backbone again, not where the files lie now.
+            saved.peft_config["default"].base_model_name_or_path = backbone.reference
+            saved.save_pretrained(temporary, state_dict=storable(model))
+        else:
+            saved.save_pretrained(temporary)
+        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
+        write_preprocessor(temporary, facts)
+        write_facts(temporary, facts)
+
+
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Write orbitune.json: the facts, with the hashes of the weights and the settings beside it."""
+    hashes = {
+        entry: {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
+        for entry, pattern in _HASHED.items()
+    }
+    write_sealed_json(folder / FILE, {**facts, **hashes})
+
+
+def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
+    """What the tiles went through, as the file that image processors of transformers read."""
+    side, used = facts["preprocessing"]["image_size"], facts["preprocessing"]
+    stated = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": side, "width": side},
+        "resample": {"bilinear": 2, "bicubic": 3}[used["resample"]],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": used["mean"],
+        "image_std": used["std"],
+    }
+    write_json(folder / "preprocessor_config.json", stated)
+
+
+def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
+    """Reload a saved folder in a fresh process with plain transformers and PEFT, and compare logits.
+
+    Args:
+        pixels: float32 (B, 3, S, S), the fixed batch.
+        logits: float32 (B, C), what the model in memory makes of it in evaluation mode.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        RunError: it does not load, or differs by more than `tolerance` allows.
+    """
+    from safetensors.torch import save_file
+
+    with scratch() as temporary:
+        batch = temporary / "batch.safetensors"
+        save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
+        program = [sys.executable, "-m", "orbitune.models.reload"]
+        arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
+        done = subprocess.run(program + arguments, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"{folder} was written but does not load again: {last}")
+    difference = float(done.stdout)
+    if not difference <= (allowed := tolerance(logits)):
+        raise RunError(
+            f"{folder} was written but gives other outputs when reloaded (by {difference:.2g}, at most "
+            f"{allowed:g} is allowed)."
+        )
+    return difference
+
+
+def load_saved(folder: Path, backbone: Backbone, facts: dict[str, Any] | None = None) -> "nn.Module":
+    """Load what `save_model` wrote, in fp32 and evaluation mode.
+
+    Args:
+        facts: what `open_saved` gave of the folder; without them it is called here.
+
+    Raises:
+        ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
+    """
+    try:
+        facts = facts or open_saved(folder)
+    except OrbituneError as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from None
+    classes = tuple(facts["classes"])
+    if not is_adapter(folder):
+        model = _load_whole(folder, classes)
+    elif facts["backbone"]["weights_sha256"] != backbone.weights_hash:
+        raise ModelError(
+            f"{folder} was trained on other weights than {backbone.name} holds now; its "
+            f"predictions would be wrong."
+        )
+    else:
+        model = load_adapter(folder, backbone, classes)
+    check_finite(model.state_dict(), str(folder))
+    return model
+
+
+def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
+    """All weights from one folder."""
+    own = find_backbone(str(folder.resolve()))
+    check_fits(own, classes)
+    if (count := own.config.num_labels) != len(classes):
+        raise ModelError(
+            f"The config.json of {folder} has {count} classes, its {FILE} {len(classes)}. Restore both."
+        )
+    try:
+        model = reload.load_whole(str(folder))
+    except Exception as error:  # transformers lets whatever a damaged file leads to through
+        raise ModelError(f"{folder} cannot be loaded: {one_line(str(error))}.") from error
+    model.set_attn_implementation(attention())
+    return model
+
+
+def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+    """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
+
+    Raises:
+        ModelError: files are damaged, or do not fit each other or the backbone.
+    """
+    from peft import PeftModel
+
+    shapes = check_adapter(folder)
+    check_head(folder, shapes, backbone, len(classes), f"its {FILE}")
+    base: Any = load_weights(backbone, classes, seed=0)
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            model = PeftModel.from_pretrained(base, str(folder)).eval()
+    except Exception as error:  # PEFT lets whatever a damaged file leads to through
+        raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
+    check_all_used(model, shapes, folder)
+    return model
+
+
+def _words(error: Exception) -> str:
+    """A KeyError's text is the key alone."""
+    return f"it lacks {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a saved folder needs its backbone's weights; any other holds all weights."""
+    return (folder / ADAPTER_CONFIG).exists()
+
+
+def open_saved(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str, Any]:
+    """Return the facts of a saved folder, whose files are compared with the hashes that these name.
+
+    Raises:
+        RunError: there is no readable orbitune.json, or it is damaged.
+        ModelError: another file is missing or damaged.
+    """
+    facts = read_facts(folder, schema)
+    hashes = {name: digest for entry in _HASHED for name, digest in facts.get(entry, {}).items()}
+    for name, digest in hashes.items():
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is incomplete: it lacks {name}. Restore it.")
+        if file_hash(folder / name) != digest:
+            raise ModelError(
+                f"{name} of {folder} is damaged: its hash is not the one that was noted. Restore it."
+            )
+    return facts

@@ -1,0 +1,122 @@
+"""Backbone families: how each architecture of transformers names its parts.
+
+To add a family, add one entry to FAMILIES. Everything else asks the family for names and never spells them.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+# What transformers 4 and 5 call the parts that a user may name, by role.
+_SPELLINGS = {
+    "query": "q",
+    "q_proj": "q",
+    "key": "k",
+    "k_proj": "k",
+    "value": "v",
+    "v_proj": "v",
+    "o_proj": "o",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one architecture of transformers names its parts.
+
+    Attributes:
+        model_type: the `model_type` of the checkpoint's config.
+        roles: module names inside a layer by role; the first that exists is meant.
+        heads: names a classification head may have.
+        unused: parameters that play no part in classification, and so are never trained.
+        normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
+        norms: names of a layer's two normalisations, before attention and before the MLP.
+        layers: where a model's layers are, below its body.
+        head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
+        forward: arguments every forward pass needs, so that any image size works.
+    """
+
+    model_type: str
+    title: str
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    roles: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "q": ("attention.q_proj",),
+            "k": ("attention.k_proj",),
+            "v": ("attention.v_proj",),
+            "o": ("attention.o_proj",),
+            "fc1": ("mlp.fc1", "mlp.gate_proj"),
+            "up": ("mlp.up_proj",),
+            "fc2": ("mlp.fc2", "mlp.down_proj"),
+        }
+    )
+    heads: tuple[str, ...] = ("classifier",)
+    norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
+    layers: str = "layers"
+    head_reads_class_token: bool = True
+    unused: tuple[str, ...] = ("embeddings.mask_token",)
+    forward: dict[str, Any] = field(default_factory=dict)
+
+
+_DINOV2: dict[str, Any] = {
+    "norms": ("norm1", "norm2"),
+    "layers": "encoder.layer",
+    "head_reads_class_token": False,
+}
+
+FAMILIES = {
+    family.model_type: family
+    for family in (
+        Family("vit", "ViT", _HALF, forward={"interpolate_pos_encoding": True}),
+        Family(
+            "deit",
+            "DeiT",
+            _IMAGENET,
+            heads=("classifier", "cls_classifier", "distillation_classifier"),
+            forward={"interpolate_pos_encoding": True},
+        ),
+        Family("dinov2", "DINOv2", _IMAGENET, **_DINOV2),
+        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET, **_DINOV2),
+    )
+}
+
+
+def head_names(model: "nn.Module", family: Family) -> list[str]:
+    """Names of the classification heads this model has."""
+    return [name for name in family.heads if hasattr(model, name)]
+
+
+def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
+    """Module names that PEFT matches, from roles (`q`) or the spellings of transformers 4 and 5 (`query`).
+
+    `all` names every role that this model has: all linear layers but the head.
+
+    Raises:
+        ModelError: a target names nothing in this model; the message lists what there is.
+    """
+    modules = [name for name, _ in model.named_modules()]
+    there_is = {
+        role: found
+        for role, names in family.roles.items()
+        if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
+    }
+    resolved = []
+    for role in (role for target in targets for role in _roles(target, there_is)):
+        if role not in there_is:
+            raise ModelError(
+                f"{family.title} has no layer {role!r} to adapt; there is: "
+                + ", ".join(f"{role} ({name})" for role, name in there_is.items())
+                + "."
+            )
+        resolved.append(there_is[role])
+    return list(dict.fromkeys(resolved))
+
+
+def _roles(target: str, there_is: dict[str, str]) -> list[str]:
+    return list(there_is) if target == "all" else [_SPELLINGS.get(target, target)]

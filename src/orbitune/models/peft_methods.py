@@ -1,0 +1,240 @@
+"""What each fine-tuning method does to a loaded classifier: one function each, through PEFT where it can.
+
+All read the same settings, `Recipe.lora`. A method whose own size is not a rank derives it from the rank, so
+that the default is what its authors compare with LoRA of rank 8, and a higher rank is a larger update.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from orbitune.errors import ModelError, first_line
+from orbitune.models.families import Family, head_names, resolve_targets
+from orbitune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LAST_NORM = "layernorm"  # what every family calls the normalisation before the head
+TOP_LAYERS = 2  # how many the method `topk` trains where the recipe does not say
+
+
+def full(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """Every weight that plays a part."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.endswith(family.unused))
+    return model
+
+
+def linear(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """The head."""
+    return _modules(model, head_names(model, family))
+
+
+def norm(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """Scales and shifts of all layer normalisations, and the head."""
+    return _modules(model, [*head_names(model, family), *family.norms, LAST_NORM])
+
+
+def topk(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """The last layers whole, the last normalisation, and the head."""
+    layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
+    return _modules(model, [*head_names(model, family), *layers, LAST_NORM])
+
+
+def bitfit(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """All bias terms, and the head."""
+    return _modules(model, head_names(model, family), bias="all")
+
+
+def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
+    """Train whole modules. No layer is adapted, and yet it is a PEFT folder: plain PEFT opens it."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import DUMMY_TARGET_MODULES
+
+    return _peft(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=names, **more))
+
+
+def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn.Module":
+    """Low-rank updates, scaled by alpha / rank, and the head.
+
+    Args:
+        more: settings of PEFT's LoraConfig that go before the recipe's.
+    """
+    from peft import LoraConfig
+
+    settings, values = recipe.lora, _where(model, family, recipe)
+    values |= {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+    return _peft(model, LoraConfig(**{**values, **more}))
+
+
+def rslora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """LoRA, scaled by alpha / sqrt(rank)."""
+    return lora(model, family, recipe, use_rslora=True)
+
+
+def dora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """LoRA of the directions of the weights' rows, and their lengths."""
+    return lora(model, family, recipe, use_dora=True)
+
+
+def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """LoRA that starts from the weights' largest singular values, which the frozen weights lose.
+
+    What is saved is a plain LoRA of twice the rank over the original weights, W + B A - B0 A0, which leaves
+    them as they are for other adapters; see `orbitune.models.methods.storable`. (PEFT's own conversion would
+    leave out the head.)
+    """
+    from peft.tuners.lora import Linear
+
+    # Without weights there is nothing to decompose; the shapes are LoRA's.
+    start = True if next(model.parameters()).is_meta else "pissa"
+    # Dropout would take away parts of the pretrained weights themselves.
+    adapted: Any = lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
+    for layer in adapted.modules():
+        if isinstance(layer, Linear):
+            for name in ("lora_A", "lora_B"):
+                first = getattr(layer, name)["default"].weight.detach().clone()
+                layer.register_buffer(f"first_{name}", first, persistent=False)
+    config = adapted.peft_config["default"]
+    config.r, config.lora_alpha, config.init_lora_weights = 2 * config.r, 2 * config.lora_alpha, True
+    return adapted
+
+
+def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """LoRA as singular triplets, half as many again as are left in the end; and the head.
+
+    What is masked stays in the file, as zeros. `orbitune.models.adalora` has the schedule.
+    """
+    from peft import AdaLoraConfig
+
+    settings = recipe.lora
+    config = AdaLoraConfig(
+        **_where(model, family, recipe),
+        target_r=settings.rank,
+        init_r=settings.rank + (settings.rank + 1) // 2,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        total_step=1,  # PEFT asks for it here; the schedule knows it
+    )
+    adapted = _peft(model, config)
+    for name, parameter in adapted.named_parameters():
+        if ".ranknum." in name:  # a constant, which PEFT would train on the meta device
+            parameter.requires_grad_(False)
+    return adapted
+
+
+def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """Two vectors a layer, which scale random matrices that all layers share; and the head.
+
+    The authors set rank 256 beside LoRA's 8. The matrices are saved, as draws may differ between versions.
+    """
+    from peft import VeraConfig
+
+    config = VeraConfig(
+        **_where(model, family, recipe),
+        r=32 * recipe.lora.rank,
+        vera_dropout=recipe.lora.dropout,
+        save_projection=True,
+    )
+    return _peft(model, config)
+
+
+def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """Sums of random bases of full rank that all layers share, with trained scales; and the head.
+
+    PEFT's defaults, bases of rank 32 and a factor of 20, are those of the default rank and alpha. Bases of a
+    lower rank are more, and so are their scales.
+    """
+    from peft import RandLoraConfig
+
+    settings = recipe.lora
+    rank = max(1, 256 // settings.rank)
+    config = RandLoraConfig(
+        **_where(model, family, recipe),
+        r=rank,
+        randlora_alpha=10 * settings.alpha * rank // settings.rank,
+        randlora_dropout=settings.dropout,
+    )
+    return _peft(model, config)
+
+
+def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
+    """A few coefficients of the update's discrete Fourier transform, and the head.
+
+    128 times the rank are 1,024, which the authors set beside LoRA's rank 8. Their factor for ViT-Base is 300
+    at the default alpha and rank; as the inverse transform divides by a layer's size, it follows the width.
+    """
+    from peft import FourierFTConfig
+
+    settings = recipe.lora
+    scaling = 150 * settings.alpha / settings.rank * model.config.hidden_size / 768
+    config = FourierFTConfig(
+        **_where(model, family, recipe),
+        n_frequency=128 * settings.rank,
+        scaling=scaling,
+        init_weights=True,
+    )
+    return _peft(model, config)
+
+
+def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
+    """Rotations of blocks of a layer's inputs, and the head.
+
+    Blocks of 4 times the rank have about as many parameters as LoRA of that rank.
+    """
+    from peft import OFTConfig
+
+    block, width = 4 * recipe.lora.rank, model.config.hidden_size
+    if width % block:
+        raise ModelError(
+            f"OFT rotates blocks of 4 * rank = {block} inputs, which do not divide a width of {width}; "
+            "choose another rank."
+        )
+    return _peft(model, OFTConfig(**_where(model, family, recipe), oft_block_size=block))
+
+
+def ia3(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+    """Scales of keys, values and the MLP's hidden units, as in the paper; and the head."""
+    from peft import IA3Config
+
+    attention, mlp = (resolve_targets(model, family, roles) for roles in (("k", "v"), ("fc2",)))
+    if (top := recipe.lora.top_layers) is not None:
+        layers = _last_layers(model, top)
+        attention, mlp = ([f"{layer}.{n}" for layer in layers for n in names] for names in (attention, mlp))
+    config = IA3Config(
+        target_modules=[*attention, *mlp],
+        feedforward_modules=mlp,
+        modules_to_save=head_names(model, family),
+    )
+    return _peft(model, config)
+
+
+def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]:
+    """What the configurations of PEFT's adapters of linear layers share."""
+    where: dict[str, Any] = {
+        "target_modules": resolve_targets(model, family, recipe.lora.targets),
+        "bias": recipe.lora.bias,
+        # Without this PEFT would neither train nor save the new head.
+        "modules_to_save": head_names(model, family),
+    }
+    if (count := recipe.lora.top_layers) is not None:
+        numbers = [int(name.rpartition(".")[2]) for name in _last_layers(model, count)]
+        where |= {"layers_to_transform": numbers, "layers_pattern": ["layer", "layers"]}
+    return where
+
+
+def _last_layers(model: "nn.Module", count: int) -> list[str]:
+    """Names of the last so many layers, such as `vit.layers.11`."""
+    layers = [name for name, _ in model.named_modules() if re.fullmatch(r".*\.layers?\.\d+", name)]
+    if count > len(layers):
+        raise ModelError(f"The backbone has {len(layers)} layers; top_layers asks for the last {count}.")
+    return layers[-count:]
+
+
+def _peft(model: Any, config: Any) -> "nn.Module":
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(f"PEFT cannot adapt this backbone so: {first_line(error)}") from None

@@ -1,0 +1,54 @@
+"""Memory, time, cores and devices: what a machine has, and what a user allows."""
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from orbitune.errors import OrbituneError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that text such as "1.5GB" or "800MB" names.
+
+    Raises:
+        OrbituneError: the text is something else.
+    """
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        raise OrbituneError(f"{text} is no amount of memory, such as 1.5GB or 800MB.") from None
+
+
+def parse_seconds(text: str) -> float:
+    """Return the number of seconds that text such as "90s", "30min" or "2h" names.
+
+    Raises:
+        OrbituneError: the text is something else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text)
+    if not match:
+        raise OrbituneError(f"{text} is no length of time, such as 90s, 30min or 2h.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_accelerator() -> "Accelerator":
+    """Return the device and processes as accelerate finds them."""
+    import torch
+    from accelerate import Accelerator
+
+    return Accelerator(
+        # Said plainly, or accelerate would not see torchrun's processes on a machine without a GPU.
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    )

@@ -1,0 +1,1 @@
+"""What protects the server: limits, allowed hosts, sign-in, and restricted Gradio blocks."""

@@ -1,0 +1,1 @@
+"""Where tiles come from: image folders, zips, lists, Parquet data sets and the hub."""

@@ -1,0 +1,190 @@
+"""Class folders, on disk or in a zip: each folder is a class, maybe below train, validation and test.
+
+Side files are ignored; every other file is expected to be an image.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.errors import DataError, printable
+from orbitune.sources.archive import MAX_ENTRIES, open_archive
+from orbitune.sources.decode import BadImageError
+from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, hidden, open_regular
+
+if TYPE_CHECKING:
+    import zipfile
+
+MAX_BYTES = 128 * 2**20  # of one file, so that a hostile one cannot fill the memory
+
+LISTS = (".csv", ".tsv", ".jsonl")  # that may say the labels of tiles
+
+# What lies beside images and is none: lists and notes, and the georeference of an image.
+_SIDE_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf"}
+_SIDE_SUFFIXES |= {".geojson", ".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr", ".py", ".db", ".ini"}
+_SIDE_NAMES = {"readme", "license", "licence"}
+
+
+def side_file(name: str) -> bool:
+    """Return whether a file is ignored, such as labels.csv, Thumbs.db or LICENSE."""
+    path = Path(name.lower())
+    return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
+
+
+def should_be_image(name: str) -> bool:
+    """Return whether a file, by its name, is expected to be an image."""
+    return not side_file(name)
+
+
+def leaves_of(
+    folder: Path, wanted: Callable[[str], bool] = should_be_image, prefix: str = "", depth: int = 6
+) -> Iterator[str]:
+    """Yield the relative names of all wanted files, by default of those that should be images.
+
+    Empty folders are among them, with a closing slash.
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
+    except OSError as error:
+        raise DataError(f"The folder {prefix or folder.name} cannot be read: {error.strerror}.") from None
+    if not entries and prefix:
+        yield prefix
+    for entry in entries:
+        if depth and _is_folder(entry):  # links to folders are followed, circles of them only so far
+            yield from leaves_of(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
+        elif wanted(entry.name):
+            yield prefix + entry.name
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror}.") from None
+
+
+@contextmanager
+def open_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
+
+    listing = _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
+    lists = [] if listing.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
+    if lists and listing.unlabelled:
+        advice = f"to take the labels from a list, pass {lists[0]} as --data"
+        first, reason = listing.unlabelled[0]
+        raise DataError(f"{printable(first)} {reason}. Make a folder for each class; or, {advice}.")
+    yield listing
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that should be an image.
+
+    Raises:
+        BadImageError: it is no regular file, cannot be read, or is larger than an image is.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadImageError(f"cannot be read ({error.strerror})") from None
+    _check_size(len(data))
+    return data
+
+
+def _check_size(number: int) -> None:
+    if number > MAX_BYTES:
+        raise BadImageError(f"is larger than {MAX_BYTES // 2**20} MB")
+
+
+@contextmanager
+def open_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """The listing of a zip, which is open until the block ends; `scratch` stays empty.
+
+    Raises:
+        DataError: see `zip_files`.
+    """
+    with zip_files(path) as (entries, read):
+        yield _arrange(list(entries), read)
+
+
+@contextmanager
+def zip_files(
+    path: Path, most: int = MAX_ENTRIES, wanted: Callable[[str], bool] = should_be_image
+) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
+    """Open a zip; yield the wanted entries, by default the images, and a function that reads one.
+
+    Empty folders are among the entries, as `leaves_of` gives them.
+
+    Args:
+        most: number of entries that the zip may have, side files included.
+
+    Raises:
+        DataError: it is no zip, has more than `most` entries, or is malformed.
+    """
+    with open_archive(path, most) as (entries, unpack):
+
+        def read(name: str) -> bytes:
+            _check_size(entries[name].file_size)  # no more is unpacked than an entry claims
+            return unpack(entries[name])
+
+        shown = [name for name in sorted(entries) if not any(map(hidden, name.split("/")))]
+        yield {name: entries[name] for name in _leaves(shown) if wanted(name.split("/")[-1])}, read
+
+
+def _leaves(names: Sequence[str]) -> Iterator[str]:
+    """Yield the files and empty folders among the sorted names of a zip."""
+    for name in names:
+        below = f"{name.rstrip('/')}/"
+        after = bisect_right(names, below)  # the first that may lie below: a set of all parents has no bound
+        if not (after < len(names) and names[after].startswith(below)):
+            yield name
+
+
+def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
+    """Read class and split off the folders: [wrapping folder/][split/]class/file."""
+    paths = [leaf.split("/") for leaf in leaves]
+    level = _wrapping(paths)
+    tops = {path[level] for path in paths if len(path) > level + 1}
+    splits = bool(tops) and all(top.lower() in SPLIT_NAMES for top in tops)
+    class_level = level + splits
+    tiles, unlabelled = [], []
+    for leaf, path in zip(leaves, paths, strict=True):
+        if leaf.endswith("/") and len(path) <= class_level + 2:
+            raise DataError(f"The folder {leaf} is empty: fill it or remove it.")
+        if len(path) == class_level + 2:
+            tiles.append((leaf, path))
+        else:
+            place = "beside the class folders" if tops else "in no class folder, such as Forest/tile.jpg"
+            place = place if len(path) < class_level + 2 else "below a class folder"
+            unlabelled.append((leaf, f"has no label, as it lies {place}"))
+    classes = tuple(sorted({path[class_level] for _, path in tiles}))
+    label = {name: number for number, name in enumerate(classes)}
+    own: dict[str, list[int]] = {}
+    for index, (_, path) in enumerate(tiles if splits else []):
+        own.setdefault(SPLIT_NAMES[path[level].lower()], []).append(index)
+    return Manifest(
+        names=[leaf for leaf, _ in tiles],
+        labels=np.array([label[path[class_level]] for _, path in tiles], np.int64),
+        classes=classes,
+        own_splits={name: np.array(indices, np.int64) for name, indices in own.items()},
+        unlabelled=tuple(unlabelled),
+        notes=(),
+        read=lambda index: read(tiles[index][0]),
+    )
+
+
+def _wrapping(paths: Sequence[Sequence[str]]) -> int:
+    """How many folders wrap all the others, as `EuroSAT/2750/` does."""
+    level = 0
+    while (
+        len({path[level] for path in paths}) == 1
+        and max(map(len, paths)) > level + 2
+        and min(map(len, paths)) > level + 1
+        and paths[0][level].lower() not in SPLIT_NAMES
+    ):
+        level += 1
+    return level

@@ -1,0 +1,205 @@
+"""Labels from tables: metadata.csv or metadata.jsonl beside images, as the hub has it, or a list of tiles.
+
+The hub's convention (https://huggingface.co/docs/hub/datasets-image): a column file_name, relative to the
+table's folder; the table stands for all images in that folder and below, whatever their folders are called.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import DataError, printable
+from orbitune.sources.class_labels import encode_labels
+from orbitune.sources.decode import BadImageError
+from orbitune.sources.image_folder import leaves_of, read_file, should_be_image, zip_files
+from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
+from orbitune.sources.tables import Table, parse_table
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+LABEL = "label"
+
+_FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
+
+
+def is_metadata(name: str) -> bool:
+    """Return whether a file, by its name, is the hub's table beside images."""
+    return name.lower() in METADATA
+
+
+def has_metadata(folder: Path) -> bool:
+    """Return whether a folder holds such a table, beside images or further down."""
+    return folder.is_dir() and any(True for _ in _metadata_in(folder))
+
+
+def zip_has_metadata(path: Path) -> bool:
+    """Return whether a path is a zip with such a table."""
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return False
+    with zip_files(path, wanted=is_metadata) as (entries, _):
+        return any(not name.endswith("/") for name in entries)
+
+
+def _metadata_in(folder: Path) -> Iterator[str]:
+    return (name for name in leaves_of(folder, is_metadata) if not name.endswith("/"))
+
+
+def metadata_and_images(folder: Path) -> list[str]:
+    """Return the relative names of the tables and images in such a folder."""
+    return [name for name in leaves_of(folder, _is_part) if not name.endswith("/")]
+
+
+def _is_part(name: str) -> bool:
+    return is_metadata(name) or should_be_image(name)
+
+
+@contextmanager
+def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """Yield the listing of a folder of images with metadata; `scratch` stays empty.
+
+    Raises:
+        DataError: a table is damaged, has no column of labels, or names files that are not there.
+    """
+    yield _arrange(metadata_and_images(path), lambda name: read_file(path / name), selection)
+
+
+@contextmanager
+def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """Yield the listing of a zip of images with metadata, which stays open until the block ends.
+
+    Raises:
+        DataError: as for a folder; or see `orbitune.sources.image_folder.zip_files`.
+    """
+    with zip_files(path, wanted=_is_part) as (entries, read):
+        yield _arrange([name for name in entries if not name.endswith("/")], read, selection)
+
+
+def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
+    """Return the relative names of the files that a list of tiles names, and of the list itself."""
+    return [table.name, *(name for name, _ in _labelled_names(_read(table), "", selection))]
+
+
+@contextmanager
+def open_list(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """Yield the listing of the tiles that a table names, and of no other files.
+
+    Raises:
+        DataError: as for a folder of images with metadata.
+    """
+    rows = _labelled_names(_read(path), "", selection)
+    there = {name for name, _ in rows if _is_file(path.parent / name)}
+    yield _listing([(path.name, rows)], sorted(there), lambda name: read_file(path.parent / name), selection)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
+
+
+def _arrange(names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection) -> Manifest:
+    """Return the listing of images whose labels are in tables beside or above them."""
+    tables = []
+    for name in names:
+        if is_metadata(PurePosixPath(name).name):
+            try:
+                table = parse_table(name, read(name))
+            except BadImageError as error:
+                raise DataError(f"{name} {error}.") from None
+            folder = name[: name.rfind("/") + 1]
+            tables.append((name, _labelled_names(table, folder, selection)))
+    images = [name for name in names if not is_metadata(PurePosixPath(name).name)]
+    return _listing(tables, images, read, selection)
+
+
+def _listing(
+    tables: Sequence[tuple[str, list[tuple[str, Any]]]],
+    images: Sequence[str],
+    read: Callable[[str], bytes],
+    selection: ColumnSelection,
+) -> Manifest:
+    there, values = set(images), {}
+    for table, rows in tables:
+        missing = [name for name, _ in rows if name not in there]
+        if missing:
+            number = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
+            raise DataError(
+                f"{table} lists {number} not there, such as {printable(missing[0])}: names are relative to "
+                "the table's folder, with their endings."
+            )
+        for name, value in rows:
+            if name in values:
+                raise DataError(f"{printable(name)} is listed twice, in {table}: list it once.")
+            values[name] = value
+    listed = [name for name in images if name in values]
+    names_of_tables = ", ".join(name for name, _ in tables)
+    column = f"The column {selection.label_column or LABEL} of {names_of_tables}"
+    labels, classes = encode_labels([values[name] for name in listed], column)
+    unlabelled = [(name, f"is not listed in {names_of_tables}") for name in images if name not in values]
+    unlabelled += [
+        (name, f"has no label in {names_of_tables}")
+        for name, label in zip(listed, labels, strict=True)
+        if label < 0
+    ]
+    kept = [name for name, label in zip(listed, labels, strict=True) if label >= 0]
+    return Manifest(
+        names=kept,
+        labels=labels[labels >= 0],
+        classes=classes,
+        own_splits=_split_folders(kept),
+        unlabelled=tuple(unlabelled),
+        notes=(f"labels from {names_of_tables}",),
+        read=lambda index: read(kept[index]),
+    )
+
+
+def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the splits if every tile lies below a folder called train, validation or test."""
+    splits = []
+    for name in names:
+        folders = [part for part in name.split("/")[:-1] if part.lower() in SPLIT_NAMES]
+        splits.append(SPLIT_NAMES[folders[0].lower()] if folders else "")
+    if not all(splits):
+        return {}
+    return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
+
+
+def _labelled_names(table: Table, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
+    """(name, label) of each row; names are relative to where `folder` is."""
+    beside = is_metadata(PurePosixPath(table.name).name)
+    usual = list(_FILE_COLUMNS)
+    if "file_name" in table.columns:
+        usual = ["file_name"]
+    elif beside and (others := [name for name in table.columns if name.endswith("_file_name")]):
+        usual = others
+    files = table.choose(selection.image_column, usual, "file names", "--image-column")
+    option = "--label-column"
+    if beside:
+        option += f", or rename {table.name} to have the folders as classes"
+    labels = table.choose(selection.label_column, [LABEL], "labels", option)
+    rows = zip(table.columns[files], table.columns[labels], strict=True)
+    return [(folder + _inside(name, table.name), label) for name, label in rows]
+
+
+def _inside(name: Any, table: str) -> str:
+    """A file's name, which may not lead out of the table's folder."""
+    text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if not parts or "\0" in text:
+        raise DataError(f"{table} has a row without a file name: give each row one.")
+    if text.startswith("/") or ".." in parts or ":" in parts[0]:
+        raise DataError(
+            f"{table} lists {printable(text)[:200]}, which may lie outside of its folder: write "
+            "names relative to that folder."
+        )
+    return "/".join(parts)
+
+
+def _read(path: Path) -> Table:
+    try:
+        return parse_table(path.name, read_file(path))
+    except BadImageError as error:
+        raise DataError(f"{path.name} {error}.") from None

@@ -1,0 +1,277 @@
+"""Parquet data sets in the hub's layout, read by the `datasets` library from a copy that is then removed.
+
+Image and label are found by type, as data sets name their columns freely.
+"""
+
+import errno
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.errors import DataError, first_line, printable
+from orbitune.sources.class_labels import encode_labels
+from orbitune.sources.decode import BadImageError
+from orbitune.sources.label_table import is_metadata
+from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, hidden
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MAX_ROWS = 10_000_000  # a file of some kilobytes may claim any number
+_LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "category")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def parquet_files(folder: Path) -> list[str]:
+    """The files of a parquet data set, relative to its folder; none if it holds no parquet file."""
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.parquet")))
+    files = [
+        path.as_posix() for path in paths if not (any(map(hidden, path.parts)) or is_metadata(path.name))
+    ]
+    # The data set's card may hold the class names and the list of splits.
+    return [*files, "README.md"] if files and (folder / "README.md").is_file() else files
+
+
+@contextmanager
+def open_parquet(folder: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+    """The listing of a parquet data set, with a working copy of all rows in `scratch` until the block ends.
+
+    Raises:
+        DataError: damaged files, no column of images or labels, or several configurations or columns of which
+            none is selected.
+        OSError: no room for the working copy.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as cache:
+        splits, notes = _known_splits(_load_splits(folder, cache, selection.config))
+        try:
+            listing = _list_rows(splits, notes, selection)
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow's and those of `datasets`, for rows that are damaged
+            raise DataError(
+                f"The rows of the parquet data set cannot be read ({first_line(error)}): get it again."
+            ) from None
+        yield listing
+
+
+def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: ColumnSelection) -> Manifest:
+    from datasets import Image, concatenate_datasets
+
+    if len({tuple(sorted(part.features)) for part in splits.values()}) > 1:
+        raise DataError("The splits of the parquet data set have different columns: give them the same.")
+    whole = concatenate_datasets(list(splits.values()))
+    column = _image_column(whole.features, selection.image_column)
+    labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
+    images = whole.cast_column(column, Image(decode=False)).data.column(column)
+    names = _row_names(whole, {name: len(part) for name, part in splits.items()})
+    origin = np.repeat(
+        [SPLIT_NAMES.get(name.lower(), "") for name in splits], list(map(len, splits.values()))
+    )
+    labelled = np.flatnonzero(labels >= 0)
+
+    def read(index: int) -> bytes:
+        try:
+            data = images[int(labelled[index])]["bytes"].as_py()
+        except Exception as error:  # pyarrow's, for a row that is damaged
+            raise BadImageError(f"cannot be read ({first_line(error)})") from None
+        if data is None:
+            raise BadImageError("holds no image, only the path of one")
+        return data
+
+    return Manifest(
+        names=[names[i] for i in labelled],
+        labels=labels[labelled],
+        classes=classes,
+        own_splits={n: np.flatnonzero(origin[labelled] == n) for n in dict.fromkeys(origin.tolist()) if n},
+        unlabelled=tuple((names[i], "has no label") for i in np.flatnonzero(labels < 0)),
+        notes=notes,
+        read=read,
+    )
+
+
+def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
+    from datasets import load_dataset
+    from pyarrow.parquet import read_metadata
+
+    links = Path(cache) / "links"  # to these files alone: `datasets` reads what kind of file is most frequent
+    files = parquet_files(folder)
+    if "README.md" not in files or not _names_configurations(folder / "README.md"):
+        files, config = _configuration_folder(files, config), None
+    rows = 0
+    for name in files:
+        try:
+            if name.endswith(".parquet"):
+                rows += read_metadata(folder / name).num_rows
+        except Exception:  # pyarrow's, of several types
+            raise DataError(f"{name} is damaged or no parquet file: fetch it again.") from None
+        (links / name).parent.mkdir(parents=True, exist_ok=True)
+        (links / name).symlink_to((folder / name).resolve())
+    if rows > MAX_ROWS:
+        raise DataError(f"The parquet data set claims {rows:,} rows: pass at most {MAX_ROWS:,}.")
+    try:
+        with _quiet_datasets():
+            splits = load_dataset(str(links), _configuration(str(links), config), cache_dir=cache)
+    except DataError:
+        raise
+    except Exception as error:  # of a dozen types; a full disk comes as the cause of one
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
+            raise error.__cause__ from None
+        reason = first_line(error).replace(f"{links}/", "")
+        raise DataError(f"The parquet data set cannot be loaded ({reason}).") from None
+    return {name: part for name, part in splits.items() if len(part)}
+
+
+def _names_configurations(card: Path) -> bool:
+    """Return whether a data set's card names its configurations."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        return bool((metadata_load(card) or {}).get("configs"))
+    except (OSError, ValueError, YAMLError):
+        return True  # `datasets` reads it, too, and says what is wrong
+
+
+def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]:
+    """Return the files of the chosen configuration, if each has a folder, as in rgb/train.parquet.
+
+    Raises:
+        DataError: there are several, and none was chosen; or not the one that was.
+    """
+    parquet = [name for name in files if name.endswith(".parquet")]
+    tops = sorted({name.split("/")[0] for name in parquet if "/" in name})
+    flat = any("/" not in name for name in parquet)
+    several = len(tops) > 1 and not flat and not any(top.lower() in SPLIT_NAMES for top in tops)
+    if several:
+        _expect_configuration(config, tops)
+        return [name for name in parquet if name.startswith(f"{config}/")]
+    if config not in (None, "default", *(tops if not flat else [])):
+        _expect_configuration(config, ["default"])
+    return list(files)
+
+
+def _configuration(links: str, config: str | None) -> str | None:
+    """Return the configuration to load: the chosen one, the card's default or its only one."""
+    from datasets import get_dataset_config_names, get_dataset_default_config_name
+
+    names = get_dataset_config_names(links)
+    if config is None and len(names) > 1:
+        config = get_dataset_default_config_name(links)
+    if len(names) > 1 or config is not None:
+        _expect_configuration(config, names)
+    return config
+
+
+def _expect_configuration(config: str | None, names: Sequence[str]) -> None:
+    if config not in names:
+        wrong = f"no configuration {config}" if config else "several configurations"
+        raise DataError(
+            f"The parquet data set has {wrong}: choose one with --data-config, of "
+            f"{', '.join(map(printable, names))}."
+        )
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    """Silence remarks on missing card fields, and bars that would run across ours."""
+    import datasets
+    import huggingface_hub
+
+    loggers = (datasets.logging, huggingface_hub.logging)
+    levels = [logger.get_verbosity() for logger in loggers]
+    bars = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.set_verbosity(logging.CRITICAL)  # an error reaches the user as ours
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.set_verbosity(level)
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tuple[str, ...]]":
+    """Leave out splits that are none of the three, unless there are no others; and say so."""
+    if not splits:
+        raise DataError("The parquet data set holds no rows.")
+    known = {name: part for name, part in splits.items() if name.lower() in SPLIT_NAMES}
+    others = [f"{name} ({len(part):,} tiles)" for name, part in splits.items() if name not in known]
+    if not known or not others:
+        return splits, ()
+    return known, (f"left out what is neither train, validation nor test: {', '.join(others)}",)
+
+
+def _image_column(features: dict[str, Any], chosen: str | None) -> str:
+    """The one column of images: by type, as data sets name it image, img, tile, ..."""
+    from datasets import Image, Value
+
+    binary = (Value("binary"), Value("large_binary"))
+    found = [
+        name
+        for name, kind in features.items()
+        if isinstance(kind, Image) or kind in binary or (isinstance(kind, dict) and "bytes" in kind)
+    ]
+    return _only(found, features, chosen, "image")
+
+
+def _label_column(features: dict[str, Any], chosen: str | None) -> str:
+    """Return the label column: `label`, the only ClassLabel, or the only one with a usual name."""
+    from datasets import ClassLabel
+
+    typed = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
+    usual = [name for name in _LABEL_COLUMNS if name in features]
+    if "label" in features and (not typed or "label" in typed):
+        found = ["label"]
+    else:
+        found = list(dict.fromkeys([*typed, *usual]))
+    return _only(found, features, chosen, "label")
+
+
+def _only(found: Sequence[str], features: dict[str, Any], chosen: str | None, what: str) -> str:
+    """Return the chosen column, or the only one found.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    possible = list(features) if what == "label" else found
+    if chosen in possible or (chosen is None and len(found) == 1):
+        return chosen or found[0]
+    if chosen:
+        problem = f"no {what} column {chosen}"
+    else:
+        problem = f"several {what} columns ({', '.join(found)})" if found else f"no {what} column"
+    raise DataError(
+        f"The parquet data set has {problem} among {', '.join(map(printable, features))}: "
+        f"choose one with --{what}-column."
+    )
+
+
+def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """int64 (N,) labels, -1 where there is none, and the class names."""
+    from datasets import ClassLabel
+
+    values = whole.data.column(column).to_pylist()
+    kind, words = whole.features[column], f"The column {column}"
+    if not isinstance(kind, ClassLabel):
+        return encode_labels(values, words)
+    labels = np.array([-1 if value is None else value for value in values], np.int64)
+    if len(labels) and labels.max() >= len(kind.names):
+        raise DataError(
+            f"{words} holds {labels.max()}, and has names for {len(kind.names)} classes only: name them all."
+        )
+    return labels, tuple(kind.names)
+
+
+def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:
+    """The file name of each row, else a made one such as train/000123."""
+    made = [f"{split}/{row:06d}" for split, size in sizes.items() for row in range(size)]
+    column = next((name for name in ("filename", "file_name") if name in whole.features), None)
+    given = whole.data.column(column).to_pylist() if column else made
+    return [str(name or other) for name, other in zip(given, made, strict=True)]

@@ -1,0 +1,56 @@
+"""How a finished run's model does on corrupted tiles, written as robustness.json into the run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import RunError
+from orbitune.evaluation.robustness import EVALUATIONS, robustness
+from orbitune.evaluation.run_result import RunResult
+from orbitune.files import write_json
+from orbitune.integrity import read_kept
+from orbitune.training.evaluate import SavedModel, reopen
+from orbitune.training.progress import ProgressDisplay
+
+_SEED = 0  # of the sample; the runs of one split are tried on the same tiles
+
+
+def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[str, Any]:
+    """Score a finished run's saved model on corrupted copies of a fixed sample of its validation tiles.
+
+    Validation and not test, which stays sealed: this asks what a model keeps and not how good it is. What was
+    done before with as many tiles is not repeated.
+
+    Args:
+        count: tiles in the sample; all where there are fewer.
+
+    Returns:
+        See `orbitune.evaluation.robustness.robustness`.
+
+    Raises:
+        OrbituneError: no tiles are asked for, the run is not finished, or its data or backbone are no longer
+            the same.
+    """
+    folder = Path(run)
+    if count < 1:
+        raise RunError("Robustness needs a tile or more to try.")
+    count = min(count, RunResult.load(folder).data["sizes"]["validation"])
+    file = folder / "robustness.json"
+    if (kept := read_kept(file)) and kept.get("count") == count:
+        return kept
+    result, job = reopen(folder, progress)
+    sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
+    model = SavedModel.of(folder, result, job)
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        return model.logits(replace(job.tiles, tiles=pixels), np.arange(len(pixels)))
+
+    with ProgressDisplay(progress) as display:
+        display.evaluation("robustness", count * EVALUATIONS)
+        scores = robustness(
+            predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=display.evaluated
+        )
+    write_json(file, scores)
+    return scores

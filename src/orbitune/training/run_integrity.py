@@ -1,0 +1,57 @@
+"""Whether the files of a finished run are those that it wrote, its model apart."""
+
+from pathlib import Path
+
+import yaml
+
+from orbitune.errors import RunError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.integrity import read_json
+from orbitune.recipe import Recipe, is_there, read_yaml
+from orbitune.training.run_folder import log_text, read_environment, read_inputs
+
+_SKIPPED = "skipped-images.json"
+
+
+def check_run(folder: Path) -> None:
+    """Compare the recipe, the log, the predictions and the other facts of a run with its result.json.
+
+    Raises:
+        RunError: one is missing or damaged, or belongs to another run.
+        OrbituneError: recipe.yaml cannot be read, or fits no recipe.
+    """
+    result = RunResult.load(folder)
+    read_inputs(folder)
+    read_environment(folder)
+    for split in ("validation", "test"):
+        read_predictions(folder, split, len(result.data["classes"]))
+    _check_recipe(folder, result)
+    if _text(folder / "log.jsonl") != log_text(result.history):
+        raise _other(folder, "log.jsonl")
+    kept = read_json(folder / _SKIPPED) if (folder / _SKIPPED).is_file() else []
+    if not isinstance(kept, list) or len(kept) != result.data.get("skipped", 0):
+        raise _other(folder, _SKIPPED)
+
+
+def _check_recipe(folder: Path, result: RunResult) -> None:
+    """Compare recipe.yaml with the recipe that was trained; what it names may have moved since."""
+    file = folder / "recipe.yaml"
+    values = read_yaml(file)
+    kept, trained = Recipe.make(values), Recipe.make(result.recipe)
+    moved = [place for name, place in kept.places.items() if place != trained.places[name]]
+    if kept.differences(trained) or not all(place and is_there(place) for place in moved):
+        raise _other(folder, file.name)
+    if _text(file) != yaml.safe_dump(values, sort_keys=False):
+        raise RunError(f"{file} is damaged or was edited. Restore it.")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, ValueError):
+        raise RunError(f"{file} is missing or damaged. Restore it, or train the run anew.") from None
+
+
+def _other(folder: Path, name: str) -> RunError:
+    return RunError(f"{folder / name} is damaged or belongs to another run than the result.json beside it.")

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orbitune.bench.runner import Bench
+from orbitune.bench.suites import BUILT_IN, Suite
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import RunResult
+
+ROOT = Path(__file__).parent.parent.parent
+OURS = {"kind": "ours", "method": "lora", "image_size": 112, "precision": "bf16"}
+ORIGINAL = {"kind": "original", "method": "full", "image_size": 224, "precision": "fp32"}
+
+
+def values(**changes):
+    comparison = {"title": "a", "ours": OURS, "against": ORIGINAL, **changes.pop("comparison", {})}
+    return {"data": "tiles", "backbone": "demo", "comparisons": [comparison], **changes}
+
+
+def suite_file(folder, **changes):
+    file = folder / "mine.yaml"
+    file.write_text(yaml.safe_dump(values(**changes)))
+    return file
+
+
+def test_a_suite_is_named_after_its_file_and_its_arms_after_what_sets_them_apart(tmp_path):
+    suite = Suite.load(suite_file(tmp_path, comparison={"ours": {**OURS, "fast": "off"}}))
+    assert suite.name == "mine"
+    assert [arm.name for arm in suite.arms()] == [
+        "ours, lora, 112 px, bf16, fast off",
+        "original, full, 224 px, fp32",
+    ]
+    assert suite.arms()[0].recipe.fast == "off"
+    assert suite.arms()[0].recipe.batch_size == 64
+
+
+def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
+    swapped = {name: OURS[name] for name in reversed(OURS)}
+    comparisons = [
+        {"title": t, "ours": ours, "against": ORIGINAL} for t, ours in (("a", OURS), ("b", swapped))
+    ]
+    assert len(Suite.load(suite_file(tmp_path, comparisons=comparisons)).arms()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 5}, "rounds: Value error, must be even"),
+        ({"secnods": 3}, "secnods: Extra inputs are not permitted"),
+        ({"comparisons": []}, "comparisons: there are none"),
+        ({"comparison": {"measure": "joy"}}, "comparisons.0.measure: Input should be 'images_per_second' or"),
+        ({"comparison": {"ours": {"method": "lora"}}}, "There is no kind of arm None; there is: ours,"),
+        ({"comparison": {"ours": {**OURS, "image_sise": 3}}}, "image_sise: Extra inputs are not permitted"),
+        ({"comparison": {"ours": {**OURS, "data": "x"}}}, "The arms of a suite share its data"),
+        ({"comparison": {"against": {"kind": "original"}}}, "set `precision: fp32` for that arm"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_one_line(tmp_path, changes, message):
+    with pytest.raises(OrbituneError) as error:
+        Suite.load(suite_file(tmp_path, **changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "benchmarks").glob("*.yaml")))
+def test_the_published_suites_are_valid_and_long_enough_to_publish(name):
+    assert Suite.load(ROOT / "benchmarks" / name).rounds >= 6
+
+
+def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
+    run = {"recipe": {"backbone": "demo", "image_size": 28, "method": "linear"}}
+    kept = {name: None for name in RunResult.__dataclass_fields__ if name != "format"}
+    (tmp_path / "result.json").write_text(json.dumps({**kept, **run}))
+    bank = {"kind": "bank", "tasks": 4}
+    comparison = {"ours": bank, "against": {**bank, "tasks": 1}}
+    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, str(tmp_path))
+    assert [arm.name for arm in suite.arms()] == ["bank, tasks 4", "bank, tasks 1"]
+    assert {(arm.recipe.image_size, arm.recipe.batch_size) for arm in suite.arms()} == {(28, 64)}
+
+
+def test_a_suite_that_predicts_asks_for_a_run(tmp_path):
+    bank = {"kind": "bank", "tasks": 4}
+    suite = Suite.load(suite_file(tmp_path, comparison={"ours": bank, "against": bank}))
+    with pytest.raises(OrbituneError, match="name its folder with --run"):
+        Bench(suite, tmp_path, "").run(print)
+
+
+def test_the_built_in_suite_is_valid_and_has_a_quick_form():
+    quick = Suite.make(BUILT_IN).quick()
+    assert (quick.name, quick.rounds, len(quick.arms())) == ("synthetic-quick", 2, 3)
+
+
+def test_a_suite_can_be_run_on_other_data_and_another_backbone():
+    suite = Suite.make(BUILT_IN).on("tiles", None)
+    assert (suite.data, suite.backbone) == ("tiles", BUILT_IN["backbone"])
+    assert {arm.recipe.data for arm in suite.arms()} == {"tiles"}

@@ -1,0 +1,144 @@
+"""States of the frozen layers, kept on disk, are those that the whole network computes on the way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from samples import backbone_folder, tile_folder
+
+from orbitune import Recipe
+from orbitune.data.loader import TileLoader
+from orbitune.data.transform import symmetries
+from orbitune.errors import DataError, Interrupted, ModelError, OrbituneError, RunError
+from orbitune.models.factory import build
+from orbitune.training.setup import prepare_training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    tiles = tile_folder(tmp_path / "tiles", each=5)
+    backbone = backbone_folder(tmp_path / "backbone", layers=3)
+    return Recipe(data=str(tiles), backbone=str(backbone), batch_size=4, prefix="on", lora={"top_layers": 1})
+
+
+def state_feed(recipe):
+    job = prepare_training(recipe, progress=False)
+    network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
+    return job, network, job.state_feed(network, TileLoader(job.tiles, CPU), CPU)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("change", [{}, {"method": "linear"}, {"lora": {"top_layers": 2}}])
+def test_logits_from_kept_states_are_those_from_tiles(recipe, precision, change):
+    job, network, feed = state_feed(recipe.replace(precision=precision, **change))
+    feed.build(4)
+    tiles = TileLoader(job.tiles, CPU).tiles(job.splits["test"])
+    with torch.inference_mode():
+        assert torch.allclose(network(feed.tiles(job.splits["test"])), network(tiles), atol=1e-6)
+
+
+def test_all_eight_views_of_a_training_tile_are_kept(recipe):
+    job, network, feed = state_feed(recipe.replace(precision="fp32"))
+    feed.build(4)
+    index = job.splits["train"][2:3]
+    with torch.inference_mode():
+        views = [network.states(v, 2) for v in symmetries(TileLoader(job.tiles, CPU).tiles(index))]
+    drawn = [feed.augmented(index, "flips") for _ in range(60)]
+    found = {next(n for n, v in enumerate(views) if torch.allclose(v, d, atol=1e-5)) for d in drawn}
+    assert found == set(range(8))
+
+
+def test_without_turns_one_view_is_kept(recipe):
+    job, _, feed = state_feed(recipe.replace(augment="none"))
+    feed.build(4)
+    size = sum(file.stat().st_size for file in feed.key.folder.iterdir())
+    assert size == 15 * feed.tiles(job.splits["test"][:1]).nbytes
+
+
+def test_a_build_that_was_stopped_goes_on_to_the_same_states(recipe):
+    _, _, feed = state_feed(recipe)
+    folder = feed.key.folder
+    feed.build(4)
+    whole = (folder / "states.bin").read_bytes()
+    (folder / "states.bin").rename(folder / "states.part")
+    with (folder / "states.part").open("r+b") as file:
+        file.truncate(len(whole) // 2 + 7)
+    counts = []
+    feed.build(4, counts.append)
+    assert counts[0] > 0 and sum(counts) == 15
+    assert (folder / "states.bin").read_bytes() == whole
+
+
+def test_states_that_were_damaged_are_noticed(recipe):
+    job, _, feed = state_feed(recipe)
+    feed.build(4)
+    feed.check(job.splits["train"])
+    file = feed.key.folder / "states.bin"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(RunError, match="damaged; remove that folder"):
+        feed.check(job.splits["train"])
+
+
+def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
+    _, _, feed = state_feed(recipe)
+    key = feed.key
+    changes = {
+        "weights": "other",
+        "tiles": "other",
+        "splits": "other",
+        "transform": key.transform.at(16),
+        "precision": "other",
+        "attention": "sdpa",
+        "depth": 1,
+        "views": 1,
+    }
+    assert changes.keys() == key.__dataclass_fields__.keys()
+    assert len({replace(key, **{n: v}).folder for n, v in changes.items()} | {key.folder}) == 9
+
+
+@pytest.mark.parametrize("change", [{"lora": {}}, {"method": "full"}])
+def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
+    with pytest.raises(ModelError, match="no frozen prefix"):
+        state_feed(recipe.replace(**change))
+
+
+@pytest.mark.parametrize(
+    "change", [{"fast": "off"}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
+)
+def test_settings_that_change_the_states_at_every_step_are_refused(recipe, change):
+    with pytest.raises(OrbituneError, match="prefix cannot be kept"):
+        recipe.replace(**change)
+
+
+def test_more_top_layers_than_there_are_is_one_clear_line(recipe):
+    with pytest.raises(ModelError, match="has 3 layers; top_layers asks for the last 9"):
+        state_feed(recipe.replace(lora={"top_layers": 9}))
+
+
+def test_a_full_disk_says_how_much_is_needed(recipe, monkeypatch):
+    _, _, feed = state_feed(recipe)
+    folder = feed.key.folder
+    folder.mkdir(parents=True)
+    (folder / "states.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"It takes [0-9.]+ GB; free space"):
+        feed.build(4)
+
+
+def test_an_interrupt_while_the_prefix_is_computed_leaves_what_is_done(recipe, tmp_path):
+    job, _, feed = state_feed(recipe)
+
+    def stop(count):
+        if count:
+            raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        feed.build(4, stop)
+    assert (feed.key.folder / "states.part").stat().st_size > 0
+    assert not feed.complete
+    feed.build(4)
+    assert feed.complete
+    assert np.isfinite(feed.tiles(job.splits["test"]).float().numpy()).all()

@@ -1,0 +1,39 @@
+"""Which attention kernel computes follows from the shape, the precision and the processor alone."""
+
+import pytest
+import torch
+
+from orbitune.fastpath import attention
+from orbitune.fastpath.attention import fastest_kernel
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def kernel(tokens, dtype, device=CPU):
+    return fastest_kernel((8, tokens, 3, 64), dtype, device)
+
+
+@pytest.fixture(params=[True, False], ids=["with its instructions", "without"])
+def multiplies_halves(request, monkeypatch):
+    monkeypatch.setattr(attention, "has_instructions", lambda dtype: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_takes_plain_products_where_the_processor_has_them(dtype, multiplies_halves):
+    assert kernel(197, dtype) == ("plain" if multiplies_halves else "sdpa")
+
+
+@pytest.mark.usefixtures("multiplies_halves")
+@pytest.mark.parametrize(
+    ("tokens", "dtype", "device"),
+    [(197, torch.float32, CPU), (1370, torch.bfloat16, CPU), (197, torch.bfloat16, GPU)],
+    ids=["fp32", "long", "GPU"],
+)
+def test_all_else_takes_torchs_fused_kernel(tokens, dtype, device):
+    assert kernel(tokens, dtype, device) == "sdpa"
+
+
+def test_no_clock_is_asked(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("the choice was timed"))
+    assert kernel(65, torch.bfloat16) == kernel(65, torch.bfloat16)

@@ -1,0 +1,246 @@
+"""The fast path computes what transformers and PEFT compute."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from orbitune.data.transform import Transform
+from orbitune.fastpath.attention import KERNELS
+from orbitune.fastpath.classifier import FastClassifier, obstacle
+from orbitune.fastpath.dispatch import PlainClassifier, make_network
+from orbitune.models.backbones import find_backbone
+from orbitune.models.factory import build, resolve
+from orbitune.models.methods import METHODS
+from orbitune.recipe import Recipe
+from tests.samples import backbone_folder
+
+CLASSES = ("a", "b", "c", "d")
+FAMILIES = {
+    "ViT": {"model_type": "vit"},
+    "DeiT": {"model_type": "deit"},
+    "distilled DeiT": {"model_type": "deit", "distilled": True},
+    "DINOv2": {"model_type": "dinov2"},
+    "DINOv2 with registers": {"model_type": "dinov2_with_registers"},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
+
+
+def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):
+    """The same model twice, with trained values that are not zero: as it is, and on the fast path."""
+    recipe = resolve(Recipe(**recipe), backbone)
+    stated = backbone.preprocessing
+    transform = Transform(recipe.image_size, stated.mean, stated.std, resample)
+    models = [build(recipe, backbone, CLASSES) for _ in range(2)]
+    for model in models:
+        generator = torch.Generator().manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    plain = PlainClassifier(models[0], backbone.family, transform, torch.float32)
+    fast = FastClassifier(models[1], backbone.family, transform, dtype, attention)
+    return plain, fast
+
+
+def tiles(side, count=5):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def gradients(network, batch):
+    labels = torch.arange(len(batch)) % len(CLASSES)
+    F.cross_entropy(network(batch), labels).backward()
+    return {name: p.grad for name, p in network.model.named_parameters() if p.requires_grad}
+
+
+def assert_alike(plain, fast, batch, tolerance):
+    """Logits and gradients, the latter in units of the largest of all."""
+    with torch.inference_mode():
+        difference = (plain.eval()(batch) - fast.eval()(batch)).abs().max().item()
+    assert difference <= tolerance
+    expected, found = (gradients(network.train(), batch) for network in (plain, fast))
+    assert expected.keys() == found.keys()
+    largest = max(g.abs().max() for g in expected.values())
+    for name, gradient in expected.items():
+        assert (gradient - found[name]).abs().max() <= tolerance * largest, name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_logits_and_gradients_are_those_of_the_plain_path(backbone, method):
+    plain, fast = both_paths(backbone, method=method, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("targets", ["q,v", "k", "o", "fc1,fc2", "q,k,v,o,fc1,fc2"])
+def test_any_layers_may_be_adapted(vit, targets):
+    plain, fast = both_paths(vit, lora={"dropout": 0, "targets": targets})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_may_be_trained(vit, bias):
+    plain, fast = both_paths(vit, lora={"dropout": 0, "bias": bias})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_differs_by_its_rounding_only(backbone, method):
+    plain, fast = both_paths(backbone, torch.bfloat16, method=method, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", ["full", "lora", "linear"])
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.usefixtures("without_half_precision")
+def test_a_processor_without_half_precision_differs_by_its_rounding_only(vit, kernel, method, dtype):
+    plain, fast = both_paths(vit, dtype, kernel, method=method, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_so_between_widened_products(vit, without_half_precision, dtype):
+    _, fast = both_paths(vit, dtype, method="lora")
+    with torch.inference_mode():
+        assert fast.eval().states(tiles(20), 2).dtype == dtype
+
+
+def test_the_compiled_kernels_differ_by_their_rounding_only(vit, each_build):
+    plain, fast = both_paths(vit, torch.bfloat16, method="lora", lora={"dropout": 0})
+    assert fast.compiled
+    assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_computes_in_half_precision_without_the_fast_path_too(vit, method):
+    plain, fast = both_paths(vit, method=method, lora={"dropout": 0})
+    half = PlainClassifier(fast.model, vit.family, plain.transform, torch.bfloat16)
+    assert_alike(plain, half, tiles(side=20), tolerance=0.05)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_attention_kernel_gives_the_same(vit, kernel):
+    plain, fast = both_paths(vit, attention=kernel, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("side", [8, 20, 32, 48])
+def test_tiles_that_are_enlarged_kept_or_reduced_give_the_same(vit, side):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(side), tolerance=1e-5)
+
+
+def test_tiles_that_are_not_square_give_the_same(vit):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(24)[:, :, 3:19], tolerance=1e-5)
+
+
+def test_bicubic_resizing_which_clips_gives_the_same(vit):
+    plain, fast = both_paths(vit, resample="bicubic", lora={"dropout": 0})
+    assert_alike(plain, fast, tiles(20), tolerance=1e-5)
+
+
+def test_a_trained_patch_embedding_is_not_kept_from_an_earlier_step(vit):
+    plain, fast = both_paths(vit, method="full")
+    batch = tiles(20)
+    fast(batch)
+    for network in (plain, fast):
+        weight = network.model.vit.embeddings.patch_embeddings.projection.weight
+        weight.data *= 1.5
+    assert_alike(plain, fast, batch, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_another_size_can_be_asked_for(vit, size):
+    plain, fast = both_paths(vit, lora={"dropout": 0})
+    with torch.inference_mode():
+        assert torch.allclose(plain(tiles(20), size), fast(tiles(20), size), atol=1e-5)
+
+
+def test_checkpointing_gives_the_same_gradients(vit):
+    recipe = {"method": "lora", "lora": {"dropout": 0}}
+    (_, kept), (_, again) = both_paths(vit, **recipe), both_paths(vit, **recipe)
+    again.checkpointing = True
+    expected, found = (gradients(network.train(), tiles(20)) for network in (kept, again))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_layer_that_peft_adapts_in_another_way_is_left_to_peft(vit):
+    from peft import LoraConfig, get_peft_model
+
+    from orbitune.models.backbones import load_weights
+
+    config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, modules_to_save=["classifier"])
+    plain, fast = both_paths(vit)
+    models = [get_peft_model(load_weights(vit, CLASSES, 0), config) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    plain = PlainClassifier(models[0], vit.family, plain.transform, torch.float32)
+    fast = FastClassifier(models[1], vit.family, plain.transform, torch.float32, "plain")
+    assert_alike(plain, fast, tiles(20), tolerance=1e-5)
+
+
+def test_frozen_weights_take_no_more_memory_than_half(vit):
+    model = build(resolve(Recipe(method="lora"), vit), vit, CLASSES)
+    layers = model.get_base_model().vit.layers
+    before = sum(p.untyped_storage().nbytes() for p in layers.parameters() if not p.requires_grad)
+    FastClassifier(
+        model, vit.family, Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear"), torch.bfloat16, "plain"
+    )
+    frozen = [p for p in layers.parameters() if not p.requires_grad]
+    storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in frozen}
+    assert sum(storages.values()) == before / 2
+
+
+def test_trained_tensors_stay_in_fp32(vit):
+    _, fast = both_paths(vit, torch.bfloat16)
+    assert {p.dtype for p in fast.model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
+    recipe = resolve(Recipe(method="lora"), vit)
+    model = build(recipe, vit, CLASSES)
+    model.get_base_model().config.hidden_dropout_prob = 0.1
+    assert "hidden_dropout_prob" in obstacle(model)
+    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    assert isinstance(make_network(model, recipe, vit, transform, None), PlainClassifier)
+
+
+def test_fast_off_is_the_plain_path(vit):
+    recipe = resolve(Recipe(method="lora", fast="off"), vit)
+    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    network = make_network(build(recipe, vit, CLASSES), recipe, vit, transform, None)
+    assert isinstance(network, PlainClassifier)
+
+
+def test_the_gradients_of_dropped_inputs_are_those_of_autograd(vit):
+    """With dropout there is no plain path of the same draws: the product is compared with autograd's own."""
+    from orbitune.fastpath.kernels import Dropout
+    from orbitune.fastpath.linear import Plan, _Linear
+
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(7, 6), torch.randn(10, 6), torch.randn(10)
+    factors = [torch.randn(2, 6), torch.randn(3, 6), torch.randn(4, 2), torch.randn(5, 3)]
+    draw = Dropout(x.shape, 0.4, x.device, x.dtype)
+    plan = Plan([slice(0, 4), slice(5, 10)], [2, 3], [0.5, 2.0], draw)
+    ours = [t.clone().requires_grad_() for t in (x, *factors)]
+    theirs = [t.clone().requires_grad_() for t in (x, *factors)]
+    y = _Linear.apply(ours[0], weight, bias, plan, *ours[1:])
+    kept = draw.apply(torch.ones(7, 6))
+    dropped = theirs[0] * kept
+    updates = [0.5 * dropped @ theirs[1].t() @ theirs[3].t(), 2.0 * dropped @ theirs[2].t() @ theirs[4].t()]
+    expected = F.linear(theirs[0], weight, bias)
+    expected = expected + torch.cat([updates[0], torch.zeros(7, 1), updates[1]], 1)
+    assert torch.allclose(y, expected, atol=1e-5)
+    for found, wanted in zip(
+        torch.autograd.grad((y**2).sum(), ours), torch.autograd.grad((expected**2).sum(), theirs), strict=True
+    ):
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,178 @@
+"""A layer with frozen weights in one compiled pass gives what torch gives, forward and backward."""
+
+from itertools import chain
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+from torch.nn import functional as F
+
+from orbitune.fastpath import kernels
+from orbitune.fastpath.fused_layer import FusedLayer, pass_through
+from orbitune.fastpath.linear import Product
+
+pytestmark = pytest.mark.usefixtures("each_build")
+
+WIDTH, HEAD, MIDDLE = 80, 16, 144
+SHAPES = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), (WIDTH, WIDTH)),
+    "fc1": (WIDTH, MIDDLE),
+    "fc2": (MIDDLE, WIDTH),
+}
+
+
+class Layer:
+    """The same layer twice: as one pass, and written out in fp32 over the same rounded weights."""
+
+    def __init__(self, targets=("q_proj", "k_proj", "v_proj"), bias=True, scaled=False, dropout=0.0):
+        torch.manual_seed(0)
+        parts = nn.ModuleDict({name: nn.Linear(*shape, bias=bias) for name, shape in SHAPES.items()})
+        parts.requires_grad_(False)
+        if targets:
+            config = LoraConfig(r=3, lora_alpha=6, lora_dropout=dropout, target_modules=list(targets))
+            parts = inject_adapter_in_model(config, parts)
+        self.factors = [p for p in parts.parameters() if p.requires_grad]
+        for factor in self.factors:
+            nn.init.normal_(factor, std=0.2)
+        self.parts, self.dropout = parts, dropout
+        self.norms = [nn.LayerNorm(WIDTH, eps=1e-6).bfloat16().requires_grad_(False) for _ in range(2)]
+        for norm in self.norms:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.bias, -0.5, 0.5)
+        self.scales = [torch.linspace(a, 1, WIDTH).bfloat16() if scaled else None for a in (0.5, 2)]
+        self.whole = self.assembled()
+
+    def assembled(self):
+        groups = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["fc1"], ["fc2"]]
+        products = [Product([self.parts[name] for name in group], torch.bfloat16) for group in groups]
+        return FusedLayer(*products, self.norms, self.scales, HEAD)
+
+    def linear(self, name, x, kept=None):
+        layer = self.parts[name]
+        base = getattr(layer, "base_layer", layer)
+        y = F.linear(x, base.weight.float(), None if base.bias is None else base.bias.float())
+        if base is layer:
+            return y
+        down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        return y + layer.scaling["default"] / (1 - self.dropout) * F.linear(F.linear(x * kept, down), up)
+
+    def written_out(self, x, images, kept):
+        one, two = (1 if scale is None else scale.float() for scale in self.scales)
+        first, second = ((norm.weight.float(), norm.bias.float()) for norm in self.norms)
+        normed = F.layer_norm(x, (WIDTH,), *first, 1e-6)
+        q, k, v = (
+            self.linear(f"{name}_proj", normed, kept).view(images, -1, WIDTH // HEAD, HEAD).transpose(1, 2)
+            for name in "qkv"
+        )
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1).flatten(1)
+        x = x + one * self.linear("o_proj", attended)
+        hidden = F.gelu(self.linear("fc1", F.layer_norm(x, (WIDTH,), *second, 1e-6)))
+        return x + two * self.linear("fc2", hidden)
+
+    def both(self, images, tokens):
+        """Of either way the output, and the gradients of the input and of all factors."""
+        generator = torch.Generator().manual_seed(1)
+        x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
+        torch.manual_seed(7)
+        found = x.clone().requires_grad_()
+        y = pass_through([self.whole], found, images, training=True)
+        kept = 1
+        if self.dropout:
+            torch.manual_seed(7)
+            kept = kernels.Dropout(x.shape, self.dropout, x.device, x.dtype).apply(torch.ones_like(x)).float()
+        wanted = x.float().requires_grad_()
+        expected = self.written_out(wanted, images, kept)
+        ours = torch.autograd.grad(y, [found, *self.factors], slope)
+        theirs = torch.autograd.grad(expected, [wanted, *self.factors], slope.float())
+        return zip((y, *ours), (expected, *theirs), strict=True)
+
+
+def assert_alike(pairs):
+    for one, other in pairs:
+        # A single token's gradient for its query and key is zero, and torch's fp32 noise.
+        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max() + 1e-5
+        assert (one.float() - other).abs().mean() <= 2**-5 * other.abs().mean() + 1e-6
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(("images", "tokens"), [(1, 1), (1, 5), (9, 5), (3, 17), (5, 50), (2, 197), (1, 512)])
+def test_it_is_torchs_to_the_rounding_of_bfloat16(images, tokens, scaled):
+    assert_alike(Layer(scaled=scaled).both(images, tokens))
+
+
+@pytest.mark.parametrize("targets", [(), ("k_proj",), ("q_proj", "v_proj")])
+def test_any_of_query_key_and_value_may_be_adapted(targets):
+    assert_alike(Layer(targets).both(3, 17))
+
+
+def test_layers_may_have_no_biases():
+    assert_alike(Layer(bias=False).both(3, 17))
+
+
+def test_the_same_numbers_are_dropped_forward_and_backward():
+    assert_alike(Layer(dropout=0.4).both(7, 17))
+
+
+def test_without_a_gradient_it_gives_the_same():
+    layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
+    with torch.inference_mode():
+        alone = pass_through([layer.whole], x, 2, training=False)
+    assert torch.equal(alone, pass_through([layer.whole], x.requires_grad_(), 2, training=False))
+
+
+def test_the_gradients_do_not_depend_on_the_number_of_threads():
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append([ours for ours, _ in Layer().both(9, 17)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_layers_in_a_row_are_each_of_them_after_the_other():
+    layers = [Layer(), Layer(targets=(), scaled=True), Layer(targets=("v_proj",))]
+    whole, factors = [layer.whole for layer in layers], [f for layer in layers for f in layer.factors]
+
+    def one_by_one(x):
+        for layer in whole:
+            x = pass_through([layer], x, 2, training=True)
+        return x
+
+    x = torch.randn(34, WIDTH).bfloat16()
+    found, expected = (
+        torch.autograd.grad(through(leaf).float().square().sum(), [leaf, *factors])
+        for through, leaf in (
+            (lambda x: pass_through(whole, x, 2, training=True), x.clone().requires_grad_()),
+            (one_by_one, x.clone().requires_grad_()),
+        )
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    with torch.no_grad():
+        assert torch.equal(pass_through(whole, x, 2, training=True), one_by_one(x))
+
+
+def test_updates_that_are_no_longer_trained_may_be_rounded():
+    layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
+    expected = pass_through([layer.whole], x, 2, training=False)
+    for module in layer.parts.modules():
+        if hasattr(module, "lora_A"):
+            for part in chain(module.lora_A.parameters(), module.lora_B.parameters()):
+                part.requires_grad_(False)
+                part.data = part.data.bfloat16()
+    found = pass_through([layer.whole], x, 2, training=False)
+    assert (found - expected).abs().max() <= 2**-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("part", "frozen"), [("q_proj", False), ("fc1", False), ("norm", False), ("scale", False), (None, True)]
+)
+def test_it_is_frozen_only_if_nothing_but_updates_is_trained(part, frozen):
+    layer = Layer(targets=(), scaled=True)
+    beside = {"norm": layer.norms[1].weight, "scale": layer.scales[0]}
+    if part:
+        (beside[part] if part in beside else layer.parts[part].weight).requires_grad_()
+    assert layer.assembled().frozen == frozen

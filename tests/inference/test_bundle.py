@@ -1,0 +1,173 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from samples import backbone_folder
+
+from orbitune.errors import ModelError, OrbituneError, RunError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.bundle_builder import build_bundle
+from orbitune.inference.bundle_model import BundleModel
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    """The bundle at a place where it may be damaged."""
+    return shutil.copytree(bundle.folder, tmp_path / "copy")
+
+
+def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
+    from peft import PeftModel
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    base = AutoModelForImageClassification.from_pretrained(
+        bundle.backbone().folder, num_labels=3, ignore_mismatched_sizes=True
+    )
+    model = PeftModel.from_pretrained(base, bundle.folder).eval()
+    tile = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)  # its own size: not resized
+    pixels = AutoImageProcessor.from_pretrained(bundle.folder)(tile, return_tensors="pt")
+    with torch.inference_mode():
+        plain = model(**pixels, interpolate_pos_encoding=True).logits.numpy()
+    ours, _ = BundleModel(bundle, precision="fp32").compute(tile[None])
+    assert np.allclose(plain, ours, atol=1e-4)
+
+
+def test_a_bundle_says_all_a_prediction_needs(bundle, run):
+    result, facts = RunResult.load(run), bundle.facts
+    assert bundle.classes == ("class_0", "class_1", "class_2")
+    assert bundle.tile_size == (16, 16)
+    assert facts["preprocessing"]["image_size"] == 32
+    assert facts["backbone"]["weights_sha256"] == bundle.backbone().weights_hash
+    assert facts["data"]["fingerprint"] == result.data["fingerprint"]
+    inputs = json.loads((run / "inputs.json").read_text())
+    assert facts["data"]["splits_sha256"] == inputs["splits"]
+    assert facts["scores"]["test"]["interval"] == result.test["interval"]
+    assert facts["likeness"]["false_alarm_rate"] == 0.01
+    assert facts["temperature"] > 0
+    assert set(facts["files"]) == {"adapter_model.safetensors", "likeness.safetensors"}
+    assert set(facts["settings"]) == {"adapter_config.json", "preprocessor_config.json"}
+
+
+def test_storing_in_16_bits_halves_the_file_and_states_the_loss(bundle, run):
+    name = "adapter_model.safetensors"
+    assert (bundle.folder / name).stat().st_size < 0.7 * (run / "adapter" / name).stat().st_size
+    storage = bundle.facts["storage"]
+    assert storage["dtype"] == "float16" and storage["tiles"] == RunResult.load(run).validation["count"]
+    assert 0 < storage["largest_logit_difference"] < 0.1
+    assert abs(storage["accuracy_after"] - storage["accuracy_before"]) <= 1 / storage["tiles"]
+
+
+def test_the_card_has_the_hubs_format_and_the_measured_scores(bundle, run):
+    from huggingface_hub import ModelCard
+
+    card, test = ModelCard.load(bundle.folder / "README.md"), RunResult.load(run).test
+    by_metric = {
+        each.metric_type: each.metric_value for each in card.data.eval_results if each.dataset_split == "test"
+    }
+    assert by_metric == {"accuracy": test["accuracy"], "f1": test["macro_f1"]}
+    assert card.data.pipeline_tag == "image-classification" and card.data.library_name == "peft"
+    assert "base_model" not in card.data.to_dict()  # a folder of this machine is no id of the hub
+    low, high = test["interval"]
+    assert f"{low:.2%} to {high:.2%}" in card.text
+    assert bundle.facts["backbone"]["weights_sha256"] in card.text
+    assert "stored as float16" in card.text
+
+
+def test_a_bundle_of_full_fine_tuning_needs_no_backbone(runs, tmp_path):
+    made = build_bundle(runs / "full", tmp_path / "bundle", "bfloat16", progress=False)
+    (runs / "backbone").rename(runs / "elsewhere")
+    try:
+        logits, features = BundleModel(made).compute(np.zeros((2, 16, 16, 3), np.uint8))
+    finally:
+        (runs / "elsewhere").rename(runs / "backbone")
+    assert logits.shape == (2, 3) and features.shape == (2, 32)
+    assert json.loads((made.folder / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_a_finished_run_opens_like_its_bundle(bundle, run):
+    opened = Bundle.open(run)
+    assert opened.temperature == pytest.approx(bundle.temperature)
+    assert (opened.classes, opened.tile_size) == (bundle.classes, bundle.tile_size)
+    assert opened.likeness is None
+
+
+def test_other_base_weights_are_an_error(copy, tmp_path):
+    torch.manual_seed(1)
+    other = backbone_folder(tmp_path / "other", layers=3)
+    opened = Bundle.open(copy)
+    with pytest.raises(ModelError, match="other weights"):
+        opened.model(opened.backbone(str(other)))
+
+
+def test_a_backbone_that_is_gone_can_be_named(copy):
+    facts = json.loads((copy / "orbitune.json").read_text())
+    kept = facts["backbone"]["reference"]
+    facts["backbone"] |= {"name": "/gone", "reference": "/gone"}
+    (copy / "orbitune.json").write_text(json.dumps(facts))
+    opened = Bundle.open(copy)
+    with pytest.raises(ModelError, match="say where it is with --backbone"):
+        opened.backbone()
+    assert opened.backbone(kept).folder.is_dir()
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "likeness.safetensors"])
+def test_a_file_cut_short_or_missing_is_one_line(copy, name):
+    file = copy / name
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=f"{name} of .* is damaged"):
+        Bundle.open(copy)
+    file.unlink()
+    with pytest.raises(ModelError, match=f"lacks {name}"):
+        Bundle.open(copy)
+
+
+def test_an_adapter_that_lacks_a_tensor_is_not_filled_up_at_random(copy):
+    from safetensors.torch import load_file, save_file
+
+    file = copy / "adapter_model.safetensors"
+    tensors = load_file(file)
+    tensors.pop(next(name for name in tensors if "lora_B" in name))
+    save_file(tensors, file, {"format": "pt"})
+    facts = json.loads((copy / "orbitune.json").read_text())
+    (copy / "orbitune.json").write_text(json.dumps({**facts, "files": {}}))
+    opened = Bundle.open(copy)
+    with pytest.raises(ModelError, match="missing adapter keys"):
+        opened.model(opened.backbone())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no readable orbitune.json"),
+        ('{"format": 1}', "lacks method, classes"),
+        ('{"format": 2, "method": 0, "classes": 0, "preprocessing": 0, "backbone": 0, "scores": 0}', "newer"),
+    ],
+)
+def test_a_damaged_or_newer_description_is_one_line(copy, text, message):
+    (copy / "orbitune.json").write_text(text)
+    with pytest.raises(RunError, match=message):
+        Bundle.open(copy)
+
+
+def test_what_is_no_bundle_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(RunError, match="There is no folder nothing"):
+        Bundle.open("nothing")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OrbituneError, match="Cannot get model 'owner/name'"):
+        Bundle.open("owner/name")
+
+
+def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
+    with pytest.raises(RunError, match="exists; choose another --out"):
+        build_bundle(run, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"), [({"dtype": "int8"}, "float32, float16"), ({"false_alarm_rate": 0.0}, "between 0")]
+)
+def test_a_setting_that_makes_no_sense_is_one_line(run, tmp_path, more, message):
+    with pytest.raises(RunError, match=message):
+        build_bundle(run, tmp_path / "bundle", progress=False, **more)

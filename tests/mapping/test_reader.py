@@ -1,0 +1,141 @@
+"""Scenes as they are read: where there is something, on which grid, scaled to the training tiles' 0..255."""
+
+import numpy as np
+import pytest
+from rasterio.transform import from_origin
+from scenes import mosaic, write_scene
+
+from orbitune.errors import DataError
+from orbitune.mapping.radiometry import Scaling, choose_scaling
+from orbitune.mapping.reader import Scene
+
+AS_IT_IS = Scaling((0.0,) * 3, (255.0,) * 3, "")
+
+
+def default(dtype, white=None):
+    return choose_scaling(None, dtype, 3, np.ma.zeros((3, 2, 2)), white)
+
+
+def noise(height, width, dtype=np.uint8, high=250):
+    return np.random.default_rng(0).integers(1, high, (height, width, 3)).astype(dtype)
+
+
+def test_beyond_its_edges_a_scene_is_mirrored(tmp_path):
+    pixels = noise(20, 30)
+    with Scene(write_scene(tmp_path / "s.tif", pixels)) as scene:
+        read, valid = scene.window(-4, 26, 10, 8, AS_IT_IS)
+    assert np.array_equal(read, np.pad(pixels, ((4, 0), (0, 4), (0, 0)), mode="symmetric")[:10, 26:])
+    assert valid.all()
+
+
+def test_an_alpha_band_says_where_there_is_nothing(tmp_path):
+    pixels = np.concatenate([noise(20, 20), np.full((20, 20, 1), 255, np.uint8)], -1)
+    pixels[:5, :, 3] = 0
+    file = write_scene(tmp_path / "s.tif", pixels, photometric="RGB", alpha="yes")
+    with Scene(file) as scene:
+        valid = scene.window(0, 0, 20, 20, AS_IT_IS)[1]
+    assert np.array_equal(valid.any(1), np.arange(20) >= 5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white", "high", "source"),
+    [
+        ("uint8", None, 255, "as it is, 8 bits"),
+        ("uint16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
+        ("int16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
+        ("uint16", 4000, 4000, "that of the training tiles"),
+        ("float32", None, 0.275, "default for reflectance as floats"),
+    ],
+)
+def test_each_type_has_its_default_scaling(dtype, white, high, source):
+    scaling = default(dtype, white)
+    assert (set(scaling.low), set(scaling.high), scaling.source) == ({0.0}, {float(high)}, source)
+    values = np.array([0, high / 2, high, min(high * 2, 255 if dtype == "uint8" else 9e9)], dtype)
+    scaled = scaling(np.broadcast_to(values, (3, 1, 4)))
+    assert scaled.dtype == np.uint8 and scaled.shape == (1, 4, 3)
+    assert scaled[0, 0, 0] == 0 and abs(int(scaled[0, 1, 0]) - 127) <= 1 and (scaled[0, 2:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "scale"),
+    [(np.uint16, 2750 / 255, None), (np.float32, 0.275 / 255, None), (np.uint16, 10, "0:2550")],
+)
+def test_a_scene_in_other_units_has_the_map_of_the_tiles(draw, scene, grid, tmp_path, dtype, factor, scale):
+    pixels = mosaic(grid).astype(float) * factor
+    pixels = (pixels if dtype == np.float32 else pixels.round()).astype(dtype)
+    drawn = draw(write_scene(tmp_path / "s.tif", pixels), scale=scale)
+    assert np.mean(drawn.codes == draw(scene).codes) > 0.95  # 16 bits round otherwise
+
+
+def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
+    pixels = noise(50, 50, np.uint16, 4000)
+    pixels[..., 1] *= 2
+    pixels[:10] = 0
+    with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=0)) as scene:
+        scaling = choose_scaling("2%:98%", "uint16", 3, scene.sample(), None)
+    for band in range(3):
+        ends = np.percentile(pixels[10:, :, band], (2, 98))
+        assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
+
+
+def test_the_largest_number_there_is_may_stand_for_no_data():
+    pixels = np.full((3, 1, 2), np.finfo(np.float32).max, np.float32)
+    pixels[:, 0, 1] = 0.1375
+    with np.errstate(all="raise"):
+        scaled = Scaling((0.0,) * 3, (0.275,) * 3, "")(pixels)
+    assert scaled[0, 1].tolist() == [128] * 3
+
+
+def test_what_was_scaled_is_said_and_kept(draw, scene):
+    drawn = draw(scene, scale="0:250")
+    assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
+    assert drawn.report.facts["scaling"] == {"low": (0,) * 3, "high": (250,) * 3, "source": "given"}
+
+
+@pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
+def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
+    with pytest.raises(DataError, match=r"--scale is LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
+        choose_scaling(scale, "uint16", 3, np.ma.zeros((3, 2, 2)), None)
+
+
+@pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
+def test_percentiles_that_there_are_not_are_an_error(scale, masked):
+    sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
+    with pytest.raises(DataError, match="Percentiles lie between 0 and 100, and need pixels"):
+        choose_scaling(scale, "uint16", 3, sample, None)
+
+
+def test_a_scene_of_another_resolution_is_resampled_and_that_is_said(draw, scene, grid, tmp_path):
+    fine = mosaic(grid).repeat(2, 0).repeat(2, 1)
+    drawn = draw(write_scene(tmp_path / "s.tif", fine, metres=5), grid="scene")
+    assert drawn.said[1] == "resampled from 5 x 5 m per pixel to the 10 m of the training tiles"
+    assert np.array_equal(drawn.codes, draw(scene, grid="scene").codes)
+
+
+def test_a_coarse_scene_becomes_finer(draw, tmp_path):
+    drawn = draw(write_scene(tmp_path / "s.tif", noise(30, 40), metres=20), grid="scene")
+    assert drawn.codes.shape == (60, 80)
+    assert sum(row["hectares"] for row in drawn.report.areas) == pytest.approx(30 * 40 * 0.04, rel=0.001)
+    assert "resampled from 20 x 20 m" in drawn.said[1]
+
+
+def test_the_resolution_of_the_training_tiles_can_be_said(draw, scene, grid, tmp_path):
+    other = write_scene(tmp_path / "s.tif", mosaic(grid), metres=2.5)
+    drawn = draw(other, resolution=2.5)
+    assert drawn.report.facts["resampled_from_metres"] is None
+    assert np.array_equal(drawn.codes, draw(scene).codes)
+
+
+def test_a_scene_in_degrees_is_mapped_on_pixels_of_ten_metres(draw, tmp_path):
+    step = 10 / 111_320
+    place = from_origin(11, 60, 2 * step, step)  # at 60 degrees north a degree of longitude is half as long
+    file = write_scene(tmp_path / "s.tif", noise(48, 64), crs="EPSG:4326", transform=place)
+    drawn = draw(file, grid="scene")
+    assert drawn.report.facts["resampled_from_metres"] is None and drawn.codes.shape == (48, 64)
+    assert sum(row["hectares"] for row in drawn.report.areas) == pytest.approx(48 * 64 * 0.01, rel=0.01)
+    square = write_scene(
+        tmp_path / "q.tif", noise(48, 64), crs="EPSG:4326", transform=from_origin(11, 60, step, step)
+    )
+    drawn = draw(square, grid="scene")
+    assert drawn.codes.shape == (48, 32)
+    assert drawn.said[1].startswith("resampled from 5 x 10 m per pixel")

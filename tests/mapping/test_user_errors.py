@@ -1,0 +1,159 @@
+"""What a user can do wrong, and what can be wrong with a scene: one line, exit code 2, and no file."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+from scenes import mosaic, read_band, write_scene
+
+from orbitune.inference.bundle import Bundle
+from orbitune.mapping.options import MapOptions, Outputs
+from orbitune.mapping.pipeline import map_scene
+
+
+@pytest.fixture
+def refused(orbitune, bundle, tmp_path):
+    """Runs a map that must fail; its error."""
+
+    def refused(scene, *options, source=None, out="map.tif"):
+        before = set(tmp_path.iterdir())
+        options = ("--out", tmp_path / out, "--quiet", *options)
+        code, printed, error = orbitune("map", source or bundle.folder, scene, *options)
+        assert (code, printed) == (2, ""), error
+        [line] = error.splitlines()
+        assert line.startswith("error: ")
+        left = {path for path in set(tmp_path.iterdir()) - before if not path.name.endswith(".parts")}
+        assert left == set()
+        return line
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bands", "1,2,7"], "has 3 bands and lacks band 7: choose with --bands."),
+        (["--bands", "0,1,2"], "has 3 bands and lacks band 0"),
+        (["--bands", "1,2"], "Give three bands, red, green and blue, such as --bands 3,2,1."),
+        (["--bands", "red"], "--bands are three numbers, such as 3,2,1, not 'red'."),
+        (["--stride", "5"], "--stride is one of 16, 8, 4, 2 pixels for tiles of 16 pixels, not 5."),
+        (["--stride", "1"], "--stride is one of 16, 8, 4, 2 pixels"),
+        (["--stride", "0"], "--stride is one of 16, 8, 4, 2 pixels"),
+        (["--stride", "32"], "--stride is one of 16, 8, 4, 2 pixels"),
+        (["--scale", "9:1"], "--scale is LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%"),
+        (["--resolution", "0"], "--resolution is in metres per pixel, such as 10, not 0."),
+        (["--resolution", "-10"], "--resolution is in metres per pixel, such as 10, not -10."),
+        (["--resolution", "nan"], "--resolution is in metres per pixel"),
+        (["--mode", "quick"], "There is no --mode quick; there is: auto, tiles, dense."),
+        (["--grid", "rows"], "There is no --grid rows; there is: scene, cells."),
+        (["--engine", "dask"], "There is no --engine dask; there is: local, ray."),
+        (["--not-sure", "maybe"], "There is no --not-sure maybe; there is: on, off."),
+        (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
+        (["--memory-budget", "much"], "much is no amount of memory, such as 1.5GB or 800MB."),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_says_what_is_right(refused, scene, options, message):
+    assert message in refused(scene, *options)
+
+
+def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):
+    assert "Cannot open" in refused(tmp_path / "none.tif")
+    (tmp_path / "text.tif").write_text("no raster")
+    assert "text.tif' not recognized" in refused(tmp_path / "text.tif")
+
+
+def test_a_scene_that_lies_nowhere_is_one_line_that_says_how_to_mend_it(refused, grid, tmp_path):
+    lost = write_scene(tmp_path / "lost.tif", mosaic(grid), crs=None)
+    assert "does not say where on Earth it lies: set its CRS and transform first" in refused(lost)
+
+
+def test_a_scene_smaller_than_a_tile_is_one_line(refused, grid, tmp_path):
+    small = write_scene(tmp_path / "small.tif", mosaic(grid)[:15, :40])
+    assert "The scene is 40x15 pixels of 10 m, smaller than one tile of 16." in refused(small)
+    large = write_scene(tmp_path / "large.tif", mosaic(grid)[:60, :80])
+    assert "The scene is 20x15 pixels of 40 m" in refused(large, "--resolution", "40")
+
+
+def test_complex_numbers_are_one_line(refused, grid, tmp_path):
+    strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64))
+    assert "are complex numbers" in refused(strange)
+
+
+def test_a_map_never_replaces_its_scene_or_another_of_its_files(refused, grid, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid))
+    before = scene.read_bytes()
+    for options in (["--out", scene], ["--polygons", tmp_path / "map.tif"], ["--preview", scene]):
+        assert "must have different names" in refused(scene, *options)
+    assert scene.read_bytes() == before
+
+
+def damage(file):
+    """Overwrite some bytes of the middle."""
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = b"\xff" * 2000
+    file.write_bytes(content)
+
+
+def test_a_damaged_block_is_one_line(refused, grid, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid), compress="deflate")
+    damage(scene)
+    assert f"{scene} is damaged" in refused(scene)
+
+
+def test_a_damaged_block_below_whole_overviews_is_found_and_said_where(refused, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (2400, 64, 3)).astype(np.uint8)
+    scene = write_scene(tmp_path / "scene.tif", pixels, compress="deflate", blockysize=16)
+    with rasterio.open(scene, "r+") as file:
+        file.build_overviews([2], rasterio.enums.Resampling.average)
+    content = scene.read_bytes()
+    middle = len(content) * 2 // 5
+    scene.write_bytes(content[:middle] + b"\xff" * 2000 + content[middle + 2000 :])
+    assert "is damaged near row " in refused(scene)
+
+
+def test_a_scene_mended_after_a_failure_is_mapped(refused, bundle, grid, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid), compress="deflate")
+    whole = scene.read_bytes()
+    damage(scene)
+    refused(scene)
+    scene.write_bytes(whole)
+    map_scene(bundle.folder, scene, Outputs(tmp_path / "map.tif"), progress=False)
+    assert (read_band(tmp_path / "map.tif") > 0).all()
+    assert {file.name for file in tmp_path.iterdir()} == {"scene.tif", "map.tif", "map.tif.aux.xml"}
+
+
+def test_a_model_that_is_none_is_one_line(refused, scene, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(scene, source=tmp_path / "empty")
+
+
+def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene, tmp_path):
+    (tmp_path / "maps").mkdir()
+    assert "maps is a folder: name a file." in refused(scene, out="maps")
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_map(refused, scene, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    assert "pipe.tif is no regular file: name a file." in refused(scene, out="pipe.tif")
+    assert (tmp_path / "pipe.tif").is_fifo()
+
+
+@pytest.mark.parametrize("stride", [4, 2])
+def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle, tmp_path, stride):
+    """A tile of 64 pixels has 16 cells of 4 along a side, and a window 14."""
+    large = shutil.copytree(bundle.folder, tmp_path / "bundle")
+    facts = json.loads((large / "orbitune.json").read_text())
+    facts["data"]["tile_size"] = [64, 64]
+    (large / "orbitune.json").write_text(json.dumps(facts))
+    assert Bundle.open(large).tile_size == (64, 64)
+    pixels = np.random.default_rng(0).integers(0, 250, (130, 140, 3)).astype(np.uint8)
+    scene = write_scene(tmp_path / "scene.tif", pixels)
+    request = MapOptions(stride=stride, not_sure="off", grid="cells")
+    report = map_scene(large, scene, Outputs(tmp_path / "map.tif"), request, progress=False)
+    codes = read_band(tmp_path / "map.tif")
+    assert codes.shape == (-(-130 // stride), -(-140 // stride)) and set(np.unique(codes)) <= {1, 2, 3}
+    assert report.facts["mode"] == "dense" and report.agreement["cells"] > 100

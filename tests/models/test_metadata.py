@@ -1,0 +1,124 @@
+import json
+
+import pytest
+
+from orbitune.errors import RunError
+from orbitune.models.metadata import BundleFacts, check_class_names, read_facts
+
+SOUND = {
+    "format": 1,
+    "method": "lora",
+    "classes": ["Forest", "River"],
+    "preprocessing": {
+        "image_size": 32,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.2, 0.2, 1],
+        "resample": "bilinear",
+    },
+    "backbone": {"name": "b", "reference": "/b", "description": "ViT", "weights_sha256": "0" * 64},
+    "scores": {"test": {"accuracy": 0.9, "interval": [0.8, 0.95], "macro_f1": 0.9, "count": 10}},
+    "temperature": 1.5,
+}
+
+
+def changed(place, value):
+    """The sound facts with the field at a dotted place set to a value, or without it."""
+    facts = json.loads(json.dumps(SOUND))
+    *above, name = place.split(".")
+    part = facts
+    for each in above:
+        part = part.setdefault(each, {})
+    part[name] = value
+    if value is ...:
+        del part[name]
+    return facts
+
+
+def read(folder, facts):
+    (folder / "orbitune.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
+    return read_facts(folder, BundleFacts)
+
+
+def test_sound_facts_are_read_as_they_stand_with_fields_that_nobody_knows(tmp_path):
+    facts = {**SOUND, "a later field": 1}
+    assert read(tmp_path, facts) == facts
+
+
+@pytest.mark.parametrize("name", ["format", "method", "classes", "preprocessing", "backbone", "scores"])
+def test_a_field_that_is_missing_is_named(tmp_path, name):
+    with pytest.raises(RunError, match=f"orbitune.json of .* lacks {name}; it is damaged"):
+        read(tmp_path, changed(name, ...))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("classes", []),
+        ("classes", "ab"),
+        ("classes", ["a", "a"]),
+        ("classes", ["a", " "]),
+        ("classes", ["a", 1]),
+        ("method", 7),
+        ("preprocessing.image_size", 0),
+        ("preprocessing.image_size", 10**9),
+        ("preprocessing.image_size", "32"),
+        ("preprocessing.image_size", True),
+        ("preprocessing.mean", [0.5]),
+        ("preprocessing.std", [0.0, 0.2, 0.2]),
+        ("preprocessing.std", ...),
+        ("preprocessing.resample", "nearest"),
+        ("backbone.weights_sha256", "short"),
+        ("backbone.reference", ...),
+        ("backbone.name", None),
+        ("backbone", []),
+        ("scores", {"test": {}}),
+        ("scores.test.accuracy", 2),
+        ("scores.test.interval", [0.1]),
+        ("temperature", 0),
+        ("temperature", 1e400),
+        ("likeness", {"threshold": "far"}),
+        ("likeness", {}),
+        ("data", {"tile_size": [64]}),
+        ("data", {"white": 0}),
+        ("data", {"brightness": {"mean": [1, 2]}}),
+        ("files", {"../secret": "0" * 64}),
+        ("confusion", [[1, 2]]),
+        ("storage", {"dtype": "int8"}),
+        ("tta", "all"),
+    ],
+)
+def test_a_field_that_holds_what_it_cannot_is_one_line(tmp_path, place, value):
+    with pytest.raises(RunError, match=r"orbitune\.json") as error:
+        read(tmp_path, changed(place, value))
+    assert "\n" not in str(error.value)
+    if value != 1e400:  # which is no JSON at all
+        assert place.split(".")[0] in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"format": NaN}', "\x00", '"text"', "\udcff"])
+def test_what_is_no_description_is_one_line(tmp_path, text):
+    (tmp_path / "orbitune.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RunError, match=r"holds no readable orbitune\.json"):
+        read_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "a"), "two classes are named 'a'"),
+        (("a", " a "), "two classes are named 'a'"),
+        (("e\u0301", "\u00e9"), "two classes are named"),
+        (("a", ""), "class 2 has no name"),
+        (("a", "  "), "class 2 has no name"),
+        (("a\nb",), "control character"),
+        (("a\x1b[31m",), "control character"),
+        ((), "there are no classes"),
+    ],
+)
+def test_class_names_that_do_not_tell_classes_apart_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        check_class_names(names)
+
+
+def test_class_names_lose_the_blanks_around_them():
+    assert check_class_names((" Annual Crop", "森林", "Forest ")) == ("Annual Crop", "森林", "Forest")

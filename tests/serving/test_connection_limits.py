@@ -1,0 +1,142 @@
+"""Connections to the app: nobody keeps others out by holding them, and they end without a word in the log."""
+
+import contextlib
+import logging
+import socket
+import sys
+import threading
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from served_app import raw, serving
+
+from orbitune.serving.security.connection_limits import bounded_protocol
+from orbitune.serving.service import PredictionService
+
+HELD = {
+    "nothing": b"",
+    "an unfinished body": b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n-",
+    "a finished request": b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a heartbeat": b"GET /gradio_api/heartbeat/a HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "progress": b"GET /gradio_api/upload_progress?upload_id=a HTTP/1.1\r\nHost: localhost\r\n\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def desk(runs):
+    return PredictionService({"lora": runs / "run"})
+
+
+@pytest.fixture
+def tile(runs):
+    return (runs / "tiles" / "class_1" / "tile_1_3.png").read_bytes()
+
+
+@contextlib.contextmanager
+def held(address, request, count, client="127.0.0.1"):
+    """Connections of a client that send these bytes and then neither send nor read anything."""
+    parts = urlsplit(address)
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            connection = socket.create_connection((parts.hostname, parts.port), source_address=(client, 0))
+            opened.append(stack.enter_context(connection))
+            connection.sendall(request)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def narrow(desk):
+    """The address of an app that has 8 connections at most."""
+    with serving(desk, http=bounded_protocol(connections=8)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("request_", HELD.values(), ids=HELD)
+def test_connections_that_are_held_for_anything_keep_nobody_out(narrow, tile, request_):
+    with held(narrow, request_, 40):
+        for _ in range(5):
+            assert httpx.post(f"{narrow}/api/predict", content=tile).status_code == 200
+
+
+def test_downloads_that_are_never_read_keep_nobody_out(narrow, tile):
+    files = {"files": ("big.png", bytes(8 << 20))}
+    (path,) = httpx.post(f"{narrow}/gradio_api/upload", files=files).json()
+    with held(narrow, f"GET /gradio_api/file={path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 40):
+        for _ in range(5):
+            assert httpx.post(f"{narrow}/api/predict", content=tile).status_code == 200
+
+
+def test_a_download_that_is_not_read_is_cut_off(desk):
+    with serving(desk, http=bounded_protocol(unread=0.3)) as address:
+        files = {"files": ("big.png", bytes(32 << 20))}
+        (path,) = httpx.post(f"{address}/gradio_api/upload", files=files).json()
+        get = f"GET /gradio_api/file={path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        assert len(raw(address, get)) > 32 << 20
+        with held(address, get, 1) as (connection,):
+            time.sleep(1)
+            assert len(b"".join(iter(lambda: connection.recv(1 << 20), b""))) < 32 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one address of its own")
+def test_the_client_that_holds_most_connections_makes_room_before_others_do(narrow):
+    beat = HELD["a heartbeat"]
+    with held(narrow, beat, 1, client="127.0.0.2") as (mine,), held(narrow, beat, 40) as others:
+        assert httpx.get(f"{narrow}/api/health").status_code == 200
+        for connection in (mine, others[0]):
+            connection.settimeout(2)
+        assert mine.recv(4096).startswith(b"HTTP/1.1 200")
+        mine.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it is open: there is nothing to read, not even its end
+            while mine.recv(4096):
+                pass
+        with contextlib.suppress(ConnectionResetError):
+            while others[0].recv(4096):
+                pass
+
+
+def test_a_request_that_is_being_answered_is_cut_off_last(narrow, desk, tile, monkeypatch):
+    answers, model, begun = [], desk.model(None), threading.Event()
+    answer = model.answer
+    monkeypatch.setattr(model, "answer", lambda *given: begun.set() or answer(*given))
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile, timeout=30))
+    )
+    with model._lock:
+        asking.start()
+        assert begun.wait(30)
+        with held(narrow, HELD["a heartbeat"], 40):
+            assert httpx.get(f"{narrow}/api/health").status_code == 200
+    asking.join(30)
+    assert answers[0].status_code == 200
+
+
+def test_headers_that_come_too_slowly_and_connections_that_say_nothing_are_cut_off(desk, tile):
+    with serving(desk, http=bounded_protocol(connections=8, head=0.5)) as address:
+        for begun in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+            start = time.monotonic()
+            assert raw(address, begun) == b"" and time.monotonic() - start < 3
+        parts = urlsplit(address)
+        idle = [socket.create_connection((parts.hostname, parts.port)) for _ in range(40)]
+        assert httpx.post(f"{address}/api/predict", content=tile).status_code == 200
+        for each in idle:
+            each.close()
+
+
+def test_streams_of_events_leave_no_line_however_they_end(desk, caplog):
+    """By the client, by Gradio, which knows no such session, and with the server."""
+    log = logging.getLogger("uvicorn.error")
+    with contextlib.ExitStack() as open_ones, serving(desk, ws="none") as address:
+        log.addHandler(caplog.handler)
+        for path in ("queue/data?session_hash=a", "call/predict/nothing"):
+            assert "404: Not Found" in httpx.get(f"{address}/gradio_api/{path}").text
+        with held(address, HELD["a heartbeat"], 1):
+            time.sleep(0.3)
+        for name in ("a heartbeat", "progress"):
+            open_ones.enter_context(held(address, HELD[name], 1))
+        time.sleep(0.3)
+    log.removeHandler(caplog.handler)
+    said = [record.getMessage() for record in caplog.records]
+    assert all(message.startswith("Cancel ") for message in said)  # what a server that is stopped says

@@ -1,0 +1,241 @@
+"""The app's tab of maps: from a GeoTIFF to the map and its files, and what it refuses."""
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from browser import open_browser
+from served_app import serving
+
+from orbitune.errors import DataError, OrbituneError
+from orbitune.mapping.options import MapOptions
+from orbitune.mapping.preview import in_little
+from orbitune.serving import map_page, uploads
+from orbitune.serving.map_page import make
+from orbitune.serving.service import PredictionService
+from orbitune.serving.storage import Storage
+
+rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
+pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
+
+PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 5.2e6, 10, 10)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads():
+    """A map takes all cores it may use; later tests must not go on with as many threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def desk(bundle):
+    return PredictionService({"bundle": bundle.folder})
+
+
+@pytest.fixture(scope="module")
+def address(desk):
+    with serving(desk) as address:
+        yield address
+
+
+def write_scene(path, side=64, **profile):
+    """Stripes in the colours of the three classes, under the noise that their tiles have."""
+    random = np.random.default_rng(0)
+    colours = np.eye(3)[np.arange(side) * 3 // side] * 120 + 60
+    pixels = np.clip(random.normal(colours, 40, (side, side, 3)), 0, 255).astype(np.uint8)
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", **PLACED, **profile}
+    with rasterio.open(path, "w", height=side, width=side, **profile) as file:
+        file.write(pixels[..., [0, 1, 2]].transpose(2, 0, 1)[: profile["count"]])
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return write_scene(tmp_path / "stripes.tif")
+
+
+def refusal(desk, path, storage, request=None):
+    """What the tab says of an upload that it does not map; nothing may be left of it."""
+    with pytest.raises(OrbituneError) as told:
+        make(desk.model(None), path, request or MapOptions(), storage)
+    assert not [*storage.results.iterdir(), *storage.work.iterdir()]
+    assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
+    return str(told.value)
+
+
+@pytest.fixture
+def storage():
+    storage = Storage()
+    yield storage
+    storage.close()
+
+
+def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
+    from gradio_client import Client, handle_file
+
+    picture, words, table, download = Client(address, verbose=False).predict(
+        handle_file(scene), "1,2,3", "", 16, "bundle", 60, api_name="/map"
+    )
+    assert Path(picture).stat().st_size > 0
+    assert "labels: every 16 pixels" in words
+    assert all(f"</i>class_{number}</th>" in table for number in range(3))
+    assert re.search(r"<td>\d+<small>\d+ to \d+</small></td>", table)
+    with zipfile.ZipFile(download["value"] if isinstance(download, dict) else download) as packed:
+        assert packed.namelist() == [
+            "confidence.tif",
+            "landcover.gpkg",
+            "landcover.tif",
+            "landcover.tif.aux.xml",
+            "preview.png",
+        ]
+
+
+def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    scene.write_bytes(b"hello")
+    with pytest.raises(AppError, match=r"stripes\.tif is no GeoTIFF, or damaged"):
+        Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
+
+
+def test_nothing_of_a_map_remains_but_the_files_that_are_storage(desk, scene, storage, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    done = make(desk.model(None), scene, MapOptions(), storage)
+    assert not list((tmp_path / "temporary").iterdir())
+    assert [path for path in storage.folder.rglob("*") if path.is_file()] == [done.files]
+
+
+def test_a_map_is_made_though_others_upload_all_that_may_be_stored(desk, scene, storage, monkeypatch):
+    """Files are tidied while it is made: neither its scene nor its parts may go."""
+    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED", 0)
+    model, sent = desk.model(None), storage.new_upload("stripes.tif")
+    shutil.copy(scene, sent)
+
+    class Crowded:
+        bundle = model.bundle
+
+        def map(self, scene, outputs, request, say):
+            def crowd(line):
+                storage.tidy(incoming=1 << 30)
+                say(line)
+
+            done = model.map(scene, outputs, request, crowd)
+            storage.tidy(incoming=1 << 30)
+            return done
+
+    assert make(Crowded(), sent, MapOptions(), storage).files.exists()
+
+
+def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, storage):
+    shown = make(desk.model(None), scene, MapOptions(), storage).shown()
+    assert np.array_equal(shown.at(0), shown.scene)
+    assert np.array_equal(shown.at(100), shown.cover[..., :3])
+    assert shown.scene.shape[:2] == shown.cover.shape[:2] == (768, 768)
+
+
+def test_a_damaged_file_is_refused(desk, scene, storage):
+    whole = scene.read_bytes()
+    scene.write_bytes(whole[:5000])
+    assert refusal(desk, scene, storage).startswith("stripes.tif is damaged")
+    scene.write_bytes(whole[:100])
+    assert refusal(desk, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
+
+
+def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, storage):
+    """A VRT would have the server read files that it names."""
+    from rasterio.shutil import copy
+
+    with rasterio.open(scene) as file:
+        copy(file, scene.with_name("other.tif"), driver="VRT")
+    assert refusal(desk, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
+
+
+def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypatch):
+    """Each time that the file is opened, not only where it is checked first."""
+    from rasterio.shutil import copy
+
+    other = scene.with_name("other.tif")
+    with rasterio.open(scene) as file:
+        copy(file, other, driver="VRT")
+    monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
+    assert refusal(desk, other, storage).startswith("Cannot open other.tif")
+    with pytest.raises(DataError):
+        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.DRIVER)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"crs": None},
+        {"crs": 'LOCAL_CS["a drawing",UNIT["metre",1]]'},
+        {"transform": rasterio.Affine(0, 0, 6e5, 0, 0, 5.2e6)},
+        {"transform": rasterio.Affine(float("nan"), 0, 6e5, 0, -10, 5.2e6)},
+    ],
+)
+def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, storage, place):
+    scene = write_scene(tmp_path / "lost.tif", **place)
+    assert refusal(desk, scene, storage).startswith("lost.tif does not say where on Earth it lies")
+
+
+def test_too_many_pixels_are_refused_by_the_header(desk, tmp_path, storage):
+    sparse = {"sparse_ok": True, "tiled": True, "compress": "deflate", **PLACED}
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 6000, "width": 6000, **sparse}
+    rasterio.open(tmp_path / "wide.tif", "w", **profile).close()
+    assert "36,000,000 pixels" in refusal(desk, tmp_path / "wide.tif", storage)
+    coarse = rasterio.transform.from_origin(6e5, 5.2e6, 1000, 1000)
+    assert "40,960,000 pixels" in refusal(
+        desk, write_scene(tmp_path / "coarse.tif", transform=coarse), storage
+    )
+
+
+def test_too_many_bytes_are_refused_by_the_header(desk, scene, storage, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_SCENE_BYTES", 1000)
+    assert "unpacks to" in refusal(desk, scene, storage)
+
+
+def test_messages_name_the_fields_of_the_page(desk, scene, storage):
+    message = refusal(desk, scene, storage, MapOptions(bands=(1, 2, 4)))
+    assert message == "stripes.tif has 3 bands and lacks band 4: choose other Bands."
+    assert refusal(desk, scene, storage, MapOptions(scale="x")).startswith("Scale is LOW:HIGH")
+
+
+def api_names(app):
+    """What Gradio's clients may call."""
+    (pages,) = [route.app for route in app.routes if hasattr(getattr(route, "app", None), "get_blocks")]
+    return pages.get_blocks().get_api_info()["named_endpoints"]
+
+
+def test_without_rasterio_the_app_has_no_such_tab(desk, monkeypatch):
+    from orbitune.serving.app import make_app
+
+    assert "/map" in api_names(make_app(desk))
+    monkeypatch.setattr(map_page, "find_spec", lambda name: None)
+    assert "/map" not in api_names(make_app(desk))
+
+
+@pytest.mark.browser
+def test_in_a_browser_from_upload_to_a_moved_slider_on_a_screen_and_on_a_phone(address, scene):
+    for width in (1280, 390):
+        with open_browser(width, 900) as page:
+            page.goto(address)
+            page.get_by_role("tab", name="Map").click()
+            panel = page.locator("[role=tabpanel]:visible")
+            panel.locator("input[type=file]").set_input_files(str(scene))
+            panel.get_by_text("stripes").first.wait_for()
+            panel.get_by_role("button", name="Map", exact=True).click()
+            page.wait_for_selector("#map img", timeout=60_000)
+            first = page.get_attribute("#map img", "src")
+            page.locator("#opacity input[type=range]").press("ArrowLeft")
+            page.wait_for_function(
+                "first => document.querySelector('#map img')?.src != first", arg=first, timeout=30_000
+            )
+            assert panel.get_by_text("class_1").is_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,45 @@
+"""Finished runs on small tiles and a tiny backbone with random weights, and a bundle of one; made once."""
+
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune.inference.bundle_builder import build_bundle
+from orbitune.recipe import Recipe
+from orbitune.training.run import train
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory):
+    return tile_folder(tmp_path_factory.mktemp("deploy") / "tiles", each=40)
+
+
+@pytest.fixture(scope="session")
+def run(tiles):
+    """A LoRA of three epochs, which learns the colours of the classes."""
+    place = tiles.parent
+    recipe = Recipe.make(
+        {
+            "data": str(tiles),
+            "backbone": str(backbone_folder(place / "backbone")),
+            "epochs": 3,
+            "batch_size": 8,
+            "learning_rate": 1e-2,
+            "precision": "bf16",  # the same model on every processor, to rounding
+        }
+    )
+    train(recipe, place / "run", progress=False)
+    return place / "run"
+
+
+@pytest.fixture(scope="session")
+def runs(run, tiles):
+    """The folder that holds tiles, backbone, and runs on them: `run`, another LoRA `other`, and `full`."""
+    recipe = Recipe.load(run / "recipe.yaml").replace(epochs=1, learning_rate=None)
+    train(recipe.replace(seed=1), run.parent / "other", progress=False)
+    train(recipe.replace(method="full"), run.parent / "full", progress=False)
+    return run.parent
+
+
+@pytest.fixture(scope="session")
+def bundle(run):
+    return build_bundle(run, run.parent / "bundle", "float16", progress=False)

@@ -1,0 +1,38 @@
+"""A finished run is tried on corrupted validation tiles, once."""
+
+import shutil
+
+import pytest
+
+from orbitune.errors import RunError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.training.corruption_scores import try_robustness
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory):
+    return shutil.copytree(finished[1], tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_the_saved_model_gives_on_clean_tiles_what_the_run_recorded_and_the_test_split_stays_closed(run):
+    recorded = RunResult.load(run)
+    scores = try_robustness(run, 1000, progress=False)
+    assert scores["count"] == recorded.validation["count"] == 12  # there are no more
+    assert scores["clean"]["accuracy"] == recorded.validation["accuracy"]
+    assert len(scores["corruptions"]) == 5 and 0 <= scores["mean"] <= 1
+    assert RunResult.load(run).test_reads == recorded.test_reads
+
+
+def test_what_was_tried_is_not_repeated_with_as_many_tiles(run):
+    first = try_robustness(run, 5, progress=False)
+    assert first["count"] == 5
+    written = (run / "robustness.json").stat().st_mtime_ns
+    assert try_robustness(run, 5, progress=False) == first
+    assert (run / "robustness.json").stat().st_mtime_ns == written
+
+
+def test_a_run_that_is_not_finished_or_no_tiles_are_one_clear_error(run, tmp_path):
+    with pytest.raises(RunError, match="no finished run"):
+        try_robustness(tmp_path, 5)
+    with pytest.raises(RunError, match="a tile or more"):
+        try_robustness(run, 0)
