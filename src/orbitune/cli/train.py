@@ -166,11 +166,11 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Score a finished run on corrupted validation tiles; a study asks for it."""
-    from orbitune.evaluation.robustness import robustness_sentence
+    from orbitune.evaluation.robustness import describe_robustness
     from orbitune.training.corruption_scores import try_robustness
 
     scores = try_robustness(run, tiles, not quiet)
     if as_json:
         print_json(scores)
     else:
-        print(robustness_sentence(scores))
+        print(describe_robustness(scores))
