@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from orbitune.errors import OrbituneError
-from orbitune.settings_errors import describe_errors
 from orbitune.recipe_paths import PLACES, anchor, is_local
+from orbitune.settings_errors import describe_errors
 
 
 class Settings(BaseModel):
