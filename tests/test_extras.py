@@ -38,7 +38,8 @@ def test_every_module_of_an_extra_is_installed_by_it(extra):
         pytest.skip(f"needs orbitune[{extra}]")
     installers = packages_distributions()
     for module in EXTRAS[extra]:
-        assert set(installers[module]) & set(distributions(extra)), f"{module} is not installed by {extra}"
+        names = {name.lower() for name in installers[module]}
+        assert names & set(distributions(extra)), f"{module} is not installed by {extra}"
 
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"].keys() - {"all", "dev"})
