@@ -17,7 +17,7 @@ def backbone(tmp_path_factory):
 
 
 def parts(size):
-    """(linear layers, attention, patch embedding, the first layer's q, k and v) of a forward pass of a ViT."""
+    """Operations of a ViT's linear layers, attention, patch embedding, and first q, k and v."""
     tokens = (size // PATCH) ** 2 + 1
     linear = LAYERS * tokens * (8 * WIDTH**2 + 4 * WIDTH * MLP)
     attention = LAYERS * 4 * tokens**2 * WIDTH
@@ -38,7 +38,7 @@ def recipe(method, **lora):
 def test_training_repeats_the_products_that_need_gradients(backbone):
     linear, attention, patches, entry = parts(48)
     forward = linear + attention + patches + HEAD
-    # Every product again for its input's gradient and for its weights', but for the patches: no input gradient.
+    # Every product again for the gradients of its input and its weights; patches need no input gradient.
     assert training_flops(recipe("full"), backbone) == 3 * forward - patches
     assert training_flops(recipe("linear"), backbone) == forward + HEAD
     # Frozen weights need no gradient, and nothing below the first adapter has one.
@@ -56,4 +56,4 @@ def test_every_family_is_counted_without_loading_its_weights(family, tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b", family)))
     assert next(empty_model(backbone, ("a", "b")).parameters()).is_meta
     assert forward_flops(backbone, 48) > forward_flops(backbone, 32)
-    assert 2.8 < training_flops(recipe("full"), backbone) / forward_flops(backbone, 48) < 3
+    assert 2.5 < training_flops(recipe("full"), backbone) / forward_flops(backbone, 48) < 3
