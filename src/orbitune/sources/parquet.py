@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line, printable
+from orbitune.extras import require
 from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.label_table import is_metadata
@@ -100,6 +101,7 @@ def _build_manifest(
 
 def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
     """Load the splits of one configuration that have rows."""
+    require("train", "datasets", purpose="parquet data sets")
     from datasets import load_dataset
     from pyarrow.parquet import read_metadata
 
