@@ -23,15 +23,35 @@ def command_line_page() -> str:
     from orbitune.cli.main import app
 
     root = typer.main.get_command(app)
+    commands = dict(_commands(root, "orbitune"))
     lines = [
         "# Command line",
         "",
-        "Generated from the options. `orbitune COMMAND --help` prints the same in a terminal.",
+        "Generated from the options. `orbitune COMMAND --help-all` prints the same in a terminal.",
         "",
     ]
-    for name, command in _commands(root, "orbitune"):
+    for name, command in commands.items():
         lines += _command_section(name, command)
+    lines += ["## Recipe options", ""]
+    lines += [
+        "Every setting of a [recipe](files.md#recipeyaml) is an option of the commands above that say so.",
+        "",
+    ]
+    options = {each.name: each for each in commands["orbitune train"].params}
+    for title, names in _recipe_groups().items():
+        rows = [(_flags(options[name]), _help(options[name])) for name in names if name in options]
+        lines += [f"### {title}", "", *_table(("Option", "Meaning"), rows)]
     return "\n".join(lines)
+
+
+def _recipe_groups() -> dict[str, list[str]]:
+    """Return group title -> names of the options of that group."""
+    from orbitune.recipe import LoraSettings, Recipe
+
+    groups = {title: [name for name in fields if name != "lora"] for title, fields in Recipe.groups().items()}
+    method = next(names for names in groups.values() if "method" in names)
+    method += [f"lora_{name}" for name in LoraSettings.model_fields]
+    return groups
 
 
 def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -52,14 +72,11 @@ def _command_section(name: str, command: Any) -> list[str]:
     lines = [f"## {name}", "", _escape(command.help or ""), "", "```text", usage, "```", ""]
     rows = [(f"`{names[each.name]}`", _help(each)) for each in arguments]
     lines += _table(("Argument", "Meaning"), rows)
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for each in options:
-        panel = getattr(each, "rich_help_panel", None) or "Options"
-        panels.setdefault(panel, []).append((_flags(each), _help(each)))
-    for panel, rows in panels.items():
-        if len(panels) > 1:
-            lines += [f"**{panel}**", ""]
-        lines += _table(("Option", "Meaning"), rows)
+    of_recipe = {name for names in _recipe_groups().values() for name in names}
+    own = [each for each in options if each.name not in of_recipe]
+    lines += _table(("Option", "Meaning"), [(_flags(each), _help(each)) for each in own])
+    if len(options) - len(own) > 5:
+        lines += ["Also takes the [recipe options](#recipe-options).", ""]
     return lines
 
 
@@ -71,7 +88,12 @@ def _help(parameter: Any) -> str:
     text = getattr(parameter, "help", None) or ""
     default = parameter.default
     shown = getattr(parameter, "show_default", False)
-    if shown and default not in (None, "", False, True, ()) and "default" not in text and not callable(default):
+    if (
+        shown
+        and default not in (None, "", False, True, ())
+        and "default" not in text
+        and not callable(default)
+    ):
         text += f" [default: {default}]"
     return _escape(" ".join(text.split()))
 
@@ -81,8 +103,8 @@ def file_formats_page() -> str:
     lines = [
         "# File formats",
         "",
-        "Generated from the pydantic models that read and write the files. Unknown fields are errors; files of "
-        "older versions are read too.",
+        "Generated from the pydantic models that read and write the files. Files of older versions are read "
+        "too.",
         "",
     ]
     for file, path, text in FILES:
@@ -158,9 +180,31 @@ def _escape(text: str) -> str:
     return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", part) for part in parts)
 
 
+def methods_page() -> str:
+    """Return the table of fine-tuning methods as Markdown."""
+    from orbitune.models.methods import METHODS
+
+    rows = [
+        (f"`{each.name}`", _escape(each.summary), f"{each.learning_rate:g}", _linked(each.paper))
+        for each in METHODS.values()
+    ]
+    header = ("Method", "What is trained", "Default learning rate", "Source")
+    lines = ["# Methods", "", "Choose one with `--method`. All methods also train the head.", ""]
+    return "\n".join([*lines, *_table(header, rows)])
+
+
+def _linked(text: str) -> str:
+    """Link arXiv numbers."""
+    return re.sub(r"arXiv:([0-9.]+[0-9])", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
 def pages() -> dict[str, str]:
     """Return path -> Markdown of all generated pages."""
-    return {"reference/cli.md": command_line_page(), "reference/files.md": file_formats_page()}
+    return {
+        "reference/cli.md": command_line_page(),
+        "reference/files.md": file_formats_page(),
+        "reference/methods.md": methods_page(),
+    }
 
 
 if __name__ in ("__main__", "<run_path>"):
