@@ -12,8 +12,9 @@ from browser import open_browser
 from served_app import serving
 
 from orbitune.errors import DataError, OrbituneError
+from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.preview import in_little
+from orbitune.mapping.preview import read_overviews
 from orbitune.serving import map_page, uploads
 from orbitune.serving.map_page import make
 from orbitune.serving.service import PredictionService
@@ -163,12 +164,13 @@ def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypa
     from rasterio.shutil import copy
 
     other = scene.with_name("other.tif")
+    metadata = MapMetadata.model_construct(bands=(1, 2, 3), resolution_metres=10.0)
     with rasterio.open(scene) as file:
         copy(file, other, driver="VRT")
     monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
     assert refusal(desk, other, storage).startswith("Cannot open other.tif")
     with pytest.raises(DataError):
-        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.DRIVER)
+        read_overviews(other, scene, metadata=metadata, driver=uploads.DRIVER)
 
 
 @pytest.mark.parametrize(

@@ -1,70 +1,103 @@
 """Map whole scenes: `map`."""
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
+from orbitune.mapping.outputs import OUTPUTS
 
 app = typer.Typer()
 
 
+def _output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for the path of each of OUTPUTS but the map; it receives them as a dict."""
+    optional = {name: output for name, output in OUTPUTS.items() if name != "map"}
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        paths = {name: path for name in optional if (path := given.pop(name)) is not None}
+        command(outputs=paths, **given)
+
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "outputs"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option(help=output.help)],
+        )
+        for name, output in optional.items()
+    ]
+    wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return wrapped
+
+
 @app.command("map")
+@_output_options
 def map_(
     source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
     scene: Annotated[
         str, typer.Argument(help="A raster that rasterio opens: a file, zip://, https:// or s3:// address")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF of the map, in COG layout")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help)],
+    outputs: dict[str, Path],
     bands: Annotated[
-        str, typer.Option(help="Numbers of red, green and blue, from 1 [default: as the file names them]")
+        str,
+        typer.Option(help="Band numbers of red, green and blue, such as 3,2,1 [default: by the metadata]"),
     ] = "",
     stride: Annotated[
         int | None,
-        typer.Option(help="A label every so many pixels, such as 64, 32, 16 or 8 [default: the tile]"),
+        typer.Option(help="Pixels between labels, such as 64, 32, 16 or 8 [default: side of a tile]"),
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="tiles: one by one; dense: tiles share tokens; auto: dense at small strides")
+        str,
+        typer.Option(help="tiles: tile by tile; dense: tiles share tokens; auto: dense at small strides"),
     ] = "auto",
     scale: Annotated[
         str | None,
-        typer.Option(
-            help="What becomes 0:255, such as 0:2750, or 2%:98% of each band [default: by type and tags]"
-        ),
+        typer.Option(help="Values that become 0:255, such as 0:2750 or 2%:98% [default: by dtype and tags]"),
     ] = None,
     resolution: Annotated[float, typer.Option(help="Metres per pixel of the training tiles")] = 10.0,
     grid: Annotated[
-        str, typer.Option(help="Pixels of the map: as the scene's (scene), or one for each label (cells)")
+        str, typer.Option(help="Pixels of the map: those of the scene (scene), or one per label (cells)")
     ] = "scene",
-    confidence: Annotated[Path | None, typer.Option(help="GeoTIFF of each label's probability")] = None,
-    polygons: Annotated[Path | None, typer.Option(help="GeoPackage of the map as polygons")] = None,
-    preview: Annotated[Path | None, typer.Option(help="PNG with legend and scale bar")] = None,
     not_sure: Annotated[
-        str, typer.Option(help="on: what is unlike the training tiles gets no class; off: all get one")
-    ] = "on",
-    memory_budget: Annotated[str, typer.Option(help="Memory that may be used")] = "2GB",
-    engine: Annotated[str, typer.Option(help="local, or ray for many machines")] = "local",
+        bool,
+        typer.Option("--not-sure/--no-not-sure", help="Give no class to what is unlike the training tiles"),
+    ] = True,
+    memory_budget: Annotated[str, typer.Option(help="Memory that may be used, such as 2GB")] = "2GB",
+    executor: Annotated[str, typer.Option(help="local, or ray for many machines")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a land-cover map of a whole scene. The same command goes on where it was stopped."""
-    from orbitune.mapping.options import MapOptions, Outputs, parse_bands
+    """Make a land-cover map of a scene. The same command resumes an interrupted map."""
+    from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
 
     report = map_scene(
         source,
         scene,
-        Outputs(out, confidence, polygons, preview),
-        MapOptions(
-            parse_bands(bands), stride, mode, scale, resolution, grid, memory_budget, engine, not_sure
-        ),
-        backbone,
-        not quiet,
-        lambda line: None if quiet else print(line, file=sys.stderr),
+        {"map": out, **outputs},
+        backbone=backbone,
+        progress=not quiet,
+        log=lambda line: None if quiet else print(line, file=sys.stderr),
+        bands=parse_bands(bands),
+        stride=stride,
+        mode=mode,
+        scale=scale,
+        resolution=resolution,
+        grid=grid,
+        not_sure=not_sure,
+        memory_budget=memory_budget,
+        executor=executor,
     )
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -72,6 +105,6 @@ def map_(
         print_json(report.to_json())
         return
     print_table(*report.table())
-    if (agreement := report.agreement) and agreement["cells"]:
-        print(f"as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+    if (agreement := report.agreement) and agreement.fraction is not None:
+        print(f"agrees with tile-wise labels at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -49,9 +49,7 @@ def measure_agreement(worker: Worker, store: PartStore) -> Agreement:
     visited = random.permutation(parts)[: _CHECKED // _CHECKED_PER_PART].tolist()
     for number in visited:
         window = worker.read_part(number)
-        where = _draw_cells(
-            window, -(-_CHECKED // len(visited)), random=random, not_sure=worker.not_sure
-        )
+        where = _draw_cells(window, -(-_CHECKED // len(visited)), random=random, not_sure=worker.not_sure)
         if len(where):
             dense.append(store.read(number)[0][tuple(where.T)])
             tiles.append(window.tiles(where))

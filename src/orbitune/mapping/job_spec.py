@@ -10,7 +10,7 @@ from orbitune.mapping.radiometry import ReflectanceScaling
 class JobSpec:
     """A picklable description of the work on one map.
 
-    A part is a block of whole rows of cells; it is the unit of work, and what is kept when a process is killed.
+    A part is a block of whole rows of cells. It is the unit of work, and of what a killed process keeps.
 
     Attributes:
         source, backbone: the model, as in `Classifier`.

@@ -42,7 +42,9 @@ def class_colours(classes: tuple[str, ...]) -> dict[int, Colour]:
     found: dict[int, Colour] = {}
     for code, name in enumerate(classes, 1):
         plain = name.lower().replace("permanentcrop", "permanent")
-        known = next((colour for words, colour in _CONVENTIONAL if any(word in plain for word in words)), None)
+        known = next(
+            (colour for words, colour in _CONVENTIONAL if any(word in plain for word in words)), None
+        )
         if known is not None and known not in found.values():
             found[code] = known
     free = [colour for colour in (*_DISTINCT, *_colour_cube()) if colour not in found.values()]

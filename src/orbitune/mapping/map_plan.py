@@ -186,9 +186,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
     )
 
 
-def _key(
-    spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, sample: np.ma.MaskedArray
-) -> str:
+def _key(spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, sample: np.ma.MaskedArray) -> str:
     """Return a digest of all inputs and options that determine the parts, whatever the spelling of paths.
 
     Args:

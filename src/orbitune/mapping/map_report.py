@@ -1,6 +1,6 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -104,6 +104,11 @@ class MapReport(_Record):
     def agreement(self) -> Agreement | None:
         """Agreement of a dense map with tile-wise predictions; None for other maps."""
         return self.metadata.agreement
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for JSON; areas without estimates have no entries for them."""
+        areas = [area.model_dump(exclude_none=True) for area in self.areas]
+        return {**self.model_dump(mode="json"), "areas": areas}
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows of the table of areas."""

@@ -24,8 +24,8 @@ class MapOutput:
         name: of the option, and of the key in `map_scene`.
         filename: the default file name, used by the app.
         help: for the command line.
-        writer: `module:function` that writes the file from a `MapRasters` to a path; imported when it is used,
-            so that the command line starts without numpy and rasterio.
+        writer: `module:function` that writes a `MapRasters` to a path. It is imported on use, so
+            that the command line starts without numpy and rasterio.
     """
 
     name: str

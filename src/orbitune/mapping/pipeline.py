@@ -20,6 +20,7 @@ from orbitune.mapping.worker import Worker
 from orbitune.training.progress import ProgressDisplay
 
 Log = Callable[[str], None]
+_LOGGER = logging.getLogger("orbitune")
 
 
 def map_scene(
@@ -30,7 +31,7 @@ def map_scene(
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
-    log: Log = logging.getLogger("orbitune").info,
+    log: Log = _LOGGER.info,
     **settings: Any,
 ) -> MapReport:
     """Make a land-cover map of a scene.

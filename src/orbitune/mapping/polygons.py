@@ -78,8 +78,8 @@ def _outlines(map_file: Path) -> tuple[np.ndarray, np.ndarray]:
 def _square_metres(outlines: np.ndarray, areas: PixelAreas) -> np.ndarray:
     """Return the total area of the pixels in each polygon, float (N,).
 
-    By Green's theorem, the area inside a ring is the sum of the area left of its vertical edges, downward ones
-    minus upward ones. Holes are subtracted.
+    By Green's theorem, the area inside a ring is the sum of the areas left of its vertical edges, counted
+    positive downwards and negative upwards. Holes are subtracted.
     """
     import shapely
 

@@ -195,7 +195,7 @@ class Scene:
         return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
     def _has_masks(self) -> bool:
-        """Return whether the file has a nodata value, a mask, or an alpha band that is not read as a colour."""
+        """Return whether the file has a nodata value, a mask, or an alpha band not read as a colour."""
         from rasterio.enums import ColorInterp, MaskFlags
 
         data = self._data
@@ -264,7 +264,9 @@ class Scene:
         metres = self._pixel_size(file, crs)
         if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):
             return RasterGrid(file.height, file.width, file.transform, crs, metres, None)
-        factors = [float(f"{side / resolution:.3g}") for side in metres]  # rounded: 2 resamples exactly, 2.001 does not
+        factors = [
+            float(f"{side / resolution:.3g}") for side in metres
+        ]  # rounded: 2 resamples exactly, 2.001 does not
         if max(factors) > _MAX_FACTOR or min(factors) * _MAX_FACTOR < 1:
             raise DataError(
                 f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "

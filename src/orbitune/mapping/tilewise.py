@@ -27,7 +27,7 @@ class TilewisePredictor:
     """Predict each cell from the tile around it, as `Classifier` does.
 
     Args:
-        not_sure: whether tiles beyond the threshold of the bundle's OOD detector count as out of distribution.
+        not_sure: whether to apply the bundle's OOD detector.
     """
 
     def __init__(self, bundle: Bundle, network: BundleModel, *, not_sure: bool) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import OrbituneError
-from orbitune.mapping.grid import UNSURE, strides
-from orbitune.mapping.legend import colours
-from orbitune.mapping.options import MapOptions, MapReport, Outputs, parse_bands
-from orbitune.mapping.preview import in_little, picture
+from orbitune.mapping.grid import NOT_SURE, valid_strides
+from orbitune.mapping.legend import class_colours
+from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.options import MapOptions, parse_bands
+from orbitune.mapping.outputs import OUTPUTS
+from orbitune.mapping.preview import colourise, read_overviews
 from orbitune.mapping.reader import RESOLUTION
 from orbitune.serving.error_handling import told
 from orbitune.serving.images import blend, brighten
@@ -25,7 +27,7 @@ from orbitune.serving.uploads import DRIVER, MAX_SCENE, check_scene
 
 _STRIDES = 5  # that are offered: what is finer costs much and shows little more
 _SHOWN = 768  # pixels that the longer side of a picture has at least
-_HEADER = ("class", "hectares (share)", "estimate (95 % interval)")
+_HEADER = ("class", "hectares (percentage)", "estimate (95 % interval)")
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may be broken
 _KEPT = 3600  # seconds that a session's pictures stay in memory
 _FIELDS = {  # what messages call by its name on the command line
@@ -33,8 +35,8 @@ _FIELDS = {  # what messages call by its name on the command line
     "--bands": "Bands",
     "--scale": "Scale",
     "--stride": "The stride",
-    "--mode tiles": "choose a larger stride",
-    ", or say --not-sure off": "",
+    "use --mode tiles": "choose a larger stride",
+    ", or use --no-not-sure": "",
 }
 CSS = """
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
@@ -80,7 +82,7 @@ class Mapped:
         report: see `MapReport`.
         lines: how it was made.
         files: a zip of all.
-        scene, codes: in little, see `in_little`.
+        scene, codes: downsampled, see `read_overviews`.
     """
 
     report: MapReport
@@ -92,21 +94,21 @@ class Mapped:
     @property
     def classes(self) -> tuple[str, ...]:
         """Their names."""
-        return tuple(self.report.facts["classes"])
+        return self.report.metadata.classes
 
     def shown(self) -> Shown:
         """Scene and map as pictures; of a small scene every pixel is a square."""
         times = max(1, _SHOWN // max(self.codes.shape))
-        pair = brighten(self.scene), picture(self.codes, self.classes)
+        pair = brighten(self.scene), colourise(self.codes, self.classes)
         return Shown(*(image.repeat(times, 0).repeat(times, 1) for image in pair))
 
     def table(self) -> str:
         """The areas, with the colour of each class, HTML; what is not on the map is faint."""
         _, rows = self.report.table()
-        codes = [*range(1, len(self.classes) + 1), UNSURE]
-        table = colours(self.classes)
+        codes = [*range(1, len(self.classes) + 1), NOT_SURE]
+        table = class_colours(self.classes)
         lines = [
-            f"<tr{'' if area['hectares'] else ' class=absent'}>"
+            f"<tr{'' if area.hectares else ' class=absent'}>"
             f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
             f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
             f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
@@ -122,8 +124,10 @@ class Mapped:
         lines = [f"- **Look at this:** {_in_words(warning)}" for warning in self.report.warnings]
         lines += [f"- {line}" for line in self.lines]
         agreement = self.report.agreement
-        if agreement and agreement["share"] is not None:
-            lines.append(f"- as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+        if agreement and agreement.fraction is not None:
+            lines.append(
+                f"- agrees with tile-wise labels at {agreement.fraction:.1%} of {agreement.cells:,} cells"
+            )
         return "\n".join(lines)
 
 
@@ -139,12 +143,9 @@ def make(model: Model, scene: Path, request: MapOptions, storage: Storage) -> Ma
         folder = Path(name)
         try:
             check_scene(scene, request.bands)
-            wanted = [
-                folder / file for file in ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
-            ]
-            outputs = Outputs(*wanted)
+            outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
             report = model.map(scene, outputs, request, lines.append)
-            little = in_little(scene, outputs.map, report.facts, DRIVER)
+            overviews = read_overviews(scene, outputs["map"], metadata=report.metadata, driver=DRIVER)
             files = storage.new_result("landcover.zip")
             with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
@@ -152,7 +153,7 @@ def make(model: Model, scene: Path, request: MapOptions, storage: Storage) -> Ma
         except OrbituneError as error:
             plain = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
             raise OrbituneError(_in_words(plain)) from None
-    return Mapped(report, tuple(lines), files, *little)
+    return Mapped(report, tuple(lines), files, *overviews)
 
 
 def _in_words(message: str) -> str:
@@ -250,7 +251,7 @@ def _inputs(model: Model) -> tuple[list[Any], Any]:
 def _request(bands: str | None, scale: str | None, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
-        return MapOptions(parse_bands(bands or ""), whole, scale=(scale or "").strip() or None)
+        return MapOptions(bands=parse_bands(bands or ""), stride=whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_in_words(str(error))) from None
 
@@ -258,7 +259,7 @@ def _request(bands: str | None, scale: str | None, stride: int | None) -> MapOpt
 def _stride_input(model: Model) -> Any:
     import gradio as gr
 
-    offered = strides(model.bundle.tile_size[0])[:_STRIDES]
+    offered = valid_strides(model.bundle.tile_size[0])[:_STRIDES]
     return gr.Dropdown(
         offered,
         value=offered[min(1, len(offered) - 1)],

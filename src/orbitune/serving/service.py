@@ -17,7 +17,8 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
 from orbitune.serving.uploads import decode, open_uploads
 from orbitune.sources.decode import strict_decoding
@@ -100,12 +101,14 @@ class Model:
         return tile, found / max(float(found.max()), 1e-12)
 
     def map(
-        self, scene: Path, outputs: Outputs, request: MapOptions, say: Callable[[str], None]
+        self, scene: Path, outputs: Mapping[str, Path], options: MapOptions, log: Callable[[str], None]
     ) -> MapReport:
         """Map a scene, see `map_scene`; by a network of its own, so that tiles are answered meanwhile."""
         from orbitune.mapping.pipeline import map_scene
 
-        return map_scene(self._source, scene, outputs, request, self._backbone, progress=False, say=say)
+        return map_scene(
+            self._source, scene, outputs, options=options, backbone=self._backbone, progress=False, log=log
+        )
 
     @cached_property
     def _plain(self) -> tuple[Any, Any]:
