@@ -35,7 +35,7 @@ def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fiel
     assert sum(row["fraction"] for row in report["areas"]) == pytest.approx(1)
     code, out, _ = orbitune("map", bundle.folder, fields, *options[:-1], "--quiet")
     found = report["agreement"]
-    assert f"agrees with tile-wise labels at {found['fraction']:.1%} of {found['cells']} cells" in out
+    assert f"same label as tile by tile at {found['fraction']:.1%} of {found['cells']} cells" in out
 
 
 def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitune, tmp_path):

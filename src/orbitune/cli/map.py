@@ -106,5 +106,5 @@ def map_(
         return
     print_table(*report.table())
     if (agreement := report.agreement) and agreement.fraction is not None:
-        print(f"agrees with tile-wise labels at {agreement.fraction:.1%} of {agreement.cells:,} cells")
+        print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line
+from orbitune.extras import require
 
 _NODES = 65  # pixels along a side that are measured; areas between them are interpolated
 
@@ -40,7 +41,7 @@ class PixelAreas:
             height, width: number of pixels.
 
         Raises:
-            DataError: pyproj is not installed or does not know the CRS, or no pixel lies on Earth.
+            OrbituneError: pyproj is not installed or does not know the CRS, or no pixel lies on Earth.
         """
         rows, columns = _nodes(height), _nodes(width)
         grid = np.meshgrid(columns + 0.5, rows + 0.5)
@@ -72,7 +73,7 @@ def pixel_size(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
     """Return width and height of the central pixel of a raster, metres on the ground.
 
     Raises:
-        DataError: as `PixelAreas.measure`.
+        OrbituneError: as `PixelAreas.measure`.
     """
     across, down, _ = _pixel_sides(crs, transform, np.array([width / 2]), np.array([height / 2]))
     if not (np.isfinite([across, down]).all() and across > 0 and down > 0):
@@ -94,10 +95,9 @@ def _pixel_sides(
     crs: str, transform: Any, columns: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return width and height in metres of pixels, and the angle between them, each float (K,)."""
-    try:
-        import pyproj
-    except ImportError:
-        raise DataError("Maps need pyproj: pip install 'orbitune[geo]'.") from None
+    require("geo", "pyproj", purpose="maps")
+    import pyproj
+
     a, b, c, d, e, f = transform[:6]
     try:
         with warnings.catch_warnings():

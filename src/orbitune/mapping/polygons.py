@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.errors import DataError, OrbituneError, first_line
+from orbitune.errors import OrbituneError, first_line
+from orbitune.extras import require
 from orbitune.mapping.geodesy import PixelAreas
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.raster_io import gdal_environment, import_rasterio
@@ -21,12 +22,11 @@ def write_polygons(rasters: MapRasters, path: Path) -> None:
     Raises:
         OrbituneError: pyogrio is not installed, or the file cannot be written.
     """
-    try:
-        import pyogrio.raw
-        import shapely
-        from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-    except ImportError:
-        raise DataError("Polygons need pyogrio and shapely: pip install 'orbitune[geo]'.") from None
+    require("geo", "pyogrio", "shapely", purpose="polygons")
+    import pyogrio.raw
+    import shapely
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
     codes, outlines = _outlines(rasters.map_file)
     a, b, c, d, e, f = rasters.transform[:6]
     geometries = shapely.transform(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapMetadata
@@ -17,7 +18,12 @@ _INCHES = 14.0  # width of the figure
 
 
 def write_preview(rasters: MapRasters, path: Path) -> None:
-    """Write a PNG with the scene on the left and the map on the right."""
+    """Write a PNG with the scene on the left and the map on the right.
+
+    Raises:
+        OrbituneError: matplotlib is not installed, or the file cannot be written.
+    """
+    require("geo", "matplotlib", purpose="previews of maps")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DataError, first_line, one_line
+from orbitune.extras import require
 from orbitune.sources.library_messages import silence_rasterio
 
 CACHE_BYTES = 64 << 20  # block cache of GDAL, whose default is 5 % of the memory
@@ -36,13 +37,12 @@ def import_rasterio() -> Any:
     """Return the module rasterio.
 
     Raises:
-        DataError: it is not installed.
+        MissingExtraError: it is not installed.
     """
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError:
-        raise DataError("Maps need rasterio: pip install 'orbitune[geo]'.") from None
+    require("geo", "rasterio", purpose="maps")
+    import rasterio
+    import rasterio.errors
+
     return rasterio
 
 
