@@ -250,7 +250,7 @@ def test_a_mask_of_the_file_says_where_there_is_nothing_resampled_too(tmp_path, 
         opened.write_mask(mask)
     with Scene(file) as scene:
         side = scene.grid.height
-        valid = scene.read_window(0, 0, side, side, AS_IT_IS)[1]
+        valid = scene.read_window(0, 0, height=side, width=side, scaling=AS_IT_IS)[1]
     assert np.array_equal(valid.all(1), np.arange(side) >= side // 2) and not valid[: side // 2].any()
 
 
