@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from orbitune.exporting.onnx_files import open_onnx, write_onnx
+from orbitune.exporting.onnx_export import open_onnx, write_onnx
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe

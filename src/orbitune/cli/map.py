@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
 from orbitune.mapping.outputs import OUTPUTS
 
-app = typer.Typer()
+app = CommandSet("Use of trained models")
 
 
 def _output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for the path of each of OUTPUTS but the map; it receives them as a dict."""
+    """Give a command an option for each of OUTPUTS but the map; it receives their paths as `outputs`."""
     optional = {name: output for name, output in OUTPUTS.items() if name != "map"}
 
     @functools.wraps(command)
@@ -31,7 +32,7 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[Path | None, typer.Option(help=output.help)],
+            annotation=Annotated[Path | None, typer.Option(help=output.help, rich_help_panel=OUTPUT)],
         )
         for name, output in optional.items()
     ]
@@ -42,43 +43,58 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 @app.command("map")
 @_output_options
 def map_(
-    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
+    source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
     scene: Annotated[
-        str, typer.Argument(help="A raster that rasterio opens: a file, zip://, https:// or s3:// address")
+        str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help)],
+    out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
     outputs: dict[str, Path],
     bands: Annotated[
         str,
-        typer.Option(help="Band numbers of red, green and blue, such as 3,2,1 [default: by the metadata]"),
+        typer.Option(
+            help="Numbers of the red, green and blue bands, from 1 [default: from the file]",
+            rich_help_panel="Scene",
+        ),
     ] = "",
     stride: Annotated[
         int | None,
-        typer.Option(help="Pixels between labels, such as 64, 32, 16 or 8 [default: side of a tile]"),
+        typer.Option(
+            help="Distance between labels in pixels, such as 64, 32, 16 or 8 [default: the tile size]"
+        ),
     ] = None,
     mode: Annotated[
         str,
-        typer.Option(help="tiles: tile by tile; dense: tiles share tokens; auto: dense at small strides"),
+        typer.Option(
+            help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
+        ),
     ] = "auto",
     scale: Annotated[
         str | None,
-        typer.Option(help="Values that become 0:255, such as 0:2750 or 2%:98% [default: by dtype and tags]"),
+        typer.Option(
+            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from type and tags]",
+            rich_help_panel="Scene",
+        ),
     ] = None,
-    resolution: Annotated[float, typer.Option(help="Metres per pixel of the training tiles")] = 10.0,
+    resolution: Annotated[
+        float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
+    ] = 10.0,
     grid: Annotated[
-        str, typer.Option(help="Pixels of the map: those of the scene (scene), or one per label (cells)")
+        str,
+        typer.Option(
+            help="Pixels of the map: scene, as in the scene; cells, one per label", rich_help_panel=OUTPUT
+        ),
     ] = "scene",
     not_sure: Annotated[
         bool,
-        typer.Option("--not-sure/--no-not-sure", help="Give no class to what is unlike the training tiles"),
+        typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
     ] = True,
-    memory_budget: Annotated[str, typer.Option(help="Memory that may be used, such as 2GB")] = "2GB",
-    executor: Annotated[str, typer.Option(help="local, or ray for many machines")] = "local",
+    memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
+    executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a land-cover map of a scene. The same command resumes an interrupted map."""
+    """Map the land cover of a scene. Run the same command again to continue."""
     from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
 
