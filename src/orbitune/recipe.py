@@ -74,7 +74,7 @@ class ModelSettings(Settings):
 
     backbone: str = Field(
         DEFAULT_BACKBONE,
-        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, which needs no hub",
+        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, without a hub",
     )
     image_size: int | Literal["native", "auto"] | None = Field(
         None,
