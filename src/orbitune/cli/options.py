@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from orbitune.cli.messages import hide_messages
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
@@ -16,7 +17,7 @@ from orbitune.recipe_paths import anchor, data_name
 
 MakeRecipe = Callable[..., Recipe]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress", callback=hide_messages)]
 BundleOut = Annotated[Path, typer.Option("--out", help="Folder of the bundle; it must not exist")]
 BackboneOption = Annotated[
     str | None, typer.Option("--backbone", help="The backbone, where it no longer lies where it did")

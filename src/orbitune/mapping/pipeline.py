@@ -29,8 +29,8 @@ from orbitune.mapping.raster_source import short_name, state
 from orbitune.mapping.reader import Grid, Scene
 from orbitune.mapping.worker import Order, Worker, part_is_whole, write_part
 from orbitune.mapping.writer import MapRasters, write_confidence, write_map
+from orbitune.progress import ProgressDisplay
 from orbitune.resources import core_count, parse_bytes
-from orbitune.training.progress import ProgressDisplay
 
 _BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
 _SMALL_BLOCK = 16 << 20  # bytes of a block of a file that fit whatever the budget
@@ -153,12 +153,11 @@ class _Work:
             if engine == "ray"
             else executors.local(worker, missing)
         )
-        with ProgressDisplay(self._progress) as display:
-            display.evaluation("mapping", self.order.parts)
-            display.evaluated(done)
+        total = self.order.parts
+        with ProgressDisplay(self._progress) as display, display.task("mapping", total, done=done) as task:
             for number, labels in work if missing else ():
                 write_part(self.folder, number, labels)
-                display.evaluated(1)
+                task.advance()
 
 
 def _cut(request: MapOptions, bundle: Bundle, height: int, width: int) -> tuple[CellGrid, bool]:
