@@ -16,8 +16,8 @@ from orbitune.inference.model_card import write_card
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_facts
 from orbitune.models.metadata import FORMAT
+from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import reopen
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
 Stored = Literal["float32", "float16", "bfloat16"]
@@ -175,11 +175,11 @@ def _measure(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits and features of some of the run's tiles."""
     network = BundleModel(bundle, job.recipe.backbone, precision)
-    display.evaluation(words, len(indices))
     parts = []
-    for start in range(0, len(indices), BATCH):
-        batch = indices[start : start + BATCH]
-        parts.append(network.compute(job.tiles.read(batch)))
-        display.evaluated(len(batch))
+    with display.task(words, len(indices)) as task:
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            parts.append(network.compute(job.tiles.read(batch)))
+            task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features
