@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, PositiveInt, Strict, ValidationError, model_validator
 from typing_extensions import Self
 
-from orbitune.errors import one_line
+from orbitune.errors import OrbituneError, one_line
 from orbitune.integrity import read_sealed_json, write_sealed_json
 
 _Item = TypeVar("_Item")
@@ -24,6 +24,10 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as a JSON object."""
+        return self.model_dump(mode="json")
 
 
 class RecordError(ValueError):
@@ -76,14 +80,12 @@ class StoredRecord(Record):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_input=False)
-            missing = [str(each["loc"][0]) for each in faults if each["type"] == "missing" and len(each["loc"]) == 1]
-            fault = f"lacks {', '.join(missing)}; it is damaged" if missing else f"is damaged: {first_fault(error)}"
+            absent = [each["loc"] for each in error.errors() if each["type"] == "missing"]
+            names = ", ".join(str(place[0]) for place in absent if len(place) == 1)
+            fault = f"lacks {names}; it is damaged" if names else f"is damaged: {first_fault(error)}"
             raise RecordError(f"{fault}. Restore it.") from None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as a JSON object."""
-        return self.model_dump(mode="json")
+        except OrbituneError as error:  # of a recipe in it
+            raise RecordError(f"is damaged: {error}") from None
 
     @classmethod
     def read(cls, file: Path) -> Self:
