@@ -73,10 +73,11 @@ class StoredRecord(Record):
         Raises:
             RecordError: it is of a newer version, or a field is missing or invalid.
         """
-        version = values.get("format", 1)
+        version = values.get("format")
+        if version is None:
+            raise RecordError("lacks format; it is damaged. Restore it.")
         if isinstance(version, int) and version > cls.FORMAT:
             raise RecordError("was written by a newer Orbitune; update it to read this.")
-        values = {**values, "format": version}
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -12,7 +12,6 @@ from orbitune.models.preprocessing import Bands, Preprocessing, Side
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
 
 FILE = "orbitune.json"
-OOD_DETECTOR_FILE = "likeness.safetensors"  # the name that version 0.1 gave it
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
