@@ -37,7 +37,7 @@ def bundle(
 
     made = build_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
     if as_json:
-        print_json({"folder": str(out), **made.facts})
+        print_json({"folder": str(out), **made.metadata.to_json()})
     else:
         print_bundle(made)
 
@@ -58,7 +58,7 @@ def import_(
         folder, backbone, names, out, lambda line: print(f"warning: {line}", file=sys.stderr)
     )
     if as_json:
-        print_json({"folder": str(out), **made.facts})
+        print_json({"folder": str(out), **made.metadata.to_json()})
     else:
         print_bundle(made)
 
@@ -167,21 +167,21 @@ def merge(
 
 
 def print_bundle(made: "Bundle") -> None:
-    facts = made.facts
+    """Print size, scores, loss by storage and OOD threshold of a new bundle."""
+    metadata = made.metadata
     size = sum(file.stat().st_size for file in made.folder.iterdir())
-    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {facts['method']}, {len(made.classes)} classes")
-    for split, scores in facts["scores"].items():
-        low, high = scores["interval"]
-        print(f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})")
-    storage = facts.get("storage", {})
-    if "accuracy_after" in storage:
+    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
+    for split, scores in metadata.scores.items():
+        low, high = scores.interval
+        print(f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})")
+    if (storage := metadata.storage) and storage.accuracy_after is not None:
         print(
-            f"stored as {storage['dtype']}: validation accuracy {storage['accuracy_before']:.3%} before, "
-            f"{storage['accuracy_after']:.3%} after; a logit differs by at most "
-            f"{storage['largest_logit_difference']:.2g}"
+            f"stored as {storage.dtype}: validation accuracy {storage.accuracy_before:.3%} before, "
+            f"{storage.accuracy_after:.3%} after; a logit differs by at most "
+            f"{storage.largest_logit_difference:.2g}"
         )
-    if likeness := facts.get("likeness"):
+    if detector := metadata.ood_detector:
         print(
-            f"tiles beyond a distance of {likeness['threshold']:.2f} are called unlike the training tiles "
-            f"({likeness['false_alarm_rate']:.1%} of the validation tiles, {likeness['bytes'] / 1e3:,.0f} kB)"
+            f"tiles with an OOD score above {detector.threshold:.2f} are not sure "
+            f"({detector.false_alarm_rate:.1%} of the validation tiles, {detector.bytes / 1e3:,.0f} kB)"
         )

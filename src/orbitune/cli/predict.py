@@ -44,7 +44,7 @@ def predict(
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)
-    if classifier.bundle.likeness is None:
+    if classifier.bundle.ood_detector is None:
         print(
             f"no image is called not sure, as {source} does not describe its training tiles; what "
             "`orbitune bundle` makes does",

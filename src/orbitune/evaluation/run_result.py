@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from orbitune.errors import OrbituneError, RunError
+from orbitune.evaluation.metrics import SplitScores
 from orbitune.integrity import read_sealed_json
-from orbitune.models.metadata import BackboneRecord, ClassNames, Scores, TrainingData
+from orbitune.models.metadata import BackboneRecord, ClassNames, TrainingData
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
@@ -38,31 +39,6 @@ class RunData(TrainingData):
         if not sizes.keys() >= _SPLITS:
             raise ValueError("expected the number of tiles in train, validation and test")
         return sizes
-
-
-class ClassScores(Record):
-    """Precision, recall and F1 of one class, 0..1, and its number of tiles."""
-
-    name: str
-    precision: FiniteFloat
-    recall: FiniteFloat
-    f1: FiniteFloat
-    support: NonNegativeInt
-
-
-class SplitScores(Scores):
-    """All scores on one split, see `orbitune.evaluation.metrics.score`.
-
-    Attributes:
-        loss: mean cross-entropy in nats.
-        confusion: tiles by true class (rows) and prediction.
-    """
-
-    count: NonNegativeInt
-    macro_f1: FiniteFloat
-    loss: FiniteFloat | None = None
-    per_class: JsonTuple[ClassScores]
-    confusion: JsonTuple[JsonTuple[NonNegativeInt]] = ()
 
 
 class Cost(Record):

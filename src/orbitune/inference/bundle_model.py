@@ -40,13 +40,11 @@ class BundleModel:
         attention: str | None = None,
     ) -> None:
         found = bundle.backbone(backbone)
-        used = bundle.facts["preprocessing"]
-        asked = {"image_size": used["image_size"], "precision": precision, "batch_size": at_once}
+        used = bundle.metadata.preprocessing
+        asked = {"image_size": used.image_size, "precision": precision, "batch_size": at_once}
         recipe = resolve(Recipe.make(asked), found)
         assert recipe.micro_batch is not None
-        transform = Transform(
-            used["image_size"], tuple(used["mean"]), tuple(used["std"]), str(used["resample"])
-        )
+        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         self._device = make_accelerator().device
         self._at_once = recipe.micro_batch
         self._tta = bundle.tta

@@ -34,7 +34,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
             repo_id=repo_id,
             folder_path=bundle.folder,
             allow_patterns=list(HUB_FILES),
-            commit_message=f"{bundle.facts['method']}, {len(bundle.classes)} classes",
+            commit_message=f"{bundle.metadata.method}, {len(bundle.classes)} classes",
         )
     except LocalTokenNotFoundError:
         reason = "no token was found; run `hf auth login`"

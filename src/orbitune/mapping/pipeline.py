@@ -28,6 +28,7 @@ from orbitune.mapping.radiometry import Scaling, choose_scaling
 from orbitune.mapping.raster_source import short_name, state
 from orbitune.mapping.reader import Grid, Scene
 from orbitune.mapping.worker import Order, Worker, part_is_whole, write_part
+from orbitune.models.metadata import Brightness
 from orbitune.mapping.writer import MapRasters, write_confidence, write_map
 from orbitune.resources import core_count, parse_bytes
 from orbitune.training.progress import ProgressDisplay
@@ -209,7 +210,7 @@ def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.Ma
         "files": files,
         "sample": hashlib.sha256(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes()).hexdigest(),
         "weights": weights,
-        "facts": bundle.facts,
+        "metadata": bundle.metadata.to_json(),
         "dense": dense,
         "version": version("orbitune"),
     }
@@ -229,7 +230,7 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
 
 def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Grid) -> list[str]:
     found = []
-    if order.not_sure and bundle.likeness is None:
+    if order.not_sure and bundle.ood_detector is None:
         found.append(
             "this model does not know what its training tiles are like, so every cell gets a class: make a "
             "bundle of the run with orbitune bundle, or say --not-sure off"
@@ -242,7 +243,7 @@ def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Gri
             "cut it, or warp it to UTM"
         )
     valid = ~np.ma.getmaskarray(sample)[0]
-    stated = bundle.facts.get("data", {}).get("brightness")
+    stated = bundle.metadata.data.brightness
     if not valid.any():
         found.append("there is nothing but nodata in this scene")
     elif stated is not None:
@@ -250,12 +251,14 @@ def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Gri
     return found
 
 
-def _brightness(means: np.ndarray, stated: dict[str, Any]) -> list[str]:
+def _brightness(means: np.ndarray, stated: Brightness) -> list[str]:
     """Return warnings about bands that differ much from the training tiles."""
     return [
         f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in training: "
         "check --bands and --scale"
-        for band, mean, usual, spread in zip(("red", "green", "blue"), means, *stated.values(), strict=True)
+        for band, mean, usual, spread in zip(
+            ("red", "green", "blue"), means, stated.mean, stated.deviation, strict=True
+        )
         if abs(mean - usual) > _FAR * spread
     ]
 
@@ -263,7 +266,7 @@ def _brightness(means: np.ndarray, stated: dict[str, Any]) -> list[str]:
 def _facts(order: Order, request: MapOptions, bundle: Bundle, grid: Grid, dense: bool) -> dict[str, Any]:
     return {
         "made_by": f"orbitune {version('orbitune')}",
-        "model": str(bundle.facts.get("name", bundle.folder.name)),
+        "model": bundle.folder.name,
         "classes": list(bundle.classes),
         "scene": short_name(order.scene),
         "pixels": [grid.height, grid.width],
@@ -274,7 +277,7 @@ def _facts(order: Order, request: MapOptions, bundle: Bundle, grid: Grid, dense:
         "stride": order.cells.stride,
         "tile": order.cells.tile,
         "mode": "dense" if dense else "tiles",
-        "not_sure": order.not_sure and bundle.likeness is not None,
+        "not_sure": order.not_sure and bundle.ood_detector is not None,
         "parts": order.parts,
     }
 

@@ -25,7 +25,7 @@ class TilewisePredictor:
     def __init__(self, bundle: Bundle, network: BundleModel, not_sure: bool) -> None:
         self._bundle = bundle
         self._network = network
-        self._likeness = bundle.likeness if not_sure else None
+        self._detector = bundle.ood_detector if not_sure else None
 
     def of(self, part: Part, where: np.ndarray) -> np.ndarray:
         """As `Answers.of`."""
@@ -37,8 +37,8 @@ class TilewisePredictor:
         """The answers of tiles, uint8 (K, tile, tile, 3); the last column is 0 or 1, by the distance."""
         logits, features = self._network.compute(tiles)
         known = probabilities(logits, self._bundle.temperature)
-        if self._likeness is None:
+        if self._detector is None:
             unlike = np.zeros(len(tiles), bool)
         else:
-            unlike = self._likeness.distances(features) > self._likeness.threshold
+            unlike = self._detector.distances(features) > self._detector.threshold
         return np.column_stack([known * ~unlike[:, None], unlike]).astype(np.float32)

@@ -63,7 +63,7 @@ class Worker:
         self.bundle = Bundle.open(order.source)
         self.network = BundleModel(self.bundle, order.backbone, attention=order.attention)
         self.scene = Scene(order.scene, order.bands, order.resolution, order.driver)
-        self.not_sure = order.not_sure and self.bundle.likeness is not None
+        self.not_sure = order.not_sure and self.bundle.ood_detector is not None
         self.by_tile = TilewisePredictor(self.bundle, self.network, self.not_sure)
         self._answers: Answers = self.by_tile
         if readout:

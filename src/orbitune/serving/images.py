@@ -56,12 +56,11 @@ def blend(below: np.ndarray, above: np.ndarray, share: float) -> np.ndarray:
 def example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write a validation tile of each class as PNG; return no paths if the tiles are gone."""
     from orbitune.evaluation.run_result import RunResult
-    from orbitune.recipe import Recipe
     from orbitune.training.setup import prepare_training
 
     try:
         result = RunResult.load(bundle.folder.parent)
-        job = prepare_training(Recipe.make(result.recipe), progress=False)
+        job = prepare_training(result.recipe, progress=False)
     except OrbituneError:
         return []
     files = []

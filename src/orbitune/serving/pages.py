@@ -197,11 +197,10 @@ def _compare_tab(desk: PredictionService, task: Any) -> None:
 
 
 def _compared(name: str, model: Model, data: bytes) -> list[Any]:
-    answer, scores = model.answer(data), model.bundle.facts["scores"]
+    answer, scores = model.answer(data), model.bundle.metadata.scores
     if answer.prediction.error:
         raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
     label, share = answer.prediction.labels[0]
     size = sum(file.stat().st_size for file in model.bundle.folder.iterdir() if file.is_file())
-    test = scores.get("test", {}).get("accuracy")
-    accuracy = "" if test is None else f"{test:.2%}"
+    accuracy = f"{scores['test'].accuracy:.2%}" if "test" in scores else ""
     return [name, label, f"{share:.1%}", f"{1000 * answer.seconds:.0f}", f"{size / 1e6:.2f}", accuracy]

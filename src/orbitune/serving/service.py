@@ -15,6 +15,7 @@ import numpy as np
 from orbitune.data.transform import Transform
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import relevance
+from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
 from orbitune.mapping.options import MapOptions, MapReport, Outputs
@@ -49,7 +50,7 @@ class Model:
         self._lock = threading.Lock()
 
     @property
-    def bundle(self) -> Any:
+    def bundle(self) -> Bundle:
         """See `orbitune.inference.bundle.Bundle`."""
         return self._classifier.bundle
 
@@ -59,14 +60,14 @@ class Model:
         file = self.bundle.folder / "README.md"
         if file.is_file():
             return file.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
-        facts = self.bundle.facts
+        metadata = self.bundle.metadata
         rows = [
-            f"- {split}: {scores['accuracy']:.2%} of {scores['count']:,} tiles (95 % interval "
-            f"{scores['interval'][0]:.2%} to {scores['interval'][1]:.2%}), macro-F1 {scores['macro_f1']:.4f}"
-            for split, scores in facts["scores"].items()
+            f"- {split}: {scores.accuracy:.2%} of {scores.count:,} tiles (95 % interval "
+            f"{scores.interval[0]:.2%} to {scores.interval[1]:.2%}), macro-F1 {scores.macro_f1:.4f}"
+            for split, scores in metadata.scores.items()
         ]
-        head = f"{find_method(facts['method']).title} of {facts['backbone']['description']}"
-        return f"## {head}\n\nClasses: {', '.join(facts['classes'])}.\n\nAccuracy:\n\n" + "\n".join(rows)
+        head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
+        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nAccuracy:\n\n" + "\n".join(rows)
 
     def answer(self, data: bytes, top_k: int = 3) -> Answer:
         """What an image shows, from the bytes of its file."""
@@ -88,10 +89,10 @@ class Model:
         """
         import torch
 
-        used = self.bundle.facts["preprocessing"]
+        used = self.bundle.metadata.preprocessing
         with strict_decoding():
             tile = to_tile(Waiting("", lambda: decode(data)), self.bundle.tile_size, self.bundle.white)
-        transform = Transform(used["image_size"], used["mean"], used["std"], used["resample"])
+        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._plain
         with self._lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))

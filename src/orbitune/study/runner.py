@@ -275,7 +275,7 @@ class _Sitting:
             return None  # the run itself will see whether what is there is its own
         if error := divergence(folder):
             return Outcome(error=DivergedError(error))
-        return Outcome(asdict(RunResult.load(folder))) if (folder / "result.json").is_file() else None
+        return Outcome(RunResult.load(folder).to_json()) if (folder / "result.json").is_file() else None
 
     def _run_task(self, spec: RunSpec, rate: Any, plan: Any) -> Task:
         recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
