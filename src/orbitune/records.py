@@ -1,7 +1,7 @@
 """Stored records: the typed contents of JSON files, with a format version.
 
-Every JSON file that Orbitune reads again has one subclass of `StoredRecord`, whose `upgrade` is the only place
-that knows older versions of that file.
+Every JSON file that Orbitune reads again has one subclass of `StoredRecord`, whose `upgrade` is the only
+place that knows older versions of that file.
 """
 
 from pathlib import Path

@@ -245,8 +245,8 @@ class AdapterBank:
             own, ours = (getattr(each, key) for each in (metadata.preprocessing, self._preprocessing))
             if own != ours:
                 raise ModelError(
-                    f"{folder} was trained with {key} {own}, the bank computes with {ours}; use a bank of its "
-                    "own."
+                    f"{folder} was trained with {key} {own}, the bank computes with {ours}; "
+                    "use a bank of its own."
                 )
         factors, tensors = read_low_rank(folder)
         classes = metadata.classes

@@ -35,7 +35,13 @@ def bundle(
     """Make one folder of all a prediction needs, with a model card, that plain PEFT opens."""
     from orbitune.inference.bundle_builder import build_bundle
 
-    made = build_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
+    made = build_bundle(
+        run,
+        out,
+        dtype=dtype,  # type: ignore[arg-type]
+        false_alarm_rate=false_alarm_rate,
+        progress=not quiet,
+    )
     if as_json:
         print_json({"folder": str(out), **made.metadata.to_json()})
     else:

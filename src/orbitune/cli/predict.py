@@ -36,7 +36,7 @@ def predict(
 
     write = find_form("jsonl" if as_json else form)
     check_paths(inputs)
-    classifier = Classifier(source, backbone)
+    classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
         predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))

@@ -31,19 +31,19 @@ def serve(
 ) -> None:
     """Serve models as a web app, with Gradio's API and a JSON endpoint, until it is interrupted."""
     from orbitune.serving.app import parse_login
-    from orbitune.serving.security.allowed_hosts import Hosts, parse_root_path
+    from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
     from orbitune.serving.server import serve
-    from orbitune.serving.service import PredictionService, names_of
+    from orbitune.serving.service import PredictionService, name_models
 
     account, path = parse_login(login), parse_root_path(root_path)
-    hosts = Hosts.of(host, tuple(allow_host or ()))
-    desk = PredictionService(names_of(sources), backbone)
+    hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
+    service = PredictionService(name_models(sources), backbone)
 
-    def say(where: str) -> None:
-        names = ", ".join(desk.models)
+    def print_address(where: str) -> None:
+        names = ", ".join(service.models)
         user_option = "-u USER:PASSWORD " if login else ""
         print(
             f"{names} at {where}; JSON: curl {user_option}-F file=@tile.png {where}/api/predict", flush=True
         )
 
-    serve(desk, host, port, account, hosts, path, say)
+    serve(service, host, port=port, login=account, hosts=hosts, root_path=path, on_ready=print_address)

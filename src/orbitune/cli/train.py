@@ -152,7 +152,7 @@ def trial(
 
     result = run(make_recipe(), out, stop_after, not quiet)
     if as_json:
-        print_json(result.to_json())
+        print_json(asdict(result))
     else:
         print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
 
@@ -165,11 +165,11 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Score a finished run on corrupted validation tiles; a study asks for it."""
-    from orbitune.evaluation.robustness import robustness_sentence
+    from orbitune.evaluation.robustness import describe_robustness
     from orbitune.training.corruption_scores import try_robustness
 
     scores = try_robustness(run, tiles, not quiet)
     if as_json:
-        print_json(scores.to_json())
+        print_json(scores)
     else:
-        print(robustness_sentence(scores))
+        print(describe_robustness(scores))

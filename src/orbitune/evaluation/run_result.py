@@ -139,7 +139,7 @@ class RunResult(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1, of which the recipe had words for booleans, as those of version 2."""
+        """Return the values of version 1 as those of version 2: the recipe had "on" and "off" for booleans."""
         recipe, backbone = values.get("recipe"), values.get("backbone")
         if isinstance(recipe, dict):
             values["recipe"] = upgrade(recipe)
@@ -192,6 +192,6 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _damaged(folder: Path, reason: str) -> RunError:
     return RunError(
-        f"{Path(folder) / FILE} is damaged or of another version ({reason.rstrip('.')}). Restore it, or train "
-        "again with another --out."
+        f"{Path(folder) / FILE} is damaged or of another version ({reason.rstrip('.')}). "
+        "Restore it, or train again with another --out."
     )

@@ -189,7 +189,7 @@ def _measure(
     precision: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of some of the run's tiles."""
-    network = BundleModel(bundle, job.recipe.backbone, precision)
+    network = BundleModel(bundle, job.recipe.backbone, precision=precision)
     display.evaluation(words, len(indices))
     parts = []
     for start in range(0, len(indices), BATCH):

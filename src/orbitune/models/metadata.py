@@ -120,7 +120,7 @@ class TrainingData(Record):
     tile_size: Annotated[tuple[Side, Side], Strict(False)] | None = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
     synthetic: bool | None = None
-    sizes: dict[str, NonNegativeInt] = {}
+    sizes: dict[str, NonNegativeInt] = Field(default_factory=dict)
     notes: JsonTuple[str] = ()
     brightness: Brightness | None = None
 
@@ -189,7 +189,7 @@ class ModelMetadata(StoredRecord):
     backbone: BackboneRecord
     data: TrainingData = TrainingData()
     recipe_hash: str | None = None
-    parameters: dict[str, NonNegativeInt] = {}
+    parameters: dict[str, NonNegativeInt] = Field(default_factory=dict)
     scores: dict[str, Scores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
     tta: Literal["none", "flips"] = "none"
@@ -199,8 +199,8 @@ class ModelMetadata(StoredRecord):
     imported: dict[str, str | None] | None = None
     merged_from: JsonTuple[dict[str, str | float]] | None = None
     validations: JsonTuple[dict[str, str | float]] | None = None
-    files: Hashes = {}
-    settings: Hashes = {}
+    files: Hashes = Field(default_factory=dict)
+    settings: Hashes = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_row_per_class(self) -> "ModelMetadata":

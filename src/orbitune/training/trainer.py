@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import mixup
 from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Computation
@@ -256,7 +256,7 @@ class Trainer:
         recipe = self.job.recipe
         tiles = self.feed.augmented(indices, recipe.augment)
         targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
-        return mixup(tiles, targets, recipe.mixup) if recipe.mixup else (tiles, targets)
+        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def end_epoch(self, display: ProgressDisplay) -> None:
         """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""
@@ -308,14 +308,15 @@ class Trainer:
         """Return how this run computes: what another machine or setting may do in another way."""
         from orbitune.fastpath.classifier import FastClassifier, obstacle
 
-        recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
+        network: Any = self.network
+        recipe, fast = self.job.recipe, isinstance(network, FastClassifier)
         return Computation(
             fast=fast,
             why_not_fast=None if fast or not recipe.fast else obstacle(self.model),
             precision=recipe.precision,
-            attention=self.network.attention,
-            compiled_kernels=fast and self.network.compiled,
-            products=self.network.products if fast else None,
+            attention=network.attention,
+            compiled_kernels=fast and network.compiled,
+            products=network.products if fast else None,
             micro_batch=recipe.micro_batch,
             processes=self.accelerator.num_processes,
         )

@@ -23,7 +23,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
 
     if dtype not in get_args(StorageType):
         raise OrbituneError(
-            f"There is no storage as {dtype!r}; there is: {', '.join(get_args(StorageType))}."
+            f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}."
         )
     names = tuple(map(str, range(classes)))
     weights, files = {}, {}
