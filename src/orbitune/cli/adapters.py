@@ -76,9 +76,9 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
 ) -> None:
     """Upload a bundle to the Hugging Face hub."""
-    from orbitune.inference.hub_transfer import push
+    from orbitune.inference.hub_transfer import push_to_hub
 
-    print(push(folder, repo_id, private))
+    print(push_to_hub(folder, repo_id, private=private))
 
 
 @app.command()
@@ -86,9 +86,9 @@ def pull(
     repo_id: Annotated[str, typer.Argument(help="Bundle on the hub: owner/name")], out: BundleOut
 ) -> None:
     """Download a bundle from the Hugging Face hub, and check that it is whole."""
-    from orbitune.inference.hub_transfer import pull
+    from orbitune.inference.hub_transfer import pull_from_hub
 
-    print_bundle(pull(repo_id, out))
+    print_bundle(pull_from_hub(repo_id, out))
 
 
 @adapters.command("list")

@@ -39,7 +39,7 @@ def predict(
     classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
-        predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))
+        predictions = counter.watch(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
         for line in write(predictions, classifier.classes, top_k):
             print(line, file=file)
     for line in counter.remarks():

@@ -139,7 +139,7 @@ class RunResult(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1 as those of version 2: the recipe had "on" and "off" for booleans."""
+        """Return the values of version 1, whose recipe had "on" and "off", as those of version 2."""
         recipe, backbone = values.get("recipe"), values.get("backbone")
         if isinstance(recipe, dict):
             values["recipe"] = upgrade(recipe)

@@ -28,8 +28,8 @@ from orbitune.mapping.radiometry import Scaling, choose_scaling
 from orbitune.mapping.raster_source import short_name, state
 from orbitune.mapping.reader import Grid, Scene
 from orbitune.mapping.worker import Order, Worker, part_is_whole, write_part
-from orbitune.models.metadata import Brightness
 from orbitune.mapping.writer import MapRasters, write_confidence, write_map
+from orbitune.models.metadata import Brightness
 from orbitune.resources import core_count, parse_bytes
 from orbitune.training.progress import ProgressDisplay
 

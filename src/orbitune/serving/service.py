@@ -94,7 +94,7 @@ class ServedModel:
         """Yield a prediction for each image, in order."""
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
-                predictions = list(self._classifier.predict(iter(chunk), top_k))
+                predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
             yield from predictions
 
     def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
