@@ -18,6 +18,7 @@ from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
+from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
 from orbitune.models.preprocessing import Preprocessing
@@ -186,6 +187,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     Raises:
         OrbituneError: any of these is not as it should be.
     """
+    require("train", purpose="training and scoring runs")
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
