@@ -11,7 +11,6 @@ so that `import orbitune` is fast.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from orbitune.training.evaluate import evaluate
     from orbitune.training.run import train
 
-__version__ = version("orbitune")
+    __version__: str
 
 __all__ = [
     "AdapterBank",
@@ -67,6 +66,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("orbitune")
     if name not in _MODULES:
         raise AttributeError(f"module 'orbitune' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)
