@@ -19,10 +19,10 @@ from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.run_result import RunResult
 from orbitune.models.factory import build
+from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best
 from orbitune.training.energy import cost_in_words
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run import fit, open_run
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import image_size, learning_rate
@@ -164,7 +164,7 @@ def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
 
 def test_training_learns(tiles, backbone, tmp_path):
     recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
-    assert trained(recipe, tmp_path / "run").evaluate("test", ProgressDisplay(shown=False))["accuracy"] > 0.9
+    assert trained(recipe, tmp_path / "run").evaluate("test", ProgressDisplay(False))["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def interrupt(recipe, out, step):
         pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
         trainer.stop_on_sigint(),
     ):
-        trainer.fit(ProgressDisplay(shown=False))
+        trainer.fit(ProgressDisplay(False))
 
 
 def test_a_run_stopped_after_the_last_step_of_an_epoch_logs_the_rate_of_that_step(finished, tmp_path):

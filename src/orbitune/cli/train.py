@@ -20,7 +20,7 @@ from orbitune.cli.options import (
     split_names,
 )
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
-from orbitune.recipe import Recipe
+from orbitune.recipe import DEFAULT_BACKBONE, Recipe
 
 app = CommandSet("Data and training")
 
@@ -128,7 +128,9 @@ def evaluate(
 
 @app.command()
 def methods(
-    backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
+    backbone: Annotated[
+        str, typer.Option(help=str(Recipe.model_fields["backbone"].description))
+    ] = DEFAULT_BACKBONE,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes")] = 10,
     as_json: Json = False,
 ) -> None:

@@ -23,8 +23,8 @@ from orbitune.models.metadata import (
     StorageType,
     TrainingData,
 )
+from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import reopen
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
 SAMPLE = 2000  # training tiles that are measured, and validation tiles; more changed nothing on EuroSAT
@@ -190,11 +190,11 @@ def _measure(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of some of the run's tiles."""
     network = BundleModel(bundle, job.recipe.backbone, precision=precision)
-    display.evaluation(words, len(indices))
     parts = []
-    for start in range(0, len(indices), BATCH):
-        batch = indices[start : start + BATCH]
-        parts.append(network.compute(job.tiles.read(batch)))
-        display.evaluated(len(batch))
+    with display.task(words, len(indices)) as task:
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            parts.append(network.compute(job.tiles.read(batch)))
+            task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features

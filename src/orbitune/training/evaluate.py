@@ -14,8 +14,8 @@ from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
 from orbitune.models.checkpoint_io import load_saved
+from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run_folder import check_inputs
 from orbitune.training.setup import TrainingSetup, prepare_training
 
@@ -49,9 +49,8 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> Spl
     if split not in job.splits:
         raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
     model, indices = SavedModel.of(folder, result, job), job.splits[split]
-    with ProgressDisplay(progress) as display:
-        display.evaluation(split, len(indices))
-        logits = model.logits(job.tiles, indices, display.evaluated)
+    with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
+        logits = model.logits(job.tiles, indices, task.advance)
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
     return score(logits, job.tiles.labels[indices], job.tiles.classes)

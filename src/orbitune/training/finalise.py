@@ -16,9 +16,9 @@ from orbitune.models.checkpoint_io import prove_saved, save_model, tolerance
 from orbitune.models.factory import build
 from orbitune.models.metadata import ModelMetadata, TrainingData
 from orbitune.models.methods import count_parameters, find_method
+from orbitune.progress import ProgressDisplay
 from orbitune.training.checkpoint import load_best
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.trainer import Trainer, check_outputs
 
 if TYPE_CHECKING:

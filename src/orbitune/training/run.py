@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.training.meter import environment, reset_peak_rss
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 
