@@ -10,7 +10,7 @@ from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.models.methods import METHODS
-from orbitune.recipe import LoraSettings, Recipe
+from orbitune.recipe import DEFAULT_BACKBONE, LoraSettings, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def started(*arguments, **environment):
 
 
 def test_every_setting_of_a_recipe_is_an_option_with_its_help():
-    text = " ".join(orbitune("train", "--help").stdout.split())
+    text = " ".join(orbitune("train", "--help-all").stdout.split())
     fields = {n: f for n, f in Recipe.model_fields.items() if n != "lora"}
     fields |= {f"lora_{n}": f for n, f in LoraSettings.model_fields.items()}
     for name, field in fields.items():
@@ -110,21 +110,21 @@ def test_methods_are_listed_with_their_parameters_on_the_backbone(inputs):
 
 
 def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
-    from orbitune.cli.options import _make
+    from orbitune.cli.options import make_recipe
 
     (tmp_path / "r.yaml").write_text("epochs: 5\nbatch_size: 7\nlora: {rank: 2}\n")
-    recipe = _make(tmp_path / "r.yaml", "original", {"batch_size": 9}, {"alpha": 4}, "lora")
+    recipe = make_recipe(tmp_path / "r.yaml", "original", {"batch_size": 9}, {"alpha": 4}, "lora")
     assert (recipe.batch_size, recipe.epochs, recipe.image_size) == (9, 5, 224)
     assert (recipe.lora.rank, recipe.lora.alpha) == (2, 4)
     assert recipe.learning_rate == 5e-4
 
 
 def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):
-    from orbitune.cli.options import _make
+    from orbitune.cli.options import make_recipe
 
     (tmp_path / "r.yaml").write_text("method: lora\nlearning_rate: 0.002\n")
-    assert _make(tmp_path / "r.yaml", None, {}, {}, "lora").learning_rate == 0.002
-    assert _make(tmp_path / "r.yaml", None, {}, {}, "full").learning_rate is None
+    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "lora").learning_rate == 0.002
+    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "full").learning_rate is None
 
 
 def test_a_real_folder_is_not_called_synthetic_for_its_name(tmp_path, inputs):
@@ -187,6 +187,13 @@ def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
     done = started("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 2
     assert "HF_HUB_OFFLINE is set" in done.stderr and "pass the folder" in done.stderr
+
+
+def test_the_default_backbone_without_a_network_names_one_that_needs_none(tmp_path):
+    done = started("methods", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert DEFAULT_BACKBONE in done.stderr
+    assert "--backbone demo, after pip install 'orbitune[demo]'" in done.stderr
 
 
 def test_a_backbone_in_the_hubs_cache_is_used_without_a_network(inputs, tmp_path):

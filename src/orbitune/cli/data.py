@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import CommandSet
 from orbitune.cli.options import Json, MakeRecipe, Quiet, recipe_options
 from orbitune.cli.output import print_inputs, print_json
 
-app = typer.Typer()
+app = CommandSet("Data and training")
 
 
 @app.command()
@@ -15,28 +16,26 @@ app = typer.Typer()
 def prepare(
     make_recipe: MakeRecipe,
     check_leaks: Annotated[
-        bool, typer.Option("--check-leaks", help="Look for near-duplicates of tiles across the splits")
+        bool,
+        typer.Option(
+            "--check-leaks", help="Search for near-duplicate tiles across the splits", rich_help_panel="Data"
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode the tiles and fetch the backbone, so that later commands start at once."""
+    """Decode the tiles and download the backbone, so that later commands start at once."""
     from orbitune.data.near_duplicates import find_near_duplicates
     from orbitune.training.setup import prepare_training
 
     job = prepare_training(make_recipe(), not quiet)
-    data, backbone = job.data_facts(), job.backbone_facts()
+    data, backbone = job.data, job.backbone.record
     leaks = find_near_duplicates(job.tiles, job.splits) if check_leaks else []
     if as_json:
-        print_json(
-            {
-                "data": data,
-                "backbone": backbone,
-                **({"leaks": [leak.to_json() for leak in leaks]} if check_leaks else {}),
-            }
-        )
+        leaks_found = {"leaks": [leak.to_json() for leak in leaks]} if check_leaks else {}
+        print_json({"data": data.to_json(), "backbone": backbone.to_json(), **leaks_found})
         return
-    print_inputs(data, backbone)
+    print_inputs(data, backbone.description)
     for leak in leaks:
         print(f"  leaks: {leak.describe()}")
     for name, reason in job.tiles.skipped:

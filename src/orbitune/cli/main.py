@@ -11,17 +11,18 @@ from typing import Annotated
 import typer
 
 from orbitune.cli import adapters, data, export, map, predict, serve, study, train
+from orbitune.cli.help import CommandSet
+from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderGone, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
 
-app = typer.Typer(
+app = CommandSet(
+    "Commands",
     name="orbitune",
-    help="Fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.",
+    help="Fine-tune vision transformers on satellite image tiles, compare methods, and use the models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 for commands in (data, train, study, adapters, predict, serve, export, map):
     app.add_typer(commands.app)
@@ -41,6 +42,7 @@ def main() -> None:
     # Libraries make a million objects that stay; looking for cycles among them was a seventh of a start.
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, _interrupt)
+    show_messages()
     with guarded_streams():
         try:
             code = _run()
@@ -100,7 +102,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
+    ] = False,
 ) -> None:
     pass
 

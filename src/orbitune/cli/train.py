@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import (
     OUT_HELP,
     Json,
@@ -19,22 +20,26 @@ from orbitune.cli.options import (
     split_names,
 )
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
-from orbitune.recipe import Recipe
+from orbitune.recipe import DEFAULT_BACKBONE, Recipe
 
-app = typer.Typer()
+app = CommandSet("Data and training")
 
 
 @app.command()
 @recipe_options("method")
 def plan(
     make_recipe: MakeRecipe,
-    methods: Annotated[str | None, typer.Option(help="Methods to plan (default: the recipe's)")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods to plan, such as full,lora [default: the recipe's]"),
+    ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print what training will cost, from a few measured steps, before anything is trained."""
+    """Estimate parameters, time, memory and disk of a training run from a few measured steps."""
+    from orbitune.evaluation.run_result import RunData
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
@@ -53,22 +58,22 @@ def plan(
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(plans[0]["data"], plans[0]["backbone"])
+    print_inputs(RunData.model_validate(plans[0]["data"]), plans[0]["backbone"]["description"])
 
 
 @app.command()
 @recipe_options()
 def train(
     make_recipe: MakeRecipe,
-    out: Annotated[Path | None, typer.Option("--out", help=f"Run folder; {OUT_HELP}-METHOD]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help=f"Run folder; {OUT_HELP}-METHOD]", rich_help_panel=OUTPUT)
+    ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune a backbone on tiles, and save what plain transformers and PEFT can load."""
-    from dataclasses import asdict
-
+    """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fitted_recipe
     from orbitune.training.run import train as run
@@ -82,7 +87,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:
-        print_json(asdict(result))
+        print_json(result.to_json())
         return
     print_scores("test", result.test)
     saved = out / find_method(recipe.method).folder
@@ -90,44 +95,46 @@ def train(
         print(f"{saved} was finished before; nothing was done")
     else:
         print(
-            f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
-            f"logits differ by {result.proof['largest_difference']:.1g}"
+            f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "
+            f"logits differ by {result.proof.largest_difference:.1g}"
         )
-    print_inputs(result.data, result.backbone)
+    print_inputs(result.data, result.backbone.description)
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run folder")],
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score: train, validation or test")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run again, from what it left on disk."""
+    """Score a finished run, loaded from disk."""
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.evaluate import evaluate as score_run
 
     scores = score_run(run, split, not quiet)
     if as_json:
-        print_json(scores)
+        print_json(scores.to_json())
         return
     print_scores(split, scores)
     rows = [
-        [c["name"], *(f"{c[part]:.3f}" for part in ("precision", "recall", "f1")), f"{c['support']:,}"]
-        for c in scores["per_class"]
+        [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
+        for each in scores.per_class
     ]
     print_table(["class", "precision", "recall", "F1", "tiles"], rows)
     result = RunResult.load(run)
-    print_inputs(result.data, result.backbone)
+    print_inputs(result.data, result.backbone.description)
 
 
 @app.command()
 def methods(
-    backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
-    classes: Annotated[int, typer.Option(min=1, help="Classes of the head")] = 10,
+    backbone: Annotated[
+        str, typer.Option(help=str(Recipe.model_fields["backbone"].description))
+    ] = DEFAULT_BACKBONE,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes")] = 10,
     as_json: Json = False,
 ) -> None:
-    """List the fine-tuning methods, with what each trains of a backbone and what it saves."""
+    """List the fine-tuning methods with their trainable parameters and file sizes."""
     from orbitune.models.factory import describe_methods, methods_table
 
     described = describe_methods(backbone, classes)
@@ -142,11 +149,11 @@ def methods(
 def trial(
     make_recipe: MakeRecipe,
     stop_after: Annotated[int, typer.Option("--stop-after", min=1, help="Epochs to train")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the trial; the same command goes on in it")],
+    out: Annotated[Path, typer.Option("--out", help="Trial folder; run the same command again to continue")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the first epochs of a run and judge them on validation; a study tunes with it."""
+    """Train the first epochs of a run and score them on validation; used by `study --tune`."""
     from dataclasses import asdict
 
     from orbitune.training.trial import trial as run
@@ -161,11 +168,11 @@ def trial(
 @app.command(hidden=True)
 def robustness(
     run: Annotated[Path, typer.Argument(help="A finished run folder")],
-    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to try it on")],
+    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to corrupt")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run on corrupted validation tiles; a study asks for it."""
+    """Score a finished run on corrupted validation tiles; used by `study --robustness`."""
     from orbitune.evaluation.robustness import describe_robustness
     from orbitune.training.corruption_scores import try_robustness
 

@@ -1,7 +1,8 @@
 """Corruptions of satellite tiles: haze, sensor noise, blur, brightness and missing stripes.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
-that a sensor above an atmosphere meets. The result depends on the seed and the tile's index, not on the batch.
+that a sensor above an atmosphere meets. The result depends on the seed and the tile's index, not on the
+batch.
 """
 
 from collections.abc import Callable

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orbitune.data.tile_store import StoreMetadata
 from orbitune.errors import DataError, printable
+from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.sources.decode import (
     BadImageError,
     Header,
@@ -81,15 +80,15 @@ def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool
         folder: tiles.npy and labels.npy are written here.
         source: the data set.
         bad: receives the files that are not labelled tiles.
-        progress: show a progress bar, if stderr is a terminal.
+        progress: show progress while decoding.
 
     Raises:
         DataError: there are no tiles, only one class, or a bad file while `bad.stop` is set.
     """
-    with _progress_bar(progress) as bar, source.open(folder) as manifest, strict_decoding():
-        task = bar.add_task("Decoding tiles", total=2 * len(manifest.names))
+    with ProgressDisplay(progress) as display, source.open(folder) as manifest, strict_decoding():
+        task = display.task("decoding tiles", 2 * len(manifest.names))  # their headers, then their pixels
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            decoder = _Decoder(manifest, bad, pool, bar, task)
+            decoder = _Decoder(manifest, bad, pool, task)
             for name, reason in manifest.unlabelled:
                 bad.add(name, reason)
             if len(manifest.classes) == 1:
@@ -136,8 +135,7 @@ class _Decoder:
     manifest: Manifest
     bad: BadFiles
     pool: ThreadPoolExecutor
-    bar: Progress
-    task: TaskID
+    task: ProgressTask
 
     def map(self, function: Callable[[bytes], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
         """Yield (index, result) in order, without the bad files, reading `READ_AHEAD` files ahead."""
@@ -155,7 +153,7 @@ class _Decoder:
                         self.bad.add(self.manifest.names[index], str(result))
                     else:
                         yield index, result
-                self.bar.advance(self.task, len(run))
+                self.task.advance(len(run))
 
     def _attempt(self, function: Callable[[bytes], T], index: int) -> T | BadImageError:
         """Return the result for one file, or why it is bad."""
@@ -163,13 +161,6 @@ class _Decoder:
             return function(self.manifest.read(index))
         except BadImageError as error:
             return error
-
-
-def _progress_bar(progress: bool) -> Progress:
-    """Return a progress bar, which is hidden unless asked for and stderr is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
 
 
 def _require_tiles(kept: Sequence[int] | dict[int, Header], bad: BadFiles) -> None:

@@ -92,7 +92,7 @@ def load_tiles(
     Args:
         data: hub id, folder, zip, list of tiles (.csv, .tsv or .jsonl), or synthetic[:COUNT].
         on_bad_image: "stop" at the first file that is not a labelled tile, or "skip" and list such files.
-        progress: show a progress bar while decoding, if stderr is a terminal.
+        progress: show progress while decoding.
         selection: configuration and columns to read, where the data set has several.
 
     Raises:
