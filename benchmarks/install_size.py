@@ -2,7 +2,7 @@
 
     python benchmarks/install_size.py [EXTRA ...]
 
-A wheel is built once. Each extra is installed into a new virtual environment, one at a time, and `orbitune
+Each extra of one wheel is installed into a new virtual environment, one at a time, and `orbitune
 doctor` runs there. Writes docs/results/install-size.json and .md; extras that are not named keep their earlier
 figures.
 """
