@@ -2,9 +2,9 @@
 
     python benchmarks/install_size.py [EXTRA ...]
 
-Each extra of one wheel is installed into a new virtual environment, one at a time, and `orbitune
-doctor` runs there. Writes docs/results/install-size.json and .md; extras that are not named keep their earlier
-figures.
+A wheel is built once. Each extra is installed into a new virtual environment, one at a time, where
+`orbitune doctor` runs. Writes docs/results/install-size.json and .md; extras that are not named keep their
+earlier figures.
 """
 
 import json
