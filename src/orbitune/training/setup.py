@@ -191,7 +191,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
-    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress, selection)
+    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress=progress, selection=selection)
     _check_classes(tiles.classes)
     recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
     splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed, recipe.split, recipe.block_size)
@@ -223,7 +223,7 @@ def _with_few_shots(
 ) -> tuple[Recipe, dict[str, np.ndarray], str]:
     """Draw the training tiles, and have an epoch pass over them often enough for `STEPS_WITH_SHOTS` steps."""
     assert recipe.shots is not None
-    train = draw_shots(tiles, splits["train"], recipe.shots, recipe.seed)
+    train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
     steps = -(-len(train) // recipe.batch_size)
     passes = recipe.passes or -(-STEPS_WITH_SHOTS // steps)
     note = (
