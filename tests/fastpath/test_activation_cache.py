@@ -8,8 +8,8 @@ import torch
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
+from orbitune.data.augment import dihedral_views
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import symmetries
 from orbitune.errors import DataError, Interrupted, ModelError, OrbituneError, RunError
 from orbitune.models.factory import build
 from orbitune.training.setup import prepare_training
@@ -22,7 +22,9 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     tiles = tile_folder(tmp_path / "tiles", each=5)
     backbone = backbone_folder(tmp_path / "backbone", layers=3)
-    return Recipe(data=str(tiles), backbone=str(backbone), batch_size=4, prefix="on", lora={"top_layers": 1})
+    return Recipe(
+        data=str(tiles), backbone=str(backbone), batch_size=4, cache_frozen=True, lora={"top_layers": 1}
+    )
 
 
 def state_feed(recipe):
@@ -46,7 +48,7 @@ def test_all_eight_views_of_a_training_tile_are_kept(recipe):
     feed.build(4)
     index = job.splits["train"][2:3]
     with torch.inference_mode():
-        views = [network.states(v, 2) for v in symmetries(TileLoader(job.tiles, CPU).tiles(index))]
+        views = [network.states(v, 2) for v in dihedral_views(TileLoader(job.tiles, CPU).tiles(index))]
     drawn = [feed.augmented(index, "flips") for _ in range(60)]
     found = {next(n for n, v in enumerate(views) if torch.allclose(v, d, atol=1e-5)) for d in drawn}
     assert found == set(range(8))
@@ -90,7 +92,7 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
         "weights": "other",
         "tiles": "other",
         "splits": "other",
-        "transform": key.transform.at(16),
+        "transform": key.transform.with_size(16),
         "precision": "other",
         "attention": "sdpa",
         "depth": 1,
@@ -107,7 +109,7 @@ def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"fast": "off"}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
+    "change", [{"fast": False}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
 )
 def test_settings_that_change_the_states_at_every_step_are_refused(recipe, change):
     with pytest.raises(OrbituneError, match="prefix cannot be kept"):

@@ -10,9 +10,24 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.models.methods import METHODS
-from orbitune.recipe import PRESETS, LoraSettings, Recipe, anchor, preset, read_yaml
+from orbitune.presets import PRESETS, preset
+from orbitune.recipe import LoraSettings, Recipe, read_yaml
+from orbitune.recipe_paths import anchor, data_name
 
 MakeRecipe = Callable[..., Recipe]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+BundleOut = Annotated[Path, typer.Option("--out", help="Folder of the bundle; it must not exist")]
+BackboneOption = Annotated[
+    str | None, typer.Option("--backbone", help="The backbone, where it no longer lies where it did")
+]
+MemoryBudget = Annotated[
+    str | None, typer.Option("--memory-budget", help="Change the recipe to fit into this, such as 1.5GB")
+]
+TimeBudget = Annotated[
+    str | None, typer.Option("--time-budget", help="Change the recipe to end in this, such as 30min")
+]
+OUT_HELP = "the same command goes on in it [default: runs/DATA-BACKBONE"
 
 
 def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -71,13 +86,18 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
+    flag = "--" + name.replace("_", "-")
+    if field.annotation is bool:
+        text = f"{field.description} [default: {'on' if field.default else 'off'}]"
+        pair = f"{flag}/--no-{flag.removeprefix('--')}"
+        return _parameter(name, bool, typer.Option(pair, help=text, show_default=False))
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
     choices = list(METHODS) if name == "method" else [] if kinds else _literals(field)
     shown = field.get_default(call_default_factory=True)
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
     text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
     text += f" [default: {shown}]" if shown is not None else ""
-    option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False)
+    option = typer.Option(flag, help=text, show_default=False)
     return _parameter(name, kinds[0] if kinds and not _literals(field) else str, option)
 
 
@@ -94,3 +114,13 @@ _SOURCES = [
         "preset", str, typer.Option("--preset", help=f"Start from a known study: {', '.join(PRESETS)}")
     ),
 ]
+
+
+def default_out(recipe: Recipe, *more: str) -> Path:
+    """A folder under runs/ that is named after the data and the backbone."""
+    data = data_name(recipe.data).replace(" ", "-")
+    return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
+
+
+def split_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -4,8 +4,9 @@ The fast path (`orbitune.fastpath`) is optional: without that package, and for m
 the forward pass of transformers and PEFT is used.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families import Family, head_names
 from orbitune.models.precision import DTYPES
 from orbitune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from orbitune.fastpath.classifier import FastClassifier
 
 NO_FAST_PATH = "the package orbitune.fastpath is not installed"
 
@@ -48,7 +52,7 @@ class PlainClassifier(nn.Module):
             tiles: uint8 (B, H, W, 3).
             size: side in pixels to resize tiles to, if not the transform's own.
         """
-        pixels = self._transform.at(size or self._transform.size)(tiles)
+        pixels = self._transform.with_size(size or self._transform.size)(tiles)
         dtype = self.plan.dtype
         with torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
@@ -66,6 +70,14 @@ class PlainClassifier(nn.Module):
             for handle in handles:
                 handle.remove()
         return inputs
+
+
+def plain_network(
+    model: nn.Module, family: Family, *, transform: Transform, dtype: torch.dtype = torch.float32
+) -> PlainClassifier:
+    """Return the network that computes a model by its own forward pass; see `PlainClassifier`."""
+    plan = ComputePlan(False, dtype, "transformers")
+    return PlainClassifier(model, family, transform=transform, plan=plan)
 
 
 def fast_path() -> ModuleType | None:
@@ -92,14 +104,40 @@ def require_fast_path(feature: str) -> None:
         raise ModelError(f"{feature} needs the fast path, but {NO_FAST_PATH}.")
 
 
+def fast_network(
+    model: nn.Module,
+    family: Family,
+    *,
+    transform: Transform,
+    dtype: torch.dtype,
+    attention: str = "plain",
+    merge_after: Sequence[int] = (),
+) -> "FastClassifier":
+    """Return the fast path over a model without checking whether it can compute it in training.
+
+    Args:
+        model: classifier of transformers, wrapped by PEFT or not; frozen layers are cast to `dtype`.
+        family: names of the model's parts.
+        transform: resizing and normalisation of tiles.
+        dtype: dtype of activations and frozen weights.
+        attention: attention kernel, `plain` or `sdpa`.
+        merge_after: numbers of layers, from 1, after which tokens are merged.
+    """
+    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.fastpath.dispatch import plan_fast_path
+
+    plan = plan_fast_path(model, family, dtype=dtype, attention=attention)
+    return FastClassifier(model, family, transform=transform, plan=plan, merge_after=merge_after)
+
+
 def plan_network(
     model: nn.Module, recipe: Recipe, *, backbone: Backbone, size: int, attention: str | None = None
 ) -> ComputePlan:
     """Return how a model on its device is computed; for the arguments see `make_network`."""
     dtype = DTYPES[str(recipe.precision)]
     dispatch = fast_path()
-    if recipe.fast == "off" or dispatch is None:
-        why = NO_FAST_PATH if recipe.fast == "on" else None
+    if not recipe.fast or dispatch is None:
+        why = NO_FAST_PATH if recipe.fast else None
         return ComputePlan(False, dtype, "transformers", why_not_fast=why)
     tokens = token_count(size, backbone.patch_size)
     plan: ComputePlan = dispatch.plan_compute(
@@ -132,9 +170,8 @@ def make_network(
         with the attribute `plan`.
     """
     plan = plan_network(model, recipe, backbone=backbone, size=transform.size, attention=attention)
-    checkpointing = recipe.checkpointing == "on"
     if not plan.fast:
-        if checkpointing:
+        if recipe.checkpointing:
             # Reentrant checkpointing would give adapters no gradient.
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return PlainClassifier(model, backbone.family, transform=transform, plan=plan)
@@ -146,5 +183,5 @@ def make_network(
     if next(model.parameters()).device.type == "cpu":
         keep_freed_memory()
     return FastClassifier(
-        model, backbone.family, transform=transform, plan=plan, checkpointing=checkpointing
+        model, backbone.family, transform=transform, plan=plan, checkpointing=recipe.checkpointing
     )

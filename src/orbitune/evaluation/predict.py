@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.data.transform import symmetries
+from orbitune.data.augment import dihedral_views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,7 @@ def forward_with_tta(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor
 
     if tta == "none":
         return network(tiles)
-    log_probabilities = [network(view).log_softmax(1) for view in symmetries(tiles)]
+    log_probabilities = [network(view).log_softmax(1) for view in dihedral_views(tiles)]
     return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities))
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orbitune.data.transform import flips_and_turns
-from orbitune.fastpath.classifier import FastClassifier
+from orbitune.data.augment import random_dihedral
+from orbitune.evaluation.network import fast_network
 from orbitune.training.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
@@ -38,7 +38,9 @@ def distil(
     trained = _release(student, job.backbone.family.layers, merge_after[0])
     dtype = torch.float32 if job.recipe.precision == "fp32" else torch.bfloat16
     teaching, learning = (
-        FastClassifier(model, job.backbone.family, job.transform, dtype, "plain", merge_after=blocks).eval()
+        fast_network(
+            model, job.backbone.family, transform=job.transform, dtype=dtype, merge_after=blocks
+        ).eval()
         for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
     )
     optimizer = torch.optim.AdamW(trained.values(), _RATE, weight_decay=0.0)
@@ -49,7 +51,7 @@ def distil(
         for number, indices in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = _RATE * _share(number, len(batches))
-            tiles = flips_and_turns(torch.from_numpy(job.tiles.read(np.sort(indices))))
+            tiles = random_dihedral(torch.from_numpy(job.tiles.read(np.sort(indices))))
             with torch.no_grad():
                 wanted = teaching(tiles)
             optimizer.zero_grad()

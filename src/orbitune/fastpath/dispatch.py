@@ -186,7 +186,7 @@ def can_fold_resizing(
         patch: side of a patch in pixels of the model's input.
         width: embedding dimension.
     """
-    if not (transform.folds and transform.resample == "bilinear" and transform.size > max(sides)):
+    if not (transform.foldable and transform.resample == "bilinear" and transform.size > max(sides)):
         return False
     pixels = [visible_pixels(side, patch, transform.size) for side in sides]
     entries = (transform.size // patch) ** 2 * pixels[0] * pixels[1] * 3 * width

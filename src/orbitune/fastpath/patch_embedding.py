@@ -50,7 +50,7 @@ class PatchEmbedding:
         Args:
             size: side in pixels to resize to, if not the transform's own.
         """
-        transform = self._transform.at(size or self._transform.size)
+        transform = self._transform.with_size(size or self._transform.size)
         first, positions = self._cached(self._constant, transform.size)
         if self._folds(tiles, transform):
             windows, weight, bias = self._cached(self._folded, transform, *tiles.shape[1:3])

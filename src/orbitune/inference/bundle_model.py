@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.transform import Transform
-from orbitune.evaluation.predict import look
-from orbitune.fastpath.classifier import FastClassifier
-from orbitune.fastpath.dispatch import make_network
+from orbitune.evaluation.network import make_network
+from orbitune.evaluation.predict import forward_with_tta
 from orbitune.inference.bundle import Bundle
+from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.factory import resolve
 from orbitune.models.families import head_names
 from orbitune.recipe import Recipe
@@ -57,7 +57,9 @@ class BundleModel:
         for place, name in enumerate(self._heads):
             self._read.append([])
             getattr(base, name).register_forward_pre_hook(self._note(place))
-        self._network = make_network(model, recipe, found, transform, attention).eval()
+        self._network: Any = make_network(
+            model, recipe, backbone=found, transform=transform, attention=attention
+        ).eval()
 
     def _note(self, place: int) -> Any:
         return lambda module, inputs: self._read[place].append(inputs[0])
@@ -65,18 +67,20 @@ class BundleModel:
     @property
     def attention(self) -> str:
         """The kernel of its attention: results of another differ in the last bits."""
-        return str(self._network.attention)
+        return str(self._network.plan.attention)
 
     @property
-    def is_fast(self) -> bool:
-        """Whether it is computed by the fast path."""
-        return isinstance(self._network, FastClassifier)
+    def plan(self) -> ComputePlan:
+        """How it is computed on this machine, and why."""
+        plan: ComputePlan = self._network.plan
+        return plan
 
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
-        """What the first third of the blocks makes of the patches of windows, of mean 0 and variance 1.
+        """Return hidden states of the patches of windows, normalised to mean 0 and variance 1.
 
         Args:
             windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.
+            count: patches along a side of a window.
 
         Returns:
             float32 (B, count, count, D).
@@ -84,7 +88,7 @@ class BundleModel:
         import torch
 
         network = self._network
-        assert isinstance(network, FastClassifier)
+        assert self.plan.fast
         pixels = torch.from_numpy(windows).to(self._device)
         with torch.inference_mode():
             states = network.patch_states(pixels, count)
@@ -106,7 +110,7 @@ class BundleModel:
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():
-                logits.append(look(self._network, part, self._tta).float().cpu().numpy())
+                logits.append(forward_with_tta(self._network, part, self._tta).float().cpu().numpy())
             # With flips the head is read once for each view; the first is the tile as it lies.
             first = torch.cat([noted[0] for noted in self._read], 1)
             features.append(first.float().cpu().numpy())

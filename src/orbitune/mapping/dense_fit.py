@@ -22,8 +22,8 @@ def fit_readout(worker: Worker) -> DenseHead:
         ModelError: the model has no dense answers.
         DataError: there is nothing to fit to.
     """
-    if not worker.network.is_fast:
-        raise ModelError("This backbone has dropout of its own, so it has no dense answers: --mode tiles.")
+    if not (plan := worker.network.plan).fast:
+        raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}. Use --mode tiles.")
     cells, random = worker.order.cells, np.random.default_rng(0)
     side = min(fewest_rows(cells), cells.rows, cells.columns)
     wanted = int(np.clip(_SHARE * cells.rows * cells.columns, _LEAST, _MOST)) // _OF_WINDOW

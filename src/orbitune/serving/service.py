@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.attribution import relevance
+from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
 from orbitune.mapping.options import MapOptions, MapReport, Outputs
@@ -95,7 +95,7 @@ class Model:
         family, model = self._plain
         with self._lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
-            found = relevance(model, family, pixels, self.bundle.classes.index(label))
+            found = attribution_map(model, family, pixels, self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.evaluation.robustness import robustness_sentence
+from orbitune.evaluation.robustness import describe_robustness
 from orbitune.study.executor import Executor, Outcome, Task, Watcher, run_tasks
 from orbitune.study.grid import RunSpec
 
@@ -27,7 +27,7 @@ def corrupted(
 
     Returns:
         For each in the order of the study: split, method, seed and the scores, see
-        `orbitune.evaluation.robustness.robustness`.
+        `orbitune.evaluation.robustness.score_corruptions`.
     """
     tasks = {_task(spec, folder, count): spec for spec in _firsts(specs, outcomes) if count}
     entries: dict[str, dict[str, Any]] = {}
@@ -55,5 +55,5 @@ def _task(spec: RunSpec, folder: Path, count: int) -> Task:
     return Task(
         name=f"robustness of {spec.name}",
         arguments=("robustness", str(folder / spec.name), "--tiles", str(count), "--json"),
-        tell=robustness_sentence,
+        tell=describe_robustness,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.evaluation.calibration import calibration, fit_temperature
-from orbitune.evaluation.intervals import accuracy_over_seeds, bootstrap_gap
+from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.study.results import Entry, Logits, compared_splits, load_logits, load_predictions
 
 
@@ -26,7 +26,7 @@ def summaries(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
     Returns:
         What the runs of the group share; seeds, of those that are done; test_tiles; accuracy on test, see
-        `accuracy_over_seeds`; macro_f1 and validation_accuracy, means over the seeds; per_class, name,
+        `mean_accuracy`; macro_f1 and validation_accuracy, means over the seeds; per_class, name,
         support, f1, the mean over the seeds, low and high, the least and the largest of them; calibration.
 
     Raises:
@@ -44,7 +44,8 @@ def gaps(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
     Returns:
         For each method and pair of splits: method; splits, the two; difference, the accuracy on the first
-        minus that on the second, in -1..1; low and high, its 95 % interval by `bootstrap_gap`.
+        minus that on the second, in -1..1; low and high, its 95 % interval by
+        `bootstrap_unpaired_difference`.
 
     Raises:
         RunError: see `orbitune.study.results.load_logits`.
@@ -55,7 +56,7 @@ def gaps(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     for method in dict.fromkeys(run["method"] for run in results["runs"]):
         for pair in combinations([split for split in splits if method in correct[split]], 2):
             first, second = (correct[split][method] for split in pair)
-            low, high = bootstrap_gap(first, second)
+            low, high = bootstrap_unpaired_difference(first, second)
             difference = float(first.mean() - second.mean())
             entries.append(
                 {"method": method, "splits": list(pair), "difference": difference, "low": low, "high": high}
@@ -72,7 +73,7 @@ def _summary(runs: Sequence[Entry], folder: Path) -> dict[str, Any]:
         **{name: runs[0][name] for name in shared},
         "seeds": [run["seed"] for run in runs],
         "test_tiles": len(test.labels),
-        "accuracy": accuracy_over_seeds(test.logits.argmax(2) == test.labels),
+        "accuracy": mean_accuracy(test.logits.argmax(2) == test.labels),
         "macro_f1": fmean(result["test"]["macro_f1"] for result in done),
         "validation_accuracy": fmean(result["validation"]["accuracy"] for result in done),
         "per_class": [

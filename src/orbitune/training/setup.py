@@ -16,10 +16,11 @@ from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
-from orbitune.evaluation.predict import look, predict_logits
+from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
-from orbitune.recipe import Recipe, is_synthetic
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.manifest import ColumnSelection
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ class TrainingSetup:
     transform: Transform
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
-        """What computes a model that lies on its device, see `orbitune.fastpath.dispatch`."""
-        from orbitune.fastpath.dispatch import make_network
+        """Return the network that computes a model on its device, see `orbitune.evaluation.network`."""
+        from orbitune.evaluation.network import make_network
 
-        return make_network(model, self.recipe, self.backbone, self.transform, attention)
+        return make_network(
+            model, self.recipe, backbone=self.backbone, transform=self.transform, attention=attention
+        )
 
     def state_feed(
         self, network: "nn.Module", feed: TileLoader, device: "torch.device", folder: Path | None = None
@@ -72,12 +75,16 @@ class TrainingSetup:
         Raises:
             ModelError: nothing is frozen below it, or the fast path does not compute this model.
         """
+        from orbitune.evaluation.network import require_fast_path
+
+        require_fast_path("The activation cache (--cache-frozen)")
         from orbitune.fastpath.activation_cache import ActivationCacheKey, ActivationLoader
         from orbitune.fastpath.classifier import FastClassifier
 
         if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
             raise ModelError(
-                "There is no frozen prefix to keep: use linear probing or top layers, on the fast path."
+                "There are no frozen layers below the trained ones to cache: use linear probing or top "
+                "layers, on the fast path."
             )
         inputs = self.inputs()
         key = ActivationCacheKey(
@@ -85,12 +92,14 @@ class TrainingSetup:
             tiles=inputs["tiles"],
             splits=inputs["splits"],
             transform=self.transform,
-            precision=f"{self.recipe.precision}, {network.products}",
-            attention=network.attention,
+            precision=f"{self.recipe.precision}, {network.plan.products}",
+            attention=network.plan.attention,
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(key, feed, network, self.splits, device, folder)
+        return ActivationLoader(
+            key, feed, network=network, splits=self.splits, device=device, folder=folder
+        )
 
     @property
     def steps_per_pass(self) -> int:
@@ -134,12 +143,14 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return look(network, feed.tiles(batch), tta)
+            return forward_with_tta(network, feed.tiles(batch), tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(forward, some, self.recipe.micro_batch, after_batch)
+        logits = predict_logits(
+            forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch
+        )
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import mixup
 from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.factory import build
@@ -58,7 +58,7 @@ class Trainer:
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
-    network: "nn.Module"  # what computes the model
+    network: Any  # computes the model: `FastClassifier` or `PlainClassifier`
     replica: Any  # the network, or what averages its gradients over the processes
     optimizer: "Optimizer"
     schedule: "RankSchedule | None"  # what the method does beside the optimizer
@@ -85,7 +85,7 @@ class Trainer:
             progress = load_checkpoint(folder.checkpoint, model, optimizer, schedule)
             progress.resumed += 1
         network = job.network(model, progress.attention)
-        progress.attention = str(network.attention)
+        progress.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
         return cls(
@@ -255,7 +255,7 @@ class Trainer:
         recipe = self.job.recipe
         tiles = self.feed.augmented(indices, recipe.augment)
         targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
-        return mixup(tiles, targets, recipe.mixup) if recipe.mixup else (tiles, targets)
+        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def end_epoch(self, display: ProgressDisplay) -> None:
         """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""
@@ -305,16 +305,10 @@ class Trainer:
 
     def compute_facts(self) -> dict[str, Any]:
         """How this run computes: what another machine or setting may do otherwise."""
-        from orbitune.fastpath.classifier import FastClassifier, obstacle
-
-        recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
+        recipe, plan = self.job.recipe, self.network.plan
         return {
-            "fast": fast,
-            "why_not_fast": None if fast or recipe.fast == "off" else obstacle(self.model),
+            **plan.to_json(),
             "precision": recipe.precision,
-            "attention": self.network.attention,
-            "compiled_kernels": fast and self.network.compiled,
-            "products": self.network.products if fast else None,
             "micro_batch": recipe.micro_batch,
             "processes": self.accelerator.num_processes,
         }

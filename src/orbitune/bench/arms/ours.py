@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import orbitune.fastpath.classifier  # noqa: F401  imported here, so that it counts among the imports
+import orbitune.evaluation.network  # noqa: F401  imported here, so that it counts among the imports
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.files import scratch
 from orbitune.resources import make_accelerator
