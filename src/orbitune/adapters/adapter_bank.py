@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +89,7 @@ class AdapterBank:
         model = load_weights(self._backbone, ("none",), seed=0).eval().requires_grad_(False)
         self._heads = head_names(model, self._backbone.family)
         network = make_network(model, recipe, backbone=self._backbone, transform=transform)
-        self._network: Any = network.eval()
+        self._network = network.eval()
         self._preprocessing = {"image_size": image_size, **stated.to_json()}
         self._products = batched_lora_layers(self._network, model, self._backbone.family)
         self._layout = Layout(self._products, frozenset(), 0)
@@ -261,4 +260,3 @@ class AdapterBank:
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")
-

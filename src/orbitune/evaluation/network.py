@@ -35,11 +35,14 @@ class PlainClassifier(nn.Module):
         plan: dtype, and why the fast path is not used.
     """
 
+    plan: ComputePlan
+    transform: Transform
+
     def __init__(self, model: nn.Module, family: Family, *, transform: Transform, plan: ComputePlan) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
-        self._transform = transform
+        self.transform = transform
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # A list, because assigning modules would register them a second time.
@@ -52,7 +55,7 @@ class PlainClassifier(nn.Module):
             tiles: uint8 (B, H, W, 3).
             size: side in pixels to resize tiles to, if not the transform's own.
         """
-        pixels = self._transform.with_size(size or self._transform.size)(tiles)
+        pixels = self.transform.with_size(size or self._transform.size)(tiles)
         dtype = self.plan.dtype
         with torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
@@ -153,7 +156,7 @@ def make_network(
     backbone: Backbone,
     transform: Transform,
     attention: str | None = None,
-) -> nn.Module:
+) -> "PlainClassifier | FastClassifier":
     """Return the network that computes a model on its device.
 
     Frozen layers of the model may be cast to half precision.
@@ -166,8 +169,8 @@ def make_network(
         attention: attention kernel of an earlier part of the same run; None for the faster one.
 
     Returns:
-        `FastClassifier` or `PlainClassifier`: a module from uint8 tiles (B, H, W, 3) to float32 logits (B, C),
-        with the attribute `plan`.
+        `FastClassifier` or `PlainClassifier`, with the attribute `plan`: a module from uint8 tiles
+        (B, H, W, 3) to float32 logits (B, C).
     """
     plan = plan_network(model, recipe, backbone=backbone, size=transform.size, attention=attention)
     if not plan.fast:

@@ -23,7 +23,7 @@ INPUT, OUTPUT = "tiles", "probabilities"
 def network_of(
     model: "nn.Module", family: Family, transform: Transform, merge_after: Sequence[int] = ()
 ) -> "FastClassifier | PlainClassifier":
-    """Return a classifier in fp32 that can be traced: the fast path, which gives a smaller graph, if installed.
+    """Return a classifier in fp32 to trace: the fast path, which gives a smaller graph, if installed.
 
     Args:
         model: classifier of transformers.

@@ -216,7 +216,7 @@ class ActivationLoader:
         except (DamagedRowError, OSError, LookupError):
             self._file.unlink(missing_ok=True)
             raise RunError(
-                f"The cached activations in {self._folder} are damaged; remove that folder, or run the same command "
-                "again, which recomputes them."
+                f"The cached activations in {self._folder} are damaged; remove that folder, or run the same "
+                "command again, which recomputes them."
             ) from None
         return out.to(self._device)

@@ -212,7 +212,7 @@ def kind_of_linear(layer: Any) -> LinearKind:
 
 
 def _adapted_elsewhere(model: nn.Module) -> str | None:
-    """Return the first module that PEFT changes, other than linear layers, which can be called as they are."""
+    """Return the first module other than a linear layer that PEFT changes; linear layers can be called."""
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.lora.layer import ParamWrapper

@@ -17,7 +17,7 @@ from orbitune.fastpath.native import call
 from orbitune.fastpath.operations import CompiledDropout
 
 _NO_UPDATES = LoraUpdates([], [], [], None)
-_SAVED = ("qkv", "weights", "reduced", "residual", "derivative", "moments")
+_SAVED = ("qkv", "weights", "reduced", "residual", "gelu_grad", "moments")
 
 
 class _LoraStruct(ctypes.Structure):
@@ -39,7 +39,7 @@ class _LayerStruct(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("eps1", "eps2")),
         ("lora", ctypes.POINTER(_LoraStruct)),
         *((name, ctypes.c_int64) for name in ("updates", "rank")),
-        *((name, ctypes.c_uint32) for name in ("seed", "below")),
+        *((name, ctypes.c_uint32) for name in ("seed", "threshold")),
     ]
 
 
@@ -123,7 +123,7 @@ class FusedLayer:
             updates[n] = _LoraStruct(*map(_pointer, factors[n::count]), rank, *place, scaling)
         layer.lora, layer.updates, layer.rank = updates, count, _padded_rank(lora)
         if isinstance(lora.dropout, CompiledDropout):
-            layer.seed, layer.below = lora.dropout.arguments
+            layer.seed, layer.threshold = lora.dropout.arguments
         return layer
 
 

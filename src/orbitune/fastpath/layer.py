@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from orbitune.fastpath import kernels
@@ -38,7 +37,11 @@ class Layer:
         self._operations = operations_for(plan.kernels)
         self._head_dim, self._gated = modules.head_dim, modules.gated
         self._norms, self._scales = modules.norms, modules.scales
-        qkv = [("q_proj",), ("k_proj", "v_proj")] if layer_plan.output_tokens else [("q_proj", "k_proj", "v_proj")]
+        qkv = (
+            [("q_proj",), ("k_proj", "v_proj")]
+            if layer_plan.output_tokens
+            else [("q_proj", "k_proj", "v_proj")]
+        )
         fused: list[Any] = [
             FusedLinear(
                 [modules.linear[name] for name in names],

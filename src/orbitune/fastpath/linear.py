@@ -156,7 +156,11 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        grad, (x, weight, *low_rank), needs = gradients[0].contiguous(), ctx.saved_tensors, ctx.needs_input_grad
+        grad, (x, weight, *low_rank), needs = (
+            gradients[0].contiguous(),
+            ctx.saved_tensors,
+            ctx.needs_input_grad,
+        )
         operations, lora = ctx.operations, ctx.lora
         grad_weight = matmul(grad.t(), x) if needs[1] else None
         grad_bias = grad.sum(0) if needs[2] else None

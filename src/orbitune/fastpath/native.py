@@ -23,7 +23,7 @@ from orbitune.files import cache_folder, check_private, replacing
 from orbitune.models.precision import has_instructions
 
 SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-# Flags for this processor's own instructions; or for any processor, by a slow emulation in plain C, for tests.
+# Flags for this processor's own instructions; or, for tests, for a slow emulation of them in plain C.
 NATIVE = ("-O3", "-march=native")
 EMULATED = ("-O2", "-DORBITUNE_EMULATED", "-Wno-psabi")
 _SHARED = ("-fopenmp", "-fPIC", "-shared")
@@ -203,7 +203,7 @@ def _write_failure(path: Path, reason: str) -> KernelsError:
 
 
 def _fingerprint(command: Sequence[str]) -> str:
-    """Return a hash of all that a library depends on; machines that share a cache may differ in processors."""
+    """Return a hash of all that a library depends on; machines that share a cache may differ."""
     parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -19,7 +19,7 @@ _PIXEL_OFFSET = 128
 class PatchEmbedding:
     """The embeddings module of a backbone, reading uint8 tiles.
 
-    Bilinear upsampling, normalisation and the projection are linear, so for the patch at a given position they
+    Bilinear upsampling, normalisation and the projection are linear. For the patch at a given position they
     are one matrix over the few pixels of the tile that it depends on.
 
     Args:

@@ -41,7 +41,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def product_method(x: Tensor) -> str:
-    """Return what multiplies tensors like `x`: dtype, hardware and torch version, which decide the rounding."""
+    """Return dtype, hardware and torch version of products of `x`, which decide their rounding."""
     where = torch.backends.cpu.get_cpu_capability() if x.device.type == "cpu" else x.device.type
     return f"{product_dtype(x)} on {where} by torch {torch.__version__}".removeprefix("torch.")
 

@@ -97,9 +97,7 @@ class TrainingSetup:
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(
-            key, feed, network=network, splits=self.splits, device=device, folder=folder
-        )
+        return ActivationLoader(key, feed, network=network, splits=self.splits, device=device, folder=folder)
 
     @property
     def steps_per_pass(self) -> int:
@@ -148,9 +146,7 @@ class TrainingSetup:
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(
-            forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch
-        )
+        logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:

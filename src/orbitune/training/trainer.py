@@ -84,7 +84,7 @@ class Trainer:
         if folder.checkpoint.exists():
             progress = load_checkpoint(folder.checkpoint, model, optimizer, schedule)
             progress.resumed += 1
-        network = job.network(model, progress.attention)
+        network: Any = job.network(model, progress.attention)
         progress.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
