@@ -6,52 +6,78 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
 
-app = typer.Typer()
+app = CommandSet("Use of trained models")
 
 
 @app.command("map")
 def map_(
-    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
+    source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
     scene: Annotated[
-        str, typer.Argument(help="A raster that rasterio opens: a file, zip://, https:// or s3:// address")
+        str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF of the map, in COG layout")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Map to write: a cloud-optimised GeoTIFF", rich_help_panel=OUTPUT),
+    ],
     bands: Annotated[
-        str, typer.Option(help="Numbers of red, green and blue, from 1 [default: as the file names them]")
+        str,
+        typer.Option(
+            help="Numbers of the red, green and blue bands, from 1 [default: from the file]",
+            rich_help_panel="Scene",
+        ),
     ] = "",
     stride: Annotated[
         int | None,
-        typer.Option(help="A label every so many pixels, such as 64, 32, 16 or 8 [default: the tile]"),
+        typer.Option(
+            help="Distance between labels in pixels, such as 64, 32, 16 or 8 [default: the tile size]"
+        ),
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="tiles: one by one; dense: tiles share tokens; auto: dense at small strides")
+        str,
+        typer.Option(
+            help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
+        ),
     ] = "auto",
     scale: Annotated[
         str | None,
         typer.Option(
-            help="What becomes 0:255, such as 0:2750, or 2%:98% of each band [default: by type and tags]"
+            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from type and tags]",
+            rich_help_panel="Scene",
         ),
     ] = None,
-    resolution: Annotated[float, typer.Option(help="Metres per pixel of the training tiles")] = 10.0,
+    resolution: Annotated[
+        float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
+    ] = 10.0,
     grid: Annotated[
-        str, typer.Option(help="Pixels of the map: as the scene's (scene), or one for each label (cells)")
+        str,
+        typer.Option(
+            help="Pixels of the map: scene, as in the scene; cells, one per label", rich_help_panel="Output"
+        ),
     ] = "scene",
-    confidence: Annotated[Path | None, typer.Option(help="GeoTIFF of each label's probability")] = None,
-    polygons: Annotated[Path | None, typer.Option(help="GeoPackage of the map as polygons")] = None,
-    preview: Annotated[Path | None, typer.Option(help="PNG with legend and scale bar")] = None,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(help="GeoTIFF of the predicted probability to write", rich_help_panel="Output"),
+    ] = None,
+    polygons: Annotated[
+        Path | None, typer.Option(help="GeoPackage of polygons to write", rich_help_panel="Output")
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="PNG with legend and scale bar to write", rich_help_panel="Output")
+    ] = None,
     not_sure: Annotated[
-        str, typer.Option(help="on: what is unlike the training tiles gets no class; off: all get one")
+        str, typer.Option(help="on: out-of-distribution tiles get no class; off: every tile gets one")
     ] = "on",
-    memory_budget: Annotated[str, typer.Option(help="Memory that may be used")] = "2GB",
-    engine: Annotated[str, typer.Option(help="local, or ray for many machines")] = "local",
+    memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
+    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a land-cover map of a whole scene. The same command goes on where it was stopped."""
+    """Map the land cover of a scene. Run the same command again to continue."""
     from orbitune.mapping.options import MapOptions, Outputs, parse_bands
     from orbitune.mapping.pipeline import map_scene
 

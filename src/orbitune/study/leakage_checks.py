@@ -12,6 +12,7 @@ from orbitune.data.georeference import read_locations
 from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
 from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
+from orbitune.extras import MissingExtraError
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
 from orbitune.training.setup import TrainingSetup
@@ -59,7 +60,7 @@ def _measured(job: TrainingSetup) -> dict[str, Any]:
     found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits)]}
     try:
         ground = read_locations(job.tiles)
-    except DataError as error:
+    except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if ground is not None:
         found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground))

@@ -13,6 +13,7 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
+from orbitune.extras import require
 from orbitune.files import remove_abandoned, write_json
 from orbitune.integrity import read_kept, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
@@ -99,6 +100,8 @@ class Study:
             RunError: the folder holds a study of another recipe; or no run succeeded.
             Interrupted: SIGINT arrived; the runs under way have saved their state.
         """
+        require("train", purpose="studies")
+        require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         remove_abandoned(self.folder, recursive=True)
         known = self._claim(specs)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError, one_line
+from orbitune.extras import require
 from orbitune.files import replacing, write_text
 from orbitune.study.report import comparison
 from orbitune.study.report.components import Block, Folded, Panel, Plate
@@ -22,6 +23,7 @@ def write_report(results: Results, folder: Path) -> None:
         RunError: the results lack something, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
+    require("study", purpose="reports")
     from jinja2 import TemplateError
 
     folder = Path(folder)
