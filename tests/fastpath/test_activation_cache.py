@@ -104,7 +104,7 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
 
 @pytest.mark.parametrize("change", [{"lora": {}}, {"method": "full"}])
 def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
-    with pytest.raises(ModelError, match="no frozen prefix"):
+    with pytest.raises(ModelError, match="no frozen layers below"):
         state_feed(recipe.replace(**change))
 
 

@@ -73,5 +73,5 @@ def test_what_cannot_merge_is_refused_in_one_line():
     with pytest.raises(ModelError, match="its head reads the patches themselves"):
         check_merging((3,), FAMILIES["dinov2"], 12)
     for blocks in ((12,), (0,), (6, 3), (3, 3)):
-        with pytest.raises(ModelError, match="name layers from 1 to 11, each once and in order"):
+        with pytest.raises(ModelError, match="name blocks from 1 to 11, each once and in order"):
             check_merging(blocks, FAMILIES["vit"], 12)

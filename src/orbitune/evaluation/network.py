@@ -55,7 +55,7 @@ class PlainClassifier(nn.Module):
             tiles: uint8 (B, H, W, 3).
             size: side in pixels to resize tiles to, if not the transform's own.
         """
-        pixels = self.transform.with_size(size or self._transform.size)(tiles)
+        pixels = self.transform.with_size(size or self.transform.size)(tiles)
         dtype = self.plan.dtype
         with torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()

@@ -32,7 +32,7 @@ def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
         )
     if list(after) != sorted(set(after)) or not all(0 < number < depth for number in after):
         raise ModelError(
-            f"Tokens cannot be merged after layers {', '.join(map(str, after))}: name layers from 1 to "
+            f"Tokens cannot be merged after blocks {', '.join(map(str, after))}: name blocks from 1 to "
             f"{depth - 1}, each once and in order."
         )
 
