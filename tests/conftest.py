@@ -46,4 +46,5 @@ def without_half_precision(monkeypatch):
 
     for module in (precision, dispatch):
         monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
-    monkeypatch.setattr(native, "library", lambda: None)
+    closed = native.OpenedLibrary(None, "switched off by a test")
+    monkeypatch.setattr(native, "open_library", lambda: closed)

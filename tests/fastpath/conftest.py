@@ -24,6 +24,6 @@ def each_build(request):
     else:
         built = native.load(command, native.NATIVE if request.param == "native" else native.EMULATED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "library", lambda: built)
+        patch.setattr(native, "open_library", lambda: native.OpenedLibrary(built, None))
         patch.setattr(native, "has_amx", lambda: False)
         yield

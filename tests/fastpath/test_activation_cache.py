@@ -18,8 +18,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+def recipe(tmp_path, monkeypatch, cache):
+    own = tmp_path / "cache"
+    own.mkdir(0o700)
+    (cache / "kernels").mkdir(0o700, exist_ok=True)
+    (own / "kernels").symlink_to(cache / "kernels")  # not built again
+    monkeypatch.setenv("ORBITUNE_CACHE", str(own))
     tiles = tile_folder(tmp_path / "tiles", each=5)
     backbone = backbone_folder(tmp_path / "backbone", layers=3)
     return Recipe(

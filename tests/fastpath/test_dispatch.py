@@ -30,7 +30,7 @@ def dinov2(tmp_path_factory):
 @pytest.fixture
 def with_kernels(monkeypatch):
     """A machine whose processor, without AMX, and compiler give kernels; they are not called here."""
-    monkeypatch.setattr(native, "library", object)
+    monkeypatch.setattr(native, "open_library", lambda: native.OpenedLibrary(object(), None))
     monkeypatch.setattr(native, "has_amx", lambda: False)
 
 
@@ -110,8 +110,8 @@ def test_it_says_why_nothing_is_compiled(device, dtype, reason):
 
 
 def test_a_machine_without_kernels_says_why(vit, monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
-    monkeypatch.setattr(native, "why_unavailable", lambda: "there is no C compiler")
+    closed = native.OpenedLibrary(None, "there is no C compiler")
+    monkeypatch.setattr(native, "open_library", lambda: closed)
     plan = plan_of(vit, model_of(vit, method="lora"))
     assert plan.fast and not plan.compiled and plan.why_not_compiled == "there is no C compiler"
     assert not any(layer.one_pass or any(layer.compiled_norms) for layer in plan.layers)

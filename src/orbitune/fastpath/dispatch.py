@@ -160,7 +160,7 @@ def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
         return f"they are for CPUs, not for {device.type}"
     if dtype != torch.bfloat16:
         return f"they compute in bfloat16, not in {str(dtype).removeprefix('torch.')}"
-    return None if native.library() else native.why_unavailable()
+    return native.why_unavailable()
 
 
 def fastest_attention(tokens: int, dtype: torch.dtype, device: torch.device) -> str:

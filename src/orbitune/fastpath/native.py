@@ -44,7 +44,9 @@ class KernelsError(OrbituneError):
         self.known = known
 
 
-class _Opened(NamedTuple):
+class OpenedLibrary(NamedTuple):
+    """The library, or the reason in words why there is none."""
+
     library: ctypes.CDLL | None
     why_not: str | None
 
@@ -68,21 +70,23 @@ def why_unavailable() -> str | None:
 
 
 @functools.cache
-def open_library() -> _Opened:
+def open_library() -> OpenedLibrary:
     """Return the library, or the reason why there is none; decided once in a process."""
     if not sys.platform.startswith("linux"):
-        return _Opened(None, f"they are built on Linux only, not on {sys.platform}")
+        return OpenedLibrary(None, f"they are built on Linux only, not on {sys.platform}")
     if not supports_kernels():
-        return _Opened(None, "the processor has no AVX512-BF16 instructions, or oneDNN does not use them")
+        return OpenedLibrary(
+            None, "the processor has no AVX512-BF16 instructions, or oneDNN does not use them"
+        )
     command = compiler()
     if command is None:
-        return _Opened(None, "there is no C compiler; install gcc, or name a compiler in CC")
+        return OpenedLibrary(None, "there is no C compiler; install gcc, or name a compiler in CC")
     try:
-        return _Opened(load(command, NATIVE), None)
+        return OpenedLibrary(load(command, NATIVE), None)
     except KernelsError as error:
         if not error.known:
             warnings.warn(f"{error} Training works without them, more slowly.", RuntimeWarning, stacklevel=2)
-        return _Opened(None, str(error))
+        return OpenedLibrary(None, str(error))
 
 
 def compiler() -> list[str] | None:
