@@ -1,28 +1,54 @@
 """Map whole scenes: `map`."""
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
+from orbitune.mapping.outputs import OUTPUTS
 
 app = CommandSet("Use of trained models")
 
 
+def _output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of OUTPUTS but the map; it receives their paths as `outputs`."""
+    optional = {name: output for name, output in OUTPUTS.items() if name != "map"}
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        paths = {name: path for name in optional if (path := given.pop(name)) is not None}
+        command(outputs=paths, **given)
+
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "outputs"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option(help=output.help, rich_help_panel=OUTPUT)],
+        )
+        for name, output in optional.items()
+    ]
+    wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return wrapped
+
+
 @app.command("map")
+@_output_options
 def map_(
     source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
     scene: Annotated[
         str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
     ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Map to write: a cloud-optimised GeoTIFF", rich_help_panel=OUTPUT),
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
+    outputs: dict[str, Path],
     bands: Annotated[
         str,
         typer.Option(
@@ -55,42 +81,39 @@ def map_(
     grid: Annotated[
         str,
         typer.Option(
-            help="Pixels of the map: scene, as in the scene; cells, one per label", rich_help_panel="Output"
+            help="Pixels of the map: scene, as in the scene; cells, one per label", rich_help_panel=OUTPUT
         ),
     ] = "scene",
-    confidence: Annotated[
-        Path | None,
-        typer.Option(help="GeoTIFF of the predicted probability to write", rich_help_panel="Output"),
-    ] = None,
-    polygons: Annotated[
-        Path | None, typer.Option(help="GeoPackage of polygons to write", rich_help_panel="Output")
-    ] = None,
-    preview: Annotated[
-        Path | None, typer.Option(help="PNG with legend and scale bar to write", rich_help_panel="Output")
-    ] = None,
     not_sure: Annotated[
-        str, typer.Option(help="on: out-of-distribution tiles get no class; off: every tile gets one")
-    ] = "on",
+        bool,
+        typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
+    ] = True,
     memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
-    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
+    executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Map the land cover of a scene. Run the same command again to continue."""
-    from orbitune.mapping.options import MapOptions, Outputs, parse_bands
+    from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
 
     report = map_scene(
         source,
         scene,
-        Outputs(out, confidence, polygons, preview),
-        MapOptions(
-            parse_bands(bands), stride, mode, scale, resolution, grid, memory_budget, engine, not_sure
-        ),
-        backbone,
-        not quiet,
-        lambda line: None if quiet else print(line, file=sys.stderr),
+        {"map": out, **outputs},
+        backbone=backbone,
+        progress=not quiet,
+        log=lambda line: None if quiet else print(line, file=sys.stderr),
+        bands=parse_bands(bands),
+        stride=stride,
+        mode=mode,
+        scale=scale,
+        resolution=resolution,
+        grid=grid,
+        not_sure=not_sure,
+        memory_budget=memory_budget,
+        executor=executor,
     )
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -98,6 +121,6 @@ def map_(
         print_json(report.to_json())
         return
     print_table(*report.table())
-    if (agreement := report.agreement) and agreement["cells"]:
-        print(f"as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+    if (agreement := report.agreement) and agreement.fraction is not None:
+        print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError
-from orbitune.exporting.onnx_files import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
+from orbitune.exporting.onnx_export import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
 from orbitune.exporting.reference import Predict, ReferenceModel
 from orbitune.exporting.validation import TOLERANCE, RefusedError, in_batches, measure
 from orbitune.extras import install_command, is_installed
@@ -42,8 +42,8 @@ class Form:
 
 
 def _write_merged(original: ReferenceModel, folder: Path) -> None:
-    facts = {**original.bundle.facts, "method": "full"}
-    save_model(original.merged(), folder, original.job.backbone, facts)
+    metadata = original.bundle.metadata.model_copy(update={"method": "full"})
+    save_model(original.merged(), folder, original.job.backbone, metadata)
 
 
 def _open_merged(folder: Path, original: ReferenceModel) -> Predict:

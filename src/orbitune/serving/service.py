@@ -15,9 +15,11 @@ import numpy as np
 from orbitune.data.transform import Transform
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
+from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
 from orbitune.serving.uploads import decode_image, read_uploads
 from orbitune.sources.decode import strict_decoding
@@ -53,12 +55,12 @@ class ServedModel:
     """
 
     def __init__(self, source: str | Path, backbone: str | None = None) -> None:
-        self._classifier = Classifier(source, backbone)
+        self._classifier = Classifier.from_pretrained(source, backbone=backbone)
         self._source, self._backbone = source, backbone
         self.lock = threading.Lock()
 
     @property
-    def bundle(self) -> Any:
+    def bundle(self) -> Bundle:
         """Return the opened bundle, see `orbitune.inference.bundle.Bundle`."""
         return self._classifier.bundle
 
@@ -68,14 +70,14 @@ class ServedModel:
         file = self.bundle.folder / "README.md"
         if file.is_file():
             return file.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
-        facts = self.bundle.facts
+        metadata = self.bundle.metadata
         rows = [
-            f"- {split}: {scores['accuracy']:.2%} of {scores['count']:,} tiles (95 % interval "
-            f"{scores['interval'][0]:.2%} to {scores['interval'][1]:.2%}), macro-F1 {scores['macro_f1']:.4f}"
-            for split, scores in facts["scores"].items()
+            f"- {split}: {scores.accuracy:.2%} of {scores.count:,} tiles (95 % interval "
+            f"{scores.interval[0]:.2%} to {scores.interval[1]:.2%}), macro-F1 {scores.macro_f1:.4f}"
+            for split, scores in metadata.scores.items()
         ]
-        head = f"{find_method(facts['method']).title} of {facts['backbone']['description']}"
-        return f"## {head}\n\nClasses: {', '.join(facts['classes'])}.\n\nAccuracy:\n\n" + "\n".join(rows)
+        head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
+        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nAccuracy:\n\n" + "\n".join(rows)
 
     def predict_image(self, data: bytes, top_k: int = 3) -> TimedPrediction:
         """Predict the labels of one image.
@@ -93,7 +95,7 @@ class ServedModel:
         """Yield a prediction for each image, in order."""
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
-                predictions = list(self._classifier.predict(iter(chunk), top_k))
+                predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
             yield from predictions
 
     def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
@@ -109,11 +111,11 @@ class ServedModel:
         """
         import torch
 
-        used = self.bundle.facts["preprocessing"]
+        used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = Waiting("", lambda: decode_image(data))
             tile = to_tile(image, self.bundle.tile_size, self.bundle.white)
-        transform = Transform(used["image_size"], used["mean"], used["std"], used["resample"])
+        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
@@ -122,12 +124,19 @@ class ServedModel:
         return tile, found / max(float(found.max()), 1e-12)
 
     def map_scene(
-        self, scene: Path, outputs: Outputs, options: MapOptions, *, say: Callable[[str], None]
+        self,
+        scene: Path,
+        outputs: Mapping[str, Path],
+        *,
+        options: MapOptions,
+        log: Callable[[str], None],
     ) -> MapReport:
         """Map a scene, see `orbitune.map_scene`. Uses a second model, so that tiles are still predicted."""
         from orbitune.mapping.pipeline import map_scene
 
-        return map_scene(self._source, scene, outputs, options, self._backbone, progress=False, say=say)
+        return map_scene(
+            self._source, scene, outputs, options=options, backbone=self._backbone, progress=False, log=log
+        )
 
     @cached_property
     def _reference_model(self) -> tuple[Any, Any]:
