@@ -159,17 +159,14 @@ def _memory_bytes() -> int | None:
 
 def _kernels() -> Kernels:
     """Look for the kernels without building them."""
-    import torch
-
     try:
-        from orbitune.fastpath import dispatch
+        from orbitune.fastpath import native  # `dispatch` would load transformers as well
     except ModuleNotFoundError:
         return Kernels("not available", "this installation has no fast path")
-    built = cache_dir() / "kernels"
     try:
-        if not (built.is_dir() and any(built.iterdir())) and dispatch.can_build_kernels():
+        if native.is_build_pending():
             return Kernels("not built yet", "they are compiled when they are first needed, in a few seconds")
-        reason = dispatch.why_not_compiled(torch.device("cpu"), torch.bfloat16)
+        reason = native.why_unavailable()
     except (OrbituneError, OSError) as error:
         reason = str(error)
     return Kernels("not available" if reason else "compiled", reason)
@@ -200,7 +197,7 @@ def _folder_bytes(path: Path) -> int:
     for folder, _, names in os.walk(path):
         for name in names:
             try:
-                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118  # twice as fast
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118  # twice as fast
             except OSError:
                 continue
     return total
@@ -233,7 +230,7 @@ def _advice(machine: Machine, kernels: Kernels, caches: tuple[Cache, ...]) -> li
         advice.append("Install a C compiler such as gcc: the compiled kernels make training faster.")
     advice += [f"{cache.name} cache: {cache.problem}" for cache in caches if cache.problem]
     advice += [
-        f"The disk of {cache.path} has {cache.free_bytes / 1e9:.1f} GB left; free some, or set ORBITUNE_CACHE."
+        f"The disk of {cache.path} has only {cache.free_bytes / 1e9:.1f} GB left."
         for cache in caches
         if not cache.problem and cache.free_bytes < _LOW_DISK
     ]
