@@ -191,6 +191,7 @@ def _remove_entry(name: str, folder: int) -> None:
 
 
 def _entries(folder: int) -> set[str]:
+    """Return the names in an open folder."""
     return set(os.listdir(folder))
 
 

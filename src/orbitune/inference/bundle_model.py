@@ -64,6 +64,7 @@ class BundleModel:
         self._network = make_network(model, recipe, found, transform, attention).eval()
 
     def _note(self, place: int) -> Any:
+        """Return a hook that notes the input of a head."""
         return lambda module, inputs: self._read[place].append(inputs[0])
 
     @property

@@ -1,4 +1,4 @@
-"""The classifier: from images to labels with calibrated probabilities, and *not sure*."""
+"""Classifier: from images to labels with calibrated probabilities and OOD scores."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +146,7 @@ class Classifier:
         return np.concatenate(parts).astype(np.float32)
 
     def _predict(self, waiting: Iterator[Waiting], top_k: int, batch_size: int) -> Iterator[Prediction]:
+        """Predict batches, and decode the next one meanwhile."""
         with ThreadPoolExecutor() as pool:
             batch, tiles = list(islice(waiting, batch_size)), None
             while batch:
@@ -167,6 +168,7 @@ class Classifier:
     def _rows(
         self, batch: Sequence[Waiting], decoded: Sequence[np.ndarray | str], top_k: int
     ) -> list[Prediction]:
+        """Return the predictions of one batch, in the order of its inputs."""
         tiles = [tile for tile in decoded if isinstance(tile, np.ndarray)]
         good = iter(self._classify(np.stack(tiles), top_k) if tiles else ())
         return [
