@@ -94,6 +94,7 @@ def read_predictions(run: Path, split: str, classes: int | None = None) -> Predi
 
 class _MisfitError(ValueError):
     """Arrays that do not fit each other; the message has the reason."""
+
     pass
 
 

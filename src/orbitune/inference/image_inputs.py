@@ -22,19 +22,19 @@ Name = str | int
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """One input whose turn has not come.
+class ImageInput:
+    """One image that is not read yet.
 
     Attributes:
-        name: the path as it was given or found; the position, from 0, of what has no path.
-        read: gives its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
+        name: the path as it was given or found; the position, from 0, of an image without a path.
+        read: returns its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
     """
 
     name: Name
     read: Callable[[], np.ndarray]
 
 
-def expand(inputs: Any) -> Iterator[Waiting]:
+def expand(inputs: Any) -> Iterator[ImageInput]:
     """Yield every single image of the inputs, in order; folders by name, with all below them.
 
     Args:
@@ -42,7 +42,7 @@ def expand(inputs: Any) -> Iterator[Waiting]:
             (N, H, W, 3), an image of Pillow, an `ImageInput`, or an iterable of these.
     """
     for position, (name, read) in enumerate(_each(inputs)):
-        yield Waiting(position if name is None else name, read)
+        yield ImageInput(position if name is None else name, read)
 
 
 def check_paths(inputs: Iterable[str]) -> None:
@@ -61,7 +61,7 @@ def check_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.ndarray:
+def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.ndarray:
     """Decode an input and resize it as the training tiles were.
 
     Args:
@@ -75,7 +75,7 @@ def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.nd
     Raises:
         BadImageError: it is no usable image.
     """
-    pixels = waiting.read()
+    pixels = image.read()
     if pixels.dtype == np.uint16 and white is None:
         raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
     return to_uint8_tile(pixels, size, white or 255)
@@ -83,7 +83,7 @@ def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.nd
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
     """Yield path (or None) and reader of each image."""
-    if isinstance(inputs, Waiting):
+    if isinstance(inputs, ImageInput):
         yield str(inputs.name), inputs.read
     elif isinstance(inputs, str | Path):
         for path in _files(str(inputs)):

@@ -14,18 +14,21 @@ from orbitune.inference.classifier import Prediction
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-Form = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
+Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 
 
-def find_form(name: str) -> Form:
-    """The form of this name: a function of predictions, the class names and the number of labels.
+def find_format(name: str) -> Formatter:
+    """Return the formatter of a name.
+
+    Returns:
+        A function of predictions, class names and the number of labels, which yields lines.
 
     Raises:
-        OrbituneError: there is none.
+        OrbituneError: there is none; the message lists them.
     """
-    if name not in FORMS:
-        raise OrbituneError(f"There is no format {name!r}; there is: {', '.join(FORMS)}.")
-    return FORMS[name]
+    if name not in FORMATS:
+        raise OrbituneError(f"Unknown format {name!r}. Choose from: {', '.join(FORMATS)}.")
+    return FORMATS[name]
 
 
 def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
@@ -60,7 +63,7 @@ def _csv_line(values: Sequence[object]) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value for a cell of a table; of text, one that no spreadsheet takes for a formula."""
+    """Return a value for a table cell; text that a spreadsheet would read as a formula is quoted."""
     if not isinstance(value, str):
         return value
     text = _encodable(value)
@@ -80,4 +83,4 @@ def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int
         yield json.dumps({**asdict(each), "input": name, "labels": labels})
 
 
-FORMS: dict[str, Form] = {"table": _table, "csv": _csv, "jsonl": _jsonl}
+FORMATS: dict[str, Formatter] = {"table": _table, "csv": _csv, "jsonl": _jsonl}

@@ -17,8 +17,8 @@ ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
 class RankSchedule:
     """Rank schedule and orthogonality penalty of an AdaLoRA model in training.
 
-    After the first tenth of the steps the number of triplets falls along a cubic to the recipe's rank, which it
-    reaches half-way. Masked triplets are zero, so the trained tensors alone are the model.
+    After the first tenth of the steps the number of triplets falls along a cubic to the recipe's rank, which
+    it reaches half-way. Masked triplets are zero, so the trained tensors alone are the model.
 
     Args:
         model: wrapped by PEFT with an AdaLoraConfig.
@@ -49,7 +49,7 @@ class RankSchedule:
     def add_penalty(self, scale: float) -> None:
         """Add `scale` times the penalty's gradients to those of the loss.
 
-        A second backward pass would not do: processes that average gradients would wait for those of the loss.
+        Not by a second backward pass: processes that average gradients would wait for those of the loss.
         """
         import torch
 

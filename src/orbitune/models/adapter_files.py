@@ -20,13 +20,10 @@ from orbitune.models.checkpoint_files import (
 )
 from orbitune.models.config_files import read_config_file
 from orbitune.models.families import Family
+from orbitune.models.methods import PEFT_TYPES
 
 if TYPE_CHECKING:
     from torch import nn
-
-# PEFT's types, as `orbitune.models.methods` makes them. Others prompt a language model or load further
-# adapters by their names.
-TYPES = ("LORA", "ADALORA", "VERA", "RANDLORA", "FOURIERFT", "OFT", "IA3")
 
 # How plain LoRA may have been started. The others compute from what is not in the folder (gradients,
 # activations, random numbers), and change the frozen weights as they do.
@@ -40,7 +37,7 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    peft_type: Literal[TYPES]  # type: ignore[valid-type]
+    peft_type: Literal[PEFT_TYPES]  # type: ignore[valid-type]
     auto_mapping: dict[str, Any] | None = None
     task_type: str | None = None
     base_model_name_or_path: str | None = None

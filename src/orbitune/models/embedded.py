@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.cache import cache_folder
 from orbitune.errors import ModelError
-from orbitune.files import cache_folder, replacing, write_json, write_text
+from orbitune.files import replacing, write_json, write_text
 from orbitune.integrity import file_hash
 
 DEMO_DESCRIPTION = (

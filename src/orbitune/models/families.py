@@ -102,8 +102,8 @@ def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]
     Args:
         model: the backbone.
         family: of the backbone.
-        targets: roles (`q`), their names in transformers 4 or 5 (`query`, `q_proj`), or `all` for every role of
-            the model, which are all linear layers but the head.
+        targets: roles (`q`), their names in transformers 4 or 5 (`query`, `q_proj`), or `all` for every role
+            of the model, which are all linear layers but the head.
 
     Raises:
         ModelError: a target names nothing in this model; the message lists the roles.

@@ -29,8 +29,8 @@ class Method:
         apply: sets what is trainable, and returns the model to train (wrapped by PEFT or not).
         learning_rate: peak learning rate where the recipe names none.
         paper: source of the method.
-        folder: where a run saves the result: `adapter` (a PEFT folder, which can be merged into the backbone) or
-            `model` (all weights).
+        folder: where a run saves the result: `adapter` (a PEFT folder, which can be merged into the backbone)
+            or `model` (all weights).
         peft_type: PEFT's name of the adapter, of those that may be opened; None for one without PEFT.
         factors: factors on the learning rate of some tensors, by a part of their names.
         schedule: makes what acts beside the optimizer, from a model and the number of steps.
@@ -43,13 +43,15 @@ class Method:
     learning_rate: float
     paper: str
     folder: str = "adapter"
+    peft_type: str | None = "LORA"
     factors: Callable[[Recipe], Mapping[str, float]] = lambda recipe: {}
     schedule: Callable[["nn.Module", int], RankSchedule] | None = None
 
 
-# The rates, but those of `full` and `linear`, come from a search: ViT-Tiny/16 on 2,000 tiles of EuroSAT RGB,
-# 64 pixels, 2 epochs, batch 64, one seed; rates a factor of 3 apart until both neighbours of the best were
-# worse. Of those within a point of the best validation accuracy (1,000 tiles), the one of the lowest loss.
+# The learning rates, but those of `full` and `linear`, come from a search: ViT-Tiny/16 on 2,000 tiles of
+# EuroSAT RGB, 64 pixels, 2 epochs, batch 64, one seed; rates a factor of 3 apart until both neighbours of the
+# best were worse. Among those within one point of the best validation accuracy (1,000 tiles), the lowest loss
+# was chosen.
 METHODS = {
     method.name: method
     for method in (
@@ -61,6 +63,7 @@ METHODS = {
             1e-4,
             "the usual fine-tuning",
             folder="model",
+            peft_type=None,
         ),
         Method(
             "linear",
@@ -118,6 +121,7 @@ METHODS = {
             peft_methods.adalora,
             6e-3,
             "adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512)",
+            peft_type="ADALORA",
             schedule=RankSchedule,
         ),
         Method(
@@ -127,6 +131,7 @@ METHODS = {
             peft_methods.vera,
             3e-2,
             "vector-based random matrix adaptation (Kopiczko et al. 2023, arXiv:2310.11454)",
+            peft_type="VERA",
         ),
         Method(
             "randlora",
@@ -135,6 +140,7 @@ METHODS = {
             peft_methods.randlora,
             2e-3,
             "RandLoRA (Albert et al. 2025, arXiv:2502.00987)",
+            peft_type="RANDLORA",
         ),
         Method(
             "fourierft",
@@ -143,6 +149,7 @@ METHODS = {
             peft_methods.fourierft,
             7e-4,
             "Fourier transform fine-tuning (Gao et al. 2024, arXiv:2405.03003)",
+            peft_type="FOURIERFT",
             factors=lambda recipe: {".fourierft_spectrum.": 100.0},
         ),
         Method(
@@ -152,6 +159,7 @@ METHODS = {
             peft_methods.oft,
             2e-3,
             "orthogonal fine-tuning (Qiu et al. 2023, arXiv:2306.07280; 2025, arXiv:2506.19847)",
+            peft_type="OFT",
         ),
         Method(
             "ia3",
@@ -160,6 +168,7 @@ METHODS = {
             peft_methods.ia3,
             3e-2,
             "(IA)³ (Liu et al. 2022, arXiv:2205.05638)",
+            peft_type="IA3",
         ),
         Method(
             "bitfit",
@@ -189,6 +198,10 @@ METHODS = {
 }
 
 
+# PEFT's types of the adapters that may be opened. Others prompt a language model or load further adapters.
+PEFT_TYPES = tuple(sorted({method.peft_type for method in METHODS.values() if method.peft_type}))
+
+
 def find_method(name: str) -> Method:
     """Return the method of a name.
 
@@ -196,7 +209,7 @@ def find_method(name: str) -> Method:
         ModelError: there is none; the message lists them.
     """
     if name not in METHODS:
-        raise ModelError(f"There is no method {name!r}; there is: {', '.join(METHODS)}.")
+        raise ModelError(f"Unknown method {name!r}. Choose from: {', '.join(METHODS)}.")
     return METHODS[name]
 
 
