@@ -13,7 +13,9 @@ def keep_freed_memory() -> None:
 
     It would return the activations of every step to the system, which zeroes them for the next.
     """
+    if not sys.platform.startswith("linux"):
+        return
     libc = ctypes.CDLL(None)
-    if sys.platform.startswith("linux") and hasattr(libc, "mallopt"):
+    if hasattr(libc, "mallopt"):
         libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
         libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # the most it takes; what is larger is returned as before
