@@ -53,7 +53,7 @@ def test_the_sentences_state_the_accuracy_and_the_chance(synthetic):
     tiles = relabelled(synthetic, np.arange(300) % 3)
     splits, _ = split_tiles(tiles, None, 0, "random")
     result = colour_baseline(tiles, splits)
-    reached = f"{result['test']['accuracy']:.1%}"
+    reached = f"{result.test.accuracy:.1%}"
     assert result.sentence == (
         f"colour statistics alone reach {reached} (chance 33.3%): what a method adds is the rest"
     )

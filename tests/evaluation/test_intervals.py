@@ -44,7 +44,7 @@ def test_one_seed_has_wilsons_interval():
 
 
 def test_the_results_are_plain_json():
-    result = mean_accuracy(right(970, 980))
+    result = mean_accuracy(right(970, 980)).to_json()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
