@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from orbitune.cache import cache_dir, check_private
 from orbitune.errors import OrbituneError
 from orbitune.extras import EXTRAS, install_command, missing_modules
-from orbitune.files import cache_dir, check_private
 from orbitune.recipe import DEFAULT_BACKBONE
 from orbitune.resources import core_count
 
