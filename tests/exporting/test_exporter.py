@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import FAMILIES, backbone_folder, tile_folder
+from samples import FAMILIES, backbone_folder, model_metadata, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
@@ -47,14 +47,10 @@ def untrained(place, model_type="vit", method="lora", size=24):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn_like(parameter)
-    facts = {
-        "classes": list(setup.tiles.classes),
-        "backbone": {"weights_sha256": setup.backbone.weights_hash},
-        "preprocessing": setup.preprocessing_facts(),
-        "temperature": 1.5,
-    }
-    save_model(model, place / "saved", setup.backbone, facts)
-    return ReferenceModel(Bundle(place / "saved", facts), setup)
+    metadata = model_metadata(setup.backbone, setup.tiles.classes, method, temperature=1.5)
+    metadata = metadata.model_copy(update={"preprocessing": setup.preprocessing})
+    save_model(model, place / "saved", setup.backbone, metadata)
+    return ReferenceModel(Bundle(place / "saved", metadata), setup)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ def write_merged(reference: "ReferenceModel", folder: Path) -> None:
     """Write a folder that transformers opens without PEFT."""
     from orbitune.models.checkpoint_io import save_model
 
-    facts = {**reference.bundle.facts, "method": "full"}
-    save_model(reference.merged(), folder, reference.setup.backbone, facts)
+    metadata = reference.bundle.metadata.model_copy(update={"method": "full"})
+    save_model(reference.merged(), folder, reference.setup.backbone, metadata)
 
 
 def open_merged(folder: Path, reference: "ReferenceModel") -> "Predict":

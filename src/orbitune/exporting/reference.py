@@ -71,7 +71,7 @@ class ReferenceModel:
     def hashes(self) -> dict[str, str]:
         """Hashes that identify the model: of its recipe, its tiles, and its backbone's weights."""
         return {
-            "recipe": self.bundle.facts.get("recipe_hash") or self.setup.recipe.hash,
+            "recipe": self.bundle.metadata.recipe_hash or self.setup.recipe.hash,
             "tiles": self.setup.tiles.fingerprint,
             "backbone": self.setup.backbone.weights_hash,
         }
