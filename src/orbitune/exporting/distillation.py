@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orbitune.data.augment import random_dihedral
-from orbitune.fastpath.classifier import FastClassifier
+from orbitune.evaluation.network import fast_network
 from orbitune.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
@@ -47,7 +47,7 @@ def distil(
     dtype = torch.float32 if setup.recipe.precision == "fp32" else torch.bfloat16
     family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
-        FastClassifier(model, family, transform, dtype, "plain", merge_after=blocks).eval()
+        fast_network(model, family, transform=transform, dtype=dtype, merge_after=blocks).eval()
         for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
     )
     optimizer = torch.optim.AdamW(trained.values(), LEARNING_RATE, weight_decay=0.0)

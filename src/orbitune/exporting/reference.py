@@ -51,6 +51,9 @@ class ReferenceModel:
         """
         bundle, setup = Bundle.open(run), reopen(run, progress)[1]
         if merge_after:
+            from orbitune.evaluation.network import require_fast_path
+
+            require_fast_path("Merging tokens (--merge-tokens)")
             from orbitune.fastpath.token_merging import check_merging
 
             check_merging(merge_after, setup.backbone.family, setup.backbone.config.num_hidden_layers)
@@ -133,9 +136,9 @@ class ReferenceModel:
         """Return a prediction function of a transformers or PEFT model, by its own forward pass."""
         import torch
 
-        from orbitune.fastpath.dispatch import PlainClassifier
+        from orbitune.evaluation.network import plain_network
 
-        network = PlainClassifier(model, self.setup.backbone.family, self.transform, torch.float32).eval()
+        network = plain_network(model, self.setup.backbone.family, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():

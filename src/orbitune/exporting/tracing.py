@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from orbitune.data.transform import Transform
+    from orbitune.evaluation.network import PlainClassifier
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.models.families import Family
 
@@ -20,22 +21,28 @@ INPUT, OUTPUT = "tiles", "probabilities"
 
 def traceable_network(
     model: "nn.Module", family: "Family", *, transform: "Transform", merge_after: Sequence[int] = ()
-) -> "FastClassifier":
-    """Return a transformers classifier as a fp32 network that can be traced.
+) -> "FastClassifier | PlainClassifier":
+    """Return a classifier in fp32 to trace: the fast path, which gives a smaller graph, if installed.
 
     Args:
+        model: classifier of transformers.
+        family: names of the model's parts.
+        transform: resizing and normalisation of tiles.
         merge_after: blocks, counted from 1, after which half of the patch tokens are merged.
     """
     import torch
 
-    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.evaluation.network import fast_network, fast_path, plain_network
 
     # Folding the resize into the patch embedding needs a matrix per patch: larger than a small model.
     unfolded = replace(transform, foldable=False)
-    return FastClassifier(model, family, unfolded, torch.float32, "plain", merge_after=merge_after).eval()
+    if fast_path() is None:
+        return plain_network(model, family, transform=unfolded).eval()
+    dtype = torch.float32
+    return fast_network(model, family, transform=unfolded, dtype=dtype, merge_after=merge_after).eval()
 
 
-def trace(network: "FastClassifier", *, tile_size: tuple[int, int], temperature: float) -> Any:
+def trace(network: "nn.Module", *, tile_size: tuple[int, int], temperature: float) -> Any:
     """Return the ONNX graph of a network.
 
     Args:

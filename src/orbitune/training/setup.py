@@ -60,10 +60,12 @@ class TrainingSetup:
     transform: Transform
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
-        """What computes a model that lies on its device, see `orbitune.fastpath.dispatch`."""
-        from orbitune.fastpath.dispatch import make_network
+        """Return the network that computes a model on its device, see `orbitune.evaluation.network`."""
+        from orbitune.evaluation.network import make_network
 
-        return make_network(model, self.recipe, self.backbone, self.transform, attention)
+        return make_network(
+            model, self.recipe, backbone=self.backbone, transform=self.transform, attention=attention
+        )
 
     def state_feed(
         self, network: "nn.Module", feed: TileLoader, device: "torch.device", folder: Path | None = None
@@ -76,12 +78,16 @@ class TrainingSetup:
         Raises:
             ModelError: nothing is frozen below it, or the fast path does not compute this model.
         """
+        from orbitune.evaluation.network import require_fast_path
+
+        require_fast_path("The activation cache (--cache-frozen)")
         from orbitune.fastpath.activation_cache import ActivationCacheKey, ActivationLoader
         from orbitune.fastpath.classifier import FastClassifier
 
         if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
             raise ModelError(
-                "There is no frozen prefix to keep: use linear probing or top layers, on the fast path."
+                "There are no frozen layers below the trained ones to cache: use linear probing or top "
+                "layers, on the fast path."
             )
         inputs = self.inputs()
         key = ActivationCacheKey(
@@ -89,12 +95,12 @@ class TrainingSetup:
             tiles=inputs["tiles"],
             splits=inputs["splits"],
             transform=self.transform,
-            precision=f"{self.recipe.precision}, {network.products}",
-            attention=network.attention,
+            precision=f"{self.recipe.precision}, {network.plan.products}",
+            attention=network.plan.attention,
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(key, feed, network, self.splits, device, folder)
+        return ActivationLoader(key, feed, network=network, splits=self.splits, device=device, folder=folder)
 
     @property
     def steps_per_pass(self) -> int:
@@ -143,7 +149,7 @@ class TrainingSetup:
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(forward, some, self.recipe.micro_batch, after_batch)
+        logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:
