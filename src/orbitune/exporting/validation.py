@@ -98,7 +98,7 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     wanted, labels = reference.validation_probabilities, tiles.labels[indices]
     found = predict_in_batches(predict, tiles, indices=indices)
     chosen, expected = found.argmax(1), wanted.argmax(1)
-    score = PairedTest.of((chosen == labels)[None], (expected == labels)[None])
+    score = PairedTest.from_correct((chosen == labels)[None], (expected == labels)[None])
     low, high = score.interval()
     return ExportCheck(
         tiles=len(indices),
