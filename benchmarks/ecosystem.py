@@ -196,7 +196,7 @@ def compare_captum() -> None:
         return values[0].sum(0).view(places, patch, places, patch).sum((1, 3)).detach().numpy()
 
     methods: dict[str, Callable[[torch.Tensor], np.ndarray]] = {
-        "orbitune.evaluation.attribution": lambda x: attribution_map(model, FAMILIES["vit"], x, 1),
+        "orbitune.evaluation.attribution": lambda x: attribution_map(model, FAMILIES["vit"], x, label=1),
         "captum Saliency": lambda x: per_patch(Saliency(logits).attribute(x, target=1)),
         "captum IntegratedGradients": lambda x: per_patch(IntegratedGradients(logits).attribute(x, target=1)),
         "captum Occlusion": lambda x: per_patch(

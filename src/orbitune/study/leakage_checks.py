@@ -57,11 +57,11 @@ def _measured(job: TrainingSetup) -> dict[str, Any]:
         {**found.to_json(), "pairs": found.to_json()["pairs"][:_PAIRS], "sentence": found.describe()}
         for found in find_near_duplicates(job.tiles, job.splits)
     ]
-    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits)]}
+    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits).to_json()]}
     try:
         ground = read_locations(job.tiles)
     except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if ground is not None:
-        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground))
+        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground).to_json())
     return found
