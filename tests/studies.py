@@ -40,7 +40,7 @@ def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
     wrong = random.permutation(count) >= round(accuracy * count)
     predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
     logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
-    return score(logits, labels, classes)
+    return score(logits, labels, classes).to_json()
 
 
 def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
@@ -308,8 +308,8 @@ class Large:
             "recipe_hash": recipe.hash,
             "parameters": parameters,
             "best_epoch": 3 - facts["seed"] % 2,
-            "validation": score(validation, labels, CLASSES),
-            "test": score(test, labels, CLASSES),
+            "validation": score(validation, labels, CLASSES).to_json(),
+            "test": score(test, labels, CLASSES).to_json(),
             "test_reads": 1,
             "history": history(accuracy, 80, 0.01 * place),
             "cost": measured,

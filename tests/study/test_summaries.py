@@ -32,7 +32,7 @@ def run(folder, method, mistakes, seed=0, split="random", sweep=None, sure=1.0, 
     for part in logits:
         arrays |= {f"{part}_labels": LABELS, f"{part}_indices": np.arange(COUNT)}
     np.savez(folder / name / "predictions.npz", **arrays)
-    result = {part: score(values, LABELS, CLASSES) for part, values in logits.items()}
+    result = {part: score(values, LABELS, CLASSES).to_json() for part, values in logits.items()}
     facts = {"name": name, "group": group, "method": method, "seed": seed, "split": split, "sweep": sweep}
     settings = {"shots": None, "rank": 8, "image_size": 64, "status": "done", "result": result}
     return {**facts, **settings, **more}

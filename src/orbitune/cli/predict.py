@@ -45,15 +45,15 @@ def predict(
 
     write = find_form("jsonl" if as_json else form)
     check_paths(inputs)
-    classifier = Classifier(source, backbone)
+    classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
-        predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))
+        predictions = counter.watch(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
         for line in write(predictions, classifier.classes, top_k):
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)
-    if classifier.bundle.likeness is None:
+    if classifier.bundle.ood_detector is None:
         print(
             f"no image is called not sure, as {source} does not describe its training tiles; what "
             "`orbitune bundle` makes does",

@@ -69,6 +69,7 @@ def study(
 
     Every method is trained with every seed on every split. A sweep changes one setting at a time.
     """
+    from orbitune.evaluation.run_result import RunData
     from orbitune.study.grid import Grid
     from orbitune.study.report import failure_lines, verdict, window_table
     from orbitune.study.runner import Study
@@ -87,7 +88,7 @@ def study(
         for line in failure_lines(results):
             print(line)
         print(f"\n{verdict(results)}")
-        print_inputs(results["data"], results["backbone"])
+        print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):
         sys.exit(1)
@@ -129,6 +130,7 @@ def bench(
     from orbitune.bench.report import ratio_words, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite
+    from orbitune.evaluation.run_result import RunData
 
     chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run, scene)
     command = shlex.join(["orbitune", *sys.argv[1:]])
@@ -141,5 +143,5 @@ def bench(
         print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
-    print_inputs(results["data"], results["backbone"])
+    print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])
     print(f"report: {made.report}")

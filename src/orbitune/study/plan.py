@@ -85,8 +85,8 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     train = job.tiles_per_epoch * costs.train * epochs + rows * costs.prefix
     return Plan(
         recipe=job.recipe.model_dump(mode="json"),
-        data=job.data_facts(),
-        backbone=job.backbone_facts(),
+        data=job.data.to_json(),
+        backbone=job.backbone.record.to_json(),
         parameters=parameters,
         seconds_per_epoch=train / epochs,
         train_seconds=train,

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json, read_sealed_json
-from orbitune.models.metadata import first_fault
 from orbitune.recipe_paths import data_name
+from orbitune.records import first_fault
 from orbitune.training.checkpoint import read_progress
 from orbitune.training.run_folder import read_environment
 

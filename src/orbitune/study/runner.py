@@ -6,7 +6,7 @@ with the same command: what is finished is not repeated, and what was under way 
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ class _Sitting:
             return None  # the run itself will see whether what is there is its own
         if error := divergence(folder):
             return Outcome(error=DivergedError(error))
-        return Outcome(asdict(RunResult.load(folder))) if (folder / "result.json").is_file() else None
+        return Outcome(RunResult.load(folder).to_json()) if (folder / "result.json").is_file() else None
 
     def _run_task(self, spec: RunSpec, rate: Any, plan: Any) -> Task:
         recipe = ("--recipe", str(_recipe_file(self.folder, spec)))

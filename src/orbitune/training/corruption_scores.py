@@ -36,7 +36,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
     folder = Path(run)
     if count < 1:
         raise RunError("Robustness needs a tile or more to try.")
-    count = min(count, RunResult.load(folder).data["sizes"]["validation"])
+    count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
     if (kept := read_kept(file)) and kept.get("count") == count:
         return kept

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +47,10 @@ def _kept_result(job: TrainingSetup, folder: RunFolder) -> RunResult:
     result = RunResult.load(folder.path)
     open_model(folder.path, result)
     for split in ("validation", "test"):
-        read_predictions(folder.path, split, len(result.data["classes"]))
-    recipe = result.recipe | job.recipe.places
+        read_predictions(folder.path, split, len(result.data.classes))
+    recipe = result.recipe.model_copy(update=job.recipe.places)
     if recipe != result.recipe:
-        result = replace(result, recipe=recipe)
+        result = result.model_copy(update={"recipe": recipe})
         result.save(folder.path)
     return result
 

@@ -19,7 +19,8 @@ import numpy as np
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.errors import DivergedError, Interrupted, RunError
-from orbitune.evaluation.metrics import score
+from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.run_result import Computation
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
@@ -275,8 +276,8 @@ class Trainer:
                 "epoch": len(state.history) + 1,
                 "train_loss": state.loss_sum / state.seen,
                 "train_accuracy": state.correct / state.seen,
-                "validation_loss": validation["loss"],
-                "validation_accuracy": validation["accuracy"],
+                "validation_loss": validation.loss,
+                "validation_accuracy": validation.accuracy,
                 "learning_rate": self.learning_rate(state.step - 1),
                 "train_seconds": self.meter.totals["train_seconds"] - trained,
                 "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
@@ -290,7 +291,7 @@ class Trainer:
         self.save()
         display.print(epoch_line(state.history[-1], self.job.recipe.epochs))
 
-    def evaluate(self, split: str, display: ProgressDisplay) -> dict[str, Any]:
+    def evaluate(self, split: str, display: ProgressDisplay) -> SplitScores:
         """Scores on one split."""
         return score(self.logits(split, display), self.labels(split), self.job.tiles.classes)
 
@@ -309,21 +310,22 @@ class Trainer:
         check_outputs(logits)
         return logits
 
-    def compute_facts(self) -> dict[str, Any]:
-        """How this run computes: what another machine or setting may do otherwise."""
+    def computation(self) -> Computation:
+        """Return how this run computes: what another machine or setting may do in another way."""
         from orbitune.fastpath.classifier import FastClassifier, obstacle
 
-        recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
-        return {
-            "fast": fast,
-            "why_not_fast": None if fast or not recipe.fast else obstacle(self.model),
-            "precision": recipe.precision,
-            "attention": self.network.attention,
-            "compiled_kernels": fast and self.network.compiled,
-            "products": self.network.products if fast else None,
-            "micro_batch": recipe.micro_batch,
-            "processes": self.accelerator.num_processes,
-        }
+        network: Any = self.network
+        recipe, fast = self.job.recipe, isinstance(network, FastClassifier)
+        return Computation(
+            fast=fast,
+            why_not_fast=None if fast or not recipe.fast else obstacle(self.model),
+            precision=recipe.precision,
+            attention=network.attention,
+            compiled_kernels=fast and network.compiled,
+            products=network.products if fast else None,
+            micro_batch=recipe.micro_batch,
+            processes=self.accelerator.num_processes,
+        )
 
     def save(self) -> None:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
