@@ -182,7 +182,7 @@ class MLflowTracker(Tracker):
     """Logs to the server or file that MLFLOW_TRACKING_URI names, else as MLflow does, to mlflow.db."""
 
     name = "mlflow"
-    modules = ("mlflow", "sqlalchemy")
+    modules = ("mlflow", "sqlalchemy", "alembic")
 
     def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
         import mlflow
