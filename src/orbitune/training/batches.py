@@ -1,4 +1,4 @@
-"""The order of the training tiles, and the seeds of a step; both follow from the recipe and the step alone."""
+"""Order of the training tiles and seeds of a step, which follow from the recipe and the step alone."""
 
 import numpy as np
 

@@ -81,7 +81,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
 
 
 def _plain_model(trainer: Trainer) -> "nn.Module":
-    """Return the best weights in an fp32 model on the CPU; the trained one may have half-precision weights."""
+    """Return the best weights in an fp32 model on the CPU; the trained one may have bf16 weights."""
     setup = trainer.setup
     model = build(setup.recipe, setup.backbone, setup.tiles.classes)
     load_best(trainer.folder.best, model, trainer.state.best_epoch)

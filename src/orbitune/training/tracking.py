@@ -5,6 +5,7 @@ To add a tracker, subclass `Tracker` and add it to TRACKERS.
 
 import logging
 import os
+import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,9 @@ Row = tuple[int, dict[str, float]]  # a step and its metrics
 class Tracker(Callback):
     """Sends the metrics of a run to a tracker, each of them once.
 
-    The folder `tracking` of the run keeps what was sent and under which name, so that a resumed run goes on in
-    the same place. What was logged is sent before each checkpoint: a run that was killed resumes without a
-    gap. A tracker that fails while a run trains is left out with a warning.
+    The folder `tracking` of the run stores the id of the tracker's run and the last step sent, so that a
+    resumed run continues there. Metrics are sent before each checkpoint, so that a killed run resumes
+    without a gap. A tracker that fails during training is dropped with a warning.
 
     Attributes:
         name: as in TRACKERS.
@@ -161,7 +162,7 @@ class TensorBoardTracker(Tracker):
     def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Events that were written but not counted as sent are written again: TensorBoard drops the first ones.
+        # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step)
         if run_id is None:
             table = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
@@ -226,7 +227,7 @@ class WandbTracker(Tracker):
     def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
         import wandb
 
-        run_id = run_id or wandb.util.generate_id()
+        run_id = run_id or secrets.token_hex(4)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=self.run_folder.name,

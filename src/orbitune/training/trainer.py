@@ -120,7 +120,7 @@ class Trainer:
         )
 
     def cache_frozen_layers(self) -> None:
-        """Load the activations of the frozen layers from disk in place of tiles; compute them first if needed.
+        """Load cached activations of the frozen layers in place of tiles; compute them first if needed.
 
         Raises:
             ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
@@ -191,7 +191,6 @@ class Trainer:
         tiles, targets, weight = self.local_batch(chosen)
         if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
             self.replica.train()
-        size = image_size(setup.recipe, state.step, setup.steps)
         sums = accumulate_gradients(
             self.replica,
             tiles,
@@ -199,7 +198,7 @@ class Trainer:
             recipe=setup.recipe,
             scaler=self.scaler,
             weight=weight,
-            size=size,
+            size=image_size(setup.recipe, state.step, setup.steps),
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
         loss = loss_sum / len(chosen)
