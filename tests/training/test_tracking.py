@@ -91,7 +91,7 @@ def test_the_command_line_tracks_a_run(recipe, tmp_path):
 
 
 def test_an_unknown_tracker_is_one_line_that_names_those_there_are(tmp_path):
-    with pytest.raises(OrbituneError, match="Unknown tracker 'x'. Choose from: tensorboard, mlflow"):
+    with pytest.raises(OrbituneError, match=r"Unknown tracker 'x'\. Choose from: tensorboard"):
         make_trackers(["x"], tmp_path)
 
 
@@ -122,9 +122,8 @@ class Unreachable(Tracker):
 
 
 def test_a_tracker_that_fails_is_dropped_with_a_warning_and_training_goes_on(recipe, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING, "orbitune"):
-        with open_run(recipe, tmp_path / "run", progress=False) as run:
-            trainer = run.fit(callbacks=Unreachable(tmp_path / "run"))
+    with open_run(recipe, tmp_path / "run", progress=False) as run, caplog.at_level(logging.WARNING):
+        trainer = run.fit(callbacks=Unreachable(tmp_path / "run"))
     assert len(trainer.state.history) == 2
     [message] = [record.getMessage() for record in caplog.records]
     assert message == "Tracking with unreachable stopped: no route to host. Training goes on."

@@ -78,7 +78,7 @@ class Computation(Record):
         fast: whether by the fast path; why_not_fast is the reason where it was asked for.
         precision: bf16, fp16 or fp32.
         attention: name of the attention kernel.
-        compiled_kernels: whether kernels were compiled.
+        compiled_kernels: whether compiled kernels were used; why_not_compiled is the reason on the fast path.
         products: what multiplies matrices, and in which dtype.
         micro_batch: tiles per forward pass.
         processes: number of processes.
@@ -89,6 +89,7 @@ class Computation(Record):
     precision: str | None = None
     attention: str
     compiled_kernels: bool | None = None
+    why_not_compiled: str | None = None
     products: str | None = None
     micro_batch: PositiveInt | None = None
     processes: PositiveInt | None = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orbitune.data.augment import random_dihedral
-from orbitune.fastpath.classifier import FastClassifier
+from orbitune.evaluation.network import fast_network
 from orbitune.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
@@ -38,7 +38,9 @@ def distil(
     trained = _release(student, job.backbone.family.layers, merge_after[0])
     dtype = torch.float32 if job.recipe.precision == "fp32" else torch.bfloat16
     teaching, learning = (
-        FastClassifier(model, job.backbone.family, job.transform, dtype, "plain", merge_after=blocks).eval()
+        fast_network(
+            model, job.backbone.family, transform=job.transform, dtype=dtype, merge_after=blocks
+        ).eval()
         for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
     )
     optimizer = torch.optim.AdamW(trained.values(), _RATE, weight_decay=0.0)

@@ -45,10 +45,14 @@ class ReferenceModel:
             OrbituneError: it is not finished, its tiles or backbone are no longer the same, or its tokens
                 cannot be merged so.
         """
-        from orbitune.fastpath.token_merging import check_merging
-
         bundle, job = Bundle.open(run), reopen(run, progress)[1]
-        check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
+        if merge_after:
+            from orbitune.evaluation.network import require_fast_path
+
+            require_fast_path("Merging tokens (--merge-tokens)")
+            from orbitune.fastpath.token_merging import check_merging
+
+            check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
         return cls(bundle, job, tuple(merge_after), progress)
 
     @property
@@ -133,9 +137,9 @@ class ReferenceModel:
         """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
         import torch
 
-        from orbitune.fastpath.dispatch import PlainClassifier
+        from orbitune.evaluation.network import plain_network
 
-        network = PlainClassifier(model, self.job.backbone.family, self.transform, torch.float32).eval()
+        network = plain_network(model, self.job.backbone.family, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():

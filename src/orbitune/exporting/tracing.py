@@ -13,6 +13,7 @@ from orbitune.models.families import Family
 if TYPE_CHECKING:
     from torch import nn
 
+    from orbitune.evaluation.network import PlainClassifier
     from orbitune.fastpath.classifier import FastClassifier
 
 OPSET = 20  # the first with a GELU of its own
@@ -21,22 +22,28 @@ INPUT, OUTPUT = "tiles", "probabilities"
 
 def network_of(
     model: "nn.Module", family: Family, transform: Transform, merge_after: Sequence[int] = ()
-) -> "FastClassifier":
-    """A classifier of transformers in fp32, by the fast path's order of steps, as it can be traced.
+) -> "FastClassifier | PlainClassifier":
+    """Return a classifier in fp32 to trace: the fast path, which gives a smaller graph, if installed.
 
     Args:
-        merge_after: blocks, from 1, after which half of the patches are merged.
+        model: classifier of transformers.
+        family: names of the model's parts.
+        transform: resizing and normalisation of tiles.
+        merge_after: numbers of layers, from 1, after which half of the patches are merged.
     """
     import torch
 
-    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.evaluation.network import fast_network, fast_path, plain_network
 
     # The matrices of all places weigh more than a small model.
     unfolded = replace(transform, foldable=False)
-    return FastClassifier(model, family, unfolded, torch.float32, "plain", merge_after=merge_after).eval()
+    if fast_path() is None:
+        return plain_network(model, family, transform=unfolded).eval()
+    dtype = torch.float32
+    return fast_network(model, family, transform=unfolded, dtype=dtype, merge_after=merge_after).eval()
 
 
-def trace(network: "FastClassifier", tile_size: tuple[int, int], temperature: float) -> Any:
+def trace(network: "nn.Module", tile_size: tuple[int, int], temperature: float) -> Any:
     """The graph of a network.
 
     Args:

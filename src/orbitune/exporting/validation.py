@@ -75,7 +75,7 @@ def measure(
     """
     found, labels = in_batches(predict, tiles, indices), tiles.labels[indices]
     chosen, expected = found.argmax(1), reference.argmax(1)
-    score = PairedTest.of((chosen == labels)[None], (expected == labels)[None])
+    score = PairedTest.from_correct((chosen == labels)[None], (expected == labels)[None])
     low, high = score.interval()
     return ExportCheck(
         tiles=len(indices),

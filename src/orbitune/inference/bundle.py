@@ -33,6 +33,11 @@ HUB_FILES = ("*.json", "*.safetensors", "README.md")
 class Bundle:
     """A saved model and its metadata.
 
+    Example:
+        >>> from orbitune import Bundle
+        >>> bundle = Bundle.open("bundle")
+        >>> bundle.classes, bundle.metadata.scores["test"].accuracy
+
     Attributes:
         folder: what PEFT or transformers opens.
         metadata: the content of orbitune.json; of a run, completed from the run's other files.

@@ -178,7 +178,7 @@ class Classifier:
         """Return predictions that only lack the name of their input."""
         logits, features = self._model.compute(tiles)
         confidences = probabilities(logits, self.bundle.temperature)
-        distances = self._detector.distances(features).tolist() if self._detector else [None] * len(tiles)
+        distances = self._detector.scores(features).tolist() if self._detector else [None] * len(tiles)
         made = []
         for row, distance in zip(confidences, distances, strict=True):
             best = row.argsort(kind="stable")[::-1][:top_k].tolist()

@@ -119,7 +119,7 @@ class ServedModel:
         family, model = self._reference_model
         with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
-            found = attribution_map(model, family, pixels, self.bundle.classes.index(label))
+            found = attribution_map(model, family, pixels, label=self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.data.georeference import read_locations
-from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
+from orbitune.data.near_duplicates import find_near_duplicates
 from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
@@ -54,14 +54,14 @@ def _key(inputs: Mapping[str, str]) -> str:
 
 def _measured(job: TrainingSetup) -> dict[str, Any]:
     leaks = [
-        {**leak, "pairs": leak["pairs"][:_PAIRS], "sentence": describe_near_duplicates(leak)}
-        for leak in find_near_duplicates(job.tiles, job.splits)
+        {**found.to_json(), "pairs": found.to_json()["pairs"][:_PAIRS], "sentence": found.describe()}
+        for found in find_near_duplicates(job.tiles, job.splits)
     ]
-    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits)]}
+    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits).to_json()]}
     try:
         ground = read_locations(job.tiles)
     except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if ground is not None:
-        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground))
+        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground).to_json())
     return found

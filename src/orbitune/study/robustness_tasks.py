@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.evaluation.robustness import describe_robustness
+from orbitune.evaluation.robustness import Robustness
 from orbitune.study.executor import Executor, Outcome, Task, Watcher, run_tasks
 from orbitune.study.grid import RunSpec
 
@@ -55,5 +55,5 @@ def _task(spec: RunSpec, folder: Path, count: int) -> Task:
     return Task(
         name=f"robustness of {spec.name}",
         arguments=("robustness", str(folder / spec.name), "--tiles", str(count), "--json"),
-        tell=describe_robustness,
+        tell=lambda value: Robustness.model_validate(value).describe(),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.evaluation.calibration import calibration, fit_temperature
+from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.study.results import Entry, Logits, compared_splits, load_logits, load_predictions
 
@@ -73,7 +73,7 @@ def _summary(runs: Sequence[Entry], folder: Path) -> dict[str, Any]:
         **{name: runs[0][name] for name in shared},
         "seeds": [run["seed"] for run in runs],
         "test_tiles": len(test.labels),
-        "accuracy": mean_accuracy(test.logits.argmax(2) == test.labels),
+        "accuracy": mean_accuracy(test.logits.argmax(2) == test.labels).to_json(),
         "macro_f1": fmean(result["test"]["macro_f1"] for result in done),
         "validation_accuracy": fmean(result["validation"]["accuracy"] for result in done),
         "per_class": [
@@ -106,6 +106,6 @@ def _calibration(validation: Logits, test: Logits) -> dict[str, Any]:
     scaled = test.logits / np.array(temperatures)[:, None, None]
     return {
         "temperatures": temperatures,
-        "before": calibration(test.logits.reshape(-1, classes), labels),
-        "after": calibration(scaled.reshape(-1, classes), labels),
+        "before": score_calibration(test.logits.reshape(-1, classes), labels).to_json(),
+        "after": score_calibration(scaled.reshape(-1, classes), labels).to_json(),
     }

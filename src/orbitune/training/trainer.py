@@ -61,7 +61,7 @@ class Trainer:
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
-    network: "nn.Module"
+    network: Any
     replica: Any
     optimizer: "Optimizer"
     rank_schedule: "RankSchedule | None"
@@ -98,7 +98,7 @@ class Trainer:
             state = load_checkpoint(folder.checkpoint, model, optimizer, rank_schedule)
             state.resumed += 1
         network: Any = setup.network(model, state.attention)
-        state.attention = str(network.attention)
+        state.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
         return cls(
@@ -315,17 +315,10 @@ class Trainer:
 
     def computation(self) -> Computation:
         """Return how this run computes: what another machine or setting may do in another way."""
-        from orbitune.fastpath.classifier import FastClassifier, obstacle
-
-        network: Any = self.network
-        recipe, fast = self.setup.recipe, isinstance(network, FastClassifier)
+        recipe = self.setup.recipe
         return Computation(
-            fast=fast,
-            why_not_fast=None if fast or not recipe.fast else obstacle(self.model),
+            **self.network.plan.to_json(),
             precision=recipe.precision,
-            attention=network.attention,
-            compiled_kernels=fast and network.compiled,
-            products=network.products if fast else None,
             micro_batch=recipe.micro_batch,
             processes=self.accelerator.num_processes,
         )

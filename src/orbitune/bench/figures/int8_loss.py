@@ -28,7 +28,7 @@ def measure(run: str) -> dict[str, Any]:
     found = in_batches(form.open(file, original), tiles, indices).argmax(1)
     result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
     labels = tiles.labels[indices]
-    score = PairedTest.of((found == labels)[None], (reference == labels)[None])
+    score = PairedTest.from_correct((found == labels)[None], (reference == labels)[None])
     low, high = (-100 * bound for bound in reversed(score.interval()))
     accuracy = f"{(reference == labels).mean():.2%} before, {(found == labels).mean():.2%} after"
     interval = f"{low:.2f} to {high:.2f} points"
