@@ -137,7 +137,7 @@ def test_the_python_of_a_page_runs(page, workplace):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=page_name)
 def test_links_lead_to_files_that_exist(page):
-    generated = {"cli.md", "files.md", "methods.md"}
+    generated = {"cli.md", "files.md", "imports.md", "methods.md"}
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in link and Path(link).name not in generated:
             assert (page.parent / link).exists(), f"{page_name(page)} links to {link}"
