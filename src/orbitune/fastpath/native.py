@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from orbitune.cache import cache_folder, check_private
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_folder, check_private, replacing
+from orbitune.files import replacing
 from orbitune.models.precision import has_instructions
 
 SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
