@@ -110,6 +110,7 @@ def runnable(page):
     return [words for words in commands(page) if words[1] in RUN and not budget & set(words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=page_name)
 def test_the_commands_of_a_page_run_one_after_the_other(page, workplace):
     for words in runnable(page):
