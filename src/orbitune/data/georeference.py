@@ -11,9 +11,10 @@ from io import BytesIO
 
 import numpy as np
 
+from orbitune.cache import cache_folder
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError
-from orbitune.files import cache_folder, replacing, scratch
+from orbitune.files import replacing, scratch
 from orbitune.integrity import sealed, unsealed
 from orbitune.sources.decode import BadImageError, read_georeference, strict_decoding
 from orbitune.sources.registry import Source

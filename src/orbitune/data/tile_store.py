@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from orbitune.cache import cache_dir, cache_folder
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
-from orbitune.files import cache_dir, cache_folder, scratch
+from orbitune.files import scratch
 from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile

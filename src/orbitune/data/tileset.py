@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from orbitune.cache import cache_dir
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import StoreMetadata, invalidate_store, open_store
 from orbitune.errors import DataError
-from orbitune.files import cache_dir
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.decode import DECODER_VERSION
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection

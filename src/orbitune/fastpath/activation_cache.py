@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orbitune.cache import cache_folder
 from orbitune.data.augment import dihedral_views
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError, checksums
 from orbitune.data.loader import TileLoader
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, RunError
 from orbitune.fastpath.classifier import FastClassifier
-from orbitune.files import cache_folder
 
 CODE_VERSION = 1  # increment when the fast path computes other states from the same inputs
 TOLERANCE = 2**-5  # relative to the largest state: a few roundings of half precision

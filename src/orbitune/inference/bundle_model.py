@@ -66,6 +66,7 @@ class BundleModel:
         ).eval()
 
     def _note(self, place: int) -> Any:
+        """Return a hook that notes the input of a head."""
         return lambda module, inputs: self._read[place].append(inputs[0])
 
     @property
