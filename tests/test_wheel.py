@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +18,21 @@ pytestmark = pytest.mark.install
 def orbitune(tmp_path_factory):
     """The command line of an environment that holds the wheel and its dependencies, without any extra."""
     place = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "--wheel-dir", place, ROOT], check=True)
-    [wheel] = place.glob("orbitune-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", place / "environment"], check=True)
-    programs = place / "environment" / "bin"
-    subprocess.run([programs / "python", "-m", "pip", "install", "-q", wheel], check=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
-    def run(*words):
-        command = [programs / "orbitune", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, env=clean, cwd=place)
+    def start(*words, **more):
+        return subprocess.run(list(map(str, words)), text=True, env=clean, cwd=place, **more)
 
-    return run
+    # Of a copy: a build leaves files in its folder, which the next one would pack.
+    shutil.copytree(ROOT / "src", place / "copy" / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place / "copy" / name)
+    start(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "./copy", check=True)
+    [wheel] = place.glob("orbitune-*.whl")
+    start(sys.executable, "-m", "venv", "environment", check=True)
+    programs = place / "environment" / "bin"
+    start(programs / "python", "-m", "pip", "install", "-q", wheel, check=True)
+    return lambda *words: start(programs / "orbitune", *words, capture_output=True)
 
 
 def test_a_bundle_predicts_what_it_did_when_it_was_made(orbitune):
