@@ -6,7 +6,7 @@ python docs/readme_claim.py
 import json
 from pathlib import Path
 
-from orbitune.study.report import comparison_table, verdict
+from orbitune.study.report import comparison_table, conclusions_text
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "docs" / "results" / "eurosat-study"
@@ -19,7 +19,7 @@ def claim() -> str:
     header, rows = comparison_table(results)
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([*verdict(results).splitlines(), table])
+    return "\n\n".join([*conclusions_text(results).splitlines(), table])
 
 
 def with_claim(readme: str) -> str:

@@ -5,7 +5,7 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.budget import Budget, fit_budget, fitted_recipe
+from orbitune.study.budget import Budget, fit_budget, fit_recipe
 
 GB = 10**9
 
@@ -97,13 +97,13 @@ def test_a_memory_budget_holds_for_real(tmp_path):
     tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
     recipe = Recipe(data=str(tiles), backbone=str(backbone), epochs=1, batch_size=16)
     said = []
-    fitted = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
+    fitted = fit_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
     assert fitted.image_size == 32
     assert said == []
-    again = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
+    again = fit_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
     assert again == fitted
     with pytest.raises(RunError, match="another recipe or budget"):
-        fitted_recipe(recipe, Budget(3 * GB, 3600), tmp_path / "run", said.append)
+        fit_recipe(recipe, Budget(3 * GB, 3600), tmp_path / "run", said.append)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from orbitune.data.tileset import load_tiles
-from orbitune.study.disagreements import MOST, disagreements, most_disputed
+from orbitune.study.disagreements import MAX_TILES, find_disagreements, select_tiles
 
 COUNT = 60
 
@@ -33,16 +33,16 @@ def run(folder, tiles, method, wrong, seed=0):
 def test_tiles_that_half_of_the_methods_get_right_come_first_and_those_on_which_all_agree_never():
     labels = np.zeros(5, np.int64)
     predicted = np.array([[0, 1, 0, 1, 0], [0, 1, 0, 1, 1], [0, 1, 1, 1, 1], [0, 1, 0, 2, 0]])
-    assert most_disputed(predicted, labels).tolist() == [4, 2, 3]
+    assert select_tiles(predicted, labels).tolist() == [4, 2, 3]
 
 
 def test_of_many_equally_disputed_tiles_the_same_are_shown_each_time_and_not_of_one_class_alone():
     labels = np.repeat([0, 1, 2], 100)
     predicted = np.stack([labels, (labels + 1) % 3])
-    chosen = most_disputed(predicted, labels)
-    assert len(set(chosen.tolist())) == MOST
+    chosen = select_tiles(predicted, labels)
+    assert len(set(chosen.tolist())) == MAX_TILES
     assert set(labels[chosen]) == {0, 1, 2}
-    assert most_disputed(predicted, labels).tolist() == chosen.tolist()
+    assert select_tiles(predicted, labels).tolist() == chosen.tolist()
 
 
 def test_the_sheet_shows_the_tiles_in_the_order_of_the_list(tiles, tmp_path):
@@ -52,7 +52,7 @@ def test_the_sheet_shows_the_tiles_in_the_order_of_the_list(tiles, tmp_path):
         run(tmp_path, tiles, "lora", wrong),
         run(tmp_path, tiles, "lora", [0, 1, 2], seed=1),  # the first seed alone is looked at
     ]
-    found = disagreements({"runs": runs}, tmp_path, "random", tiles)
+    found = find_disagreements({"runs": runs}, tmp_path, "random", tiles)
     assert (found["split"], found["columns"]) == ("random", 8)
     rows = [tiles.names.index(tile["name"]) for tile in found["tiles"]]
     assert sorted(rows) == wrong
@@ -73,5 +73,5 @@ def test_the_sheet_shows_the_tiles_in_the_order_of_the_list(tiles, tmp_path):
 
 def test_methods_that_agree_on_every_tile_have_no_sheet(tiles, tmp_path):
     runs = [run(tmp_path, tiles, method, [1, 2]) for method in ("full", "lora")]
-    assert disagreements({"runs": runs}, tmp_path, "random", tiles) is None
+    assert find_disagreements({"runs": runs}, tmp_path, "random", tiles) is None
     assert not (tmp_path / "tiles").exists()

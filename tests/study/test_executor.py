@@ -7,7 +7,8 @@ from samples import Notes, backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import Interrupted
-from orbitune.study.executor import LocalExecutor, Task, cores, run_tasks
+from orbitune.resources import core_count
+from orbitune.study.executor import LocalExecutor, Task, run_tasks
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,9 @@ def test_tasks_run_side_by_side_and_one_that_fails_stops_no_other(recipe, tmp_pa
     assert (notes.total, notes.most) == (3, 2)
     assert "no backbone folder" in str(outcomes["lost"].error)
     assert len(outcomes["well"].value["history"]) == 1
-    assert json.loads((tmp_path / "well" / "environment.json").read_text())["threads"] == max(1, cores() // 2)
+    assert json.loads((tmp_path / "well" / "environment.json").read_text())["threads"] == max(
+        1, core_count() // 2
+    )
 
 
 def test_an_interrupt_lets_every_running_task_save_its_state(recipe, tmp_path):

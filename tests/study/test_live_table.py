@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orbitune.errors import DivergedError
 from orbitune.study.executor import Outcome, Task
-from orbitune.study.live_table import LiveTable, clock, epochs_of, seconds_left
+from orbitune.study.live_table import LiveTable, format_duration, read_epochs, seconds_left
 
 
 def task(name, folder=None, seconds=None, epochs=4):
@@ -36,7 +36,7 @@ def test_a_row_shows_epoch_accuracy_and_time_left(tmp_path):
 
 
 def test_without_an_epoch_the_plan_says_how_long_it_takes(tmp_path):
-    assert epochs_of(task("lora", tmp_path)) == []
+    assert read_epochs(task("lora", tmp_path)) == []
     assert seconds_left(task("lora", seconds=50), [], spent=20) == 30
     assert seconds_left(task("lora", seconds=50), [], spent=60) == 0
     assert seconds_left(task("lora"), [], spent=20) is None
@@ -57,4 +57,4 @@ def test_without_a_terminal_starts_and_ends_are_plain_lines():
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, ""), (45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_durations_fit_a_narrow_column(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text

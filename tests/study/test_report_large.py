@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 from studies import CLASSES, SKILL, Large, done, study
 
-from orbitune.study.report import comparison_table, failure_lines, verdict, window_table, write_report
-from orbitune.study.report.methodology import procedure
-from orbitune.study.report.view_model import View
+from orbitune.study.report import (
+    comparison_table,
+    conclusions_text,
+    failure_lines,
+    terminal_table,
+    write_report,
+)
+from orbitune.study.report.methodology import describe_runs
+from orbitune.study.report.view_model import ReportView
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -50,11 +56,11 @@ def row(results, method):
     return dict(zip(header, next(line for line in lines if line[0] == method), strict=True))
 
 
-def judged(results, *verdicts, split="random"):
+def judged(results, *compare_methods, split="random"):
     """The results with these verdicts for linear probing, LoRA and DoRA on a split, to see the words."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
-    for entry, (said, difference, p) in zip(entries, verdicts, strict=True):
+    for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):
         entry |= {"verdict": said, "difference": difference, "within": p, "beyond": p}
     return changed
 
@@ -64,7 +70,7 @@ def judged(results, *verdicts, split="random"):
 
 def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cannot_be_told(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
-    random, spatial, *_ = verdict(told).splitlines()
+    random, spatial, *_ = conclusions_text(told).splitlines()
     assert random.startswith("On the random split full fine-tuning reached 9")
     assert "on 600 test tiles over 2 seeds. " in random
     assert "Within 0.5 points of it, or better (p = 0.004 after Holm): LoRA (−0.12)." in random
@@ -75,7 +81,7 @@ def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cann
 
 def test_of_several_methods_the_largest_p_value_is_told(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
-    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in verdict(told)
+    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in conclusions_text(told)
 
 
 def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
@@ -83,9 +89,9 @@ def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
     for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
         gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
     extremes = "2.9 (LoRA) to 8.4 (linear probing) points."
-    assert f"Every method is less accurate on the spatial split, by {extremes}" in verdict(told)
+    assert f"Every method is less accurate on the spatial split, by {extremes}" in conclusions_text(told)
     told["gaps"][0]["low"] = -0.001  # of full fine-tuning it is not known
-    assert f"From the random to the spatial split methods lose {extremes}" in verdict(told)
+    assert f"From the random to the spatial split methods lose {extremes}" in conclusions_text(told)
 
 
 def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
@@ -93,7 +99,7 @@ def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results
     told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
     assert (
         "Of the methods within the margin on every split, LoRA stores the least, 0.46 MB instead of 22.1 MB"
-        in verdict(told)
+        in conclusions_text(told)
     )
 
 
@@ -104,32 +110,36 @@ def test_where_the_reference_failed_on_a_split_the_other_takes_its_place_there(r
     spatial = [entry for entry in changed["verdicts"] if entry["split"] == "spatial"]
     for entry in spatial:
         entry |= {"method": "lora", "reference": "linear"}
-    assert "On the spatial split linear probing reached " in verdict(changed)
+    assert "On the spatial split linear probing reached " in conclusions_text(changed)
     assert row(changed, "full fine-tuning")["Test accuracy, spatial split (95 % interval)"] == "–"
 
 
 def test_few_methods_are_judged_with_their_intervals():
     results = Large(("full", "lora"), ("random",), seeds=2, count=200).results
     entry = results["verdicts"][0]
-    assert "On the" not in verdict(results)
-    assert re.search(r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", verdict(results))
-    assert re.search(r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", verdict(results))
-    assert "after Holm" not in verdict(results) and entry["family"] == 1
+    assert "On the" not in conclusions_text(results)
+    assert re.search(
+        r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", conclusions_text(results)
+    )
+    assert re.search(
+        r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", conclusions_text(results)
+    )
+    assert "after Holm" not in conclusions_text(results) and entry["family"] == 1
 
 
 def test_with_one_seed_the_verdict_is_of_the_trained_models():
     results = Large(("full", "lora"), ("random",), seeds=1, count=100).results
-    assert "With one seed each this holds for the models that were trained" in verdict(results)
+    assert "With one seed each this holds for the models that were trained" in conclusions_text(results)
 
 
 def test_one_method_over_seeds_is_compared_with_nothing():
     results = Large(("lora",), ("random",), seeds=2, count=100).results
-    assert "on 100 test tiles over 2 seeds" in verdict(results)
-    assert "No other method was finished to compare it with." in verdict(results)
+    assert "on 100 test tiles over 2 seeds" in conclusions_text(results)
+    assert "No other method was finished to compare it with." in conclusions_text(results)
 
 
 def test_failures_are_named(results):
-    assert "DoRA random-seed2 diverged." in verdict(results)
+    assert "DoRA random-seed2 diverged." in conclusions_text(results)
     assert failure_lines(results) == [
         "DoRA random-seed2 diverged: Training diverged: the loss is not finite."
     ]
@@ -170,7 +180,7 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
     from orbitune.cli.output import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
-    print_table(*window_table(results))
+    print_table(*terminal_table(results))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert max(map(len, lines)) <= 100
@@ -253,7 +263,7 @@ def test_reads_of_the_test_split_are_counted(results, markdown):
 def test_a_run_that_read_the_test_split_twice_is_named(results):
     changed = copy.deepcopy(results)
     changed["runs"][0]["result"]["test_reads"] = 2
-    assert "Full fine-tuning random-seed0 read it twice" in " ".join(procedure(View(changed)))
+    assert "Full fine-tuning random-seed0 read it twice" in " ".join(describe_runs(ReportView(changed)))
 
 
 def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):

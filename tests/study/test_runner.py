@@ -12,8 +12,8 @@ from samples import backbone_folder, tile_folder
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.resources import core_count
-from orbitune.study.analysis import gather
-from orbitune.study.child_processes import run_in_process, run_module
+from orbitune.study.analysis import analyse_results
+from orbitune.study.child_processes import run_command, run_module
 from orbitune.study.grid import Grid
 from orbitune.study.results import load_predictions
 
@@ -83,8 +83,8 @@ def test_the_evidence_stands_beside_the_runs(finished):
     for run, summary in zip(results["runs"], results["summaries"], strict=True):
         assert summary["accuracy"]["mean"] == pytest.approx(run["result"]["test"]["accuracy"])
     assert [entry["method"] for entry in results["verdicts"]] == ["linear", "lora"]
-    [alarms] = results["alarms"]
-    assert (alarms["split"], len(alarms["leaks"]), len(alarms["baselines"])) == ("default", 3, 1)
+    [checks] = results["alarms"]
+    assert (checks["split"], len(checks["leaks"]), len(checks["baselines"])) == ("default", 3, 1)
     assert results["gaps"] == results["robustness"] == []
 
 
@@ -96,7 +96,7 @@ def test_the_tiles_on_which_methods_disagree_stand_there_too(finished, tmp_path)
         kept = dict(arrays)
     # The methods tell these tiles apart too well to disagree by themselves.
     np.savez(file, **{**kept, "test_logits": np.roll(kept["test_logits"], 1, axis=1)})
-    [disputed] = gather(results, tmp_path / "s", lambda line: None)["disagreements"]
+    [disputed] = analyse_results(results, tmp_path / "s", lambda line: None)["disagreements"]
     assert (disputed["split"], len(disputed["tiles"])) == ("default", len(kept["test_labels"]))
     assert all(list(tile["predicted"]) == ["full", "linear", "lora"] for tile in disputed["tiles"])
     assert (tmp_path / "s" / disputed["image"]).is_file()
@@ -110,7 +110,7 @@ def test_where_the_tiles_are_gone_the_runs_are_judged_all_the_same(finished, tmp
         kept = json.loads(file.read_text())
         file.write_text(json.dumps({**kept, "recipe": {**kept["recipe"], "data": "./moved"}}))
     said = []
-    found = gather(results, tmp_path / "s", said.append)
+    found = analyse_results(results, tmp_path / "s", said.append)
     assert found["summaries"] == results["summaries"] and found["verdicts"] == results["verdicts"]
     assert found["alarms"] == found["disagreements"] == []
     assert "tiles of the default split were not looked at: There is no folder or zip" in said[-1]
@@ -186,7 +186,7 @@ def test_a_process_that_was_killed_is_told_from_one_that_failed(recipe, tmp_path
         'while [ ! -e $0/checkpoint/state.safetensors ]; do sleep 0.05; done; pkill -KILL -f -- "--out $0"'
     )
     with subprocess.Popen(["sh", "-c", killer, str(out)]), pytest.raises(RunError, match="SIGKILL"):
-        run_in_process("train", tmp_path / "r.yaml", "--out", str(out))
+        run_command("train", tmp_path / "r.yaml", "--out", str(out))
     assert (out / "checkpoint").exists()
 
 

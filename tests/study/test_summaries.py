@@ -9,7 +9,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.calibration import calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_gap
 from orbitune.evaluation.metrics import score, wilson
-from orbitune.study.summaries import gaps, summaries
+from orbitune.study.summaries import split_gaps, summarise_groups
 
 COUNT, CLASSES = 1000, ("Forest", "River")
 LABELS = np.arange(COUNT) % 2
@@ -47,7 +47,7 @@ def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
         {**run(tmp_path, "full", 20, seed=1, split="spatial"), "status": "failed"},
         {**run(tmp_path, "linear", 20), "status": "failed"},
     ]
-    found = summaries({"runs": runs}, tmp_path)
+    found = summarise_groups({"runs": runs}, tmp_path)
     assert [(each["group"], each["seeds"], each["rank"]) for each in found] == [
         ("lora-random", [0, 1], 8),
         ("lora-random-ranks", [0], 2),
@@ -62,7 +62,7 @@ def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
 
 def test_scores_are_means_over_the_seeds_and_the_interval_covers_seeds_and_images(tmp_path):
     runs = [run(tmp_path, "lora", mistakes, seed) for seed, mistakes in enumerate((20, 40, 60))]
-    [summary] = summaries({"runs": runs}, tmp_path)
+    [summary] = summarise_groups({"runs": runs}, tmp_path)
     correct = np.arange(COUNT) >= np.array([[20], [40], [60]])
     low, high = bootstrap_accuracy(correct)
     assert summary["accuracy"] == {
@@ -81,7 +81,7 @@ def test_scores_are_means_over_the_seeds_and_the_interval_covers_seeds_and_image
 
 
 def test_one_seed_has_wilsons_interval(tmp_path):
-    [summary] = summaries({"runs": [run(tmp_path, "lora", 30)]}, tmp_path)
+    [summary] = summarise_groups({"runs": [run(tmp_path, "lora", 30)]}, tmp_path)
     accuracy = summary["accuracy"]
     assert accuracy["interval"] == "wilson"
     assert [accuracy["low"], accuracy["high"]] == wilson(970, COUNT)
@@ -89,7 +89,7 @@ def test_one_seed_has_wilsons_interval(tmp_path):
 
 def test_each_seed_has_a_temperature_of_its_own_from_validation(tmp_path):
     runs = [run(tmp_path, "lora", 200, seed=0, sure=8.0), run(tmp_path, "lora", 200, seed=1, sure=2.0)]
-    [summary] = summaries({"runs": runs}, tmp_path)
+    [summary] = summarise_groups({"runs": runs}, tmp_path)
     # A tenth of validation is wrong, so the margin ought to be ln 9 and is 8 and 2.
     temperatures = summary["calibration"]["temperatures"]
     assert temperatures == pytest.approx([8 / np.log(9), 2 / np.log(9)], rel=1e-3)
@@ -107,7 +107,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
         run(tmp_path, "lora", 500, split="spatial", sweep="shots"),
         run(tmp_path, "full", 10, split="random"),
     ]
-    [gap] = gaps({"runs": runs}, tmp_path)
+    [gap] = split_gaps({"runs": runs}, tmp_path)
     low, high = bootstrap_gap(np.arange(COUNT)[None] >= 20, np.arange(COUNT)[None] >= 100)
     assert gap == {
         **{"method": "lora", "splits": ["random", "spatial"]},
@@ -119,4 +119,4 @@ def test_predictions_that_are_gone_are_one_clear_error(tmp_path):
     lost = run(tmp_path, "lora", 20)
     (tmp_path / lost["name"] / "predictions.npz").write_bytes(b"half")
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged\. Restore it"):
-        summaries({"runs": [lost]}, tmp_path)
+        summarise_groups({"runs": [lost]}, tmp_path)

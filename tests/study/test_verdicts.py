@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orbitune.errors import RunError
-from orbitune.study.verdicts import verdicts
+from orbitune.study.verdicts import compare_methods
 
 COUNT = 2000
 
@@ -32,7 +32,7 @@ def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
         for split in ("random", "spatial")
         for method, start, count in (("linear", 0, 400), ("full", 500, 40), ("lora", 500, 41))
     ]
-    entries = verdicts({"runs": runs}, tmp_path)
+    entries = compare_methods({"runs": runs}, tmp_path)
     assert [(e["split"], e["method"], e["reference"]) for e in entries] == [
         (split, method, "full") for split in ("random", "spatial") for method in ("linear", "lora")
     ]
@@ -45,16 +45,16 @@ def test_all_seeds_are_compared_and_sweeps_and_failures_are_not(tmp_path):
     runs = [run(tmp_path, method, slice(0, 40), seed) for method in ("full", "lora") for seed in (0, 1)]
     runs.append(run(tmp_path, "lora", slice(0, 900), seed=2, sweep="shots"))
     runs.append({**runs[0], "seed": 3, "status": "failed"})
-    (entry,) = verdicts({"runs": runs}, tmp_path)
+    (entry,) = compare_methods({"runs": runs}, tmp_path)
     assert (entry["seeds"], entry["reference_seeds"], entry["difference"]) == (2, 2, 0)
 
 
 def test_one_method_alone_is_not_judged(tmp_path):
-    assert verdicts({"runs": [run(tmp_path, "lora", slice(0, 40))]}, tmp_path) == []
+    assert compare_methods({"runs": [run(tmp_path, "lora", slice(0, 40))]}, tmp_path) == []
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
     runs = [run(tmp_path, "full", slice(0, 40))]
     runs.append(run(tmp_path, "lora", slice(0, 40), indices=np.arange(COUNT) + 1))
     with pytest.raises(RunError, match="scored on other test tiles"):
-        verdicts({"runs": runs}, tmp_path)
+        compare_methods({"runs": runs}, tmp_path)

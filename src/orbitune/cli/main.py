@@ -181,13 +181,13 @@ def train(
     from dataclasses import asdict
 
     from orbitune.models.methods import find_method
-    from orbitune.study.budget import Budget, fitted_recipe
+    from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
 
     recipe = make_recipe()
     out = out or _default_out(recipe, recipe.method)
     if budget := Budget.parse(memory_budget, time_budget):
-        recipe = fitted_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
+        recipe = fit_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
     result = run(recipe, out, not quiet)
     if os.environ.get("RANK", "0") != "0":
@@ -319,7 +319,7 @@ def study(
     Every method is run with every seed on every split; a sweep changes one setting and leaves the others.
     """
     from orbitune.study.grid import Grid
-    from orbitune.study.report import failure_lines, verdict, window_table
+    from orbitune.study.report import failure_lines, terminal_table
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in _names(methods))
@@ -332,10 +332,10 @@ def study(
     if as_json:
         print_json(results)
     else:
-        print_table(*window_table(results))
+        print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
-        print(f"\n{verdict(results)}")
+        print(f"\n{conclusions_text(results)}")
         _print_inputs(results["data"], results["backbone"])
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if any(run["status"] != "done" for run in results["runs"]):

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.study.disagreements import disagreements
-from orbitune.study.leakage_checks import alarms
+from orbitune.study.disagreements import find_disagreements
+from orbitune.study.leakage_checks import leakage_checks
 from orbitune.study.results import compared_runs, compared_splits
-from orbitune.study.summaries import gaps, summaries
-from orbitune.study.verdicts import verdicts
+from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.verdicts import compare_methods
 from orbitune.training.evaluate import reopen
 
 
-def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def analyse_results(results: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Judge the runs, and look at their tiles.
 
     Where the tiles are no longer at hand it says so, and the alarms and disagreements of that split are left
@@ -31,9 +31,9 @@ def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
         RunError: predictions are missing, or runs of a split were scored on different tiles.
     """
     found: dict[str, Any] = {
-        "summaries": summaries(results, folder),
-        "gaps": gaps(results, folder),
-        "verdicts": verdicts(results, folder),
+        "summaries": summarise_groups(results, folder),
+        "gaps": split_gaps(results, folder),
+        "verdicts": compare_methods(results, folder),
         "alarms": [],
         "disagreements": [],
     }
@@ -42,8 +42,8 @@ def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
         try:
             say(f"checking the {split} split for leaks and shortcuts")
             _, job = reopen(folder / first["name"], progress=False)
-            found["alarms"].append(alarms(job, split, folder))
-            disputed = disagreements(results, folder, split, job.tiles)
+            found["alarms"].append(leakage_checks(job, split, folder))
+            disputed = find_disagreements(results, folder, split, job.tiles)
         except OrbituneError as error:
             say(f"  the tiles of the {split} split were not looked at: {error}")
             continue

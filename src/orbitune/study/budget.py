@@ -16,7 +16,7 @@ from orbitune.files import scratch
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import PLACES, Recipe
 from orbitune.resources import parse_bytes, parse_seconds
-from orbitune.study.child_processes import run_in_process
+from orbitune.study.child_processes import run_command
 
 MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
 ENOUGH_EPOCHS = 0.75  # of those asked for; with fewer left, smaller images lose less
@@ -52,7 +52,7 @@ class Budget:
 
 
 @dataclass
-class Fit:
+class BudgetFit:
     """A recipe on its way into a budget.
 
     Attributes:
@@ -97,7 +97,7 @@ def fit_budget(
     recipe: Recipe,
     budget: Budget,
     measure: Callable[[Recipe], tuple[dict[str, Any], float]] | None = None,
-) -> Fit:
+) -> BudgetFit:
     """The recipe, changed as little as a budget allows, with its measured plan.
 
     Args:
@@ -107,7 +107,7 @@ def fit_budget(
     Raises:
         RunError: it does not fit; the message says what the least would be.
     """
-    fit = Fit(recipe, measure or _measure)
+    fit = BudgetFit(recipe, measure or _measure)
     fit.take()
     if budget.memory_bytes is not None:
         _fit_memory(fit, budget.memory_bytes)
@@ -117,7 +117,7 @@ def fit_budget(
     return fit
 
 
-def _fit_memory(fit: Fit, limit: int) -> None:
+def _fit_memory(fit: BudgetFit, limit: int) -> None:
     whole, first = fit.resolved.micro_batch or 1, fit.memory
     if first <= MARGIN * limit:
         return
@@ -154,7 +154,7 @@ def _fit_memory(fit: Fit, limit: int) -> None:
         raise RunError(f"No plan fits into {_gb(limit)} of memory: the leanest takes {_gb(fit.memory)}.")
 
 
-def _fit_time(fit: Fit, limit: float) -> None:
+def _fit_time(fit: BudgetFit, limit: float) -> None:
     asked = fit.resolved.epochs
     for size in fit.smaller_sizes():
         if fit.seconds <= limit or _affordable(fit, limit) >= ENOUGH_EPOCHS * asked:
@@ -184,7 +184,7 @@ def _fit_time(fit: Fit, limit: float) -> None:
     fit.choices.append(f"{epochs} epochs for {asked}, which take {_minutes(seconds)}; accuracy may suffer")
 
 
-def _an_epoch(fit: Fit) -> float:
+def _an_epoch(fit: BudgetFit) -> float:
     """Seconds of one more epoch, with its evaluation."""
     sizes = fit.plan["data"]["sizes"]
     evaluated = (fit.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
@@ -192,13 +192,13 @@ def _an_epoch(fit: Fit) -> float:
     return float(fit.plan["seconds_per_epoch"] + share * fit.plan["evaluation_seconds"])
 
 
-def _affordable(fit: Fit, limit: float) -> int:
+def _affordable(fit: BudgetFit, limit: float) -> int:
     """How many epochs fit."""
     fixed = fit.seconds - fit.resolved.epochs * _an_epoch(fit)
     return int((limit - fixed) / _an_epoch(fit))
 
 
-def _smaller(before: Any, fit: Fit, why: str) -> str:
+def _smaller(before: Any, fit: BudgetFit, why: str) -> str:
     return f"{fit.resolved.image_size} pixels for {before}, to save {why}; accuracy may suffer"
 
 
@@ -207,7 +207,7 @@ def _measure(recipe: Recipe) -> tuple[dict[str, Any], float]:
         file = temporary / "recipe.yaml"
         recipe.save(file)
         start = time.perf_counter()
-        plan = run_in_process("plan", file, "--methods", recipe.method)["plans"][0]
+        plan = run_command("plan", file, "--methods", recipe.method)["plans"][0]
     # A run starts two processes as the plan did one: its own, and the one that proves what was saved.
     return plan, 2 * (time.perf_counter() - start - plan["seconds_measured"])
 
@@ -220,7 +220,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def fitted_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[str], None]) -> Recipe:
+def fit_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[str], None]) -> Recipe:
     """The recipe fitted to a budget; what was chosen is kept in the run folder, for a run that goes on.
 
     Args:

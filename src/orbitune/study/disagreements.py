@@ -9,13 +9,15 @@ from orbitune.data.tileset import TileSet
 from orbitune.files import replacing
 from orbitune.study.results import load_predictions
 
-MOST = 24
+MAX_TILES = 24
 _COLUMNS = 8
 _SEED = 0
 _BLANK = 255
 
 
-def disagreements(results: dict[str, Any], folder: Path, split: str, tiles: TileSet) -> dict[str, Any] | None:
+def find_disagreements(
+    results: dict[str, Any], folder: Path, split: str, tiles: TileSet
+) -> dict[str, Any] | None:
     """Choose the tiles of one split, by the first seed of each method, and draw them as one PNG sheet.
 
     Args:
@@ -33,7 +35,7 @@ def disagreements(results: dict[str, Any], folder: Path, split: str, tiles: Tile
     """
     predictions = load_predictions(results, folder, split)
     predicted = np.stack([rows[0] for rows in predictions.predicted.values()])
-    chosen = most_disputed(predicted, predictions.labels)
+    chosen = select_tiles(predicted, predictions.labels)
     if not len(chosen):
         return None
     rows, image = predictions.indices[chosen], f"tiles/disagreements-{split}.png"
@@ -59,8 +61,8 @@ def disagreements(results: dict[str, Any], folder: Path, split: str, tiles: Tile
     }
 
 
-def most_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """At most `MOST` tiles on which not all methods say the same, closest to half of them right first.
+def select_tiles(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """At most `MAX_TILES` tiles on which not all methods say the same, closest to half of them right first.
 
     Args:
         predicted: classes, int64 (M, N), a row for each method.
@@ -72,7 +74,7 @@ def most_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     far = np.abs(2 * (predicted == labels).sum(0) - len(predicted))
     # Tiles lie by class, so of equals the first would be of one class.
     order = np.lexsort((np.random.default_rng(_SEED).permutation(len(labels)), far))
-    return order[(predicted != predicted[0]).any(0)[order]][:MOST]
+    return order[(predicted != predicted[0]).any(0)[order]][:MAX_TILES]
 
 
 def _write_sheet(path: Path, pixels: np.ndarray, columns: int) -> None:

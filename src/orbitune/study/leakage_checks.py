@@ -20,7 +20,7 @@ _PAIRS = 3  # of near-duplicates that are named
 _FIELDS = {"leaks", "baselines"}
 
 
-def alarms(job: TrainingSetup, split: str, folder: Path) -> dict[str, Any]:
+def leakage_checks(job: TrainingSetup, split: str, folder: Path) -> dict[str, Any]:
     """What is alarming about one split. The baselines read its test labels, as every method's scores do.
 
     Args:

@@ -68,7 +68,11 @@ class LiveTable:
     def ended(self, task: Task, outcome: Outcome) -> None:
         """A task has ended."""
         self._numbers[outcome.status] += 1
-        said = f"{outcome.status}: {outcome.error}" if outcome.value is None else task.tell(outcome.value)
+        said = (
+            f"{outcome.status}: {outcome.error}"
+            if outcome.value is None
+            else task.describe_result(outcome.value)
+        )
         self.line(f"{task.name}: {said}" if self._live else f"  {task.name}: {said}")
 
     def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
@@ -87,14 +91,14 @@ class LiveTable:
         lefts = []
         for task in running:
             spent = now - self._started[task.name]
-            log = epochs_of(task)
+            log = read_epochs(task)
             lefts.append(seconds_left(task, log, spent))
             table.add_row(
                 task.name,
                 f"{len(log)}/{task.epochs}" if task.epochs else "",
                 f"{log[-1]['validation_accuracy']:.2%}" if log else "",
-                clock(spent),
-                clock(lefts[-1]),
+                format_duration(spent),
+                format_duration(lefts[-1]),
             )
         table.caption = self._caption(lefts + [task.seconds for task in waiting], len(waiting), slots)
         return table
@@ -102,11 +106,13 @@ class LiveTable:
     def _caption(self, lefts: Sequence[float | None], waiting: int, slots: int) -> str:
         counts = [f"{count} {status}" for status, count in self._numbers.items() if count]
         known = [seconds for seconds in lefts if seconds is not None]
-        left = f"about {clock(sum(known) / slots)} left" if known and len(known) == len(lefts) else ""
+        left = (
+            f"about {format_duration(sum(known) / slots)} left" if known and len(known) == len(lefts) else ""
+        )
         return ", ".join(filter(None, [f"{self._total} in all", *counts, f"{waiting} waiting", left]))
 
 
-def epochs_of(task: Task) -> list[dict[str, Any]]:
+def read_epochs(task: Task) -> list[dict[str, Any]]:
     """The epochs that the run of a task has finished so far."""
     if task.folder is None:
         return []
@@ -123,7 +129,7 @@ def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], spent: float) -> 
     return None if task.seconds is None else max(0.0, task.seconds - spent)
 
 
-def clock(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A duration for a narrow column: 45 s, 12 min, 3.5 h; nothing for None."""
     if seconds is None:
         return ""

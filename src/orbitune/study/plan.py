@@ -15,7 +15,7 @@ from orbitune.files import scratch
 from orbitune.models.factory import image_size, plan_parameters
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
-from orbitune.study.child_processes import run_in_process
+from orbitune.study.child_processes import run_command
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import size_phases
@@ -171,7 +171,7 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[dict[
         for recipe in recipes:
             file = temporary / f"{recipe.method}.yaml"
             recipe.save(file)
-            plans += run_in_process("plan", file, "--methods", recipe.method)["plans"]
+            plans += run_command("plan", file, "--methods", recipe.method)["plans"]
         return plans
 
 

@@ -16,14 +16,14 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.files import remove_abandoned, write_json
 from orbitune.integrity import read_kept, write_sealed_json
 from orbitune.recipe import Recipe, read_yaml
-from orbitune.study.analysis import gather
+from orbitune.study.analysis import analyse_results
+from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.executor import Executor, LocalExecutor, Outcome, Task, run_tasks
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
 from orbitune.study.report import write_report
-from orbitune.study.results import FORMAT, reads_of_test, shared_facts
-from orbitune.study.robustness_tasks import corrupted
-from orbitune.study.tune import Trial, chosen_rates, enter, tune
+from orbitune.study.results import FORMAT, count_test_reads, shared_settings
+from orbitune.study.tune import Trial, chosen_learning_rates, make_trials, tune
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
 
@@ -41,7 +41,7 @@ def _ray(jobs: int | None, folder: Path, live: bool) -> Executor:
     return RayExecutor(jobs, folder)
 
 
-ENGINES: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _local, "ray": _ray}
+EXECUTORS: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _local, "ray": _ray}
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Study:
         methods = [recipe.method for recipe in self.recipes]
         if not methods or len(set(methods)) < len(methods):
             raise OrbituneError("A study needs one or more different methods.")
-        if self.engine not in ENGINES:
-            raise OrbituneError(f"There is no engine {self.engine!r}; there is: {', '.join(ENGINES)}.")
+        if self.engine not in EXECUTORS:
+            raise OrbituneError(f"There is no engine {self.engine!r}; there is: {', '.join(EXECUTORS)}.")
         if self.trials == 1 or self.trials < 0:
             raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
         if self.jobs is not None and self.jobs < 1:
@@ -102,18 +102,18 @@ class Study:
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         remove_abandoned(self.folder, recursive=True)
         known = self._claim(specs)
-        engine = ENGINES[self.engine](self.jobs, self.folder, live)
+        engine = EXECUTORS[self.engine](self.jobs, self.folder, live)
         with closing(engine), LiveTable(say, live) as board:
             self._note(engine.slots)
             sitting = _Sitting(self.folder, specs, known, engine, board)
             plans = sitting.plan()
             planned = [spec for spec in specs if plans[spec.recipe.method].error is None]
-            contests = enter(planned, self.trials, self.folder / "trials") if self.trials else []
-            sitting.tune(contests)
-            outcomes = sitting.train(plans, chosen_rates(contests))
-            tried = corrupted(specs, outcomes, self.folder, self.robustness, engine, board)
-        results = self._collect(specs, plans, contests, outcomes, engine)
-        results |= {"robustness": tried, **gather(results, self.folder, say)}
+            searches = make_trials(planned, self.trials, self.folder / "trials") if self.trials else []
+            sitting.tune(searches)
+            outcomes = sitting.train(plans, chosen_learning_rates(searches))
+            tried = score_corrupted(specs, outcomes, self.folder, self.robustness, engine, board)
+        results = self._collect(specs, plans, searches, outcomes, engine)
+        results |= {"robustness": tried, **analyse_results(results, self.folder, say)}
         write_json(self.folder / "results.json", results)
         write_report(results, self.folder)
         return results
@@ -174,14 +174,14 @@ class Study:
         self,
         specs: Sequence[RunSpec],
         plans: Outcomes,
-        contests: Sequence[Sequence[Trial]],
+        searches: Sequence[Sequence[Trial]],
         outcomes: Outcomes,
         engine: Executor,
     ) -> dict[str, Any]:
         """What the runs measured, and what they share."""
         entries = [_entry(spec, plans, outcomes[spec.name]) for spec in specs]
         varied = {"method", "learning_rate", *self.grid.varied}
-        shared = shared_facts(entries, self.folder, varied)
+        shared = shared_settings(entries, self.folder, varied)
         return {
             "format": FORMAT,
             "command": self.command,
@@ -196,8 +196,8 @@ class Study:
                 "timings_comparable": _notes(self.folder)["jobs"] == 1,
             },
             "runs": entries,
-            "trials": [trial.facts() for trials in contests for trial in trials],
-            "test_reads": {spec.name: reads_of_test(self.folder / spec.name) for spec in specs},
+            "trials": [trial.facts() for trials in searches for trial in trials],
+            "test_reads": {spec.name: count_test_reads(self.folder / spec.name) for spec in specs},
         }
 
 
@@ -236,25 +236,27 @@ class _Sitting:
         return Task(
             name=f"plan of {spec.recipe.method}",
             arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
-            tell=lambda value: _plan_words(value["plans"][0]),
+            describe_result=lambda value: _plan_words(value["plans"][0]),
         )
 
-    def tune(self, contests: Sequence[list[Trial]]) -> None:
+    def tune(self, searches: Sequence[list[Trial]]) -> None:
         """Let the trials of each method and split choose its learning rate."""
 
         def work(trials: Sequence[Trial]) -> None:
             tasks = {trial.task(_recipe_file(self.folder, trial.spec)): trial for trial in trials}
             run_tasks(self.engine, list(tasks), self.board, lambda task, end: tasks[task].take(end))
 
-        if contests:
-            tune(contests, work)
+        if searches:
+            tune(searches, work)
 
-    def train(self, plans: Outcomes, rates: Mapping[tuple[str, str], float | OrbituneError]) -> Outcomes:
+    def train(
+        self, plans: Outcomes, learning_rates: Mapping[tuple[str, str], float | OrbituneError]
+    ) -> Outcomes:
         """Do the runs that are not finished; all outcomes by the runs' names."""
         outcomes: Outcomes = {}
         tasks, before = [], 0
         for spec in self.specs:
-            plan, rate = plans[spec.recipe.method], rates.get(spec.tuning)
+            plan, rate = plans[spec.recipe.method], learning_rates.get(spec.tuning_key)
             obstacle = plan.error or (rate if isinstance(rate, OrbituneError) else None)
             if obstacle:
                 outcomes[spec.name] = Outcome(error=obstacle)
@@ -284,7 +286,7 @@ class _Sitting:
         return Task(
             name=spec.name,
             arguments=("train", *recipe, *tuned, "--out", str(out), "--json"),
-            tell=lambda value: f"test accuracy {value['test']['accuracy']:.2%}",
+            describe_result=lambda value: f"test accuracy {value['test']['accuracy']:.2%}",
             folder=out,
             epochs=spec.recipe.epochs,
             seconds=None if spec.sweep else plan["train_seconds"] + plan["evaluation_seconds"],

@@ -17,7 +17,7 @@ from orbitune.evaluation.intervals import accuracy_over_seeds, bootstrap_gap
 from orbitune.study.results import Entry, Logits, compared_splits, load_logits, load_predictions
 
 
-def summaries(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def summarise_groups(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """One entry for each group that has a finished run, in the order of the study.
 
     Args:
@@ -39,7 +39,7 @@ def summaries(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     return [_summary(runs, folder) for runs in groups.values()]
 
 
-def gaps(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def split_gaps(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """How much less accurate each method is on one split than on another; sweeps are left out.
 
     Returns:

@@ -19,19 +19,22 @@ from orbitune.study.grid import RunSpec
 from orbitune.training.run_folder import divergence
 from orbitune.training.trial import TrialResult
 
-FACTOR = 3  # between neighbouring rates, and between the contenders and the epochs of two rungs
+REDUCTION_FACTOR = 3  # between neighbouring rates, and between the contenders and the epochs of two rungs
 
 
-def rates(default: float, trials: int) -> list[float]:
+def learning_rates(default: float, trials: int) -> list[float]:
     """Learning rates in powers of three around the default, to three digits, lowest first.
 
     Three trials are a third, one and three times the default; five reach from a ninth to nine times. Where
     the number is even the odd one is below, as rates that are too high cost more than those too low.
     """
-    return [float(f"{default * FACTOR**power:.3g}") for power in range(-(trials // 2), (trials + 1) // 2)]
+    return [
+        float(f"{default * REDUCTION_FACTOR**power:.3g}")
+        for power in range(-(trials // 2), (trials + 1) // 2)
+    ]
 
 
-def rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
+def halving_rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
     """How many contenders train how many epochs in turn, until one would be left.
 
     The rung at which one trial would be alone trains all epochs; it decides nothing and is left out. So three
@@ -39,9 +42,12 @@ def rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
     """
     contenders = [trials]
     while contenders[-1] > 1:
-        contenders.append(-(-contenders[-1] // FACTOR))
+        contenders.append(-(-contenders[-1] // REDUCTION_FACTOR))
     steps = len(contenders) - 1
-    return [(count, -(-epochs // FACTOR ** (steps - rung))) for rung, count in enumerate(contenders[:-1])]
+    return [
+        (count, -(-epochs // REDUCTION_FACTOR ** (steps - rung)))
+        for rung, count in enumerate(contenders[:-1])
+    ]
 
 
 @dataclass
@@ -72,7 +78,9 @@ class Trial:
         return Task(
             name=f"trial {self.spec.group} at {self.rate:g}",
             arguments=("trial", *options, *ends),
-            tell=lambda value: f"validation accuracy {_best(value['history'])['validation_accuracy']:.2%}",
+            describe_result=lambda value: (
+                f"validation accuracy {_best(value['history'])['validation_accuracy']:.2%}"
+            ),
             folder=self.folder,
             epochs=self.epochs,
         )
@@ -115,20 +123,20 @@ class Trial:
         }
 
 
-def tune(contests: Sequence[list[Trial]], run_tasks: Callable[[Sequence[Trial]], None]) -> None:
+def tune(searches: Sequence[list[Trial]], run_tasks: Callable[[Sequence[Trial]], None]) -> None:
     """Let the trials of each contest train until one is chosen, or none is left.
 
     Args:
         contests: per method and split as many trials as for any other.
         run_tasks: trains trials to their epochs and notes their outcomes.
     """
-    fields = [list(trials) for trials in contests]
-    keep = len(contests[0])
-    for rung in range(len(rungs(keep, 1))):
+    fields = [list(trials) for trials in searches]
+    keep = len(searches[0])
+    for rung in range(len(halving_rungs(keep, 1))):
         for trial in chain(*fields):
-            trial.epochs = rungs(len(contests[0]), trial.spec.recipe.epochs)[rung][1]
+            trial.epochs = halving_rungs(len(searches[0]), trial.spec.recipe.epochs)[rung][1]
         run_tasks([trial for trial in chain(*fields) if not trial.recall()])
-        keep = -(-keep // FACTOR)
+        keep = -(-keep // REDUCTION_FACTOR)
         before, fields = fields, [_best_of(trials)[:keep] for trials in fields]
         for trial in chain(*before):
             trial.chosen = keep == 1 and any(trial is winner for winner in chain(*fields))
@@ -136,7 +144,7 @@ def tune(contests: Sequence[list[Trial]], run_tasks: Callable[[Sequence[Trial]],
                 shutil.rmtree(trial.folder / "checkpoint", ignore_errors=True)  # it trains no further
 
 
-def enter(specs: Sequence[RunSpec], count: int, folder: Path) -> list[list[Trial]]:
+def make_trials(specs: Sequence[RunSpec], count: int, folder: Path) -> list[list[Trial]]:
     """The contests of a study: for each method and split `count` trials, in folders below this one.
 
     Args:
@@ -144,22 +152,24 @@ def enter(specs: Sequence[RunSpec], count: int, folder: Path) -> list[list[Trial
     """
     firsts: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
-        firsts.setdefault(spec.tuning, spec)
+        firsts.setdefault(spec.tuning_key, spec)
     return [
         [
             Trial(spec, number, rate, folder / spec.group / str(number))
-            for number, rate in enumerate(rates(_default_rate(spec), count), 1)
+            for number, rate in enumerate(learning_rates(_default_rate(spec), count), 1)
         ]
         for spec in firsts.values()
     ]
 
 
-def chosen_rates(contests: Sequence[Sequence[Trial]]) -> dict[tuple[str, str], float | OrbituneError]:
+def chosen_learning_rates(
+    searches: Sequence[Sequence[Trial]],
+) -> dict[tuple[str, str], float | OrbituneError]:
     """The rate that won for each method and split; where none did, the error that its runs end with."""
     outcomes: dict[tuple[str, str], float | OrbituneError] = {}
-    for trials in contests:
+    for trials in searches:
         rate = next((trial.rate for trial in trials if trial.chosen), None)
-        outcomes[trials[0].spec.tuning] = _no_winner(trials) if rate is None else rate
+        outcomes[trials[0].spec.tuning_key] = _no_winner(trials) if rate is None else rate
     return outcomes
 
 

@@ -12,12 +12,12 @@ from orbitune.study.display_names import method_name
 from orbitune.study.results import compared_splits, load_predictions
 
 
-def reference_of(methods: list[str]) -> str:
+def choose_reference(methods: list[str]) -> str:
     """The method that the others are compared with."""
     return "full" if "full" in methods else methods[0]
 
 
-def verdicts(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def compare_methods(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """One entry for each split and method but the reference; none where a split has a single method.
 
     Args:
@@ -34,7 +34,7 @@ def verdicts(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     for split in compared_splits(results):
         correct = load_predictions(results, folder, split).correct
         names = {method: method_name(method) for method in correct}
-        for compared in compare_all(correct, reference_of(list(correct))):
+        for compared in compare_all(correct, choose_reference(list(correct))):
             sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
             entries.append({"split": split, **compared.to_json(), "sentences": sentences})
     return entries

@@ -5,6 +5,19 @@ the verdict, one table and one picture; one with an hour finds every figure with
 that makes it again. Synthetic tiles are named wherever a number stands.
 """
 
-from orbitune.study.report.writer import comparison_table, failure_lines, verdict, window_table, write_report
+from orbitune.study.report.writer import (
+    comparison_table,
+    conclusions_text,
+    failure_lines,
+    terminal_table,
+    write_report,
+)
 
-__all__ = ["comparison_table", "failure_lines", "verdict", "window_table", "write_report"]
+__all__ = [
+    "comparison_table",
+    "conclusions_text",
+    "failure_lines",
+    "terminal_table",
+    "verdict",
+    "write_report",
+]

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from orbitune.study.display_names import run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.view_model import Row, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.view_model import MethodRow, ReportView
 from orbitune.training.energy import cost_in_words
 
-Column = tuple[str, Callable[[Row], str]]
+Column = tuple[str, Callable[[MethodRow], str]]
 
 
-def columns(view: View) -> list[Column]:
+def columns(view: ReportView) -> list[Column]:
     """The heads of the comparison and, for each, what turns a row into a cell."""
     return [
         *[_accuracy_column(view, split) for split in view.splits],
@@ -21,15 +21,15 @@ def columns(view: View) -> list[Column]:
     ]
 
 
-def caption(view: View) -> str:
+def caption(view: ReportView) -> str:
     several = any(len(group.runs) > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
     compared = view.full is not None and len(view.rows) > 1
-    ratios = f"; with {say.TIMES} the ratio to full fine-tuning" if compared else ""
+    ratios = f"; with {fmt.TIMES} the ratio to full fine-tuning" if compared else ""
     return f"Every method{means}, measured on this machine{ratios}"
 
 
-def notes(view: View) -> list[str]:
+def notes(view: ReportView) -> list[str]:
     """What has to be known to read the table."""
     lines = []
     if not view.timings_comparable:
@@ -44,63 +44,63 @@ def notes(view: View) -> list[str]:
     return lines
 
 
-def failures(view: View) -> list[tuple[str, str]]:
+def failures(view: ReportView) -> list[tuple[str, str]]:
     """The name and the end of every run that was not finished."""
-    return [(run_name(run), f"{run['status']}: {say.one_line(run['error'])}") for run in view.failed]
+    return [(run_name(run), f"{run['status']}: {fmt.one_line(run['error'])}") for run in view.failed]
 
 
-def comparison_rows(view: View, cells: list[Column]) -> list[list[str]]:
+def comparison_rows(view: ReportView, cells: list[Column]) -> list[list[str]]:
     """The methods in the order of the study; of a failed run, its name and error."""
     rows = [[row.title, *(cell(row) for _, cell in cells)] for row in view.rows]
     return [*rows, *map(list, failures(view))]
 
 
-def narrow_columns(view: View) -> list[Column]:
+def narrow_columns(view: ReportView) -> list[Column]:
     """What fits a window of 100 characters, with two splits: no ratios, units in the heads where they can."""
     digits = view.digits
 
-    def accuracy(split: str) -> Callable[[Row], str]:
-        def cell(row: Row) -> str:
+    def accuracy(split: str) -> Callable[[MethodRow], str]:
+        def cell(row: MethodRow) -> str:
             if split not in row.groups:
-                return say.NOTHING
-            return say.with_interval(row.groups[split].accuracy, digits).replace(" %", "")
+                return fmt.NOTHING
+            return fmt.with_interval(row.groups[split].accuracy, digits).replace(" %", "")
 
         return cell
 
     return [
         *((f"{view.split_name(split) or 'test'}, %", accuracy(split)) for split in view.splits),
         ("trained", lambda row: f"{row.parameters['trainable']:,}"),
-        ("memory", lambda row: say.size(say.memory(row.cost))),
-        ("on disk", lambda row: say.size(row.cost["artefact_bytes"])),
-        ("CPU time", lambda row: say.seconds(row.cost["cpu_seconds"])),
+        ("memory", lambda row: fmt.size(fmt.memory(row.cost))),
+        ("on disk", lambda row: fmt.size(row.cost["artefact_bytes"])),
+        ("CPU time", lambda row: fmt.seconds(row.cost["cpu_seconds"])),
     ]
 
 
-def _seeds(view: View) -> str:
+def _seeds(view: ReportView) -> str:
     counts = sorted({len(group.runs) for row in view.rows for group in row.groups.values()})
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def _accuracy_column(view: View, split: str) -> Column:
-    def cell(row: Row) -> str:
+def _accuracy_column(view: ReportView, split: str) -> Column:
+    def cell(row: MethodRow) -> str:
         if split not in row.groups:
-            return say.NOTHING
-        return say.with_interval(row.groups[split].accuracy, view.digits)
+            return fmt.NOTHING
+        return fmt.with_interval(row.groups[split].accuracy, view.digits)
 
     return f"{view.of(split, 'Test accuracy')} (95 % interval)", cell
 
 
-def _gap_columns(view: View) -> list[Column]:
+def _gap_columns(view: ReportView) -> list[Column]:
     entries = view.results.get("gaps", [])
 
     def column(pair: list[str]) -> Column:
         own = {entry["method"]: entry for entry in entries if entry["splits"] == pair}
 
-        def cell(row: Row) -> str:
+        def cell(row: MethodRow) -> str:
             if row.method not in own:
-                return say.NOTHING
+                return fmt.NOTHING
             gap, low, high = (100 * own[row.method][key] for key in ("difference", "low", "high"))
-            return f"{say.signed(gap)} points ({say.signed_span(low, high)})"
+            return f"{fmt.signed(gap)} points ({fmt.signed_span(low, high)})"
 
         return f"Gap, {pair[0]} less {pair[1]} (95 % interval)", cell
 
@@ -108,33 +108,33 @@ def _gap_columns(view: View) -> list[Column]:
     return [column(pair) for pair in pairs]
 
 
-def _parameters(row: Row) -> str:
-    return f"{row.parameters['trainable']:,} ({say.share_trained(row.parameters)})"
+def _parameters(row: MethodRow) -> str:
+    return f"{row.parameters['trainable']:,} ({fmt.share_trained(row.parameters)})"
 
 
-def _cost_columns(view: View) -> list[Column]:
+def _cost_columns(view: ReportView) -> list[Column]:
     named: list[tuple[str, str, Callable[[float], str]]] = [
-        ("Peak memory", "peak_rss_bytes", say.size),
-        ("Peak GPU memory", "peak_cuda_bytes", say.size),
-        ("Size on disk", "artefact_bytes", say.size),
-        ("CPU time of a run", "cpu_seconds", say.seconds),
+        ("Peak memory", "peak_rss_bytes", fmt.size),
+        ("Peak GPU memory", "peak_cuda_bytes", fmt.size),
+        ("Size on disk", "artefact_bytes", fmt.size),
+        ("CPU time of a run", "cpu_seconds", fmt.seconds),
     ]
     if view.timings_comparable:
-        named.insert(0, ("Train time per epoch", "seconds_per_epoch", say.seconds))
+        named.insert(0, ("Train time per epoch", "seconds_per_epoch", fmt.seconds))
     if not any(row.cost["peak_cuda_bytes"] for row in view.rows):
         named = [column for column in named if column[1] != "peak_cuda_bytes"]
     return [(head, _cost_cell(key, write, view)) for head, key, write in named]
 
 
-def _cost_cell(key: str, write: Callable[[float], str], view: View) -> Callable[[Row], str]:
+def _cost_cell(key: str, write: Callable[[float], str], view: ReportView) -> Callable[[MethodRow], str]:
     full = view.full
 
-    def cell(row: Row) -> str:
+    def cell(row: MethodRow) -> str:
         value = row.cost[key]
         if value is None:
-            return say.NOTHING
+            return fmt.NOTHING
         if full is None or row is full or not full.cost[key]:
             return write(value)
-        return f"{write(value)} ({say.ratio(value, full.cost[key])})"
+        return f"{write(value)} ({fmt.ratio(value, full.cost[key])})"
 
     return cell

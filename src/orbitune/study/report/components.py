@@ -7,7 +7,7 @@ from orbitune.study.report.formatting import slug
 
 
 @dataclass(frozen=True)
-class Points:
+class BulletList:
     """Sentences, one a line."""
 
     lines: list[str]
@@ -25,7 +25,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Subfigure:
     """One SVG: its file stem, what it shows in words, its markup and its natural width in CSS pixels."""
 
     name: str
@@ -35,16 +35,16 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Plate:
+class Figure:
     """Panels over one caption."""
 
     caption: str
-    panels: list[Panel]
+    subfigures: list[Subfigure]
     kind: ClassVar[str] = "plate"
 
 
 @dataclass(frozen=True)
-class Tile:
+class GalleryTile:
     """An image that is looked at, as a data URI or None, with its label and what was said of it."""
 
     source: str | None
@@ -54,17 +54,17 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Gallery:
     """Tiles side by side; `image` is the file of them all, relative to the report, where it is there."""
 
     caption: str
     image: str | None
-    tiles: list[Tile]
+    tiles: list[GalleryTile]
     kind: ClassVar[str] = "sheet"
 
 
 @dataclass(frozen=True)
-class Facts:
+class DescriptionList:
     """Names and values."""
 
     pairs: list[tuple[str, str]]
@@ -72,7 +72,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeBlock:
     """Text in the letters of a machine, in a language such as yaml or sh."""
 
     text: str
@@ -81,15 +81,15 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Folded:
+class Collapsible:
     """Blocks that are shown when asked for."""
 
     title: str
-    blocks: list["Block"]
+    blocks: list["Component"]
     kind: ClassVar[str] = "folded"
 
 
-Block = Points | Table | Plate | Sheet | Facts | Code | Folded
+Component = BulletList | Table | Figure | Gallery | DescriptionList | CodeBlock | Collapsible
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Section:
     """Blocks under one heading; measured ones say how to make them again."""
 
     title: str
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Component] = field(default_factory=list)
     measured: bool = True
 
     @property

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Sheet, Tile
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Gallery, GalleryTile
 
 
-def disagreement_sheet(entry: Mapping[str, Any], folder: Path) -> Sheet:
+def disagreement_gallery(entry: Mapping[str, Any], folder: Path) -> Gallery:
     """The tiles of one split with what each method took them for.
 
     Args:
@@ -21,11 +21,11 @@ def disagreement_sheet(entry: Mapping[str, Any], folder: Path) -> Sheet:
     file = folder / entry["image"]
     sources = _cut(file, entry) if file.is_file() else [None] * len(entry["tiles"])
     tiles = [
-        Tile(source, tile["name"], tile["label"], _said(tile))
+        GalleryTile(source, tile["name"], tile["label"], _said(tile))
         for source, tile in zip(sources, entry["tiles"], strict=True)
     ]
     caption = f"{len(tiles)} test tiles of the {entry['split']} split on which the methods disagree"
-    return Sheet(caption, entry["image"] if file.is_file() else None, tiles)
+    return Gallery(caption, entry["image"] if file.is_file() else None, tiles)
 
 
 def _cut(file: Path, entry: Mapping[str, Any]) -> list[str | None]:
@@ -50,5 +50,5 @@ def _said(tile: Mapping[str, Any]) -> list[str]:
     for method, answer in tile["predicted"].items():
         answers.setdefault(answer, []).append(method_name(method))
     right = answers.pop(tile["label"], [])
-    lines = [f"right: {say.listed(right) if right else 'none'}"]
-    return [*lines, *(f"{answer}: {say.listed(names)}" for answer, names in answers.items())]
+    lines = [f"right: {fmt.listed(right) if right else 'none'}"]
+    return [*lines, *(f"{answer}: {fmt.listed(names)}" for answer, names in answers.items())]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.view_model import Row, Run, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.view_model import MethodRow, ReportView, Run
 
 _MEANINGS = (
     "Time per epoch and images per second are of training alone, without evaluation. Peak memory is that "
@@ -13,7 +13,7 @@ _MEANINGS = (
 )
 
 
-def procedure(view: View) -> list[str]:
+def describe_runs(view: ReportView) -> list[str]:
     """Sentences about the runs; one for each run where there are few, else for each method."""
     if len(view.done) == len(view.rows):
         lines = [_run_sentences(run) for run in view.done]
@@ -22,14 +22,14 @@ def procedure(view: View) -> list[str]:
     return [*lines, _test_reads(view), *_intervals(view), _MEANINGS]
 
 
-def alarms(entry: Mapping[str, Any]) -> list[str]:
+def leakage_checks(entry: Mapping[str, Any]) -> list[str]:
     """What was found about one split."""
     lines = [
-        f"{say.capital(' and '.join(leak['splits']))} tiles: {leak['sentence']}." for leak in entry["leaks"]
+        f"{fmt.capital(' and '.join(leak['splits']))} tiles: {leak['sentence']}." for leak in entry["leaks"]
     ]
     lines += [
-        f"{say.capital(base['sentence'])}. On {base['test']['count']:,} test tiles, 95 % interval "
-        f"{say.span(base['test']['interval'], 1)} %."
+        f"{fmt.capital(base['sentence'])}. On {base['test']['count']:,} test tiles, 95 % interval "
+        f"{fmt.span(base['test']['interval'], 1)} %."
         for base in entry["baselines"]
     ]
     if "no_coordinates" in entry:
@@ -45,7 +45,7 @@ def _run_sentences(run: Run) -> str:
         + _computed(result.get("compute"))
         + _whole(result["cost"].get("run_seconds"))
         + (
-            f" The run was resumed {result['cost']['resumed']}{say.TIMES}: its time and memory may be less "
+            f" The run was resumed {result['cost']['resumed']}{fmt.TIMES}: its time and memory may be less "
             "exact."
             if result["cost"]["resumed"]
             else ""
@@ -53,10 +53,10 @@ def _run_sentences(run: Run) -> str:
     )
 
 
-def _kept(view: View) -> str:
+def _kept(view: ReportView) -> str:
     """Which epochs were kept, of all runs in one sentence."""
 
-    def epochs(row: Row) -> str:
+    def epochs(row: MethodRow) -> str:
         kept = sorted({run["result"]["best_epoch"] for run in row.runs})
         return f"{row.title} {kept[0]}" if len(kept) == 1 else f"{row.title} {kept[0]} to {kept[-1]}"
 
@@ -67,24 +67,24 @@ def _kept(view: View) -> str:
     )
 
 
-def _ways(view: View) -> list[str]:
+def _ways(view: ReportView) -> list[str]:
     """How the runs computed, with the methods that did so."""
     ways: dict[str, list[str]] = {}
     for row in view.rows:
         for way in dict.fromkeys(_computed(run["result"].get("compute")) for run in row.runs):
             ways.setdefault(way.strip(), []).append(row.title)
-    return [f"{say.capital(', '.join(titles))}: {way}" for way, titles in ways.items() if way]
+    return [f"{fmt.capital(', '.join(titles))}: {way}" for way, titles in ways.items() if way]
 
 
-def _resumed(view: View) -> list[str]:
+def _resumed(view: ReportView) -> list[str]:
     names = [run_name(run) for run in view.done if run["result"]["cost"]["resumed"]]
     if not names:
         return []
-    return [f"Resumed, so that time and memory may be less exact: {say.listed(names)}."]
+    return [f"Resumed, so that time and memory may be less exact: {fmt.listed(names)}."]
 
 
 def _computed(compute: dict[str, Any] | None) -> str:
-    """How a run computed, as a sentence; nothing for a result that does not say."""
+    """How a run computed, as a sentence; nothing for a result that does not fmt."""
     if compute is None:
         return ""
     tiles = f"{compute['micro_batch']} tiles at a time in {compute['precision']}"
@@ -96,13 +96,13 @@ def _computed(compute: dict[str, Any] | None) -> str:
 
 
 def _whole(seconds: float | None) -> str:
-    """How long a run took in all, as a sentence; nothing for a result that does not say."""
+    """How long a run took in all, as a sentence; nothing for a result that does not fmt."""
     if seconds is None:
         return ""
     return f" From the cold start of its process to the proof of what it saved: {seconds / 60:.1f} minutes."
 
 
-def _test_reads(view: View) -> str:
+def _test_reads(view: ReportView) -> str:
     """How often the test split was read; exceptions by name."""
     reads = {run_name(run): run["result"]["test_reads"] for run in view.done}
     counted = view.results.get("test_reads", {})
@@ -118,7 +118,7 @@ def _test_reads(view: View) -> str:
     others = [
         f"{name} read it {_times(count)}" for name, count in reads.items() if count != 1 and name not in once
     ]
-    sentences = [first, f"{say.capital(say.listed(others))}." if others else ""]
+    sentences = [first, f"{fmt.capital(fmt.listed(others))}." if others else ""]
     trials = [
         trial["test_reads"] for trial in view.results.get("trials", []) if trial["test_reads"] is not None
     ]
@@ -131,7 +131,7 @@ def _times(count: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _intervals(view: View) -> list[str]:
+def _intervals(view: ReportView) -> list[str]:
     """What the intervals of the accuracy hold, and what not."""
     if any(len(group.runs) > 1 for group in view.groups):
         return [

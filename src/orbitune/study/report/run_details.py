@@ -6,12 +6,12 @@ from typing import Any
 import yaml
 
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Block, Code, Folded, Table
-from orbitune.study.report.view_model import Row, Run, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import CodeBlock, Collapsible, Component, Table
+from orbitune.study.report.view_model import MethodRow, ReportView, Run
 
 
-def run_table(view: View) -> Table:
+def run_table(view: ReportView) -> Table:
     """Every finished run by itself, sweeps included."""
 
     def cells(run: Run) -> list[str]:
@@ -19,14 +19,14 @@ def run_table(view: View) -> Table:
         test, cost = result["test"], result["cost"]
         return [
             run_name(run),
-            say.percent(result["validation"]["accuracy"], digits),
-            say.with_interval((test["accuracy"], *test["interval"]), digits),
-            say.percent(test["macro_f1"], digits),
+            fmt.percent(result["validation"]["accuracy"], digits),
+            fmt.with_interval((test["accuracy"], *test["interval"]), digits),
+            fmt.percent(test["macro_f1"], digits),
             f"{result['best_epoch']} of {len(result['history'])}",
-            say.seconds(cost["seconds_per_epoch"]),
-            say.three_digits(cost["images_per_second"]),
-            say.size(say.memory(cost)),
-            say.seconds(cost["cpu_seconds"]),
+            fmt.seconds(cost["seconds_per_epoch"]),
+            fmt.three_digits(cost["images_per_second"]),
+            fmt.size(fmt.memory(cost)),
+            fmt.seconds(cost["cpu_seconds"]),
             result["recipe_hash"],
         ]
 
@@ -46,7 +46,7 @@ def run_table(view: View) -> Table:
     return Table(f"Every finished run, intervals by Wilson{shared}", header, [*map(cells, view.done)])
 
 
-def trial_table(view: View) -> Table:
+def trial_table(view: ReportView) -> Table:
     def cells(trial: dict[str, Any]) -> list[str]:
         accuracy, seconds = trial["validation_accuracy"], trial["seconds"]
         return [
@@ -54,16 +54,16 @@ def trial_table(view: View) -> Table:
             trial["split"],
             f"{trial['learning_rate']:g}",
             f"{trial['epochs']}",
-            say.NOTHING if accuracy is None else say.percent(accuracy, view.digits),
-            say.NOTHING if seconds is None else say.seconds(seconds),
-            "chosen" if trial["chosen"] else say.one_line(trial.get("error", "")),
+            fmt.NOTHING if accuracy is None else fmt.percent(accuracy, view.digits),
+            fmt.NOTHING if seconds is None else fmt.seconds(seconds),
+            "chosen" if trial["chosen"] else fmt.one_line(trial.get("error", "")),
         ]
 
     header = ["Method", "Split", "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
     return Table("Trials of the learning rate", header, [cells(trial) for trial in view.results["trials"]])
 
 
-def plan_table(view: View) -> Table | None:
+def plan_table(view: ReportView) -> Table | None:
     """What was planned for a method beside what its first run measured."""
     planned: dict[str, Run] = {}
     for run in view.results["runs"]:
@@ -82,27 +82,27 @@ def _plan_rows(plan: dict[str, Any], result: dict[str, Any] | None) -> list[list
     measured = {**result["cost"], **result["parameters"]} if result else {}
     planned = {**plan, **plan["parameters"]}
     quantities: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("time per epoch", "seconds_per_epoch", say.seconds),
-        ("peak memory", "peak_rss_bytes", say.size),
-        ("size on disk", "artefact_bytes", say.size),
+        ("time per epoch", "seconds_per_epoch", fmt.seconds),
+        ("peak memory", "peak_rss_bytes", fmt.size),
+        ("size on disk", "artefact_bytes", fmt.size),
         ("trainable parameters", "trainable", "{:,}".format),
     )
     rows = []
     for name, key, write in quantities:
         before, after = planned[key], measured.get(key)
-        error = f"{100 * (before / after - 1):+.1f} %" if before is not None and after else say.NOTHING
-        values = [say.NOTHING if value is None else write(value) for value in (before, after)]
+        error = f"{100 * (before / after - 1):+.1f} %" if before is not None and after else fmt.NOTHING
+        values = [fmt.NOTHING if value is None else write(value) for value in (before, after)]
         rows.append([name, *values, error])
     return rows
 
 
-def difference_table(view: View) -> Table | None:
+def difference_table(view: ReportView) -> Table | None:
     """The settings in which the resolved recipes of the methods differ."""
     recipes = [_flat(_shared_settings(row)) for row in view.rows]
     if len(recipes) < 2:
         return None
     rows = [
-        [name, *(say.one_line(recipe.get(name)) for recipe in recipes)]
+        [name, *(fmt.one_line(recipe.get(name)) for recipe in recipes)]
         for name in recipes[0]
         if any(recipe.get(name) != recipes[0][name] for recipe in recipes)
     ]
@@ -119,24 +119,24 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def recipes(view: View) -> list[Block]:
+def recipes(view: ReportView) -> list[Component]:
     """The recipe as it was asked for, then as each method resolved it, folded."""
     asked = [("The recipe all methods share", view.results["recipe"])]
     resolved = [(_resolved_title(row), _shared_settings(row)) for row in view.rows]
     return [
-        Folded(title, [Code(yaml.safe_dump(recipe, sort_keys=False), "yaml")])
+        Collapsible(title, [CodeBlock(yaml.safe_dump(recipe, sort_keys=False), "yaml")])
         for title, recipe in asked + resolved
     ]
 
 
-def _resolved_title(row: Row) -> str:
+def _resolved_title(row: MethodRow) -> str:
     first = row.runs[0]["result"]["recipe_hash"]
     if len(row.runs) == 1:
         return f"As resolved for {row.title} ({first})"
     return f"As resolved for {row.title}, {len(row.runs)} runs, the first of which is {first}"
 
 
-def _shared_settings(row: Row) -> dict[str, Any]:
+def _shared_settings(row: MethodRow) -> dict[str, Any]:
     """The recipe of the first run; where others differ in a setting, the values of all."""
     every = [run["result"]["recipe"] for run in row.runs]
     return {
@@ -151,7 +151,7 @@ def _distinct(values: list[Any]) -> list[Any]:
     return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
-def data_facts(view: View) -> list[tuple[str, str]]:
+def data_facts(view: ReportView) -> list[tuple[str, str]]:
     data = view.results["data"]
     sizes = {
         split: group.runs[0]["result"].get("data", data)["sizes"]
@@ -159,14 +159,14 @@ def data_facts(view: View) -> list[tuple[str, str]]:
         for group in view.on(split)[:1]
     } or {"": data["sizes"]}
     tiles = [
-        (say.capital(f"{view.split_name(split)} tiles".strip()), _counts(counts))
+        (fmt.capital(f"{view.split_name(split)} tiles".strip()), _counts(counts))
         for split, counts in sizes.items()
     ]
     return [
         ("Source", data["source"]),
         *tiles,
         ("Classes", f"{len(data['classes'])}: {', '.join(data['classes'])}"),
-        ("Tile size", f" {say.TIMES} ".join(map(str, data["tile_size"])) + " pixels"),
+        ("Tile size", f" {fmt.TIMES} ".join(map(str, data["tile_size"])) + " pixels"),
         ("Fingerprint", data["fingerprint"]),
     ]
 
@@ -175,9 +175,9 @@ def _counts(sizes: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in sizes.items())
 
 
-def environment_facts(view: View) -> list[tuple[str, str]]:
+def environment_facts(view: ReportView) -> list[tuple[str, str]]:
     facts = dict(view.results["environment"])
-    facts["memory"] = say.size(facts.pop("memory_bytes"))
+    facts["memory"] = fmt.size(facts.pop("memory_bytes"))
     engine = view.results.get("engine")
     if engine:
         facts["runs at once"] = f"{engine['jobs']}, {engine['threads']} threads each ({engine['name']})"

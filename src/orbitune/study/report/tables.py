@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as say
+from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Table
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 
-def verdict_table(view: View) -> Table:
+def verdict_table(view: ReportView) -> Table:
     """Every comparison with the reference: the difference, both questions, and the check by resampling."""
     entries = view.results["verdicts"]
     several = len({entry["split"] for entry in entries}) > 1
@@ -29,12 +29,12 @@ def verdict_table(view: View) -> Table:
         [
             method_name(entry["method"]),
             *([entry["split"]] if several else []),
-            f"{say.signed(entry['difference'])} ({say.signed_span(entry['low'], entry['high'])})",
-            say.signed_span(entry["bootstrap_low"], entry["bootstrap_high"]),
+            f"{fmt.signed(entry['difference'])} ({fmt.signed_span(entry['low'], entry['high'])})",
+            fmt.signed_span(entry["bootstrap_low"], entry["bootstrap_high"]),
             entry["verdict"],
-            *(say.p_value(entry[key]) for key in ("within", "beyond", "differ")),
+            *(fmt.p_value(entry[key]) for key in ("within", "beyond", "differ")),
             f"{entry['wins']:,.0f} / {entry['losses']:,.0f}",
-            say.NOTHING if entry["images_needed"] is None else f"{entry['images_needed']:,}",
+            fmt.NOTHING if entry["images_needed"] is None else f"{entry['images_needed']:,}",
         ]
         for entry in entries
     ]
@@ -43,7 +43,7 @@ def verdict_table(view: View) -> Table:
     return Table(f"Against {reference}, decided at a one-sided 2.5 %{holm}", header, rows)
 
 
-def judged(view: View) -> list[str]:
+def judged(view: ReportView) -> list[str]:
     """The sentences of all verdicts, each with its split where there are several."""
     entries = view.results["verdicts"]
     several = len({entry["split"] for entry in entries}) > 1
@@ -54,16 +54,16 @@ def judged(view: View) -> list[str]:
     ]
 
 
-def class_table(view: View, split: str) -> Table:
+def class_table(view: ReportView, split: str) -> Table:
     """F1 of each class; with several seeds their mean, and the least and the largest of them."""
     groups = view.on(split)
 
     def cell(row: dict[str, Any]) -> str:
         if not row["support"]:
-            return say.NOTHING
-        mean = say.percent(row["f1"], view.digits)
+            return fmt.NOTHING
+        mean = fmt.percent(row["f1"], view.digits)
         low, high = row["low"], row["high"]
-        return mean if low == high else f"{mean} ({say.span((low, high), view.digits)})"
+        return mean if low == high else f"{mean} ({fmt.span((low, high), view.digits)})"
 
     rows = [
         [several[0]["name"], f"{several[0]['support']:,}", *map(cell, several)]
@@ -74,12 +74,12 @@ def class_table(view: View, split: str) -> Table:
     return Table(view.of(split, "F1 of each class on the test split") + ranges, header, rows)
 
 
-def calibration_table(view: View, split: str) -> Table:
+def calibration_table(view: ReportView, split: str) -> Table:
     """How far confidence is from accuracy on test, before and after the temperature."""
     groups = [group for group in view.on(split) if "calibration" in group.summary]
     measures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("ECE", "ece", lambda value: say.percent(value, 2)),
-        ("ECE, bins of equal width", "ece_equal_width", lambda value: say.percent(value, 2)),
+        ("ECE", "ece", lambda value: fmt.percent(value, 2)),
+        ("ECE, bins of equal width", "ece_equal_width", lambda value: fmt.percent(value, 2)),
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
@@ -97,7 +97,7 @@ def calibration_table(view: View, split: str) -> Table:
     return Table(view.of(split, caption), header, rows)
 
 
-def robustness_table(view: View, split: str) -> Table:
+def robustness_table(view: ReportView, split: str) -> Table:
     """The mean over severities of each kind of corruption."""
     entries = [entry for entry in view.results["robustness"] if entry["split"] == split]
     kinds = [kind["name"] for kind in entries[0]["corruptions"]]
@@ -106,21 +106,21 @@ def robustness_table(view: View, split: str) -> Table:
             method_name(entry["method"]),
             f"{entry['seed']}",
             _scored(entry["clean"], view.digits),
-            *(say.percent(kind["mean"], view.digits) for kind in entry["corruptions"]),
-            say.percent(entry["mean"], view.digits),
+            *(fmt.percent(kind["mean"], view.digits) for kind in entry["corruptions"]),
+            fmt.percent(entry["mean"], view.digits),
         ]
         for entry in entries
     ]
     caption = f"Accuracy on {entries[0]['count']:,} validation tiles, mean over five severities"
-    header = ["Method", "Seed", "As they are (95 % interval)", *map(say.capital, kinds), "Mean"]
+    header = ["Method", "Seed", "As they are (95 % interval)", *map(fmt.capital, kinds), "Mean"]
     return Table(view.of(split, caption), header, rows)
 
 
-def severity_table(view: View, split: str) -> Table:
+def severity_table(view: ReportView, split: str) -> Table:
     """Every point of the figures of robustness with its interval."""
     entries = [entry for entry in view.results["robustness"] if entry["split"] == split]
     rows = [
-        [f"{say.capital(kind['name'])} {point['severity']}"]
+        [f"{fmt.capital(kind['name'])} {point['severity']}"]
         + [_scored(entry["corruptions"][k]["severities"][i], view.digits) for entry in entries]
         for k, kind in enumerate(entries[0]["corruptions"])
         for i, point in enumerate(kind["severities"])
@@ -129,7 +129,9 @@ def severity_table(view: View, split: str) -> Table:
     return Table(view.of(split, "Accuracy at each severity (95 % interval)"), header, rows)
 
 
-def sweep_table(view: View, lines: dict[str, list[tuple[Any, Group]]], head: str, split: str) -> Table:
+def sweep_table(
+    view: ReportView, lines: dict[str, list[tuple[Any, RunGroup]]], head: str, split: str
+) -> Table:
     """Accuracy at each value of a sweep, a column for each method.
 
     Args:
@@ -139,14 +141,14 @@ def sweep_table(view: View, lines: dict[str, list[tuple[Any, Group]]], head: str
     rows = []
     for value in sorted(values, key=lambda v: (v is None, v or 0)):
         found = [dict(points).get(value) for points in lines.values()]
-        cells = [say.with_interval(g.accuracy, view.digits) if g else say.NOTHING for g in found]
+        cells = [fmt.with_interval(g.accuracy, view.digits) if g else fmt.NOTHING for g in found]
         rows.append(["all" if value is None else f"{value:,}", *cells])
     return Table(view.of(split, "Test accuracy (95 % interval)"), [head, *lines], rows)
 
 
 def _scored(scores: dict[str, Any], digits: int) -> str:
-    return say.with_interval((scores["accuracy"], *scores["interval"]), digits)
+    return fmt.with_interval((scores["accuracy"], *scores["interval"]), digits)
 
 
-def _several_seeds(groups: Sequence[Group]) -> bool:
+def _several_seeds(groups: Sequence[RunGroup]) -> bool:
     return any(len(group.summary["seeds"]) > 1 for group in groups)

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.verdicts import reference_of
+from orbitune.study.verdicts import choose_reference
 
 Results = dict[str, Any]
 Run = dict[str, Any]
@@ -16,7 +16,7 @@ _SHARED = ("method", "split", "sweep", "shots", "rank", "image_size")
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Finished runs that differ in the seed alone.
 
     Attributes:
@@ -49,12 +49,12 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A method with its groups, one for each split that it has finished runs on."""
 
     title: str
     method: str
-    groups: dict[str, Group]
+    groups: dict[str, RunGroup]
 
     @property
     def runs(self) -> list[Run]:
@@ -70,7 +70,7 @@ class Row:
         return dict(self.runs[0]["result"]["parameters"])
 
 
-class View:
+class ReportView:
     """A study as its report looks at it.
 
     Attributes:
@@ -80,7 +80,7 @@ class View:
         rows: the methods that are compared, in the order of the study; sweeps are left out.
         splits: that they are compared on.
         digits: decimals of a percentage; one tile in fewer than 1,000 moves an accuracy by more than the
-            second can say.
+            second can fmt.
     """
 
     def __init__(self, results: Results) -> None:
@@ -91,7 +91,7 @@ class View:
         compared = [group for group in self.groups if group.summary["sweep"] is None]
         self.splits = list(dict.fromkeys(group.split for group in compared))
         self.rows = [
-            Row(title, own[0].method, {group.split: group for group in own})
+            MethodRow(title, own[0].method, {group.split: group for group in own})
             for title in dict.fromkeys(group.title for group in compared)
             for own in [[group for group in compared if group.title == title]]
         ]
@@ -103,15 +103,15 @@ class View:
         return len(self.rows) > FEW
 
     @property
-    def reference(self) -> Row | None:
+    def reference(self) -> MethodRow | None:
         """The method that the others are compared with; None where no run was finished."""
         if not self.rows:
             return None
-        method = reference_of([row.method for row in self.rows])
+        method = choose_reference([row.method for row in self.rows])
         return next(row for row in self.rows if row.method == method)
 
     @property
-    def full(self) -> Row | None:
+    def full(self) -> MethodRow | None:
         """Full fine-tuning, to which costs are compared; None where it has no finished run."""
         return self.reference if self.reference and self.reference.method == "full" else None
 
@@ -120,7 +120,7 @@ class View:
         """Whether the runs had the machine to themselves."""
         return bool(self.results.get("engine", {}).get("timings_comparable", True))
 
-    def on(self, split: str) -> list[Group]:
+    def on(self, split: str) -> list[RunGroup]:
         """The groups of one split, in the order of the rows."""
         return [row.groups[split] for row in self.rows if split in row.groups]
 
@@ -144,12 +144,12 @@ def mean_cost(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _groups(results: Results, done: Sequence[Run]) -> list[Group]:
+def _groups(results: Results, done: Sequence[Run]) -> list[RunGroup]:
     """Those of the summaries; of results from before there were any, each run by itself."""
     if not results.get("summaries"):
-        return [Group(run_name(run), _summary(run), [run]) for run in done]
+        return [RunGroup(run_name(run), _summary(run), [run]) for run in done]
     return [
-        Group(method_name(summary["method"]), summary, _runs_of(summary, done))
+        RunGroup(method_name(summary["method"]), summary, _runs_of(summary, done))
         for summary in results["summaries"]
     ]
 

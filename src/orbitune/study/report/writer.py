@@ -6,11 +6,11 @@ from typing import Any
 from orbitune.errors import RunError, one_line
 from orbitune.files import replacing, write_text
 from orbitune.study.report import comparison
-from orbitune.study.report.components import Block, Folded, Panel, Plate
-from orbitune.study.report.conclusions import WARNING, paragraphs
+from orbitune.study.report.components import Collapsible, Component, Figure, Subfigure
+from orbitune.study.report.conclusions import WARNING, write_conclusions
 from orbitune.study.report.formatting import markdown
 from orbitune.study.report.pages import page
-from orbitune.study.report.view_model import Results, View
+from orbitune.study.report.view_model import ReportView, Results
 
 
 def write_report(results: Results, folder: Path) -> None:
@@ -34,8 +34,8 @@ def write_report(results: Results, folder: Path) -> None:
     blocks = [block for section in shown["sections"] for block in section.blocks]
     with replacing(folder / "figures") as figures:
         figures.mkdir()
-        for panel in _panels([*([shown["picture"]] if shown["picture"] else []), *blocks]):
-            (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
+        for save_svg in _panels([*([shown["picture"]] if shown["picture"] else []), *blocks]):
+            (figures / f"{subfigure.name}.svg").write_text(save_svg.svg, encoding="utf-8")
     for kind, text in texts.items():
         write_text(folder / f"report.{kind}", text)
 
@@ -62,14 +62,14 @@ def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
     Costs are means over the runs of a method, and carry their ratio to full fine-tuning where that was run. A
     failed or diverged run has a row of its name and its error alone.
     """
-    view = View(results)
+    view = ReportView(results)
     columns = comparison.columns(view)
     return ["Method", *(head for head, _ in columns)], comparison.comparison_rows(view, columns)
 
 
-def window_table(results: Results) -> tuple[list[str], list[list[str]]]:
+def terminal_table(results: Results) -> tuple[list[str], list[list[str]]]:
     """The same for a window of 100 characters: fewer columns, and finished runs alone."""
-    view = View(results)
+    view = ReportView(results)
     columns = comparison.narrow_columns(view)
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
     return ["method", *(head for head, _ in columns)], rows
@@ -77,21 +77,21 @@ def window_table(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def failure_lines(results: Results) -> list[str]:
     """A line for each run that was not finished, with its error."""
-    return [" ".join(failure) for failure in comparison.failures(View(results))]
+    return [" ".join(failure) for failure in comparison.failures(ReportView(results))]
 
 
-def verdict(results: Results) -> str:
+def conclusions_text(results: Results) -> str:
     """What the study shows, in a few paragraphs of careful sentences."""
     warning = [WARNING] if results["data"]["synthetic"] else []
-    return "\n".join([*warning, *paragraphs(View(results))])
+    return "\n".join([*warning, *write_conclusions(ReportView(results))])
 
 
-def _panels(blocks: list[Block]) -> list[Panel]:
+def _panels(blocks: list[Component]) -> list[Subfigure]:
     """All panels, folded ones too."""
-    found: list[Panel] = []
+    found: list[Subfigure] = []
     for block in blocks:
-        if isinstance(block, Plate):
-            found += block.panels
-        elif isinstance(block, Folded):
+        if isinstance(block, Figure):
+            found += block.subfigures
+        elif isinstance(block, Collapsible):
             found += _panels(block.blocks)
     return found

@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure
+from orbitune.study.report.figures.new_figure import (
+    HALF_WIDTH,
     QUIET,
-    canvas,
     legend,
-    panel,
-    plain,
-    stretch,
-    stretched_axis,
+    new_figure,
+    save_svg,
+    set_error_axis,
+    shorten,
+    to_error_scale,
 )
-from orbitune.study.report.view_model import View
+from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 _SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"))
 
 
-def accuracy_plate(view: View) -> Plate:
+def accuracy_figure(view: ReportView) -> Figure:
     """A row for each method, a dot with its interval for each split, a thin line over the gap."""
-    figure, axes = canvas(HALF, 120 + 30 * len(view.rows) + 20 * len(view.splits), "Test accuracy, %", view)
+    figure, axes = new_figure(
+        HALF_WIDTH, 120 + 30 * len(view.rows) + 20 * len(view.splits), "Test accuracy, %", view
+    )
     ends = [*_dots(axes, view), *_baselines(axes, view)]
-    stretched_axis(axes, "x", min(ends), max(ends))
-    axes.set_yticks(range(len(view.rows)), [plain(row.title) for row in view.rows])
+    set_error_axis(axes, "x", min(ends), max(ends))
+    axes.set_yticks(range(len(view.rows)), [shorten(row.title) for row in view.rows])
     axes.set_ylim(len(view.rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -41,11 +43,11 @@ def accuracy_plate(view: View) -> Plate:
             ("chance", {"color": QUIET, "linestyle": ":"}),
         ]
     if len(entries) > 1:
-        legend(figure, entries, HALF)
-    return Plate(_caption(view), [panel(figure, "accuracy", _alt(view), HALF)])
+        legend(figure, entries, HALF_WIDTH)
+    return Figure(_caption(view), [save_svg(figure, "accuracy", _alt(view), HALF_WIDTH)])
 
 
-def _dots(axes: "Axes", view: View) -> list[float]:
+def _dots(axes: "Axes", view: ReportView) -> list[float]:
     """Draw what the methods reached; the places of all ends."""
     ends: list[float] = []
     apart = 0.16 if len(view.splits) > 1 else 0.0
@@ -55,7 +57,9 @@ def _dots(axes: "Axes", view: View) -> list[float]:
             if split not in row.groups:
                 continue
             group = row.groups[split]
-            middle, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+            middle, low, high = (
+                to_error_scale(share, group.summary["test_tiles"]) for share in group.accuracy
+            )
             height = place + apart * (number - (len(view.splits) - 1) / 2)
             axes.plot([low, high], [height] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.plot(middle, height, color=colour, marker=marker, markersize=6.5, linestyle="none")
@@ -66,19 +70,21 @@ def _dots(axes: "Axes", view: View) -> list[float]:
     return ends
 
 
-def _baselines(axes: "Axes", view: View) -> list[float]:
+def _baselines(axes: "Axes", view: ReportView) -> list[float]:
     """Draw what colours alone and chance reach; their places."""
     places = []
     for split, (colour, _) in zip(view.splits, _SPLITS, strict=False):
         for base in _alarms(view).get(split, []):
             accuracy, count = base["test"]["accuracy"], base["test"]["count"]
             for share, dash in ((accuracy, "--"), (base["chance"], ":")):
-                axes.axvline(stretch(share, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0)
-                places.append(stretch(share, count))
+                axes.axvline(
+                    to_error_scale(share, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0
+                )
+                places.append(to_error_scale(share, count))
     return places
 
 
-def _alarms(view: View) -> dict[str, list[dict]]:
+def _alarms(view: ReportView) -> dict[str, list[dict]]:
     """The baseline of colours of each split, where the study has it."""
     return {
         entry["split"]: [base for base in entry["baselines"] if base["name"] == "colour statistics"]
@@ -86,7 +92,7 @@ def _alarms(view: View) -> dict[str, list[dict]]:
     }
 
 
-def _caption(view: View) -> str:
+def _caption(view: ReportView) -> str:
     sentences = [
         "Bars are 95 % intervals. The axis is stretched: equal steps are equal factors of the errors."
     ]
@@ -100,11 +106,11 @@ def _caption(view: View) -> str:
     return " ".join(sentences)
 
 
-def _alt(view: View) -> str:
+def _alt(view: ReportView) -> str:
     texts = [
-        f"{row.title} {split} {say.with_interval(group.accuracy, view.digits)}"
+        f"{row.title} {split} {fmt.with_interval(group.accuracy, view.digits)}"
         if len(view.splits) > 1
-        else f"{row.title} {say.with_interval(group.accuracy, view.digits)}"
+        else f"{row.title} {fmt.with_interval(group.accuracy, view.digits)}"
         for row in view.rows
         for split, group in row.groups.items()
     ]

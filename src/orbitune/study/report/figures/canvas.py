@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report.components import Panel
-from orbitune.study.report.view_model import View
+from orbitune.study.report.components import Subfigure
+from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, QUIET, LINE = "#1f2933", "#5c6b7a", "#e4e7eb"
-THIRD, HALF, LARGE, WHOLE = 305, 460, 640, 940  # panel widths in CSS pixels at their natural size
+THIRD_WIDTH, HALF_WIDTH, LARGE_WIDTH, FULL_WIDTH = (
+    305,
+    460,
+    640,
+    940,
+)  # panel widths in CSS pixels at their natural size
 
 # Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
 _COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
@@ -47,7 +52,7 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
-Looks = dict[str, dict[str, Any]]
+MethodStyles = dict[str, dict[str, Any]]
 
 
 @contextmanager
@@ -59,7 +64,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def looks(view: View) -> Looks:
+def method_styles(view: ReportView) -> MethodStyles:
     """The colour and the marker that each method, by its title, keeps in every figure."""
     spare = cycle(_MORE_COLOURS)
     titles = {group.title: group.method for group in view.groups}
@@ -73,7 +78,7 @@ def looks(view: View) -> Looks:
     }
 
 
-def canvas(width: int, height: int, title: str, view: View) -> "tuple[Figure, Axes]":
+def new_figure(width: int, height: int, title: str, view: ReportView) -> "tuple[Figure, Axes]":
     """A figure of that many CSS pixels with one axes; synthetic tiles are named above the title."""
     from matplotlib.figure import Figure
 
@@ -85,7 +90,7 @@ def canvas(width: int, height: int, title: str, view: View) -> "tuple[Figure, Ax
     return figure, axes
 
 
-def panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
+def save_svg(figure: "Figure", name: str, alt: str, width: int) -> Subfigure:
     """The figure as SVG text, with a name that is unique in the report."""
     text = io.StringIO()
     with warnings.catch_warnings():
@@ -96,19 +101,21 @@ def panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
     svg = re.sub(r'="([\d.]+)pt"', r'="\1"', svg[svg.index("<svg") :], count=2)  # one point is one CSS pixel
     # Several of these share one page, where an id may exist only once.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)
+    return Subfigure(
+        name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width
+    )
 
 
 def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
     """Lines and markers with their names below the axes, in columns that the width has room for."""
     axes = figure.axes[0]
-    handles = [axes.plot([], [], label=plain(label, 40), **look)[0] for label, look in entries]
+    handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
     columns = max(1, min(len(entries), int(width / (6.2 * longest + 46))))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 
-def stretch(share: float, count: int) -> float:
+def to_error_scale(share: float, count: int) -> float:
     """Where an accuracy lies on an axis whose equal steps are equal factors of the errors.
 
     Args:
@@ -118,32 +125,32 @@ def stretch(share: float, count: int) -> float:
     return float(-np.log10(max(1 - share, 0.5 / count)))
 
 
-def stretched_axis(axes: "Axes", which: str, low: float, high: float) -> None:
-    """Ticks in percent on an axis of `stretch`, between two of its values; and some room around them."""
+def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:
+    """Ticks in percent on an axis of `to_error_scale`, between two of its values; and some room around them."""
     room = 0.06 * max(high - low, 0.2)
     low, high = low - room, high + room
-    inside = [tick for tick in _TICKS if low <= stretch(tick, 10**9) <= high]
+    inside = [tick for tick in _TICKS if low <= to_error_scale(tick, 10**9) <= high]
     if len(inside) < 3:  # a narrow range: even steps, to a tenth of a point
         ends = [100 * (1 - 10**-bound) for bound in (low, high)]
         step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if (ends[1] - ends[0]) / s <= 6)
         inside = [t / 100 for t in np.arange(np.ceil(ends[0] / step) * step, ends[1], step) if t < 100]
-    inside = _apart(inside, (high - low) / (9 if which == "x" else 12))
-    places = [stretch(tick, 10**9) for tick in inside]
+    inside = _thin_ticks(inside, (high - low) / (9 if which == "x" else 12))
+    places = [to_error_scale(tick, 10**9) for tick in inside]
     labels = [f"{100 * tick:.6g}" for tick in inside]
     axes.set(**{f"{which}lim": (low, high)})
     getattr(axes, f"set_{which}ticks")(places, labels)
 
 
-def _apart(ticks: Sequence[float], least: float) -> list[float]:
+def _thin_ticks(ticks: Sequence[float], least: float) -> list[float]:
     """Those ticks, from the right, that leave so much room between each other."""
     kept: list[float] = []
     for tick in reversed(ticks):
-        if not kept or stretch(kept[-1], 10**9) - stretch(tick, 10**9) >= least:
+        if not kept or to_error_scale(kept[-1], 10**9) - to_error_scale(tick, 10**9) >= least:
             kept.append(tick)
     return kept[::-1]
 
 
-def plain(name: str, length: int = 22) -> str:
+def shorten(name: str, length: int = 22) -> str:
     """A name as an axis can carry it."""
     # A dollar sign would start matplotlib's formulas.
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")

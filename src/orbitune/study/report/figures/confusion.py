@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Subfigure
+from orbitune.study.report.figures.new_figure import (
+    FULL_WIDTH,
+    HALF_WIDTH,
     INK,
-    LARGE,
+    LARGE_WIDTH,
     LINE,
-    WHOLE,
-    Looks,
-    canvas,
-    panel,
-    plain,
+    MethodStyles,
+    new_figure,
+    save_svg,
+    shorten,
 )
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 
 
-def confusion_plate(view: View, looks: Looks) -> Plate:
+def confusion_figure(view: ReportView, method_styles: MethodStyles) -> Figure:
     """Of every method; of many, the reference and the one that comes closest to it on that split."""
     groups = [group for split in view.splits for group in shown(view, split)]
     seeds = "; tiles are counted once for each seed" if any(len(g.runs) > 1 for g in groups) else ""
@@ -36,10 +36,10 @@ def confusion_plate(view: View, looks: Looks) -> Plate:
         "the colour is the share of the row, on a square-root scale so that rare mistakes can be seen."
         + chosen
     )
-    return Plate(caption, [_confusion_panel(view, group, looks) for group in groups])
+    return Figure(caption, [_confusion_panel(view, group, method_styles) for group in groups])
 
 
-def shown(view: View, split: str) -> list[Group]:
+def shown(view: ReportView, split: str) -> list[RunGroup]:
     """The groups whose matrices are drawn."""
     groups, reference = view.on(split), view.reference
     if not view.many or reference is None or split not in reference.groups:
@@ -49,29 +49,29 @@ def shown(view: View, split: str) -> list[Group]:
     return [first, min(others, key=lambda group: abs(group.accuracy[0] - first.accuracy[0]))]
 
 
-def _confusion_panel(view: View, group: Group, looks: Looks) -> Panel:
+def _confusion_panel(view: ReportView, group: RunGroup, method_styles: MethodStyles) -> Subfigure:
     tests = [run["result"]["test"] for run in group.runs]
     counts = np.sum([test["confusion"] for test in tests], axis=0)
     classes = [row["name"] for row in tests[0]["per_class"]]
-    width = HALF if len(classes) <= 12 else LARGE if len(classes) <= 24 else WHOLE
-    heading = view.of(group.split, say.capital(group.title))
-    figure = _confusion(view, heading, counts, classes, looks[group.title]["color"], width)
+    width = HALF_WIDTH if len(classes) <= 12 else LARGE_WIDTH if len(classes) <= 24 else FULL_WIDTH
+    heading = view.of(group.split, fmt.capital(group.title))
+    figure = _confusion(view, heading, counts, classes, method_styles[group.title]["color"], width)
     alt = (
         f"Confusion matrix of {group.title} on the {view.of(group.split, 'test split')}: "
         f"{np.trace(counts):,} of {counts.sum():,} tiles are right."
     )
-    return panel(figure, f"confusion-{say.slug(group.summary['group'])}", alt, width)
+    return save_svg(figure, f"confusion-{fmt.slug(group.summary['group'])}", alt, width)
 
 
 def _confusion(
-    view: View, heading: str, counts: np.ndarray, classes: list[str], colour: str, width: int
+    view: ReportView, heading: str, counts: np.ndarray, classes: list[str], colour: str, width: int
 ) -> "Figure":
     from matplotlib.collections import PatchCollection
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import Rectangle
 
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = canvas(width, width, heading, view)
+    figure, axes = new_figure(width, width, heading, view)
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
     # With many classes nearly all cells are empty: drawing them would cost megabytes.
     hits = np.nonzero(counts)
@@ -83,7 +83,7 @@ def _confusion(
             size = 9 if counts[row, column] < 1000 else 8
             text = f"{counts[row, column]}"
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
-    _class_axes(axes, [plain(name) for name in classes], width)
+    _class_axes(axes, [shorten(name) for name in classes], width)
     return figure
 
 

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    THIRD,
-    Looks,
-    canvas,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Subfigure
+from orbitune.study.report.figures.new_figure import (
+    THIRD_WIDTH,
+    MethodStyles,
     legend,
-    panel,
-    plain,
-    stretch,
-    stretched_axis,
+    new_figure,
+    save_svg,
+    set_error_axis,
+    shorten,
+    to_error_scale,
 )
-from orbitune.study.report.view_model import Group, View, mean_cost
+from orbitune.study.report.view_model import ReportView, RunGroup, mean_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ Cost = tuple[str, str, Callable[[dict[str, Any]], float]]
 _TIME: Cost = ("time", "Train time per epoch, s", lambda cost: cost["seconds_per_epoch"])
 _CPU: Cost = ("cpu", "CPU time of a run, s", lambda cost: cost["cpu_seconds"])
 _OTHERS: tuple[Cost, ...] = (
-    ("memory", "Peak memory, MB", lambda cost: say.memory(cost) / 1e6),
+    ("memory", "Peak memory, MB", lambda cost: fmt.memory(cost) / 1e6),
     ("size", "Size on disk, MB", lambda cost: cost["artefact_bytes"] / 1e6),
 )
 
@@ -50,10 +50,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return sorted(front, key=lambda place: points[place])
 
 
-def cost_plate(view: View, looks: Looks) -> Plate:
+def cost_figure(view: ReportView, method_styles: MethodStyles) -> Figure:
     """A panel for each split and cost."""
-    panels = [
-        _cost_panel(view, split, looks, cost)
+    subfigures = [
+        _cost_panel(view, split, method_styles, cost)
         for split in view.splits
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
@@ -62,68 +62,70 @@ def cost_plate(view: View, looks: Looks) -> Plate:
         "the methods that no other beats in both (the Pareto front of the means). "
         "Memory is the GPU's where the run used one, else the whole process's."
     )
-    return Plate(caption, panels)
+    return Figure(caption, subfigures)
 
 
-def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
+def _cost_panel(view: ReportView, split: str, method_styles: MethodStyles, cost: Cost) -> Subfigure:
     key, title, value = cost
     groups = view.on(split)
     costs = [value(mean_cost(group.runs)) for group in groups]
-    figure, axes = canvas(THIRD, 290 if not view.many else 300 + 9 * len(groups), title, view)
+    figure, axes = new_figure(THIRD_WIDTH, 290 if not view.many else 300 + 9 * len(groups), title, view)
     front = pareto_front([(x, group.accuracy[0]) for x, group in zip(costs, groups, strict=True)])
-    height = [stretch(group.accuracy[0], group.summary["test_tiles"]) for group in groups]
+    height = [to_error_scale(group.accuracy[0], group.summary["test_tiles"]) for group in groups]
     halo: dict[str, Any] = {"color": "#cbd2d9", "linewidth": 5, "marker": "o", "markersize": 14, "zorder": 1}
     axes.plot([costs[i] for i in front], [height[i] for i in front], **halo)
     for group, x in zip(groups, costs, strict=True):
-        _point(axes, group, x, looks[group.title])
+        _point(axes, group, x, method_styles[group.title])
     _axes(axes, groups, costs)
     axes.set_ylabel(
         f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
     )
     if view.many:
-        entries = [(group.title, {**looks[group.title], "linestyle": "none"}) for group in groups]
-        legend(figure, entries, THIRD)
+        entries = [(group.title, {**method_styles[group.title], "linestyle": "none"}) for group in groups]
+        legend(figure, entries, THIRD_WIDTH)
     else:
-        _names(axes, groups, costs, looks)
+        _names(axes, groups, costs, method_styles)
     named = "; ".join(
-        f"{group.title} {say.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
+        f"{group.title} {fmt.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
         + (", on the front" if place in front else "")
         for place, (group, x) in enumerate(zip(groups, costs, strict=True))
     )
     alt = f"{view.of(split, 'Test accuracy')}, against {title}: {named}."
-    return panel(figure, say.slug(view.of(split, f"cost {key}")), alt, THIRD)
+    return save_svg(figure, fmt.slug(view.of(split, f"cost {key}")), alt, THIRD_WIDTH)
 
 
-def _point(axes: "Axes", group: Group, cost: float, look: dict[str, Any]) -> None:
-    middle, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+def _point(axes: "Axes", group: RunGroup, cost: float, look: dict[str, Any]) -> None:
+    middle, low, high = (to_error_scale(share, group.summary["test_tiles"]) for share in group.accuracy)
     errors = [[middle - low], [high - middle]]
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
 
 
-def _names(axes: "Axes", groups: Sequence[Group], costs: Sequence[float], looks: Looks) -> None:
+def _names(
+    axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], method_styles: MethodStyles
+) -> None:
     """Write the names beside the points, at opposite ends of the bars of neighbours in accuracy."""
     ranked = sorted(zip(groups, costs, strict=True), key=lambda pair: pair[0].accuracy[0], reverse=True)
     for rank, (group, cost) in enumerate(ranked):
-        _, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+        _, low, high = (to_error_scale(share, group.summary["test_tiles"]) for share in group.accuracy)
         above = rank % 2 == 0
         axes.annotate(
-            plain(group.title),
+            shorten(group.title),
             (cost, high if above else low),
             xytext=(0, 4 if above else -4),
             textcoords="offset points",
             ha="center",
             va="bottom" if above else "top",
-            color=looks[group.title]["color"],
+            color=method_styles[group.title]["color"],
             fontsize=11,
         )
 
 
-def _axes(axes: "Axes", groups: Sequence[Group], costs: Sequence[float]) -> None:
+def _axes(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    ends = [stretch(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
+    ends = [to_error_scale(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
     room = 0.08 * max(max(ends) - min(ends), 0.2)
-    stretched_axis(axes, "y", min(ends) - room, max(ends) + room)
+    set_error_axis(axes, "y", min(ends) - room, max(ends) + room)
     low, high = min(costs), max(costs)
     if high > 10 * low > 0:
         axes.set_xscale("log")

@@ -4,10 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import HALF, INK, Looks, canvas, legend, panel
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Subfigure
+from orbitune.study.report.figures.new_figure import (
+    HALF_WIDTH,
+    INK,
+    MethodStyles,
+    legend,
+    new_figure,
+    save_svg,
+)
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,38 +23,40 @@ if TYPE_CHECKING:
 _MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
 
 
-def curve_plate(view: View, looks: Looks) -> Plate:
+def curve_figure(view: ReportView, method_styles: MethodStyles) -> Figure:
     """Loss and accuracy by epoch; of few methods on the training split too."""
-    panels = [
-        _curve_panel(view, split, measure, title, scale, looks)
+    subfigures = [
+        _curve_panel(view, split, measure, title, scale, method_styles)
         for split in view.splits
         for measure, title, scale in _MEASURES
     ]
-    return Plate(_caption(view), panels)
+    return Figure(_caption(view), subfigures)
 
 
-def _curve_panel(view: View, split: str, measure: str, title: str, scale: int, looks: Looks) -> Panel:
+def _curve_panel(
+    view: ReportView, split: str, measure: str, title: str, scale: int, method_styles: MethodStyles
+) -> Subfigure:
     groups = view.on(split)
     sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
-    figure, axes = canvas(HALF, 340, view.of(split, title), view)
+    figure, axes = new_figure(HALF_WIDTH, 340, view.of(split, title), view)
     for group in groups:
         for side, line in sides:
-            _curve(axes, group, f"{side}_{measure}", scale, {**looks[group.title], "linestyle": line})
-        _ring(axes, group, f"validation_{measure}", scale, looks[group.title]["color"])
+            _curve(axes, group, f"{side}_{measure}", scale, {**method_styles[group.title], "linestyle": line})
+        _ring(axes, group, f"validation_{measure}", scale, method_styles[group.title]["color"])
     _epoch_axis(axes, max(len(run["result"]["history"]) for group in groups for run in group.runs))
     entries: list[tuple[str, dict[str, Any]]] = [
-        (group.title, {"linestyle": "-", **looks[group.title]}) for group in groups
+        (group.title, {"linestyle": "-", **method_styles[group.title]}) for group in groups
     ]
     if not view.many:
         entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-    legend(figure, entries, HALF)
-    tiles = say.listed([side for side, _ in sides])
+    legend(figure, entries, HALF_WIDTH)
+    tiles = fmt.listed([side for side, _ in sides])
     names = ", ".join(group.title for group in groups)
     alt = f"{view.of(split, 'Line chart')}: {measure} by epoch on the {tiles} tiles for {names}."
-    return panel(figure, say.slug(view.of(split, f"curves {measure}")), alt, HALF)
+    return save_svg(figure, fmt.slug(view.of(split, f"curves {measure}")), alt, HALF_WIDTH)
 
 
-def _caption(view: View) -> str:
+def _caption(view: ReportView) -> str:
     sentences = [
         "On validation tiles."
         if view.many
@@ -58,7 +67,7 @@ def _caption(view: View) -> str:
     return " ".join([*sentences, "Ring: the epoch kept."])
 
 
-def _curve(axes: "Axes", group: Group, key: str, scale: int, look: dict[str, Any]) -> None:
+def _curve(axes: "Axes", group: RunGroup, key: str, scale: int, look: dict[str, Any]) -> None:
     histories = [run["result"]["history"] for run in group.runs]
     epochs = [row["epoch"] for row in max(histories, key=len)]
     values = [
@@ -68,7 +77,7 @@ def _curve(axes: "Axes", group: Group, key: str, scale: int, look: dict[str, Any
     axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
 
 
-def _ring(axes: "Axes", group: Group, key: str, scale: int, colour: str) -> None:
+def _ring(axes: "Axes", group: RunGroup, key: str, scale: int, colour: str) -> None:
     """Mark the epoch that was kept, where the line is that of one run."""
     if len(group.runs) > 1:
         return

@@ -3,23 +3,23 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
-    Looks,
-    canvas,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Subfigure
+from orbitune.study.report.figures.new_figure import (
+    HALF_WIDTH,
+    MethodStyles,
     legend,
-    panel,
-    stretch,
-    stretched_axis,
+    new_figure,
+    save_svg,
+    set_error_axis,
+    to_error_scale,
 )
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Lines = dict[str, list[tuple[Any, Group]]]
+Lines = dict[str, list[tuple[Any, RunGroup]]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ SWEEPS = (
 )
 
 
-def sweep_lines(view: View, sweep: Sweep, split: str) -> Lines:
+def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
     """For each method that is swept on a split the values, in rising order with all tiles last, and groups.
 
     The value of the recipe itself is in the comparison, so its group is found there.
@@ -56,45 +56,47 @@ def sweep_lines(view: View, sweep: Sweep, split: str) -> Lines:
     }
 
 
-def sweep_plate(view: View, sweep: Sweep, looks: Looks) -> Plate:
+def sweep_figure(view: ReportView, sweep: Sweep, method_styles: MethodStyles) -> Figure:
     """A panel for each split."""
-    panels = [
-        _sweep_panel(view, sweep, split, looks) for split in view.splits if sweep_lines(view, sweep, split)
+    subfigures = [
+        _sweep_panel(view, sweep, split, method_styles)
+        for split in view.splits
+        if sweep_lines(view, sweep, split)
     ]
     logarithmic = " Equal steps to the right are equal factors." if sweep.name != "image_sizes" else ""
     caption = (
         f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is stretched: equal steps are equal "
         "factors of the errors."
     )
-    return Plate(caption, panels)
+    return Figure(caption, subfigures)
 
 
-def _sweep_panel(view: View, sweep: Sweep, split: str, looks: Looks) -> Panel:
+def _sweep_panel(view: ReportView, sweep: Sweep, split: str, method_styles: MethodStyles) -> Subfigure:
     lines = sweep_lines(view, sweep, split)
-    figure, axes = canvas(HALF, 400, view.of(split, "Test accuracy, %"), view)
+    figure, axes = new_figure(HALF_WIDTH, 400, view.of(split, "Test accuracy, %"), view)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
-        y = [[stretch(share, g.summary["test_tiles"]) for share in g.accuracy] for _, g in points]
+        y = [[to_error_scale(share, g.summary["test_tiles"]) for share in g.accuracy] for _, g in points]
         errors = [[m - low for m, low, _ in y], [high - m for m, _, high in y]]
-        axes.errorbar(x, [m for m, *_ in y], yerr=errors, **looks[title], capsize=2, elinewidth=1)
+        axes.errorbar(x, [m for m, *_ in y], yerr=errors, **method_styles[title], capsize=2, elinewidth=1)
     groups = [group for points in lines.values() for _, group in points]
-    ends = [stretch(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
-    stretched_axis(axes, "y", min(ends), max(ends))
+    ends = [to_error_scale(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
+    set_error_axis(axes, "y", min(ends), max(ends))
     _value_axis(axes, sweep, lines)
-    legend(figure, [(title, {**looks[title], "linestyle": "-"}) for title in lines], HALF)
+    legend(figure, [(title, {**method_styles[title], "linestyle": "-"}) for title in lines], HALF_WIDTH)
     texts = "; ".join(
         f"{title} "
         + ", ".join(
-            f"{say.percent(group.accuracy[0], view.digits)} at {'all' if value is None else value}"
+            f"{fmt.percent(group.accuracy[0], view.digits)} at {'all' if value is None else value}"
             for value, group in points
         )
         for title, points in lines.items()
     )
     alt = f"{view.of(split, 'Test accuracy')}, by {sweep.axis}: {texts}."
-    return panel(figure, say.slug(view.of(split, f"sweep {sweep.name}")), alt, HALF)
+    return save_svg(figure, fmt.slug(view.of(split, f"sweep {sweep.name}")), alt, HALF_WIDTH)
 
 
-def _place(value: int | None, group: Group) -> float:
+def _place(value: int | None, group: RunGroup) -> float:
     """A value on its axis; all tiles are as many per class as there are on average."""
     if value is not None:
         return value

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.evaluation.robustness import robustness_sentence
-from orbitune.study.executor import Executor, Outcome, Task, Watcher, run_tasks
+from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.grid import RunSpec
 
 
-def corrupted(
+def score_corrupted(
     specs: Sequence[RunSpec],
     outcomes: Mapping[str, Outcome],
     folder: Path,
     count: int,
     engine: Executor,
-    watcher: Watcher,
+    watcher: TaskObserver,
 ) -> list[dict[str, Any]]:
     """Try the first finished seed of each method and split; a task that fails is left out.
 
@@ -47,13 +47,13 @@ def _firsts(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[R
     done = [spec for spec in specs if spec.sweep is None and outcomes[spec.name].value is not None]
     firsts: dict[tuple[str, str], RunSpec] = {}
     for spec in sorted(done, key=lambda spec: spec.recipe.seed):
-        firsts.setdefault(spec.tuning, spec)
-    return [spec for spec in done if firsts[spec.tuning] is spec]
+        firsts.setdefault(spec.tuning_key, spec)
+    return [spec for spec in done if firsts[spec.tuning_key] is spec]
 
 
 def _task(spec: RunSpec, folder: Path, count: int) -> Task:
     return Task(
         name=f"robustness of {spec.name}",
         arguments=("robustness", str(folder / spec.name), "--tiles", str(count), "--json"),
-        tell=robustness_sentence,
+        describe_result=robustness_sentence,
     )
