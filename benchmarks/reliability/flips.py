@@ -77,7 +77,7 @@ def things(place: Path) -> list[Kept]:
 
     backbone = inputs.write_backbone(place / "backbone")
     recipe = Recipe.make(inputs.recipe_values(backbone))
-    cached = recipe.replace(method="linear", prefix="on")
+    cached = recipe.replace(method="linear", cache_frozen=True)
     train(recipe, place / "lora", progress=False)
     train(recipe.replace(method="full", epochs=1), place / "full", progress=False)
     build_bundle(place / "lora", place / "bundle", progress=False)

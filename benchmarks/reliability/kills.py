@@ -82,7 +82,7 @@ def cases(place: Path) -> list[Case]:
     return [
         Case("train", ("train", *recipe, "--out", "OUT"), training),
         Case("study", ("study", *recipe, "--methods", "linear", "--out", "OUT"), study),
-        Case("prefix", ("train", *recipe, "--method", "linear", "--prefix", "on", "--out", "OUT"), prefix),
+        Case("prefix", ("train", *recipe, "--method", "linear", "--cache-frozen", "--out", "OUT"), prefix),
         Case(
             "map",
             ("map", bundle, str(place / "scene.tif"), "-o", "OUT.tif", *options),

@@ -26,13 +26,13 @@ def suite_file(folder, **changes):
 
 
 def test_a_suite_is_named_after_its_file_and_its_arms_after_what_sets_them_apart(tmp_path):
-    suite = Suite.load(suite_file(tmp_path, comparison={"ours": {**OURS, "fast": "off"}}))
+    suite = Suite.load(suite_file(tmp_path, comparison={"ours": {**OURS, "fast": False}}))
     assert suite.name == "mine"
     assert [arm.name for arm in suite.arms()] == [
         "ours, lora, 112 px, bf16, fast off",
         "original, full, 224 px, fp32",
     ]
-    assert suite.arms()[0].recipe.fast == "off"
+    assert not suite.arms()[0].recipe.fast
     assert suite.arms()[0].recipe.batch_size == 64
 
 

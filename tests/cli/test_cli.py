@@ -45,12 +45,12 @@ def test_every_setting_of_a_recipe_is_an_option_with_its_help():
     [
         (["--data", "nowhere/at/all"], "nowhere/at/all"),
         (["--backbone", "./nothing"], "There is no backbone folder ./nothing"),
-        (["--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+        (["--epochs", "0"], "epochs: must be at least 1, not 0"),
         (["--method", "lorra"], "There is no method 'lorra'; there is: full, linear, lora"),
         (["--lora-targets", "qkv"], "no layer 'qkv' to adapt; there is: q (attention.q_proj)"),
         (["--image-size", "30"], "use 24 or 32"),
         (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),
-        (["--preset", "orignal"], "There is no preset 'orignal'"),
+        (["--preset", "orignal"], "Unknown preset 'orignal'"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):
@@ -165,7 +165,7 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     ("arguments", "message"),
     [
         (["--seeds", "two"], "--seeds takes whole numbers"),
-        (["--splits", "random,odd"], "The recipe does not fit. split"),
+        (["--splits", "random,odd"], "Invalid recipe: split"),
         (["--tune", "1"], "--tune needs two trials or more"),
     ],
 )

@@ -22,7 +22,9 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     tiles = tile_folder(tmp_path / "tiles", each=5)
     backbone = backbone_folder(tmp_path / "backbone", layers=3)
-    return Recipe(data=str(tiles), backbone=str(backbone), batch_size=4, prefix="on", lora={"top_layers": 1})
+    return Recipe(
+        data=str(tiles), backbone=str(backbone), batch_size=4, cache_frozen=True, lora={"top_layers": 1}
+    )
 
 
 def state_feed(recipe):
@@ -107,7 +109,7 @@ def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"fast": "off"}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
+    "change", [{"fast": False}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
 )
 def test_settings_that_change_the_states_at_every_step_are_refused(recipe, change):
     with pytest.raises(OrbituneError, match="prefix cannot be kept"):

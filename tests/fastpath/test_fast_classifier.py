@@ -215,7 +215,7 @@ def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
 
 
 def test_fast_off_is_the_plain_path(vit):
-    recipe = resolve(Recipe(method="lora", fast="off"), vit)
+    recipe = resolve(Recipe(method="lora", fast=False), vit)
     transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
     network = make_network(build(recipe, vit, CLASSES), recipe, vit, transform, None)
     assert isinstance(network, PlainClassifier)

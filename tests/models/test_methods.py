@@ -9,7 +9,8 @@ from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build, plan_parameters
 from orbitune.models.methods import METHODS, count_parameters, find_method, parameter_groups
-from orbitune.recipe import Recipe, preset
+from orbitune.presets import preset
+from orbitune.recipe import Recipe
 
 CLASSES = tuple("abcdefghij")
 

@@ -13,9 +13,9 @@ GB = 10**9
 def machine(recipe):
     """A plan as a machine of even costs would give it: each tile at once takes 100 MB at 224 pixels."""
     side = {"auto": 112, "native": 64, None: 224}.get(recipe.image_size, recipe.image_size)
-    work = (side / 224) ** 2 * (0.1 if recipe.prefix == "on" else 1)
+    work = (side / 224) ** 2 * (0.1 if recipe.cache_frozen else 1)
     micro = recipe.micro_batch or 64
-    each = 0.1 * GB * work * (0.2 if recipe.checkpointing == "on" else 1)
+    each = 0.1 * GB * work * (0.2 if recipe.checkpointing else 1)
     resolved = recipe.replace(image_size=side, micro_batch=micro, learning_rate=1e-3, precision="bf16")
     return {
         "recipe": resolved.model_dump(mode="json"),
@@ -42,19 +42,19 @@ def test_a_recipe_that_fits_is_left_as_it_is(recipe):
 
 def test_memory_is_saved_by_smaller_micro_batches_first(recipe):
     fit = fit_budget(recipe, Budget(2 * GB), machine)
-    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (8, 224, "off")
+    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (8, 224, False)
     assert fit.memory <= 2 * GB
     assert "micro-batches of 8 tiles" in fit.choices[0]
 
 
 def test_then_by_computing_activations_again(recipe):
     fit = fit_budget(recipe, Budget(int(0.56 * GB)), machine)
-    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (1, 224, "on")
+    assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (1, 224, True)
 
 
 def test_then_by_smaller_images(recipe):
     fit = fit_budget(recipe, Budget(int(0.535 * GB)), machine)
-    assert (fit.recipe.image_size, fit.recipe.checkpointing) == (112, "on")
+    assert (fit.recipe.image_size, fit.recipe.checkpointing) == (112, True)
     assert "112 pixels for 224" in fit.choices[-1]
 
 
@@ -83,7 +83,7 @@ def test_few_epochs_less_go_before_smaller_images(recipe):
 
 def test_the_last_resort_are_the_top_layers_over_a_kept_prefix(recipe):
     fit = fit_budget(recipe, Budget(seconds=40), machine)
-    assert (fit.recipe.prefix, fit.recipe.lora.top_layers, fit.recipe.image_size) == ("on", 4, 64)
+    assert (fit.recipe.cache_frozen, fit.recipe.lora.top_layers, fit.recipe.image_size) == (True, 4, 64)
     assert fit.seconds <= 40
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 

@@ -122,7 +122,7 @@ def test_a_value_that_is_none_is_one_clear_line(values, message):
     [({"ranks": "0"}, "lora.rank"), ({"seeds": "0,4294967296"}, "seed"), ({"splits": "odd"}, "split")],
 )
 def test_a_value_that_the_recipe_does_not_take_is_its_error(values, field):
-    with pytest.raises(OrbituneError, match=f"The recipe does not fit. {field}"):
+    with pytest.raises(OrbituneError, match=f"Invalid recipe: {field}"):
         Grid.parse(**values).runs([Recipe()])
 
 

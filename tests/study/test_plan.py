@@ -50,7 +50,7 @@ def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
 
 def test_a_plan_with_a_prefix_counts_its_time_and_its_space(recipe):
     top = recipe.replace(lora={"top_layers": 1})
-    plan, kept = plan_run(top, progress=False), plan_run(top.replace(prefix="on"), progress=False)
+    plan, kept = plan_run(top, progress=False), plan_run(top.replace(cache_frozen=True), progress=False)
     assert plan.prefix_bytes == 0
     state = 17 * 32 * (2 if kept.recipe["precision"] == "bf16" else 4)
     assert kept.prefix_bytes == (8 * 36 + 12 + 12) * state

@@ -515,7 +515,7 @@ def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
 
 def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", lora={"dropout": 0})
-    fast, plain = (trained(recipe.replace(fast=fast), tmp_path / fast) for fast in ("on", "off"))
+    fast, plain = (trained(recipe.replace(fast=fast), tmp_path / str(fast)) for fast in (True, False))
     assert (fast.compute_facts()["fast"], plain.compute_facts()["fast"]) == (True, False)
     for mine, theirs in zip(fast.progress.history, plain.progress.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
@@ -555,11 +555,11 @@ def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, r
     assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.02)
 
 
-@pytest.mark.parametrize("fast", ["on", "off"])
+@pytest.mark.parametrize("fast", [True, False])
 def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
     recipe = recipe.replace(fast=fast, precision="fp32", epochs=1, lora={"dropout": 0})
     [kept], [again] = (
-        trained(recipe.replace(checkpointing=on), tmp_path / on).progress.history for on in ("off", "on")
+        trained(recipe.replace(checkpointing=on), tmp_path / str(on)).progress.history for on in (False, True)
     )
     assert again["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)
 
@@ -567,8 +567,8 @@ def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
 def test_a_kept_prefix_changes_no_result_and_is_counted(recipe, tmp_path):
     recipe = recipe.replace(augment="none", precision="fp32", lora={"top_layers": 1, "dropout": 0})
     whole = trained(recipe, tmp_path / "whole")
-    kept = train(recipe.replace(prefix="on"), tmp_path / "kept", progress=False)
-    again = train(recipe.replace(prefix="on", seed=1), tmp_path / "again", progress=False)
+    kept = train(recipe.replace(cache_frozen=True), tmp_path / "kept", progress=False)
+    again = train(recipe.replace(cache_frozen=True, seed=1), tmp_path / "again", progress=False)
     for mine, theirs in zip(kept.history, whole.progress.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
     assert kept.cost["prefix_seconds"] > 0

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
-from orbitune.recipe import Recipe, anchor, anchor_path, read_yaml
+from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe_paths import anchor, anchor_path
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
 TRAINING = ("ours", "hf-trainer", "original")
@@ -200,7 +201,7 @@ class Suite(_Strict):
 
 
 def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
-    """Return the values with absolute paths, see `orbitune.recipe.anchor`."""
+    """Return the values with absolute paths, see `orbitune.recipe_paths.anchor`."""
     named = {name: values[name] for name in ("run", "scene") if isinstance(values.get(name), str)}
     return anchor(values, file_folder) | {n: anchor_path(text, file_folder) for n, text in named.items()}
 

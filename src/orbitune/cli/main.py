@@ -16,7 +16,8 @@ from orbitune.cli import deploy
 from orbitune.cli.options import MakeRecipe, recipe_options
 from orbitune.cli.output import Json, OutputError, Quiet, ReaderGone, guarded_streams, print_json, print_table
 from orbitune.errors import Interrupted, OrbituneError
-from orbitune.recipe import Recipe, data_name
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import data_name
 
 app = typer.Typer(
     name="orbitune",

@@ -10,7 +10,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.models.methods import METHODS
-from orbitune.recipe import PRESETS, LoraSettings, Recipe, anchor, preset, read_yaml
+from orbitune.presets import PRESETS, preset
+from orbitune.recipe import LoraSettings, Recipe, read_yaml
+from orbitune.recipe_paths import anchor
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -71,13 +73,18 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
+    flag = "--" + name.replace("_", "-")
+    if field.annotation is bool:
+        text = f"{field.description} [default: {'on' if field.default else 'off'}]"
+        pair = f"{flag}/--no-{flag.removeprefix('--')}"
+        return _parameter(name, bool, typer.Option(pair, help=text, show_default=False))
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
     choices = list(METHODS) if name == "method" else [] if kinds else _literals(field)
     shown = field.get_default(call_default_factory=True)
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
     text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
     text += f" [default: {shown}]" if shown is not None else ""
-    option = typer.Option("--" + name.replace("_", "-"), help=text, show_default=False)
+    option = typer.Option(flag, help=text, show_default=False)
     return _parameter(name, kinds[0] if kinds and not _literals(field) else str, option)
 
 

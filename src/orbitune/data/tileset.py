@@ -22,7 +22,7 @@ from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.tile_store import invalidate_store, open_store
 from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
-from orbitune.recipe import is_synthetic
+from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.decode import (
     DECODING,
     BadImageError,

@@ -48,8 +48,8 @@ def make_network(
         A module from uint8 tiles (B, H, W, 3) to float32 logits (B, C), with the attribute `attention`.
     """
     dtype = DTYPES[str(recipe.precision)]
-    if recipe.fast == "off" or obstacle(model):
-        if recipe.checkpointing == "on":
+    if not recipe.fast or obstacle(model):
+        if recipe.checkpointing:
             # The reentrant kind would give adapters no gradient.
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return PlainClassifier(model, backbone.family, transform, dtype)
@@ -64,5 +64,5 @@ def make_network(
         shape = (recipe.micro_batch, tokens, heads, config.hidden_size // heads)
         attention = fastest_kernel(shape, dtype, device)
     return FastClassifier(
-        model, backbone.family, transform, dtype, attention, checkpointing=recipe.checkpointing == "on"
+        model, backbone.family, transform, dtype, attention, checkpointing=recipe.checkpointing
     )

@@ -8,7 +8,7 @@ from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import LIKENESS_FILE
 from orbitune.models.families import Family
 from orbitune.models.methods import find_method
-from orbitune.recipe import data_name
+from orbitune.recipe_paths import data_name
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

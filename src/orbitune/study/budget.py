@@ -14,7 +14,8 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
 from orbitune.integrity import read_sealed_json, write_sealed_json
-from orbitune.recipe import PLACES, Recipe
+from orbitune.recipe import Recipe, upgrade
+from orbitune.recipe_paths import PLACES
 from orbitune.resources import parse_bytes, parse_seconds
 from orbitune.study.child_processes import run_command
 
@@ -139,7 +140,7 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
             f"take {_gb(first)}; the result is the same"
         )
         return
-    fit.take(checkpointing="on")
+    fit.take(checkpointing=True)
     fit.choices.append(
         f"micro-batches of one tile and activations computed again for the backward pass: {whole} tiles at "
         f"once take {_gb(first)}; the result is the same"
@@ -164,11 +165,11 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         fit.choices.append(_smaller(before, fit, f"the run took {_minutes(seconds)}"))
     if fit.seconds <= limit:
         return
-    if _affordable(fit, limit) < 1 and fit.resolved.method == "lora" and fit.resolved.prefix == "off":
+    if _affordable(fit, limit) < 1 and fit.resolved.method == "lora" and not fit.resolved.cache_frozen:
         seconds = fit.seconds
         top = fit.resolved.lora.top_layers or TOP_LAYERS
         lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
-        fit.take(lora=lora, prefix="on", sizes=None, mixup=0.0, tta="none")
+        fit.take(lora=lora, cache_frozen=True, sizes=None, mixup=0.0, tta="none")
         fit.choices.append(
             f"adapters on the last {top} layers only, over a prefix kept on disk: with all layers the run "
             f"took {_minutes(seconds)}; accuracy will suffer"
@@ -236,7 +237,7 @@ def fit_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[str]
             kept = read_sealed_json(file)
             fitted = Recipe.make({**kept["chosen"], **recipe.places})
             before = kept["asked"]
-            before["recipe"] = {n: v for n, v in before["recipe"].items() if n not in PLACES}
+            before["recipe"] = {n: v for n, v in upgrade(before["recipe"]).items() if n not in PLACES}
         except (OrbituneError, ValueError, LookupError, TypeError):
             raise RunError(f"{file} is damaged; remove it to have the recipe fitted anew.") from None
         if before != asked:

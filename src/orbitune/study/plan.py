@@ -117,7 +117,7 @@ class _Costs:
 
 
 def _measure(job: TrainingSetup) -> _Costs:
-    keeps = job.recipe.prefix == "on"
+    keeps = job.recipe.cache_frozen
     if keeps:  # a prefix of the few tiles that are measured
         count = (STEPS + 1) * job.recipe.batch_size
         job = replace(job, splits={name: indices[:count] for name, indices in job.splits.items()})

@@ -137,7 +137,7 @@ def _cost(trainer: Trainer) -> dict[str, Any]:
         **trainer.meter.energy(),
         "seconds_per_epoch": seconds / epochs,
         "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
-        "prefix_reused": trainer.job.recipe.prefix == "on" and not trainer.progress.prefix_built,
+        "prefix_reused": trainer.job.recipe.cache_frozen and not trainer.progress.prefix_built,
         "peak_cuda_bytes": peak_cuda_bytes(),
         "resumed": trainer.progress.resumed,
     }

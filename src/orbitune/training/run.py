@@ -84,7 +84,7 @@ def fit(
             folder.write_facts(environment(), job.tiles.skipped)
         trainer = Trainer.build(job, folder, accelerator)
         with trainer.stop_on_sigint():
-            if job.recipe.prefix == "on":
+            if job.recipe.cache_frozen:
                 trainer.keep_prefix(display)
             trainer.fit(display, epochs)
         return trainer

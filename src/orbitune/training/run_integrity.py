@@ -8,7 +8,8 @@ from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json
-from orbitune.recipe import Recipe, is_there, read_yaml
+from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe_paths import is_there
 from orbitune.training.run_folder import log_text, read_environment, read_inputs
 
 _SKIPPED = "skipped-images.json"

@@ -19,7 +19,8 @@ from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import look, predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
-from orbitune.recipe import Recipe, is_synthetic
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.manifest import ColumnSelection
 
 if TYPE_CHECKING:

@@ -310,7 +310,7 @@ class Trainer:
         recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
         return {
             "fast": fast,
-            "why_not_fast": None if fast or recipe.fast == "off" else obstacle(self.model),
+            "why_not_fast": None if fast or not recipe.fast else obstacle(self.model),
             "precision": recipe.precision,
             "attention": self.network.attention,
             "compiled_kernels": fast and self.network.compiled,

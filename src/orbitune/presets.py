@@ -1,0 +1,33 @@
+"""Recipes of published studies, by name."""
+
+from typing import Any
+
+from orbitune.errors import OrbituneError
+
+# The study that started Orbitune: ViT-Base on EuroSAT RGB, as published, with the head trained.
+_ORIGINAL: dict[str, Any] = {
+    "data": "blanchon/EuroSAT_RGB",
+    "backbone": "google/vit-base-patch16-224",
+    "image_size": 224,
+    "epochs": 3,
+    "batch_size": 64,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "augment": "none",
+    "precision": "fp32",
+    "lora": {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": ["q", "k", "v"], "bias": "none"},
+}
+_ORIGINAL_RATES = {"full": 5e-5, "lora": 5e-4}
+
+PRESETS = ("original",)
+
+
+def preset(name: str, method: str) -> dict[str, Any]:
+    """Return the values of a named preset for one method.
+
+    Raises:
+        OrbituneError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise OrbituneError(f"Unknown preset {name!r}. Choose from: {', '.join(PRESETS)}.")
+    return {**_ORIGINAL, "method": method, "learning_rate": _ORIGINAL_RATES.get(method)}

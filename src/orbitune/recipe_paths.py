@@ -1,0 +1,79 @@
+"""Paths in a recipe: which settings name files, and what a relative path is relative to."""
+
+from pathlib import Path
+from typing import Any
+
+from orbitune.errors import OrbituneError
+
+PLACES = ("data", "split_files", "backbone")  # fields that may name files and folders
+
+
+def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
+    """Return values of a recipe with absolute paths in the place of relative ones that exist.
+
+    Hub ids, names of what is built in, and what is not there stay as they are.
+
+    Args:
+        file_folder: of the file that the values are from, which paths are relative to; the working directory
+            where None.
+
+    Raises:
+        OrbituneError: a path in a file means something in the working directory, and nothing in its folder.
+    """
+    places = {name: values[name] for name in PLACES if isinstance(values.get(name), str)}
+    return {**values, **{name: _anchored(name, text, file_folder) for name, text in places.items()}}
+
+
+def _anchored(name: str, text: str, file_folder: Path | None) -> str:
+    if name == "split_files" and "=" in text:
+        parts = [part.partition("=") for part in text.split(",")]
+        return ",".join(
+            f"{split.strip()}={anchor_path(path.strip(), file_folder)}" for split, _, path in parts
+        )
+    if (name == "data" and is_synthetic(text)) or (name == "backbone" and text == "demo"):
+        return text
+    return anchor_path(text, file_folder)
+
+
+def anchor_path(text: str, file_folder: Path | None = None) -> str:
+    """Return a path that exists as an absolute one, see `anchor`; any other text as it is."""
+    folder = Path.cwd() if file_folder is None else file_folder.absolute()
+    path = folder / Path(text).expanduser()
+    if _exists(path):
+        # The name that a link has is kept, as outputs are named after it.
+        named = path.name not in ("", "..")
+        return str(path.parent.resolve() / path.name if named else path.resolve())
+    if file_folder is not None and _exists(here := Path.cwd() / text):
+        raise OrbituneError(
+            f"Paths in a file are relative to its folder, and {folder} has no {text}, but the working "
+            f"directory has: write {here} there, or pass it as an option."
+        )
+    return text
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_local(place: str) -> bool:
+    """Return whether a setting names a place on this machine, and no hub id."""
+    return place.startswith((".", "~")) or Path(place.partition("=")[2] or place).is_absolute()
+
+
+def is_there(place: str) -> bool:
+    """Whether every path of a field that may name files exists; hub ids and built-in names are no paths."""
+    paths = [part.partition("=")[2] for part in place.split(",")] if "=" in place else [place]
+    return all(is_local(path) and _exists(Path(path).expanduser()) for path in paths)
+
+
+def data_name(data: str) -> str:
+    """What a data set is called for short: the last part of its path or id."""
+    return "synthetic tiles" if is_synthetic(data) else Path(data).stem
+
+
+def is_synthetic(data: str) -> bool:
+    """Whether `data` asks for tiles drawn by a program: synthetic or synthetic:COUNT."""
+    return data.partition(":")[0] == "synthetic"

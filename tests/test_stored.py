@@ -1,0 +1,70 @@
+"""Runs, bundles and studies that earlier versions stored still open, predict the same and go on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orbitune.cli.main import main
+from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.inference.classifier import Classifier
+from orbitune.recipe import Recipe
+from orbitune.training.evaluate import evaluate
+from orbitune.training.run import train
+
+STORED = Path(__file__).parent / "stored" / "0.1"
+PREDICTED = json.loads((STORED / "predictions.json").read_text())
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A copy of the stored folders, at another place than they were written."""
+    return shutil.copytree(STORED, tmp_path / "stored")
+
+
+def moved_recipe(stored, run):
+    """The recipe of a stored run, with its tiles and backbone where they are now."""
+    recipe = Recipe.load(stored / run / "recipe.yaml")
+    return recipe.replace(data=str(stored / "tiles"), backbone=str(stored / "backbone"))
+
+
+@pytest.mark.parametrize("name", PREDICTED)
+def test_predictions_are_those_of_the_version_that_stored_the_model(stored, name):
+    classifier = Classifier(stored / name, backbone=str(stored / "backbone"))
+    files = [stored / each["input"] for each in PREDICTED[name]]
+    for now, before in zip(classifier.predict(files), PREDICTED[name], strict=True):
+        assert now.error is None and now.sure == before["sure"]
+        assert dict(now.labels) == pytest.approx(dict(before["labels"]), abs=0.02)  # may compute in bf16
+        assert now.distance == (before["distance"] and pytest.approx(before["distance"], rel=0.05))
+
+
+def test_a_finished_run_is_returned_and_evaluated(stored):
+    run = stored / "run"
+    kept = (run / "adapter" / "adapter_model.safetensors").read_bytes()
+    result = train(moved_recipe(stored, "run"), run, progress=False)
+    assert len(result.history) == 3
+    assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == kept
+    scores = json.loads((STORED / "run" / "result.json").read_text())["validation"]
+    assert evaluate(run, "validation", progress=False)["accuracy"] == scores["accuracy"]
+
+
+def test_an_interrupted_run_goes_on_to_the_outputs_of_the_whole_one(stored):
+    run = stored / "interrupted"
+    result = train(moved_recipe(stored, "interrupted"), run, progress=False)
+    assert len(result.history) == 3
+    for split in ("validation", "test"):
+        now, whole = (read_predictions(place, split) for place in (run, stored / "run"))
+        assert np.allclose(now.logits, whole.logits, atol=1e-4)
+
+
+def test_the_report_of_a_study_is_written_again(stored, monkeypatch):
+    study = stored / "study"
+    monkeypatch.setattr("sys.argv", ["orbitune", "report", str(study)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    text = (study / "report.md").read_text()
+    assert "LoRA" in text and "linear probing" in text
+    assert (study / "report.html").is_file()
