@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveInt
 
 from orbitune.evaluation.run_result import RunResult
 
@@ -73,7 +73,7 @@ class Plan(StudyRecord):
         artefact_bytes: size of the saved weights.
         checkpoint_bytes: largest further size of the run folder while it trains.
         tiles_bytes: size of the decoded tiles.
-        prefix_bytes: size of the activation cache, 0 without one.
+        cache_bytes: size of the activation cache, 0 without one.
         steps_measured: training steps that the times rest on.
         seconds_measured: duration of the measurement.
         image_sizes: pixels that the sizes `auto` and `native` stand for.
@@ -92,7 +92,7 @@ class Plan(StudyRecord):
     backbone: dict[str, Any] = {}
     checkpoint_bytes: int = 0
     tiles_bytes: int = 0
-    prefix_bytes: int = 0
+    cache_bytes: int = Field(0, validation_alias=AliasChoices("cache_bytes", "prefix_bytes"))  # until 0.1
     steps_measured: int = 0
     seconds_measured: float = 0.0
     image_sizes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a page of the report is made of. Each kind of block has one macro in each of the two templates."""
+"""Components of a report page. Each kind has one macro in each of the two templates."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -8,15 +8,15 @@ from orbitune.study.report.formatting import slug
 
 @dataclass(frozen=True)
 class BulletList:
-    """Sentences, one a line."""
+    """Sentences, one per bullet."""
 
     lines: list[str]
-    kind: ClassVar[str] = "points"
+    kind: ClassVar[str] = "bullets"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, C column heads and rows of C cells; a row of fewer ends in one cell that fills it."""
+    """A caption, column heads and rows of cells; the last cell of a shorter row spans the rest."""
 
     caption: str
     header: list[str]
@@ -25,8 +25,15 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Subfigure:
-    """One SVG: its file stem, what it shows in words, its markup and its natural width in CSS pixels."""
+class Panel:
+    """One SVG image of a figure.
+
+    Attributes:
+        name: stem of its file, unique in the report.
+        alt: text alternative.
+        svg: markup.
+        width: natural width in CSS pixels.
+    """
 
     name: str
     alt: str
@@ -36,16 +43,16 @@ class Subfigure:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels over one caption."""
+    """Panels with one caption."""
 
     caption: str
-    subfigures: list[Subfigure]
-    kind: ClassVar[str] = "plate"
+    panels: list[Panel]
+    kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
 class GalleryTile:
-    """An image that is looked at, as a data URI or None, with its label and what was said of it."""
+    """An image tile with its label and notes; source is a data URI, or None without the image."""
 
     source: str | None
     name: str
@@ -55,12 +62,12 @@ class GalleryTile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Tiles side by side; `image` is the file of them all, relative to the report, where it is there."""
+    """Tiles side by side; image is the file of all tiles, relative to the report, or None."""
 
     caption: str
     image: str | None
     tiles: list[GalleryTile]
-    kind: ClassVar[str] = "sheet"
+    kind: ClassVar[str] = "gallery"
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,12 @@ class DescriptionList:
     """Names and values."""
 
     pairs: list[tuple[str, str]]
-    kind: ClassVar[str] = "facts"
+    kind: ClassVar[str] = "descriptions"
 
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """Text in the letters of a machine, in a language such as yaml or sh."""
+    """Preformatted text in a language such as yaml or sh."""
 
     text: str
     language: str
@@ -82,11 +89,11 @@ class CodeBlock:
 
 @dataclass(frozen=True)
 class Collapsible:
-    """Blocks that are shown when asked for."""
+    """Components that are hidden until they are opened."""
 
     title: str
-    blocks: list["Component"]
-    kind: ClassVar[str] = "folded"
+    components: list["Component"]
+    kind: ClassVar[str] = "collapsible"
 
 
 Component = BulletList | Table | Figure | Gallery | DescriptionList | CodeBlock | Collapsible
@@ -94,13 +101,13 @@ Component = BulletList | Table | Figure | Gallery | DescriptionList | CodeBlock 
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under one heading; measured ones say how to make them again."""
+    """Components under one heading; a measured one shows how to reproduce it."""
 
     title: str
-    blocks: list[Component] = field(default_factory=list)
+    components: list[Component] = field(default_factory=list)
     measured: bool = True
 
     @property
     def anchor(self) -> str:
-        """Its place in the page, which no id of a figure has."""
+        """HTML id, which no figure uses."""
         return f"section-{slug(self.title)}"

@@ -1,4 +1,4 @@
-"""Which classes a method gains or loses, against the reference."""
+"""Difference in F1 of each class and method to the reference."""
 
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from orbitune.study.report.figures.new_figure import (
     INK,
     LINE,
     new_figure,
-    save_svg,
     shorten,
+    to_panel,
 )
 from orbitune.study.report.view_model import MethodRow, ReportView
 
@@ -25,37 +25,38 @@ _WIDE = 9  # methods that fit half the page
 
 
 def class_figure(view: ReportView, reference: MethodRow) -> Figure:
-    """A matrix for each split: classes by methods, the difference of F1 to the reference in points."""
-    subfigures = []
+    """Draw one matrix per split: classes by methods, difference in F1 to the reference in points."""
+    panels = []
     for split in view.splits:
-        if split not in reference.groups or len(view.on(split)) < 2:
+        if split not in reference.groups or len(view.groups_on(split)) < 2:
             continue
-        others = [group for group in view.on(split) if group.method != reference.method]
-        classes = [row for row in reference.groups[split].summary["per_class"] if row["support"]]
-        first = np.array([row["f1"] for row in classes])
-        f1 = np.array(
-            [[row["f1"] for row in group.summary["per_class"] if row["support"]] for group in others]
-        ).T
+        others = [group for group in view.groups_on(split) if group.method != reference.method]
+        classes = [row for row in reference.groups[split].summary.per_class if row.support]
+        first = np.array([row.f1 for row in classes])
+        f1 = np.array([[row.f1 for row in group.summary.per_class if row.support] for group in others]).T
         width = HALF_WIDTH if len(others) < _WIDE else FULL_WIDTH
-        heading = f"F1 less that of {reference.title}"
-        figure, axes = new_figure(width, 90 + 22 * len(classes), view.split_name(split) or heading, view)
+        heading = f"F1 minus that of {reference.title}"
+        figure, axes = new_figure(
+            view, view.split_name(split) or heading, width=width, height=90 + 22 * len(classes)
+        )
         columns = [group.title for group in others]
-        _matrix(axes, 100 * (f1 - first[:, None]), [shorten(row["name"]) for row in classes], columns)
+        _matrix(axes, 100 * (f1 - first[:, None]), [shorten(row.name) for row in classes], columns)
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.of(split, heading)}. "
-            f"The most is lost by {columns[worst[1]]} on {classes[worst[0]]['name']}, "
+            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.with_split(heading, split)}. "
+            f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
         )
-        subfigures.append(save_svg(figure, fmt.slug(view.of(split, "classes")), alt, width))
+        panels.append(to_panel(figure, fmt.slug(view.with_split("classes", split)), alt=alt, width=width))
     caption = (
-        f"F1 of each class less that of {reference.title}, in points. Orange: worse, blue: better; the "
-        f"colour is full at {_STRONG:g} points."
+        f"F1 of each class minus that of {reference.title}, in points. Orange is worse, blue is better; the "
+        f"colour scale ends at {_STRONG:g} points."
     )
-    return Figure(caption, subfigures)
+    return Figure(caption, panels)
 
 
 def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    """Draw values in points, (classes, methods), with a diverging colour scale."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("change", ["#d55e00", "#ffffff", "#0072b2"])

@@ -1,4 +1,4 @@
-"""What all figures share: the style, the colour of each method, axes that suit accuracies, and SVG text."""
+"""Drawing of figures: style, colours of methods, axes that are logarithmic in the error rate, SVG text."""
 
 import html
 import io
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report.components import Subfigure
+from orbitune.study.report.components import Panel
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -52,20 +52,20 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
-MethodStyles = dict[str, dict[str, Any]]
+Styles = dict[str, dict[str, Any]]
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Within it matplotlib draws as all figures are drawn, whatever the user has set."""
-    from matplotlib import style as styles
+def report_style() -> Iterator[None]:
+    """Apply the style of all figures, whatever the user's own matplotlib settings are."""
+    from matplotlib import style
 
-    with styles.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]):
         yield
 
 
-def method_styles(view: ReportView) -> MethodStyles:
-    """The colour and the marker that each method, by its title, keeps in every figure."""
+def method_styles(view: ReportView) -> Styles:
+    """Return the colour and marker of each method, by title; they are the same in every figure."""
     spare = cycle(_MORE_COLOURS)
     titles = {group.title: group.method for group in view.groups}
     colours: dict[str, str] = {}
@@ -78,36 +78,47 @@ def method_styles(view: ReportView) -> MethodStyles:
     }
 
 
-def new_figure(width: int, height: int, title: str, view: ReportView) -> "tuple[Figure, Axes]":
-    """A figure of that many CSS pixels with one axes; synthetic tiles are named above the title."""
+def new_figure(view: ReportView, title: str, *, width: int, height: int) -> "tuple[Figure, Axes]":
+    """Create a figure with one axes; synthetic tiles are named above the title.
+
+    Args:
+        view: of the study.
+        title: title of the axes.
+        width, height: CSS pixels.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
-    if view.results["data"]["synthetic"]:
+    if view.results.data.synthetic:
         figure.suptitle("synthetic tiles", x=0.01, ha="left", fontsize=10, color="#9a3412")
     return figure, axes
 
 
-def save_svg(figure: "Figure", name: str, alt: str, width: int) -> Subfigure:
-    """The figure as SVG text, with a name that is unique in the report."""
+def to_panel(figure: "Figure", name: str, *, alt: str, width: int) -> Panel:
+    """Return the figure as an SVG panel.
+
+    Args:
+        figure: the drawn figure.
+        name: unique in the report; the stem of its file.
+        alt: text alternative.
+        width: natural width in CSS pixels.
+    """
     text = io.StringIO()
     with warnings.catch_warnings():
-        # Letters that matplotlib's own font lacks are drawn by the reader's.
+        # The browser draws characters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = text.getvalue()
     svg = re.sub(r'="([\d.]+)pt"', r'="\1"', svg[svg.index("<svg") :], count=2)  # one point is one CSS pixel
-    # Several of these share one page, where an id may exist only once.
+    # Several figures share one page, where every id must be unique.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return Subfigure(
-        name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width
-    )
+    return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)
 
 
 def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
-    """Lines and markers with their names below the axes, in columns that the width has room for."""
+    """Add lines and markers with their labels below the axes, in as many columns as fit the width."""
     axes = figure.axes[0]
     handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
@@ -116,17 +127,23 @@ def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], widt
 
 
 def to_error_scale(share: float, count: int) -> float:
-    """Where an accuracy lies on an axis whose equal steps are equal factors of the errors.
+    """Return the position of an accuracy on an axis that is logarithmic in the error rate.
 
     Args:
-        share: 0..1.
-        count: tiles behind it; what is right on all of them is drawn as if half a tile were wrong.
+        share: accuracy, 0..1.
+        count: number of tiles; an accuracy of 1 is drawn with half an error.
     """
     return float(-np.log10(max(1 - share, 0.5 / count)))
 
 
 def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:
-    """Ticks in percent on an axis of `to_error_scale`, between two of its values; and some room around them."""
+    """Set limits and percentage ticks of an axis in the scale of `to_error_scale`.
+
+    Args:
+        axes: the axes to change.
+        which: "x" or "y".
+        low, high: range of the data, in the scale of the axis.
+    """
     room = 0.06 * max(high - low, 0.2)
     low, high = low - room, high + room
     inside = [tick for tick in _TICKS if low <= to_error_scale(tick, 10**9) <= high]
@@ -142,7 +159,7 @@ def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:
 
 
 def _thin_ticks(ticks: Sequence[float], least: float) -> list[float]:
-    """Those ticks, from the right, that leave so much room between each other."""
+    """Return the ticks that are at least `least` apart, starting from the right."""
     kept: list[float] = []
     for tick in reversed(ticks):
         if not kept or to_error_scale(kept[-1], 10**9) - to_error_scale(tick, 10**9) >= least:
@@ -151,6 +168,6 @@ def _thin_ticks(ticks: Sequence[float], least: float) -> list[float]:
 
 
 def shorten(name: str, length: int = 22) -> str:
-    """A name as an axis can carry it."""
+    """Shorten a name for an axis."""
     # A dollar sign would start matplotlib's formulas.
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
