@@ -1,4 +1,4 @@
-"""A page in Debian's chromium; tests that open one skip, by name, where it cannot be had."""
+"""Open pages in Debian's chromium; tests skip if it is not installed."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 @contextmanager
 def open_browser(width: int, height: int):
-    """An empty page of that many CSS pixels."""
+    """Yield an empty page with a viewport in CSS pixels."""
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")

@@ -1,4 +1,4 @@
-"""The app on a free port of this machine."""
+"""Run the app on a free port of this machine, and talk to it over plain sockets."""
 
 import socket
 import threading
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from orbitune.serving.app import make_app
+from orbitune.serving.app import create_app
 
 
 @contextmanager
-def serving(desk, login=None, hosts=None, root_path="", **settings):
-    """The address of an app that runs while the block does; settings are uvicorn's."""
+def serving(service, login=None, hosts=None, root_path="", **settings):
+    """Run an app and yield its address; `settings` are passed to uvicorn."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = make_app(desk, login, hosts, root_path)
+        app = create_app(service, login=login, hosts=hosts, root_path=root_path)
         config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, **settings)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -30,7 +30,7 @@ def serving(desk, login=None, hosts=None, root_path="", **settings):
 
 
 def raw(address, request, wait=5.0):
-    """What the server answers to these bytes, until it hangs up or `wait` seconds have passed."""
+    """Return the response to raw bytes, read until the server closes or for `wait` seconds."""
     parts = urlsplit(address)
     answer = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=wait) as connection:

@@ -4,13 +4,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from orbitune.data.transform import (
-    Transform,
-    flips_and_turns,
-    mixup,
-    resize_matrix,
-    symmetries,
-)
+from orbitune.data.transform import Transform, resize_matrix
 from orbitune.errors import ModelError
 
 TILES = torch.randint(0, 256, (16, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -40,50 +34,12 @@ def test_resizing_is_torchs_up_and_down_and_what_overshoots_is_clipped():
             assert torch.allclose(found, expected, atol=4e-6)
 
 
-def test_flips_and_turns_give_each_tile_one_of_its_eight_symmetries():
-    torch.manual_seed(0)
-    turned = flips_and_turns(TILES)
-    kinds = set()
-    for tile, out in zip(TILES, turned, strict=True):
-        square = [torch.rot90(t, k) for t in (tile, tile.flip(0)) for k in range(4)]
-        matches = [kind for kind, candidate in enumerate(square) if torch.equal(candidate, out)]
-        assert matches
-        kinds.add(matches[0])
-    assert len(kinds) >= 5
-
-
-def test_flips_and_turns_follow_the_seed():
-    outs = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        outs.append(flips_and_turns(TILES))
-    assert torch.equal(*outs)
-
-
-def test_tiles_that_are_not_square_keep_their_shape():
-    assert flips_and_turns(TILES[:, :4]).shape == (16, 4, 8, 3)
-
-
 def test_resizing_is_the_product_with_its_matrix():
     tiles = torch.randint(0, 256, (1, 20, 20, 3), dtype=torch.uint8)
     transform = Transform(32, (0.0,) * 3, (1.0,) * 3, "bilinear")
     matrix = resize_matrix(20, 32, "bilinear")
     channel = tiles[0, :, :, 0].float() / 255
     assert torch.allclose(matrix @ channel @ matrix.t(), transform(tiles)[0, 0], atol=1e-6)
-
-
-def test_there_are_eight_symmetries_of_a_square_and_four_of_an_oblong():
-    assert len({v.numpy().tobytes() for v in symmetries(TILES[:1, :5, :5])}) == 8
-    assert len({v.numpy().tobytes() for v in symmetries(TILES[:1, :5, :6])}) == 4
-
-
-def test_mixup_mixes_tiles_and_targets_by_the_same_share():
-    torch.manual_seed(0)
-    tiles = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
-    tiles[1] = 200
-    mixed, targets = mixup(tiles, torch.eye(2), alpha=1.0)
-    assert torch.allclose(targets.sum(1), torch.ones(2))
-    assert torch.allclose(mixed[:, 0, 0, 0].float(), 200 * targets[:, 1], atol=0.51)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from orbitune.evaluation.intervals import (
-    accuracy_over_seeds,
     bootstrap_accuracy,
     bootstrap_difference,
-    bootstrap_gap,
+    bootstrap_unpaired_difference,
+    mean_accuracy,
 )
 from orbitune.evaluation.metrics import wilson
 
@@ -30,7 +30,7 @@ def study(random, seeds, images, accuracy, spread):
 
 
 def test_several_seeds_have_the_bootstraps_interval():
-    result = accuracy_over_seeds(right(970, 980, 985))
+    result = mean_accuracy(right(970, 980, 985))
     assert result["mean"] == pytest.approx(0.9783333)
     assert result["seeds"] == [0.97, 0.98, 0.985]
     assert result["interval"] == "bootstrap"
@@ -38,13 +38,13 @@ def test_several_seeds_have_the_bootstraps_interval():
 
 
 def test_one_seed_has_wilsons_interval():
-    result = accuracy_over_seeds(right(970))
+    result = mean_accuracy(right(970))
     assert result["interval"] == "wilson"
     assert [result["low"], result["high"]] == wilson(970, 1000)
 
 
 def test_the_results_are_plain_json():
-    result = accuracy_over_seeds(right(970, 980))
+    result = mean_accuracy(right(970, 980))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
@@ -71,13 +71,15 @@ def test_pairing_makes_the_interval_of_a_difference_narrow():
 
 
 def test_a_gap_between_other_images_is_as_unsure_as_both_accuracies_together():
-    low, high = bootstrap_gap(right(970), right(450, images=500))
+    low, high = bootstrap_unpaired_difference(right(970), right(450, images=500))
     error = np.sqrt(0.97 * 0.03 / 1000 + 0.9 * 0.1 / 500)
     assert (low, high) == pytest.approx((0.07 - 1.96 * error, 0.07 + 1.96 * error), abs=0.002)
 
 
 def test_the_two_sides_of_a_gap_are_drawn_apart():
-    low, high = bootstrap_gap(right(970, 980), right(970, 980))  # the same draws would leave the seeds alone
+    low, high = bootstrap_unpaired_difference(
+        right(970, 980), right(970, 980)
+    )  # the same draws would leave the seeds alone
     assert low == pytest.approx(-high, abs=0.001)
     assert high > 1.96 * np.sqrt(2 * 0.975 * 0.025 / 1000)
 
@@ -100,4 +102,4 @@ def test_methods_scored_on_other_numbers_of_images_cannot_be_paired():
 @pytest.mark.parametrize("wrong", [np.ones((0, 5), bool), np.ones(5, bool), np.ones((1, 5))])
 def test_what_is_no_table_of_seeds_by_images_is_refused(wrong):
     with pytest.raises(ValueError, match="seeds, images"):
-        accuracy_over_seeds(wrong)
+        mean_accuracy(wrong)

@@ -5,15 +5,15 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from orbitune.evaluation.paired import PairedScore, restricted_variance
+from orbitune.evaluation.paired import PairedTest, restricted_variance
 
 
-def one_seed(wins: int, losses: int, images: int) -> PairedScore:
+def one_seed(wins: int, losses: int, images: int) -> PairedTest:
     """Two models that disagree on so many images."""
     method, reference = np.zeros((2, 1, images), bool)
     method[:, :wins] = True
     reference[:, wins : wins + losses] = True
-    return PairedScore.of(method, reference)
+    return PairedTest.of(method, reference)
 
 
 def study(random, seeds, images, accuracies, spread, hard):
@@ -82,19 +82,19 @@ def test_a_method_that_wins_every_image_has_an_interval_up_to_one():
 def test_seeds_that_are_the_same_model_count_as_one():
     random = np.random.default_rng(0)
     method, reference = random.random((2, 1, 2000)) < 0.97
-    once = PairedScore.of(method, reference)
-    thrice = PairedScore.of(np.repeat(method, 3, axis=0), np.repeat(reference, 3, axis=0))
+    once = PairedTest.of(method, reference)
+    thrice = PairedTest.of(np.repeat(method, 3, axis=0), np.repeat(reference, 3, axis=0))
     assert thrice.interval() == pytest.approx(once.interval(), abs=1e-6)
 
 
 def test_seeds_that_err_independently_narrow_the_interval_and_those_that_differ_widen_it():
     random = np.random.default_rng(0)
     method, reference = random.random((2, 8, 2000)) < 0.97
-    several = PairedScore.of(method, reference)
-    one = PairedScore.of(method[:1], reference[:1])
+    several = PairedTest.of(method, reference)
+    one = PairedTest.of(method[:1], reference[:1])
     assert np.ptp(several.interval()) < 0.6 * np.ptp(one.interval())
     uneven = random.random((8, 2000)) < np.linspace(0.94, 1, 8)[:, None]
-    assert np.ptp(PairedScore.of(uneven, reference).interval()) > 2 * np.ptp(several.interval())
+    assert np.ptp(PairedTest.of(uneven, reference).interval()) > 2 * np.ptp(several.interval())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_interval_holds_the_truth_and_the_test_errs_as_rarely_as_they_say(se
     held = wrong = 0
     for _ in range(300):
         reference, method = study(random, seeds, 2000, (0.975, 0.970), spread, hard)
-        score = PairedScore.of(method, reference)
+        score = PairedTest.of(method, reference)
         low, high = score.interval()
         held += low <= -0.005 <= high
         wrong += score.p_values(-0.005)[0] <= 0.025
@@ -116,16 +116,16 @@ def test_the_interval_holds_the_truth_and_the_test_errs_as_rarely_as_they_say(se
 
 @pytest.mark.parametrize(("wins", "losses"), [(0.010, 0.010), (0.008, 0.0095), (0.012, 0.010)])
 def test_as_many_images_as_are_said_to_be_needed_give_the_power_that_is_said(wins, losses):
-    needed = PairedScore(1000, wins, losses, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
+    needed = PairedTest(1000, wins, losses, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
     random = np.random.default_rng(0)
     counts = random.multinomial(needed, [wins, losses, 1 - wins - losses], size=2000)
-    scores = (PairedScore(needed, w / needed, lo / needed, 1.0, ()) for w, lo, _ in counts)
+    scores = (PairedTest(needed, w / needed, lo / needed, 1.0, ()) for w, lo, _ in counts)
     power = np.mean([score.p_values(-0.005)[0] <= 0.025 for score in scores])
     assert power == pytest.approx(0.8, abs=0.03)
 
 
 def test_the_images_needed_are_about_those_of_the_simple_formula():
-    needed = PairedScore(1000, 0.01, 0.01, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
+    needed = PairedTest(1000, 0.01, 0.01, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
     assert needed == pytest.approx((1.96 + 0.8416) ** 2 * 0.02 / 0.005**2, rel=0.1)
 
 
@@ -133,9 +133,9 @@ def test_no_number_of_images_helps_where_the_seeds_differ_too_much():
     random = np.random.default_rng(0)
     uneven = random.random((3, 2000)) < np.array([[0.93], [0.97], [0.99]])
     even = random.random((3, 2000)) < 0.97
-    assert PairedScore.of(uneven, even).images_needed(-0.005, 0.025) is None
-    assert PairedScore.of(even, even).images_needed(-0.005, 0.025) is not None
+    assert PairedTest.of(uneven, even).images_needed(-0.005, 0.025) is None
+    assert PairedTest.of(even, even).images_needed(-0.005, 0.025) is not None
 
 
 def test_no_number_of_images_helps_where_the_difference_lies_on_the_bound():
-    assert PairedScore(1000, 0.010, 0.015, 1.0, ()).images_needed(0.010 - 0.015, 0.025) is None
+    assert PairedTest(1000, 0.010, 0.015, 1.0, ()).images_needed(0.010 - 0.015, 0.025) is None

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.data.synthetic import CLASSES, generate
-from orbitune.evaluation.robustness import EVALUATIONS, robustness
+from orbitune.evaluation.robustness import EVALUATIONS, score_corruptions
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def scene():
 @pytest.fixture(scope="module")
 def scored(scene):
     seen: list[int] = []
-    return robustness(*scene, batch_size=32, after_batch=seen.append), seen
+    return score_corruptions(*scene, batch_size=32, after_batch=seen.append), seen
 
 
 def test_every_kind_and_severity_is_scored_and_progress_is_told(scored):
@@ -51,5 +51,5 @@ def test_a_classifier_of_colours_loses_under_haze_and_means_are_means(scored):
 
 def test_the_size_of_a_batch_changes_nothing_and_the_result_is_plain_json(scene, scored):
     result, _ = scored
-    assert robustness(*scene, batch_size=100) == result
+    assert score_corruptions(*scene, batch_size=100) == result
     assert json.loads(json.dumps(result, allow_nan=False)) == result

@@ -8,8 +8,8 @@ import torch
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
+from orbitune.data.augment import dihedral_views
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import symmetries
 from orbitune.errors import DataError, Interrupted, ModelError, OrbituneError, RunError
 from orbitune.models.factory import build
 from orbitune.training.setup import prepare_training
@@ -48,7 +48,7 @@ def test_all_eight_views_of_a_training_tile_are_kept(recipe):
     feed.build(4)
     index = job.splits["train"][2:3]
     with torch.inference_mode():
-        views = [network.states(v, 2) for v in symmetries(TileLoader(job.tiles, CPU).tiles(index))]
+        views = [network.states(v, 2) for v in dihedral_views(TileLoader(job.tiles, CPU).tiles(index))]
     drawn = [feed.augmented(index, "flips") for _ in range(60)]
     found = {next(n for n, v in enumerate(views) if torch.allclose(v, d, atol=1e-5)) for d in drawn}
     assert found == set(range(8))
@@ -92,7 +92,7 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
         "weights": "other",
         "tiles": "other",
         "splits": "other",
-        "transform": key.transform.at(16),
+        "transform": key.transform.with_size(16),
         "precision": "other",
         "attention": "sdpa",
         "depth": 1,

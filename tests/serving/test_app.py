@@ -16,25 +16,9 @@ from served_app import serving
 from orbitune.errors import OrbituneError
 from orbitune.inference.classifier import Classifier
 from orbitune.serving import uploads
-from orbitune.serving.service import PredictionService, names_of
+from orbitune.serving.service import name_models
 
 CLASSES = ["class_0", "class_1", "class_2"]
-
-
-@pytest.fixture(scope="module")
-def desk(runs):
-    return PredictionService({"lora": runs / "run", "full": runs / "full"})
-
-
-@pytest.fixture(scope="module")
-def address(desk):
-    with serving(desk) as address:
-        yield address
-
-
-@pytest.fixture
-def tile(runs):
-    return runs / "tiles" / "class_1" / "tile_1_3.png"
 
 
 @pytest.fixture
@@ -57,7 +41,7 @@ def test_the_model_is_chosen_by_name(address, tile):
     for name, status in (("full", 200), ("other", 400)):
         done = httpx.post(f"{address}/api/predict?model={name}", content=tile.read_bytes())
         assert done.status_code == status
-    assert done.json()["detail"] == "There is no model 'other'; there is: lora, full."
+    assert done.json()["detail"] == "Unknown model 'other'. Choose from: lora, full."
 
 
 def test_twenty_clients_at_once_are_all_answered(address, tile, label):
@@ -78,6 +62,13 @@ def test_gradios_own_client_predicts(address, tile, label):
     assert label in verdict and shares["label"] == label
     with Image.open(picture) as seen:
         assert seen.width == seen.height
+
+
+def test_a_get_of_the_json_endpoint_says_in_one_line_how_to_send_an_image(address):
+    done = httpx.get(f"{address}/api/predict?top_k=2")
+    assert done.status_code == 405 and done.headers["allow"] == "POST"
+    assert done.json()["detail"].startswith("Send one image with POST: curl --data-binary @tile.png http://")
+    assert f"{address}/api/predict," in done.json()["detail"]
 
 
 def test_what_is_no_image_is_one_clear_sentence(address):
@@ -104,9 +95,9 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(address, side):
     assert "pixels" in done.json()["detail"]
 
 
-def test_an_upload_over_the_limit_is_cut_off(desk, monkeypatch):
-    monkeypatch.setattr("orbitune.serving.app.MAX_UPLOAD", 1 << 20)
-    with serving(desk) as address:
+def test_an_upload_over_the_limit_is_cut_off(service, monkeypatch):
+    monkeypatch.setattr("orbitune.serving.app.MAX_UPLOAD_BYTES", 1 << 20)
+    with serving(service) as address:
         done = httpx.post(f"{address}/api/predict", content=bytes(2 << 20))
     assert done.status_code == 413
 
@@ -125,7 +116,8 @@ def test_as_many_files_as_are_taken_fit_one_call_and_more_are_refused_in_words(a
         "is_stream": False,
         "meta": {"_type": "gradio.FileData"},
     }
-    for count, answer in ((uploads.MAX_LOOSE, "1,000 images: "), (uploads.MAX_LOOSE + 1, "send a zip")):
+    most = uploads.MAX_FILES_AT_ONCE
+    for count, answer in ((most, "1,000 images: "), (most + 1, "send a zip")):
         call = f"{address}/gradio_api/call/predict_many"
         body = json.dumps({"data": [[said] * count, "lora"]}, ensure_ascii=False, separators=(",", ":"))
         begun = httpx.post(call, content=body.encode(), headers={"content-type": "application/json"})
@@ -161,11 +153,11 @@ def test_a_zip_becomes_a_table_in_which_a_bad_file_is_a_row(address, tile, label
         ({"zeros.png": bytes(3 << 20)}, "unpacks to more than"),
     ],
 )
-def test_a_hostile_zip_is_refused_before_it_is_unpacked(desk, tmp_path, monkeypatch, entries, message):
-    monkeypatch.setattr(uploads, "MAX_FILES", 20)
-    monkeypatch.setattr(uploads, "MAX_UNPACKED", 1 << 20)
+def test_a_hostile_zip_is_refused_before_it_is_unpacked(service, tmp_path, monkeypatch, entries, message):
+    monkeypatch.setattr(uploads, "MAX_IMAGES", 20)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", 1 << 20)
     with pytest.raises(OrbituneError, match=message):
-        list(desk.table("lora", [zipped(tmp_path, entries)]))
+        list(service.predict_files("lora", [zipped(tmp_path, entries)]))
 
 
 @pytest.mark.parametrize(
@@ -192,8 +184,8 @@ def test_nor_does_a_prediction_open_a_path_that_a_client_names(address, runs):
         Client(address, verbose=False).predict(secret, "lora", api_name="/predict")
 
 
-def test_with_a_login_nothing_is_answered_without_it(desk, tile):
-    with serving(desk, login=("ann", "secret")) as address:
+def test_with_a_login_nothing_is_answered_without_it(service, tile):
+    with serving(service, login=("ann", "secret")) as address:
         url, data = f"{address}/api/predict", tile.read_bytes()
         assert httpx.post(url, content=data).status_code == 401
         assert httpx.post(url, content=data, auth=("ann", "guess")).status_code == 401
@@ -203,7 +195,7 @@ def test_with_a_login_nothing_is_answered_without_it(desk, tile):
 
 def test_models_of_one_name_are_told_apart(runs, tmp_path):
     (tmp_path / "run").mkdir()
-    assert names_of([str(runs / "run"), str(tmp_path / "run")]) == {
+    assert name_models([str(runs / "run"), str(tmp_path / "run")]) == {
         "run": str(runs / "run"),
         "run (2)": str(tmp_path / "run"),
     }

@@ -15,27 +15,10 @@ from reliability import script
 from served_app import serving
 
 from orbitune.errors import OrbituneError
-from orbitune.serving.service import PredictionService
-from orbitune.serving.storage import Storage, remove_upload, safe_name
+from orbitune.serving.storage import Storage, delete_upload, safe_name
 
 inputs = script("app_inputs")
 LOGIN = ("ann", "secret")
-
-
-@pytest.fixture(scope="module")
-def desk(runs):
-    return PredictionService({"lora": runs / "run", "full": runs / "full"})
-
-
-@pytest.fixture(scope="module")
-def address(desk):
-    with serving(desk) as address:
-        yield address
-
-
-@pytest.fixture
-def tile(runs):
-    return runs / "tiles" / "class_1" / "tile_1_3.png"
 
 
 @pytest.fixture
@@ -65,15 +48,15 @@ def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, foun
     assert not [line for line in caplog.messages if "\n" in line or "Traceback" in line]
 
 
-def test_nor_with_a_login_by_one_who_has_signed_in(desk, found):
-    with serving(desk, LOGIN) as address:
+def test_nor_with_a_login_by_one_who_has_signed_in(service, found):
+    with serving(service, LOGIN) as address:
         done = httpx.post(f"{address}/login", data={"username": "ann", "password": "secret"})
         report = inputs.measure(address, found, 16, seed=1, cookies=dict(done.cookies))
     assert report["read"] == 0, report["first"]
 
 
-def test_without_signing_in_no_function_is_called_and_nothing_is_uploaded(desk):
-    with serving(desk, LOGIN) as address:
+def test_without_signing_in_no_function_is_called_and_nothing_is_uploaded(service):
+    with serving(service, LOGIN) as address:
         calls = ("queue/join", "call/predict", "upload", "cancel", "reset")
         assert {httpx.post(f"{address}/gradio_api/{each}", json={}).status_code for each in calls} == {401}
         reads = ("info", "file=/etc/passwd", "queue/data?session_hash=a", "heartbeat/a", "startup-events")
@@ -101,8 +84,8 @@ def test_an_example_is_shown_and_answered(address):
     assert "class_" in ask(address, path)
 
 
-def test_an_upload_of_another_server_is_not_taken(address, desk, tile):
-    with serving(desk) as other:
+def test_an_upload_of_another_server_is_not_taken(address, service, tile):
+    with serving(service) as other:
         path = upload(other, "tile.png", tile.read_bytes())
         assert "was not uploaded to this server" in ask(address, path)
         assert httpx.get(f"{address}/gradio_api/file={path}").status_code == 404
@@ -110,13 +93,13 @@ def test_an_upload_of_another_server_is_not_taken(address, desk, tile):
 
 def test_links_pipes_and_folders_among_the_uploads_are_no_files(tmp_path):
     storage = Storage()
-    path = storage.new_upload("a.png")
+    path = storage.new_upload_path("a.png")
     (tmp_path / "secret").write_text("secret")
     path.symlink_to(tmp_path / "secret")
     os.mkfifo(path.with_name("pipe.png"))
     path.with_name("linked").symlink_to(tmp_path)
     for each in (path, path.with_name("pipe.png"), path.parent, path.parent / "linked" / "secret"):
-        assert storage.find_served(str(each)) is None
+        assert storage.find_download(str(each)) is None
         with pytest.raises(OrbituneError, match="was not uploaded"):
             storage.find_input(str(each))
     storage.close()
@@ -124,9 +107,9 @@ def test_links_pipes_and_folders_among_the_uploads_are_no_files(tmp_path):
 
 def test_what_the_server_made_is_downloaded_but_is_no_input():
     storage = Storage()
-    path = storage.new_result("classes.csv")
+    path = storage.new_result_path("classes.csv")
     path.write_text("a")
-    assert storage.find_served(str(path)) == path
+    assert storage.find_download(str(path)) == path
     with pytest.raises(OrbituneError):
         storage.find_input(str(path))
     storage.close()
@@ -203,8 +186,8 @@ def test_a_form_of_too_many_files_or_that_breaks_off_leaves_none(address, tile):
     assert not [path for path in uploads.rglob("*") if path.is_file() and path.stat().st_size < 10]
 
 
-def test_the_folder_of_a_server_is_private_and_goes_with_it(desk, tile):
-    with serving(desk) as address:
+def test_the_folder_of_a_server_is_private_and_goes_with_it(service, tile):
+    with serving(service) as address:
         path = Path(upload(address, "tile.png", tile.read_bytes()))
         folder = path.parents[2]
         assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
@@ -214,16 +197,16 @@ def test_the_folder_of_a_server_is_private_and_goes_with_it(desk, tile):
 
 def test_old_files_are_deleted_and_the_oldest_make_room(monkeypatch):
     storage = Storage()
-    old, older, new = (storage.new_upload(f"{name}.png") for name in ("old", "older", "new"))
+    old, older, new = (storage.new_upload_path(f"{name}.png") for name in ("old", "older", "new"))
     for path, age in ((old, 20), (older, 30), (new, 0)):
         path.write_bytes(bytes(1000))
         os.utime(path, (time.time() - age,) * 2)
     (storage.examples / "example.png").write_bytes(bytes(1000))
-    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED", 2500)
-    storage.tidy(incoming=400)
+    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 2500)
+    storage.delete_expired(incoming=400)
     assert (old.exists(), older.exists(), new.exists()) == (True, False, True)
-    monkeypatch.setattr("orbitune.serving.storage.KEPT", 10)
-    storage.tidy()
+    monkeypatch.setattr("orbitune.serving.storage.MAX_AGE", 10)
+    storage.delete_expired()
     assert (old.exists(), new.exists(), (storage.examples / "example.png").exists()) == (False, True, True)
     storage.close()
 
@@ -234,31 +217,31 @@ def age(path, seconds):
 
 def test_files_in_use_and_those_that_are_worked_on_are_kept_however_old(monkeypatch):
     storage = Storage()
-    used, idle = storage.new_upload("used.tif"), storage.new_upload("idle.tif")
+    used, idle = storage.new_upload_path("used.tif"), storage.new_upload_path("idle.tif")
     part = storage.work / "map" / "part.npy"
     part.parent.mkdir()
     for path in (used, idle, part):
         path.write_bytes(bytes(1000))
         age(path, 7200)
         age(path.parent, 7200)
-    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED", 0)
+    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 0)
     with storage.in_use(used), storage.in_use(used):
         with storage.in_use(used):
             pass
-        storage.tidy()
+        storage.delete_expired()
         assert used.exists() and part.exists() and not idle.exists()
-    assert storage.find_served(str(part)) is None
-    storage.tidy()
+    assert storage.find_download(str(part)) is None
+    storage.delete_expired()
     assert part.exists() and not used.exists()
     storage.close()
 
 
 def test_empty_folders_go_when_they_are_old_and_those_of_the_server_stay():
     storage = Storage()
-    old, new = storage.new_upload("a").parent, storage.new_upload("a").parent
+    old, new = storage.new_upload_path("a").parent, storage.new_upload_path("a").parent
     for path in (old, storage.results, storage.examples, storage.folder / "uploads"):
         age(path, 7200)
-    storage.tidy()
+    storage.delete_expired()
     assert not old.exists() and new.exists()
     assert storage.results.exists() and storage.examples.exists()
     storage.close()
@@ -266,8 +249,8 @@ def test_empty_folders_go_when_they_are_old_and_those_of_the_server_stay():
 
 def test_an_upload_that_cannot_be_written_leaves_no_folder(tmp_path):
     storage = Storage()
-    folder = storage.new_upload("a").parent
-    remove_upload(folder / ("a" * 300))
+    folder = storage.new_upload_path("a").parent
+    delete_upload(folder / ("a" * 300))
     assert not folder.exists()
     storage.close()
 
@@ -276,7 +259,7 @@ def test_what_a_killed_server_left_is_deleted_and_what_runs_is_not(tmp_path):
     """The lock of a process goes when it does."""
     code = (
         "import os, sys\nfrom orbitune.serving.storage import Storage\n"
-        "Storage().new_upload('tile.png').touch()\nprint(len(os.listdir(sys.argv[1])), flush=True)\n"
+        "Storage().new_upload_path('tile.png').touch()\nprint(len(os.listdir(sys.argv[1])), flush=True)\n"
         "sys.stdin.read()"
     )
 
@@ -300,9 +283,9 @@ def test_what_a_killed_server_left_is_deleted_and_what_runs_is_not(tmp_path):
 
 
 def test_a_name_becomes_no_markup():
-    from orbitune.serving.pages import in_markdown
+    from orbitune.serving.pages import escape_markdown
 
-    shown = in_markdown("<img onerror=x> **[a](http://b)**\n# c `d` class_1")
+    shown = escape_markdown("<img onerror=x> **[a](http://b)**\n# c `d` class_1")
     assert not set(shown) & set("<>*[]`\n") and "class_1" in shown
 
 

@@ -13,28 +13,11 @@ from served_app import raw, serving
 
 from orbitune.errors import OrbituneError
 from orbitune.serving.security import authentication, body_limits
-from orbitune.serving.security.allowed_hosts import Hosts, parse_root_path
-from orbitune.serving.security.authentication import Guesses
-from orbitune.serving.server import _listen
-from orbitune.serving.service import PredictionService
+from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
+from orbitune.serving.security.authentication import FailedLogins
+from orbitune.serving.server import open_sockets
 
 slow = script("slow_bodies")
-
-
-@pytest.fixture(scope="module")
-def desk(runs):
-    return PredictionService({"lora": runs / "run"})
-
-
-@pytest.fixture(scope="module")
-def address(desk):
-    with serving(desk) as address:
-        yield address
-
-
-@pytest.fixture
-def tile(runs):
-    return (runs / "tiles" / "class_1" / "tile_1_3.png").read_bytes()
 
 
 # Hosts and origins
@@ -79,8 +62,8 @@ def test_a_request_without_a_host_or_with_two_is_not_answered(address):
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://localhost:1", "file://", "http://[::1"]
 )
-def test_a_page_of_another_site_may_not_call_it(address, origin, tile):
-    done = httpx.post(f"{address}/api/predict", content=tile, headers={"origin": origin})
+def test_a_page_of_another_site_may_not_call_it(address, origin, tile_bytes):
+    done = httpx.post(f"{address}/api/predict", content=tile_bytes, headers={"origin": origin})
     assert done.status_code == 403
     asked = {"origin": origin, "access-control-request-method": "POST"}
     preflight = httpx.options(f"{address}/gradio_api/queue/join", headers=asked)
@@ -88,8 +71,8 @@ def test_a_page_of_another_site_may_not_call_it(address, origin, tile):
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_its_own_pages_may_and_need_no_allowance(address, tile):
-    done = httpx.post(f"{address}/api/predict", content=tile, headers={"origin": address})
+def test_its_own_pages_may_and_need_no_allowance(address, tile_bytes):
+    done = httpx.post(f"{address}/api/predict", content=tile_bytes, headers={"origin": address})
     assert done.status_code == 200
     answer = httpx.get(f"{address}/config", headers={"origin": address})
     assert answer.status_code == 200
@@ -102,9 +85,9 @@ def test_a_request_that_the_browser_says_comes_from_another_site_is_refused(addr
     assert httpx.get(f"{address}/", headers=other).status_code == 200  # a link to the page
 
 
-def test_a_proxys_name_is_answered_once_it_is_allowed(desk):
-    hosts = Hosts.of("127.0.0.1", ("Maps.Example.org",))
-    with serving(desk, hosts=hosts) as address:
+def test_a_proxys_name_is_answered_once_it_is_allowed(service):
+    hosts = AllowedHosts.for_address("127.0.0.1", ("Maps.Example.org",))
+    with serving(service, hosts=hosts) as address:
         named = {"host": "maps.example.org", "origin": "https://maps.example.org"}
         assert httpx.get(f"{address}/config", headers=named).status_code == 200
         assert (
@@ -115,19 +98,19 @@ def test_a_proxys_name_is_answered_once_it_is_allowed(desk):
 
 def test_on_all_addresses_every_address_is_answered_but_no_strange_name():
     for host in ("0.0.0.0", "::"):
-        hosts = Hosts.of(host)
+        hosts = AllowedHosts.for_address(host)
         assert all(
-            map(hosts.answer_to, ("192.168.1.5:7860", "[fe80::1]:7860", "localhost", socket.gethostname()))
+            map(hosts.allows_host, ("192.168.1.5:7860", "[fe80::1]:7860", "localhost", socket.gethostname()))
         )
-        assert not hosts.answer_to("evil.example")
-    assert not Hosts.of("127.0.0.1").answer_to("192.168.1.5")
-    assert Hosts.of("tiles.local").answer_to("tiles.local:7860")
+        assert not hosts.allows_host("evil.example")
+    assert not AllowedHosts.for_address("127.0.0.1").allows_host("192.168.1.5")
+    assert AllowedHosts.for_address("tiles.local").allows_host("tiles.local:7860")
 
 
 @pytest.mark.parametrize("name", ["http://a.example", "a.example/b", "", "a b"])
 def test_what_is_no_host_name_cannot_be_allowed(name):
     with pytest.raises(OrbituneError, match="--allow-host takes a host name"):
-        Hosts.of("127.0.0.1", (name,))
+        AllowedHosts.for_address("127.0.0.1", (name,))
 
 
 # Headers
@@ -152,12 +135,14 @@ def test_only_the_pages_own_scripts_run(address):
     assert nonce not in httpx.get(f"{address}/").text
 
 
-def test_behind_a_proxy_the_app_lies_below_its_path_whether_or_not_the_proxy_takes_it_off(desk, tile):
-    with serving(desk, root_path="/tiles") as address:
+def test_behind_a_proxy_the_app_lies_below_its_path_whether_or_not_the_proxy_takes_it_off(
+    service, tile_bytes
+):
+    with serving(service, root_path="/tiles") as address:
         for below in ("", "/tiles"):
             assert httpx.get(f"{address}{below}/config").json()["root"].endswith("/tiles")
             assert httpx.get(f"{address}{below}/").status_code == 200
-            assert httpx.post(f"{address}{below}/api/predict", content=tile).status_code == 200
+            assert httpx.post(f"{address}{below}/api/predict", content=tile_bytes).status_code == 200
             assert httpx.get(f"{address}{below}/gradio_api/proxy=http://a/").status_code == 404
 
 
@@ -170,16 +155,16 @@ def test_what_is_no_path_is_refused(path):
 # Bodies
 
 
-def test_others_are_answered_at_once_beside_64_bodies_that_never_end(address, tile):
+def test_others_are_answered_at_once_beside_64_bodies_that_never_end(address, tile_bytes):
     for path in ("/api/predict", "/gradio_api/queue/join"):
         with slow.slow_bodies(address, 64, path=path):
-            taken = slow.waits(address, tile, 7)
+            taken = slow.waits(address, tile_bytes, 7)
         assert sorted(taken)[3] < 1
 
 
-def test_a_body_that_comes_too_slowly_is_cut_off(desk, monkeypatch):
-    monkeypatch.setattr(body_limits, "GRACE", 0.3)
-    with serving(desk) as address:
+def test_a_body_that_comes_too_slowly_is_cut_off(service, monkeypatch):
+    monkeypatch.setattr(body_limits, "GRACE_SECONDS", 0.3)
+    with serving(service) as address:
         for path in ("/api/predict", "/gradio_api/upload", "/gradio_api/queue/join", "/login"):
             form = "Content-Type: multipart/form-data; boundary=b\r\n"
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{form}Content-Length: 1000\r\n\r\n-"
@@ -197,9 +182,9 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(address, 
     assert raw(address, head.encode()).startswith(b"HTTP/1.1 413")
 
 
-def test_bodies_together_are_bounded_and_the_one_that_stalls_makes_room(desk, tile, monkeypatch):
-    monkeypatch.setattr(body_limits, "IN_MEMORY", 2**20)
-    with serving(desk) as address:
+def test_bodies_together_are_bounded_and_the_one_that_stalls_makes_room(service, tile_bytes, monkeypatch):
+    monkeypatch.setattr(body_limits, "MAX_BYTES_IN_MEMORY", 2**20)
+    with serving(service) as address:
         answers = []
         head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
         stalled = threading.Thread(target=lambda: answers.append(raw(address, head + bytes(800_000))))
@@ -210,27 +195,27 @@ def test_bodies_together_are_bounded_and_the_one_that_stalls_makes_room(desk, ti
     assert answers[0].startswith(b"HTTP/1.1 503")
 
 
-def test_a_client_that_hangs_up_leaves_nothing(address, tile, caplog):
+def test_a_client_that_hangs_up_leaves_nothing(address, tile_bytes, caplog):
     for path in ("/api/predict", "/gradio_api/upload"):
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello"
         raw(address, head.encode(), wait=0.1)
-    assert httpx.post(f"{address}/api/predict", content=tile).status_code == 200
+    assert httpx.post(f"{address}/api/predict", content=tile_bytes).status_code == 200
     assert not caplog.messages
 
 
-def test_a_form_with_one_file_is_an_image_and_another_form_is_told_how(address, tile):
+def test_a_form_with_one_file_is_an_image_and_another_form_is_told_how(address, tile_bytes):
     url = f"{address}/api/predict"
-    plain = httpx.post(url, content=tile).json()["labels"]
-    assert httpx.post(url, files={"file": ("tile.png", tile)}).json()["labels"] == plain
-    for files in ({"a": tile, "b": tile}, [("a", (None, "text"))]):
+    plain = httpx.post(url, content=tile_bytes).json()["labels"]
+    assert httpx.post(url, files={"file": ("tile.png", tile_bytes)}).json()["labels"] == plain
+    for files in ({"a": tile_bytes, "b": tile_bytes}, [("a", (None, "text"))]):
         done = httpx.post(url, files=files)
         assert done.status_code == 400
     assert "--data-binary @tile.png" in done.json()["detail"]
 
 
 @pytest.mark.parametrize("query", ["top_k=0", "top_k=-1", "top_k=x", "top_k=1e9"])
-def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile, query):
-    assert httpx.post(f"{address}/api/predict?{query}", content=tile).status_code == 422
+def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile_bytes, query):
+    assert httpx.post(f"{address}/api/predict?{query}", content=tile_bytes).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -277,8 +262,8 @@ def log_in(address, password, **headers):
 
 
 @pytest.fixture
-def locked(desk):
-    with serving(desk, ("ann", "secret")) as address:
+def locked(service):
+    with serving(service, ("ann", "secret")) as address:
         yield address
 
 
@@ -300,31 +285,33 @@ def test_after_five_wrong_passwords_a_client_waits_whichever_way_it_asks(locked,
 
 
 def test_the_wait_doubles_up_to_five_minutes_and_clients_are_forgotten(monkeypatch):
-    monkeypatch.setattr(authentication, "_CLIENTS", 3)
-    guesses = Guesses()
+    monkeypatch.setattr(authentication, "MAX_CLIENTS", 3)
+    failures = FailedLogins()
     waits = []
     for _ in range(20):
-        guesses.add("10.0.0.1")
-        waits.append(guesses.wait("10.0.0.1"))
+        failures.record("10.0.0.1")
+        waits.append(failures.seconds_to_wait("10.0.0.1"))
     assert waits[:4] == [0] * 4 and waits[4:8] == [1, 2, 4, 8] and waits[-1] == 300
-    assert guesses.wait("10.0.0.2") == 0
+    assert failures.seconds_to_wait("10.0.0.2") == 0
     for client in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
-        guesses.add(client)
-    assert guesses.wait("10.0.0.1") == 0
+        failures.record(client)
+    assert failures.seconds_to_wait("10.0.0.1") == 0
 
 
 def test_all_addresses_of_one_ipv6_network_are_one_client():
-    guesses = Guesses()
+    failures = FailedLogins()
     for number in range(9):
-        guesses.add(f"2001:db8::{number}")
-    assert guesses.wait("2001:db8::ffff") > 0 and guesses.wait("2001:db8:0:1::1") == 0
+        failures.record(f"2001:db8::{number}")
+    assert failures.seconds_to_wait("2001:db8::ffff") > 0 and failures.seconds_to_wait("2001:db8:0:1::1") == 0
 
 
 def test_clients_of_ipv4_are_apart_on_a_socket_of_both_kinds():
-    guesses = Guesses()
+    failures = FailedLogins()
     for _ in range(9):
-        guesses.add("::ffff:10.0.0.1")
-    assert guesses.wait("::ffff:10.0.0.1") > 0 and guesses.wait("::ffff:10.0.0.2") == 0
+        failures.record("::ffff:10.0.0.1")
+    assert (
+        failures.seconds_to_wait("::ffff:10.0.0.1") > 0 and failures.seconds_to_wait("::ffff:10.0.0.2") == 0
+    )
 
 
 def test_the_cookie_is_secure_behind_https_and_for_this_site_alone(locked):
@@ -349,7 +336,7 @@ def test_who_has_signed_in_calls_functions_and_who_signs_out_no_longer_does(lock
 def test_it_listens_on_addresses_of_both_kinds():
     for host in ("127.0.0.1", "localhost", "0.0.0.0", "::1", "::"):
         try:
-            opened = _listen(host, 0 if host != "localhost" else 17_861)
+            opened = open_sockets(host, 0 if host != "localhost" else 17_861)
         except OrbituneError as error:
             assert ":" in host and "address" in str(error).lower()  # a machine without IPv6
             continue
@@ -360,6 +347,6 @@ def test_it_listens_on_addresses_of_both_kinds():
 
 def test_a_host_that_is_none_is_one_line():
     with pytest.raises(OrbituneError, match=r"Cannot listen on \[::zz\]:7860: --host is no address"):
-        _listen("::zz", 7860)
+        open_sockets("::zz", 7860)
     with pytest.raises(OrbituneError, match=r"Cannot listen on 192\.0\.2\.1:7860"):
-        _listen("192.0.2.1", 7860)
+        open_sockets("192.0.2.1", 7860)

@@ -12,8 +12,7 @@ import httpx
 import pytest
 from served_app import raw, serving
 
-from orbitune.serving.security.connection_limits import bounded_protocol
-from orbitune.serving.service import PredictionService
+from orbitune.serving.security.connection_limits import limited_protocol
 
 HELD = {
     "nothing": b"",
@@ -22,16 +21,6 @@ HELD = {
     "a heartbeat": b"GET /gradio_api/heartbeat/a HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "progress": b"GET /gradio_api/upload_progress?upload_id=a HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
-
-
-@pytest.fixture(scope="module")
-def desk(runs):
-    return PredictionService({"lora": runs / "run"})
-
-
-@pytest.fixture
-def tile(runs):
-    return (runs / "tiles" / "class_1" / "tile_1_3.png").read_bytes()
 
 
 @contextlib.contextmanager
@@ -48,29 +37,29 @@ def held(address, request, count, client="127.0.0.1"):
 
 
 @pytest.fixture(scope="module")
-def narrow(desk):
+def narrow(service):
     """The address of an app that has 8 connections at most."""
-    with serving(desk, http=bounded_protocol(connections=8)) as address:
+    with serving(service, http=limited_protocol(connections=8)) as address:
         yield address
 
 
 @pytest.mark.parametrize("request_", HELD.values(), ids=HELD)
-def test_connections_that_are_held_for_anything_keep_nobody_out(narrow, tile, request_):
+def test_connections_that_are_held_for_anything_keep_nobody_out(narrow, tile_bytes, request_):
     with held(narrow, request_, 40):
         for _ in range(5):
-            assert httpx.post(f"{narrow}/api/predict", content=tile).status_code == 200
+            assert httpx.post(f"{narrow}/api/predict", content=tile_bytes).status_code == 200
 
 
-def test_downloads_that_are_never_read_keep_nobody_out(narrow, tile):
+def test_downloads_that_are_never_read_keep_nobody_out(narrow, tile_bytes):
     files = {"files": ("big.png", bytes(8 << 20))}
     (path,) = httpx.post(f"{narrow}/gradio_api/upload", files=files).json()
     with held(narrow, f"GET /gradio_api/file={path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 40):
         for _ in range(5):
-            assert httpx.post(f"{narrow}/api/predict", content=tile).status_code == 200
+            assert httpx.post(f"{narrow}/api/predict", content=tile_bytes).status_code == 200
 
 
-def test_a_download_that_is_not_read_is_cut_off(desk):
-    with serving(desk, http=bounded_protocol(unread=0.3)) as address:
+def test_a_download_that_is_not_read_is_cut_off(service):
+    with serving(service, http=limited_protocol(unread=0.3)) as address:
         files = {"files": ("big.png", bytes(32 << 20))}
         (path,) = httpx.post(f"{address}/gradio_api/upload", files=files).json()
         get = f"GET /gradio_api/file={path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -97,14 +86,14 @@ def test_the_client_that_holds_most_connections_makes_room_before_others_do(narr
                 pass
 
 
-def test_a_request_that_is_being_answered_is_cut_off_last(narrow, desk, tile, monkeypatch):
-    answers, model, begun = [], desk.model(None), threading.Event()
-    answer = model.answer
-    monkeypatch.setattr(model, "answer", lambda *given: begun.set() or answer(*given))
+def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
+    answers, model, begun = [], service.get_model(None), threading.Event()
+    predict = model.predict_image
+    monkeypatch.setattr(model, "predict_image", lambda *given: begun.set() or predict(*given))
     asking = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile, timeout=30))
+        target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile_bytes, timeout=30))
     )
-    with model._lock:
+    with model.lock:
         asking.start()
         assert begun.wait(30)
         with held(narrow, HELD["a heartbeat"], 40):
@@ -113,22 +102,22 @@ def test_a_request_that_is_being_answered_is_cut_off_last(narrow, desk, tile, mo
     assert answers[0].status_code == 200
 
 
-def test_headers_that_come_too_slowly_and_connections_that_say_nothing_are_cut_off(desk, tile):
-    with serving(desk, http=bounded_protocol(connections=8, head=0.5)) as address:
+def test_headers_that_come_too_slowly_and_connections_that_say_nothing_are_cut_off(service, tile_bytes):
+    with serving(service, http=limited_protocol(connections=8, head=0.5)) as address:
         for begun in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
             start = time.monotonic()
             assert raw(address, begun) == b"" and time.monotonic() - start < 3
         parts = urlsplit(address)
         idle = [socket.create_connection((parts.hostname, parts.port)) for _ in range(40)]
-        assert httpx.post(f"{address}/api/predict", content=tile).status_code == 200
+        assert httpx.post(f"{address}/api/predict", content=tile_bytes).status_code == 200
         for each in idle:
             each.close()
 
 
-def test_streams_of_events_leave_no_line_however_they_end(desk, caplog):
+def test_streams_of_events_leave_no_line_however_they_end(service, caplog):
     """By the client, by Gradio, which knows no such session, and with the server."""
     log = logging.getLogger("uvicorn.error")
-    with contextlib.ExitStack() as open_ones, serving(desk, ws="none") as address:
+    with contextlib.ExitStack() as open_ones, serving(service, ws="none") as address:
         log.addHandler(caplog.handler)
         for path in ("queue/data?session_hash=a", "call/predict/nothing"):
             assert "404: Not Found" in httpx.get(f"{address}/gradio_api/{path}").text

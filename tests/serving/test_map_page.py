@@ -15,7 +15,7 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.preview import in_little
 from orbitune.serving import map_page, uploads
-from orbitune.serving.map_page import make
+from orbitune.serving.map_page import map_upload
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 
@@ -34,13 +34,13 @@ def threads():
 
 
 @pytest.fixture(scope="module")
-def desk(bundle):
+def service(bundle):
     return PredictionService({"bundle": bundle.folder})
 
 
 @pytest.fixture(scope="module")
-def address(desk):
-    with serving(desk) as address:
+def address(service):
+    with serving(service) as address:
         yield address
 
 
@@ -60,10 +60,10 @@ def scene(tmp_path):
     return write_scene(tmp_path / "stripes.tif")
 
 
-def refusal(desk, path, storage, request=None):
+def refusal(service, path, storage, options=None):
     """What the tab says of an upload that it does not map; nothing may be left of it."""
     with pytest.raises(OrbituneError) as told:
-        make(desk.model(None), path, request or MapOptions(), storage)
+        map_upload(service.get_model(None), path, options=options or MapOptions(), storage=storage)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
     assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
     return str(told.value)
@@ -105,60 +105,60 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
-def test_nothing_of_a_map_remains_but_the_files_that_are_storage(desk, scene, storage, tmp_path, monkeypatch):
+def test_nothing_of_a_map_remains_but_its_archive(service, scene, storage, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    done = make(desk.model(None), scene, MapOptions(), storage)
+    done = map_upload(service.get_model(None), scene, options=MapOptions(), storage=storage)
     assert not list((tmp_path / "temporary").iterdir())
-    assert [path for path in storage.folder.rglob("*") if path.is_file()] == [done.files]
+    assert [path for path in storage.folder.rglob("*") if path.is_file()] == [done.archive]
 
 
-def test_a_map_is_made_though_others_upload_all_that_may_be_stored(desk, scene, storage, monkeypatch):
+def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scene, storage, monkeypatch):
     """Files are tidied while it is made: neither its scene nor its parts may go."""
-    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED", 0)
-    model, sent = desk.model(None), storage.new_upload("stripes.tif")
+    monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 0)
+    model, sent = service.get_model(None), storage.new_upload_path("stripes.tif")
     shutil.copy(scene, sent)
 
     class Crowded:
         bundle = model.bundle
 
-        def map(self, scene, outputs, request, say):
+        def map_scene(self, scene, outputs, options, *, say):
             def crowd(line):
-                storage.tidy(incoming=1 << 30)
+                storage.delete_expired(incoming=1 << 30)
                 say(line)
 
-            done = model.map(scene, outputs, request, crowd)
-            storage.tidy(incoming=1 << 30)
+            done = model.map_scene(scene, outputs, options, say=crowd)
+            storage.delete_expired(incoming=1 << 30)
             return done
 
-    assert make(Crowded(), sent, MapOptions(), storage).files.exists()
+    assert map_upload(Crowded(), sent, options=MapOptions(), storage=storage).archive.exists()
 
 
-def test_the_slider_goes_from_the_scene_to_the_map(desk, scene, storage):
-    shown = make(desk.model(None), scene, MapOptions(), storage).shown()
-    assert np.array_equal(shown.at(0), shown.scene)
-    assert np.array_equal(shown.at(100), shown.cover[..., :3])
+def test_the_slider_goes_from_the_scene_to_the_map(service, scene, storage):
+    shown = map_upload(service.get_model(None), scene, options=MapOptions(), storage=storage).overlay()
+    assert np.array_equal(shown.render(0), shown.scene)
+    assert np.array_equal(shown.render(100), shown.cover[..., :3])
     assert shown.scene.shape[:2] == shown.cover.shape[:2] == (768, 768)
 
 
-def test_a_damaged_file_is_refused(desk, scene, storage):
+def test_a_damaged_file_is_refused(service, scene, storage):
     whole = scene.read_bytes()
     scene.write_bytes(whole[:5000])
-    assert refusal(desk, scene, storage).startswith("stripes.tif is damaged")
+    assert refusal(service, scene, storage).startswith("stripes.tif is damaged")
     scene.write_bytes(whole[:100])
-    assert refusal(desk, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
+    assert refusal(service, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
 
 
-def test_what_is_no_geotiff_is_refused_whatever_its_ending(desk, scene, storage):
+def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):
     """A VRT would have the server read files that it names."""
     from rasterio.shutil import copy
 
     with rasterio.open(scene) as file:
         copy(file, scene.with_name("other.tif"), driver="VRT")
-    assert refusal(desk, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
+    assert refusal(service, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
 
 
-def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypatch):
+def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monkeypatch):
     """Each time that the file is opened, not only where it is checked first."""
     from rasterio.shutil import copy
 
@@ -166,9 +166,9 @@ def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypa
     with rasterio.open(scene) as file:
         copy(file, other, driver="VRT")
     monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
-    assert refusal(desk, other, storage).startswith("Cannot open other.tif")
+    assert refusal(service, other, storage).startswith("Cannot open other.tif")
     with pytest.raises(DataError):
-        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.DRIVER)
+        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.SCENE_DRIVER)
 
 
 @pytest.mark.parametrize(
@@ -180,31 +180,31 @@ def test_nor_is_it_opened_later_by_another_driver(desk, scene, storage, monkeypa
         {"transform": rasterio.Affine(float("nan"), 0, 6e5, 0, -10, 5.2e6)},
     ],
 )
-def test_a_scene_without_a_place_on_earth_is_refused(desk, tmp_path, storage, place):
+def test_a_scene_without_a_place_on_earth_is_refused(service, tmp_path, storage, place):
     scene = write_scene(tmp_path / "lost.tif", **place)
-    assert refusal(desk, scene, storage).startswith("lost.tif does not say where on Earth it lies")
+    assert refusal(service, scene, storage).startswith("lost.tif does not say where on Earth it lies")
 
 
-def test_too_many_pixels_are_refused_by_the_header(desk, tmp_path, storage):
+def test_too_many_pixels_are_refused_by_the_header(service, tmp_path, storage):
     sparse = {"sparse_ok": True, "tiled": True, "compress": "deflate", **PLACED}
     profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 6000, "width": 6000, **sparse}
     rasterio.open(tmp_path / "wide.tif", "w", **profile).close()
-    assert "36,000,000 pixels" in refusal(desk, tmp_path / "wide.tif", storage)
+    assert "36,000,000 pixels" in refusal(service, tmp_path / "wide.tif", storage)
     coarse = rasterio.transform.from_origin(6e5, 5.2e6, 1000, 1000)
     assert "40,960,000 pixels" in refusal(
-        desk, write_scene(tmp_path / "coarse.tif", transform=coarse), storage
+        service, write_scene(tmp_path / "coarse.tif", transform=coarse), storage
     )
 
 
-def test_too_many_bytes_are_refused_by_the_header(desk, scene, storage, monkeypatch):
+def test_too_many_bytes_are_refused_by_the_header(service, scene, storage, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_SCENE_BYTES", 1000)
-    assert "unpacks to" in refusal(desk, scene, storage)
+    assert "unpacks to" in refusal(service, scene, storage)
 
 
-def test_messages_name_the_fields_of_the_page(desk, scene, storage):
-    message = refusal(desk, scene, storage, MapOptions(bands=(1, 2, 4)))
+def test_messages_name_the_fields_of_the_page(service, scene, storage):
+    message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
     assert message == "stripes.tif has 3 bands and lacks band 4: choose other Bands."
-    assert refusal(desk, scene, storage, MapOptions(scale="x")).startswith("Scale is LOW:HIGH")
+    assert refusal(service, scene, storage, MapOptions(scale="x")).startswith("Scale is LOW:HIGH")
 
 
 def api_names(app):
@@ -213,12 +213,12 @@ def api_names(app):
     return pages.get_blocks().get_api_info()["named_endpoints"]
 
 
-def test_without_rasterio_the_app_has_no_such_tab(desk, monkeypatch):
-    from orbitune.serving.app import make_app
+def test_without_rasterio_the_app_has_no_such_tab(service, monkeypatch):
+    from orbitune.serving.app import create_app
 
-    assert "/map" in api_names(make_app(desk))
+    assert "/map" in api_names(create_app(service))
     monkeypatch.setattr(map_page, "find_spec", lambda name: None)
-    assert "/map" not in api_names(make_app(desk))
+    assert "/map" not in api_names(create_app(service))
 
 
 @pytest.mark.browser

@@ -15,7 +15,7 @@ from orbitune.sources.decode import (
     MAX_PIXELS,
     BadImageError,
     fit,
-    image_pixels,
+    pixels_of_image,
     read_header,
     read_pixels,
     strict_decoding,
@@ -191,7 +191,7 @@ def test_an_image_without_pixels_is_bad(size):
     with pytest.raises(BadImageError):
         read_pixels(png_header(*size))
     with pytest.raises(BadImageError, match="has no pixels"):
-        image_pixels(Image.new("RGB", size))
+        pixels_of_image(Image.new("RGB", size))
 
 
 def test_large_images_are_converted_in_strips_to_the_same_pixels(monkeypatch):
@@ -199,10 +199,10 @@ def test_large_images_are_converted_in_strips_to_the_same_pixels(monkeypatch):
         image = Image.fromarray(np.arange(24, dtype=np.uint16).reshape(4, 6) * 999)
         if mode != "I;16":
             image = Image.fromarray(rgb()).convert(mode)
-        whole = image_pixels(image)
+        whole = pixels_of_image(image)
         with monkeypatch.context() as patch:
             patch.setattr(decode, "_AT_ONCE", 12)
-            np.testing.assert_array_equal(image_pixels(image), whole)
+            np.testing.assert_array_equal(pixels_of_image(image), whole)
 
 
 def test_an_image_far_smaller_than_the_tiles_is_not_enlarged():

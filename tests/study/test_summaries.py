@@ -7,7 +7,7 @@ import pytest
 
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import calibration
-from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_gap
+from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.study.summaries import split_gaps, summarise_groups
 
@@ -108,7 +108,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
         run(tmp_path, "full", 10, split="random"),
     ]
     [gap] = split_gaps({"runs": runs}, tmp_path)
-    low, high = bootstrap_gap(np.arange(COUNT)[None] >= 20, np.arange(COUNT)[None] >= 100)
+    low, high = bootstrap_unpaired_difference(np.arange(COUNT)[None] >= 20, np.arange(COUNT)[None] >= 100)
     assert gap == {
         **{"method": "lora", "splits": ["random", "spatial"]},
         **{"difference": pytest.approx(0.08), "low": low, "high": high},

@@ -12,9 +12,22 @@ from pydantic.fields import FieldInfo
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
-from orbitune.recipe_paths import anchor
+from orbitune.recipe_paths import anchor, data_name
 
 MakeRecipe = Callable[..., Recipe]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+BundleOut = Annotated[Path, typer.Option("--out", help="Folder of the bundle; it must not exist")]
+BackboneOption = Annotated[
+    str | None, typer.Option("--backbone", help="The backbone, where it no longer lies where it did")
+]
+MemoryBudget = Annotated[
+    str | None, typer.Option("--memory-budget", help="Change the recipe to fit into this, such as 1.5GB")
+]
+TimeBudget = Annotated[
+    str | None, typer.Option("--time-budget", help="Change the recipe to end in this, such as 30min")
+]
+OUT_HELP = "the same command goes on in it [default: runs/DATA-BACKBONE"
 
 
 def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -101,3 +114,13 @@ _SOURCES = [
         "preset", str, typer.Option("--preset", help=f"Start from a known study: {', '.join(PRESETS)}")
     ),
 ]
+
+
+def default_out(recipe: Recipe, *more: str) -> Path:
+    """A folder under runs/ that is named after the data and the backbone."""
+    data = data_name(recipe.data).replace(" ", "-")
+    return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
+
+
+def split_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,18 +1,7 @@
-"""What the verbs of the command line share: options, JSON, tables, and streams that may be closed or full."""
+"""Print results: JSON, tables, and what a result rests on."""
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, TextIO
-
-import typer
-
-from orbitune.errors import OrbituneError
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
+from typing import Any
 
 
 def print_json(value: Any) -> None:
@@ -43,99 +32,20 @@ def print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...]
     console.print(table)
 
 
-class OutputError(OrbituneError):
-    """What is printed cannot be written: standard output is full or closed."""
+def print_inputs(data: dict[str, Any], backbone: dict[str, Any]) -> None:
+    """What the figures rest on: the tiles, what was done to them, and the weights."""
+    sizes = ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items())
+    print(f"tiles: {data['source']}; {sizes}; {len(data['classes'])} classes")
+    for note in data["notes"]:
+        print(f"  {note}")
+    if data["skipped"]:
+        print(f"  {data['skipped']:,} images were skipped")
+    print(f"backbone: {backbone['description']}")
 
 
-class ReaderGone(BaseException):
-    """The reader of standard output has closed it, as `head` does."""
-
-
-class _Stream:
-    """A text stream whose write errors are handled by `failed`."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except (OSError, ValueError) as error:
-            self.failed(error)
-            return len(text)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            self.failed(error)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def failed(self, error: Exception) -> None:
-        """Ignore the failure: a message lost on standard error must not cost a result."""
-
-
-class _Output(_Stream):
-    """Standard output: a write error ends the command, and is raised again if it was swallowed."""
-
-    _fault: OutputError | ReaderGone | None = None
-
-    def write(self, text: str) -> int:
-        self._meet()
-        return super().write(text)
-
-    def flush(self) -> None:
-        self._meet()
-        super().flush()
-
-    def _meet(self) -> None:
-        if self._fault:
-            raise self._fault
-
-    def failed(self, error: Exception) -> None:
-        # What is left in the buffer would fail once more, without a word that helps, when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        reason = getattr(error, "strerror", None) or str(error)
-        gone = isinstance(error, BrokenPipeError)
-        self._fault = ReaderGone() if gone else OutputError(f"Cannot write to standard output: {reason}.")
-        raise self._fault from None
-
-
-@contextmanager
-def guarded_streams() -> Iterator[None]:
-    """Report a full or closed standard output in one line; drop what standard error cannot take.
-
-    Python leaves a stream out that is closed when it starts; a result would then be lost in silence, and the
-    next file that is opened would take the stream's number and receive what libraries print.
-    """
-    before = sys.stdout, sys.stderr
-    for number, stream in enumerate((sys.stdin, *before)):
-        if stream is None:
-            _occupy(number)
-    sys.stdout = _Output(before[0] or _opened(1))
-    sys.stderr = _Stream(before[1] or _opened(2))
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
-def _opened(number: int) -> TextIO:
-    return open(number, "w", encoding="utf-8", closefd=False)
-
-
-def _occupy(number: int) -> None:
-    """Open the null device, for reading only, under the number of a stream that is closed."""
-    try:
-        os.fstat(number)
-    except OSError:
-        opened = os.open(os.devnull, os.O_RDONLY)
-        if opened != number:
-            os.dup2(opened, number)
-            os.close(opened)
+def print_scores(split: str, scores: dict[str, Any]) -> None:
+    low, high = scores["interval"]
+    print(
+        f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+        f"{scores['count']:,} tiles), macro-F1 {scores['macro_f1']:.4f}"
+    )

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.augment import random_dihedral
 from orbitune.data.tileset import TileSet
-from orbitune.data.transform import flips_and_turns
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class TileLoader:
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
         """The same, turned and flipped at random where `augment` is "flips"."""
         tiles = self.tiles(indices)
-        return flips_and_turns(tiles) if augment == "flips" else tiles
+        return random_dihedral(tiles) if augment == "flips" else tiles
 
     def labels(self, indices: np.ndarray) -> "Tensor":
         """int64 (len(indices),)."""

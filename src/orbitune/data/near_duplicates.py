@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.augment import dihedral_views
 from orbitune.data.tileset import TileSet
-from orbitune.data.transform import resize_matrix, symmetries
+from orbitune.data.transform import resize_matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +115,7 @@ def _near(prints: _Fingerprints, first: np.ndarray, second: np.ndarray) -> list[
     whole = prints.grids[first].reshape(len(first), -1).T.contiguous()
     for start in range(0, len(second), _AT_ONCE):
         rows = second[start : start + _AT_ONCE]
-        for view in symmetries(prints.grids[rows]):
+        for view in dihedral_views(prints.grids[rows]):
             likeness = view.reshape(len(rows), -1) @ whole
             if likeness.max() < 1 - NEAR:
                 continue  # at once, as nearly always

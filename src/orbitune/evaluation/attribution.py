@@ -2,7 +2,7 @@
 
 Chefer et al. 2021 (arXiv:2103.15679), equations 5 and 6 for self-attention. Unlike attention rollout (Abnar
 and Zuidema 2020, arXiv:2005.00928) it asks about one class, and passes tests in which parts of the image are
-removed by their relevance.
+removed by their attribution_map.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def relevance(model: "nn.Module", family: Family, pixels: "Tensor", label: int) -> np.ndarray:
+def attribution_map(model: "nn.Module", family: Family, pixels: "Tensor", label: int) -> np.ndarray:
     """How much each patch speaks for a class.
 
     Args:

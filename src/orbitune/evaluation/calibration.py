@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from orbitune.evaluation.metrics import check, cross_entropy
+from orbitune.evaluation.metrics import check_logits, cross_entropy
 
 BINS = 15
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
@@ -32,7 +32,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    check(logits, labels, range(logits.shape[1]))
+    check_logits(logits, labels, range(logits.shape[1]))
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     logits = logits.astype(np.float64)
@@ -69,7 +69,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     Raises:
         RunError: there are no tiles, or a logit is not finite.
     """
-    check(logits, labels, range(logits.shape[1]))
+    check_logits(logits, labels, range(logits.shape[1]))
     shares = probabilities(logits)
     table = reliability(shares, labels)
     return {

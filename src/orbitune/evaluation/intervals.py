@@ -16,7 +16,7 @@ LEVEL = 0.95
 _SEED = 0
 
 
-def accuracy_over_seeds(correct: np.ndarray) -> dict[str, Any]:
+def mean_accuracy(correct: np.ndarray) -> dict[str, Any]:
     """Mean accuracy of the seeds and its 95 % interval, as shares in 0..1, ready for JSON.
 
     Returns:
@@ -58,7 +58,7 @@ def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[floa
     return _percentiles(ours - theirs)
 
 
-def bootstrap_gap(first: np.ndarray, second: np.ndarray) -> list[float]:
+def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list[float]:
     """The 95 % interval [low, high] of the accuracy of `first` minus that of `second`, on other images.
 
     As `bootstrap_accuracy`, with images and seeds of their own for each. Images that are in both are counted

@@ -31,7 +31,7 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    check(logits, labels, classes)
+    check_logits(logits, labels, classes)
     names, predicted = range(len(classes)), logits.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=names, zero_division=0
@@ -65,7 +65,7 @@ def wilson(correct: int, count: int) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def check(logits: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
+def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
     """Raise RunError where there is nothing to score or a logit is not finite."""
     if len(labels) == 0:
         raise RunError("There are no tiles to score: the split is empty.")

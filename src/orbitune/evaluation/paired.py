@@ -20,7 +20,7 @@ _MOST_IMAGES = 10**7  # nobody has more labelled ones
 
 
 @dataclass(frozen=True)
-class SeedSpread:
+class SeedVariance:
     """What one method's seeds add to the variance of its mean accuracy.
 
     Attributes:
@@ -34,7 +34,7 @@ class SeedSpread:
     df: int
 
     @classmethod
-    def of(cls, correct: np.ndarray) -> "SeedSpread":
+    def of(cls, correct: np.ndarray) -> "SeedVariance":
         """From bool (S, N), S >= 2: the two-way analysis of variance without replication."""
         (seeds, images), accuracies = correct.shape, correct.mean(axis=1)
         residuals = correct - accuracies[:, None] - correct.mean(axis=0) + correct.mean()
@@ -44,7 +44,7 @@ class SeedSpread:
 
 
 @dataclass(frozen=True)
-class PairedScore:
+class PairedTest:
     """Two methods on the same images; all in shares, 0..1.
 
     Attributes:
@@ -60,17 +60,17 @@ class PairedScore:
     wins: float
     losses: float
     design: float
-    seeds: tuple[SeedSpread, ...]
+    seeds: tuple[SeedVariance, ...]
 
     @classmethod
-    def of(cls, method: np.ndarray, reference: np.ndarray) -> "PairedScore":
+    def of(cls, method: np.ndarray, reference: np.ndarray) -> "PairedTest":
         """From bool (S, N) and (R, N), the images in the same order."""
         images = paired(method, reference)
         ours, theirs = method.mean(axis=0), reference.mean(axis=0)
         wins, losses = float((ours * (1 - theirs)).mean()), float((theirs * (1 - ours)).mean())
-        seeds: tuple[SeedSpread, ...] = ()
+        seeds: tuple[SeedVariance, ...] = ()
         if min(len(method), len(reference)) > 1:
-            seeds = SeedSpread.of(method), SeedSpread.of(reference)
+            seeds = SeedVariance.of(method), SeedVariance.of(reference)
         one_pair = wins + losses - (wins - losses) ** 2
         several = max(float((ours - theirs).var()), sum(spread.noise for spread in seeds))
         return cls(images, wins, losses, min(1.0, several / one_pair) if one_pair > 0 else 1.0, seeds)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.data.transform import symmetries
+from orbitune.data.augment import dihedral_views
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def look(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
+def forward_with_tta(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
     """Logits (B, C) of uint8 tiles (B, H, W, 3).
 
     With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
@@ -21,7 +21,7 @@ def look(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
 
     if tta == "none":
         return network(tiles)
-    each = [network(view).log_softmax(1) for view in symmetries(tiles)]
+    each = [network(view).log_softmax(1) for view in dihedral_views(tiles)]
     return torch.stack(each).logsumexp(0) - math.log(len(each))
 
 

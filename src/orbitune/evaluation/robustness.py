@@ -15,7 +15,7 @@ from orbitune.evaluation.metrics import wilson
 EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)
 
 
-def robustness(
+def score_corruptions(
     predict: Callable[[np.ndarray], np.ndarray],
     tiles: np.ndarray,
     labels: np.ndarray,
@@ -63,8 +63,8 @@ def robustness(
     return {"count": len(labels), "clean": clean, "corruptions": kinds, "mean": mean}
 
 
-def robustness_sentence(scores: dict[str, Any]) -> str:
-    """What `robustness` found, in words."""
+def describe_robustness(scores: dict[str, Any]) -> str:
+    """What `score_corruptions` found, in words."""
     return (
         f"{scores['clean']['accuracy']:.2%} of {scores['count']:,} tiles right as they are, "
         f"{scores['mean']:.2%} with corruptions"

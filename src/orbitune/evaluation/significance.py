@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from orbitune.evaluation.intervals import bootstrap_difference, paired
-from orbitune.evaluation.paired import PairedScore
+from orbitune.evaluation.paired import PairedTest
 
 MARGIN = 0.5
 ALPHA = 0.025
@@ -101,7 +101,7 @@ def _compare(
     name: str, method: np.ndarray, reference_name: str, reference: np.ndarray, margin: float, family: int
 ) -> Comparison:
     """One comparison, its p values not corrected yet."""
-    score = PairedScore.of(method, reference)
+    score = PairedTest.of(method, reference)
     low, high = score.interval()
     bootstrap_low, bootstrap_high = bootstrap_difference(method, reference)
     p_within, p_beyond = score.p_values(-margin / 100)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orbitune.data.transform import flips_and_turns
+from orbitune.data.augment import random_dihedral
 from orbitune.fastpath.classifier import FastClassifier
 from orbitune.training.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
@@ -49,7 +49,7 @@ def distil(
         for number, indices in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = _RATE * _share(number, len(batches))
-            tiles = flips_and_turns(torch.from_numpy(job.tiles.read(np.sort(indices))))
+            tiles = random_dihedral(torch.from_numpy(job.tiles.read(np.sort(indices))))
             with torch.no_grad():
                 wanted = teaching(tiles)
             optimizer.zero_grad()

@@ -32,7 +32,7 @@ def network_of(
     from orbitune.fastpath.classifier import FastClassifier
 
     # The matrices of all places weigh more than a small model.
-    unfolded = replace(transform, folds=False)
+    unfolded = replace(transform, foldable=False)
     return FastClassifier(model, family, unfolded, torch.float32, "plain", merge_after=merge_after).eval()
 
 

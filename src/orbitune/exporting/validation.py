@@ -10,7 +10,7 @@ import numpy as np
 
 from orbitune.data.tileset import TileSet
 from orbitune.errors import RunError
-from orbitune.evaluation.paired import PairedScore
+from orbitune.evaluation.paired import PairedTest
 from orbitune.exporting.reference import Predict
 from orbitune.training.meter import folder_bytes
 
@@ -75,7 +75,7 @@ def measure(
     """
     found, labels = in_batches(predict, tiles, indices), tiles.labels[indices]
     chosen, expected = found.argmax(1), reference.argmax(1)
-    score = PairedScore.of((chosen == labels)[None], (expected == labels)[None])
+    score = PairedTest.of((chosen == labels)[None], (expected == labels)[None])
     low, high = score.interval()
     return ExportCheck(
         tiles=len(indices),

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orbitune.data.augment import dihedral_views
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError, checksums
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import Transform, symmetries
+from orbitune.data.transform import Transform
 from orbitune.errors import DataError, RunError
 from orbitune.fastpath.classifier import FastClassifier
 from orbitune.files import cache_folder
@@ -186,7 +187,7 @@ class ActivationLoader:
         rows = [[state] for state in upright]
         if several.any():
             chosen = torch.from_numpy(several.nonzero()[0]).to(tiles.device)
-            for view in symmetries(tiles[chosen])[1:]:
+            for view in dihedral_views(tiles[chosen])[1:]:
                 for position, state in zip(chosen.tolist(), self._compute(view), strict=True):
                     rows[position].append(state)
         flat = torch.stack([state for states in rows for state in states])

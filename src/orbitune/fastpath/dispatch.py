@@ -30,7 +30,7 @@ class PlainClassifier(nn.Module):
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """As `FastClassifier.forward`."""
-        pixels = self.transform.at(size or self.transform.size)(tiles)
+        pixels = self.transform.with_size(size or self.transform.size)(tiles)
         with torch.autocast(tiles.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
 

@@ -41,7 +41,7 @@ class PatchEmbedding:
 
     def __call__(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """uint8 (B, H, W, 3), resized to `size` pixels if not to the transform's, to tokens (B, N, D)."""
-        transform = self.transform.at(size or self.transform.size)
+        transform = self.transform.with_size(size or self.transform.size)
         first, places = self._once(self._constant, transform.size)
         if self._folds(tiles, transform):
             windows, weight, bias = self._once(self._folded, transform, *tiles.shape[1:3])
@@ -87,7 +87,7 @@ class PatchEmbedding:
 
     def _folds(self, tiles: Tensor, transform: Transform) -> bool:
         grows = transform.size > max(tiles.shape[1:3]) and transform.resample == "bilinear"
-        if not (grows and transform.folds):
+        if not (grows and transform.foldable):
             return False
         seen = [self._span(side, transform) for side in tiles.shape[1:3]]
         count = (transform.size // self.projection.kernel_size[0]) ** 2

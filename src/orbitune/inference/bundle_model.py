@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.transform import Transform
-from orbitune.evaluation.predict import look
+from orbitune.evaluation.predict import forward_with_tta
 from orbitune.fastpath.classifier import FastClassifier
 from orbitune.fastpath.dispatch import make_network
 from orbitune.inference.bundle import Bundle
@@ -106,7 +106,7 @@ class BundleModel:
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():
-                logits.append(look(self._network, part, self._tta).float().cpu().numpy())
+                logits.append(forward_with_tta(self._network, part, self._tta).float().cpu().numpy())
             # With flips the head is read once for each view; the first is the tile as it lies.
             first = torch.cat([noted[0] for noted in self._read], 1)
             features.append(first.float().cpu().numpy())

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from orbitune.errors import DataError, printable
-from orbitune.sources.decode import BadImageError, fit, image_pixels, read_pixels
-from orbitune.sources.image_folder import leaves_of, read_file, side_file
-from orbitune.sources.manifest import hidden
+from orbitune.sources.decode import BadImageError, fit, pixels_of_image, read_pixels
+from orbitune.sources.image_folder import is_side_file, list_files, read_file
+from orbitune.sources.manifest import is_hidden
 
 Name = str | int
 
@@ -87,7 +87,7 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
         for path in _files(str(inputs)):
             yield path, lambda path=path: read_pixels(read_file(Path(path)))  # type: ignore[misc]
     elif isinstance(inputs, Image.Image):
-        yield None, lambda: image_pixels(inputs)
+        yield None, lambda: pixels_of_image(inputs)
     elif isinstance(inputs, np.ndarray) and inputs.ndim != 4:
         yield None, lambda: _pixels(inputs)
     elif isinstance(inputs, Iterable):
@@ -101,7 +101,7 @@ def _files(name: str) -> Iterator[str]:
     """The files that a path or a pattern means; the name itself where it means nothing."""
     if _exists(name) and Path(name).is_dir():
         # An empty folder below has a name as well, with a closing slash.
-        yield from (str(Path(name) / leaf) for leaf in leaves_of(Path(name)) if not leaf.endswith("/"))
+        yield from (str(Path(name) / leaf) for leaf in list_files(Path(name)) if not leaf.endswith("/"))
     elif _exists(name) or not (found := _matches(name)):
         yield name
     else:
@@ -118,7 +118,7 @@ def _matches(pattern: str) -> list[str]:
     if not glob.has_magic(pattern):
         return []
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    return [path for path in found if not hidden(Path(path).name) and not side_file(path)]
+    return [path for path in found if not is_hidden(Path(path).name) and not is_side_file(path)]
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:

@@ -1,27 +1,27 @@
-"""The app: Gradio pages and a JSON endpoint over a `PredictionService`, and what guards both."""
+"""The web app: Gradio pages and a JSON endpoint over a `PredictionService`, behind security middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError
-from orbitune.serving.endpoints import add_files, add_predictions, answer_in_json
+from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers, add_prediction_routes
 from orbitune.serving.map_page import CSS
-from orbitune.serving.pages import make_pages
-from orbitune.serving.security.allowed_hosts import Hosts
-from orbitune.serving.security.authentication import SignedIn, SignIn
-from orbitune.serving.security.body_limits import Bodies
-from orbitune.serving.security.request_checks import Guard
+from orbitune.serving.pages import build_pages
+from orbitune.serving.security.allowed_hosts import AllowedHosts
+from orbitune.serving.security.authentication import AuthenticationMiddleware, Authenticator
+from orbitune.serving.security.body_limits import BodyLimitMiddleware
+from orbitune.serving.security.request_checks import RequestCheckMiddleware
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_UPLOAD
+from orbitune.serving.uploads import MAX_UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-WAITING = 64  # requests that may wait; more are told to come back
-MAX_IMAGE = 32 * 2**20  # bytes of an image that is sent to the JSON endpoint
-_TIDIED = 60  # seconds between two looks for files that are kept no longer
+MAX_QUEUE = 64  # waiting requests; further ones get status 503
+MAX_IMAGE_BYTES = 32 * 2**20  # of an image sent to the JSON endpoint
+_CLEANUP_INTERVAL = 60  # seconds
 _CSS = """
 .gradio-container { width: 100% !important; max-width: 1080px !important; margin: 0 auto !important; }
 .gradio-container main, .gradio-container .wrap, .gradio-container .column { width: 100%; min-width: 0; }
@@ -32,7 +32,7 @@ footer { display: none !important; }
 
 
 def parse_login(text: str | None) -> tuple[str, str] | None:
-    """User and password of USER:PASSWORD.
+    """Return user and password from USER:PASSWORD; None for None.
 
     Raises:
         OrbituneError: one of them is missing, or Gradio is not installed.
@@ -47,58 +47,65 @@ def parse_login(text: str | None) -> tuple[str, str] | None:
     return (user, password) if text else None
 
 
-def make_app(
-    desk: PredictionService,
+def create_app(
+    service: PredictionService,
+    *,
     login: tuple[str, str] | None = None,
-    hosts: Hosts | None = None,
+    hosts: AllowedHosts | None = None,
     root_path: str = "",
 ) -> "FastAPI":
-    """Return pages at /, the JSON endpoint at /api/predict, and a check of health at /api/health.
+    """Return the app: pages at /, JSON at /api/predict, and a health check at /api/health.
 
     Args:
-        login: user and password that every request must bring; None asks for none.
-        hosts: the names that it answers to; by default those of this machine alone.
-        root_path: the path that a proxy in front serves it below, such as /tiles.
+        service: the models to serve.
+        login: user and password that every request must bring; None for none.
+        hosts: host names to answer to; this machine's loopback names by default.
+        root_path: path under which a proxy serves the app, such as /tiles.
     """
     from fastapi import FastAPI
 
     storage = Storage()
-    sign_in = SignIn(*login) if login else None
-    app = FastAPI(
-        title="Orbitune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan(storage)
-    )
-    add_predictions(app, desk, WAITING)
-    add_files(app, storage)
-    with storage.for_gradio():
-        pages = _mount(app, desk, storage, sign_in, root_path)
-    # What is added last is asked first.
-    app.add_middleware(Bodies, image=min(MAX_IMAGE, MAX_UPLOAD), upload=MAX_UPLOAD)
-    if sign_in:
-        sign_in.pages = pages
-        app.add_middleware(SignedIn, sign_in=sign_in)
-    app.add_middleware(Guard, hosts=hosts or Hosts(), root_path=root_path)
+    authenticator = Authenticator(*login) if login else None
+    lifespan = _lifespan(storage)
+    app = FastAPI(title="Orbitune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    add_prediction_routes(app, service, max_queue=MAX_QUEUE)
+    add_file_routes(app, storage)
+    with storage.as_gradio_cache():
+        pages = _mount_pages(app, service, storage=storage, authenticator=authenticator, root_path=root_path)
+    # The middleware added last sees a request first.
+    image = min(MAX_IMAGE_BYTES, MAX_UPLOAD_BYTES)
+    app.add_middleware(BodyLimitMiddleware, max_image_bytes=image, max_upload_bytes=MAX_UPLOAD_BYTES)
+    if authenticator:
+        authenticator.pages = pages
+        app.add_middleware(AuthenticationMiddleware, authenticator=authenticator)
+    app.add_middleware(RequestCheckMiddleware, hosts=hosts or AllowedHosts(), root_path=root_path)
     return app
 
 
-def _mount(
-    app: "FastAPI", desk: PredictionService, storage: Storage, sign_in: SignIn | None, root_path: str
+def _mount_pages(
+    app: "FastAPI",
+    service: PredictionService,
+    *,
+    storage: Storage,
+    authenticator: Authenticator | None,
+    root_path: str,
 ) -> Any:
-    """Add Gradio's pages; return the app that Gradio makes of them."""
+    """Mount the Gradio pages at /; return Gradio's own app."""
     import gradio as gr
 
-    pages = make_pages(desk, storage)
-    pages.queue(max_size=WAITING, default_concurrency_limit=2)
+    pages = build_pages(service, storage)
+    pages.queue(max_size=MAX_QUEUE, default_concurrency_limit=2)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
         app,
         pages,
         path="/",
-        auth=sign_in.check_form if sign_in else None,
+        auth=authenticator.check_form if authenticator else None,
         root_path=root_path or None,
         allowed_paths=[str(storage.folder)],
         theme=theme,
         css=_CSS + CSS,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=MAX_UPLOAD_BYTES,
         footer_links=["api"],
         show_error=True,
         ssr_mode=False,
@@ -108,23 +115,23 @@ def _mount(
         run_history=False,
     )
     mounted = app.routes[-1].app  # type: ignore[attr-defined]
-    answer_in_json(mounted)
+    add_json_error_handlers(mounted)
     return mounted
 
 
 def _lifespan(storage: Storage) -> Any:
-    """Delete old files while the server runs, and all of them when it ends."""
+    """Return a lifespan that deletes expired files while the server runs and all files at its end."""
     import anyio
 
-    async def tidy() -> None:
+    async def clean_up() -> None:
         while True:
-            await anyio.sleep(_TIDIED)
-            await anyio.to_thread.run_sync(storage.tidy)
+            await anyio.sleep(_CLEANUP_INTERVAL)
+            await anyio.to_thread.run_sync(storage.delete_expired)
 
     @asynccontextmanager
     async def running(_: "FastAPI") -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(tidy)
+            tasks.start_soon(clean_up)
             try:
                 yield
             finally:

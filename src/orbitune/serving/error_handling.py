@@ -1,4 +1,4 @@
-"""User errors in the app."""
+"""User errors of the app: one line, without the server's folders."""
 
 import re
 from collections.abc import Iterator
@@ -7,23 +7,22 @@ from html import escape
 
 from orbitune.errors import OrbituneError
 
-_FOLDERS = re.compile(
-    r"(?<![\w.:/])~?/(?:[^\s/'\"`]+/)*(?=[^\s/])"
-)  # before a name, with a space or quote before it
+# Absolute folders in front of a file name, after a space or a quote.
+_FOLDERS = re.compile(r"(?<![\w.:/])~?/(?:[^\s/'\"`]+/)*(?=[^\s/])")
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Raise user errors as Gradio's errors, escaped, as Gradio renders them as HTML."""
+def as_gradio_errors() -> Iterator[None]:
+    """Raise user errors as `gr.Error`, escaped because Gradio renders them as HTML."""
     import gradio as gr
 
     try:
         yield
     except OrbituneError as error:
-        message = escape(plain(str(error)), quote=False)
+        message = escape(hide_folders(str(error)), quote=False)
         raise gr.Error(message, duration=None, print_exception=False) from None
 
 
-def plain(message: str) -> str:
-    """Return a message as one line, without the server's folders in file names."""
+def hide_folders(message: str) -> str:
+    """Return a message as one line, with file names in place of full paths."""
     return " ".join(_FOLDERS.sub("", message).split())

@@ -1,4 +1,4 @@
-"""Pictures for the app: example tiles of a run, and where a prediction looked, laid over its tile."""
+"""Images for the app: example tiles, attribution overlays and map overlays."""
 
 from pathlib import Path
 
@@ -9,66 +9,67 @@ from orbitune.errors import OrbituneError
 from orbitune.inference.bundle import Bundle
 from orbitune.serving.storage import safe_name
 
-_SIDE = 384  # pixels that a tile is shown at
-_WARM = np.array([255.0, 176.0, 0.0])
+_DISPLAY_SIZE = 384  # pixels
+_HIGHLIGHT = np.array([255.0, 176.0, 0.0])
 
 
-def overlay(tile: np.ndarray, relevance: np.ndarray) -> np.ndarray:
-    """The tile in grey where nothing speaks for the label, in colour and warm where much does.
+def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray:
+    """Return a tile in grey where the attribution is low and tinted orange where it is high.
 
     Args:
         tile: uint8 (H, W, 3).
-        relevance: float32 (h, w), 0..1.
+        attribution: float32 (h, w), 0..1.
 
     Returns:
         uint8 (S, S, 3).
     """
-    size = (_SIDE, _SIDE)
-    pixels = np.asarray(Image.fromarray(brighten(tile)).resize(size, Image.Resampling.NEAREST), float)
+    size = (_DISPLAY_SIZE, _DISPLAY_SIZE)
+    pixels = np.asarray(Image.fromarray(stretch_contrast(tile)).resize(size, Image.Resampling.NEAREST), float)
     grey = pixels.mean(2, keepdims=True)
-    smooth = Image.fromarray((255 * relevance).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    smooth = Image.fromarray((255 * attribution).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     weight = np.asarray(smooth, float)[..., None] / 255
-    warm = 0.6 * pixels + 0.4 * _WARM
-    return np.clip((1 - weight) * 0.7 * grey + weight * warm, 0, 255).astype(np.uint8)
+    tinted = 0.6 * pixels + 0.4 * _HIGHLIGHT
+    return np.clip((1 - weight) * 0.7 * grey + weight * tinted, 0, 255).astype(np.uint8)
 
 
-def brighten(pixels: np.ndarray) -> np.ndarray:
-    """Uint8 pixels, often dark, with nearly all of the range in use."""
+def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
+    """Stretch uint8 pixels from their 1st and 99th percentile to 0..230, for display."""
     low, high = np.percentile(pixels, (1, 99))
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def blend(below: np.ndarray, above: np.ndarray, share: float) -> np.ndarray:
-    """One picture over another.
+def alpha_blend(background: np.ndarray, foreground: np.ndarray, opacity: float) -> np.ndarray:
+    """Return one image blended over another.
 
     Args:
-        below: uint8 (H, W, 3).
-        above: uint8 (H, W, 4), the last its own opacity.
-        share: 0..1, how much of it is to be seen.
+        background: uint8 (H, W, 3).
+        foreground: uint8 (H, W, 4), with its own alpha channel.
+        opacity: 0..1, multiplied with the alpha channel.
 
     Returns:
         uint8 (H, W, 3).
     """
-    weight = above[..., 3:] * np.float32(share / 255)
-    return np.round(below + weight * (above[..., :3] - below.astype(np.float32))).astype(np.uint8)
+    weight = foreground[..., 3:] * np.float32(opacity / 255)
+    difference = foreground[..., :3] - background.astype(np.float32)
+    return np.round(background + weight * difference).astype(np.uint8)
 
 
-def example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
-    """Write a validation tile of each class as PNG; return no paths if the tiles are gone."""
+def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
+    """Write one validation tile per class as PNG; return no paths if the data set is gone."""
     from orbitune.evaluation.run_result import RunResult
     from orbitune.recipe import Recipe
     from orbitune.training.setup import prepare_training
 
     try:
         result = RunResult.load(bundle.folder.parent)
-        job = prepare_training(Recipe.make(result.recipe), progress=False)
+        setup = prepare_training(Recipe.make(result.recipe), progress=False)
     except OrbituneError:
         return []
     files = []
-    validation = job.splits["validation"]
-    for label, name in enumerate(job.tiles.classes):
-        mine = validation[job.tiles.labels[validation] == label]
-        if len(mine):
+    validation = setup.splits["validation"]
+    for label, name in enumerate(setup.tiles.classes):
+        indices = validation[setup.tiles.labels[validation] == label]
+        if len(indices):
             files.append(folder / safe_name(f"{label} {name}.png"))
-            Image.fromarray(job.tiles.read(mine[:1])[0]).save(files[-1])
+            Image.fromarray(setup.tiles.read(indices[:1])[0]).save(files[-1])
     return files

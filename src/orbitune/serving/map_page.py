@@ -1,4 +1,4 @@
-"""The app's tab of maps: a scene goes in; the map over it, its areas and its files come out."""
+"""The map page: upload a scene, get the map over it, its areas, and the files."""
 
 import re
 import tempfile
@@ -17,18 +17,18 @@ from orbitune.mapping.legend import colours
 from orbitune.mapping.options import MapOptions, MapReport, Outputs, parse_bands
 from orbitune.mapping.preview import in_little, picture
 from orbitune.mapping.reader import RESOLUTION
-from orbitune.serving.error_handling import told
-from orbitune.serving.images import blend, brighten
-from orbitune.serving.service import Model, PredictionService
+from orbitune.serving.error_handling import as_gradio_errors
+from orbitune.serving.images import alpha_blend, stretch_contrast
+from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import DRIVER, MAX_SCENE, check_scene
+from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 
-_STRIDES = 5  # that are offered: what is finer costs much and shows little more
-_SHOWN = 768  # pixels that the longer side of a picture has at least
-_HEADER = ("class", "hectares (share)", "estimate (95 % interval)")
-_CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may be broken
-_KEPT = 3600  # seconds that a session's pictures stay in memory
-_FIELDS = {  # what messages call by its name on the command line
+_MAX_STRIDES = 5  # offered; finer ones cost much and show little more
+_MIN_SIDE = 768  # pixels of the longer side of the displayed map
+_HEADER = ("class", "hectares (percentage)", "estimate (95 % interval)")
+_CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
+_SESSION_SECONDS = 3600  # for which the images of a session stay in memory
+_PAGE_LABELS = {  # command-line options in messages -> labels of the page
     "choose with --bands": "choose other Bands",
     "--bands": "Bands",
     "--scale": "Scale",
@@ -50,133 +50,184 @@ CSS = """
 """
 
 
-def can_map() -> bool:
-    """Whether what maps need is installed."""
+def has_map_dependencies() -> bool:
+    """Return whether the packages of the extra `geo` are installed."""
     return all(find_spec(name) for name in ("rasterio", "pyogrio", "pyproj", "shapely"))
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a session keeps of its map, to lay one over the other again.
+class MapOverlay:
+    """A scene and its map as images, kept for a session to change the opacity.
 
     Attributes:
         scene: uint8 (H, W, 3).
-        cover: uint8 (H, W, 4).
+        cover: the colours of the classes, uint8 (H, W, 4).
     """
 
     scene: np.ndarray
     cover: np.ndarray
 
-    def at(self, percent: float) -> np.ndarray:
-        """The map over the scene, uint8 (H, W, 3)."""
-        return blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
+    def render(self, percent: float) -> np.ndarray:
+        """Return the map blended over the scene, uint8 (H, W, 3), at an opacity of 0..100."""
+        return alpha_blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MapResult:
     """A finished map.
 
     Attributes:
         report: see `MapReport`.
-        lines: how it was made.
-        files: a zip of all.
-        scene, codes: in little, see `in_little`.
+        log: lines that say how it was made.
+        archive: a zip of all files.
+        scene, codes: downsampled scene and class codes, see `in_little`.
     """
 
     report: MapReport
-    lines: tuple[str, ...]
-    files: Path
+    log: tuple[str, ...]
+    archive: Path
     scene: np.ndarray
     codes: np.ndarray
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names."""
+        """Return the class names."""
         return tuple(self.report.facts["classes"])
 
-    def shown(self) -> Shown:
-        """Scene and map as pictures; of a small scene every pixel is a square."""
-        times = max(1, _SHOWN // max(self.codes.shape))
-        pair = brighten(self.scene), picture(self.codes, self.classes)
-        return Shown(*(image.repeat(times, 0).repeat(times, 1) for image in pair))
+    def overlay(self) -> MapOverlay:
+        """Return scene and map as images; small scenes are enlarged by whole pixels."""
+        factor = max(1, _MIN_SIDE // max(self.codes.shape))
+        pair = stretch_contrast(self.scene), picture(self.codes, self.classes)
+        return MapOverlay(*(image.repeat(factor, 0).repeat(factor, 1) for image in pair))
 
-    def table(self) -> str:
-        """The areas, with the colour of each class, HTML; what is not on the map is faint."""
+    def area_table(self) -> str:
+        """Return the area of each class with its colour, as HTML; absent classes are faint."""
         _, rows = self.report.table()
         codes = [*range(1, len(self.classes) + 1), UNSURE]
         table = colours(self.classes)
-        lines = [
+        body = [
             f"<tr{'' if area['hectares'] else ' class=absent'}>"
             f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
             f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
-            f"<td>{_two_lines(f'{hectares} ({share})')}</td><td>{_two_lines(estimate)}</td></tr>"
-            for code, area, (name, hectares, share, estimate) in zip(
+            f"<td>{_two_lines(f'{hectares} ({percentage})')}</td><td>{_two_lines(estimate)}</td></tr>"
+            for code, area, (name, hectares, percentage, estimate) in zip(
                 codes, self.report.areas, rows, strict=True
             )
         ]
         head = "".join(f'<th scope="col">{_two_lines(name)}</th>' for name in _HEADER)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
-    def words(self) -> str:
-        """Warnings, how the map was made, and how far dense answers agree, Markdown."""
-        lines = [f"- **Look at this:** {_in_words(warning)}" for warning in self.report.warnings]
-        lines += [f"- {line}" for line in self.lines]
+    def notes(self) -> str:
+        """Return warnings, log and agreement of the dense mode as Markdown."""
+        lines = [f"- **Warning:** {_use_page_labels(warning)}" for warning in self.report.warnings]
+        lines += [f"- {line}" for line in self.log]
         agreement = self.report.agreement
         if agreement and agreement["share"] is not None:
-            lines.append(f"- as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+            same, cells = agreement["share"], agreement["cells"]
+            lines.append(f"- same label as tile by tile at {same:.1%} of {cells:,} cells")
         return "\n".join(lines)
 
 
-def make(model: Model, scene: Path, request: MapOptions, storage: Storage) -> Mapped:
-    """Map an upload. All files go into a zip among the results, and nothing else remains.
+def map_upload(model: ServedModel, scene: Path, *, options: MapOptions, storage: Storage) -> MapResult:
+    """Map an uploaded scene; only a zip of the files remains in the storage.
+
+    Args:
+        model: the model to map with.
+        scene: the uploaded GeoTIFF.
+        options: bands, stride and scaling.
+        storage: where the zip is written.
 
     Raises:
-        OrbituneError: in words that name no place on the server.
+        OrbituneError: the scene cannot be mapped; the message names no folder of the server.
     """
-    lines: list[str] = []
-    request = replace(request, driver=DRIVER)
+    log: list[str] = []
+    options = replace(options, driver=SCENE_DRIVER)
     with storage.in_use(scene), tempfile.TemporaryDirectory(dir=storage.work) as name:
         folder = Path(name)
+        names = ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
+        outputs = Outputs(*(folder / file for file in names))
         try:
-            check_scene(scene, request.bands)
-            wanted = [
-                folder / file for file in ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
-            ]
-            outputs = Outputs(*wanted)
-            report = model.map(scene, outputs, request, lines.append)
-            little = in_little(scene, outputs.map, report.facts, DRIVER)
-            files = storage.new_result("landcover.zip")
-            with zipfile.ZipFile(files, "w", zipfile.ZIP_DEFLATED) as packed:
+            check_scene(scene, options.bands)
+            report = model.map_scene(scene, outputs, options, say=log.append)
+            small = in_little(scene, outputs.map, report.facts, SCENE_DRIVER)
+            archive = storage.new_result_path("landcover.zip")
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
                     packed.write(file, file.name)
         except OrbituneError as error:
-            plain = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
-            raise OrbituneError(_in_words(plain)) from None
-    return Mapped(report, tuple(lines), files, *little)
+            message = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
+            raise OrbituneError(_use_page_labels(message)) from None
+    return MapResult(report, tuple(log), archive, *small)
 
 
-def _in_words(message: str) -> str:
-    for option, field in _FIELDS.items():
-        message = message.replace(option, field)
+def _use_page_labels(message: str) -> str:
+    """Replace command-line options in a message by the labels of the page."""
+    for option, label in _PAGE_LABELS.items():
+        message = message.replace(option, label)
     return message
 
 
 def _two_lines(value: str) -> str:
-    """What stands in brackets below the rest, and smaller."""
+    """Return HTML with the part in brackets on a second line."""
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
-# The page
+def add_map_tab(service: PredictionService, model: Any, storage: Storage) -> None:
+    """Add the components of the map page and connect them.
 
-
-def map_tab(desk: PredictionService, task: Any, storage: Storage) -> None:
-    """Its components and what they do."""
+    Args:
+        service: the models.
+        model: the dropdown with the model's name.
+        storage: where uploads and results are kept.
+    """
     import gradio as gr
 
-    asked, start = _inputs(desk.model(None))
-    stride = asked[-1]
-    words = gr.Markdown(min_height=72)
-    kept = gr.State(time_to_live=_KEPT)
+    inputs, start = _add_inputs(service.get_model(None))
+    notes = gr.Markdown(min_height=72)
+    session = gr.State(time_to_live=_SESSION_SECONDS)
+    result, image, opacity, table, download = _add_outputs()
+
+    def show(
+        path: str | None,
+        bands: str | None,
+        scale: str | None,
+        stride: int | None,
+        name: str | None,
+        percent: float | None,
+    ) -> tuple[Any, ...]:
+        with as_gradio_errors():
+            options = _parse_options(bands, scale, stride=stride)
+            if path is None:
+                raise OrbituneError("Choose a GeoTIFF first.")
+            done = map_upload(service.get_model(name), Path(path), options=options, storage=storage)
+        overlay = done.overlay()
+        picture = overlay.render(percent or 0)
+        return overlay, gr.Row(visible=True), picture, done.notes(), done.area_table(), done.archive
+
+    start.click(
+        show,
+        [*inputs, model, opacity],
+        [session, result, image, notes, table, download],
+        api_name="map",
+        show_progress_on=notes,
+        concurrency_limit=1,
+    )
+    opacity.change(
+        lambda overlay, percent: overlay and overlay.render(percent or 0),
+        [session, opacity],
+        image,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    stride = inputs[-1]
+    model.change(lambda name: _stride_input(service.get_model(name)), model, stride, api_visibility="private")
+
+
+def _add_outputs() -> tuple[Any, ...]:
+    """Add the row of results; return it with image, opacity, area table and download button."""
+    import gradio as gr
+
     with gr.Row(visible=False) as result:
         with gr.Column(scale=3, min_width=280):
             image = gr.Image(
@@ -187,82 +238,48 @@ def map_tab(desk: PredictionService, task: Any, storage: Storage) -> None:
             # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
             table = gr.Markdown(elem_id="areas", sanitize_html=False)
             download = gr.DownloadButton("Download the files (zip)")
-
-    def show(
-        path: str | None,
-        bands: str | None,
-        scale: str | None,
-        stride: int | None,
-        name: str | None,
-        percent: float | None,
-    ) -> tuple[Any, ...]:
-        with told():
-            request = _request(bands, scale, stride)
-            if path is None:
-                raise OrbituneError("Choose a GeoTIFF first.")
-            done = make(desk.model(name), Path(path), request, storage)
-        shown = done.shown()
-        return shown, gr.Row(visible=True), shown.at(percent or 0), done.words(), done.table(), done.files
-
-    start.click(
-        show,
-        [*asked, task, opacity],
-        [kept, result, image, words, table, download],
-        api_name="map",
-        show_progress_on=words,
-        concurrency_limit=1,
-    )
-    opacity.change(
-        lambda kept, percent: kept and kept.at(percent or 0),
-        [kept, opacity],
-        image,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    task.change(lambda name: _stride_input(desk.model(name)), task, stride, api_visibility="private")
+    return result, image, opacity, table, download
 
 
-def _inputs(model: Model) -> tuple[list[Any], Any]:
-    """File, bands, scale and stride; and the button."""
+def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
+    """Add file, bands, scale and stride; return them and the button."""
     import gradio as gr
 
     gr.Markdown(
-        f"A GeoTIFF of at most {MAX_SCENE} x {MAX_SCENE} pixels at {RESOLUTION:g} m, with a coordinate "
-        "reference system."
+        f"A georeferenced GeoTIFF of at most {MAX_SCENE_SIDE} x {MAX_SCENE_SIDE} pixels at {RESOLUTION:g} m."
     )
     with gr.Row():
         with gr.Column(min_width=280):
-            file = gr.File(label="A scene", file_types=[".tif", ".tiff"], height=140)
+            file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = gr.Textbox(
-                    "", label="Bands", info="red, green, blue", placeholder="by its tags", min_width=120
+                    "", label="Bands", info="red, green, blue", placeholder="from its tags", min_width=120
                 )
                 scale = gr.Textbox(
-                    "", label="Scale", info="LOW:HIGH", placeholder="by its type", min_width=120
+                    "", label="Scale", info="LOW:HIGH", placeholder="from its data type", min_width=120
                 )
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
     return [file, bands, scale, stride], start
 
 
-def _request(bands: str | None, scale: str | None, stride: int | None) -> MapOptions:
+def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
         return MapOptions(parse_bands(bands or ""), whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
-        raise OrbituneError(_in_words(str(error))) from None
+        raise OrbituneError(_use_page_labels(str(error))) from None
 
 
-def _stride_input(model: Model) -> Any:
+def _stride_input(model: ServedModel) -> Any:
     import gradio as gr
 
-    offered = strides(model.bundle.tile_size[0])[:_STRIDES]
+    offered = strides(model.bundle.tile_size[0])[:_MAX_STRIDES]
     return gr.Dropdown(
         offered,
         value=offered[min(1, len(offered) - 1)],
         label="Stride",
-        info="a label every N pixels",
+        info="one label every N pixels",
         min_width=120,
     )

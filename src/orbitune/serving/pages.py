@@ -1,4 +1,4 @@
-"""The pages of the app: one tile, many tiles, a map, models compared, and the model card."""
+"""The pages of the app: one tile, a batch of tiles, a map, model comparison, and the model card."""
 
 import csv
 import re
@@ -8,50 +8,56 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError, one_line, printable
 from orbitune.inference.output_formats import cell
-from orbitune.serving.error_handling import told
-from orbitune.serving.images import example_tiles, overlay
-from orbitune.serving.map_page import can_map, map_tab
-from orbitune.serving.service import Answer, Model, PredictionService
+from orbitune.serving.error_handling import as_gradio_errors
+from orbitune.serving.images import overlay_attribution, write_example_tiles
+from orbitune.serving.map_page import add_map_tab, has_map_dependencies
+from orbitune.serving.service import PredictionService, ServedModel, TimedPrediction
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_LOOSE
+from orbitune.serving.uploads import MAX_FILES_AT_ONCE
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import read_file
 
 if TYPE_CHECKING:
-    from orbitune.serving.security.restricted_blocks import ClosedBlocks
+    from orbitune.serving.security.restricted_blocks import RestrictedBlocks
 
-_MARKED = re.compile(r"[\\`*\[\]<>#!|&~^$]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
-_ROWS = 200  # of the batch tab's table on the page; the file has them all
+_MARKUP = re.compile(r"[\\`*\[\]<>#!|&~^$]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
+_MAX_ROWS = 200  # of the table on the batch page; the CSV file has all rows
+_HEADER = ["file", "label", "probability", "sure", "problem"]
 
 
-def make_pages(desk: PredictionService, storage: Storage) -> "ClosedBlocks":
-    """Return all tabs; files that they write go to the storage."""
+def build_pages(service: PredictionService, storage: Storage) -> "RestrictedBlocks":
+    """Return the Gradio blocks with all tabs.
+
+    Args:
+        service: the models.
+        storage: where uploads and results are kept.
+    """
     import gradio as gr
 
-    from orbitune.serving.security.restricted_blocks import ClosedBlocks
+    from orbitune.serving.security.restricted_blocks import RestrictedBlocks
 
-    names = list(desk.models)
-    with ClosedBlocks(title="Orbitune", analytics_enabled=False) as pages:
-        gr.Markdown("# Orbitune\nWhat does a satellite tile show?")
-        task = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, interactive=True)
+    names = list(service.models)
+    with RestrictedBlocks(title="Orbitune", analytics_enabled=False) as pages:
+        gr.Markdown("# Orbitune\nClassify satellite image tiles.")
+        model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, interactive=True)
         with gr.Tab("One tile"):
-            _tile_tab(desk, task, storage)
-        with gr.Tab("Many"):
-            _table_tab(desk, task, storage)
-        if can_map():
+            _add_tile_tab(service, model, storage)
+        with gr.Tab("Batch"):
+            _add_batch_tab(service, model, storage)
+        if has_map_dependencies():
             with gr.Tab("Map"):
-                map_tab(desk, task, storage)
+                add_map_tab(service, model, storage)
         if len(names) > 1:
             with gr.Tab("Compare"):
-                _compare_tab(desk, task)
-        with gr.Tab("About"):
-            card = gr.Markdown(desk.model(None).card)
-            task.change(lambda name: desk.model(name).card, task, card, api_visibility="private")
-    pages.take_files_from(storage)
+                _add_compare_tab(service, model)
+        with gr.Tab("Model card"):
+            card = gr.Markdown(service.get_model(None).card)
+            model.change(lambda name: service.get_model(name).card, model, card, api_visibility="private")
+    pages.use_storage(storage)
     return pages
 
 
-def _tile_tab(desk: PredictionService, task: Any, storage: Storage) -> None:
+def _add_tile_tab(service: PredictionService, model: Any, storage: Storage) -> None:
     import gradio as gr
 
     with gr.Row():
@@ -59,129 +65,135 @@ def _tile_tab(desk: PredictionService, task: Any, storage: Storage) -> None:
             image = _image_input()
         with gr.Column(min_width=280):
             verdict = gr.Markdown(elem_id="verdict")
-            shares = gr.Label(num_top_classes=3, label="Probability, calibrated", show_label=True)
-            looked = gr.Image(label="What speaks for the first", interactive=False, buttons=[], height=256)
-    if examples := example_tiles(desk.model(None).bundle, storage.examples):
+            probabilities = gr.Label(num_top_classes=3, label="Calibrated probability", show_label=True)
+            attribution = gr.Image(
+                label="Attribution: pixels that support the first label",
+                interactive=False,
+                buttons=[],
+                height=256,
+            )
+    if examples := write_example_tiles(service.get_model(None).bundle, storage.examples):
         gr.Examples([[str(file)] for file in examples], [image], label="Examples from validation")
 
     def show(path: str | None, name: str | None) -> tuple[Any, ...]:
-        return _show_answer(desk, path, name)
+        return _predict_tile(service, path, name=name)
 
-    asked, shown = [image, task], [verdict, shares, looked]
-    image.change(show, asked, shown, api_name="predict")
-    task.change(show, asked, shown, api_visibility="private")
+    inputs, outputs = [image, model], [verdict, probabilities, attribution]
+    image.change(show, inputs, outputs, api_name="predict")
+    model.change(show, inputs, outputs, api_visibility="private")
 
 
 def _image_input() -> Any:
     import gradio as gr
 
-    # The file as it was sent: Gradio would decode it without limits, and turn 16 bits into 8.
+    # `filepath` passes the file on as sent: Gradio would decode it without limits and reduce 16 bits to 8.
     return gr.Image(
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"],
-        label="A tile",
+        label="Tile",
         height=256,
         buttons=[],
     )
 
 
-def _show_answer(desk: PredictionService, path: str | None, name: str | None) -> tuple[Any, ...]:
+def _predict_tile(service: PredictionService, path: str | None, *, name: str | None) -> tuple[Any, ...]:
+    """Return the verdict, the probabilities and the attribution overlay of an uploaded tile."""
     if path is None:
         return "", None, None
-    with told():
-        data, model = _read(path), desk.model(name)
-        answer = model.answer(data)
-        if answer.prediction.error:
-            raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
+    with as_gradio_errors():
+        data, model = _read_upload(path), service.get_model(name)
+        answer = _predict_or_raise(model, data)
         best = answer.prediction.labels[0][0]
-        return _words(answer), dict(answer.prediction.labels), overlay(*model.where(data, best))
+        overlay = overlay_attribution(*model.compute_attribution(data, best))
+        return _describe(answer), dict(answer.prediction.labels), overlay
 
 
-def _read(path: str) -> bytes:
+def _predict_or_raise(model: ServedModel, data: bytes) -> TimedPrediction:
+    answer = model.predict_image(data)
+    if answer.prediction.error:
+        raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
+    return answer
+
+
+def _read_upload(path: str) -> bytes:
     try:
         return read_file(Path(path))
     except BadImageError as error:
         raise OrbituneError(f"The image {error}.") from None
 
 
-def _words(answer: Answer) -> str:
-    label, share = answer.prediction.labels[0]
-    took = f"{1000 * answer.seconds:.0f} ms"
+def _describe(answer: TimedPrediction) -> str:
+    """Return the label, its probability and the latency as Markdown."""
+    label, probability = answer.prediction.labels[0]
+    latency = f"{1000 * answer.seconds:.0f} ms"
     if answer.prediction.sure is False:
-        nearest = f"the nearest class is {in_markdown(label)}"
-        return f"**Not sure.** This is not like the training tiles; {nearest}. ({took})"
-    return f"**{in_markdown(label)}**, {share:.1%}. ({took})"
+        nearest = f"nearest class: {escape_markdown(label)}"
+        return f"**Not sure.** This tile differs from all training tiles; {nearest}. ({latency})"
+    return f"**{escape_markdown(label)}**, {probability:.1%}. ({latency})"
 
 
-def _table_tab(desk: PredictionService, task: Any, storage: Storage) -> None:
+def _add_batch_tab(service: PredictionService, model: Any, storage: Storage) -> None:
     import gradio as gr
 
-    files = gr.File(file_count="multiple", label=f"Images (at most {MAX_LOOSE:,}), or a zip of images")
+    label = f"Images (at most {MAX_FILES_AT_ONCE:,}), or a zip of images"
+    files = gr.File(file_count="multiple", label=label)
     start = gr.Button("Classify", variant="primary")
     summary = gr.Markdown()
     table = gr.Dataframe(headers=_HEADER, interactive=False, wrap=True)
     download = gr.DownloadButton("Download the table (CSV)", visible=False)
 
     def classify(paths: list[str] | None, name: str | None) -> Iterator[Any]:
-        with told():
-            yield from _classify_files(desk, name, [Path(path) for path in paths or []], storage)
+        with as_gradio_errors():
+            yield from _classify_files(service, [Path(path) for path in paths or []], storage, name=name)
 
-    start.click(classify, [files, task], [summary, table, download], api_name="predict_many")
-
-
-_HEADER = ["file", "label", "probability", "sure", "problem"]
+    start.click(classify, [files, model], [summary, table, download], api_name="predict_many")
 
 
 def _classify_files(
-    desk: PredictionService, name: str | None, paths: list[Path], storage: Storage
+    service: PredictionService, paths: list[Path], storage: Storage, *, name: str | None
 ) -> Iterator[Any]:
-    """Summary, the first rows and the file with all of them; a summary alone while it works."""
+    """Yield summary, first rows and download button; the button only at the end."""
     import gradio as gr
 
-    shown: list[list[Any]] = []
-    counts = {"images": 0, "unsure": 0, "problems": 0}
-    made = storage.new_result("classes.csv")
-    with storage.in_use(made, *paths), made.open("w", newline="", encoding="utf-8") as file:
+    rows: list[list[Any]] = []
+    counts = {"images": 0, "unsure": 0, "errors": 0}
+    output = storage.new_result_path("classes.csv")
+    with storage.in_use(output, *paths), output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_HEADER)
-        for found in desk.table(name, paths):
-            label, share = found.labels[0] if found.labels else ("", 0.0)
-            row = [
-                cell(printable(str(found.input))),
-                label,
-                round(share, 4),
-                found.sure,
-                cell(printable(found.error or "")),
-            ]
+        for found in service.predict_files(name, paths):
+            label, probability = found.labels[0] if found.labels else ("", 0.0)
+            source, error = cell(printable(str(found.input))), cell(printable(found.error or ""))
+            row = [source, label, round(probability, 4), found.sure, error]
             writer.writerow(row)
             counts["images"] += 1
             counts["unsure"] += found.sure is False
-            counts["problems"] += found.error is not None
-            if len(shown) < _ROWS:
-                shown.append(row)
+            counts["errors"] += found.error is not None
+            if len(rows) < _MAX_ROWS:
+                rows.append(row)
             if counts["images"] % 256 == 0:
-                yield _summary(counts), shown, gr.skip()
-    yield _summary(counts), shown, gr.DownloadButton(value=str(made), visible=True)
+                yield _summarise(counts), rows, gr.skip()
+    yield _summarise(counts), rows, gr.DownloadButton(value=str(output), visible=True)
 
 
-def in_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text as one line, with Markdown and HTML escaped."""
-    return _MARKED.sub(lambda found: f"&#{ord(found[0])};", one_line(text, limit=10_000))
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", one_line(text, limit=10_000))
 
 
-def _summary(counts: dict[str, int]) -> str:
-    more = f" The table shows the first {_ROWS}." if counts["images"] > _ROWS else ""
+def _summarise(counts: dict[str, int]) -> str:
+    more = f" The table shows the first {_MAX_ROWS}." if counts["images"] > _MAX_ROWS else ""
     return (
-        f"{counts['images']:,} images: {counts['unsure']:,} not sure, {counts['problems']:,} could not be "
+        f"{counts['images']:,} images: {counts['unsure']:,} not sure, {counts['errors']:,} could not be "
         f"read.{more}"
     )
 
 
-def _compare_tab(desk: PredictionService, task: Any) -> None:
+def _add_compare_tab(service: PredictionService, model: Any) -> None:
     import gradio as gr
 
-    gr.Markdown("The same tile by every model that has these classes.")
+    gr.Markdown("Classify one tile with every model that has the same classes.")
     image = _image_input()
     header = ["model", "label", "probability", "time, ms", "on disk, MB", "test accuracy"]
     table = gr.Dataframe(headers=header, interactive=False, wrap=True)
@@ -189,19 +201,19 @@ def _compare_tab(desk: PredictionService, task: Any) -> None:
     def compare(path: str | None, name: str | None) -> list[list[Any]]:
         if path is None:
             return []
-        with told():
-            data = _read(path)
-            return [_compared(other, model, data) for other, model in desk.alike(name).items()]
+        with as_gradio_errors():
+            data = _read_upload(path)
+            models = service.models_with_same_classes(name)
+            return [_comparison_row(other, each, data=data) for other, each in models.items()]
 
-    image.change(compare, [image, task], table, api_name="compare")
+    image.change(compare, [image, model], table, api_name="compare")
 
 
-def _compared(name: str, model: Model, data: bytes) -> list[Any]:
-    answer, scores = model.answer(data), model.bundle.facts["scores"]
-    if answer.prediction.error:
-        raise OrbituneError(f"This cannot be classified: the image {answer.prediction.error}.")
-    label, share = answer.prediction.labels[0]
+def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
+    answer, scores = _predict_or_raise(model, data), model.bundle.facts["scores"]
+    label, probability = answer.prediction.labels[0]
     size = sum(file.stat().st_size for file in model.bundle.folder.iterdir() if file.is_file())
     test = scores.get("test", {}).get("accuracy")
     accuracy = "" if test is None else f"{test:.2%}"
-    return [name, label, f"{share:.1%}", f"{1000 * answer.seconds:.0f}", f"{size / 1e6:.2f}", accuracy]
+    latency = f"{1000 * answer.seconds:.0f}"
+    return [name, label, f"{probability:.1%}", latency, f"{size / 1e6:.2f}", accuracy]

@@ -1,4 +1,4 @@
-"""The server of the app: its sockets, its settings, and its end."""
+"""The HTTP server of the app: sockets, uvicorn settings and shutdown."""
 
 import contextlib
 import os
@@ -8,62 +8,70 @@ import sys
 from collections.abc import Callable, Iterator
 
 from orbitune.errors import OrbituneError
-from orbitune.serving.app import make_app
-from orbitune.serving.security.allowed_hosts import Hosts, url_host
-from orbitune.serving.security.connection_limits import CONNECTIONS, bounded_protocol
+from orbitune.serving.app import create_app
+from orbitune.serving.security.allowed_hosts import AllowedHosts, url_host
+from orbitune.serving.security.connection_limits import MAX_CONNECTIONS, limited_protocol
 from orbitune.serving.service import PredictionService
 
-HEAD_BYTES = 32 * 1024
+MAX_HEAD_BYTES = 32 * 1024
 
 
 def serve(
-    desk: PredictionService,
+    service: PredictionService,
     host: str,
+    *,
     port: int,
     login: tuple[str, str] | None = None,
-    hosts: Hosts | None = None,
+    hosts: AllowedHosts | None = None,
     root_path: str = "",
-    say: Callable[[str], None] = lambda where: None,
+    on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve until interrupted.
+    """Serve the app until interrupted.
 
     Args:
-        login: user and password that every request must bring; None asks for none.
-        hosts: the names that the app answers to; by default those of `host`.
-        root_path: the path that a proxy in front serves the app below.
-        say: is called with the address once the server listens there.
+        service: the models to serve.
+        host: address or name to listen on.
+        port: 0 for any free port.
+        login: user and password that every request must bring; None for none.
+        hosts: host names to answer to; those of `host` by default.
+        root_path: path under which a proxy serves the app.
+        on_ready: called with the app's address once the server listens.
 
     Raises:
-        OrbituneError: the port is taken, or the address is none of this machine.
+        OrbituneError: the port is taken, or the address does not belong to this machine.
     """
     import uvicorn
 
-    hosts = hosts or Hosts.of(host)
+    hosts = hosts or AllowedHosts.for_address(host)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(each) for each in _listen(host, port)]
-        stack.enter_context(_ended_by_exit())
+        sockets = [stack.enter_context(each) for each in open_sockets(host, port)]
+        stack.enter_context(_exit_on_sigterm())
         _raise_file_limit()
         config = uvicorn.Config(
-            make_app(desk, login, hosts, root_path),
-            http=bounded_protocol(),
+            create_app(service, login=login, hosts=hosts, root_path=root_path),
+            http=limited_protocol(),
             ws="none",
             log_level="warning",
             access_log=False,
             server_header=False,
-            # Only then is there a proxy, whose word is taken for the client's address and for https.
+            # X-Forwarded-* headers are trusted only if a proxy is declared by --allow-host or --root-path.
             proxy_headers=bool(hosts.public or root_path),
-            h11_max_incomplete_event_size=HEAD_BYTES,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=5,
             backlog=256,
-            # A page that is open keeps a connection, and must not keep the app from ending.
+            # An open page keeps a connection; it must not delay shutdown.
             timeout_graceful_shutdown=2,
         )
-        say(f"http://{url_host(host)}:{sockets[0].getsockname()[1]}")
+        on_ready(f"http://{url_host(host)}:{sockets[0].getsockname()[1]}")
         uvicorn.Server(config).run(sockets)
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of a host: a name may have one of IPv4 and one of IPv6."""
+def open_sockets(host: str, port: int) -> list[socket.socket]:
+    """Return a listening socket per address of a host: a name may have both IPv4 and IPv6.
+
+    Raises:
+        OrbituneError: the port is taken, or the address does not belong to this machine.
+    """
     where = f"{url_host(host)}:{port}"
     opened: list[socket.socket] = []
     try:
@@ -84,8 +92,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
 
 
 @contextlib.contextmanager
-def _ended_by_exit() -> Iterator[None]:
-    """Have SIGTERM end the process by an exception, so that its files are deleted."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that temporary files are deleted."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
@@ -94,12 +102,12 @@ def _ended_by_exit() -> Iterator[None]:
 
 
 def _raise_file_limit() -> None:
-    """Have as many file descriptors as all connections and uploads may need, where the system grants them."""
+    """Raise the limit of open files to what all connections and uploads need, where allowed."""
     try:
         import resource
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * CONNECTIONS)
+    wanted = 4 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * MAX_CONNECTIONS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,4 +1,4 @@
-"""What the app answers, whoever asks: its pages, Gradio's API, or the JSON endpoint."""
+"""The served models and the operations that pages and JSON endpoint share."""
 
 import threading
 import time
@@ -14,48 +14,57 @@ import numpy as np
 
 from orbitune.data.transform import Transform
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.attribution import relevance
+from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
 from orbitune.mapping.options import MapOptions, MapReport, Outputs
 from orbitune.models.methods import find_method
-from orbitune.serving.uploads import decode, open_uploads
+from orbitune.serving.uploads import decode_image, read_uploads
 from orbitune.sources.decode import strict_decoding
 
-_TURN = 64  # images of one request, after which others have their turn
+_CHUNK = 64  # images predicted under one lock; then other requests get a turn
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A prediction, and the seconds it took from the bytes to the labels."""
+class TimedPrediction:
+    """A prediction and its latency.
+
+    Attributes:
+        prediction: labels with probabilities, or an error.
+        seconds: from the bytes of the file to the labels.
+    """
 
     prediction: Prediction
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for JSON; `error` says why there is no label."""
-        labels = [{"label": name, "probability": share} for name, share in self.prediction.labels]
+        """Return the body of a JSON response; `error` is present if the image has no label."""
         found = self.prediction
+        labels = [{"label": name, "probability": probability} for name, probability in found.labels]
         values = {"labels": labels, "sure": found.sure, "distance": found.distance, "seconds": self.seconds}
         return {**values, **({"error": f"The image {found.error}."} if found.error else {})}
 
 
-class Model:
-    """One bundle or run that is served; requests are answered one after the other."""
+class ServedModel:
+    """A bundle or run that is served. Predictions of one model run one at a time.
+
+    Attributes:
+        lock: held while the model computes.
+    """
 
     def __init__(self, source: str | Path, backbone: str | None = None) -> None:
         self._classifier = Classifier(source, backbone)
         self._source, self._backbone = source, backbone
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     @property
     def bundle(self) -> Any:
-        """See `orbitune.inference.bundle.Bundle`."""
+        """Return the opened bundle, see `orbitune.inference.bundle.Bundle`."""
         return self._classifier.bundle
 
     @property
     def card(self) -> str:
-        """The model card, Markdown; of a run, which has none yet, its scores."""
+        """Return the model card as Markdown; for a run, a summary of its scores."""
         file = self.bundle.folder / "README.md"
         if file.is_file():
             return file.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
@@ -68,89 +77,103 @@ class Model:
         head = f"{find_method(facts['method']).title} of {facts['backbone']['description']}"
         return f"## {head}\n\nClasses: {', '.join(facts['classes'])}.\n\nAccuracy:\n\n" + "\n".join(rows)
 
-    def answer(self, data: bytes, top_k: int = 3) -> Answer:
-        """What an image shows, from the bytes of its file."""
+    def predict_image(self, data: bytes, top_k: int = 3) -> TimedPrediction:
+        """Predict the labels of one image.
+
+        Args:
+            data: the content of an image file.
+            top_k: number of labels to return.
+        """
         start = time.perf_counter()
-        (prediction,) = self.predictions(iter([Waiting("the image", lambda: decode(data))]), top_k)
-        return Answer(prediction, time.perf_counter() - start)
+        image = Waiting("the image", lambda: decode_image(data))
+        (prediction,) = self.predict_images(iter([image]), top_k)
+        return TimedPrediction(prediction, time.perf_counter() - start)
 
-    def predictions(self, images: Iterator[Waiting], top_k: int = 3) -> Iterator[Prediction]:
-        """A prediction for each image, in their order."""
-        while some := list(islice(images, _TURN)):
-            with self._lock:
-                found = list(self._classifier.predict(iter(some), top_k))
-            yield from found
+    def predict_images(self, images: Iterator[Waiting], top_k: int = 3) -> Iterator[Prediction]:
+        """Yield a prediction for each image, in order."""
+        while chunk := list(islice(images, _CHUNK)):
+            with self.lock:
+                predictions = list(self._classifier.predict(iter(chunk), top_k))
+            yield from predictions
 
-    def where(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
-        """The tile as the model sees it, uint8 (H, W, 3), and what of it speaks for a label.
+    def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a tile at the model's input size and its attribution map for a label.
 
-        The latter is float32 (h, w), 0..1, one value a patch; see `orbitune.evaluation.attribution`.
+        Args:
+            data: the content of an image file.
+            label: the class to explain.
+
+        Returns:
+            The tile, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
+            patch; see `orbitune.evaluation.attribution`.
         """
         import torch
 
         used = self.bundle.facts["preprocessing"]
         with strict_decoding():
-            tile = to_tile(Waiting("", lambda: decode(data)), self.bundle.tile_size, self.bundle.white)
+            image = Waiting("", lambda: decode_image(data))
+            tile = to_tile(image, self.bundle.tile_size, self.bundle.white)
         transform = Transform(used["image_size"], used["mean"], used["std"], used["resample"])
-        family, model = self._plain
-        with self._lock:
+        family, model = self._reference_model
+        with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
-            found = relevance(model, family, pixels, self.bundle.classes.index(label))
+            found = attribution_map(model, family, pixels, self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
 
-    def map(
-        self, scene: Path, outputs: Outputs, request: MapOptions, say: Callable[[str], None]
+    def map_scene(
+        self, scene: Path, outputs: Outputs, options: MapOptions, *, say: Callable[[str], None]
     ) -> MapReport:
-        """Map a scene, see `map_scene`; by a network of its own, so that tiles are answered meanwhile."""
+        """Map a scene, see `orbitune.map_scene`. Uses a second model, so that tiles are still predicted."""
         from orbitune.mapping.pipeline import map_scene
 
-        return map_scene(self._source, scene, outputs, request, self._backbone, progress=False, say=say)
+        return map_scene(self._source, scene, outputs, options, self._backbone, progress=False, say=say)
 
     @cached_property
-    def _plain(self) -> tuple[Any, Any]:
-        """Family and model of transformers: the fast path keeps no attention. Loaded when first asked for."""
+    def _reference_model(self) -> tuple[Any, Any]:
+        """Family and transformers model, loaded on first use: the fast path keeps no attention weights."""
         backbone = self.bundle.backbone(self._backbone)
         return backbone.family, self.bundle.model(backbone)
 
 
 class PredictionService:
-    """All models that are served.
+    """The models of one server, by name.
 
     Args:
-        sources: folders of bundles or runs, or hub ids, by the name they are served under.
+        sources: name -> bundle or run folder, or hub id.
+        backbone: folder or hub id of the base model, if it is no longer where it was during training.
 
     Raises:
-        OrbituneError: one of them cannot be opened.
+        OrbituneError: a source cannot be opened.
     """
 
     def __init__(self, sources: Mapping[str, str | Path], backbone: str | None = None) -> None:
-        self.models = {name: Model(source, backbone) for name, source in sources.items()}
+        self.models = {name: ServedModel(source, backbone) for name, source in sources.items()}
 
-    def model(self, name: str | None) -> Model:
-        """The model of that name; the first where none is named.
+    def get_model(self, name: str | None) -> ServedModel:
+        """Return a model by name; the first one for None.
 
         Raises:
-            OrbituneError: there is none.
+            OrbituneError: the name is unknown.
         """
         chosen = self.models.get(name or next(iter(self.models)))
         if chosen is None:
-            raise OrbituneError(f"There is no model {name!r}; there is: {', '.join(self.models)}.")
+            raise OrbituneError(f"Unknown model {name!r}. Choose from: {', '.join(self.models)}.")
         return chosen
 
-    def table(self, name: str | None, paths: Sequence[Path]) -> Iterator[Prediction]:
-        """The most probable label of every image in some files and zips."""
+    def predict_files(self, name: str | None, paths: Sequence[Path]) -> Iterator[Prediction]:
+        """Yield the most probable label of each image in uploaded files and zips."""
         with ExitStack() as stack:
-            yield from self.model(name).predictions(open_uploads(paths, stack), top_k=1)
+            yield from self.get_model(name).predict_images(read_uploads(paths, stack), top_k=1)
 
-    def alike(self, name: str | None) -> dict[str, Model]:
-        """The models with the same classes as this one, itself among them."""
-        classes = set(self.model(name).bundle.classes)
+    def models_with_same_classes(self, name: str | None) -> dict[str, ServedModel]:
+        """Return the models with the same classes as this one, itself included."""
+        classes = set(self.get_model(name).bundle.classes)
         return {other: model for other, model in self.models.items() if set(model.bundle.classes) == classes}
 
 
-def names_of(sources: Sequence[str]) -> dict[str, str]:
-    """A short name for each source: the last part of its path, with a number where that is taken."""
+def name_models(sources: Sequence[str]) -> dict[str, str]:
+    """Return name -> source. The name is the last part of the path; repeated names are numbered."""
     names: dict[str, str] = {}
     for source in sources:
         stem = Path(source).resolve().name if Path(source).exists() else source.split("/")[-1]

@@ -1,4 +1,4 @@
-"""The private folder of one server: what strangers upload and what is made of it; nothing else is served."""
+"""The private folder of one server: uploads, examples and results. Nothing else is served."""
 
 import contextlib
 import functools
@@ -15,47 +15,48 @@ from pathlib import Path
 from orbitune.errors import OrbituneError
 from orbitune.files import scratch
 
-KEPT = 3600  # seconds that a file is kept after it was last used
-MAX_STORED = 4 * 2**30  # bytes of all files together; beyond that the oldest go first
-_NAME_BYTES = 100  # of an upload's name, in UTF-8: file systems count these
+MAX_AGE = 3600  # seconds since the last use of a file, after which it is deleted
+MAX_STORED_BYTES = 4 * 2**30  # of all files; beyond that, the oldest are deleted first
+_MAX_NAME_BYTES = 100  # of a file name in UTF-8; file systems limit bytes, not characters
 _UNSAFE = re.compile(r"[^\w .,()+-]")
 
 
 class Storage:
-    """Files of one server, readable by its user alone.
+    """Files of one server, readable only by its user.
 
     Attributes:
-        folder: holds `uploads`, `examples`, `results`, `.work`, and the pictures that Gradio writes.
+        folder: holds `uploads`, `examples`, `results`, `.work`, and the images that Gradio writes.
     """
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=_home()))
+        self.folder = Path(tempfile.mkdtemp(dir=_process_folder()))
         self._used: list[frozenset[Path]] = []
         for folder in self._fixed:
             folder.mkdir(mode=0o700)
 
     @property
     def examples(self) -> Path:
-        """Folder of the files that the server offers; they are never deleted while it runs."""
+        """Return the folder of example tiles, which are kept while the server runs."""
         return self.folder / "examples"
 
     @property
     def results(self) -> Path:
-        """Folder of tables and maps to be downloaded."""
+        """Return the folder of downloadable tables and maps."""
         return self.folder / "results"
 
     @property
     def work(self) -> Path:
-        """Folder for what is not done yet: never served, as its name has a dot, and never tidied."""
+        """Return the folder of unfinished results: neither served, as its name has a dot, nor cleaned up."""
         return self.folder / ".work"
 
     @property
     def _fixed(self) -> tuple[Path, ...]:
+        """Return the folders that are never deleted."""
         return self.folder / "uploads", self.examples, self.results, self.work
 
     @contextlib.contextmanager
     def in_use(self, *paths: Path) -> Iterator[None]:
-        """Keep files, however old they are and however many there are, while the block runs."""
+        """Protect files from `delete_expired` within the block."""
         used = frozenset(paths)
         self._used.append(used)
         try:
@@ -66,55 +67,56 @@ class Storage:
                 with contextlib.suppress(OSError):
                     os.utime(path)
 
-    def new_upload(self, name: str) -> Path:
-        """Return a path for an upload, in a new folder that nobody can guess."""
+    def new_upload_path(self, name: str) -> Path:
+        """Return a path for an upload, in a new folder with an unguessable name."""
         folder = self.folder / "uploads" / secrets.token_hex(16)
         folder.mkdir(mode=0o700)
         return folder / safe_name(name)
 
-    def new_result(self, name: str) -> Path:
-        """Return a path for a file to be downloaded, in a new folder that nobody can guess."""
+    def new_result_path(self, name: str) -> Path:
+        """Return a path for a download, in a new folder with an unguessable name."""
         folder = self.results / secrets.token_hex(16)
         folder.mkdir(mode=0o700)
         return folder / name
 
     def find_input(self, path: object) -> Path:
-        """Return the path of a file that was uploaded to this server or is one of its examples.
+        """Return the path of an upload or example of this server.
 
         Raises:
-            OrbituneError: it is any other file, or no regular file, or it has been deleted.
+            OrbituneError: any other path, not a regular file, or deleted.
         """
-        found = self._find(path)
+        found = self._resolve(path)
         if found is None or found.relative_to(self.folder).parts[0] not in ("uploads", "examples"):
             raise OrbituneError(
-                "This file was not uploaded to this server, or is kept no longer: send it again."
+                "This file was not uploaded to this server, or has been deleted: send it again."
             )
         os.utime(found)
         return found
 
-    def find_served(self, path: str) -> Path | None:
-        """Return the path of a file that may be downloaded; None for any other."""
-        return self._find(path)
+    def find_download(self, path: str) -> Path | None:
+        """Return the path of a downloadable file; None for any other."""
+        return self._resolve(path)
 
-    def _find(self, path: object) -> Path | None:
+    def _resolve(self, path: object) -> Path | None:
+        """Return the path if it is a visible regular file in the folder."""
         if not isinstance(path, str) or not 0 < len(path) < 1024 or "\0" in path:
             return None
         try:
-            wanted = Path(path)
-            # Neither links nor `..` anywhere in it: it is the very path that was given out.
-            if str(wanted) != os.path.realpath(path) or not wanted.is_relative_to(self.folder):
+            candidate = Path(path)
+            # Links and `..` are refused anywhere in it: only the exact path that was handed out is valid.
+            if str(candidate) != os.path.realpath(path) or not candidate.is_relative_to(self.folder):
                 return None
-            hidden = any(part.startswith(".") for part in wanted.relative_to(self.folder).parts)
-            if hidden or not stat.S_ISREG(wanted.lstat().st_mode):
+            hidden = any(part.startswith(".") for part in candidate.relative_to(self.folder).parts)
+            if hidden or not stat.S_ISREG(candidate.lstat().st_mode):
                 return None
         except (OSError, ValueError):
             return None
-        return wanted
+        return candidate
 
-    def tidy(self, incoming: int = 0) -> None:
-        """Delete what was not used for `KEPT` seconds, and the oldest files until `incoming` bytes fit.
+    def delete_expired(self, incoming: int = 0) -> None:
+        """Delete files unused for `MAX_AGE` seconds, and the oldest ones until `incoming` bytes fit.
 
-        Examples, and files that are worked on or in use, stay.
+        Examples, unfinished results and files in use are kept.
         """
         files = []
         for path in self.folder.rglob("*"):
@@ -124,29 +126,29 @@ class Storage:
                 found = path.lstat()
                 if stat.S_ISREG(found.st_mode):
                     files.append((found.st_mtime, found.st_size, path))
-                elif found.st_mtime < time.time() - KEPT and path not in self._fixed:
-                    path.rmdir()  # fails where it is not empty
+                elif found.st_mtime < time.time() - MAX_AGE and path not in self._fixed:
+                    path.rmdir()  # fails if it is not empty
         total = incoming + sum(size for _, size, _ in files)
         for latest, size, path in sorted(files):
-            if latest > time.time() - KEPT and total <= MAX_STORED:
+            if latest > time.time() - MAX_AGE and total <= MAX_STORED_BYTES:
                 break
             if not any(path in used for used in list(self._used)):
-                remove_upload(path)
+                delete_upload(path)
                 total -= size
 
     def close(self) -> None:
-        """Delete everything."""
+        """Delete the folder with all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def for_gradio(self) -> Iterator[None]:
-        """Have Gradio keep its files here, where the block imports it and makes its components."""
+    def as_gradio_cache(self) -> Iterator[None]:
+        """Make Gradio keep its files here; import it and build its components within the block."""
         before = os.environ.get("GRADIO_TEMP_DIR")
         try:
-            os.environ["GRADIO_TEMP_DIR"] = str(_home())  # its modules note where when they are imported
+            os.environ["GRADIO_TEMP_DIR"] = str(_process_folder())  # read when its modules are imported
             import gradio.routes  # noqa: F401
 
-            os.environ["GRADIO_TEMP_DIR"] = str(self.folder)  # and its components when they are made
+            os.environ["GRADIO_TEMP_DIR"] = str(self.folder)  # read when its components are built
             yield
         finally:
             if before is None:
@@ -156,16 +158,16 @@ class Storage:
 
 
 def safe_name(name: str) -> str:
-    """Return a file name of harmless characters, of at most 100 bytes, with the same ending."""
+    """Return a safe file name of at most 100 bytes with the same ending."""
     last = re.split(r"[/\\]", name)[-1]
     stem, dot, suffix = _UNSAFE.sub("_", last).rpartition(".")
     suffix = (dot + suffix)[-20:]
-    room = _NAME_BYTES - len(suffix.encode())
+    room = _MAX_NAME_BYTES - len(suffix.encode())
     return (stem.encode()[:room].decode(errors="ignore") + suffix).lstrip(". ") or "file"
 
 
-def remove_upload(path: Path) -> None:
-    """Delete a file, and its folder where that holds no other."""
+def delete_upload(path: Path) -> None:
+    """Delete a file, and its folder if that is then empty."""
     with contextlib.suppress(OSError):
         path.unlink()
     with contextlib.suppress(OSError):
@@ -173,8 +175,8 @@ def remove_upload(path: Path) -> None:
 
 
 @functools.cache
-def _home() -> Path:
-    """The folder of this process, mode 0700; what killed processes left is deleted first."""
+def _process_folder() -> Path:
+    """Return this process's folder, mode 0700; folders of killed processes are deleted first."""
     import atexit
 
     stack = contextlib.ExitStack()

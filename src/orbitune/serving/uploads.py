@@ -1,4 +1,4 @@
-"""What strangers send: images, zips of images and scenes, within limits that are checked before unpacking."""
+"""Uploads from untrusted clients: images, zips and scenes, with limits checked before unpacking."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,80 +12,90 @@ from orbitune.mapping.reader import RESOLUTION, Scene, import_rasterio
 from orbitune.sources.decode import BadImageError, read_header, read_pixels
 from orbitune.sources.image_folder import read_file, zip_files
 
-MAX_UPLOAD = 200 * 2**20  # bytes of one file, packed or not
-MAX_PIXELS = 25_000_000  # of one image: a tile is thousands of times smaller
-MAX_LOOSE = 1000  # files that are sent at once without a zip: what a call says of them fits `bodies.SMALL`
-MAX_FILES = 10_000  # images of one request, in zips and beside them
-MAX_UNPACKED = 2 * 2**30  # bytes, that the zips of one request claim to hold
-MAX_SCENE = 4096  # pixels along the sides of a square scene; of another, as many in all
-DRIVER = (
-    "GTiff"  # of a scene, whatever its ending: other formats name files that would be read for a stranger
-)
-MAX_SCENE_BYTES = 2**30  # of all its bands, unpacked
+MAX_UPLOAD_BYTES = 200 * 2**20  # of one file, packed or not
+MAX_PIXELS = 25_000_000  # of one image; a tile is thousands of times smaller
+# Files in one request outside a zip: their description must fit `body_limits.MAX_BYTES_WITHOUT_FILES`.
+MAX_FILES_AT_ONCE = 1000
+MAX_IMAGES = 10_000  # in one request, inside and outside zips
+MAX_UNPACKED_BYTES = 2 * 2**30  # declared by all zips of one request
+MAX_SCENE_SIDE = 4096  # pixels; the limit is on the area, so a long narrow scene may exceed it
+MAX_SCENE_BYTES = 2**30  # of all bands, unpacked
+# Scenes are opened as GeoTIFF only, whatever their ending: a VRT, for one, names other files to read.
+SCENE_DRIVER = "GTiff"
 
 
-def open_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[Waiting]:
-    """The images in some uploads, read one by one; zips stay open until the stack is closed.
+def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[Waiting]:
+    """Return the images of uploaded files and zips, each decoded when it is needed.
+
+    Args:
+        paths: image files and zips.
+        stack: keeps the zips open until it is closed.
 
     Raises:
-        DataError: a zip is damaged or hostile, or there are more files than one request may have.
+        DataError: a zip is damaged or unsafe, or there are too many files.
     """
     images: list[Waiting] = []
     unpacked = 0
     for path in paths:
         if path.suffix.lower() != ".zip":
-            images.append(Waiting(path.name, lambda path=path: decode(read_file(path))))  # type: ignore[misc]
+            images.append(Waiting(path.name, lambda path=path: decode_image(read_file(path))))  # type: ignore[misc]
             continue
         entries, read = stack.enter_context(zip_files(path))
         files = [name for name in entries if not name.endswith("/")]
         unpacked += sum(entries[name].file_size for name in files)
         images += [
-            Waiting(name, lambda name=name, read=read: decode(read(name)))  # type: ignore[misc]
+            Waiting(name, lambda name=name, read=read: decode_image(read(name)))  # type: ignore[misc]
             for name in files
         ]
-        if unpacked > MAX_UNPACKED:
-            raise DataError(
-                f"{path.name} unpacks to more than {MAX_UNPACKED / 1e9:.1f} GB: send it in parts."
-            )
-    if len(images) > MAX_FILES:
-        raise DataError(f"These are {len(images):,} files; send at most {MAX_FILES:,} at once.")
+        if unpacked > MAX_UNPACKED_BYTES:
+            limit = MAX_UNPACKED_BYTES / 1e9
+            raise DataError(f"{path.name} unpacks to more than {limit:.1f} GB: send it in parts.")
+    if len(images) > MAX_IMAGES:
+        raise DataError(f"These are {len(images):,} files; send at most {MAX_IMAGES:,} at once.")
     return iter(images)
 
 
-def decode(data: bytes):  # type: ignore[no-untyped-def]
-    """Pixels of an image, (H, W, 3), uint8 or uint16; its size is judged by its header alone.
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode an image, after its header shows that it is not too large.
+
+    Returns:
+        uint8 or uint16 (H, W, 3).
 
     Raises:
-        BadImageError: it is no image, damaged, or too large.
+        BadImageError: not an image, damaged, or too large.
     """
     header = read_header(data)
     if header.width * header.height > MAX_PIXELS:
-        raise BadImageError(f"has {header.width * header.height:,} pixels, at most {MAX_PIXELS:,} are taken")
+        pixels = header.width * header.height
+        raise BadImageError(f"has {pixels:,} pixels, at most {MAX_PIXELS:,} are taken")
     return read_pixels(data)
 
 
 def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
-    """A DataError where a scene is no GeoTIFF or too large, by its header alone.
+    """Check by the header that a scene is a GeoTIFF and not too large.
 
     Args:
-        bands: that are to be read, see `Scene`.
+        path: the scene.
+        bands: band numbers to read, see `Scene`.
+
+    Raises:
+        DataError: not a GeoTIFF, damaged, or too large.
     """
     rasterio = import_rasterio()
     try:
-        with rasterio.open(path, driver=DRIVER) as file:
+        with rasterio.open(path, driver=SCENE_DRIVER) as file:
             blocks = [height * width for height, width in file.block_shapes]
             pixels = max(file.height * file.width, *blocks)
             size = pixels * sum(16 if "complex" in kind else np.dtype(kind).itemsize for kind in file.dtypes)
     except rasterio.errors.RasterioError:
         raise DataError(f"{path.name} is no GeoTIFF, or damaged.") from None
     if size > MAX_SCENE_BYTES:
-        raise DataError(
-            f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {MAX_SCENE_BYTES / 1e9:.1f} are taken."
-        )
-    with Scene(path, bands, driver=DRIVER) as scene:
+        limit = MAX_SCENE_BYTES / 1e9
+        raise DataError(f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {limit:.1f} are taken.")
+    with Scene(path, bands, driver=SCENE_DRIVER) as scene:
         pixels = max(pixels, scene.grid.height * scene.grid.width)
-    if pixels > MAX_SCENE**2:
+    if pixels > MAX_SCENE_SIDE**2:
         raise DataError(
-            f"{path.name} has {pixels:,} pixels at {RESOLUTION:g} m; at most {MAX_SCENE} x {MAX_SCENE} "
-            "are taken here: cut it, or use orbitune map."
+            f"{path.name} has {pixels:,} pixels at {RESOLUTION:g} m; at most {MAX_SCENE_SIDE} x "
+            f"{MAX_SCENE_SIDE} are taken here: crop it, or use `orbitune map`."
         )

@@ -73,10 +73,10 @@ def read_pixels(data: bytes) -> np.ndarray:
     if image is None:
         with _raster(data) as raster:
             return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
-    return image_pixels(image)
+    return pixels_of_image(image)
 
 
-def image_pixels(image: Image.Image) -> np.ndarray:
+def pixels_of_image(image: Image.Image) -> np.ndarray:
     """The pixels of an image of Pillow, as `read_pixels` gives those of a file.
 
     Raises:

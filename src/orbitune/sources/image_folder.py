@@ -14,7 +14,7 @@ import numpy as np
 from orbitune.errors import DataError, printable
 from orbitune.sources.archive import MAX_ENTRIES, open_archive
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, hidden, open_regular
+from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is_hidden, open_regular
 
 if TYPE_CHECKING:
     import zipfile
@@ -29,7 +29,7 @@ _SIDE_SUFFIXES |= {".geojson", ".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr", "
 _SIDE_NAMES = {"readme", "license", "licence"}
 
 
-def side_file(name: str) -> bool:
+def is_side_file(name: str) -> bool:
     """Return whether a file is ignored, such as labels.csv, Thumbs.db or LICENSE."""
     path = Path(name.lower())
     return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
@@ -37,10 +37,10 @@ def side_file(name: str) -> bool:
 
 def should_be_image(name: str) -> bool:
     """Return whether a file, by its name, is expected to be an image."""
-    return not side_file(name)
+    return not is_side_file(name)
 
 
-def leaves_of(
+def list_files(
     folder: Path, wanted: Callable[[str], bool] = should_be_image, prefix: str = "", depth: int = 6
 ) -> Iterator[str]:
     """Yield the relative names of all wanted files, by default of those that should be images.
@@ -48,14 +48,14 @@ def leaves_of(
     Empty folders are among them, with a closing slash.
     """
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
+        entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     except OSError as error:
         raise DataError(f"The folder {prefix or folder.name} cannot be read: {error.strerror}.") from None
     if not entries and prefix:
         yield prefix
     for entry in entries:
         if depth and _is_folder(entry):  # links to folders are followed, circles of them only so far
-            yield from leaves_of(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
+            yield from list_files(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
         elif wanted(entry.name):
             yield prefix + entry.name
 
@@ -71,7 +71,7 @@ def _is_folder(path: Path) -> bool:
 def open_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
     """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
 
-    listing = _arrange(list(leaves_of(path)), lambda name: read_file(path / name))
+    listing = _arrange(list(list_files(path)), lambda name: read_file(path / name))
     lists = [] if listing.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
     if lists and listing.unlabelled:
         advice = f"to take the labels from a list, pass {lists[0]} as --data"
@@ -117,7 +117,7 @@ def zip_files(
 ) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
     """Open a zip; yield the wanted entries, by default the images, and a function that reads one.
 
-    Empty folders are among the entries, as `leaves_of` gives them.
+    Empty folders are among the entries, as `list_files` gives them.
 
     Args:
         most: number of entries that the zip may have, side files included.
@@ -131,7 +131,7 @@ def zip_files(
             _check_size(entries[name].file_size)  # no more is unpacked than an entry claims
             return unpack(entries[name])
 
-        shown = [name for name in sorted(entries) if not any(map(hidden, name.split("/")))]
+        shown = [name for name in sorted(entries) if not any(map(is_hidden, name.split("/")))]
         yield {name: entries[name] for name in _leaves(shown) if wanted(name.split("/")[-1])}, read
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from orbitune.errors import DataError, printable
 from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.image_folder import leaves_of, read_file, should_be_image, zip_files
+from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
 from orbitune.sources.tables import Table, parse_table
 
@@ -43,12 +43,12 @@ def zip_has_metadata(path: Path) -> bool:
 
 
 def _metadata_in(folder: Path) -> Iterator[str]:
-    return (name for name in leaves_of(folder, is_metadata) if not name.endswith("/"))
+    return (name for name in list_files(folder, is_metadata) if not name.endswith("/"))
 
 
 def metadata_and_images(folder: Path) -> list[str]:
     """Return the relative names of the tables and images in such a folder."""
-    return [name for name in leaves_of(folder, _is_part) if not name.endswith("/")]
+    return [name for name in list_files(folder, _is_part) if not name.endswith("/")]
 
 
 def _is_part(name: str) -> bool:

@@ -72,7 +72,7 @@ _SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _SYSTEM_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
 
 
-def hidden(part: str) -> bool:
+def is_hidden(part: str) -> bool:
     """Return whether one part of a path is the system's own and no data, such as @eaDir or Thumbs.db."""
     small = part.lower()
     return part.startswith(".") or small in _SYSTEM_NAMES or small.endswith(_SYSTEM_ENDS)

@@ -17,7 +17,7 @@ from orbitune.errors import DataError, first_line, printable
 from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.label_table import is_metadata
-from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, hidden
+from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is_hidden
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,7 +31,7 @@ def parquet_files(folder: Path) -> list[str]:
     """The files of a parquet data set, relative to its folder; none if it holds no parquet file."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.parquet")))
     files = [
-        path.as_posix() for path in paths if not (any(map(hidden, path.parts)) or is_metadata(path.name))
+        path.as_posix() for path in paths if not (any(map(is_hidden, path.parts)) or is_metadata(path.name))
     ]
     # The data set's card may hold the class names and the list of splits.
     return [*files, "README.md"] if files and (folder / "README.md").is_file() else files

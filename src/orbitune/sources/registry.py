@@ -17,7 +17,7 @@ from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.image_folder import LISTS, leaves_of, open_folder, open_zip, side_file
+from orbitune.sources.image_folder import LISTS, is_side_file, list_files, open_folder, open_zip
 from orbitune.sources.label_table import (
     METADATA,
     has_metadata,
@@ -28,7 +28,7 @@ from orbitune.sources.label_table import (
     open_metadata_zip,
     zip_has_metadata,
 )
-from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, hidden, open_regular
+from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, is_hidden, open_regular
 from orbitune.sources.parquet import open_parquet, parquet_files
 
 _HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
@@ -143,7 +143,7 @@ def _only_zip(folder: Path) -> Path | None:
     if not folder.is_dir():
         return None
     try:
-        entries = [e for e in folder.iterdir() if not hidden(e.name) and not side_file(e.name)]
+        entries = [e for e in folder.iterdir() if not is_hidden(e.name) and not is_side_file(e.name)]
     except OSError as error:
         raise DataError(f"The folder {folder.name} cannot be read: {error.strerror}.") from None
     return entries[0] if len(entries) == 1 and entries[0].suffix.lower() == ".zip" else None
@@ -177,7 +177,7 @@ KINDS = (
         open_metadata_folder,
         _COLUMNS,
     ),
-    Kind("folder of class folders", Path.is_dir, lambda path, _: list(leaves_of(path)), open_folder),
+    Kind("folder of class folders", Path.is_dir, lambda path, _: list(list_files(path)), open_folder),
     Kind("zip of images with metadata", zip_has_metadata, lambda path, _: [""], open_metadata_zip, _COLUMNS),
     Kind("zip of class folders", lambda path: path.suffix.lower() == ".zip", lambda path, _: [""], open_zip),
     Kind("list of tiles", _is_list, listed_files, open_list, _COLUMNS),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.evaluation.calibration import calibration, fit_temperature
-from orbitune.evaluation.intervals import accuracy_over_seeds, bootstrap_gap
+from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.study.predictions import AlignedLogits, load_logits, load_predictions
 from orbitune.study.records import (
     AccuracyRecord,
@@ -46,7 +46,7 @@ def summarise_groups(runs: Sequence[RunRecord], folder: Path) -> list[GroupSumma
 def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
     """Compare the accuracy of each method on each pair of splits, without sweeps.
 
-    The 95 % intervals are those of `bootstrap_gap`.
+    The 95 % intervals are those of `bootstrap_unpaired_difference`.
 
     Args:
         runs: all runs of the study.
@@ -62,7 +62,7 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
     for method in dict.fromkeys(run.method for run in runs):
         for pair in combinations([split for split in splits if method in correct[split]], 2):
             first, second = (correct[split][method] for split in pair)
-            low, high = bootstrap_gap(first, second)
+            low, high = bootstrap_unpaired_difference(first, second)
             difference = float(first.mean() - second.mean())
             gaps.append(SplitGap(method=method, splits=list(pair), difference=difference, low=low, high=high))
     return gaps
@@ -73,7 +73,7 @@ def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:
     shared = ("group", "method", "split", "sweep", "shots", "rank", "image_size")
     results = [run.finished for run in runs]
     test = load_logits(runs, folder)
-    accuracy = accuracy_over_seeds(test.logits.argmax(2) == test.labels)
+    accuracy = mean_accuracy(test.logits.argmax(2) == test.labels)
     return GroupSummary(
         **{name: getattr(runs[0], name) for name in shared},
         seeds=[run.seed for run in runs],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import RunError
-from orbitune.evaluation.robustness import EVALUATIONS, robustness
+from orbitune.evaluation.robustness import EVALUATIONS, score_corruptions
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
@@ -27,7 +27,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         count: tiles in the sample; all where there are fewer.
 
     Returns:
-        See `orbitune.evaluation.robustness.robustness`.
+        See `orbitune.evaluation.robustness.score_corruptions`.
 
     Raises:
         OrbituneError: no tiles are asked for, the run is not finished, or its data or backbone are no longer
@@ -49,7 +49,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
 
     with ProgressDisplay(progress) as display:
         display.evaluation("robustness", count * EVALUATIONS)
-        scores = robustness(
+        scores = score_corruptions(
             predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=display.evaluated
         )
     write_json(file, scores)

@@ -16,7 +16,7 @@ from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
-from orbitune.evaluation.predict import look, predict_logits
+from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
 from orbitune.recipe import Recipe
@@ -135,7 +135,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return look(network, feed.tiles(batch), tta)
+            return forward_with_tta(network, feed.tiles(batch), tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
-from orbitune.data.transform import mixup
 from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.metrics import score
 from orbitune.models.factory import build
@@ -255,7 +255,7 @@ class Trainer:
         recipe = self.job.recipe
         tiles = self.feed.augmented(indices, recipe.augment)
         targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
-        return mixup(tiles, targets, recipe.mixup) if recipe.mixup else (tiles, targets)
+        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def end_epoch(self, display: ProgressDisplay) -> None:
         """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""

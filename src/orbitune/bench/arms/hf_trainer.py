@@ -9,7 +9,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from orbitune.bench.arms.plain import plain_model
 from orbitune.bench.arms.stopwatch import Stopwatch
-from orbitune.data.transform import flips_and_turns
+from orbitune.data.augment import random_dihedral
 from orbitune.files import scratch
 from orbitune.models.backbones import attention
 from orbitune.training.setup import TrainingSetup
@@ -54,7 +54,7 @@ def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     def collate(indices: Any) -> dict[str, Any]:
         tiles = torch.from_numpy(job.tiles.read(indices))
         if recipe.augment == "flips":
-            tiles = flips_and_turns(tiles)
+            tiles = random_dihedral(tiles)
         labels = torch.from_numpy(job.tiles.labels[indices])
         return {"pixel_values": job.transform(tiles), "labels": labels, **job.backbone.family.forward}
 

@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from orbitune.serving.app import make_app
+from orbitune.serving.app import create_app
 from orbitune.serving.service import PredictionService
 from orbitune.training.evaluate import reopen
 
@@ -24,7 +24,7 @@ def measure(run: str) -> dict[str, Any]:
 
     _, job = reopen(Path(run), progress=False)
     bodies = [_png(tile) for tile in job.tiles.read(job.splits["validation"][: _WARMUP + _REQUESTS])]
-    app = make_app(PredictionService({"run": run}))
+    app = create_app(PredictionService({"run": run}))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

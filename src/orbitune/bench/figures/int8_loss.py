@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.paired import PairedScore
+from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.exporting.exporter import EXPORTS
@@ -29,7 +29,7 @@ def measure(run: str) -> dict[str, Any]:
     found = in_batches(form.open(file, original), tiles, indices).argmax(1)
     replace(result, test_reads=result.test_reads + 1).save(folder)
     labels = tiles.labels[indices]
-    score = PairedScore.of((found == labels)[None], (reference == labels)[None])
+    score = PairedTest.of((found == labels)[None], (reference == labels)[None])
     low, high = (-100 * bound for bound in reversed(score.interval()))
     accuracy = f"{(reference == labels).mean():.2%} before, {(found == labels).mean():.2%} after"
     interval = f"{low:.2f} to {high:.2f} points"

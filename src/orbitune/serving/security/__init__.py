@@ -1,1 +1,1 @@
-"""What protects the server: limits, allowed hosts, sign-in, and restricted Gradio blocks."""
+"""Security middleware: allowed hosts, sign-in, limits, and restricted Gradio blocks."""

@@ -1,4 +1,4 @@
-"""The names that a server answers to, and the pages that may call it: what stops DNS rebinding."""
+"""Host names and origins that a server accepts, as a defence against DNS rebinding."""
 
 import ipaddress
 import re
@@ -14,16 +14,16 @@ _ALL = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
-class Hosts:
-    """The host names of one server.
+class AllowedHosts:
+    """The host names that a server accepts.
 
-    A page of another site can have its own name point to this machine, and the browser then takes the
-    server for a part of that site. It still sends that name, which identifies such a request.
+    In a DNS rebinding attack another site points its own name to this machine, and the browser treats the
+    server as part of that site. The Host header still has the foreign name, so such requests are refused.
 
     Attributes:
         names: lower case, without port or brackets.
-        public: those of them that a proxy in front is reached by.
-        addresses: whether every IP address is answered to; an address cannot be made to point elsewhere.
+        public: the subset under which a proxy is reached.
+        addresses: accept every IP address; an address cannot be rebound.
     """
 
     names: frozenset[str] = _LOOPBACK
@@ -31,15 +31,15 @@ class Hosts:
     addresses: bool = False
 
     @classmethod
-    def of(cls, host: str, allowed: tuple[str, ...] = ()) -> "Hosts":
-        """Return the names of a server that listens on `host`.
+    def for_address(cls, host: str, allowed: tuple[str, ...] = ()) -> "AllowedHosts":
+        """Return the accepted names of a server that listens on `host`.
 
         Args:
-            host: an address or a name; of 0.0.0.0 and ::, every address of this machine and its name count.
-            allowed: further names, such as the one that a proxy is reached by.
+            host: an address or a name; 0.0.0.0 and :: stand for all addresses of this machine and its name.
+            allowed: further names, such as that of a proxy.
 
         Raises:
-            OrbituneError: one of `allowed` is no host name.
+            OrbituneError: one of `allowed` is not a host name.
         """
         names = {host_name(name) for name in allowed}
         if None in names:
@@ -52,13 +52,13 @@ class Hosts:
             own = {socket.gethostname().lower(), socket.getfqdn().lower()}
         return cls(_LOOPBACK | own | public, public, host in _ALL)
 
-    def answer_to(self, host: str) -> bool:
-        """Return whether a request with this Host header is answered."""
+    def allows_host(self, host: str) -> bool:
+        """Return whether a request with this Host header is accepted."""
         name = host_name(host)
         return name is not None and (name in self.names or (self.addresses and _is_address(name)))
 
-    def accept_origin(self, origin: str, host: str) -> bool:
-        """Return whether a page of this origin may call the server, which was asked for as `host`."""
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Return whether a page of this origin may call the server under the name `host`."""
         try:
             parts = urlsplit(origin)
         except ValueError:
@@ -69,7 +69,7 @@ class Hosts:
 
 
 def host_name(host: str) -> str | None:
-    """Return the name in a Host header, lower case, without port and brackets; None where there is none."""
+    """Return the name in a Host header, lower case, without port and brackets; None if invalid."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -82,10 +82,10 @@ def host_name(host: str) -> str | None:
 
 
 def parse_root_path(text: str) -> str:
-    """Return the path that a proxy serves the app below, without a closing slash; empty for none.
+    """Return the path under which a proxy serves the app, without a closing slash; empty for none.
 
     Raises:
-        OrbituneError: it is no plain path.
+        OrbituneError: not a plain path.
     """
     path = text.rstrip("/")
     if (path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII)) or "/.." in path:
@@ -94,12 +94,12 @@ def parse_root_path(text: str) -> str:
 
 
 def url_host(host: str) -> str:
-    """Return a host as it stands in a URL: IPv6 addresses in brackets."""
+    """Return a host for use in a URL: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def network_of(client: str) -> str:
-    """Return the address of a client; of IPv6 its /64, as one client has all addresses of that."""
+    """Return a client's IPv4 address or IPv6 /64 network: one client owns all addresses of a /64."""
     try:
         address = ipaddress.ip_address(client)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Signing in: one user and password, for the pages by a cookie, for the JSON endpoint with each request."""
+"""Authentication with one user and password: by cookie for the pages, HTTP Basic for the JSON endpoint."""
 
 import base64
 import binascii
@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbitune.serving.security.allowed_hosts import network_of
-from orbitune.serving.security.request_checks import App, Message, Receive, Scope, Send, log, refuse
+from orbitune.serving.security.request_checks import App, Message, Receive, Scope, Send, error_response, log
 
-FREE = 5  # wrong passwords that a client may send before it has to wait
-LONGEST = 300  # seconds that it waits at most; each further one doubles them, from 1
-FORGOTTEN = 3600  # seconds after which a client's wrong passwords are forgotten
-_CLIENTS = 10_000  # that are remembered; beyond that, the one that has been quiet for longest is forgotten
+MAX_FAILURES = 5  # wrong passwords before a client has to wait
+MAX_WAIT = 300  # seconds; each further failure doubles the wait, from 1
+FORGET_AFTER = 3600  # seconds without a failure, after which the count restarts
+MAX_CLIENTS = 10_000  # remembered; beyond that, the one with the oldest failure is dropped
 
-_OPEN = ("/gradio_api/theme.css", "/gradio_api/user", "/gradio_api/login_check")  # for the page that asks
+# Needed by the sign-in page.
+_PUBLIC_PATHS = ("/gradio_api/theme.css", "/gradio_api/user", "/gradio_api/login_check")
 
-_asking: ContextVar[str] = ContextVar("asking", default="")
+_client: ContextVar[str] = ContextVar("client", default="")
 
 
-class TooManyGuessesError(Exception):
-    """A client has to wait, `seconds` long, before its password is looked at."""
+class TooManyAttemptsError(Exception):
+    """A client has to wait `seconds` before its password is checked."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"Too many wrong passwords: try again in {seconds} s.")
@@ -33,77 +34,79 @@ class TooManyGuessesError(Exception):
 
 
 @dataclass
-class _Wrong:
+class _Failures:
+    """Failures in a row of one client, and the time of the latest."""
+
     count: int = 0
     latest: float = 0.0
 
 
-class Guesses:
-    """Wrong passwords of each client; an IPv6 client is its /64, as it has all addresses of it."""
+class FailedLogins:
+    """Count of wrong passwords per client, see `network_of`."""
 
     def __init__(self) -> None:
-        self._wrong: OrderedDict[str, _Wrong] = OrderedDict()
+        self._wrong: OrderedDict[str, _Failures] = OrderedDict()
 
-    def wait(self, client: str) -> int:
-        """Return the number of seconds for which a client's attempts are refused."""
+    def seconds_to_wait(self, client: str) -> int:
+        """Return the seconds until a client may try again; 0 for now."""
         wrong = self._wrong.get(network_of(client))
-        if wrong is None or wrong.count < FREE or time.monotonic() - wrong.latest > FORGOTTEN:
+        if wrong is None or wrong.count < MAX_FAILURES or time.monotonic() - wrong.latest > FORGET_AFTER:
             return 0
-        pause = min(2 ** min(wrong.count - FREE, 20), LONGEST)
+        pause = min(2 ** min(wrong.count - MAX_FAILURES, 20), MAX_WAIT)
         return max(0, round(wrong.latest + pause - time.monotonic() + 0.5))
 
-    def add(self, client: str) -> None:
-        """Note a wrong password, and log it."""
+    def record(self, client: str) -> None:
+        """Count a wrong password, and log it."""
         network = network_of(client)
         wrong = self._wrong.pop(network, None)
-        if wrong is None or time.monotonic() - wrong.latest > FORGOTTEN:
-            wrong = _Wrong()
-        self._wrong[network] = _Wrong(wrong.count + 1, time.monotonic())
+        if wrong is None or time.monotonic() - wrong.latest > FORGET_AFTER:
+            wrong = _Failures()
+        self._wrong[network] = _Failures(wrong.count + 1, time.monotonic())
         log.warning("wrong user or password from %s, %d in a row", client, wrong.count + 1)
-        while len(self._wrong) > _CLIENTS:
+        while len(self._wrong) > MAX_CLIENTS:
             self._wrong.popitem(last=False)
 
-    def forget(self, client: str) -> None:
-        """Forget a client's wrong passwords: it knows the right one."""
+    def clear(self, client: str) -> None:
+        """Reset the count of a client that has sent the right password."""
         self._wrong.pop(network_of(client), None)
 
 
-class SignIn:
-    """The user and password of a server.
+class Authenticator:
+    """Check of user and password, with a wait after repeated failures.
 
     Attributes:
-        pages: Gradio's app, which keeps who has signed in; set once it is made.
+        pages: Gradio's app, which keeps the sessions; set once it is mounted.
     """
 
     def __init__(self, user: str, password: str) -> None:
         self._user, self._password = user, password
-        self._guesses = Guesses()
+        self._failed_logins = FailedLogins()
         self.pages: Any = None
 
     def check(self, user: str, password: str) -> bool:
-        """Return whether user and password are the right ones.
+        """Return whether user and password are correct.
 
         Raises:
-            TooManyGuessesError: the client that asks has to wait first.
+            TooManyAttemptsError: the client has to wait first.
         """
-        client = _asking.get()
-        if seconds := self._guesses.wait(client):
-            raise TooManyGuessesError(seconds)
-        right = _same(user, self._user) & _same(password, self._password)
-        (self._guesses.forget if right else self._guesses.add)(client)
-        return right
+        client = _client.get()
+        if seconds := self._failed_logins.seconds_to_wait(client):
+            raise TooManyAttemptsError(seconds)
+        correct = _same(user, self._user) & _same(password, self._password)
+        (self._failed_logins.clear if correct else self._failed_logins.record)(client)
+        return correct
 
     def check_form(self, user: str, password: str) -> bool:
-        """Check the user and password typed into Gradio's page."""
+        """Check the user and password of Gradio's sign-in page."""
         from starlette.exceptions import HTTPException
 
         try:
             return self.check(user, password)
-        except TooManyGuessesError as error:
+        except TooManyAttemptsError as error:
             raise HTTPException(429, str(error), {"Retry-After": str(error.seconds)}) from None
 
     def has_signed_in(self, scope: Scope) -> bool:
-        """Return whether a request brings the cookie of someone who has signed in."""
+        """Return whether a request has the cookie of a valid session."""
         from starlette.requests import Request
 
         cookies = Request(scope).cookies
@@ -112,37 +115,44 @@ class SignIn:
 
 
 def _same(one: str, other: str) -> bool:
+    """Compare in constant time."""
     return secrets.compare_digest(one.encode(), other.encode())
 
 
-class SignedIn:
-    """An ASGI middleware: without the password, only the page that asks for it is answered."""
+class AuthenticationMiddleware:
+    """ASGI middleware that refuses requests without authentication, except for the sign-in page."""
 
-    def __init__(self, app: App, sign_in: SignIn) -> None:
-        self._app, self._sign_in = app, sign_in
+    def __init__(self, app: App, authenticator: Authenticator) -> None:
+        self._app, self._authenticator = app, authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        _asking.set((scope.get("client") or ("unknown",))[0])
+        _client.set((scope.get("client") or ("unknown",))[0])
         path = scope["path"]
         if path.startswith("/api/"):
             try:
-                if not self._brings_password(scope):
-                    basic = {"WWW_Authenticate": "Basic"}
-                    await refuse(401, "User and password are needed.", scope, receive, send, **basic)
+                if not self._has_basic_auth(scope):
+                    refusal = error_response(
+                        401, "User and password are needed.", headers={"WWW-Authenticate": "Basic"}
+                    )
+                    await refusal(scope, receive, send)
                     return
-            except TooManyGuessesError as error:
-                await refuse(429, str(error), scope, receive, send, Retry_After=str(error.seconds))
+            except TooManyAttemptsError as error:
+                refusal = error_response(429, str(error), headers={"Retry-After": str(error.seconds)})
+                await refusal(scope, receive, send)
                 return
-        elif path.startswith("/gradio_api/") and not (path in _OPEN or self._sign_in.has_signed_in(scope)):
-            await refuse(401, "Sign in first.", scope, receive, send)
+        elif path.startswith("/gradio_api/") and not self._may_call_gradio(scope):
+            await error_response(401, "Sign in first.")(scope, receive, send)
             return
-        await self._app(scope, receive, _CookieSender(scope, send) if path.startswith("/login") else send)
+        await self._app(scope, receive, _CookieFilter(scope, send) if path.startswith("/login") else send)
 
-    def _brings_password(self, scope: Scope) -> bool:
+    def _may_call_gradio(self, scope: Scope) -> bool:
+        return scope["path"] in _PUBLIC_PATHS or self._authenticator.has_signed_in(scope)
+
+    def _has_basic_auth(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"")
         found = re.fullmatch(rb"basic +([\w+/=-]+) *", given, re.IGNORECASE)
         if not found:
@@ -151,13 +161,13 @@ class SignedIn:
             user, colon, password = base64.b64decode(found[1]).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return False
-        return bool(colon) and self._sign_in.check(user, password)
+        return bool(colon) and self._authenticator.check(user, password)
 
 
-class _CookieSender:
-    """Sends Gradio's answer to a sign-in on, with one cookie of its two, which fits the connection.
+class _CookieFilter:
+    """ASGI `send` that keeps one of the two cookies of Gradio's sign-in response.
 
-    Behind https that is the one marked Secure; over http browsers refuse it, and it is the other.
+    That is the one marked Secure behind https, and the other over http, where browsers refuse Secure ones.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:

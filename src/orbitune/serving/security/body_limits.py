@@ -1,75 +1,82 @@
-"""Bodies of requests, within bounds: a size each, a pace, and one bound on the memory of all together."""
+"""Limits on request bodies: size, speed, and the memory of all bodies together."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from orbitune.serving.security.request_checks import App, Message, Receive, Scope, Send, refuse
+from orbitune.serving.security.request_checks import App, Message, Receive, Scope, Send, error_response
 
-GRACE = 10.0  # seconds that a body has for its first bytes ...
-PACE = 16_000  # ... and bytes a second that it may not fall behind from then on
-IN_MEMORY = 256 * 2**20  # bytes of all bodies together, unfinished and waiting
-ON_DISK = 2**30  # bytes of all unfinished uploads together
-SMALL = 2**20  # bytes of any body that holds no file
-_DRAINED = 2.0  # seconds that a body which is refused is read for, so that its sender hears why
+GRACE_SECONDS = 10.0  # seconds for the first bytes of a body ...
+MIN_BYTES_PER_SECOND = 16_000  # ... and the average speed required after that
+MAX_BYTES_IN_MEMORY = 256 * 2**20  # of all bodies, incomplete or waiting
+MAX_BYTES_ON_DISK = 2**30  # of all incomplete uploads
+MAX_BYTES_WITHOUT_FILES = 2**20  # of a body on any other path
+_DRAIN_SECONDS = 2.0  # for which a refused body is still read, so that its sender sees the response
 UPLOAD = "/gradio_api/upload"
-_CLOSE = {"connection": "close"}  # what is left of the body is not waited for
+_CLOSE = {"connection": "close"}  # the rest of the body is not read
 
 
 @dataclass(eq=False)
-class _Held:
-    """A body: its bytes so far, and what ends the wait for more."""
+class _PendingBody:
+    """A request body that is being received.
+
+    Attributes:
+        size: bytes so far.
+        complete: all bytes are here.
+        dropped: its memory was needed for others.
+        stop: cancels the wait for more bytes.
+    """
 
     size: int = 0
-    whole: bool = False
+    complete: bool = False
     dropped: bool = False
     stop: Callable[[], None] = field(default=lambda: None)
 
 
-class Budget:
-    """A bound on the bytes of all bodies together.
+class ByteBudget:
+    """A limit on the bytes of all bodies together.
 
-    Where it is reached, the unfinished body that has waited longest for its next bytes makes room: a sender
-    that stalls cannot keep others out.
+    At the limit, the incomplete body that has waited longest for its next bytes is dropped, so that a
+    stalled sender cannot keep others out.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: dict[_Held, None] = {}  # in the order of their latest bytes
+        self._bodies: dict[_PendingBody, None] = {}  # ordered by the time of their latest bytes
 
-    def add(self, held: _Held, size: int) -> None:
-        """Count the next bytes of a body."""
-        self._held.pop(held, None)
-        self._held[held] = None
-        held.size += size
-        while sum(each.size for each in self._held) > self._limit:
-            slowest = next((each for each in self._held if not each.whole), held)
+    def add(self, body: _PendingBody, size: int) -> None:
+        """Count further bytes of a body, and drop others if the limit is exceeded."""
+        self._bodies.pop(body, None)
+        self._bodies[body] = None
+        body.size += size
+        while sum(each.size for each in self._bodies) > self._limit:
+            slowest = next((each for each in self._bodies if not each.complete), body)
             slowest.dropped = True
             slowest.stop()
-            del self._held[slowest]
-            if slowest is held:
+            del self._bodies[slowest]
+            if slowest is body:
                 return
 
-    def remove(self, held: _Held) -> None:
-        """Count a body no longer."""
-        self._held.pop(held, None)
+    def remove(self, body: _PendingBody) -> None:
+        """Stop counting a body."""
+        self._bodies.pop(body, None)
 
 
-class Bodies:
-    """An ASGI middleware: the app is called when the body is whole. Uploads are handed on as they come.
+class BodyLimitMiddleware:
+    """ASGI middleware that calls the app once the body is complete; uploads are streamed.
 
     Args:
-        app: what is called.
-        image: bytes that an image sent to the JSON endpoint may have.
-        upload: bytes that one upload to the pages may have.
+        app: the next ASGI app.
+        max_image_bytes: of an image sent to the JSON endpoint.
+        max_upload_bytes: of an upload of the pages.
     """
 
-    def __init__(self, app: App, image: int, upload: int) -> None:
+    def __init__(self, app: App, *, max_image_bytes: int, max_upload_bytes: int) -> None:
         self._app = app
-        self._limits = {"/api/predict": image, UPLOAD: upload}
-        self._memory, self._disk = Budget(IN_MEMORY), Budget(ON_DISK)
+        self._limits = {"/api/predict": max_image_bytes, UPLOAD: max_upload_bytes}
+        self._memory, self._disk = ByteBudget(MAX_BYTES_IN_MEMORY), ByteBudget(MAX_BYTES_ON_DISK)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         from starlette.exceptions import HTTPException
 
         headers = dict(scope["headers"]) if scope["type"] == "http" else {}
@@ -77,55 +84,63 @@ class Bodies:
         if length == b"0" and b"transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
-        limit = self._limits.get(scope["path"], SMALL)
+        limit = self._limits.get(scope["path"], MAX_BYTES_WITHOUT_FILES)
         streamed = scope["path"] == UPLOAD
-        held, budget = _Held(), self._disk if streamed else self._memory
-        parts = _read(receive, limit, held, budget)
+        pending, budget = _PendingBody(), self._disk if streamed else self._memory
+        parts = _read(receive, limit, body=pending, budget=budget)
         try:
             if not length.isdigit() or int(length) > limit:
-                if b"expect" not in headers:  # else it waits for a word before it sends anything
+                if b"expect" not in headers:  # else the client has not sent anything yet
                     await _drain(receive)
                 raise _too_large(limit)
             if streamed:
                 await self._app(scope, _replay(parts, receive), send)
             else:
-                body = b"".join([part async for part in parts])
-                await self._app(scope, _replay(_once(body), receive), send)
+                content = b"".join([part async for part in parts])
+                await self._app(scope, _replay(_once(content), receive), send)
         except HTTPException as error:
-            await refuse(error.status_code, error.detail, scope, receive, send)
+            await error_response(error.status_code, error.detail)(scope, receive, send)
         except _DisconnectError:
             return
         finally:
-            budget.remove(held)
+            budget.remove(pending)
 
 
 class _DisconnectError(Exception):
-    """The client hung up."""
+    """The client closed the connection."""
 
 
-async def _read(receive: Receive, limit: int, held: _Held, budget: Budget) -> AsyncIterator[bytes]:
+async def _read(
+    receive: Receive, limit: int, *, body: _PendingBody, budget: ByteBudget
+) -> AsyncIterator[bytes]:
+    """Yield the parts of a body.
+
+    Raises:
+        HTTPException: it is too large (413), too slow (408), or was dropped for others (503).
+        _DisconnectError: the client closed the connection.
+    """
     import anyio
     from starlette.exceptions import HTTPException
 
     start = anyio.current_time()
     more = True
     while more:
-        with anyio.CancelScope(deadline=start + GRACE + held.size / PACE) as wait:
-            held.stop = wait.cancel
+        with anyio.CancelScope(deadline=start + GRACE_SECONDS + body.size / MIN_BYTES_PER_SECOND) as wait:
+            body.stop = wait.cancel
             message = await receive()
-        held.stop = lambda: None
-        if wait.cancelled_caught and not held.dropped:
+        body.stop = lambda: None
+        if wait.cancelled_caught and not body.dropped:
             raise HTTPException(408, "The body of the request came too slowly; send it again.", _CLOSE)
         if not wait.cancelled_caught:
             if message["type"] == "http.disconnect":
                 raise _DisconnectError
             part, more = message.get("body", b""), message.get("more_body", False)
-            held.whole = not more
-            if held.size + len(part) > limit:
+            body.complete = not more
+            if body.size + len(part) > limit:
                 await _drain(receive)
                 raise _too_large(limit)
-            budget.add(held, len(part))
-        if held.dropped:
+            budget.add(body, len(part))
+        if body.dropped:
             raise HTTPException(503, "Too many requests are being sent; try again.", _CLOSE)
         yield part
 
@@ -138,21 +153,21 @@ def _too_large(limit: int) -> Exception:
 
 
 async def _drain(receive: Receive) -> None:
-    """Read on for a moment: who is cut off while sending may not see the answer."""
+    """Read on for a moment: a client that is cut off while it sends may not see the response."""
     import anyio
 
-    with anyio.move_on_after(_DRAINED):
+    with anyio.move_on_after(_DRAIN_SECONDS):
         message: Message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _replay(parts: AsyncIterator[bytes], receive: Receive) -> Receive:
-    """A `receive` that gives the parts, and then what else the client does."""
+    """Return an ASGI `receive` that yields the parts, and later events of the client."""
     ended = False
 
     async def replayed() -> Message:

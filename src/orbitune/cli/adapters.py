@@ -1,0 +1,187 @@
+"""Bundles and adapters: `bundle`, `import`, `push`, `pull`, and the group `adapters`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orbitune.cli.options import BackboneOption, BundleOut, Json, Quiet
+from orbitune.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from orbitune.inference.bundle import Bundle
+
+app = typer.Typer()
+adapters = typer.Typer(help="List, check, compare and merge bundles and finished runs.", no_args_is_help=True)
+app.add_typer(adapters, name="adapters")
+
+Source = Annotated[Path, typer.Argument(help="A bundle, or a finished run")]
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    out: BundleOut,
+    dtype: Annotated[
+        str, typer.Option(help="Storage of the weights: float32, float16 or bfloat16, with the loss stated")
+    ] = "float32",
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good tiles that may be called unlike the training tiles")
+    ] = 0.01,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one folder of all a prediction needs, with a model card, that plain PEFT opens."""
+    from orbitune.inference.bundle_builder import build_bundle
+
+    made = build_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
+    if as_json:
+        print_json({"folder": str(out), **made.facts})
+    else:
+        print_bundle(made)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A LoRA folder of PEFT, over transformers 4 or 5 or timm")],
+    backbone: Annotated[str, typer.Option(help="The backbone it was trained on: hub id or folder")],
+    labels: Annotated[str, typer.Option(help="Class names in the order of its head, such as Forest,River")],
+    out: BundleOut,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of an adapter that another program trained."""
+    from orbitune.adapters.importer import import_adapter
+
+    names = tuple(labels.split(","))
+    made = import_adapter(
+        folder, backbone, names, out, lambda line: print(f"warning: {line}", file=sys.stderr)
+    )
+    if as_json:
+        print_json({"folder": str(out), **made.facts})
+    else:
+        print_bundle(made)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A bundle")],
+    repo_id: Annotated[str, typer.Argument(help="Model repository on the hub: owner/name")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
+) -> None:
+    """Upload a bundle to the Hugging Face hub."""
+    from orbitune.inference.hub_transfer import push
+
+    print(push(folder, repo_id, private))
+
+
+@app.command()
+def pull(
+    repo_id: Annotated[str, typer.Argument(help="Bundle on the hub: owner/name")], out: BundleOut
+) -> None:
+    """Download a bundle from the Hugging Face hub, and check that it is whole."""
+    from orbitune.inference.hub_transfer import pull
+
+    print_bundle(pull(repo_id, out))
+
+
+@adapters.command("list")
+def list_(
+    folder: Annotated[Path, typer.Argument(help="Folder to look in, and below")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List every bundle and finished run in a folder."""
+    from orbitune.adapters.tools import find
+
+    found = find(folder)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            each["path"],
+            each["method"],
+            str(each["classes"]),
+            f"{each['image_size']} px",
+            f"{each['bytes'] / 1e6:.2f} MB",
+            "" if each["test_accuracy"] is None else f"{each['test_accuracy']:.2%}",
+        ]
+        for each in found
+        if "error" not in each
+    ]
+    print_table(["folder", "method", "classes", "size", "on disk", "test accuracy"], rows)
+    for each in found:
+        if "error" in each:
+            print(f"damaged: {each['error']}")
+
+
+@adapters.command()
+def verify(source: Source, backbone: BackboneOption = None, as_json: Json = False) -> None:
+    """Check that a bundle or run is whole, belongs to its backbone, and loads."""
+    from orbitune.adapters.tools import verify
+
+    checked = verify(source, backbone)
+    if as_json:
+        print_json(checked)
+        return
+    for name, outcome in checked.items():
+        print(f"{name}: {outcome}")
+
+
+@adapters.command()
+def compare(one: Source, other: Source, as_json: Json = False) -> None:
+    """Say how far two low-rank adapters change each layer, and how much they agree."""
+    from orbitune.adapters.tools import compare
+
+    layers = compare(one, other)
+    if as_json:
+        print_json(layers)
+        return
+    header = ["layer", f"change by {one}", f"by {other}", "cosine"]
+    numbers = [
+        [each["layer"], *(f"{each[key]:.3f}" for key in ("one", "other", "cosine"))] for each in layers
+    ]
+    print_table(header, numbers)
+
+
+@adapters.command()
+def merge(
+    one: Source,
+    other: Source,
+    out: BundleOut,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first")] = 0.5,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one adapter of two runs, the weighted mean of their updates, and score it beside them."""
+    from orbitune.adapters.tools import merge
+
+    scores = merge(one, other, out, share, not quiet)
+    if as_json:
+        print_json(scores)
+        return
+    names = ("one", "other", "merged")
+    rows = [[each["tiles"], *(f"{each[name]:.2%}" for name in names)] for each in scores]
+    print_table(["validation tiles of", str(one), str(other), "merged"], rows)
+    print(f"saved {out}")
+
+
+def print_bundle(made: "Bundle") -> None:
+    facts = made.facts
+    size = sum(file.stat().st_size for file in made.folder.iterdir())
+    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {facts['method']}, {len(made.classes)} classes")
+    for split, scores in facts["scores"].items():
+        low, high = scores["interval"]
+        print(f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})")
+    storage = facts.get("storage", {})
+    if "accuracy_after" in storage:
+        print(
+            f"stored as {storage['dtype']}: validation accuracy {storage['accuracy_before']:.3%} before, "
+            f"{storage['accuracy_after']:.3%} after; a logit differs by at most "
+            f"{storage['largest_logit_difference']:.2g}"
+        )
+    if likeness := facts.get("likeness"):
+        print(
+            f"tiles beyond a distance of {likeness['threshold']:.2f} are called unlike the training tiles "
+            f"({likeness['false_alarm_rate']:.1%} of the validation tiles, {likeness['bytes'] / 1e3:,.0f} kB)"
+        )

@@ -1,0 +1,37 @@
+"""Prepare tiles and backbone: `prepare`."""
+
+from typing import Annotated
+
+import typer
+
+from orbitune.cli.options import Json, MakeRecipe, Quiet, recipe_options
+from orbitune.cli.output import print_inputs, print_json
+
+app = typer.Typer()
+
+
+@app.command()
+@recipe_options("method")
+def prepare(
+    make_recipe: MakeRecipe,
+    check_leaks: Annotated[
+        bool, typer.Option("--check-leaks", help="Look for near-duplicates of tiles across the splits")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode the tiles and fetch the backbone, so that later commands start at once."""
+    from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
+    from orbitune.training.setup import prepare_training
+
+    job = prepare_training(make_recipe(), not quiet)
+    data, backbone = job.data_facts(), job.backbone_facts()
+    leaks = find_near_duplicates(job.tiles, job.splits) if check_leaks else []
+    if as_json:
+        print_json({"data": data, "backbone": backbone, **({"leaks": leaks} if check_leaks else {})})
+        return
+    print_inputs(data, backbone)
+    for leak in leaks:
+        print(f"  leaks: {describe_near_duplicates(leak)}")
+    for name, reason in job.tiles.skipped:
+        print(f"  skipped {name}: {reason}")

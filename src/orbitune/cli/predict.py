@@ -1,0 +1,101 @@
+"""Predict the classes of images: `predict`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from orbitune.cli.options import BackboneOption, Quiet
+from orbitune.errors import OrbituneError
+
+if TYPE_CHECKING:
+    from orbitune.inference.classifier import Prediction
+
+app = typer.Typer()
+
+
+@app.command()
+def predict(
+    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'tiles/*.png'")],
+    top_k: Annotated[int, typer.Option(min=1, help="Labels per image")] = 3,
+    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write in place of stdout")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in memory at once")] = 64,
+    backbone: BackboneOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the classes of images. A bad file is a row with an error; the others go on."""
+    from orbitune.inference.classifier import Classifier
+    from orbitune.inference.image_inputs import check_paths, expand
+    from orbitune.inference.output_formats import find_form
+
+    write = find_form("jsonl" if as_json else form)
+    check_paths(inputs)
+    classifier = Classifier(source, backbone)
+    bar = not quiet and (out is not None or not sys.stdout.isatty())
+    with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
+        predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))
+        for line in write(predictions, classifier.classes, top_k):
+            print(line, file=file)
+    for line in counter.remarks():
+        print(line, file=sys.stderr)
+    if classifier.bundle.likeness is None:
+        print(
+            f"no image is called not sure, as {source} does not describe its training tiles; what "
+            "`orbitune bundle` makes does",
+            file=sys.stderr,
+        )
+    if counter.seen and counter.bad == counter.seen:
+        raise OrbituneError("No file could be read: see their rows.")
+
+
+class _Counter:
+    """Counts predictions as they pass by, with a bar on stderr."""
+
+    def __init__(self, shown: bool, total: Any) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        shown = shown and console.is_terminal
+        columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not shown)
+        self._task = self._bar.add_task("", total=total() if shown else None)
+        self.seen = self.bad = self.unlike = 0
+
+    def __enter__(self) -> "_Counter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def watch(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for prediction in predictions:
+            self.seen += 1
+            self.bad += prediction.error is not None
+            self.unlike += prediction.sure is False
+            self._bar.advance(self._task)
+            yield prediction
+
+    def remarks(self) -> list[str]:
+        lines = [f"{self.bad:,} of {self.seen:,} files could not be read: see their rows"] if self.bad else []
+        if self.unlike:
+            lines.append(f"{self.unlike:,} of {self.seen:,} are not like the training tiles")
+        return lines
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    from orbitune.files import replacing
+
+    if out is None:
+        yield sys.stdout
+        return
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file

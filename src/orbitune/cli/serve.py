@@ -1,0 +1,49 @@
+"""Serve models as a web app: `serve`."""
+
+from typing import Annotated
+
+import typer
+
+from orbitune.cli.options import BackboneOption
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or bundles' hub ids")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 7860,
+    login: Annotated[
+        str | None,
+        typer.Option(help="USER:PASSWORD to ask for; or set the variable", envvar="ORBITUNE_LOGIN"),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name to answer to besides --host, such as a proxy's; give it once for each"),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path that a proxy serves the app below, such as /tiles")
+    ] = "",
+    backbone: BackboneOption = None,
+) -> None:
+    """Serve models as a web app, with Gradio's API and a JSON endpoint, until it is interrupted."""
+    from orbitune.serving.app import parse_login
+    from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
+    from orbitune.serving.server import serve
+    from orbitune.serving.service import PredictionService, name_models
+
+    account, path = parse_login(login), parse_root_path(root_path)
+    hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
+    service = PredictionService(name_models(sources), backbone)
+
+    def print_address(where: str) -> None:
+        names = ", ".join(service.models)
+        user_option = "-u USER:PASSWORD " if login else ""
+        print(
+            f"{names} at {where}; JSON: curl {user_option}-F file=@tile.png {where}/api/predict", flush=True
+        )
+
+    serve(service, host, port=port, login=account, hosts=hosts, root_path=path, on_ready=print_address)

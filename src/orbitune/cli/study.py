@@ -1,0 +1,129 @@
+"""Compare methods and ways to compute: `study`, `report`, `bench`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbitune.cli.options import OUT_HELP, Json, MakeRecipe, Quiet, default_out, recipe_options, split_names
+from orbitune.cli.output import print_inputs, print_json, print_table
+
+app = typer.Typer()
+
+
+@app.command()
+@recipe_options("method", "shots")
+def study(
+    make_recipe: MakeRecipe,
+    out: Annotated[Path | None, typer.Option("--out", help=f"Study folder; {OUT_HELP}]")] = None,
+    methods: Annotated[
+        str, typer.Option(help="Methods to compare, such as full,linear,lora")
+    ] = "full,linear,lora",
+    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which: 3 or 0,1,2")] = None,
+    splits: Annotated[str | None, typer.Option(help="Splits to compare on: random,spatial")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Sweep: training tiles per class, such as 1,5,10,all")
+    ] = None,
+    ranks: Annotated[
+        str | None, typer.Option(help="Sweep: ranks of the methods that have one, such as 4,8,16")
+    ] = None,
+    image_sizes: Annotated[str | None, typer.Option(help="Sweep: input sizes, such as 64,112")] = None,
+    tune: Annotated[int, typer.Option(help="Learning rates to try for each method and split")] = 0,
+    jobs: Annotated[int | None, typer.Option(help="Runs at once, which share the cores [default: 1]")] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where runs are executed: local, or ray for a Ray cluster")
+    ] = "local",
+    robustness: Annotated[
+        int,
+        typer.Option(
+            help="Validation tiles on which the first seed of each method is tried with haze, noise, blur, "
+            "brightness and lost lines"
+        ),
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare fine-tuning methods on the same tiles, and write the report.
+
+    Every method is run with every seed on every split; a sweep changes one setting and leaves the others.
+    """
+    from orbitune.cli.grid_options import parse_names, parse_numbers, parse_seeds, parse_shots
+    from orbitune.study.report import conclusions_text, failure_lines, terminal_table
+    from orbitune.study.runner import Study
+
+    recipes = tuple(make_recipe(method) for method in split_names(methods))
+    out = out or default_out(make_recipe())
+    command = shlex.join(["orbitune", *sys.argv[1:]])
+    results = Study(
+        recipes,
+        out,
+        seeds=parse_seeds(seeds),
+        splits=parse_names(splits),
+        shots=parse_shots(shots),
+        ranks=parse_numbers("--ranks", ranks),
+        image_sizes=parse_numbers("--image-sizes", image_sizes),
+        tune=tune,
+        jobs=jobs,
+        executor=executor,
+        robustness=robustness,
+        command=command,
+    ).run()
+    if as_json:
+        print_json(results.model_dump(mode="json"))
+    else:
+        print_table(*terminal_table(results))
+        for line in failure_lines(results):
+            print(line)
+        print(f"\n{conclusions_text(results)}")
+        print_inputs(results.data.model_dump(), results.backbone.model_dump())
+        print(f"report: {out / 'report.html'} and {out / 'report.md'}")
+    if results.failed:
+        sys.exit(1)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of studies, with their results.json")],
+) -> None:
+    """Write the report of a study again, from its results.json alone."""
+    from orbitune.study.report import write_report
+    from orbitune.study.results import read_results
+
+    for folder in folders:
+        write_report(read_results(folder), folder)
+        print(f"report: {folder / 'report.html'} and {folder / 'report.md'}")
+
+
+@app.command()
+def bench(
+    suite: Annotated[Path | None, typer.Argument(help="A suite (YAML) [default: synthetic tiles]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, to see that it works")] = False,
+    data: Annotated[str | None, typer.Option(help="Data in place of the suite's")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone in place of the suite's")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="A finished run in place of the suite's, to predict with")
+    ] = None,
+    scene: Annotated[str | None, typer.Option(help="A raster in place of the suite's, to map")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare ways to train or to predict, in turn, each in fresh processes: speed and memory."""
+    from orbitune.bench.report import ratio_words, warnings
+    from orbitune.bench.runner import Bench
+    from orbitune.bench.suites import BUILT_IN, Suite
+
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run, scene)
+    command = shlex.join(["orbitune", *sys.argv[1:]])
+    made = Bench(chosen.quick() if quick else chosen, out, command)
+    results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)
+    if as_json:
+        print_json(results)
+        return
+    for each in results["comparisons"]:
+        print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
+    for line in warnings(results):
+        print(f"warning: {line}", file=sys.stderr)
+    print_inputs(results["data"], results["backbone"])
+    print(f"report: {made.report}")

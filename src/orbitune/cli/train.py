@@ -1,0 +1,176 @@
+"""Train and score single runs: `plan`, `train`, `evaluate`, `methods`, and what a study calls."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbitune.cli.options import (
+    OUT_HELP,
+    Json,
+    MakeRecipe,
+    MemoryBudget,
+    Quiet,
+    TimeBudget,
+    default_out,
+    recipe_options,
+    split_names,
+)
+from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
+from orbitune.recipe import Recipe
+
+app = typer.Typer()
+
+
+@app.command()
+@recipe_options("method")
+def plan(
+    make_recipe: MakeRecipe,
+    methods: Annotated[str | None, typer.Option(help="Methods to plan (default: the recipe's)")] = None,
+    memory_budget: MemoryBudget = None,
+    time_budget: TimeBudget = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print what training will cost, from a few measured steps, before anything is trained."""
+    from orbitune.study.budget import Budget, fit_budget
+    from orbitune.study.plan import plan_methods, plan_table
+
+    recipes = [make_recipe(method) for method in split_names(methods)] if methods else [make_recipe()]
+    budget = Budget.parse(memory_budget, time_budget)
+    choices: list[str] = []
+    if budget:
+        fits = [fit_budget(recipe, budget) for recipe in recipes]
+        plans = [fit.plan for fit in fits]
+        choices = [f"{fit.recipe.method}: {choice}" for fit in fits for choice in fit.choices]
+    else:
+        plans = plan_methods(recipes, not quiet)
+    if as_json:
+        print_json({"plans": [plan.model_dump(mode="json") for plan in plans], "choices": choices})
+        return
+    for choice in choices:
+        print(choice)
+    print_table(*plan_table(plans))
+    print_inputs(plans[0].data, plans[0].backbone)
+
+
+@app.command()
+@recipe_options()
+def train(
+    make_recipe: MakeRecipe,
+    out: Annotated[Path | None, typer.Option("--out", help=f"Run folder; {OUT_HELP}-METHOD]")] = None,
+    memory_budget: MemoryBudget = None,
+    time_budget: TimeBudget = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a backbone on tiles, and save what plain transformers and PEFT can load."""
+    from dataclasses import asdict
+
+    from orbitune.models.methods import find_method
+    from orbitune.study.budget import Budget, fit_recipe
+    from orbitune.training.run import train as run
+
+    recipe = make_recipe()
+    out = out or default_out(recipe, recipe.method)
+    if budget := Budget.parse(memory_budget, time_budget):
+        recipe = fit_recipe(recipe, budget, out, say=lambda line: print(line, file=sys.stderr))
+    finished = (out / "result.json").exists()
+    result = run(recipe, out, not quiet)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process reports
+    if as_json:
+        print_json(asdict(result))
+        return
+    print_scores("test", result.test)
+    saved = out / find_method(recipe.method).folder
+    if finished:
+        print(f"{saved} was finished before; nothing was done")
+    else:
+        print(
+            f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
+            f"logits differ by {result.proof['largest_difference']:.1g}"
+        )
+    print_inputs(result.data, result.backbone)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a finished run again, from what it left on disk."""
+    from orbitune.evaluation.run_result import RunResult
+    from orbitune.training.evaluate import evaluate as score_run
+
+    scores = score_run(run, split, not quiet)
+    if as_json:
+        print_json(scores)
+        return
+    print_scores(split, scores)
+    rows = [
+        [c["name"], *(f"{c[part]:.3f}" for part in ("precision", "recall", "f1")), f"{c['support']:,}"]
+        for c in scores["per_class"]
+    ]
+    print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+    result = RunResult.load(run)
+    print_inputs(result.data, result.backbone)
+
+
+@app.command()
+def methods(
+    backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
+    classes: Annotated[int, typer.Option(min=1, help="Classes of the head")] = 10,
+    as_json: Json = False,
+) -> None:
+    """List the fine-tuning methods, with what each trains of a backbone and what it saves."""
+    from orbitune.models.factory import describe_methods, methods_table
+
+    described = describe_methods(backbone, classes)
+    if as_json:
+        print_json({"backbone": backbone, "classes": classes, "methods": described})
+        return
+    print_table(*methods_table(described), prose=("what is trained", "from"))
+
+
+@app.command(hidden=True)
+@recipe_options()
+def trial(
+    make_recipe: MakeRecipe,
+    stop_after: Annotated[int, typer.Option("--stop-after", min=1, help="Epochs to train")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the trial; the same command goes on in it")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the first epochs of a run and judge them on validation; a study tunes with it."""
+    from dataclasses import asdict
+
+    from orbitune.training.trial import trial as run
+
+    result = run(make_recipe(), out, stop_after, not quiet)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
+
+
+@app.command(hidden=True)
+def robustness(
+    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to try it on")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a finished run on corrupted validation tiles; a study asks for it."""
+    from orbitune.evaluation.robustness import describe_robustness
+    from orbitune.training.corruption_scores import try_robustness
+
+    scores = try_robustness(run, tiles, not quiet)
+    if as_json:
+        print_json(scores)
+    else:
+        print(describe_robustness(scores))

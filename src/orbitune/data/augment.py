@@ -1,0 +1,67 @@
+"""Augmentation of batches of tiles: flips and quarter turns, mixup.
+
+Functions take tiles as they are stored, uint8 (B, H, W, C), on any device, and draw from torch's global
+generator.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def dihedral_views(tiles: "Tensor") -> "list[Tensor]":
+    """Return all flips and quarter turns of a batch, the unchanged tiles first.
+
+    Args:
+        tiles: (B, H, W, C), any dtype.
+
+    Returns:
+        8 views of the batch for square tiles; 4 for others, which are not transposed.
+    """
+    views = [tiles, tiles.flip(1), tiles.flip(2), tiles.flip(1, 2)]
+    return views + [v.transpose(1, 2) for v in views] if tiles.shape[1] == tiles.shape[2] else views
+
+
+def random_dihedral(tiles: "Tensor") -> "Tensor":
+    """Apply a random flip and quarter turn to each tile, as satellite images have no upright.
+
+    Args:
+        tiles: (B, H, W, C), any dtype. Tiles that are not square are only flipped.
+
+    Returns:
+        A new tensor of the same shape and dtype.
+    """
+    import torch
+
+    def apply_to_half(tiles: "Tensor", change: Callable[["Tensor"], "Tensor"]) -> "Tensor":
+        drawn = (torch.rand(len(tiles)) < 0.5).nonzero()[:, 0].to(tiles.device)
+        return tiles.index_copy(0, drawn, change(tiles.index_select(0, drawn)))
+
+    tiles = apply_to_half(tiles, lambda some: some.flip(1))
+    tiles = apply_to_half(tiles, lambda some: some.flip(2))
+    if tiles.shape[1] == tiles.shape[2]:
+        tiles = apply_to_half(tiles, lambda some: some.transpose(1, 2))
+    return tiles
+
+
+def mixup(tiles: "Tensor", targets: "Tensor", *, alpha: float) -> "tuple[Tensor, Tensor]":
+    """Mix each tile and its target with another of the batch.
+
+    Mixup (Zhang et al. 2018, arXiv:1710.09412) with one mixing weight for the whole batch.
+
+    Args:
+        tiles: uint8 (B, H, W, C).
+        targets: class probabilities, float (B, C).
+        alpha: the weight is drawn from Beta(alpha, alpha).
+
+    Returns:
+        Mixed tiles, rounded to uint8, and mixed targets.
+    """
+    import torch
+
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(tiles)).to(tiles.device)
+    mixed = torch.lerp(tiles[partner].float(), tiles.float(), weight).round().to(tiles.dtype)
+    return mixed, torch.lerp(targets[partner], targets, weight)
