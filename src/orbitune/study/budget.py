@@ -111,11 +111,9 @@ class BudgetFit:
 
     def smaller_sizes(self) -> list[str]:
         """Return which of `auto` and `native` are smaller than the current image size."""
-        sizes = []
-        for name, side in self.plan.image_sizes.items():
-            if side < self.resolved.image_size and side not in sizes:
-                sizes.append(name)
-        return sizes
+        current = self.resolved.image_size
+        assert isinstance(current, int)
+        return [name for name, side in self.plan.image_sizes.items() if side < current]
 
     def shrink_images(self, size: str, reason: str) -> None:
         """Use a smaller image size, and record the reason."""

@@ -70,8 +70,10 @@ def _upgrade(values: dict[str, Any]) -> dict[str, Any]:
 
 def _upgrade_run(run: dict[str, Any]) -> dict[str, Any]:
     """Return a run of format 1, which had one run per method, with the fields that tell runs apart."""
-    method = run.get("method")
-    return {"name": method, "group": method, "seed": 0, "split": "default", **run}
+    method, result = run.get("method"), run.get("result")
+    if isinstance(result, dict):
+        result = {"compute": {}, **result}  # not recorded at first
+    return {"name": method, "group": method, "seed": 0, "split": "default", **run, "result": result}
 
 
 def _summarise_run(run: dict[str, Any]) -> dict[str, Any]:

@@ -142,9 +142,8 @@ def mean_cost(runs: Sequence[RunRecord]) -> Cost:
     costs = [run.finished.cost for run in runs]
     numbers = {name for cost in costs for name, value in cost.items() if not isinstance(value, str | None)}
     return {
-        name: fmean(values) if all(value is not None for value in values) else None
+        name: None if any(cost.get(name) is None for cost in costs) else fmean(cost[name] for cost in costs)
         for name in sorted(numbers | {"peak_cuda_bytes", "energy_joules"})
-        for values in [[cost.get(name) for cost in costs]]
     }
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from orbitune.study.records import BaselineRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     HALF_WIDTH,
     QUIET,
     legend,

@@ -6,7 +6,7 @@ import numpy as np
 
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     FULL_WIDTH,
     HALF_WIDTH,
     INK,
@@ -21,7 +21,7 @@ from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 
@@ -64,7 +64,7 @@ def _confusion_draw_panel(view: ReportView, group: RunGroup, styles: Styles) -> 
 
 def _confusion(
     view: ReportView, heading: str, counts: np.ndarray, classes: list[str], colour: str, width: int
-) -> "Figure":
+) -> "Drawing":
     """Draw a confusion matrix of counts, int (C, C), rows are true classes."""
     from matplotlib.collections import PatchCollection
     from matplotlib.colors import LinearSegmentedColormap

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     THIRD_WIDTH,
     Styles,
     legend,

@@ -6,7 +6,7 @@ import numpy as np
 
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     HALF_WIDTH,
     INK,
     Styles,

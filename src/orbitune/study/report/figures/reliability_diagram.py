@@ -3,7 +3,7 @@
 from orbitune.study.records import CalibrationScores
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     HALF_WIDTH,
     QUIET,
     Styles,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.new_figure import (
+from orbitune.study.report.figures.drawing import (
     HALF_WIDTH,
     Styles,
     legend,
@@ -56,7 +56,7 @@ def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
     lines: Lines = {}
     for group in swept:
         if group.method in methods and group.summary.sweep in (None, sweep.name):
-            lines.setdefault(group.title, []).append((group.summary[sweep.field], group))
+            lines.setdefault(group.title, []).append((getattr(group.summary, sweep.field), group))
     return {
         title: sorted(points, key=lambda point: (point[0] is None, point[0] or 0))
         for title, points in lines.items()
