@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from orbitune.errors import RunError, first_line
+from orbitune.extras import require
 
 KNOCK_SECONDS = 10.0
 _STORE_BYTES = 80 * 2**20  # the least Ray takes; what is sent is small
@@ -22,10 +23,9 @@ def connect(cores: int) -> Any:
     """
     # Nothing is reported to anybody, and threads that no task of ours needs are left out.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise RunError("The engine ray needs Ray: pip install 'orbitune[ray]'.") from None
+    require("ray", purpose="running on a Ray cluster")
+    import ray
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address := os.environ.get("RAY_ADDRESS"):
         _knock(address)

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from orbitune.errors import OrbituneError
-from orbitune.recipe_errors import describe_errors
 from orbitune.recipe_paths import PLACES, anchor, is_local
+from orbitune.settings_errors import describe_errors
 
 
 class Settings(BaseModel):
@@ -198,7 +198,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         if self.cache_frozen:
             fixed = {"fast": True, "sizes": None, "mixup": 0.0, "tta": "none"}
             if bad := [name for name, value in fixed.items() if getattr(self, name) != value]:
-                raise ValueError(f"cache_frozen needs the default of {' and '.join(bad)}")
+                raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
         if self.split == "random" and self.split_files:
             raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):

@@ -43,7 +43,7 @@ def test_a_reader_that_has_read_enough_has_what_it_asked_for():
 @pytest.mark.parametrize("where", [f"2> {FULL}", "2>&-"])
 def test_a_remark_that_cannot_be_written_loses_no_result(where):
     done = shell(f"orbitune --version {where}")
-    assert (done.returncode, done.stdout) == (0, "0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, "0.2.0\n")
     assert shell(f"orbitune report nothing {where}").returncode == 2
 
 

@@ -112,7 +112,7 @@ def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
     "change", [{"fast": False}, {"sizes": "16:0.5,32:0.5"}, {"mixup": 0.2}, {"tta": "flips"}]
 )
 def test_settings_that_change_the_states_at_every_step_are_refused(recipe, change):
-    with pytest.raises(OrbituneError, match="prefix cannot be kept"):
+    with pytest.raises(OrbituneError, match="cache_frozen cannot be combined"):
         recipe.replace(**change)
 
 

@@ -1,73 +1,53 @@
-"""The useful work of training on one image, in floating point operations, counted from the architecture.
+"""Floating point operations per image, counted by torch's FlopCounterMode.
 
-It is the work of the method as it is usually computed, whichever arm computes it: an arm that finds a way to
-do less is credited with the whole.
+They are counted on the model that transformers and PEFT build, on the meta device, so nothing is loaded or
+computed. Every arm of a method is credited with the same number: an arm that finds a way to do less work is
+credited with the whole. A multiply-add counts as two operations.
 """
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orbitune.models.backbones import Backbone, empty_model
-from orbitune.models.families import head_names
+from orbitune.models.methods import find_method
+from orbitune.recipe import Recipe
 
-
-@dataclass(frozen=True)
-class Forward:
-    """Floating point operations of one image's way through the backbone, a multiply-add as two.
-
-    Attributes:
-        linear: the layers' matrix products with weights, 24 d^2 for each layer and token where the MLP is
-            four times as wide as the model.
-        attention: the products of queries with keys, and of the outcome with values, 4 N d for each layer
-            and token.
-        patches: the patch embedding.
-        entry: the part of `linear` that is the first layer's queries, keys and values.
-    """
-
-    linear: float
-    attention: float
-    patches: float
-    entry: float
-
-    @property
-    def total(self) -> float:
-        return self.linear + self.attention + self.patches
-
-
-def forward_flop(backbone: Backbone, size: int) -> Forward:
-    """The work of an image of `size` pixels to a side; the head, some thousand operations, is left out."""
+if TYPE_CHECKING:
     from torch import nn
 
-    model, config = empty_model(backbone, ("one", "other")), backbone.config
-    heads = head_names(model, backbone.family)
-    weights = sum(
-        module.weight.numel()
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in heads
-    )
-    patches = (size // backbone.patch_size) ** 2
-    tokens = patches + sum(
-        parameter.shape[1]
-        for name, parameter in model.named_parameters()
-        if name.endswith(("cls_token", "distillation_token", "register_tokens"))
-    )
-    width = config.hidden_size
-    return Forward(
-        linear=2 * tokens * weights,
-        attention=4 * tokens**2 * width * config.num_hidden_layers,
-        patches=2 * patches * config.num_channels * backbone.patch_size**2 * width,
-        entry=2 * tokens * 3 * width**2,
-    )
+_CLASSES = ("one", "other")  # the head's few thousand operations do not matter
 
 
-def training_flop(method: str, forward: Forward) -> float:
-    """The work of training on one image with a method.
+def forward_flops(backbone: Backbone, size: int) -> float:
+    """Return the operations of one image's forward pass through the backbone and its head.
 
-    Full fine-tuning repeats every product for its input's gradient and for its weights', but for the patches,
-    whose input has none. Adapters need no gradients of frozen weights, and none of what lies before the first
-    of them; attention has no weights, and is repeated twice. Linear probing needs the forward pass alone.
+    Args:
+        backbone: the checkpoint, of which only the configuration is read.
+        size: side of the input in pixels.
     """
-    if method == "full":
-        return 3 * forward.total - forward.patches
-    if method == "linear":
-        return forward.total
-    return forward.total + forward.linear - forward.entry + 2 * forward.attention
+    return _count(empty_model(backbone, _CLASSES), backbone, size=size, batch=1, backward=False)
+
+
+def training_flops(recipe: Recipe, backbone: Backbone) -> float:
+    """Return the operations of one image's forward and backward pass with the recipe's method.
+
+    Args:
+        recipe: resolved, as its image size and batch size are read. Some methods rebuild weight matrices once
+            per step; the batch shares their cost.
+        backbone: the checkpoint, of which only the configuration is read.
+    """
+    assert isinstance(recipe.image_size, int)
+    model = find_method(recipe.method).apply(empty_model(backbone, _CLASSES), backbone.family, recipe)
+    model.train()
+    return _count(model, backbone, size=recipe.image_size, batch=recipe.batch_size, backward=True)
+
+
+def _count(model: "nn.Module", backbone: Backbone, *, size: int, batch: int, backward: bool) -> float:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    pixels = torch.empty(batch, backbone.config.num_channels, size, size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        logits = model(pixel_values=pixels, **backbone.family.forward).logits
+        if backward:
+            logits.sum().backward()
+    return counter.get_total_flops() / batch

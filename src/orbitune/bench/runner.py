@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orbitune
-from orbitune.bench.flops import forward_flop, training_flop
+from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
 from orbitune.bench.suites import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
@@ -167,14 +167,15 @@ def _code_hash() -> str:
 def _arm_results(arm: Arm, job: TrainingSetup, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
     size = job.recipe.image_size
     assert isinstance(size, int)
-    forward = forward_flop(job.backbone, size)
+    if arm.kind in PREDICTION:
+        flops = forward_flops(job.backbone, size)
+    else:
+        flops = training_flops(job.recipe, job.backbone)
     return {
         "name": arm.name,
         "kind": arm.kind,
         "recipe": job.recipe.model_dump(mode="json"),
-        "flop_per_image": (
-            forward.total if arm.kind in PREDICTION else training_flop(job.recipe.method, forward)
-        ),
+        "flop_per_image": flops,
         "measured": list(measured),
     }
 

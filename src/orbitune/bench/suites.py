@@ -190,7 +190,12 @@ class Suite(_Strict):
         if kind == "original" and recipe.precision != "fp32":
             raise OrbituneError("The original study computed in fp32: set `precision: fp32` for that arm.")
         size = f"{recipe.image_size} px" if "image_size" in own else ""
-        others = (f"{key} {own[key]}" for key in sorted(set(own) - {"method", "image_size", "precision"}))
+        switch = {True: "on", False: "off"}
+        named_first = {"method", "image_size", "precision"}
+        others = (
+            f"{key} {switch[own[key]] if isinstance(own[key], bool) else own[key]}"
+            for key in sorted(set(own) - named_first)
+        )
         named = (kind, method, size, own.get("precision", ""), *others)
         return Arm(", ".join(filter(None, named)), kind, recipe)
 

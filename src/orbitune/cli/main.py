@@ -13,6 +13,7 @@ import typer
 from orbitune.cli import adapters, data, export, map, predict, serve, study, train
 from orbitune.cli.streams import OutputError, ReaderGone, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
+from orbitune.extras import explain
 
 app = typer.Typer(
     name="orbitune",
@@ -63,16 +64,25 @@ def _run() -> int:
     except OutputError:
         raise
     except OrbituneError as error:
-        if "--json" in sys.argv:
-            kind = {"kind": error.kind} if error.kind else {}
-            print(json.dumps({"error": str(error), **kind}))
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(error)
+    except ImportError as error:
+        if (missing := explain(error)) is None:
+            raise
+        return _fail(missing)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
     return 0
+
+
+def _fail(error: OrbituneError) -> int:
+    """Print a user error, as JSON where the command prints JSON, and return the exit code."""
+    if "--json" in sys.argv:
+        kind = {"kind": error.kind} if error.kind else {}
+        print(json.dumps({"error": str(error), **kind}))
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -47,9 +47,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Class probabilities, float64 (N, C), of logits (N, C) divided by the temperature."""
-    from scipy.special import softmax
-
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
+    scaled = logits.astype(np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

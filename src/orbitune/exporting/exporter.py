@@ -6,7 +6,6 @@ To add a form, add one entry to EXPORTS.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from orbitune.errors import RunError
 from orbitune.exporting.onnx_files import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
 from orbitune.exporting.reference import Predict, ReferenceModel
 from orbitune.exporting.validation import TOLERANCE, RefusedError, in_batches, measure
+from orbitune.extras import install_command, is_installed
 from orbitune.files import replacing, write_json
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import save_model
@@ -38,7 +38,7 @@ class Form:
     open: Callable[[Path, ReferenceModel], Predict]
     exact: bool = True
     needs: tuple[str, ...] = ()
-    install: str = "pip install 'orbitune[export]'"
+    install: str = install_command("export")
 
 
 def _write_merged(original: ReferenceModel, folder: Path) -> None:
@@ -55,7 +55,7 @@ def _open_merged(folder: Path, original: ReferenceModel) -> Predict:
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
 _OPENVINO: dict[str, Any] = {
     "needs": (*_ONNX, "openvino"),
-    "install": "pip install 'orbitune[openvino]'",
+    "install": install_command("openvino"),
 }
 
 EXPORTS = {
@@ -164,7 +164,7 @@ def _blocks(named: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def _lacking(form: Form) -> list[str]:
-    return [module for module in form.needs if find_spec(module) is None]
+    return [module for module in form.needs if not is_installed(module)]
 
 
 def _begun(out: Path, original: ReferenceModel) -> dict[str, Any]:

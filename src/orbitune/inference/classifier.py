@@ -12,6 +12,7 @@ import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.evaluation.calibration import probabilities
+from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.image_inputs import Name, Waiting, expand, to_tile
@@ -89,7 +90,7 @@ class Classifier:
         """A tile, or why there is none."""
         try:
             return to_tile(waiting, self.bundle.tile_size, self.bundle.white)
-        except (BadImageError, DataError) as error:
+        except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 
     def _rows(

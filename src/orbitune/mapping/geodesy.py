@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line
+from orbitune.extras import require
 
 _NODES = 65  # pixels along a side that are measured; between them areas are interpolated
 
@@ -89,10 +90,9 @@ def _sides(
     crs: str, transform: Any, columns: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Width and height in metres and the angle between them, float (K,), of pixels around (column, row)."""
-    try:
-        import pyproj
-    except ImportError:
-        raise DataError("Maps need pyproj: pip install 'orbitune[geo]'.") from None
+    require("geo", "pyproj", purpose="maps")
+    import pyproj
+
     a, b, c, d, e, f = transform[:6]
     try:
         with warnings.catch_warnings():

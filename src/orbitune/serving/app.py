@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError
+from orbitune.extras import require
 from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers, add_prediction_routes
 from orbitune.serving.map_page import CSS
 from orbitune.serving.pages import build_pages
@@ -37,10 +38,7 @@ def parse_login(text: str | None) -> tuple[str, str] | None:
     Raises:
         OrbituneError: one of them is missing, or Gradio is not installed.
     """
-    from importlib.util import find_spec
-
-    if find_spec("gradio") is None:
-        raise OrbituneError("The app needs Gradio: pip install 'orbitune[app]'.")
+    require("app", purpose="the app")
     user, _, password = (text or "").partition(":")
     if text is not None and not (user and password):
         raise OrbituneError("--login takes USER:PASSWORD.")

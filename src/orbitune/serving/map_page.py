@@ -5,13 +5,13 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, replace
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orbitune.errors import OrbituneError
+from orbitune.extras import missing_modules
 from orbitune.mapping.grid import UNSURE, strides
 from orbitune.mapping.legend import colours
 from orbitune.mapping.options import MapOptions, MapReport, Outputs, parse_bands
@@ -52,7 +52,7 @@ CSS = """
 
 def has_map_dependencies() -> bool:
     """Return whether the packages of the extra `geo` are installed."""
-    return all(find_spec(name) for name in ("rasterio", "pyogrio", "pyproj", "shapely"))
+    return not missing_modules("geo")
 
 
 @dataclass(frozen=True)

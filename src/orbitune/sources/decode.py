@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from orbitune.errors import DataError, first_line
+from orbitune.extras import require
 from orbitune.sources.library_messages import silence_libraries
 
 if TYPE_CHECKING:
@@ -200,12 +201,9 @@ def _would_be_cut(image: Image.Image, data: bytes) -> bool:
 @contextmanager
 def _raster(data: bytes) -> "Iterator[DatasetReader]":
     """Open with rasterio, without letting the file choose the driver (a VRT could name other files)."""
-    try:
-        from rasterio.io import MemoryFile
-    except ImportError:
-        raise DataError(
-            "Tiles of 16-bit RGB or many bands, and coordinates, need rasterio: pip install 'orbitune[geo]'."
-        ) from None
+    require("geo", "rasterio", purpose="tiles of 16-bit RGB or many bands, and for coordinates")
+    from rasterio.io import MemoryFile
+
     driver = "PNG" if data.startswith(_PNG) else "GTiff"
     try:
         with MemoryFile(data) as file, file.open(driver=driver) as raster:

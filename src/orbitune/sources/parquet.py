@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line, printable
+from orbitune.extras import require
 from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.label_table import is_metadata
@@ -95,6 +96,7 @@ def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: 
 
 
 def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
+    require("train", "datasets", purpose="parquet data sets")
     from datasets import load_dataset
     from pyarrow.parquet import read_metadata
 

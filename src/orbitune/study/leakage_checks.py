@@ -14,6 +14,7 @@ from orbitune.data.georeference import read_locations
 from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
 from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
+from orbitune.extras import MissingExtraError
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
 from orbitune.study.records import LeakageRecord
@@ -63,7 +64,7 @@ def _measure(setup: TrainingSetup) -> dict[str, Any]:
     found = {"leaks": leaks, "baselines": [colour_baseline(setup.tiles, setup.splits)]}
     try:
         locations = read_locations(setup.tiles)
-    except DataError as error:
+    except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if locations is not None:
         found["baselines"].append(coordinates_baseline(setup.tiles, setup.splits, locations))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orbitune.errors import OrbituneError, RunError
+from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import data_name
@@ -127,6 +128,8 @@ class Study:
             RunError: the folder holds a study of another recipe, or no run succeeded.
             Interrupted: SIGINT was received; the running runs have saved their state.
         """
+        require("train", purpose="studies")
+        require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
         remove_abandoned(path, recursive=True)

@@ -17,6 +17,7 @@ from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
+from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
 from orbitune.recipe import Recipe
@@ -188,6 +189,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     Raises:
         OrbituneError: any of these is not as it should be.
     """
+    require("train", purpose="training and scoring runs")
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError, one_line
+from orbitune.extras import require
 from orbitune.files import replacing, write_text
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
@@ -26,6 +27,7 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
         RunError: the results are incomplete, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
+    require("study", purpose="reports")
     from jinja2 import TemplateError
 
     folder = Path(folder)

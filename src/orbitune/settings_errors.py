@@ -1,4 +1,4 @@
-"""Plain words for what pydantic finds wrong in a recipe."""
+"""Plain words for what pydantic finds wrong in settings."""
 
 import difflib
 from collections.abc import Iterable, Mapping
