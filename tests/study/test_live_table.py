@@ -25,32 +25,32 @@ def logged(folder, *accuracies):
 
 
 def test_a_row_shows_epoch_accuracy_and_time_left(tmp_path):
-    board, out = LiveTable(lambda line: None), io.StringIO()
+    table, out = LiveTable(), io.StringIO()
     running, waiting = logged(tmp_path, 0.5, 0.875), task("full", seconds=100)
-    board.begin(2)
-    board.started(running)
-    Console(file=out, width=100).print(board.table([running], [waiting], slots=1))
+    table.begin(2)
+    table.started(running)
+    Console(file=out, width=100).print(table.table([running], [waiting], slots=1))
     assert "lora" in out.getvalue() and "2/4" in out.getvalue() and "87.50%" in out.getvalue()
     assert "20 s" in out.getvalue()  # two epochs of ten seconds
-    assert "2 in all, 1 waiting, about 2 min left" in out.getvalue()
+    assert "2 tasks, 1 waiting, about 2 min left" in out.getvalue()
 
 
 def test_without_an_epoch_the_plan_says_how_long_it_takes(tmp_path):
     assert read_epochs(task("lora", tmp_path)) == []
-    assert seconds_left(task("lora", seconds=50), [], spent=20) == 30
-    assert seconds_left(task("lora", seconds=50), [], spent=60) == 0
-    assert seconds_left(task("lora"), [], spent=20) is None
+    assert seconds_left(task("lora", seconds=50), [], elapsed=20) == 30
+    assert seconds_left(task("lora", seconds=50), [], elapsed=60) == 0
+    assert seconds_left(task("lora"), [], elapsed=20) is None
 
 
-def test_without_a_terminal_starts_and_ends_are_plain_lines():
-    said = []
-    board, one, other = LiveTable(said.append), task("full"), task("lora")
-    board.begin(2)
-    board.started(one)
-    board.ended(one, Outcome({"accuracy": 1}))
-    board.started(other)
-    board.ended(other, Outcome(error=DivergedError("not finite")))
-    assert said == [
+def test_without_a_terminal_starts_and_ends_are_logged(caplog):
+    caplog.set_level("INFO", logger="orbitune")
+    table, one, other = LiveTable(), task("full"), task("lora")
+    table.begin(2)
+    table.started(one)
+    table.ended(one, Outcome({"accuracy": 1}))
+    table.started(other)
+    table.ended(other, Outcome(error=DivergedError("not finite")))
+    assert caplog.messages == [
         *("[1/2] full", "  full: accuracy {'accuracy': 1}", "[2/2] lora", "  lora: diverged: not finite")
     ]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from studies import CLASSES, done, failed, pair, study
+from studies import CLASSES, comparison_table, conclusions_text, done, failed, pair, study, write_report
 
-from orbitune.study.report import comparison_table, conclusions_text, failure_lines, write_report
+from orbitune.study.report import failure_lines
+from orbitune.study.results import parse_results
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -56,7 +57,7 @@ def test_overlapping_intervals_are_never_called_a_difference(results):
 def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
     text = conclusions_text(pair(lora=0.93))
     assert "do not overlap: LoRA is 5.09 points below full fine-tuning" in text
-    assert "How far another seed would move these is not known." in text
+    assert "How much another seed would change these numbers is not known." in text
     assert "cannot tell" not in text
 
 
@@ -96,7 +97,7 @@ def test_each_cost_carries_its_ratio_to_full(results):
     assert lora["Peak memory"] == "2.08 GB (0.99×)"
     assert lora["Size on disk"] == "0.90 MB (0.01×)"
     assert lora["CPU time of a run"] == "497 s (0.87×)"
-    assert lora["One run costs"] == "8.3 core-minutes"
+    assert lora["Cost of one run"] == "8.3 core-minutes"
 
 
 def test_full_itself_carries_no_ratio(results):
@@ -127,7 +128,7 @@ def test_memory_of_a_gpu_has_its_own_column():
 def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
     results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
     assert comparison_table(results)[1][-1] == ["full fine-tuning", "failed: out of memory at step 3"]
-    assert failure_lines(results) == ["full fine-tuning failed: out of memory at step 3"]
+    assert failure_lines(parse_results(results)) == ["full fine-tuning failed: out of memory at step 3"]
     assert "Full fine-tuning failed." in conclusions_text(results)
     for page in pages(results, tmp_path):
         assert "failed: out of memory at step 3" in page
@@ -230,7 +231,7 @@ def test_settings_that_differ_stand_side_by_side(folder):
     page = (folder / "report.md").read_text()
     assert "| learning_rate | 5e-05 | 0.0005 |" in page
     assert "| epochs |" not in page  # the same for both
-    assert page.count("<summary>As resolved") == 2 and "batch_size: 64" in page
+    assert page.count("<summary>Resolved for") == 2 and "batch_size: 64" in page
 
 
 def test_every_run_has_what_the_comparison_leaves_out(folder):
@@ -245,13 +246,13 @@ def test_every_run_has_what_the_comparison_leaves_out(folder):
 def test_what_was_measured_says_how_to_make_it_again(folder):
     again = "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora\norbitune report FOLDER"
     page = (folder / "report.html").read_text()
-    assert page.count("Make this again") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
+    assert page.count("Reproduce") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
     assert again in page and again in (folder / "report.md").read_text()
 
 
 def test_how_it_was_done_is_said(folder):
     page = (folder / "report.html").read_text()
-    assert "the checkpoint of epoch 3 of 3 had the best validation accuracy and was kept" in page
+    assert "of 3 epochs, epoch 3 had the best validation accuracy; its checkpoint was kept" in page
     assert "The test split was read once by each of 2 runs, after the epoch had been chosen on" in page
     assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
     assert "2026-11-23 12:00 UTC" in page

@@ -8,17 +8,21 @@ import re
 from pathlib import Path
 
 import pytest
-from studies import CLASSES, SKILL, Large, done, study
-
-from orbitune.study.report import (
+from studies import (
+    CLASSES,
+    SKILL,
+    Large,
     comparison_table,
     conclusions_text,
-    failure_lines,
-    terminal_table,
+    done,
+    study,
     write_report,
 )
+
+from orbitune.study.report import failure_lines, terminal_table
 from orbitune.study.report.methodology import describe_runs
 from orbitune.study.report.view_model import ReportView
+from orbitune.study.results import parse_results
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -129,7 +133,7 @@ def test_few_methods_are_judged_with_their_intervals():
 
 def test_with_one_seed_the_verdict_is_of_the_trained_models():
     results = Large(("full", "lora"), ("random",), seeds=1, count=100).results
-    assert "With one seed each this holds for the models that were trained" in conclusions_text(results)
+    assert "With one seed each, this holds for the trained models" in conclusions_text(results)
 
 
 def test_one_method_over_seeds_is_compared_with_nothing():
@@ -140,7 +144,7 @@ def test_one_method_over_seeds_is_compared_with_nothing():
 
 def test_failures_are_named(results):
     assert "DoRA random-seed2 diverged." in conclusions_text(results)
-    assert failure_lines(results) == [
+    assert failure_lines(parse_results(results)) == [
         "DoRA random-seed2 diverged: Training diverged: the loss is not finite."
     ]
 
@@ -153,7 +157,7 @@ def test_a_row_has_the_means_of_a_method_on_each_split_and_the_gap(results):
     summary = next(s for s in results["summaries"] if s["group"] == "lora-spatial")["accuracy"]
     ends = f"{100 * summary['low']:.1f}–{100 * summary['high']:.1f}"
     assert lora["Test accuracy, spatial split (95 % interval)"] == f"{100 * summary['mean']:.1f} % ({ends})"
-    assert re.fullmatch(r"\+\d\.\d\d points \(.+ to .+\)", lora["Gap, random less spatial (95 % interval)"])
+    assert re.fullmatch(r"\+\d\.\d\d points \(.+ to .+\)", lora["Gap, random minus spatial (95 % interval)"])
     assert lora["Size on disk"] == "0.46 MB (0.021×)"
 
 
@@ -165,7 +169,7 @@ def test_a_sweep_is_no_row_and_a_failed_run_is_one(results):
 def test_wall_clock_times_of_runs_beside_each_other_are_left_out(results, markdown):
     assert "Train time per epoch" not in row(results, "LoRA")
     assert "CPU time of a run" in row(results, "LoRA")
-    assert "wall-clock times cannot be compared" in markdown
+    assert "wall-clock times are not comparable" in markdown
     assert "figures/cost-cpu-random-split.svg" in markdown and "figures/cost-time" not in markdown
 
 
@@ -173,14 +177,14 @@ def test_where_joules_are_known_a_run_is_compared_with_a_lamp():
     run = done("lora", 0.9, 100, CLASSES)
     run["result"]["cost"] |= {"energy_joules": 1800.0, "energy_source": "joules of the GPU"}
     results = study(run, count=100)
-    assert row(results, "LoRA")["One run costs"] == "like a 10 W lamp for 3.0 min"
+    assert row(results, "LoRA")["Cost of one run"] == "like a 10 W lamp for 3.0 min"
 
 
 def test_the_table_of_a_window_fits_100_characters(capsys):
     from orbitune.cli.output import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
-    print_table(*terminal_table(results))
+    print_table(*terminal_table(parse_results(results)))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert max(map(len, lines)) <= 100
@@ -227,7 +231,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>right: full fine-tuning", page)
+    assert re.search(r"<b>\w+</b><span>correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 
@@ -235,8 +239,8 @@ def test_without_its_image_a_disputed_tile_is_told_in_words(tmp_path):
     results = Large(("full", "linear"), ("random",), seeds=1, count=50).results
     write_report(results, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "<img" not in page and "The image is not beside these results" in page
-    assert "<span>right: full fine-tuning</span>" in page
+    assert "<img" not in page and "The image file is missing" in page
+    assert "<span>correct: full fine-tuning</span>" in page
 
 
 def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
@@ -248,7 +252,7 @@ def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
 
 
 def test_trials_are_folded_and_name_their_errors(markdown):
-    assert "trials of learning rates</summary>" in markdown
+    assert "learning-rate trials</summary>" in markdown
     assert "| LoRA | random | 0.001 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
     assert "| 0.009 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
 
@@ -263,12 +267,14 @@ def test_reads_of_the_test_split_are_counted(results, markdown):
 def test_a_run_that_read_the_test_split_twice_is_named(results):
     changed = copy.deepcopy(results)
     changed["runs"][0]["result"]["test_reads"] = 2
-    assert "Full fine-tuning random-seed0 read it twice" in " ".join(describe_runs(ReportView(changed)))
+    assert "Full fine-tuning random-seed0 read it twice" in " ".join(
+        describe_runs(ReportView(parse_results(changed)))
+    )
 
 
 def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):
-    assert markdown.count("<summary>As resolved for") == 4
-    block = markdown[markdown.index("<summary>As resolved for LoRA, 4 runs") :].split("```")[1]
+    assert markdown.count("<summary>Resolved for") == 4
+    block = markdown[markdown.index("<summary>Resolved for LoRA, 4 runs") :].split("```")[1]
     assert "split:\n- random\n- spatial\n" in block and "seed:\n- 0\n- 1\n" in block
     assert "| seed |" not in markdown
 

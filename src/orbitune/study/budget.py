@@ -241,7 +241,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def fit_recipe(recipe: Recipe, budget: Budget, folder: Path, *, say: Callable[[str], None]) -> Recipe:
+def fit_recipe(
+    recipe: Recipe,
+    budget: Budget,
+    folder: Path,
+    *,
+    say: Callable[[str], None],
+    measure: Measure | None = None,
+) -> Recipe:
     """Return the recipe fitted into a budget; the changes are stored in the run folder for a resumed run.
 
     Args:
@@ -249,6 +256,7 @@ def fit_recipe(recipe: Recipe, budget: Budget, folder: Path, *, say: Callable[[s
         budget: limits of memory and time.
         folder: of the run.
         say: receives one line about each change.
+        measure: as in `fit_budget`.
 
     Raises:
         RunError: no plan fits, or the folder holds a run that was fitted from another recipe or budget.
@@ -269,7 +277,7 @@ def fit_recipe(recipe: Recipe, budget: Budget, folder: Path, *, say: Callable[[s
             )
         choices = kept["choices"]
     else:
-        fit = fit_budget(recipe, budget)
+        fit = fit_budget(recipe, budget, measure)
         fitted, choices = fit.recipe, fit.choices
         chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
         write_sealed_json(file, chosen)

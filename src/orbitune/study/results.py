@@ -59,7 +59,7 @@ def _upgrade(values: dict[str, Any]) -> dict[str, Any]:
     version = values.get("format")
     if not isinstance(version, int) or version >= FORMAT:
         return values
-    upgraded = {_RENAMED.get(name, name): value for name, value in values.items()}
+    upgraded = {_RENAMED.get(name, name): value for name, value in values.items()} | {"format": FORMAT}
     if version == 1 and isinstance(runs := values.get("runs"), list):
         upgraded["runs"] = [_upgrade_run(run) if isinstance(run, dict) else run for run in runs]
         upgraded["summaries"] = [
