@@ -15,11 +15,11 @@ from pyarrow.parquet import write_table
 
 from orbitune.sources.decode import (
     BadImageError,
-    fit,
     read_georeference,
     read_header,
     read_pixels,
     strict_decoding,
+    to_uint8_tile,
 )
 from orbitune.sources.registry import find_source
 
@@ -81,7 +81,7 @@ def read_image(name: str, data: bytes) -> None:
     """Read a header, the pixels and the place, as training and prediction do."""
     with strict_decoding():
         read_header(data)
-        fit(read_pixels(data), (_SIDE, _SIDE), 255)
+        to_uint8_tile(read_pixels(data), (_SIDE, _SIDE), 255)
         read_georeference(data)
 
 

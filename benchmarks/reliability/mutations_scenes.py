@@ -7,7 +7,7 @@ import numpy as np
 from mutations import Target
 
 from orbitune.mapping.geodesy import PixelAreas, size_range
-from orbitune.mapping.pipeline import check_blocks
+from orbitune.mapping.map_plan import check_blocks
 from orbitune.mapping.radiometry import choose_scaling
 from orbitune.mapping.reader import Scene
 
@@ -41,13 +41,15 @@ def read_scene(name: str, data: bytes) -> None:
         path.write_bytes(data)
         with Scene(path) as scene:
             check_blocks(scene, _BUDGET)
-            scaling = choose_scaling(None, scene.dtype, 3, scene.sample(), None, scene.tags)
+            scaling = choose_scaling(None, scene.dtype, sample=scene.sample(), white=None, tags=scene.tags)
             grid = scene.grid
-            size_range(grid.crs, grid.transform, grid.height, grid.width)
-            PixelAreas.measure(grid.crs, grid.transform, min(grid.height, 4096), min(grid.width, 4096))
+            size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
+            height, width = (min(side, 4096) for side in (grid.height, grid.width))
+            PixelAreas.measure(grid.crs, grid.transform, height=height, width=width)
             for part in range(_WINDOWS):
                 top = grid.height * part // _WINDOWS
-                scene.window(top - 8, -8, 32, min(grid.width + 16, 4096), scaling)
+                width = min(grid.width + 16, 4096)
+                scene.read_window(top - 8, -8, height=32, width=width, scaling=scaling)
 
 
 def _write(dtype: str, bands: int, profile: dict[str, object]) -> bytes:

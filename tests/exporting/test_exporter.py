@@ -15,7 +15,7 @@ from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
 from orbitune.exporting import distillation, validation
 from orbitune.exporting.exporter import EXPORTS, Form, export
-from orbitune.exporting.onnx_files import open_onnx, write_onnx
+from orbitune.exporting.onnx_export import open_onnx, write_onnx
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.validation import ExportCheck, RefusedError, check_table
 from orbitune.inference.bundle import Bundle

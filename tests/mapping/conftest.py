@@ -13,8 +13,8 @@ from scenes import mosaic, read_band, write_scene
 
 from orbitune import Classifier
 from orbitune.cli.main import main
-from orbitune.mapping.grid import UNSURE
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.grid import NOT_SURE
+from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.pipeline import map_scene
 
 pytest.importorskip("rasterio", reason="needs the extra geo")
@@ -53,7 +53,7 @@ def ask(classifier):
 
     def ask(tiles):
         rows = list(classifier.predict(list(tiles)))
-        codes = [1 + classifier.classes.index(row.labels[0][0]) if row.sure else UNSURE for row in rows]
+        codes = [1 + classifier.classes.index(row.labels[0][0]) if row.sure else NOT_SURE for row in rows]
         percent = [100 * row.labels[0][1] if row.sure else 0 for row in rows]
         return np.array(codes), np.array(percent)
 
@@ -82,10 +82,10 @@ def draw(bundle, tmp_path):
     def draw(scene, **request):
         """Map a scene, by default with a pixel for each cell."""
         said: list[str] = []
-        outputs = Outputs(tmp_path / "map.tif", tmp_path / "confidence.tif")
-        asked = MapOptions(**{"grid": "cells", **request})
-        report = map_scene(bundle.folder, scene, outputs, asked, progress=False, say=said.append)
-        return Drawn(outputs.map, report, said, read_band(outputs.map), read_band(outputs.confidence))
+        outputs = {"map": tmp_path / "map.tif", "confidence": tmp_path / "confidence.tif"}
+        settings = {"grid": "cells", **request}
+        report = map_scene(bundle.folder, scene, outputs, progress=False, log=said.append, **settings)
+        return Drawn(outputs["map"], report, said, *(read_band(path) for path in outputs.values()))
 
     return draw
 

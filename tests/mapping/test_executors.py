@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from scenes import read_band, write_scene
 
-from orbitune.mapping.options import MapOptions, Outputs
 from orbitune.mapping.pipeline import map_scene
 
 FILES = ("map.tif", "map.tif.aux.xml", "confidence.tif", "preview.png")
@@ -63,7 +62,7 @@ def test_a_killed_map_goes_on_and_has_the_bytes_of_one_that_was_not(
 
 
 def test_with_other_options_a_killed_map_starts_anew(stopped, bundle, scene, orbitune):
-    code, _, error = orbitune(*command(bundle, scene, stopped, "--not-sure", "off"))
+    code, _, error = orbitune(*command(bundle, scene, stopped, "--no-not-sure"))
     assert code == 0 and "going on" not in error and "other inputs or options: starting anew" in error
     assert set(np.unique(read_band(stopped / "map.tif"))) == {1, 2, 3}
 
@@ -79,11 +78,11 @@ def test_with_a_scene_that_changed_a_killed_map_starts_anew(stopped, bundle, sce
 
 def test_ray_makes_the_files_of_one_process(bundle, scene, tmp_path):
     pytest.importorskip("ray", reason="needs the extra ray")
-    for engine in ("local", "ray"):
-        outputs = Outputs(tmp_path / f"{engine}.tif", tmp_path / f"{engine}_confidence.tif")
-        map_scene(bundle.folder, scene, outputs, MapOptions(stride=8, engine=engine), progress=False)
+    for executor in ("local", "ray"):
+        outputs = {"map": tmp_path / f"{executor}.tif", "confidence": tmp_path / f"{executor}_confidence.tif"}
+        map_scene(bundle.folder, scene, outputs, stride=8, executor=executor, progress=False)
     for name in ("", "_confidence"):
-        local, spread = (tmp_path / f"{engine}{name}.tif" for engine in ("local", "ray"))
+        local, spread = (tmp_path / f"{executor}{name}.tif" for executor in ("local", "ray"))
         assert local.read_bytes() == spread.read_bytes()
 
 

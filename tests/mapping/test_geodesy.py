@@ -12,7 +12,7 @@ from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import DataError
 from orbitune.mapping.geodesy import PixelAreas, pixel_size
-from orbitune.mapping.options import MapOptions, Outputs
+from orbitune.mapping.map_report import ClassArea
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.reader import Scene
 
@@ -42,7 +42,7 @@ def by_geodesics(crs, transform, row, column):
 def test_a_pixel_has_its_area_on_the_ground_everywhere_in_a_scene(place):
     crs, left, top, side = PLACES[place]
     transform = from_origin(left, top, side, side)
-    areas = PixelAreas.measure(rasterio.CRS.from_user_input(crs).to_wkt(), transform, 3000, 4000)
+    areas = PixelAreas.measure(rasterio.CRS.from_user_input(crs).to_wkt(), transform, height=3000, width=4000)
     for row, column in ((60, 60), (1500, 2000), (2940, 3900), (2000, 300)):
         expected = by_geodesics(crs, transform, row, column)
         assert areas.window(row, 1)[0, column] == pytest.approx(expected, rel=1e-3)
@@ -52,7 +52,7 @@ def test_a_pixel_has_its_area_on_the_ground_everywhere_in_a_scene(place):
 def test_the_resolution_of_a_scene_is_metres_on_the_ground(place):
     crs, left, top, side = PLACES[place]
     wkt = rasterio.CRS.from_user_input(crs).to_wkt()
-    across, down = pixel_size(wkt, from_origin(left, top, side, side), 100, 100)
+    across, down = pixel_size(wkt, from_origin(left, top, side, side), height=100, width=100)
     assert down == pytest.approx(10, rel=0.12) and across == pytest.approx(10, rel=0.4)
     assert across * down == pytest.approx(
         by_geodesics(crs, from_origin(left, top, side, side), 50, 50), rel=0.01
@@ -67,17 +67,17 @@ def test_the_resolution_of_a_scene_is_metres_on_the_ground(place):
     ],
 )
 def test_turned_scenes_have_the_same_areas(transform):
-    areas = PixelAreas.measure(rasterio.CRS.from_epsg(32632).to_wkt(), transform, 50, 60)
+    areas = PixelAreas.measure(rasterio.CRS.from_epsg(32632).to_wkt(), transform, height=50, width=60)
     assert areas.window(0, 50) == pytest.approx(100.05, rel=1e-3)
 
 
 def test_the_area_before_a_corner_is_the_sum_of_pixels():
     transform = from_origin(1e6, 9e6, 300, 300)
-    areas = PixelAreas.measure(rasterio.CRS.from_epsg(3857).to_wkt(), transform, 400, 300)
+    areas = PixelAreas.measure(rasterio.CRS.from_epsg(3857).to_wkt(), transform, height=400, width=300)
     whole = areas.window(0, 400)
     rows, columns = np.array([0, 1, 17, 400, 399]), np.array([5, 1, 211, 300, 0])
     sums = [whole[:row, :column].sum() for row, column in zip(rows, columns, strict=True)]
-    assert areas.before(rows, columns) == pytest.approx(sums)
+    assert areas.above_left(rows, columns) == pytest.approx(sums)
     assert whole.max() > 1.02 * whole.min()
 
 
@@ -98,15 +98,13 @@ def test_a_scene_beyond_its_projection_is_one_line(tmp_path):
 def test_in_web_mercator_a_tile_covers_as_much_ground_as_in_training(draw, scene, grid, tmp_path):
     place = from_origin(1_000_000, 6_446_276, 15.56, 15.56)  # 10 m at 50 degrees north
     drawn = draw(write_scene(tmp_path / "m.tif", mosaic(grid), crs="EPSG:3857", transform=place))
-    assert drawn.report.facts["resampled_from_metres"] is None
+    assert drawn.report.metadata.resampled_from_metres is None
     assert np.array_equal(drawn.codes, draw(scene).codes)
     fine = from_origin(1_000_000, 6_446_276, 10, 10)  # 6.4 m
     drawn = draw(write_scene(tmp_path / "f.tif", mosaic(grid), crs="EPSG:3857", transform=fine), grid="scene")
-    assert drawn.report.facts["resampled_from_metres"] == pytest.approx((6.43, 6.43), rel=0.01)
+    assert drawn.report.metadata.resampled_from_metres == pytest.approx((6.43, 6.43), rel=0.01)
     assert "resampled from 6.4 x 6.4 m per pixel" in drawn.said[1]
-    assert sum(row["hectares"] for row in drawn.report.areas) == pytest.approx(
-        80 * 96 * 6.43**2 / 1e4, rel=0.01
-    )
+    assert sum(row.hectares for row in drawn.report.areas) == pytest.approx(80 * 96 * 6.43**2 / 1e4, rel=0.01)
 
 
 def test_a_scene_whose_pixels_differ_on_the_ground_is_warned_of(draw, grid, tmp_path):
@@ -146,49 +144,49 @@ def recount(file):
 @pytest.mark.parametrize("shape", ["scene", "cells"])
 @pytest.mark.parametrize("request_", [{"stride": 16}, {"stride": 8}, {"stride": 4, "mode": "dense"}])
 def test_the_table_and_the_polygons_are_the_pixels_of_the_file(bundle, ragged, tmp_path, request_, shape):
-    outputs = Outputs(tmp_path / "m.tif", polygons=tmp_path / "p.gpkg")
-    report = map_scene(bundle.folder, ragged, outputs, MapOptions(grid=shape, **request_), progress=False)
-    found = recount(outputs.map)
-    names = {name: code for code, name in enumerate(report.facts["classes"], 1)} | {"not sure": 255}
+    outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg"}
+    report = map_scene(bundle.folder, ragged, outputs, grid=shape, **request_, progress=False)
+    found = recount(outputs["map"])
+    names = {name: code for code, name in enumerate(report.metadata.classes, 1)} | {"not sure": 255}
     assert 255 in found and len(found) > 1
     for row in report.areas:
-        assert row["hectares"] == pytest.approx(found.get(names[row["name"]], 0), rel=1e-3)
-    total = sum(row["hectares"] for row in report.areas)
-    assert [row["share"] for row in report.areas] == pytest.approx(
-        [row["hectares"] / total for row in report.areas]
+        assert row.hectares == pytest.approx(found.get(names[row.name], 0), rel=1e-3)
+    total = sum(row.hectares for row in report.areas)
+    assert [row.fraction for row in report.areas] == pytest.approx(
+        [row.hectares / total for row in report.areas]
     )
-    codes, _, hectares = pyogrio.raw.read(outputs.polygons)[3]
+    codes, _, hectares = pyogrio.raw.read(outputs["polygons"])[3]
     for row in report.areas:
-        assert hectares[codes == names[row["name"]]].sum() == pytest.approx(row["hectares"])
+        assert hectares[codes == names[row.name]].sum() == pytest.approx(row.hectares)
 
 
 def test_pixels_that_the_scene_does_not_have_are_in_no_polygon(bundle, ragged, tmp_path):
-    outputs = Outputs(tmp_path / "m.tif", polygons=tmp_path / "p.gpkg")
-    map_scene(bundle.folder, ragged, outputs, MapOptions(), progress=False)
+    outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg"}
+    map_scene(bundle.folder, ragged, outputs, progress=False)
     from rasterio.features import rasterize
 
-    with rasterio.open(outputs.map) as file:
+    with rasterio.open(outputs["map"]) as file:
         codes, transform = file.read(1), file.transform
     import shapely
 
-    _, _, geometries, (values, *_) = pyogrio.raw.read(outputs.polygons)
+    _, _, geometries, (values, *_) = pyogrio.raw.read(outputs["polygons"])
     shapes = zip(shapely.from_wkb(geometries), values.tolist(), strict=True)
     drawn = rasterize(shapes, codes.shape, transform=transform, dtype="int32")
     assert np.array_equal(drawn, codes)
 
 
 def test_a_map_that_went_on_has_the_same_table(bundle, ragged, tmp_path, monkeypatch):
-    from orbitune.mapping import pipeline
+    from orbitune.mapping import writer
 
-    out = Outputs(tmp_path / "m.tif")
-    whole = map_scene(bundle.folder, ragged, out, MapOptions(stride=8), progress=False)
-    monkeypatch.setattr(pipeline, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    out = tmp_path / "m.tif"
+    whole = map_scene(bundle.folder, ragged, out, stride=8, progress=False)
+    monkeypatch.setattr(writer, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        map_scene(bundle.folder, ragged, out, MapOptions(stride=8), progress=False)
+        map_scene(bundle.folder, ragged, out, stride=8, progress=False)
     monkeypatch.undo()
     assert (tmp_path / ".m.tif.parts").is_dir()
     said = []
-    again = map_scene(bundle.folder, ragged, out, MapOptions(stride=8), progress=False, say=said.append)
+    again = map_scene(bundle.folder, ragged, out, stride=8, progress=False, log=said.append)
     assert again.areas == whole.areas and any(line.startswith("going on after") for line in said)
     assert {path.name for path in tmp_path.iterdir()} == {"ragged.tif", "m.tif", "m.tif.aux.xml"}
 
@@ -204,15 +202,15 @@ def test_json_has_the_areas_of_the_file(orbitune, bundle, ragged, tmp_path):
 
 @pytest.mark.parametrize("request_", [{"stride": 16}, {"stride": 8, "mode": "dense"}, {"stride": 2}])
 def test_with_not_sure_off_no_cell_is_not_sure_at_the_edge_of_nodata_either(draw, ragged, request_):
-    on, off = (draw(ragged, not_sure=each, **request_) for each in ("on", "off"))
+    on, off = (draw(ragged, not_sure=each, **request_) for each in (True, False))
     assert (on.codes == 255).any() and not (off.codes == 255).any()
     assert np.array_equal(on.codes == 0, off.codes == 0)
     assert (off.confidence[off.codes > 0] > 0).all()
-    assert off.report.areas[-1] == {"name": "not sure", "hectares": 0, "share": 0}
+    assert off.report.areas[-1] == ClassArea(name="not sure", hectares=0, fraction=0)
 
 
 def test_dense_answers_that_were_never_not_sure_never_are(draw, tmp_path):
     noise = np.random.default_rng(0).integers(0, 250, (96, 96, 3)).astype(np.uint8)
     noise[40:60] = np.indices((20, 96)).sum(0)[..., None] % 2 * 249
-    drawn = draw(write_scene(tmp_path / "s.tif", noise), stride=4, not_sure="off", grid="scene")
+    drawn = draw(write_scene(tmp_path / "s.tif", noise), stride=4, not_sure=False, grid="scene")
     assert set(np.unique(read_band(drawn.path))) <= {1, 2, 3}

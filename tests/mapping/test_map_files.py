@@ -13,17 +13,19 @@ from pyproj import Proj
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import OrbituneError
-from orbitune.mapping.area_estimation import areas
+from orbitune.mapping.area_estimation import estimate_areas
 from orbitune.mapping.grid import CellGrid
-from orbitune.mapping.legend import colours
-from orbitune.mapping.options import Outputs
+from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.legend import class_colours
+from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.polygons import write_polygons
 from orbitune.mapping.preview import write_preview
-from orbitune.mapping.radiometry import Scaling
+from orbitune.mapping.radiometry import ReflectanceScaling
+from orbitune.mapping.rasters import MapRasters
 from orbitune.mapping.reader import Scene
-from orbitune.mapping.worker import Order, part_file
-from orbitune.mapping.writer import MapRasters, write_map
+from orbitune.mapping.writer import write_map
 
 # Square metres of a square unit of UTM 32 at the scene's corner, by the projection's own factors.
 ON_THE_GROUND = 1 / Proj("EPSG:32632").get_factors(10.3881, 49.6443).areal_scale
@@ -31,38 +33,59 @@ CLASSES = ("Forest", "River & bank", "Highway")
 
 
 @pytest.fixture
-def layers(tmp_path):
+def rasters(tmp_path):
     """Makes finished parts of known codes: cells of 16 pixels, two rows of cells in a part."""
 
-    def layers(codes, height=None, width=None, shape="scene", crs="EPSG:32632"):
+    def rasters(codes, height=None, width=None, pixel_grid="scene", crs="EPSG:32632"):
         rows, columns = codes.shape
         height, width = height or 16 * rows, width or 16 * columns
         file = write_scene(tmp_path / "scene.tif", np.ones((height, width, 3), np.uint8), crs=crs)
         with Scene(file) as scene:
             grid = scene.grid
         cells = CellGrid(height, width, 16, 16)
-        scaling = Scaling((0.0,) * 3, (255.0,) * 3, "")
-        order = Order("", None, None, 1, str(file), (1, 2, 3), 10.0, scaling, cells, 2, True)
-        (tmp_path / "parts").mkdir(exist_ok=True)
-        for number in range(order.parts):
+        scaling = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
+        spec = JobSpec("", None, None, 1, str(file), (1, 2, 3), 10.0, scaling, cells, 2, True)
+        store = PartStore(tmp_path / "parts")
+        for number in range(spec.parts):
             strip = codes[2 * number : 2 * number + 2].astype(np.uint8)
-            np.save(
-                part_file(tmp_path / "parts", number),
-                np.stack([strip, np.full_like(strip, 80), np.ones_like(strip)]),
-            )
-        return MapRasters(tmp_path / "parts", order, grid, CLASSES, shape, {"scene": "scene.tif"})
+            store.write(number, np.stack([strip, np.full_like(strip, 80), np.ones_like(strip)]))
+        metadata = MapMetadata(
+            made_by="orbitune",
+            model="bundle",
+            classes=CLASSES,
+            scene="scene.tif",
+            pixels=(height, width),
+            bands=spec.bands,
+            bands_source="given",
+            scaling=scaling,
+            resolution_metres=10.0,
+            stride=16,
+            tile=16,
+            mode="tiles",
+            not_sure=True,
+            parts=spec.parts,
+        )
+        return MapRasters(
+            store=store,
+            spec=spec,
+            grid=grid,
+            pixel_grid=pixel_grid,
+            metadata=metadata,
+            map_file=tmp_path / "m.tif",
+            overview=np.full((48, 48, 3), 90, np.uint8),
+        )
 
-    return layers
+    return rasters
 
 
 @pytest.fixture
-def written(layers, tmp_path):
-    """As `layers`, with the map's file."""
+def written(rasters, tmp_path):
+    """As `rasters`, with the map's file."""
 
     def written(*arguments, **options):
-        known = layers(*arguments, **options)
+        known = rasters(*arguments, **options)
         write_map(known, tmp_path / "m.tif")
-        return known, tmp_path / "m.tif"
+        return known
 
     return written
 
@@ -70,42 +93,43 @@ def written(layers, tmp_path):
 KNOWN = np.array([[1, 1, 2], [1, 0, 2], [255, 3, 3]])
 
 
-def test_a_map_lies_on_the_grid_of_its_scene(layers, tmp_path):
-    write_map(layers(KNOWN, height=44, width=40), tmp_path / "m.tif")
+def test_a_map_lies_on_the_grid_of_its_scene(rasters, tmp_path):
+    write_map(rasters(KNOWN, height=44, width=40), tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file, rasterio.open(tmp_path / "scene.tif") as scene:
         assert (file.shape, file.crs, file.transform) == (scene.shape, scene.crs, scene.transform)
         assert np.array_equal(file.read(1), KNOWN.repeat(16, 0).repeat(16, 1)[:44, :40])
 
 
-def test_a_map_of_cells_has_a_pixel_for_each_and_begins_where_the_scene_does(layers, tmp_path):
-    write_map(layers(KNOWN, height=44, width=40, shape="cells"), tmp_path / "m.tif")
+def test_a_map_of_cells_has_a_pixel_for_each_and_begins_where_the_scene_does(rasters, tmp_path):
+    write_map(rasters(KNOWN, height=44, width=40, pixel_grid="cells"), tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file:
         assert np.array_equal(file.read(1), KNOWN)
         assert file.res == (160, 160)
         assert (file.bounds.left, file.bounds.top) == (600_000, 5_500_000)
 
 
-def test_a_map_is_a_cloud_optimised_geotiff_with_nodata_and_colours(layers, tmp_path):
-    write_map(layers(np.tile(KNOWN, (14, 14))), tmp_path / "m.tif")
+def test_a_map_is_a_cloud_optimised_geotiff_with_nodata_and_colours(rasters, tmp_path):
+    write_map(rasters(np.tile(KNOWN, (14, 14))), tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.overviews(1) == [2]
         assert (file.nodata, file.dtypes) == (0, ("uint8",))
         colormap = file.colormap(1)
-    for code, colour in colours(CLASSES).items():
+    for code, colour in class_colours(CLASSES).items():
         assert code == 0 or colormap[code] == (*colour, 255)
     assert colormap[0][3] == 0
 
 
-def test_names_of_the_codes_are_in_the_tags_and_where_gdal_reads_categories(layers, tmp_path):
+def test_names_of_the_codes_are_in_the_tags_and_where_gdal_reads_categories(rasters, tmp_path):
     import xml.etree.ElementTree as ET
 
-    write_map(layers(KNOWN), tmp_path / "m.tif")
+    known = rasters(KNOWN)
+    write_map(known, tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file:
         tags = file.tags()
     names = {"0": "no data", "1": "Forest", "2": "River & bank", "3": "Highway", "255": "not sure"}
     assert json.loads(tags["CLASSES"]) == names
-    assert json.loads(tags["ORBITUNE"]) == {"scene": "scene.tif"}
+    assert MapMetadata.model_validate_json(tags["ORBITUNE"]) == known.metadata
     categories = [each.text or "" for each in ET.parse(tmp_path / "m.tif.aux.xml").iter("Category")]
     assert len(categories) == 256
     assert {str(code): name for code, name in enumerate(categories) if name} == names
@@ -113,45 +137,47 @@ def test_names_of_the_codes_are_in_the_tags_and_where_gdal_reads_categories(laye
 
 def test_classes_of_land_cover_have_their_usual_colours_and_no_two_the_same():
     names = ("Forest", "SeaLake", "River", "Highway", "PermanentCrop", "AnnualCrop", *map(str, range(40)))
-    table = colours(names)
+    table = class_colours(names)
     assert len(set(table.values())) == len(names) + 2
     green, blue = table[1], table[2]
     assert max(green) == green[1] and max(blue) == blue[2]
 
 
-def test_the_facts_of_a_map_are_in_its_tags(draw, scene):
+def test_the_metadata_of_a_map_are_in_its_tags(draw, scene):
     drawn = draw(scene)
     with rasterio.open(drawn.path) as file:
-        facts = json.loads(file.tags()["ORBITUNE"])
-    assert facts == json.loads(json.dumps(drawn.report.facts))
-    assert (facts["scene"], facts["stride"], facts["classes"][0]) == ("scene.tif", 16, "class_0")
+        tag = file.tags()["ORBITUNE"]
+    assert MapMetadata.model_validate_json(tag) == drawn.report.metadata
+    stored = json.loads(tag)
+    assert (stored["scene"], stored["stride"], stored["classes"][0]) == ("scene.tif", 16, "class_0")
+    assert stored["version"] == 1
 
 
 def test_hectares_are_those_of_known_squares(written):
-    known, file = written(KNOWN, height=44, width=40)
-    rows = {row["name"]: row for row in areas(known, None, file)}
+    known = written(KNOWN, height=44, width=40)
+    rows = {row.name: row.hectares for row in estimate_areas(known, None)}
     square = 0.16 * 0.16 * 100 * ON_THE_GROUND
-    assert rows["Forest"]["hectares"] == pytest.approx(3 * square, rel=1e-5)
-    assert rows["River & bank"]["hectares"] == pytest.approx(2 * square / 2, rel=1e-5)  # half is outside
-    assert rows["Highway"]["hectares"] == pytest.approx(square * 12 / 16 * 1.5, rel=1e-5)
-    assert rows["not sure"]["hectares"] == pytest.approx(square * 12 / 16, rel=1e-5)
-    assert sum(row["share"] for row in rows.values()) == pytest.approx(1)
+    assert rows["Forest"] == pytest.approx(3 * square, rel=1e-5)
+    assert rows["River & bank"] == pytest.approx(2 * square / 2, rel=1e-5)  # half is outside
+    assert rows["Highway"] == pytest.approx(square * 12 / 16 * 1.5, rel=1e-5)
+    assert rows["not sure"] == pytest.approx(square * 12 / 16, rel=1e-5)
+    assert sum(row.fraction for row in estimate_areas(known, None)) == pytest.approx(1)
 
 
 def test_estimated_areas_are_olofssons(written):
     """By hand: of 25 answers `a` 20 are right and 5 are `b`; of 16 answers `b` 12 are right and 4 are `a`."""
     confusion = np.array([[20, 4, 0], [5, 12, 0], [0, 0, 0]])
     codes = np.array([[1, 1, 1, 2]])
-    known, file = written(codes)
-    first, second, third, _ = areas(known, confusion, file)
+    known = written(codes)
+    first, second, third, _ = estimate_areas(known, confusion)
     cell = 2.56 * ON_THE_GROUND
     estimate = 3 * cell * 0.8 + cell * 0.25
     error = math.sqrt((3 * cell) ** 2 * 0.8 * 0.2 / 24 + cell**2 * 0.25 * 0.75 / 15)
-    assert first["estimated_hectares"] == pytest.approx(estimate, rel=1e-5)
-    assert first["low_hectares"] == pytest.approx(estimate - 1.96 * error, rel=1e-5)
-    assert first["high_hectares"] == pytest.approx(estimate + 1.96 * error, rel=1e-5)
-    assert second["estimated_hectares"] == pytest.approx(4 * cell - estimate, rel=1e-5)
-    assert third["estimated_hectares"] == third["high_hectares"] == 0
+    assert first.estimated_hectares == pytest.approx(estimate, rel=1e-5)
+    assert first.low_hectares == pytest.approx(estimate - 1.96 * error, rel=1e-5)
+    assert first.high_hectares == pytest.approx(estimate + 1.96 * error, rel=1e-5)
+    assert second.estimated_hectares == pytest.approx(4 * cell - estimate, rel=1e-5)
+    assert third.estimated_hectares == third.high_hectares == 0
 
 
 def test_polygons_have_the_area_of_the_map_and_its_projection(written, tmp_path):
@@ -159,15 +185,15 @@ def test_polygons_have_the_area_of_the_map_and_its_projection(written, tmp_path)
     import shapely
 
     codes = np.random.default_rng(0).choice([0, 1, 2, 3, 255], (20, 30))
-    known, file = written(codes)
-    write_polygons(known, tmp_path / "p.gpkg", file)
+    known = written(codes)
+    write_polygons(known, tmp_path / "p.gpkg")
     meta, _, geometries, fields = pyogrio.raw.read(tmp_path / "p.gpkg")
     assert list(meta["fields"]) == ["code", "class", "hectares"] and meta["crs"] == "EPSG:32632"
     code, name, hectares = fields
     names = {1: "Forest", 2: "River & bank", 3: "Highway", 255: "not sure"}
     assert [names[each] for each in code] == list(name)
-    for row in areas(known, None, file):
-        assert hectares[name == row["name"]].sum() == pytest.approx(row["hectares"])
+    for row in estimate_areas(known, None):
+        assert hectares[name == row.name].sum() == pytest.approx(row.hectares)
     assert np.allclose(shapely.area(shapely.from_wkb(geometries)) / 1e4 * ON_THE_GROUND, hectares, rtol=1e-4)
 
 
@@ -177,27 +203,27 @@ def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, t
     step = 10 / 111_320
     place = rasterio.transform.from_origin(11, 0.004, step, step)
     file = write_scene(tmp_path / "s.tif", mosaic(grid), crs="EPSG:4326", transform=place)
-    outputs = Outputs(tmp_path / "m.tif", polygons=tmp_path / "p.gpkg", preview=tmp_path / "v.png")
+    outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg", "preview": tmp_path / "v.png"}
     report = map_scene(bundle.folder, file, outputs, progress=False)
-    hectares = pyogrio.raw.read(outputs.polygons)[3][2]
-    assert hectares.sum() == pytest.approx(sum(row["hectares"] for row in report.areas))
+    hectares = pyogrio.raw.read(outputs["polygons"])[3][2]
+    assert hectares.sum() == pytest.approx(sum(row.hectares for row in report.areas))
     assert hectares.sum() == pytest.approx(80 * 96 / 100, rel=0.01)
 
 
 def test_a_map_without_any_cell_has_no_polygons(written, tmp_path):
     import pyogrio
 
-    known, file = written(np.zeros((2, 2)))
-    write_polygons(known, tmp_path / "p.gpkg", file)
+    known = written(np.zeros((2, 2)))
+    write_polygons(known, tmp_path / "p.gpkg")
     assert pyogrio.read_info(tmp_path / "p.gpkg")["features"] == 0
 
 
-def test_a_preview_shows_the_scene_the_classes_and_their_legend(layers, tmp_path):
-    write_preview(layers(KNOWN), tmp_path / "v.png", np.full((48, 48, 3), 90, np.uint8))
+def test_a_preview_shows_the_scene_the_classes_and_their_legend(rasters, tmp_path):
+    write_preview(rasters(KNOWN), tmp_path / "v.png")
     picture = Image.open(tmp_path / "v.png")
     assert picture.format == "PNG"
     counts = {colour: count for count, colour in picture.convert("RGB").getcolors(1 << 20)}
-    table = colours(CLASSES)
+    table = class_colours(CLASSES)
     assert counts[(90, 90, 90)] > 10_000  # the scene
     large = {code: counts.get(colour, 0) for code, colour in table.items()}
     assert large[1] > large[2] > large[255] > 1000
@@ -217,15 +243,14 @@ def disk_of(size):
 
 
 @pytest.mark.parametrize("kind", ["map", "polygons", "preview"])
-def test_on_a_full_disk_a_file_is_whole_or_absent(layers, tmp_path, kind):
+def test_on_a_full_disk_a_file_is_whole_or_absent(rasters, tmp_path, kind):
     """Every limit, from hardly anything to nearly enough, is one clear error and leaves nothing."""
-    known = layers(np.random.default_rng(0).integers(0, 4, (100, 100)), shape="cells")
+    known = rasters(np.random.default_rng(0).integers(0, 4, (100, 100)), pixel_grid="cells")
     write_map(known, tmp_path / "m.tif")
-    picture = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     write, name = {
         "map": (write_map, "m.tif"),
-        "polygons": (lambda layers, path: write_polygons(layers, path, tmp_path / "m.tif"), "p.gpkg"),
-        "preview": (lambda layers, path: write_preview(layers, path, picture), "v.png"),
+        "polygons": (write_polygons, "p.gpkg"),
+        "preview": (write_preview, "v.png"),
     }[kind]
     place = tmp_path / "out"
     write(known, place / name)
@@ -244,4 +269,4 @@ def test_on_a_full_disk_a_file_is_whole_or_absent(layers, tmp_path, kind):
     write(known, place / name)
     assert (place / name).stat().st_size == size
     if kind == "map":
-        assert (read_band(place / name) == known.cells()).all()
+        assert (read_band(place / name) == known.codes()).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.mapping.grid import NODATA, UNSURE, CellGrid, Part, askable, coded
+from orbitune.mapping.grid import NODATA, NOT_SURE, CellGrid, PixelWindow, encode_cells, select_cells
 
 TILE, STRIDE = 8, 4
 
@@ -12,7 +12,7 @@ def part(valid):
     """Of 4 x 5 cells; every pixel has its own values."""
     cells = CellGrid(16, 20, STRIDE, TILE)
     pixels = np.random.default_rng(0).integers(0, 255, (*valid.shape, 3), np.uint8)
-    return Part(pixels, valid, cells)
+    return PixelWindow(pixels, valid, cells)
 
 
 def everything():
@@ -26,13 +26,13 @@ def test_the_last_cells_may_reach_beyond_the_scene():
 
 def test_a_window_is_all_that_the_tiles_of_its_cells_see():
     cells = CellGrid(height=100, width=100, stride=4, tile=8)
-    assert cells.window(0, 0, 1, 1) == (-2, -2, 8, 8)
-    assert cells.window(2, 3, 2, 5) == (6, 10, 12, 24)
+    assert cells.window(0, 0, rows=1, columns=1) == (-2, -2, 8, 8)
+    assert cells.window(2, 3, rows=2, columns=5) == (6, 10, 12, 24)
 
 
 def test_a_tile_has_its_cell_in_the_middle():
     whole = part(everything())
-    assert whole.shares[0].shape == whole.shares[1].shape == (4, 5)
+    assert whole.tile_coverage.shape == whole.cell_coverage.shape == (4, 5)
     [tile] = whole.tiles(np.array([[1, 2]]))
     assert np.array_equal(tile, whole.pixels[4:12, 8:16])
 
@@ -43,7 +43,7 @@ def test_a_cell_is_asked_for_where_nine_tenths_of_its_tile_and_half_of_itself_ar
     tops, lefts = range(0, 16, 4), range(0, 20, 4)
     tiles = np.array([[valid[y : y + 8, x : x + 8].mean() for x in lefts] for y in tops])
     own = np.array([[valid[y + 2 : y + 6, x + 2 : x + 6].mean() for x in lefts] for y in tops])
-    found = askable(part(valid))
+    found = select_cells(part(valid))
     assert 0 < len(found) < 20
     assert np.array_equal(found, np.argwhere((tiles >= 0.9) & (own >= 0.5)))
 
@@ -66,10 +66,10 @@ def test_a_tile_partly_there_is_not_sure_and_one_hardly_there_is_nothing(rows_mi
     valid = everything()
     valid[:rows_missing] = False  # of the 8 rows of the first tiles, whose cells are rows 2 to 5
     holed = part(valid)
-    where = askable(holed)
+    where = select_cells(holed)
     answers = np.tile(np.array([0.1, 0.7, 0.2, 0.0], np.float32), (len(where), 1))
-    codes, confidence = coded(holed, where, answers)
-    expected = {"class": (2, 70), "not sure": (UNSURE, 0), "nothing": (NODATA, 0)}[code]
+    codes, confidence = encode_cells(holed, where, answers)
+    expected = {"class": (2, 70), "not sure": (NOT_SURE, 0), "nothing": (NODATA, 0)}[code]
     assert {(*pair,) for pair in zip(codes[0].tolist(), confidence[0].tolist(), strict=True)} == {expected}
     assert (codes[2:] == 2).all() and (confidence[2:] == 70).all()
 
@@ -78,6 +78,6 @@ def test_what_is_most_probably_like_no_training_tile_has_no_class():
     answers = np.tile(np.array([0.3, 0.2, 0.5], np.float32), (20, 1))
     answers[0] = (0.6, 0.1, 0.3)
     whole = part(everything())
-    codes, confidence = coded(whole, askable(whole), answers)
+    codes, confidence = encode_cells(whole, select_cells(whole), answers)
     assert codes[0, 0] == 1 and confidence[0, 0] == 60
-    assert (codes.ravel()[1:] == UNSURE).all() and (confidence.ravel()[1:] == 0).all()
+    assert (codes.ravel()[1:] == NOT_SURE).all() and (confidence.ravel()[1:] == 0).all()

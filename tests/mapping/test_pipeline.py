@@ -30,12 +30,12 @@ def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fiel
     options = ("--out", tmp_path / "m.tif", "--stride", 8, "--mode", "dense", "--json")
     code, out, _ = orbitune("map", bundle.folder, fields, *options)
     report = json.loads(out)
-    assert code == 0 and report["facts"]["agreement"] == report["agreement"]
+    assert code == 0 and report["metadata"]["agreement"] == report["agreement"]
     assert [row["name"] for row in report["areas"]] == ["class_0", "class_1", "class_2", "not sure"]
-    assert sum(row["share"] for row in report["areas"]) == pytest.approx(1)
+    assert sum(row["fraction"] for row in report["areas"]) == pytest.approx(1)
     code, out, _ = orbitune("map", bundle.folder, fields, *options[:-1], "--quiet")
     found = report["agreement"]
-    assert f"as tile by tile at {found['share']:.1%} of {found['cells']} cells" in out
+    assert f"same label as tile by tile at {found['fraction']:.1%} of {found['cells']} cells" in out
 
 
 def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitune, tmp_path):
@@ -51,15 +51,15 @@ def test_what_is_unlike_the_training_tiles_is_not_sure_unless_that_is_switched_o
     pixels[:16, :16] = np.indices((16, 16)).sum(0)[..., None] % 2 * 250
     scene = write_scene(tmp_path / "s.tif", pixels)
     assert draw(scene).codes[0, 0] == 255
-    assert draw(scene, not_sure="off").codes[0, 0] in (1, 2, 3)
+    assert draw(scene, not_sure=False).codes[0, 0] in (1, 2, 3)
     assert draw(scene).confidence[0, 0] == 0
 
 
 def test_a_run_without_a_bundle_maps_and_warns_that_every_cell_gets_a_class(orbitune, run, scene, tmp_path):
     code, _, error = orbitune("map", run, scene, "--out", tmp_path / "m.tif", "--quiet")
     assert code == 0
-    assert "warning: this model does not know what its training tiles are like" in error
-    assert orbitune("map", run, scene, "--out", tmp_path / "m.tif", "--quiet", "--not-sure", "off")[2] == ""
+    assert "warning: this model has no out-of-distribution detector" in error
+    assert orbitune("map", run, scene, "--out", tmp_path / "m.tif", "--quiet", "--no-not-sure")[2] == ""
 
 
 def test_a_scene_whose_sides_are_no_multiple_of_the_stride_is_mapped_to_its_edges(draw, grid, tmp_path):
@@ -97,22 +97,22 @@ def test_a_gap_within_a_cell_that_has_a_class_has_none(draw, grid, tmp_path):
     pixels = mosaic(grid)
     pixels[30:, 40:42] = 255
     gap = (pixels == 255).all(2)
-    codes = draw(write_scene(tmp_path / "s.tif", pixels), grid="scene", not_sure="off").codes
+    codes = draw(write_scene(tmp_path / "s.tif", pixels), grid="scene", not_sure=False).codes
     assert (codes[gap] == 0).all() and (codes[~gap] > 0).all()
 
 
 def test_a_pixel_that_is_nodata_in_one_band_only_is_there(draw, grid, tmp_path):
     pixels = mosaic(grid)
     pixels[:16, :16, 2] = 0
-    drawn = draw(write_scene(tmp_path / "s.tif", pixels, nodata=0), not_sure="off")
+    drawn = draw(write_scene(tmp_path / "s.tif", pixels, nodata=0), not_sure=False)
     assert drawn.codes[0, 0] in (1, 2, 3)
 
 
 def test_a_scene_of_nothing_is_a_map_of_nothing_and_says_so(draw, tmp_path):
     drawn = draw(write_scene(tmp_path / "s.tif", np.zeros((40, 40, 3), np.uint8), nodata=0))
     assert (drawn.codes == 0).all()
-    assert drawn.report.warnings == ["there is nothing but nodata in this scene"]
-    assert all(row["hectares"] == row["share"] == 0 for row in drawn.report.areas)
+    assert drawn.report.warnings == ("there is nothing but nodata in this scene",)
+    assert all(row.hectares == row.fraction == 0 for row in drawn.report.areas)
 
 
 def test_bands_are_taken_in_the_order_asked_for(draw, scene, grid, tmp_path):
@@ -122,7 +122,7 @@ def test_bands_are_taken_in_the_order_asked_for(draw, scene, grid, tmp_path):
 
 
 def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_path):
-    assert draw(scene).report.warnings == []
+    assert draw(scene).report.warnings == ()
     bright = np.clip(mosaic(grid) / 20 + 240, 0, 254).astype(np.uint8)
     warnings = draw(write_scene(tmp_path / "s.tif", bright)).report.warnings
     assert len(warnings) == 3
@@ -135,7 +135,7 @@ def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fiel
     inner = np.ix_(*2 * [[n for n in range(1, 23) if n not in (11, 12)]])  # away from the borders
     assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.9
     agreement = dense.report.agreement
-    assert agreement["cells"] > 150 and agreement["share"] > 0.8
+    assert agreement.cells > 150 and agreement.fraction > 0.8
     assert single.report.agreement is None
 
 
@@ -143,8 +143,8 @@ def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fiel
 def test_small_strides_are_dense_by_themselves(draw, fields, stride):
     drawn = draw(fields, stride=stride)
     assert drawn.codes.shape == (192 // stride, 192 // stride)
-    assert drawn.report.facts["mode"] == "dense" and drawn.report.agreement["share"] > 0.8
-    assert drawn.said[-1] == f"labels: every {stride} pixels, dense, from tokens that tiles share"
+    assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.8
+    assert drawn.said[-1] == f"labels: every {stride} pixels, dense (tiles share tokens)"
 
 
 @pytest.fixture(scope="session")

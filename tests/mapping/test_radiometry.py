@@ -8,10 +8,10 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.radiometry import Scaling, choose_scaling
+from orbitune.mapping.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.reader import Scene
 
-AS_IT_IS = Scaling((0.0,) * 3, (255.0,) * 3, "")
+AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
 
 
@@ -69,8 +69,7 @@ def test_scale_and_offset_in_the_tags_are_honoured(draw, scene, grid, tmp_path, 
     drawn = draw(file)
     assert np.mean(drawn.codes == draw(scene).codes) > 0.9  # 16 bits round otherwise
     assert (
-        "in the file's tags" in drawn.said[0]
-        and "in the file's tags" in drawn.report.facts["scaling"]["source"]
+        "in the file's tags" in drawn.said[0] and "in the file's tags" in drawn.report.metadata.scaling.source
     )
 
 
@@ -104,7 +103,7 @@ def test_scale_overrules_the_tags(draw, scene, grid, tmp_path):
 def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), scales=[1e-4] * 3)
     with Scene(file) as scene:
-        scaling = choose_scaling(None, "uint16", 3, scene.sample(), 4000, scene.tags)
+        scaling = choose_scaling(None, "uint16", sample=scene.sample(), white=4000, tags=scene.tags)
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 
@@ -142,7 +141,7 @@ def test_bands_are_those_that_the_file_calls_red_green_and_blue(
     file = tag(write_scene(tmp_path / "s.tif", pixels), **tags)
     drawn = draw(file, scale="0:255")
     bands = [order.index(colour) + 1 for colour in range(3)]
-    assert drawn.report.facts["bands"] == bands and drawn.report.facts["bands_source"] == source
+    assert drawn.report.metadata.bands == tuple(bands) and drawn.report.metadata.bands_source == source
     assert f"bands: red {bands[0]}, green {bands[1]}, blue {bands[2]} ({source})" in drawn.said
     assert np.mean(drawn.codes == draw(scene).codes) > 0.95
 
@@ -205,7 +204,7 @@ def test_a_palette_is_expanded_to_its_colours(tmp_path, bands, monkeypatch):
     monkeypatch.chdir(tmp_path)
     index, colours = write_palette("p & q.tif", nodata=3)
     with Scene("p & q.tif", bands) as scene:
-        pixels, valid = scene.window(0, 0, 80, 96, AS_IT_IS)
+        pixels, valid = scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)
         assert (scene.dtype, scene.bands_source) == ("uint8", "the colours of its palette")
         assert (scene.tags[0].source, scene.files[0].name) == (None, "p & q.tif")
     assert np.array_equal(pixels[index != 3], colours[index != 3])
@@ -215,7 +214,7 @@ def test_a_palette_is_expanded_to_its_colours(tmp_path, bands, monkeypatch):
 def test_a_palette_of_another_resolution_is_averaged_as_colours(tmp_path):
     _, colours = write_palette(tmp_path / "p.tif", metres=5)
     with Scene(tmp_path / "p.tif") as scene:
-        pixels, valid = scene.window(0, 0, 40, 48, AS_IT_IS)
+        pixels, valid = scene.read_window(0, 0, height=40, width=48, scaling=AS_IT_IS)
     means = colours.reshape(40, 2, 48, 2, 3).astype(float).mean((1, 3))
     assert valid.all() and np.abs(pixels - means).max() <= 1
 
@@ -227,13 +226,15 @@ def test_a_palette_in_an_archive_is_expanded(tmp_path):
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as packed:
         packed.write(tmp_path / "p.tif", "p.tif")
     with Scene(f"zip://{tmp_path}/p.zip!p.tif") as scene:
-        assert np.array_equal(scene.window(0, 0, 80, 96, AS_IT_IS)[0], colours)
+        assert np.array_equal(scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)[0], colours)
 
 
 def test_the_numbers_of_a_palette_can_be_asked_for(tmp_path):
     index, _ = write_palette(tmp_path / "p.tif")
     with Scene(tmp_path / "p.tif", (1, 1, 1)) as scene:
-        assert np.array_equal(scene.window(0, 0, 80, 96, AS_IT_IS)[0][..., 0], index)
+        assert np.array_equal(
+            scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)[0][..., 0], index
+        )
 
 
 # --- masks ------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_a_mask_of_the_file_says_where_there_is_nothing_resampled_too(tmp_path, 
         opened.write_mask(mask)
     with Scene(file) as scene:
         side = scene.grid.height
-        valid = scene.window(0, 0, side, side, AS_IT_IS)[1]
+        valid = scene.read_window(0, 0, height=side, width=side, scaling=AS_IT_IS)[1]
     assert np.array_equal(valid.all(1), np.arange(side) >= side // 2) and not valid[: side // 2].any()
 
 
@@ -258,7 +259,7 @@ def test_nodata_that_is_not_0_in_one_band_is_no_measurement(tmp_path):
     pixels[:5, :, 1] = -9999
     pixels[5:10] = -9999
     with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=-9999)) as scene:
-        valid = scene.window(0, 0, 20, 20, AS_IT_IS)[1]
+        valid = scene.read_window(0, 0, height=20, width=20, scaling=AS_IT_IS)[1]
     assert np.array_equal(valid.all(1), np.arange(20) >= 10) and not valid[:10].any()
 
 
@@ -275,7 +276,7 @@ def test_nodata_may_differ_from_band_to_band(tmp_path):
         text = f'{head}band="{band}"{rest[:start]}<NoDataValue>{value}</NoDataValue>{rest[start:]}'
     (tmp_path / "s.vrt").write_text(text)
     with Scene(tmp_path / "s.vrt") as scene:
-        valid = scene.window(0, 0, 20, 20, AS_IT_IS)[1]
+        valid = scene.read_window(0, 0, height=20, width=20, scaling=AS_IT_IS)[1]
     rows = np.arange(20)  # where only red is 0, it may well be 0
     assert np.array_equal(valid.all(1), (rows < 5) | (rows >= 12)) and not valid[5:12].any()
 
@@ -284,4 +285,4 @@ def test_a_band_that_gdal_takes_for_alpha_may_be_a_colour(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 200, (20, 20, 4)).astype(np.uint8)
     pixels[:5, :, 3] = 0
     with Scene(write_scene(tmp_path / "s.tif", pixels), (4, 3, 2)) as scene:
-        assert scene.window(0, 0, 20, 20, AS_IT_IS)[1].all()
+        assert scene.read_window(0, 0, height=20, width=20, scaling=AS_IT_IS)[1].all()

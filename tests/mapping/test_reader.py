@@ -6,14 +6,14 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.radiometry import Scaling, choose_scaling
+from orbitune.mapping.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.reader import Scene
 
-AS_IT_IS = Scaling((0.0,) * 3, (255.0,) * 3, "")
+AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 
 
 def default(dtype, white=None):
-    return choose_scaling(None, dtype, 3, np.ma.zeros((3, 2, 2)), white)
+    return choose_scaling(None, dtype, sample=np.ma.zeros((3, 2, 2)), white=white)
 
 
 def noise(height, width, dtype=np.uint8, high=250):
@@ -23,7 +23,7 @@ def noise(height, width, dtype=np.uint8, high=250):
 def test_beyond_its_edges_a_scene_is_mirrored(tmp_path):
     pixels = noise(20, 30)
     with Scene(write_scene(tmp_path / "s.tif", pixels)) as scene:
-        read, valid = scene.window(-4, 26, 10, 8, AS_IT_IS)
+        read, valid = scene.read_window(-4, 26, height=10, width=8, scaling=AS_IT_IS)
     assert np.array_equal(read, np.pad(pixels, ((4, 0), (0, 4), (0, 0)), mode="symmetric")[:10, 26:])
     assert valid.all()
 
@@ -33,7 +33,7 @@ def test_an_alpha_band_says_where_there_is_nothing(tmp_path):
     pixels[:5, :, 3] = 0
     file = write_scene(tmp_path / "s.tif", pixels, photometric="RGB", alpha="yes")
     with Scene(file) as scene:
-        valid = scene.window(0, 0, 20, 20, AS_IT_IS)[1]
+        valid = scene.read_window(0, 0, height=20, width=20, scaling=AS_IT_IS)[1]
     assert np.array_equal(valid.any(1), np.arange(20) >= 5)
 
 
@@ -72,7 +72,7 @@ def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
     pixels[..., 1] *= 2
     pixels[:10] = 0
     with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=0)) as scene:
-        scaling = choose_scaling("2%:98%", "uint16", 3, scene.sample(), None)
+        scaling = choose_scaling("2%:98%", "uint16", sample=scene.sample(), white=None)
     for band in range(3):
         ends = np.percentile(pixels[10:, :, band], (2, 98))
         assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
@@ -82,27 +82,27 @@ def test_the_largest_number_there_is_may_stand_for_no_data():
     pixels = np.full((3, 1, 2), np.finfo(np.float32).max, np.float32)
     pixels[:, 0, 1] = 0.1375
     with np.errstate(all="raise"):
-        scaled = Scaling((0.0,) * 3, (0.275,) * 3, "")(pixels)
+        scaled = ReflectanceScaling((0.0,) * 3, (0.275,) * 3, "")(pixels)
     assert scaled[0, 1].tolist() == [128] * 3
 
 
 def test_what_was_scaled_is_said_and_kept(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
-    assert drawn.report.facts["scaling"] == {"low": (0,) * 3, "high": (250,) * 3, "source": "given"}
+    assert drawn.report.metadata.scaling == ReflectanceScaling((0,) * 3, (250,) * 3, "given")
 
 
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
     with pytest.raises(DataError, match=r"--scale is LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
-        choose_scaling(scale, "uint16", 3, np.ma.zeros((3, 2, 2)), None)
+        choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), white=None)
 
 
 @pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
 def test_percentiles_that_there_are_not_are_an_error(scale, masked):
     sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
     with pytest.raises(DataError, match="Percentiles lie between 0 and 100, and need pixels"):
-        choose_scaling(scale, "uint16", 3, sample, None)
+        choose_scaling(scale, "uint16", sample=sample, white=None)
 
 
 def test_a_scene_of_another_resolution_is_resampled_and_that_is_said(draw, scene, grid, tmp_path):
@@ -115,14 +115,14 @@ def test_a_scene_of_another_resolution_is_resampled_and_that_is_said(draw, scene
 def test_a_coarse_scene_becomes_finer(draw, tmp_path):
     drawn = draw(write_scene(tmp_path / "s.tif", noise(30, 40), metres=20), grid="scene")
     assert drawn.codes.shape == (60, 80)
-    assert sum(row["hectares"] for row in drawn.report.areas) == pytest.approx(30 * 40 * 0.04, rel=0.001)
+    assert sum(row.hectares for row in drawn.report.areas) == pytest.approx(30 * 40 * 0.04, rel=0.001)
     assert "resampled from 20 x 20 m" in drawn.said[1]
 
 
 def test_the_resolution_of_the_training_tiles_can_be_said(draw, scene, grid, tmp_path):
     other = write_scene(tmp_path / "s.tif", mosaic(grid), metres=2.5)
     drawn = draw(other, resolution=2.5)
-    assert drawn.report.facts["resampled_from_metres"] is None
+    assert drawn.report.metadata.resampled_from_metres is None
     assert np.array_equal(drawn.codes, draw(scene).codes)
 
 
@@ -131,8 +131,8 @@ def test_a_scene_in_degrees_is_mapped_on_pixels_of_ten_metres(draw, tmp_path):
     place = from_origin(11, 60, 2 * step, step)  # at 60 degrees north a degree of longitude is half as long
     file = write_scene(tmp_path / "s.tif", noise(48, 64), crs="EPSG:4326", transform=place)
     drawn = draw(file, grid="scene")
-    assert drawn.report.facts["resampled_from_metres"] is None and drawn.codes.shape == (48, 64)
-    assert sum(row["hectares"] for row in drawn.report.areas) == pytest.approx(48 * 64 * 0.01, rel=0.01)
+    assert drawn.report.metadata.resampled_from_metres is None and drawn.codes.shape == (48, 64)
+    assert sum(row.hectares for row in drawn.report.areas) == pytest.approx(48 * 64 * 0.01, rel=0.01)
     square = write_scene(
         tmp_path / "q.tif", noise(48, 64), crs="EPSG:4326", transform=from_origin(11, 60, step, step)
     )

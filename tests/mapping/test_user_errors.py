@@ -10,7 +10,6 @@ import rasterio
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.inference.bundle import Bundle
-from orbitune.mapping.options import MapOptions, Outputs
 from orbitune.mapping.pipeline import map_scene
 
 
@@ -47,10 +46,9 @@ def refused(orbitune, bundle, tmp_path):
         (["--resolution", "0"], "--resolution is in metres per pixel, such as 10, not 0."),
         (["--resolution", "-10"], "--resolution is in metres per pixel, such as 10, not -10."),
         (["--resolution", "nan"], "--resolution is in metres per pixel"),
-        (["--mode", "quick"], "There is no --mode quick; there is: auto, tiles, dense."),
-        (["--grid", "rows"], "There is no --grid rows; there is: scene, cells."),
-        (["--engine", "dask"], "There is no --engine dask; there is: local, ray."),
-        (["--not-sure", "maybe"], "There is no --not-sure maybe; there is: on, off."),
+        (["--mode", "quick"], "Unknown --mode 'quick'. Choose from: auto, tiles, dense."),
+        (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
+        (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
         (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
         (["--memory-budget", "much"], "much is no amount of memory, such as 1.5GB or 800MB."),
     ],
@@ -121,7 +119,7 @@ def test_a_scene_mended_after_a_failure_is_mapped(refused, bundle, grid, tmp_pat
     damage(scene)
     refused(scene)
     scene.write_bytes(whole)
-    map_scene(bundle.folder, scene, Outputs(tmp_path / "map.tif"), progress=False)
+    map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False)
     assert (read_band(tmp_path / "map.tif") > 0).all()
     assert {file.name for file in tmp_path.iterdir()} == {"scene.tif", "map.tif", "map.tif.aux.xml"}
 
@@ -138,7 +136,7 @@ def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene,
 
 def test_a_device_or_a_pipe_is_not_replaced_by_a_map(refused, scene, tmp_path):
     os.mkfifo(tmp_path / "pipe.tif")
-    assert "pipe.tif is no regular file: name a file." in refused(scene, out="pipe.tif")
+    assert "pipe.tif is not a regular file: name a file." in refused(scene, out="pipe.tif")
     assert (tmp_path / "pipe.tif").is_fifo()
 
 
@@ -152,8 +150,8 @@ def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle
     assert Bundle.open(large).tile_size == (64, 64)
     pixels = np.random.default_rng(0).integers(0, 250, (130, 140, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels)
-    request = MapOptions(stride=stride, not_sure="off", grid="cells")
-    report = map_scene(large, scene, Outputs(tmp_path / "map.tif"), request, progress=False)
+    settings = {"stride": stride, "not_sure": False, "grid": "cells"}
+    report = map_scene(large, scene, tmp_path / "map.tif", progress=False, **settings)
     codes = read_band(tmp_path / "map.tif")
     assert codes.shape == (-(-130 // stride), -(-140 // stride)) and set(np.unique(codes)) <= {1, 2, 3}
-    assert report.facts["mode"] == "dense" and report.agreement["cells"] > 100
+    assert report.metadata.mode == "dense" and report.agreement.cells > 100

@@ -13,8 +13,9 @@ from browser import open_browser
 from served_app import serving
 
 from orbitune.errors import DataError, OrbituneError
+from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.preview import in_little
+from orbitune.mapping.preview import read_overviews
 from orbitune.serving import map_page, uploads
 from orbitune.serving.map_page import map_upload
 from orbitune.serving.service import PredictionService
@@ -123,12 +124,12 @@ def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scen
     class Crowded:
         bundle = model.bundle
 
-        def map_scene(self, scene, outputs, options, *, say):
+        def map_scene(self, scene, outputs, *, options, log):
             def crowd(line):
                 storage.delete_expired(incoming=1 << 30)
-                say(line)
+                log(line)
 
-            done = model.map_scene(scene, outputs, options, say=crowd)
+            done = model.map_scene(scene, outputs, options=options, log=crowd)
             storage.delete_expired(incoming=1 << 30)
             return done
 
@@ -168,8 +169,9 @@ def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monke
         copy(file, other, driver="VRT")
     monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
     assert refusal(service, other, storage).startswith("Cannot open other.tif")
+    metadata = MapMetadata.model_construct(bands=(1, 2, 3), resolution_metres=10.0)
     with pytest.raises(DataError):
-        in_little(other, scene, {"bands": [1, 2, 3], "resolution_metres": 10}, uploads.SCENE_DRIVER)
+        read_overviews(other, scene, metadata=metadata, driver=uploads.SCENE_DRIVER)
 
 
 @pytest.mark.parametrize(

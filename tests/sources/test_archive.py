@@ -62,14 +62,20 @@ def test_many_parents_of_names_cost_no_memory(tmp_path):
 
 def test_a_zip_of_too_many_names_is_refused_before_they_are_read(tmp_path, monkeypatch):
     path = pack(tmp_path / "many.zip", [f"a/{n}.png" for n in range(50)])
-    with pytest.raises(DataError, match=r"^many\.zip lists more than 20 files"), zip_files(path, most=20):
+    with (
+        pytest.raises(DataError, match=r"^many\.zip lists more than 20 files"),
+        zip_files(path, max_entries=20),
+    ):
         pass
 
     def refuse(*_: object) -> None:
         raise AssertionError("an object was made for an entry")
 
     monkeypatch.setattr(zipfile, "ZipInfo", refuse)
-    with pytest.raises(DataError, match=r"^many\.zip lists more than 20 files"), zip_files(path, most=20):
+    with (
+        pytest.raises(DataError, match=r"^many\.zip lists more than 20 files"),
+        zip_files(path, max_entries=20),
+    ):
         pass
 
 
@@ -86,7 +92,7 @@ def test_a_zip64_of_too_many_names_is_refused(tmp_path, monkeypatch):
     assert b"PK\x06\x06" in path.read_bytes()
     with zip_files(path) as (entries, _):
         assert len(entries) == 6
-    with pytest.raises(DataError, match="lists more than 5 files"), zip_files(path, most=5):
+    with pytest.raises(DataError, match="lists more than 5 files"), zip_files(path, max_entries=5):
         pass
 
 

@@ -14,11 +14,11 @@ from orbitune.sources import decode
 from orbitune.sources.decode import (
     MAX_PIXELS,
     BadImageError,
-    fit,
     pixels_of_image,
     read_header,
     read_pixels,
     strict_decoding,
+    to_uint8_tile,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
@@ -63,7 +63,7 @@ def test_grey_is_repeated_in_all_three_channels():
 def test_sixteen_bit_grey_keeps_its_values(kind):
     values = np.arange(24, dtype=np.uint16).reshape(4, 6) * 1000
     data = encode(values, kind)
-    assert read_header(data).deep
+    assert read_header(data).high_bit_depth
     np.testing.assert_array_equal(read_pixels(data), np.dstack([values] * 3))
 
 
@@ -71,7 +71,7 @@ def test_sixteen_bit_grey_keeps_its_values(kind):
 def test_sixteen_bit_rgb_tiff_keeps_its_values(options):
     bands = np.arange(72, dtype=np.uint16).reshape(3, 4, 6) * 100
     data = tiff(bands, **options)
-    assert read_header(data).deep
+    assert read_header(data).high_bit_depth
     np.testing.assert_array_equal(read_pixels(data), np.moveaxis(bands, 0, 2))
 
 
@@ -168,18 +168,18 @@ def test_two_bands_are_neither_grey_nor_rgb():
 
 def test_fit_scales_sixteen_bits_linearly_and_clips():
     pixels = np.array([0, 500, 1000, 4000], np.uint16).reshape(1, 4, 1).repeat(3, 2)
-    fitted = fit(pixels, (4, 1), white=1000)
+    fitted = to_uint8_tile(pixels, (4, 1), white=1000)
     assert fitted.dtype == np.uint8
     assert fitted[0, :, 0].tolist() == [0, 128, 255, 255]
 
 
 def test_fit_leaves_eight_bits_of_the_right_size_alone():
-    np.testing.assert_array_equal(fit(tile(99), (8, 8), white=1), tile(99))
+    np.testing.assert_array_equal(to_uint8_tile(tile(99), (8, 8), white=1), tile(99))
 
 
 def test_fit_resizes_to_width_and_height():
-    assert fit(tile(99), (5, 3), white=1).shape == (3, 5, 3)
-    assert (fit(tile(99), (5, 3), white=1)[..., 0] == 99).all()
+    assert to_uint8_tile(tile(99), (5, 3), white=1).shape == (3, 5, 3)
+    assert (to_uint8_tile(tile(99), (5, 3), white=1)[..., 0] == 99).all()
 
 
 # --- hostile and odd files --------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_large_images_are_converted_in_strips_to_the_same_pixels(monkeypatch):
             image = Image.fromarray(rgb()).convert(mode)
         whole = pixels_of_image(image)
         with monkeypatch.context() as patch:
-            patch.setattr(decode, "_AT_ONCE", 12)
+            patch.setattr(decode, "STRIP_PIXELS", 12)
             np.testing.assert_array_equal(pixels_of_image(image), whole)
 
 
@@ -208,10 +208,10 @@ def test_an_image_far_smaller_than_the_tiles_is_not_enlarged():
     with pytest.raises(
         BadImageError, match=r"^is 1x1 pixels, too small beside tiles of 64x64: at least 16x16"
     ):
-        fit(np.zeros((1, 1, 3), np.uint8), (64, 64), 255)
+        to_uint8_tile(np.zeros((1, 1, 3), np.uint8), (64, 64), 255)
     with pytest.raises(BadImageError, match="is 64x15 pixels"):
-        fit(np.zeros((15, 64, 3), np.uint8), (64, 64), 255)
-    assert fit(np.zeros((16, 16, 3), np.uint8), (64, 64), 255).shape == (64, 64, 3)
+        to_uint8_tile(np.zeros((15, 64, 3), np.uint8), (64, 64), 255)
+    assert to_uint8_tile(np.zeros((16, 16, 3), np.uint8), (64, 64), 255).shape == (64, 64, 3)
 
 
 def damaged_strips() -> list[bytes]:

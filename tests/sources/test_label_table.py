@@ -191,8 +191,8 @@ def test_a_file_that_is_listed_twice_is_named(images):
         ([True, "True", False], "mixes words and true/false"),
         (["1", "01", "2"], "holds 01 and 1: write each class in one way only"),
         (["Sea", "1", "001"], "holds 001 and 1"),
-        (["Sea", "For\nest", "Sea"], "holds .* is no name of a class"),
-        (["x" * 300, "Sea", "Sea"], "holds .* is no name of a class"),
+        (["Sea", "For\nest", "Sea"], "holds .* cannot be a class name"),
+        (["x" * 300, "Sea", "Sea"], "holds .* cannot be a class name"),
     ],
 )
 def test_what_cannot_be_a_label_is_refused_by_name(images, values, message):
@@ -275,10 +275,10 @@ def test_a_quoted_value_may_hold_commas(images):
         ("metadata.csv", b"file_name,label\na.png,\0\n", "zero bytes"),
         ("metadata.csv", b'file_name,label\na.png,"Sea\n', "unexpected end of data"),
         ("metadata.csv", b"file_name,label\na.png," + b"x" * 200_000 + b"\n", "field larger than"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "label"\n', "line 1 is no JSON"),
-        ("metadata.jsonl", b"[1]\n", "line 1 is no object"),
-        ("metadata.jsonl", b'{"a":' * 100_000, "line 1 is no JSON|recursion"),
-        ("metadata.parquet", b"PAR1 and no more", "it is damaged or no parquet file"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "label"\n', "line 1 is not JSON"),
+        ("metadata.jsonl", b"[1]\n", "line 1 is not an object"),
+        ("metadata.jsonl", b'{"a":' * 100_000, "line 1 is not JSON|recursion"),
+        ("metadata.parquet", b"PAR1 and no more", "it is damaged or not a Parquet file"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(images, name, data, message):

@@ -210,7 +210,7 @@ def test_confusion_is_of_the_reference_and_the_closest_method_alone(folder):
     names = sorted(path.stem for path in (folder / "figures").glob("confusion-*"))
     assert names == [f"confusion-{m}-{s}" for m in ("dora", "full") for s in ("random", "spatial")]
     first = (folder / "figures" / "confusion-full-random.svg").read_text()
-    assert "of 1,200 tiles are right" in first  # 600 for each of two seeds
+    assert "of 1,200 tiles are correct" in first  # 600 for each of two seeds
 
 
 def test_a_sweep_joins_its_values_with_that_of_the_comparison(results, markdown):

@@ -6,33 +6,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orbitune.cli.help import CommandSet
 from orbitune.cli.options import BackboneOption, BundleOut, Json, Quiet
 from orbitune.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from orbitune.inference.bundle import Bundle
 
-app = typer.Typer()
-adapters = typer.Typer(help="List, check, compare and merge bundles and finished runs.", no_args_is_help=True)
-app.add_typer(adapters, name="adapters")
+app = CommandSet("Bundles and adapters")
+adapters = CommandSet(
+    "Commands", help="List, verify, compare and merge bundles and finished runs.", no_args_is_help=True
+)
+app.add_typer(adapters, name="adapters", rich_help_panel="Bundles and adapters")
 
-Source = Annotated[Path, typer.Argument(help="A bundle, or a finished run")]
+Source = Annotated[Path, typer.Argument(help="Bundle or finished run")]
 
 
 @app.command()
 def bundle(
-    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    run: Annotated[Path, typer.Argument(help="Finished run folder")],
     out: BundleOut,
     dtype: Annotated[
-        str, typer.Option(help="Storage of the weights: float32, float16 or bfloat16, with the loss stated")
+        str, typer.Option(help="Data type of the stored weights: float32, float16 or bfloat16")
     ] = "float32",
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good tiles that may be called unlike the training tiles")
+        float, typer.Option(help="Fraction of in-distribution tiles that may be called not sure")
     ] = 0.01,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one folder of all a prediction needs, with a model card, that plain PEFT opens."""
+    """Bundle a run: one folder with all that prediction needs and a model card; PEFT can load it."""
     from orbitune.inference.bundle_builder import build_bundle
 
     made = build_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
@@ -44,13 +47,15 @@ def bundle(
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="A LoRA folder of PEFT, over transformers 4 or 5 or timm")],
-    backbone: Annotated[str, typer.Option(help="The backbone it was trained on: hub id or folder")],
-    labels: Annotated[str, typer.Option(help="Class names in the order of its head, such as Forest,River")],
+    folder: Annotated[
+        Path, typer.Argument(help="PEFT LoRA folder, for transformers 4, transformers 5 or timm")
+    ],
+    backbone: Annotated[str, typer.Option(help="Backbone of the adapter: hub id or folder")],
+    labels: Annotated[str, typer.Option(help="Class names in the order of the head, such as Forest,River")],
     out: BundleOut,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle of an adapter that another program trained."""
+    """Make a bundle of an adapter that was trained elsewhere."""
     from orbitune.adapters.importer import import_adapter
 
     names = tuple(labels.split(","))
@@ -65,9 +70,9 @@ def import_(
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="A bundle")],
+    folder: Annotated[Path, typer.Argument(help="Bundle folder")],
     repo_id: Annotated[str, typer.Argument(help="Model repository on the hub: owner/name")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as private")] = False,
 ) -> None:
     """Upload a bundle to the Hugging Face hub."""
     from orbitune.inference.hub_transfer import push
@@ -77,9 +82,9 @@ def push(
 
 @app.command()
 def pull(
-    repo_id: Annotated[str, typer.Argument(help="Bundle on the hub: owner/name")], out: BundleOut
+    repo_id: Annotated[str, typer.Argument(help="Hub id of the bundle: owner/name")], out: BundleOut
 ) -> None:
-    """Download a bundle from the Hugging Face hub, and check that it is whole."""
+    """Download a bundle from the Hugging Face hub and verify it."""
     from orbitune.inference.hub_transfer import pull
 
     print_bundle(pull(repo_id, out))
@@ -87,10 +92,10 @@ def pull(
 
 @adapters.command("list")
 def list_(
-    folder: Annotated[Path, typer.Argument(help="Folder to look in, and below")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="Folder to search, with its subfolders")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List every bundle and finished run in a folder."""
+    """List the bundles and finished runs in a folder."""
     from orbitune.adapters.tools import find
 
     found = find(folder)
@@ -117,7 +122,7 @@ def list_(
 
 @adapters.command()
 def verify(source: Source, backbone: BackboneOption = None, as_json: Json = False) -> None:
-    """Check that a bundle or run is whole, belongs to its backbone, and loads."""
+    """Check the files and the backbone of a bundle or run, and load it."""
     from orbitune.adapters.tools import verify
 
     checked = verify(source, backbone)
@@ -130,7 +135,7 @@ def verify(source: Source, backbone: BackboneOption = None, as_json: Json = Fals
 
 @adapters.command()
 def compare(one: Source, other: Source, as_json: Json = False) -> None:
-    """Say how far two low-rank adapters change each layer, and how much they agree."""
+    """Compare two low-rank adapters layer by layer: size and cosine of their updates."""
     from orbitune.adapters.tools import compare
 
     layers = compare(one, other)
@@ -149,11 +154,11 @@ def merge(
     one: Source,
     other: Source,
     out: BundleOut,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first")] = 0.5,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first adapter")] = 0.5,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one adapter of two runs, the weighted mean of their updates, and score it beside them."""
+    """Merge the adapters of two runs into their weighted mean, and score all three."""
     from orbitune.adapters.tools import merge
 
     scores = merge(one, other, out, share, not quiet)

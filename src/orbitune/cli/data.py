@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import CommandSet
 from orbitune.cli.options import Json, MakeRecipe, Quiet, recipe_options
 from orbitune.cli.output import print_inputs, print_json
 
-app = typer.Typer()
+app = CommandSet("Data and training")
 
 
 @app.command()
@@ -15,12 +16,15 @@ app = typer.Typer()
 def prepare(
     make_recipe: MakeRecipe,
     check_leaks: Annotated[
-        bool, typer.Option("--check-leaks", help="Look for near-duplicates of tiles across the splits")
+        bool,
+        typer.Option(
+            "--check-leaks", help="Search for near-duplicate tiles across the splits", rich_help_panel="Data"
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode the tiles and fetch the backbone, so that later commands start at once."""
+    """Decode the tiles and download the backbone, so that later commands start at once."""
     from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
     from orbitune.training.setup import prepare_training
 

@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 
 from orbitune.cli import adapters, data, export, map, predict, serve, study, train
+from orbitune.cli.help import CommandSet
 from orbitune.cli.streams import OutputError, ReaderGone, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
 
-app = typer.Typer(
+app = CommandSet(
+    "Commands",
     name="orbitune",
-    help="Fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.",
+    help="Fine-tune vision transformers on satellite image tiles, compare methods, and use the models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 for commands in (data, train, study, adapters, predict, serve, export, map):
     app.add_typer(commands.app)
@@ -100,7 +100,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
+    ] = False,
 ) -> None:
     pass
 

@@ -1,70 +1,119 @@
 """Map whole scenes: `map`."""
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
+from orbitune.mapping.outputs import OUTPUTS
 
-app = typer.Typer()
+app = CommandSet("Use of trained models")
+
+
+def _output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of OUTPUTS but the map; it receives their paths as `outputs`."""
+    optional = {name: output for name, output in OUTPUTS.items() if name != "map"}
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        paths = {name: path for name in optional if (path := given.pop(name)) is not None}
+        command(outputs=paths, **given)
+
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "outputs"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option(help=output.help, rich_help_panel=OUTPUT)],
+        )
+        for name, output in optional.items()
+    ]
+    wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return wrapped
 
 
 @app.command("map")
+@_output_options
 def map_(
-    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
+    source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
     scene: Annotated[
-        str, typer.Argument(help="A raster that rasterio opens: a file, zip://, https:// or s3:// address")
+        str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="GeoTIFF of the map, in COG layout")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
+    outputs: dict[str, Path],
     bands: Annotated[
-        str, typer.Option(help="Numbers of red, green and blue, from 1 [default: as the file names them]")
+        str,
+        typer.Option(
+            help="Numbers of the red, green and blue bands, from 1 [default: from the file]",
+            rich_help_panel="Scene",
+        ),
     ] = "",
     stride: Annotated[
         int | None,
-        typer.Option(help="A label every so many pixels, such as 64, 32, 16 or 8 [default: the tile]"),
+        typer.Option(
+            help="Distance between labels in pixels, such as 64, 32, 16 or 8 [default: the tile size]"
+        ),
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="tiles: one by one; dense: tiles share tokens; auto: dense at small strides")
+        str,
+        typer.Option(
+            help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
+        ),
     ] = "auto",
     scale: Annotated[
         str | None,
         typer.Option(
-            help="What becomes 0:255, such as 0:2750, or 2%:98% of each band [default: by type and tags]"
+            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from type and tags]",
+            rich_help_panel="Scene",
         ),
     ] = None,
-    resolution: Annotated[float, typer.Option(help="Metres per pixel of the training tiles")] = 10.0,
+    resolution: Annotated[
+        float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
+    ] = 10.0,
     grid: Annotated[
-        str, typer.Option(help="Pixels of the map: as the scene's (scene), or one for each label (cells)")
+        str,
+        typer.Option(
+            help="Pixels of the map: scene, as in the scene; cells, one per label", rich_help_panel=OUTPUT
+        ),
     ] = "scene",
-    confidence: Annotated[Path | None, typer.Option(help="GeoTIFF of each label's probability")] = None,
-    polygons: Annotated[Path | None, typer.Option(help="GeoPackage of the map as polygons")] = None,
-    preview: Annotated[Path | None, typer.Option(help="PNG with legend and scale bar")] = None,
     not_sure: Annotated[
-        str, typer.Option(help="on: what is unlike the training tiles gets no class; off: all get one")
-    ] = "on",
-    memory_budget: Annotated[str, typer.Option(help="Memory that may be used")] = "2GB",
-    engine: Annotated[str, typer.Option(help="local, or ray for many machines")] = "local",
+        bool,
+        typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
+    ] = True,
+    memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
+    executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a land-cover map of a whole scene. The same command goes on where it was stopped."""
-    from orbitune.mapping.options import MapOptions, Outputs, parse_bands
+    """Map the land cover of a scene. Run the same command again to continue."""
+    from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
 
     report = map_scene(
         source,
         scene,
-        Outputs(out, confidence, polygons, preview),
-        MapOptions(
-            parse_bands(bands), stride, mode, scale, resolution, grid, memory_budget, engine, not_sure
-        ),
-        backbone,
-        not quiet,
-        lambda line: None if quiet else print(line, file=sys.stderr),
+        {"map": out, **outputs},
+        backbone=backbone,
+        progress=not quiet,
+        log=lambda line: None if quiet else print(line, file=sys.stderr),
+        bands=parse_bands(bands),
+        stride=stride,
+        mode=mode,
+        scale=scale,
+        resolution=resolution,
+        grid=grid,
+        not_sure=not_sure,
+        memory_budget=memory_budget,
+        executor=executor,
     )
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -72,6 +121,6 @@ def map_(
         print_json(report.to_json())
         return
     print_table(*report.table())
-    if (agreement := report.agreement) and agreement["cells"]:
-        print(f"as tile by tile at {agreement['share']:.1%} of {agreement['cells']:,} cells")
+    if (agreement := report.agreement) and agreement.fraction is not None:
+        print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -1,71 +1,131 @@
-"""Command-line options made from the fields of Recipe: a new field is an option without a second list."""
+"""Options that commands share, among them one for each field of the recipe."""
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 from pydantic.fields import FieldInfo
 
+from orbitune.cli.help import ADVANCED, OUTPUT, show_all_options
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
 from orbitune.recipe_paths import anchor, data_name
 
 MakeRecipe = Callable[..., Recipe]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress")]
-BundleOut = Annotated[Path, typer.Option("--out", help="Folder of the bundle; it must not exist")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Hide progress", rich_help_panel=OUTPUT)]
+BundleOut = Annotated[
+    Path, typer.Option("--out", help="Folder of the bundle; must not exist", rich_help_panel=OUTPUT)
+]
 BackboneOption = Annotated[
-    str | None, typer.Option("--backbone", help="The backbone, where it no longer lies where it did")
+    str | None, typer.Option("--backbone", help="Backbone, if it was moved: hub id or folder")
 ]
 MemoryBudget = Annotated[
-    str | None, typer.Option("--memory-budget", help="Change the recipe to fit into this, such as 1.5GB")
+    str | None,
+    typer.Option(
+        "--memory-budget",
+        help="Adapt the recipe to this much memory, such as 1.5GB",
+        rich_help_panel="Budget",
+    ),
 ]
 TimeBudget = Annotated[
-    str | None, typer.Option("--time-budget", help="Change the recipe to end in this, such as 30min")
+    str | None,
+    typer.Option(
+        "--time-budget",
+        help="Adapt the recipe to this training time, such as 30min",
+        rich_help_panel="Budget",
+    ),
 ]
-OUT_HELP = "the same command goes on in it [default: runs/DATA-BACKBONE"
+OUT_HELP = "run the same command again to continue [default: runs/DATA-BACKBONE"
+
+
+COMMON = {
+    "data",
+    "split",
+    "split_files",
+    "shots",
+    "backbone",
+    "image_size",
+    "method",
+    "lora_rank",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "precision",
+}
+"""Fields of the recipe that `--help` lists; `--help-all` lists all."""
+
+_LORA = "lora_"  # begins the names of options for LoRA settings
 
 
 def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for every field of the recipe but those left out.
+    """Give a command an option for each field of the recipe.
 
-    The command receives `make_recipe`, a function of an optional method name that returns the recipe:
-    first a preset, then a recipe file, then the options that were given.
+    The command receives `make_recipe`, a function of an optional method name that returns the recipe. Options
+    override a recipe file, which overrides a preset.
+
+    Args:
+        leave_out: fields without an option.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        fields = {
-            name: field for name, field in Recipe.model_fields.items() if name not in (*leave_out, "lora")
-        }
-        options = {name: _option(name, field) for name, field in fields.items()}
-        nested = {f"lora_{name}": _option(f"lora_{name}", f) for name, f in LoraSettings.model_fields.items()}
+        parameters = _recipe_parameters(leave_out)
 
         @functools.wraps(command)
-        def wrapped(recipe: Path | None, preset: str | None, **given: Any) -> None:
-            values = {name: v for name in options if (v := given.pop(name)) is not None}
-            lora = {name.removeprefix("lora_"): v for name in nested if (v := given.pop(name)) is not None}
-            command(make_recipe=functools.partial(_make, recipe, preset, values, lora), **given)
+        def wrapped(recipe: Path | None, preset: str | None, help_all: bool, **given: Any) -> None:
+            values = {name: v for name in parameters if (v := given.pop(name)) is not None}
+            lora = {
+                name.removeprefix(_LORA): values.pop(name) for name in [*values] if name.startswith(_LORA)
+            }
+            command(make_recipe=functools.partial(make_recipe, recipe, preset, values, lora), **given)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "make_recipe"]
         wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*own, *_SOURCES, *options.values(), *nested.values()]
+            [*own, *_SOURCES, *parameters.values(), _HELP_ALL]
         )
         return wrapped
 
     return decorate
 
 
-def _make(
+def _recipe_parameters(leave_out: Sequence[str]) -> dict[str, inspect.Parameter]:
+    """Return a parameter for each field of the recipe and each LoRA setting, by name."""
+    parameters = {}
+    for group, fields in Recipe.groups().items():
+        for name, field in fields.items():
+            if name == "lora":
+                for setting, its_field in LoraSettings.model_fields.items():
+                    parameters[_LORA + setting] = _option(_LORA + setting, its_field, group)
+            elif name not in leave_out:
+                parameters[name] = _option(name, field, group)
+    ADVANCED.update(parameters.keys() - COMMON)
+    return parameters
+
+
+def make_recipe(
     file: Path | None,
     preset_name: str | None,
     values: dict[str, Any],
     lora: dict[str, Any],
     method: str | None = None,
 ) -> Recipe:
+    """Return the recipe of a preset, a recipe file and options; each overrides the one before.
+
+    Args:
+        file: recipe file (YAML), or None.
+        preset_name: name of a preset, or None.
+        values: options that were given, by field.
+        lora: LoRA settings that were given.
+        method: overrides the method of all three.
+
+    Raises:
+        OrbituneError: the file cannot be read, or the settings are invalid.
+    """
     read = {name: value for name, value in (read_yaml(file) if file else {}).items() if name not in values}
     read = anchor(read, file.parent) if file else {}
     chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
@@ -84,43 +144,74 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
     )
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    """An option that is None unless given; pydantic judges the value, so types are only the plain ones."""
+def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
+    """Return an option that is None unless given; its type is a plain one, as pydantic validates it."""
     flag = "--" + name.replace("_", "-")
     if field.annotation is bool:
         text = f"{field.description} [default: {'on' if field.default else 'off'}]"
         pair = f"{flag}/--no-{flag.removeprefix('--')}"
-        return _parameter(name, bool, typer.Option(pair, help=text, show_default=False))
+        return _parameter(
+            name, bool, typer.Option(pair, help=text, show_default=False, rich_help_panel=group)
+        )
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
-    choices = list(METHODS) if name == "method" else [] if kinds else _literals(field)
+    choices = list(METHODS) if name == "method" else _literals(field)
     shown = field.get_default(call_default_factory=True)
     shown = ",".join(shown) if isinstance(shown, tuple) else shown
-    text = (field.description or name) + (f" ({', '.join(choices)})" if choices else "")
+    text = (field.description or name) + (f" ({', '.join(choices)})" if choices and not kinds else "")
     text += f" [default: {shown}]" if shown is not None else ""
-    option = typer.Option(flag, help=text, show_default=False)
-    return _parameter(name, kinds[0] if kinds and not _literals(field) else str, option)
+    complete = _completer(choices) if choices else None
+    option = typer.Option(flag, help=text, show_default=False, rich_help_panel=group, autocompletion=complete)
+    return _parameter(name, kinds[0] if kinds and not choices else str, option)
+
+
+def _completer(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what completes these words in a shell."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
 
 
 def _literals(field: FieldInfo) -> list[str]:
+    """Return the words that a field takes."""
     kinds = (field.annotation, *get_args(field.annotation))
     return [choice for kind in kinds for choice in get_args(kind) if isinstance(choice, str)]
 
 
 _SOURCES = [
     _parameter(
-        "recipe", Path, typer.Option("--recipe", help="A recipe file (YAML); options given here go before it")
+        "recipe",
+        Path,
+        typer.Option("--recipe", help="Recipe file (YAML); options override it", rich_help_panel="Recipe"),
     ),
     _parameter(
-        "preset", str, typer.Option("--preset", help=f"Start from a known study: {', '.join(PRESETS)}")
+        "preset",
+        str,
+        typer.Option(
+            "--preset", help=f"Settings of a published study: {', '.join(PRESETS)}", rich_help_panel="Recipe"
+        ),
     ),
 ]
+_HELP_ALL = inspect.Parameter(
+    "help_all",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool,
+        typer.Option(
+            "--help-all", is_eager=True, callback=show_all_options, help="Show all options and exit"
+        ),
+    ],
+)
 
 
 def default_out(recipe: Recipe, *more: str) -> Path:
-    """A folder under runs/ that is named after the data and the backbone."""
+    """Return a folder under runs/ that is named after the data, the backbone and `more`."""
     data = data_name(recipe.data).replace(" ", "-")
     return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
 
 
 def split_names(text: str) -> list[str]:
+    """Return the names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]

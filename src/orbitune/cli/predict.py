@@ -8,28 +8,37 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Quiet
 from orbitune.errors import OrbituneError
 
 if TYPE_CHECKING:
     from orbitune.inference.classifier import Prediction
 
-app = typer.Typer()
+app = CommandSet("Use of trained models")
 
 
 @app.command()
 def predict(
-    source: Annotated[str, typer.Argument(help="A bundle, a finished run, or a bundle's hub id")],
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders, or patterns such as 'tiles/*.png'")],
+    source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Image files, folders, or patterns such as 'tiles/*.png'")
+    ],
     top_k: Annotated[int, typer.Option(min=1, help="Labels per image")] = 3,
-    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl")] = "table",
-    out: Annotated[Path | None, typer.Option("--out", help="File to write in place of stdout")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in memory at once")] = 64,
+    form: Annotated[
+        str, typer.Option("--format", help="table, csv or jsonl", rich_help_panel=OUTPUT)
+    ] = "table",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write instead of stdout", rich_help_panel=OUTPUT)
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch")] = 64,
     backbone: BackboneOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Same as --format jsonl", rich_help_panel=OUTPUT)
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict the classes of images. A bad file is a row with an error; the others go on."""
+    """Predict the classes of images. An unreadable file becomes a row with an error."""
     from orbitune.inference.classifier import Classifier
     from orbitune.inference.image_inputs import check_paths, expand
     from orbitune.inference.output_formats import find_form

@@ -4,32 +4,29 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import CommandSet
 from orbitune.cli.options import BackboneOption
 
-app = typer.Typer()
+app = CommandSet("Use of trained models")
 
 
 @app.command()
 def serve(
-    sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or bundles' hub ids")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine")
-    ] = "127.0.0.1",
+    sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or hub ids of bundles")],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 7860,
     login: Annotated[
         str | None,
-        typer.Option(help="USER:PASSWORD to ask for; or set the variable", envvar="ORBITUNE_LOGIN"),
+        typer.Option(help="USER:PASSWORD that visitors must enter", envvar="ORBITUNE_LOGIN"),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Host name to answer to besides --host, such as a proxy's; give it once for each"),
+        typer.Option(help="Further allowed Host header, such as that of a proxy; repeatable"),
     ] = None,
-    root_path: Annotated[
-        str, typer.Option(help="Path that a proxy serves the app below, such as /tiles")
-    ] = "",
+    root_path: Annotated[str, typer.Option(help="URL path of the app behind a proxy, such as /tiles")] = "",
     backbone: BackboneOption = None,
 ) -> None:
-    """Serve models as a web app, with Gradio's API and a JSON endpoint, until it is interrupted."""
+    """Serve models as a web app with a JSON endpoint, until interrupted."""
     from orbitune.serving.app import parse_login
     from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
     from orbitune.serving.server import serve

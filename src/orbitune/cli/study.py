@@ -7,46 +7,67 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import OUT_HELP, Json, MakeRecipe, Quiet, default_out, recipe_options, split_names
 from orbitune.cli.output import print_inputs, print_json, print_table
 
-app = typer.Typer()
+app = CommandSet("Comparison")
 
 
 @app.command()
 @recipe_options("method", "shots")
 def study(
     make_recipe: MakeRecipe,
-    out: Annotated[Path | None, typer.Option("--out", help=f"Study folder; {OUT_HELP}]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help=f"Study folder; {OUT_HELP}]", rich_help_panel=OUTPUT)
+    ] = None,
     methods: Annotated[
-        str, typer.Option(help="Methods to compare, such as full,linear,lora")
+        str, typer.Option(help="Methods to compare, such as full,linear,lora", rich_help_panel="Study")
     ] = "full,linear,lora",
-    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which: 3 or 0,1,2")] = None,
-    splits: Annotated[str | None, typer.Option(help="Splits to compare on: random,spatial")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Number of seeds, or a list: 3 or 0,1,2", rich_help_panel="Study")
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Splits to compare on: random,spatial", rich_help_panel="Study")
+    ] = None,
     shots: Annotated[
-        str | None, typer.Option(help="Sweep: training tiles per class, such as 1,5,10,all")
+        str | None,
+        typer.Option(
+            help="Sweep of the training tiles per class, such as 1,5,10,all", rich_help_panel="Study"
+        ),
     ] = None,
     ranks: Annotated[
-        str | None, typer.Option(help="Sweep: ranks of the methods that have one, such as 4,8,16")
+        str | None, typer.Option(help="Sweep of the LoRA rank, such as 4,8,16", rich_help_panel="Study")
     ] = None,
-    image_sizes: Annotated[str | None, typer.Option(help="Sweep: input sizes, such as 64,112")] = None,
-    tune: Annotated[int, typer.Option(help="Learning rates to try for each method and split")] = 0,
-    jobs: Annotated[int | None, typer.Option(help="Runs at once, which share the cores [default: 1]")] = None,
+    image_sizes: Annotated[
+        str | None,
+        typer.Option(help="Sweep of the input size in pixels, such as 64,112", rich_help_panel="Study"),
+    ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(help="Learning rates to try per method and split; 0 for none", rich_help_panel="Study"),
+    ] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs at the same time; they share the cores [default: 1]", rich_help_panel="Study"
+        ),
+    ] = None,
     executor: Annotated[
-        str, typer.Option(help="Where runs are executed: local, or ray for a Ray cluster")
+        str, typer.Option(help="local, or ray for a Ray cluster", rich_help_panel="Study")
     ] = "local",
     robustness: Annotated[
         int,
         typer.Option(
-            help="Validation tiles on which the first seed of each method is tried with haze, noise, blur, "
-            "brightness and lost lines"
+            help="Validation tiles to score with haze, noise, blur, brightness and missing lines; 0 for none",
+            rich_help_panel="Study",
         ),
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare fine-tuning methods on the same tiles, and write the report.
+    """Compare fine-tuning methods on the same tiles and write a report.
 
-    Every method is run with every seed on every split; a sweep changes one setting and leaves the others.
+    Every method is trained with every seed on every split. A sweep changes one setting at a time.
     """
     from orbitune.cli.grid_options import parse_names, parse_numbers, parse_seeds, parse_shots
     from orbitune.study.report import conclusions_text, failure_lines, terminal_table
@@ -84,9 +105,9 @@ def study(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of studies, with their results.json")],
+    folders: Annotated[list[Path], typer.Argument(help="Study folders with a results.json")],
 ) -> None:
-    """Write the report of a study again, from its results.json alone."""
+    """Rewrite the report of a study from its results.json."""
     from orbitune.study.report import write_report
     from orbitune.study.results import read_results
 
@@ -97,19 +118,24 @@ def report(
 
 @app.command()
 def bench(
-    suite: Annotated[Path | None, typer.Argument(help="A suite (YAML) [default: synthetic tiles]")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, to see that it works")] = False,
-    data: Annotated[str | None, typer.Option(help="Data in place of the suite's")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Backbone in place of the suite's")] = None,
-    run: Annotated[
-        str | None, typer.Option(help="A finished run in place of the suite's, to predict with")
+    suite: Annotated[
+        Path | None,
+        typer.Argument(help="Benchmark suite (YAML) [default: a built-in one on synthetic tiles]"),
     ] = None,
-    scene: Annotated[str | None, typer.Option(help="A raster in place of the suite's, to map")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the report")] = Path("docs/results"),
+    quick: Annotated[bool, typer.Option("--quick", help="Run two short rounds, as a check")] = False,
+    data: Annotated[str | None, typer.Option(help="Data set to use instead of the suite's")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Backbone to use instead of the suite's")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Finished run to predict with instead of the suite's")
+    ] = None,
+    scene: Annotated[str | None, typer.Option(help="Raster to map instead of the suite's")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report", rich_help_panel=OUTPUT)] = Path(
+        "docs/results"
+    ),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare ways to train or to predict, in turn, each in fresh processes: speed and memory."""
+    """Measure speed and memory of training and prediction, each way in processes of its own."""
     from orbitune.bench.report import ratio_words, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import (
     OUT_HELP,
     Json,
@@ -21,20 +22,23 @@ from orbitune.cli.options import (
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
 from orbitune.recipe import Recipe
 
-app = typer.Typer()
+app = CommandSet("Data and training")
 
 
 @app.command()
 @recipe_options("method")
 def plan(
     make_recipe: MakeRecipe,
-    methods: Annotated[str | None, typer.Option(help="Methods to plan (default: the recipe's)")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods to plan, such as full,lora [default: the recipe's]"),
+    ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print what training will cost, from a few measured steps, before anything is trained."""
+    """Estimate parameters, time, memory and disk of a training run from a few measured steps."""
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
@@ -60,13 +64,15 @@ def plan(
 @recipe_options()
 def train(
     make_recipe: MakeRecipe,
-    out: Annotated[Path | None, typer.Option("--out", help=f"Run folder; {OUT_HELP}-METHOD]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help=f"Run folder; {OUT_HELP}-METHOD]", rich_help_panel=OUTPUT)
+    ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune a backbone on tiles, and save what plain transformers and PEFT can load."""
+    """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     from dataclasses import asdict
 
     from orbitune.models.methods import find_method
@@ -99,11 +105,11 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run folder")],
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score: train, validation or test")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run again, from what it left on disk."""
+    """Score a finished run, loaded from disk."""
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.evaluate import evaluate as score_run
 
@@ -124,10 +130,10 @@ def evaluate(
 @app.command()
 def methods(
     backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
-    classes: Annotated[int, typer.Option(min=1, help="Classes of the head")] = 10,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes")] = 10,
     as_json: Json = False,
 ) -> None:
-    """List the fine-tuning methods, with what each trains of a backbone and what it saves."""
+    """List the fine-tuning methods with their trainable parameters and file sizes."""
     from orbitune.models.factory import describe_methods, methods_table
 
     described = describe_methods(backbone, classes)
@@ -142,11 +148,11 @@ def methods(
 def trial(
     make_recipe: MakeRecipe,
     stop_after: Annotated[int, typer.Option("--stop-after", min=1, help="Epochs to train")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the trial; the same command goes on in it")],
+    out: Annotated[Path, typer.Option("--out", help="Trial folder; run the same command again to continue")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the first epochs of a run and judge them on validation; a study tunes with it."""
+    """Train the first epochs of a run and score them on validation; used by `study --tune`."""
     from dataclasses import asdict
 
     from orbitune.training.trial import trial as run
@@ -161,11 +167,11 @@ def trial(
 @app.command(hidden=True)
 def robustness(
     run: Annotated[Path, typer.Argument(help="A finished run folder")],
-    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to try it on")],
+    tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to corrupt")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run on corrupted validation tiles; a study asks for it."""
+    """Score a finished run on corrupted validation tiles; used by `study --robustness`."""
     from orbitune.evaluation.robustness import describe_robustness
     from orbitune.training.corruption_scores import try_robustness
 

@@ -1,1 +1,1 @@
-"""From files to tiles: sources are decoded once into a memory-mapped TileSet, which is then split."""
+"""Tile sets: decoding into a memory-mapped store, splits, preprocessing and augmentation."""

@@ -24,13 +24,13 @@ from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.decode import (
-    DECODING,
+    DECODER_VERSION,
     BadImageError,
     Header,
-    fit,
     read_header,
     read_pixels,
     strict_decoding,
+    to_uint8_tile,
 )
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest
 from orbitune.sources.registry import Source, find_source
@@ -120,7 +120,7 @@ def load_tiles(
             _draw(folder, count)
     else:
         source = found = find_source(data, selection)
-        key, words = f"{source.digest()} {DECODING} {on_bad_image}", source.words
+        key, words = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
 
         def build(folder: Path) -> None:
             _decode(folder, found, _BadFiles(stop=on_bad_image == "stop"), progress)
@@ -216,14 +216,14 @@ def _decode(folder: Path, source: Source, bad: _BadFiles, progress: bool) -> Non
             headers = dict(work.each(read_header, range(len(listing.names))))
             _expect_some(headers, bad)
             size, notes = _common_size(headers.values())
-            deep = [index for index, header in headers.items() if header.deep]
+            deep = [index for index, header in headers.items() if header.high_bit_depth]
             white = _white(listing, deep)
             if deep:
                 notes += (
                     f"scaled the 16-bit values 0 to {white} of {len(deep):,} tiles to 0 to 255, the brighter "
                     f"half percent clipped (measured on {min(len(deep), WHITE_SAMPLE)} tiles)",
                 )
-            decoded = work.each(lambda data: fit(read_pixels(data), size, white), headers)
+            decoded = work.each(lambda data: to_uint8_tile(read_pixels(data), size, white), headers)
             kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
     _expect_some(kept, bad)
     place = {index: position for position, index in enumerate(kept)}

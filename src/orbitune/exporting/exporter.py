@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError
-from orbitune.exporting.onnx_files import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
+from orbitune.exporting.onnx_export import open_onnx, open_openvino, write_int8, write_onnx, write_openvino
 from orbitune.exporting.reference import Predict, ReferenceModel
 from orbitune.exporting.validation import TOLERANCE, RefusedError, in_batches, measure
 from orbitune.extras import install_command, is_installed

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from orbitune.errors import DataError, printable
-from orbitune.sources.decode import BadImageError, fit, pixels_of_image, read_pixels
+from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
 
@@ -77,7 +77,7 @@ def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.nd
     pixels = waiting.read()
     if pixels.dtype == np.uint16 and white is None:
         raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
-    return fit(pixels, size, white or 255)
+    return to_uint8_tile(pixels, size, white or 255)
 
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:

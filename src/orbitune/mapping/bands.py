@@ -1,4 +1,4 @@
-"""Band selection and radiometric tags of a raster: what the file states about its bands."""
+"""Band selection, and scale and offset tags of a raster."""
 
 import re
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from orbitune.errors import DataError
 
 _COLOURS = ("red", "green", "blue")
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
-_OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")  # of Sentinel-2's products from baseline 04.00 on
+_OFFSET_TAGS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")  # Sentinel-2 products since baseline 04.00
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """What a file says of a band's numbers: value = number * scale + offset.
+class BandTags:
+    """Scale and offset of a band: physical value = digital number * scale + offset.
 
     Attributes:
-        scale, offset: as stated; 1 and 0 where nothing is.
-        source: the tags they come from, in words; None where nothing is stated.
+        scale, offset: 1 and 0 if the file has no tags.
+        source: the tags they come from, for messages; None if the file has none.
     """
 
     scale: float = 1.0
@@ -30,17 +30,17 @@ class Tagged:
 
 
 def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Return the numbers of the red, green and blue band, and in words how they were found.
+    """Return the 1-based numbers of the red, green and blue band, and how they were chosen.
 
     Args:
-        file: rasterio's dataset.
-        asked: what the user wants; None to go by the descriptions of the bands (red, green and blue, or B04,
-            B03 and B02), else by their colour interpretation, else to take the first three.
+        file: an open rasterio dataset.
+        asked: the user's choice. None to use the band descriptions (red, green and blue, or B04, B03 and
+            B02), else the colour interpretation, else the first three bands.
 
     Raises:
-        DataError: there are no such bands.
+        DataError: the file lacks one of the bands.
     """
-    bands, source = (tuple(asked), "given") if asked else _stated(file)
+    bands, source = (tuple(asked), "given") if asked else _bands_from_metadata(file)
     if len(bands) != 3:
         raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
     if file.count < 3 and not asked:
@@ -55,12 +55,11 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
     return bands, source
 
 
-def tagged(file: Any, band: int) -> Tagged:
-    """Return a band's scale and offset, from GDAL's metadata or Sentinel-2's own tags.
+def read_band_tags(file: Any, band: int) -> BandTags:
+    """Return scale and offset of a band, from GDAL's band metadata or Sentinel-2's offset tags.
 
     Raises:
-        DataError: the scale is 0, one of them is no number, or there are several offsets and no way to tell
-            which is this band's.
+        DataError: the scale is 0, a value is not finite, or several offsets could belong to the band.
     """
     scale, offset = file.scales[band - 1], file.offsets[band - 1]
     if not (np.isfinite([scale, offset]).all() and scale):
@@ -69,18 +68,18 @@ def tagged(file: Any, band: int) -> Tagged:
             "no scale: say what becomes black and white with --scale, such as 0:2750."
         )
     if offset:
-        return Tagged(scale, offset, "scale and offset in the file's tags")
-    for key in _OFFSETS:
+        return BandTags(scale, offset, "scale and offset in the file's tags")
+    for key in _OFFSET_TAGS:
         if number := _offset(file, band, key):
-            return Tagged(scale, scale * number, f"{key} in the file's tags")
-    return Tagged(scale, offset, None if scale == 1 else "scale in the file's tags")
+            return BandTags(scale, scale * number, f"{key} in the file's tags")
+    return BandTags(scale, offset, None if scale == 1 else "scale in the file's tags")
 
 
 def _offset(file: Any, band: int, key: str) -> float:
-    """Return the number of a tag of the band, else of the file; 0 where there is none.
+    """Return the value of an offset tag of the band, else of the file; 0 if there is none.
 
-    Some programs write a tag for each band of the product, such as BOA_ADD_OFFSET_3, whose number is not that
-    of the band in the file.
+    Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its number counts bands of
+    the product, not of the file.
     """
     for tags in (file.tags(band), file.tags()):
         stated = {tag: value for tag, value in tags.items() if re.fullmatch(rf"{key}(_\d+)?", tag.upper())}
@@ -96,17 +95,17 @@ def _offset(file: Any, band: int, key: str) -> float:
     return 0.0
 
 
-def has_palette(file: Any, asked: Sequence[int] | None) -> bool:
-    """Return whether a raster has to be expanded from its palette to give the bands asked for."""
+def needs_palette_expansion(file: Any, asked: Sequence[int] | None) -> bool:
+    """Return whether the raster has a colour table that must be expanded to give the bands asked for."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
     return not asked or any(band > file.count for band in asked)
 
 
-def expand_palette(file: Any) -> str:
-    """Return a VRT (XML) of a palette's colours as three bands, with the mask of the raster."""
+def palette_vrt(file: Any) -> str:
+    """Return a VRT (XML) with the colours of a palette raster as three bands, and its mask."""
     place = file.transform
-    name = file.files[0] if "://" in file.name else file.name  # in GDAL's way to say it
+    name = file.files[0] if "://" in file.name else file.name  # the GDAL identifier of a URL
     source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
     bands = "".join(
         f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{colour.title()}</ColorInterp>'
@@ -125,23 +124,24 @@ def expand_palette(file: Any) -> str:
     )
 
 
-def _stated(file: Any) -> tuple[tuple[int, ...], str]:
-    # Descriptions come first: GDAL calls three bands of 8 bits red, green and blue where nobody said so.
+def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
+    """Return the red, green and blue band by what the file states about its bands."""
+    # Descriptions first: GDAL reports three 8-bit bands as red, green and blue even if untagged.
     names = [(name or "").strip().lower() for name in file.descriptions]
-    if found := _find(names):
+    if found := _find_colours(names):
         return found, "by their descriptions"
     words = [re.split(r"[^a-z0-9]+", name) for name in names]
     sentinel = [next((_SENTINEL[word] for word in each if word in _SENTINEL), "") for each in words]
     plain = [next((word for word in each if word in _COLOURS), "") for each in words]
-    if found := _find(sentinel) or _find(plain):
+    if found := _find_colours(sentinel) or _find_colours(plain):
         return found, "by their descriptions"
-    if found := _find([colour.name for colour in file.colorinterp]):
+    if found := _find_colours([colour.name for colour in file.colorinterp]):
         return found, "by their colour interpretation"
     return (1, 2, 3), "the first three"
 
 
-def _find(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Numbers of the bands that are named red, green and blue, each once."""
+def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the numbers of the bands named red, green and blue; None unless each occurs once."""
     if any(names.count(colour) != 1 for colour in _COLOURS):
         return None
     return tuple(names.index(colour) + 1 for colour in _COLOURS)

@@ -1,8 +1,8 @@
-"""Dense answers: from tokens that the tiles around neighbouring cells share, every patch read once.
+"""Dense prediction of grid cells: tiles of neighbouring cells share tokens, each pixel is encoded once.
 
-Windows that lie side by side go through the backbone, enlarged so that a patch is a cell; its first third
-makes tokens of them, which are averaged over each tile; and a linear layer, fitted on this scene to what the
-model says tile by tile at some places, makes of these what the model would say.
+The scene is cut into windows, enlarged so that one patch of the backbone is one cell. The first third of the
+backbone encodes them, tokens are averaged over each cell's tile, and a linear head predicts the classes. The
+head is fitted on each scene to tile-wise predictions of a sample of cells (see `dense_fit`).
 """
 
 from dataclasses import dataclass
@@ -12,28 +12,38 @@ import numpy as np
 
 from orbitune.evaluation.calibration import probabilities
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.grid import CellGrid, Part
+from orbitune.mapping.grid import CellGrid, PixelWindow
 
-WINDOW = 14  # tokens along a side of a window: more would cost more attention, fewer see less around them
-_WINDOWS = 4  # computed at a time
-_DECAY = 1e-2  # of the linear layer's squared weights
+WINDOW_TOKENS = 14  # tokens along a side of a window: larger ones cost more attention, smaller lack context
+_BATCH = 4  # windows encoded at a time
+_WEIGHT_DECAY = 1e-2
 
 
-def fewest_rows(cells: CellGrid) -> int:
-    """Rows of cells that fill windows of tokens, together with the tokens that tiles see around them."""
-    return WINDOW - (cells.tile // cells.stride - 1) % WINDOW
+def min_rows(cells: CellGrid) -> int:
+    """Return the smallest number of rows of cells whose tiles fill whole windows of tokens."""
+    return WINDOW_TOKENS - (cells.tile // cells.stride - 1) % WINDOW_TOKENS
 
 
 @dataclass(frozen=True)
 class DenseHead:
-    """The linear layer of dense answers: weight float32 (C + 1, D), bias float32 (C + 1,)."""
+    """A linear classification head on averaged tokens.
+
+    Attributes:
+        weight: float32 (C + 1, D); the last row is for out-of-distribution cells.
+        bias: float32 (C + 1,).
+    """
 
     weight: np.ndarray
     bias: np.ndarray
 
     @classmethod
     def fit(cls, features: np.ndarray, targets: np.ndarray) -> "DenseHead":
-        """Least cross-entropy of probabilities (N, C + 1) from features (N, D)."""
+        """Fit the head by L-BFGS to the least regularised cross-entropy.
+
+        Args:
+            features: float (N, D).
+            targets: probabilities, float (N, C + 1).
+        """
         import torch
 
         mean, deviation = features.mean(0), features.std(0) + 1e-6
@@ -46,7 +56,8 @@ class DenseHead:
         def loss() -> Any:
             optimizer.zero_grad()
             logits = torch.nn.functional.linear(inputs, weight, bias)
-            value = torch.nn.functional.cross_entropy(logits, wanted) + _DECAY * (weight**2).sum()
+            entropy = torch.nn.functional.cross_entropy(logits, wanted)
+            value = entropy + _WEIGHT_DECAY * (weight**2).sum()
             value.backward()
             return value
 
@@ -55,44 +66,44 @@ class DenseHead:
         return cls(scaled.astype(np.float32), (bias.detach().numpy() - scaled @ mean).astype(np.float32))
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Float32 (N, C + 1) of features (N, D)."""
+        """Return probabilities, float32 (N, C + 1), of features (N, D)."""
         return probabilities(features @ self.weight.T + self.bias, 1.0)
 
 
-class Dense:
-    """Cells by the tokens around them."""
+class DensePredictor:
+    """Predict cells from the averaged tokens of their tiles."""
 
-    def __init__(self, network: BundleModel, readout: DenseHead, not_sure: bool) -> None:
+    def __init__(self, network: BundleModel, head: DenseHead, *, not_sure: bool) -> None:
         self._network = network
-        # Fitted to tiles of which none was not sure, its last row would still say so of some cells.
-        self._readout = readout if not_sure else DenseHead(readout.weight[:-1], readout.bias[:-1])
+        # Even a head fitted to no out-of-distribution tile gives some cells that class: drop its row.
+        self._head = head if not_sure else DenseHead(head.weight[:-1], head.bias[:-1])
         self._not_sure = not_sure
 
-    def of(self, part: Part, where: np.ndarray) -> np.ndarray:
-        """As `Answers.of`."""
-        answers = self._readout(dense_features(self._network, part)[tuple(where.T)])
-        return answers if self._not_sure else np.column_stack([answers, np.zeros(len(where), np.float32)])
+    def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
+        """Return probabilities of cells, as `tilewise.CellPredictor.predict`."""
+        found = self._head(dense_features(self._network, window)[tuple(where.T)])
+        return found if self._not_sure else np.column_stack([found, np.zeros(len(where), np.float32)])
 
 
-def dense_features(network: BundleModel, part: Part) -> np.ndarray:
-    """Float32 (rows, columns, D): the mean over each cell's tile of the tokens that see it."""
+def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:
+    """Return the mean token over the tile of each cell, float32 (rows, columns, D)."""
     import torch
 
-    stride, tile = part.cells.stride, part.cells.tile
-    side = WINDOW * stride
-    pixels = part.filled()
+    stride, tile = window.cells.stride, window.cells.tile
+    side = WINDOW_TOKENS * stride
+    pixels = window.filled()
     height, width = (-(-n // stride) for n in pixels.shape[:2])
     short = [-n % side for n in pixels.shape[:2]]
     padded = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
     rows, columns = (n // side for n in padded.shape[:2])
-    windows = padded.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    blocks = padded.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
     tokens = np.concatenate(
         [
-            network.tokens(windows[start : start + _WINDOWS], WINDOW)
-            for start in range(0, len(windows), _WINDOWS)
+            network.tokens(blocks[start : start + _BATCH], WINDOW_TOKENS)
+            for start in range(0, len(blocks), _BATCH)
         ]
     )
-    grid = tokens.reshape(rows, columns, WINDOW, WINDOW, -1).swapaxes(1, 2)
-    grid = grid.reshape(rows * WINDOW, columns * WINDOW, -1)[:height, :width]
+    grid = tokens.reshape(rows, columns, WINDOW_TOKENS, WINDOW_TOKENS, -1).swapaxes(1, 2)
+    grid = grid.reshape(rows * WINDOW_TOKENS, columns * WINDOW_TOKENS, -1)[:height, :width]
     channels = torch.from_numpy(grid).permute(2, 0, 1)[None]
     return torch.nn.functional.avg_pool2d(channels, tile // stride, 1)[0].permute(1, 2, 0).numpy()

@@ -1,89 +1,96 @@
-"""Where the parts of a map are worked on: in this process, or by Ray on many machines.
+"""Executors: where the parts of a map are labelled, in this process or by Ray on many machines.
 
-An engine yields parts as they are done, in any order; who asks keeps them.
+An executor yields each part as it is finished, in any order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from orbitune.errors import DataError, OrbituneError
+from orbitune.errors import DataError, OrbituneError, first_line
 from orbitune.mapping.dense import DenseHead
-from orbitune.mapping.worker import Order, Worker
+from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.worker import Worker
 
-Done = tuple[int, np.ndarray]  # the number of a part, and its codes and confidence
+LabelledPart = tuple[int, np.ndarray]  # number of the part, and what `Worker.label` returned
+Executor = Callable[[Worker, DenseHead | None, Sequence[int]], Iterator[LabelledPart]]
 
 
-def local(worker: Worker, numbers: Sequence[int]) -> Iterator[Done]:
-    """In this process; a thread reads the next part while one is computed."""
+def run_local(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+    """Label parts in this process; a thread reads the next part meanwhile."""
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(worker.read, number) for number in numbers[:1]]
+        waiting = [reader.submit(worker.read_part, number) for number in numbers[:1]]
         for number, following in zip(numbers, [*numbers[1:], None], strict=True):
-            part = waiting.pop().result()
+            window = waiting.pop().result()
             if following is not None:
-                waiting.append(reader.submit(worker.read, following))
-            yield number, worker.label(part)
+                waiting.append(reader.submit(worker.read_part, following))
+            yield number, worker.label(window)
 
 
-def on_ray(order: Order, readout: DenseHead | None, numbers: Sequence[int]) -> Iterator[Done]:
-    """On the cluster that RAY_ADDRESS names, else in Ray's own processes on this machine.
+def run_on_ray(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+    """Label parts on the cluster that RAY_ADDRESS names, else in Ray's processes on this machine.
 
-    The scene and the model must be readable at the same paths everywhere; parts come back through Ray.
+    All machines must reach the scene and the model at the same paths. Parts come back through Ray.
+
+    Args:
+        worker: the local worker, whose job spec is sent to Ray's workers.
 
     Raises:
-        OrbituneError: Ray is not installed or does not start, or a machine cannot read what it needs.
+        OrbituneError: Ray is not installed or does not start, or a machine cannot read its inputs.
     """
     from orbitune.cluster import connect
     from orbitune.resources import core_count
 
+    spec = worker.spec
     ray = connect(core_count())
     try:
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        actors = max(1, cpus // order.threads)
-        # A worker that dies is started anew, and its part is done again.
-        remote = ray.remote(num_cpus=min(order.threads, cpus), max_restarts=3, max_task_retries=3)(_RayWorker)
-        workers = [remote.remote(order, readout) for _ in range(min(actors, len(numbers)))]
+        count = min(max(1, cpus // spec.threads), len(numbers))
+        # Ray restarts a worker that dies, and gives it the same part again.
+        remote = ray.remote(num_cpus=min(spec.threads, cpus), max_restarts=3, max_task_retries=3)(_RayWorker)
+        idle = [remote.remote(spec, head) for _ in range(count)]
         queue = iter(numbers)
         running: dict[Any, Any] = {}
-
-        def hand_out(worker: Any) -> None:
-            if (number := next(queue, None)) is not None:
-                running[worker.label.remote(number)] = worker
-
-        for worker in workers:
-            hand_out(worker)
-        while running:
+        while True:
+            while idle and (number := next(queue, None)) is not None:
+                actor = idle.pop(0)
+                running[actor.label.remote(number)] = actor
+            if not running:
+                return
             (ready,), _ = ray.wait(list(running), num_returns=1)
-            worker = running.pop(ready)
+            idle.append(running.pop(ready))
             yield _result(ray, ready)
-            hand_out(worker)
     finally:
         ray.shutdown()
+
+
+EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_on_ray}
 
 
 class _RayWorker:
     """A worker in a process of Ray."""
 
-    def __init__(self, order: Order, readout: DenseHead | None) -> None:
-        self._arguments = (order, readout)
+    def __init__(self, spec: JobSpec, head: DenseHead | None) -> None:
+        self._arguments = (spec, head)
         self._worker: Worker | None = None
 
-    def label(self, number: int) -> Done | str:
-        """A part, or what the user must mend."""
+    def label(self, number: int) -> LabelledPart | str:
+        """Return a labelled part, or the message of a user error: Ray would add its own traceback."""
         try:
             self._worker = self._worker or Worker(*self._arguments)
-            return number, self._worker.label(self._worker.read(number))
+            return number, self._worker.label(self._worker.read_part(number))
         except OrbituneError as error:
             return str(error)
 
 
-def _result(ray: Any, reference: Any) -> Done:
+def _result(ray: Any, reference: Any) -> LabelledPart:
+    """Return the value of a finished task, or raise its error as a DataError."""
     try:
         result = ray.get(reference)
     except ray.exceptions.RayError as error:
-        raise DataError(f"A worker of Ray was lost: {str(error).splitlines()[0]}") from None
+        raise DataError(f"Lost a Ray worker: {first_line(error)}.") from None
     if isinstance(result, str):
         raise DataError(result)
     return result

@@ -1,7 +1,8 @@
-"""Lengths and areas on the ellipsoid, whatever the coordinate reference system: metres on the ground.
+"""Geodesic lengths and areas on the ellipsoid, for any coordinate reference system.
 
-Units of a projection are no metres on the ground: in Web Mercator at 50 degrees north a square unit is 0.41
-square metres. A pixel's area is measured where it lies, by geodesics along its row and its column.
+Units of a projection are not metres on the ground: in Web Mercator at 50 degrees north a square unit covers
+0.41 square metres. The area of a pixel is therefore measured at its place, by geodesics along its row and
+column.
 """
 
 import warnings
@@ -13,17 +14,17 @@ import numpy as np
 from orbitune.errors import DataError, first_line
 from orbitune.extras import require
 
-_NODES = 65  # pixels along a side that are measured; between them areas are interpolated
+_NODES = 65  # pixels along a side that are measured; areas between them are interpolated
 
 
 @dataclass(frozen=True)
 class PixelAreas:
-    """The area of every pixel of a raster, bilinear between measured pixels.
+    """The area of every pixel of a raster, interpolated bilinearly between measured pixels.
 
     Attributes:
-        rows: float (H, n), the weights of the measured rows in each row.
+        rows: float (H, n), interpolation weights of the measured rows for each row.
         values: float (n, m), square metres of the measured pixels.
-        columns: float (m, W), the weights of the measured columns in each column.
+        columns: float (m, W), interpolation weights of the measured columns for each column.
     """
 
     rows: np.ndarray
@@ -31,31 +32,35 @@ class PixelAreas:
     columns: np.ndarray
 
     @classmethod
-    def measure(cls, crs: str, transform: Any, height: int, width: int) -> "PixelAreas":
+    def measure(cls, crs: str, transform: Any, *, height: int, width: int) -> "PixelAreas":
         """Measure the pixels of a raster.
 
         Args:
             crs: coordinate reference system, as WKT.
-            transform: rasterio's affine transform of the raster.
+            transform: affine transform from pixels to the CRS.
+            height, width: number of pixels.
 
         Raises:
-            DataError: pyproj is not installed or does not know the CRS, or no pixel lies on Earth.
+            OrbituneError: pyproj is not installed or does not know the CRS, or no pixel lies on Earth.
         """
         rows, columns = _nodes(height), _nodes(width)
         grid = np.meshgrid(columns + 0.5, rows + 0.5)
-        across, down, angle = _sides(crs, transform, *(each.ravel() for each in grid))
+        across, down, angle = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
         values = (across * down * np.abs(np.sin(angle))).reshape(len(rows), len(columns))
-        return cls(_weights(rows, height), _nearest(values), _weights(columns, width).T)
+        return cls(_weights(rows, height), _fill_nearest(values), _weights(columns, width).T)
 
     def window(self, top: int, height: int) -> np.ndarray:
-        """Return the areas of some whole rows in square metres, float (height, W)."""
+        """Return the areas of `height` whole rows from `top` on, square metres, float (height, W)."""
         return (self.rows[top : top + height] @ self.values) @ self.columns
 
-    def before(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the area above and left of corners of pixels, float (K,), in square metres.
+    def above_left(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the total area above and left of pixel corners (a summed-area table).
 
         Args:
-            rows, columns: int (K,), from 0 to the height and to the width.
+            rows, columns: int (K,), 0 to height and 0 to width.
+
+        Returns:
+            Square metres, float (K,).
         """
         above = np.pad(self.rows.cumsum(0), ((1, 0), (0, 0))) @ self.values
         left = np.pad(self.columns.cumsum(1), ((0, 0), (1, 0)))
@@ -64,32 +69,32 @@ class PixelAreas:
         )
 
 
-def pixel_size(crs: str, transform: Any, height: int, width: int) -> tuple[float, float]:
-    """Return the metres on the ground of the middle pixel of a raster, along its row and down its column.
+def pixel_size(crs: str, transform: Any, *, height: int, width: int) -> tuple[float, float]:
+    """Return width and height of the central pixel of a raster, metres on the ground.
 
     Raises:
-        DataError: as `PixelAreas.measure`.
+        OrbituneError: as `PixelAreas.measure`.
     """
-    across, down, _ = _sides(crs, transform, np.array([width / 2]), np.array([height / 2]))
+    across, down, _ = _pixel_sides(crs, transform, np.array([width / 2]), np.array([height / 2]))
     if not (np.isfinite([across, down]).all() and across > 0 and down > 0):
         raise DataError("Its centre lies outside the area of its coordinate reference system: check its CRS.")
     return float(across[0]), float(down[0])
 
 
-def size_range(crs: str, transform: Any, height: int, width: int) -> tuple[float, float]:
-    """Return the smallest and the largest side of a pixel, in metres relative to that of the middle pixel."""
+def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[float, float]:
+    """Return the smallest and largest side of a pixel, relative to that of the central pixel."""
     grid = np.meshgrid(np.linspace(0.5, width - 0.5, 9), np.linspace(0.5, height - 0.5, 9))
-    across, down, _ = _sides(crs, transform, *(each.ravel() for each in grid))
-    middle = pixel_size(crs, transform, height, width)
+    across, down, _ = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
+    middle = pixel_size(crs, transform, height=height, width=width)
     sides = np.concatenate([across / middle[0], down / middle[1]])
     known = sides[np.isfinite(sides)]
     return float(known.min()), float(known.max())
 
 
-def _sides(
+def _pixel_sides(
     crs: str, transform: Any, columns: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Width and height in metres and the angle between them, float (K,), of pixels around (column, row)."""
+    """Return width and height in metres of pixels, and the angle between them, each float (K,)."""
     require("geo", "pyproj", purpose="maps")
     import pyproj
 
@@ -101,7 +106,7 @@ def _sides(
             geod = system.get_geod()
             if geod is None:
                 raise DataError("Its coordinate reference system has no ellipsoid: set one that has.")
-            # Degrees from Greenwich on the same ellipsoid, whatever the units and the meridian of the datum.
+            # Degrees from Greenwich on the same ellipsoid: a CRS may use other units and another meridian.
             degrees = pyproj.CRS.from_dict({"proj": "longlat", "a": geod.a, "b": geod.b})
             to_degrees = pyproj.Transformer.from_crs(system, degrees, always_xy=True)
         middle, right, below = (
@@ -118,17 +123,18 @@ def _sides(
 
 
 def _nodes(side: int) -> np.ndarray:
+    """Return the indices of the pixels to measure along a side, evenly spread."""
     return np.unique(np.linspace(0, side - 1, min(side, _NODES)).round()).astype(int)
 
 
 def _weights(nodes: np.ndarray, side: int) -> np.ndarray:
-    """Weights of the nodes at 0 to side - 1, float (side, nodes): linear between two neighbours."""
+    """Return linear interpolation weights, float (side, nodes), of the nodes for pixels 0 to side - 1."""
     where = np.arange(side)
     return np.stack([np.interp(where, nodes, one) for one in np.eye(len(nodes))], axis=1)
 
 
-def _nearest(values: np.ndarray) -> np.ndarray:
-    """Values, with that of the nearest measured pixel where a projection has no place on Earth."""
+def _fill_nearest(values: np.ndarray) -> np.ndarray:
+    """Fill pixels outside the domain of the projection with the value of the nearest measured pixel."""
     known = np.isfinite(values)
     if known.all():
         return values
@@ -141,4 +147,5 @@ def _nearest(values: np.ndarray) -> np.ndarray:
 
 
 def _chunks(count: int, size: int = 1 << 16) -> list[slice]:
+    """Return slices of at most `size` that cover `count` items."""
     return [slice(start, start + size) for start in range(0, max(count, 1), size)]

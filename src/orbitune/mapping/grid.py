@@ -1,27 +1,31 @@
-"""The cells of a map: squares of `stride` pixels, each labelled by what a tile around it shows."""
+"""The grid cells of a map: squares of `stride` pixels, each labelled from the tile centred on it."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-NODATA, UNSURE = 0, 255  # codes of a map; class number k has k + 1
-_SHOWN, _WHOLE = 0.5, 0.9  # shares of a tile that must be there for any answer, and for a class
+NODATA, NOT_SURE = 0, 255  # codes of a map; class index k has code k + 1
+# Fractions of a tile that must hold data for a cell to have any code but nodata, and to have a class.
+_MIN_VALID, _MIN_VALID_FOR_CLASS = 0.5, 0.9
 
 
-def strides(tile: int) -> list[int]:
-    """The sides that cells of a tile may have, largest first: they divide it, and lie in its middle."""
+def valid_strides(tile: int) -> list[int]:
+    """Return the strides that a tile of `tile` pixels allows, largest first.
+
+    A stride divides the side of the tile, and its cell can be centred in the tile.
+    """
     return [side for side in range(tile, 0, -1) if tile % side == 0 and (tile - side) % 2 == 0]
 
 
 @dataclass(frozen=True)
 class CellGrid:
-    """How a scene is cut.
+    """A regular grid of cells over a scene.
 
     Attributes:
-        height, width: of the scene, in pixels.
-        stride: side of a cell in pixels; it divides the tile's.
-        tile: side of a tile in pixels, in whose middle the cell lies.
+        height, width: size of the scene in pixels.
+        stride: side of a cell in pixels; it divides the side of a tile.
+        tile: side in pixels of the tile that a cell is labelled from; the cell lies in its centre.
     """
 
     height: int
@@ -31,33 +35,38 @@ class CellGrid:
 
     @property
     def rows(self) -> int:
-        """Rows of cells; the last may reach beyond the scene."""
+        """Number of rows of cells; the last row may reach beyond the scene."""
         return -(-self.height // self.stride)
 
     @property
     def columns(self) -> int:
-        """Cells in a row."""
+        """Number of cells in a row; the last cell may reach beyond the scene."""
         return -(-self.width // self.stride)
 
     @property
     def margin(self) -> int:
-        """Pixels of a tile on each side of its cell."""
+        """Number of pixels of a tile on each side of its cell."""
         return (self.tile - self.stride) // 2
 
-    def window(self, row: int, column: int, rows: int, columns: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width in pixels of what the tiles of these cells see."""
-        sides = (rows * self.stride + 2 * self.margin, columns * self.stride + 2 * self.margin)
-        return (row * self.stride - self.margin, column * self.stride - self.margin, *sides)
+    def window(self, row: int, column: int, *, rows: int, columns: int) -> tuple[int, int, int, int]:
+        """Return the pixel window (top, left, height, width) that the tiles of a block of cells cover.
+
+        Args:
+            row, column: first cell of the block.
+            rows, columns: size of the block in cells.
+        """
+        height, width = (count * self.stride + 2 * self.margin for count in (rows, columns))
+        return row * self.stride - self.margin, column * self.stride - self.margin, height, width
 
 
 @dataclass(frozen=True)
-class Part:
-    """The pixels below some rows and columns of cells, with their margin.
+class PixelWindow:
+    """The pixels of a block of cells, with the margin that their tiles need.
 
     Attributes:
         pixels: uint8 (H, W, 3).
-        valid: bool (H, W).
-        cells: how the scene is cut.
+        valid: bool (H, W), False where the scene has no data.
+        cells: the grid that the block belongs to.
     """
 
     pixels: np.ndarray
@@ -65,14 +74,26 @@ class Part:
     cells: CellGrid
 
     @cached_property
-    def shares(self) -> tuple[np.ndarray, np.ndarray]:
-        """float (rows, columns): which share of each tile is there, and of each cell."""
-        tile, stride, margin = self.cells.tile, self.cells.stride, self.cells.margin
+    def tile_coverage(self) -> np.ndarray:
+        """Fraction of each cell's tile that holds data, float (rows, columns), 0..1."""
+        return _block_means(self.valid, side=self.cells.tile, step=self.cells.stride)
+
+    @cached_property
+    def cell_coverage(self) -> np.ndarray:
+        """Fraction of each cell that holds data, float (rows, columns), 0..1."""
+        stride, margin = self.cells.stride, self.cells.margin
         inner = self.valid[margin : len(self.valid) - margin, margin : self.valid.shape[1] - margin]
-        return _means(self.valid, tile, stride), _means(inner, stride, stride)
+        return _block_means(inner, side=stride, step=stride)
 
     def tiles(self, where: np.ndarray) -> np.ndarray:
-        """uint8 (K, tile, tile, 3), of the cells (row, column) in int (K, 2); gaps have the tile's mean."""
+        """Return the tiles around some cells; pixels without data are filled with the tile's mean.
+
+        Args:
+            where: int (K, 2), row and column of each cell.
+
+        Returns:
+            uint8 (K, tile, tile, 3).
+        """
         tile, stride = self.cells.tile, self.cells.stride
         starts = where * stride
         tiles = np.stack([self.pixels[y : y + tile, x : x + tile] for y, x in starts])
@@ -83,7 +104,7 @@ class Part:
         return tiles
 
     def filled(self) -> np.ndarray:
-        """The pixels, where gaps have the mean of what is there."""
+        """Return the pixels, uint8 (H, W, 3), with gaps filled by the mean of the valid pixels."""
         if self.valid.all() or not self.valid.any():
             return self.pixels
         pixels = self.pixels.copy()
@@ -91,46 +112,47 @@ class Part:
         return pixels
 
 
-def askable(part: Part, not_sure: bool = True) -> np.ndarray:
-    """Return the cells (row, column), int (K, 2), that can have a class.
+def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
+    """Return the cells with enough data to be classified, int (K, 2) of row and column.
 
     Args:
-        not_sure: whether cells may be not sure; else all have a class of which as much is there as for any
-            answer.
+        not_sure: whether cells may be coded as not sure. If not, every cell with enough data for any code
+            gets a class.
     """
-    tiles, own = part.shares
-    return np.argwhere((tiles >= (_WHOLE if not_sure else _SHOWN)) & (own >= _SHOWN))
+    needed = _MIN_VALID_FOR_CLASS if not_sure else _MIN_VALID
+    return np.argwhere((window.tile_coverage >= needed) & (window.cell_coverage >= _MIN_VALID))
 
 
-def coded(part: Part, where: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Codes and confidence of a part.
+def encode_cells(window: PixelWindow, where: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return codes and confidence of all cells of a window.
 
     Args:
-        where: the cells that were asked for, from `askable`.
-        answers: float (K, C + 1), calibrated probabilities of the classes, and of being like none of the
-            training tiles.
+        where: int (K, 2), the classified cells, from `select_cells`.
+        predicted: float (K, C + 1), calibrated class probabilities; the last column is the probability
+            that the tile is out of distribution.
 
     Returns:
-        uint8 (2, rows, columns): codes; and the largest probability of a class in percent, 0 where there is
-        no class.
+        uint8 (2, rows, columns): codes, and the highest class probability in percent, 0 for cells without
+        a class.
     """
-    tiles, own = part.shares
-    codes = np.where((tiles >= _SHOWN) & (own >= _SHOWN), UNSURE, NODATA).astype(np.uint8)
+    has_data = (window.tile_coverage >= _MIN_VALID) & (window.cell_coverage >= _MIN_VALID)
+    codes = np.where(has_data, NOT_SURE, NODATA).astype(np.uint8)
     confidence = np.zeros_like(codes)
-    said = codes_of(answers)
-    codes[tuple(where.T)] = said
-    confidence[tuple(where.T)] = np.where(said == UNSURE, 0, np.round(100 * answers.max(1)))
+    classified = to_codes(predicted)
+    codes[tuple(where.T)] = classified
+    percent = np.round(100 * predicted.max(1))
+    confidence[tuple(where.T)] = np.where(classified == NOT_SURE, 0, percent)
     return np.stack([codes, confidence])
 
 
-def codes_of(answers: np.ndarray) -> np.ndarray:
-    """The codes, uint8 (K,), of answers as in `coded`."""
-    best = answers.argmax(1)
-    return np.where(best < answers.shape[1] - 1, best + 1, UNSURE).astype(np.uint8)
+def to_codes(predicted: np.ndarray) -> np.ndarray:
+    """Return the codes, uint8 (K,), of probabilities (K, C + 1) as in `encode_cells`."""
+    best = predicted.argmax(1)
+    return np.where(best < predicted.shape[1] - 1, best + 1, NOT_SURE).astype(np.uint8)
 
 
-def _means(valid: np.ndarray, side: int, step: int) -> np.ndarray:
-    """The share of every square of `side` pixels, `step` apart, that is there."""
+def _block_means(valid: np.ndarray, *, side: int, step: int) -> np.ndarray:
+    """Return the fraction of True in squares of `side` pixels, `step` apart, by a summed-area table."""
     tops = np.arange(0, valid.shape[0] - side + 1, step)
     lefts = np.arange(0, valid.shape[1] - side + 1, step)
     if valid.all():

@@ -1,63 +1,63 @@
-"""What is asked of a map, and what is said of it when it is done."""
+"""Options of a map."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from orbitune.errors import DataError
 from orbitune.mapping.reader import RESOLUTION
 
+Mode = Literal["auto", "tiles", "dense"]
+PixelGrid = Literal["scene", "cells"]
+ExecutorName = Literal["local", "ray"]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class MapOptions:
-    """What is asked for besides the map itself.
+    """How a scene is read, labelled and written.
 
     Attributes:
-        bands: numbers from 1 of red, green and blue; None for those that the file names so.
-        stride: side of a labelled cell in pixels of the training resolution; None for the tile's.
-        mode: `tiles`, each cell by a tile of its own; `dense`, by tokens that tiles share; or `auto`, dense
-            where the stride is a quarter of the tile or less.
-        scale: see `scaling.choose_scaling`.
+        bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
+        stride: side of a grid cell in pixels of the training resolution; None for that of a tile.
+        mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
+            for strides up to a quarter of the tile.
+        scale: values that become 0 and 255, see `radiometry.choose_scaling`; None for the default.
         resolution: metres per pixel of the training tiles.
-        grid: `scene`, pixels as those of the scene; or `cells`, a pixel for each cell.
-        memory_budget: of this process, such as 2GB.
-        engine: `local` or `ray`.
-        not_sure: `on`, cells unlike the training tiles have no class; or `off`.
-        driver: the only format of the scene that is taken, as GDAL names it; None for any.
+        grid: `scene` writes pixels on the grid of the scene; `cells` writes one pixel per cell.
+        memory_budget: memory of this process, such as 2GB.
+        executor: `local` or `ray`.
+        not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
+        driver: the only GDAL driver allowed for the scene; None for any.
+
+    Raises:
+        DataError: an option has an unknown value.
     """
 
     bands: tuple[int, ...] | None = None
     stride: int | None = None
-    mode: str = "auto"
+    mode: Mode = "auto"
     scale: str | None = None
     resolution: float = RESOLUTION
-    grid: str = "scene"
+    grid: PixelGrid = "scene"
     memory_budget: str = "2GB"
-    engine: str = "local"
-    not_sure: str = "on"
+    executor: ExecutorName = "local"
+    not_sure: bool = True
     driver: str | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("mode", ("auto", "tiles", "dense")),
-            ("grid", ("scene", "cells")),
-            ("engine", ("local", "ray")),
-            ("not_sure", ("on", "off")),
-        ):
-            if getattr(self, name) not in allowed:
-                option, given = name.replace("_", "-"), getattr(self, name)
-                raise DataError(f"There is no --{option} {given}; there is: {', '.join(allowed)}.")
+        for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):
+            if getattr(self, name) not in get_args(choices):
+                listed = ", ".join(get_args(choices))
+                raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution is in metres per pixel, such as 10, not {self.resolution:g}.")
 
 
 def parse_bands(text: str) -> tuple[int, ...] | None:
-    """Return `3,2,1` as numbers; None for a blank, which leaves it to the file.
+    """Return the band numbers of a comma-separated string such as `3,2,1`; None for a blank one.
 
     Raises:
-        DataError: it is something else.
+        DataError: a part is not a whole number.
     """
     if not text.strip():
         return None
@@ -65,61 +65,3 @@ def parse_bands(text: str) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise DataError(f"--bands are three numbers, such as 3,2,1, not {text!r}.") from None
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where files go; None for those that are not wanted."""
-
-    map: Path
-    confidence: Path | None = None
-    polygons: Path | None = None
-    preview: Path | None = None
-
-    def check(self, scene: Sequence[Path]) -> None:
-        """Raise a DataError if an output would replace the scene, another output or a folder.
-
-        Args:
-            scene: the files that the scene is read from, see `opening.local_files`.
-        """
-        named = [path for path in (self.map, self.confidence, self.polygons, self.preview) if path]
-        places = [*{path.resolve() for path in scene}, *(path.resolve() for path in named)]
-        if len(set(places)) < len(places):
-            raise DataError("The scene and the files to write must have different names.")
-        for path in named:
-            if path.exists() and not path.is_file():
-                what = "a folder" if path.is_dir() else "no regular file"
-                raise DataError(f"{path} is {what}: name a file.")
-
-
-@dataclass
-class MapReport:
-    """What was done, as it is said to the user and written beside the map's tags.
-
-    Attributes:
-        facts: how the map was made.
-        areas: one row for each class, see `areas.areas`.
-        warnings: what the user should look at.
-        agreement: of a dense map with the tile-by-tile answers, see `Agreement`; None of another.
-    """
-
-    facts: dict[str, Any]
-    areas: list[dict[str, Any]]
-    warnings: list[str] = field(default_factory=list)
-    agreement: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for --json."""
-        return asdict(self)
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table of areas."""
-        header = ["class", "hectares", "share", "estimated hectares (95 % interval)"]
-        rows = []
-        for area in self.areas:
-            row = [area["name"], f"{area['hectares']:,.0f}", f"{area['share']:.1%}", ""]
-            if "low_hectares" in area:
-                values = (area[f"{name}_hectares"] for name in ("estimated", "low", "high"))
-                row[-1] = "{:,.0f} ({:,.0f} to {:,.0f})".format(*values)
-            rows.append(row)
-        return header, rows

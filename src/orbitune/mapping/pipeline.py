@@ -1,312 +1,146 @@
-"""From a scene to a map: parts that outlive a killed process, put together into files that are whole."""
+"""From a scene to a map in three steps: plan, label the parts, assemble the files."""
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from orbitune.errors import DataError
-from orbitune.files import replacing
-from orbitune.inference.bundle import Bundle
-from orbitune.integrity import file_hash, read_kept, sealed, unsealed, write_sealed_json
-from orbitune.mapping import executors
-from orbitune.mapping.area_estimation import areas
-from orbitune.mapping.dense import WINDOW, DenseHead, fewest_rows
-from orbitune.mapping.dense_fit import agreement, fit_readout
-from orbitune.mapping.geodesy import size_range
-from orbitune.mapping.grid import CellGrid, strides
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
-from orbitune.mapping.polygons import write_polygons
-from orbitune.mapping.preview import write_preview
-from orbitune.mapping.radiometry import Scaling, choose_scaling
-from orbitune.mapping.raster_source import short_name, state
-from orbitune.mapping.reader import Grid, Scene
-from orbitune.mapping.worker import Order, Worker, part_is_whole, write_part
-from orbitune.mapping.writer import MapRasters, write_confidence, write_map
-from orbitune.resources import core_count, parse_bytes
+from orbitune.mapping.area_estimation import estimate_areas
+from orbitune.mapping.dense import DenseHead
+from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
+from orbitune.mapping.executors import EXECUTORS
+from orbitune.mapping.map_plan import MapPlan, plan_map
+from orbitune.mapping.map_report import Agreement, MapReport
+from orbitune.mapping.options import MapOptions
+from orbitune.mapping.outputs import OUTPUTS, resolve_paths
+from orbitune.mapping.part_store import PartStore, PlanFile
+from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.worker import Worker
 from orbitune.training.progress import ProgressDisplay
 
-_BASE_BYTES = 900 << 20  # what the libraries, the model and a batch of it take, whatever the scene
-_SMALL_BLOCK = 16 << 20  # bytes of a block of a file that fit whatever the budget
-_FAR = 2.5  # standard deviations of the training tiles' brightness
-_UNEVEN = 1.25  # times that pixels of a scene may differ in size on the ground before it is warned of
+Log = Callable[[str], None]
+_LOGGER = logging.getLogger("orbitune")
 
 
 def map_scene(
     source: str | Path,
     scene: str | Path,
-    outputs: Outputs,
-    request: MapOptions | None = None,
+    outputs: str | Path | Mapping[str, str | Path],
+    *,
+    options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = _LOGGER.info,
+    **settings: Any,
 ) -> MapReport:
-    """Map a scene. The same call goes on where a killed one was, and writes the same bytes.
+    """Make a land-cover map of a scene.
+
+    A map that was interrupted goes on where it stopped if the same call is made again; the files are then the
+    same bytes as those of a map made at once.
+
+        map_scene("bundle", "scene.tif", "map.tif", stride=16)
+        map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})
 
     Args:
-        source, backbone: the model, as in `Classifier`.
-        scene: whatever rasterio opens, see `opening.open_raster`.
-        say: called with what was chosen, a line at a time.
+        source: a bundle, a finished run, or a bundle's hub id.
+        scene: a path, a URL, or any name that rasterio opens.
+        outputs: path of the map, or paths by name of the output, see `outputs.OUTPUTS`.
+        options: see `MapOptions`; None for the defaults.
+        backbone: hub id or folder of the backbone, if it has moved since training.
+        progress: whether to show a progress bar on stderr.
+        log: called with each message, one line without a line break.
+        **settings: single options by name, such as `stride=16`; they override those of `options`.
+
+    Returns:
+        Metadata, areas by class, and warnings.
 
     Raises:
-        OrbituneError: the model or the scene cannot be used as asked, or the disk is full.
+        OrbituneError: the model or the scene cannot be used with these options, or a file cannot be written.
+        TypeError: there is no option of such a name.
     """
-    request = request or MapOptions()
-    bundle = Bundle.open(source)
-    with Scene(scene, request.bands, request.resolution, request.driver) as opened:
-        outputs.check(opened.files)
-        check_blocks(opened, request.memory_budget)
-        sample = opened.sample()
-        tags = () if request.scale else opened.tags
-        scaling = choose_scaling(request.scale, opened.dtype, 3, sample, bundle.white, tags)
-        grid, files, others = opened.grid, state(opened.files), opened.others
-    cells, dense = _cut(request, bundle, grid.height, grid.width)
-    order = Order(
-        str(source),
-        backbone,
-        None,
-        core_count(),
-        opened.name,
-        opened.bands,
-        request.resolution,
-        scaling,
-        cells,
-        _rows(request.memory_budget, cells, dense),
-        request.not_sure == "on",
-        request.driver,
-    )
-    warnings = _warnings(order, bundle, sample, grid)
-    facts = _facts(order, request, bundle, grid, dense) | {"bands_source": opened.bands_source}
-    if others:
-        say(f"{facts['scene']} holds several rasters, and this is the first; another is {others[0]}")
-    for line in _choices(facts):
-        say(line)
-    key = _key(order, dense, bundle, files, sample)
-    work = _Work(order, dense, key, outputs.map, progress, say)
-    agrees = work.finish(request.engine)
-    if agrees:
-        facts["agreement"] = agrees
-    layers = MapRasters(work.folder, order, grid, bundle.classes, request.grid, facts)
-    _write(layers, outputs, sample, scaling)
-    report = MapReport(facts, areas(layers, bundle.confusion, outputs.map), warnings, agrees)
-    shutil.rmtree(work.folder)
+    options = replace(options or MapOptions(), **settings)
+    paths = resolve_paths(outputs)
+    plan = plan_map(source, scene, paths=paths, options=options, backbone=backbone)
+    for line in plan.messages:
+        log(line)
+    store = PartStore.beside(paths["map"])
+    plan = _resume(plan, store, log)
+    plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
+    report = _assemble(plan, store, paths=paths, agreement=agreement)
+    store.clear()
     return report
 
 
-class _Work:
-    """The parts of one map, in a folder beside it until it is done."""
-
-    def __init__(
-        self, order: Order, dense: bool, key: str, out: Path, progress: bool, say: Callable[[str], None]
-    ) -> None:
-        self.folder = out.with_name(f".{out.name}.parts")
-        self._dense, self._progress, self._say = dense, progress, say
-        self._plan = self.folder / "plan.json"
-        known = read_kept(self._plan) or {}
-        if known.get("key") != key:
-            if known:
-                say("what is left of another map of this name is of other inputs or options: starting anew")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            known = {"key": key, "attention": None}
-        self._known = known
-        self.order = replace(order, attention=known["attention"])
-
-    def finish(self, engine: str) -> dict[str, Any] | None:
-        """Do the parts that are missing; how far a dense map agrees with tile-by-tile answers."""
-        worker = Worker(self.order, None)
-        try:
-            self.order = worker.order = replace(self.order, attention=worker.network.attention)
-            write_sealed_json(self._plan, {**self._known, "attention": self.order.attention})
-            readout = self._readout(worker) if self._dense else None
-            if readout:
-                worker.answer_densely(readout)
-            self._label(worker, readout, engine)
-            return agreement(worker, self.folder) if self._dense else None
-        finally:
-            worker.close()
-
-    def _readout(self, worker: Worker) -> DenseHead:
-        """The linear layer, fitted once for a map."""
-        from safetensors.numpy import load, save
-
-        file = self.folder / "readout.safetensors"
-        try:
-            return DenseHead(**load(unsealed(file.read_bytes())))
-        except (OSError, ValueError):  # absent or damaged
-            fitted = fit_readout(worker)
-            with replacing(file) as temporary:
-                temporary.write_bytes(sealed(save({"weight": fitted.weight, "bias": fitted.bias})))
-            return fitted
-
-    def _label(self, worker: Worker, readout: DenseHead | None, engine: str) -> None:
-        missing = [n for n in range(self.order.parts) if not part_is_whole(self.folder, n)]
-        if done := self.order.parts - len(missing):
-            self._say(f"going on after {done} of {self.order.parts} parts")
-        work = (
-            executors.on_ray(self.order, readout, missing)
-            if engine == "ray"
-            else executors.local(worker, missing)
-        )
-        with ProgressDisplay(self._progress) as display:
-            display.evaluation("mapping", self.order.parts)
-            display.evaluated(done)
-            for number, labels in work if missing else ():
-                write_part(self.folder, number, labels)
-                display.evaluated(1)
+def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
+    """Return the plan with the attention kernel of stored parts; remove parts of another map."""
+    stored = store.read_plan()
+    if stored is None or stored.key != plan.key:
+        if stored:
+            log("the unfinished map of this name has other inputs or options: starting anew")
+        store.clear()
+        return plan
+    return replace(plan, spec=replace(plan.spec, attention=stored.attention))
 
 
-def _cut(request: MapOptions, bundle: Bundle, height: int, width: int) -> tuple[CellGrid, bool]:
-    tile = bundle.tile_size[0]
-    if bundle.tile_size[1] != tile:
-        raise DataError(
-            f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
-        )
-    stride = tile if request.stride is None else request.stride
-    if stride not in strides(tile):
-        ways = ", ".join(map(str, strides(tile)))
-        raise DataError(f"--stride is one of {ways} pixels for tiles of {tile} pixels, not {stride}.")
-    if min(height, width) < tile:
-        raise DataError(
-            f"The scene is {width}x{height} pixels of {request.resolution:g} m, "
-            f"smaller than one tile of {tile}."
-        )
-    dense = request.mode == "dense" or (request.mode == "auto" and 4 * stride <= tile)
-    return CellGrid(height, width, stride, tile), dense
+def _run(
+    plan: MapPlan, store: PartStore, *, executor: str, progress: bool, log: Log
+) -> tuple[MapPlan, Agreement | None]:
+    """Label the missing parts; of a dense map, measure its agreement with tile-wise predictions."""
+    worker = Worker(plan.spec)
+    try:
+        # All workers must use one attention kernel, as kernels differ in the last bits.
+        plan = replace(plan, spec=replace(plan.spec, attention=worker.network.attention))
+        worker.spec = plan.spec
+        store.write_plan(PlanFile(key=plan.key, attention=plan.spec.attention))
+        head = _dense_head(worker, store) if plan.dense else None
+        if head:
+            worker.use_dense_head(head)
+        _label_parts(worker, head, store=store, executor=executor, progress=progress, log=log)
+        return plan, measure_agreement(worker, store) if plan.dense else None
+    finally:
+        worker.close()
 
 
-def _rows(memory_budget: str, cells: CellGrid, dense: bool) -> int:
-    """Rows of cells in a part: as many as the budget holds, in whole windows, and enough parts to resume."""
-    budget = parse_bytes(memory_budget)
-    # Two parts are in memory, as they were read, scaled, and with the copies that padding makes; tokens of
-    # up to 1,024 channels are there three times.
-    row = 2 * cells.stride * cells.width * 20 + (cells.columns * 4096 * 3 if dense else 0)
-    fewest, step = (fewest_rows(cells), WINDOW) if dense else (1, 1)
-    usual = fewest + step  # in the first row of windows most of what tiles share is computed for nothing
-    most = (budget - _BASE_BYTES) // row
-    if most < fewest:
-        needed = (_BASE_BYTES + fewest * row) / 1e9
-        raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
-    wanted = min(most, max(usual, -(-cells.rows // 16)))
-    return int(fewest + (wanted - fewest) // step * step)
+def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
+    """Return the stored dense head; fit and store it first if there is none."""
+    if (head := store.read_head()) is None:
+        head = fit_dense_head(worker)
+        store.write_head(head)
+    return head
 
 
-def _key(order: Order, dense: bool, bundle: Bundle, files: str, sample: np.ma.MaskedArray) -> str:
-    """Return the inputs and options that determine the parts, independent of how paths are spelt.
-
-    Args:
-        files: see `opening.state`; of what lies on a server only the pixels in little tell.
-    """
-    weights = {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))}
-    names = {"source", "backbone", "scene", "driver"}
-    determines = {
-        **{name: value for name, value in asdict(order).items() if name not in names},
-        "files": files,
-        "sample": hashlib.sha256(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes()).hexdigest(),
-        "weights": weights,
-        "facts": bundle.facts,
-        "dense": dense,
-        "version": version("orbitune"),
-    }
-    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+def _label_parts(
+    worker: Worker, head: DenseHead | None, *, store: PartStore, executor: str, progress: bool, log: Log
+) -> None:
+    """Label and store the parts that are missing."""
+    count = worker.spec.parts
+    missing = store.missing(count)
+    if done := count - len(missing):
+        log(f"going on after {done} of {count} parts")
+    with ProgressDisplay(progress) as display:
+        display.evaluation("mapping", count)
+        display.evaluated(done)
+        for number, labels in EXECUTORS[executor](worker, head, missing) if missing else ():
+            store.write(number, labels)
+            display.evaluated(1)
 
 
-def check_blocks(scene: Scene, memory_budget: str) -> None:
-    """Raise a DataError if a block of the file exceeds the memory: blocks are read whole."""
-    budget = parse_bytes(memory_budget)
-    needed = _BASE_BYTES + 4 * scene.block_bytes
-    if needed > budget and scene.block_bytes > _SMALL_BLOCK:
-        raise DataError(
-            f"{scene.name} is stored in blocks of {scene.block_bytes / 1e9:.1f} GB: write it in tiles, such "
-            f"as with gdal_translate -co TILED=YES IN OUT, or give a --memory-budget of {needed / 1e9:.1f}GB."
-        )
-
-
-def _warnings(order: Order, bundle: Bundle, sample: np.ma.MaskedArray, grid: Grid) -> list[str]:
-    found = []
-    if order.not_sure and bundle.likeness is None:
-        found.append(
-            "this model does not know what its training tiles are like, so every cell gets a class: make a "
-            "bundle of the run with orbitune bundle, or say --not-sure off"
-        )
-    smallest, largest = size_range(grid.crs, grid.transform, grid.height, grid.width)
-    if largest > _UNEVEN * smallest:
-        sizes = f"{smallest * order.resolution:.3g} to {largest * order.resolution:.3g} m"
-        found.append(
-            f"pixels of this scene are {sizes} on the ground, and those of the training tiles are all alike: "
-            "cut it, or warp it to UTM"
-        )
-    valid = ~np.ma.getmaskarray(sample)[0]
-    stated = bundle.facts.get("data", {}).get("brightness")
-    if not valid.any():
-        found.append("there is nothing but nodata in this scene")
-    elif stated is not None:
-        found += _brightness(order.scaling(sample.data)[valid].mean(0), stated)
-    return found
-
-
-def _brightness(means: np.ndarray, stated: dict[str, Any]) -> list[str]:
-    """Return warnings about bands that differ much from the training tiles."""
-    return [
-        f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {spread:.0f}) in training: "
-        "check --bands and --scale"
-        for band, mean, usual, spread in zip(("red", "green", "blue"), means, *stated.values(), strict=True)
-        if abs(mean - usual) > _FAR * spread
-    ]
-
-
-def _facts(order: Order, request: MapOptions, bundle: Bundle, grid: Grid, dense: bool) -> dict[str, Any]:
-    return {
-        "made_by": f"orbitune {version('orbitune')}",
-        "model": str(bundle.facts.get("name", bundle.folder.name)),
-        "classes": list(bundle.classes),
-        "scene": short_name(order.scene),
-        "pixels": [grid.height, grid.width],
-        "bands": list(order.bands),
-        "scaling": asdict(order.scaling),
-        "resampled_from_metres": grid.resampled,
-        "resolution_metres": request.resolution,
-        "stride": order.cells.stride,
-        "tile": order.cells.tile,
-        "mode": "dense" if dense else "tiles",
-        "not_sure": order.not_sure and bundle.likeness is not None,
-        "parts": order.parts,
-    }
-
-
-def _choices(facts: dict[str, Any]) -> Sequence[str]:
-    scaling = facts["scaling"]
-    ends = ", ".join(
-        f"{low:g} to {high:g}" for low, high in zip(scaling["low"], scaling["high"], strict=True)
+def _assemble(
+    plan: MapPlan, store: PartStore, *, paths: Mapping[str, Path], agreement: Agreement | None
+) -> MapReport:
+    """Write the outputs from the finished parts, and report their areas."""
+    metadata = plan.metadata.model_copy(update={"agreement": agreement})
+    rasters = MapRasters(
+        store=store,
+        spec=plan.spec,
+        grid=plan.grid,
+        pixel_grid=plan.pixel_grid,
+        metadata=metadata,
+        map_file=paths["map"],
+        overview=plan.spec.scaling(plan.sample.data),
     )
-    lines = [f"scaling: {ends} become 0 to 255 ({scaling['source']})"]
-    if facts["resampled_from_metres"]:
-        across, down = (
-            f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in facts["resampled_from_metres"]
-        )
-        lines.append(
-            f"resampled from {across} x {down} m per pixel to the {facts['resolution_metres']:g} m "
-            "of the training tiles"
-        )
-    if facts["bands_source"] != "given":
-        named = ", ".join(
-            f"{colour} {band}" for colour, band in zip(("red", "green", "blue"), facts["bands"], strict=True)
-        )
-        lines.append(f"bands: {named} ({facts['bands_source']})")
-    how = "a tile for each" if facts["mode"] == "tiles" else "dense, from tokens that tiles share"
-    return [*lines, f"labels: every {facts['stride']} pixels, {how}"]
-
-
-def _write(layers: MapRasters, outputs: Outputs, sample: np.ma.MaskedArray, scaling: Scaling) -> None:
-    write_map(layers, outputs.map)
-    if outputs.confidence:
-        write_confidence(layers, outputs.confidence)
-    if outputs.polygons:
-        write_polygons(layers, outputs.polygons, outputs.map)
-    if outputs.preview:
-        write_preview(layers, outputs.preview, scaling(sample.data))
+    for name, path in paths.items():
+        OUTPUTS[name].write(rasters, path)
+    areas = estimate_areas(rasters, plan.bundle.confusion)
+    return MapReport(metadata=metadata, areas=tuple(areas), warnings=plan.warnings)

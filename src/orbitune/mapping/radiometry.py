@@ -1,12 +1,12 @@
-"""From what a scene's file holds to the 0..255 of the training tiles.
+"""Radiometry: reflectance scaling of a scene to the 0..255 of the training tiles.
 
-Every band is scaled alike to a straight line between two values, which are stated in the map's tags. Tiles of
-EuroSAT RGB were made from Sentinel-2 L1C by 0..2750 of its digital numbers (10,000 for a reflectance of 1);
-that is the default for 16 bits, and its reflectance for floats. Products since January 2022 (baseline 04.00)
-and some L2A add 1,000 to the numbers: for these `1000:3750` is the same.
+Each band is scaled linearly between two values, which the map's tags state. Tiles of EuroSAT RGB were made
+from digital numbers 0..2750 of Sentinel-2 L1C (10,000 is a reflectance of 1). That is the default for 16-bit
+scenes, and the equivalent reflectance 0..0.275 for floats. Products since January 2022 (baseline 04.00) and
+some L2A products add 1,000 to the digital numbers: the equivalent range is 1000:3750.
 
-A scale and an offset in a raster's tags say what its numbers mean, and shift the default: with a scale of
-0.0001 and an offset of -0.1 it is 1000:3750. What the user asks for is in the numbers of the file.
+Scale and offset tags of a raster shift the default accordingly: a scale of 0.0001 with an offset of -0.1
+gives 1000:3750. A range given by the user is always in the values of the file.
 """
 
 import re
@@ -16,22 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.mapping.bands import Tagged
+from orbitune.mapping.bands import BandTags
 
-_NUMBERS = (0.0, 2750.0)
+_DIGITAL_NUMBERS = (0.0, 2750.0)
 _REFLECTANCE = (0.0, 0.275)
-_QUANTIFICATION = 10_000  # digital numbers of Sentinel-2 for a reflectance of 1
-_MOST_OF_REFLECTANCE = 0.01  # scales in tags up to this make reflectance of numbers, larger ones others
-SAMPLE_SIDE = 1024  # pixels of the overview that percentiles and statistics are taken from, at most
+_QUANTIFICATION = 10_000  # Sentinel-2's digital number for a reflectance of 1
+_MAX_REFLECTANCE_SCALE = 0.01  # tagged scales up to this yield reflectance, larger ones other units
+SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """A straight line for each band.
+class ReflectanceScaling:
+    """A linear scaling of each band to 0..255.
 
     Attributes:
-        low, high: what becomes 0 and 255, of each band.
-        source: where they come from, in words.
+        low, high: the values of each band that become 0 and 255, in the units of the file.
+        source: where they come from, for messages.
     """
 
     low: tuple[float, ...]
@@ -39,55 +39,57 @@ class Scaling:
     source: str
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(bands, H, W) of any dtype to uint8 (H, W, bands); what is no number becomes 0."""
+        """Return pixels (bands, H, W) of any real dtype as uint8 (H, W, bands); NaN becomes 0."""
         if pixels.dtype == np.uint8 and self.is_identity:
             return np.ascontiguousarray(pixels.transpose(1, 2, 0))
         scaled = np.empty((*pixels.shape[1:], len(pixels)), np.uint8)
         for band, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            # Clipped first: what stands for no data may be the largest number there is.
+            # Clip first: the nodata value may be the largest number of the dtype, and would overflow.
             values = np.nan_to_num(pixels[band].astype(np.float32), nan=low).clip(low, high)
             scaled[..., band] = ((values - low) * (255 / (high - low))).round()
         return scaled
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing changes."""
+        """Whether 8-bit values stay as they are."""
         return set(self.low) == {0.0} and set(self.high) == {255.0}
 
 
 def choose_scaling(
     asked: str | None,
     dtype: str,
-    bands: int,
+    *,
     sample: np.ma.MaskedArray,
     white: int | None,
-    tags: Sequence[Tagged] = (),
-) -> Scaling:
-    """The scaling that was asked for, or the default of the dtype.
+    tags: Sequence[BandTags] = (),
+) -> ReflectanceScaling:
+    """Return the scaling that was asked for, or the default for the dtype and tags.
 
     Args:
-        asked: `LOW:HIGH` in the file's units, or `2%:98%`, percentiles of each band; None for the default.
-        sample: some of the scene's pixels (bands, H, W), masked where there is nothing.
-        white: what became 255 in the training tiles, where they had 16 bits.
-        tags: what the file says of the numbers of each band; nothing if there are none.
+        asked: `LOW:HIGH` in the units of the file, or percentiles of each band such as `2%:98%`; None for
+            the default.
+        dtype: of the bands, as numpy names it.
+        sample: an overview of the scene (bands, H, W), masked where it has no data.
+        white: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
+        tags: scale and offset of each band; empty to ignore them.
 
     Raises:
-        DataError: it is no scaling, or there is no pixel to take percentiles from.
+        DataError: `asked` cannot be parsed, or there is no pixel to take percentiles from.
     """
     if asked:
-        return _parse(asked, bands, sample)
+        return _parse(asked, sample)
     lows, highs, sources = [], [], []
-    for tag in tags or [Tagged()] * bands:
-        (low, high), source = _default(dtype, white, tag.scale)
-        lows.append(_number(low, tag))
-        highs.append(_number(high, tag))
+    for tag in tags or [BandTags()] * len(sample):
+        (low, high), source = _default_range(dtype, white, tag.scale)
+        lows.append(_to_file_units(low, tag))
+        highs.append(_to_file_units(high, tag))
         sources.append(f"{source}, by {tag.source}" if tag.source else source)
-    return Scaling(tuple(lows), tuple(highs), "; ".join(dict.fromkeys(sources)))
+    return ReflectanceScaling(tuple(lows), tuple(highs), "; ".join(dict.fromkeys(sources)))
 
 
-def _default(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
-    """Return the values that become 0 and 255, for numbers of this dtype and scale."""
-    if scale != 1 and abs(scale) <= _MOST_OF_REFLECTANCE:
+def _default_range(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
+    """Return the default range of physical values for a dtype and a tagged scale, and its source."""
+    if scale != 1 and abs(scale) <= _MAX_REFLECTANCE_SCALE:
         return (0.0, white / _QUANTIFICATION) if white else _REFLECTANCE, "default for reflectance"
     if dtype == "uint8":
         return (0.0, 255.0), "as it is, 8 bits"
@@ -95,15 +97,16 @@ def _default(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, 
         return _REFLECTANCE, "default for reflectance as floats"
     if white:
         return (0.0, float(white)), "that of the training tiles"
-    return _NUMBERS, "default for Sentinel-2 L1C digital numbers"
+    return _DIGITAL_NUMBERS, "default for Sentinel-2 L1C digital numbers"
 
 
-def _number(value: float, tag: Tagged) -> float:
-    """Return a value as a number of the file; rounded, as tags have few digits."""
+def _to_file_units(value: float, tag: BandTags) -> float:
+    """Return a physical value in the units of the file, rounded as tags have few digits."""
     return float(f"{(value - tag.offset) / tag.scale:.9g}")
 
 
-def _parse(asked: str, bands: int, sample: np.ma.MaskedArray) -> Scaling:
+def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
+    """Return the scaling that a user's `LOW:HIGH` or `LOW%:HIGH%` asks for."""
     number = r"(-?\d+(?:\.\d+)?)"
     found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
     if not found or float(found[1]) >= float(found[3]):
@@ -112,7 +115,7 @@ def _parse(asked: str, bands: int, sample: np.ma.MaskedArray) -> Scaling:
         )
     low, high = float(found[1]), float(found[3])
     if not found[2]:
-        return Scaling((low,) * bands, (high,) * bands, "given")
+        return ReflectanceScaling((low,) * len(sample), (high,) * len(sample), "given")
     lows, highs = [], []
     for band in sample:
         values = band.compressed()
@@ -121,4 +124,4 @@ def _parse(asked: str, bands: int, sample: np.ma.MaskedArray) -> Scaling:
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))
-    return Scaling(tuple(lows), tuple(highs), f"percentiles {asked} of each band")
+    return ReflectanceScaling(tuple(lows), tuple(highs), f"percentiles {asked} of each band")

@@ -1,4 +1,4 @@
-"""A scene on disk, read in windows of rows as uint8 tiles want them."""
+"""Windowed reading of a scene, as uint8 pixels on the grid of the training resolution."""
 
 import os
 import warnings
@@ -10,27 +10,33 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line
-from orbitune.mapping.bands import Tagged, choose_bands, expand_palette, has_palette, tagged
+from orbitune.mapping.bands import (
+    BandTags,
+    choose_bands,
+    needs_palette_expansion,
+    palette_vrt,
+    read_band_tags,
+)
 from orbitune.mapping.geodesy import pixel_size
-from orbitune.mapping.radiometry import SAMPLE_SIDE, Scaling
-from orbitune.mapping.raster_source import gdal, import_rasterio, local_files, open_raster
+from orbitune.mapping.radiometry import SAMPLE_SIDE, ReflectanceScaling
+from orbitune.mapping.raster_io import gdal_environment, import_rasterio, local_files, open_raster
 
-RESOLUTION = 10.0  # metres: Sentinel-2's, and EuroSAT's
-_ALIKE = 0.02  # by which share a resolution may differ and still be the training tiles'
-_FARTHEST = 200  # times that a pixel may be larger or smaller than the training tiles'
-_EMPTIEST = 10**6  # times that a file's pixels may take its bytes, where most of them are left out
+RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
+_MAX_DEVIATION = 0.02  # relative deviation from the training resolution that needs no resampling
+_MAX_FACTOR = 200  # largest ratio of a pixel side to the training resolution, or its inverse
+_MAX_PIXELS_PER_BYTE = 10**6  # of an intact file, most of whose blocks may be empty
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The pixels that are classified: those of the file, or of the file resampled.
+class RasterGrid:
+    """The pixel grid that is classified: that of the file, or of the file resampled.
 
     Attributes:
-        height, width: pixels.
-        transform: rasterio's affine transform of these pixels.
-        crs: as WKT.
-        pixel_size: metres on the ground of the middle pixel, along its row and down its column.
-        resampled: the file's own metres per pixel, where it is not the training tiles' resolution.
+        height, width: number of pixels.
+        transform: affine transform from pixels to the CRS.
+        crs: coordinate reference system, as WKT.
+        pixel_size: metres on the ground of the central pixel, along its row and its column.
+        resampled_from: metres per pixel of the file, if it was resampled; else None.
     """
 
     height: int
@@ -38,23 +44,24 @@ class Grid:
     transform: Any
     crs: str
     pixel_size: tuple[float, float]
-    resampled: tuple[float, float] | None
+    resampled_from: tuple[float, float] | None
 
 
 class Scene:
-    """An open raster. One thread at a time may read.
+    """An open scene. Not thread-safe: one thread at a time may read.
 
     Args:
-        name: whatever `opening.open_raster` takes.
-        bands: numbers from 1, in the order red, green, blue; None for those that the file names so.
-        resolution: metres per pixel that the model was trained on.
-        driver: the only format that is taken, as GDAL names it; None for any.
+        name: see `raster_io.open_raster`.
+        bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
+        resolution: metres per pixel of the training tiles; other scenes are resampled.
+        driver: the only GDAL driver allowed; None for any.
 
     Attributes:
-        bands: numbers of red, green and blue.
-        bands_source: who says so, in words.
-        files: on this machine, that it is read from.
-        block_bytes: of the largest block of the file, which are in memory at once to read a pixel of it.
+        bands: numbers of the red, green and blue band.
+        bands_source: how they were chosen, for messages.
+        files: local files that the scene is read from.
+        block_bytes: size of the largest block, all of which must be in memory to read a pixel of it.
+        grid: the pixel grid that windows refer to.
 
     Raises:
         DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
@@ -64,12 +71,13 @@ class Scene:
         self,
         name: str | Path,
         bands: Sequence[int] | None = None,
+        *,
         resolution: float = RESOLUTION,
         driver: str | None = None,
     ) -> None:
         rasterio = import_rasterio()
         self.name = os.fspath(name)
-        with gdal():
+        with gdal_environment():
             self._file = self._data = open_raster(self.name, driver)
             try:
                 self.files = local_files(self._file, self.name)
@@ -89,7 +97,7 @@ class Scene:
 
     def close(self) -> None:
         """Close the file."""
-        with gdal():
+        with gdal_environment():
             if self._data is not self._file:
                 self._data.close()
             self._file.close()
@@ -100,29 +108,29 @@ class Scene:
         return str(self._file.dtypes[self.bands[0] - 1])
 
     @property
-    def tags(self) -> list[Tagged]:
-        """Return what the file states about the numbers of its three bands."""
-        return [tagged(self._file, band) for band in self.bands]
+    def tags(self) -> list[BandTags]:
+        """Return scale and offset of the three bands."""
+        return [read_band_tags(self._file, band) for band in self.bands]
 
     @property
-    def others(self) -> list[str]:
-        """Return the names of other rasters in the same file, where this is the first of several."""
+    def other_rasters(self) -> list[str]:
+        """Return the names of the other rasters in the file, of which this is the first."""
         return list(self._file.subdatasets)[1:]
 
     def sample(self) -> np.ma.MaskedArray:
-        """Return an overview of the scene (bands, H, W), masked where there is no data."""
-        share = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
-        shape = tuple(max(1, round(side * share)) for side in (self.grid.height, self.grid.width))
+        """Return an overview of the scene (bands, H, W), masked where it has no data."""
+        factor = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
+        shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
         pixels = self._read(None, shape)
         return np.ma.masked_array(pixels, np.broadcast_to(~self._valid(pixels, None, shape), pixels.shape))
 
-    def window(
-        self, top: int, left: int, height: int, width: int, scaling: Scaling
+    def read_window(
+        self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read a window of the grid; beyond the edges the scene is mirrored.
+        """Read a window of the grid; beyond its edges the scene is mirrored.
 
         Returns:
-            uint8 (height, width, bands), and bool (height, width), where there is something.
+            Pixels, uint8 (height, width, bands), and their validity, bool (height, width).
 
         Raises:
             DataError: a block of the file is damaged.
@@ -148,37 +156,38 @@ class Scene:
 
         out = None if shape is None else (len(self.bands), *shape)
         try:
-            with gdal():
+            with gdal_environment():
                 return self._data.read(list(self.bands), window=window, out_shape=out)
         except RasterioError as error:
             raise self._damaged(window, error) from None
 
     def _read_masks(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Bool (bands, H, W), where a band has a value."""
+        """Return where each band has a value, bool (bands, H, W)."""
         from rasterio.errors import RasterioError
 
         out = None if shape is None else (len(self.bands), *shape)
         try:
-            with gdal(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a file that states nodata and has an alpha band besides
+            with gdal_environment(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # from a file with both a nodata value and an alpha band
                 return self._data.read_masks(list(self.bands), window=window, out_shape=out) > 0
         except RasterioError as error:
             raise self._damaged(window, error) from None
 
     def _damaged(self, window: Any, error: Exception) -> DataError:
+        """Return the error of a block that cannot be read."""
         where = "" if window is None else f" near row {int(window.row_off)}"
-        # What lies on a server may be whole.
+        # A file on a server may be intact.
         what, advice = ("is damaged", "Get the file") if self.files else ("cannot be read", "Try")
         return DataError(
             f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}. {advice} again."
         )
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Where no band says nodata, and not all are saturated: that is no measurement either."""
+        """Return where no band is nodata and not all are saturated, which is no measurement either."""
         valid = np.ones(pixels.shape[1:], bool)
         if self._has_masks():
             masks = self._read_masks(window, shape)
-            # A pixel may well be 0 in one band, and 0 is often said to be nodata.
+            # 0 is a common nodata value, and a valid value of a single band.
             may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self.bands])
             valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
         if pixels.dtype.kind == "f":
@@ -186,22 +195,22 @@ class Scene:
         return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
     def _has_masks(self) -> bool:
-        """Whether the file states nodata, a mask, or an alpha band that is not read as a colour."""
+        """Return whether the file has a nodata value, a mask, or an alpha band not read as a colour."""
         from rasterio.enums import ColorInterp, MaskFlags
 
         data = self._data
         flags = {flag for band in self.bands for flag in data.mask_flag_enums[band - 1]}
-        # GDAL calls the last of four bands alpha where nothing is said, and it may be red or infrared.
+        # GDAL reports the last of four untagged bands as alpha, but it may be red or infrared.
         if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self.bands]:
             return False
         return flags != {MaskFlags.all_valid}
 
     def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
         """Check the header, expand a palette, and choose bands and grid."""
-        self._check_place()
+        self._check_georeference()
         self.block_bytes = _block_bytes(self._file)
-        if has_palette(self._file, bands):
-            expanded = open_raster(expand_palette(self._file))
+        if needs_palette_expansion(self._file, bands):
+            expanded = open_raster(palette_vrt(self._file))
             self._file.close()
             self._file = self._data = expanded
             self.bands, self.bands_source = choose_bands(expanded, bands)
@@ -211,7 +220,8 @@ class Scene:
         self._check_types()
         self.grid = self._grid(resolution)
 
-    def _check_place(self) -> None:
+    def _check_georeference(self) -> None:
+        """Raise a DataError if the file has no usable CRS and transform, or its header is damaged."""
         file = self._file
         place, crs = file.transform, file.crs
         if file.gcps[0] and place.is_identity:
@@ -232,13 +242,14 @@ class Scene:
             )
         claimed = file.height * file.width * file.count
         size = sum(each.stat().st_size for each in self.files)
-        if file.driver == "GTiff" and size and claimed > _EMPTIEST * size:
+        if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:
             raise DataError(
                 f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes. "
                 "Get the file again."
             )
 
     def _check_types(self) -> None:
+        """Raise a DataError if the bands differ in dtype or are complex."""
         if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
             raise DataError(
                 f"The bands of {self.name} have different types, {', '.join(sorted(kinds))}: write one "
@@ -247,24 +258,26 @@ class Scene:
         if "complex" in self.dtype:
             raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
-    def _grid(self, resolution: float) -> Grid:
-        """The file's own grid, or where its pixels have another size, one of the training resolution."""
+    def _grid(self, resolution: float) -> RasterGrid:
+        """Return the grid of the file, resampled to the training resolution if its pixels differ in size."""
         file, crs = self._file, self._file.crs.to_wkt()
         metres = self._pixel_size(file, crs)
-        if all(abs(side / resolution - 1) <= _ALIKE for side in metres):
-            return Grid(file.height, file.width, file.transform, crs, metres, None)
-        factors = [float(f"{side / resolution:.3g}") for side in metres]  # 2 is as good as 2.001, and exact
-        if max(factors) > _FARTHEST or min(factors) * _FARTHEST < 1:
+        if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):
+            return RasterGrid(file.height, file.width, file.transform, crs, metres, None)
+        factors = [
+            float(f"{side / resolution:.3g}") for side in metres
+        ]  # rounded: 2 resamples exactly, 2.001 does not
+        if max(factors) > _MAX_FACTOR or min(factors) * _MAX_FACTOR < 1:
             raise DataError(
                 f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
                 f"from the {resolution:g} m of the training tiles: check its transform, or --resolution."
             )
         self._data = data = self._resampled(factors)
         size = self._pixel_size(data, crs)
-        return Grid(data.height, data.width, data.transform, crs, size, metres)
+        return RasterGrid(data.height, data.width, data.transform, crs, size, metres)
 
     def _resampled(self, factors: Sequence[float]) -> Any:
-        """Return the file resampled by these factors along rows and columns."""
+        """Return the file as a VRT, resampled by these factors along rows and columns."""
         from rasterio.enums import MaskFlags, Resampling
         from rasterio.vrt import WarpedVRT
 
@@ -281,17 +294,19 @@ class Scene:
             width=width,
             height=height,
             resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
-            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # else the mask would be lost
+            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # a VRT drops the mask of a file
         )
 
     def _pixel_size(self, data: Any, crs: str) -> tuple[float, float]:
+        """Return metres per pixel of an open raster, see `geodesy.pixel_size`."""
         try:
-            return pixel_size(crs, data.transform, data.height, data.width)
+            return pixel_size(crs, data.transform, height=data.height, width=data.width)
         except DataError as error:
             raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
 
 
 def _block_bytes(file: Any) -> int:
+    """Return the size in memory of the largest block of a file."""
     sizes = [
         height * width * np.dtype(kind).itemsize
         for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)

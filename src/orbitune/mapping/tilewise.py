@@ -1,4 +1,4 @@
-"""What a model says of cells, tile by tile, as it was trained."""
+"""Tile-wise prediction of grid cells: each cell from its own tile, as the model was trained."""
 
 from typing import Protocol
 
@@ -7,38 +7,53 @@ import numpy as np
 from orbitune.evaluation.calibration import probabilities
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.grid import Part
+from orbitune.mapping.grid import PixelWindow
 
-_BATCH = 256  # tiles cut out at a time
+_BATCH = 256  # tiles cut out of a window at a time
 
 
-class Answers(Protocol):
-    """Says of cells what they are."""
+class CellPredictor(Protocol):
+    """Anything that predicts the classes of grid cells."""
 
-    def of(self, part: Part, where: np.ndarray) -> np.ndarray:
-        """Float32 (K, C + 1) of the cells (row, column) in int (K, 2); see `cells.coded`."""
+    def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
+        """Return probabilities of cells, float32 (K, C + 1), see `grid.encode_cells`.
+
+        Args:
+            where: int (K, 2), row and column of each cell in the window.
+        """
 
 
 class TilewisePredictor:
-    """Every cell by its own tile, as `Classifier` would."""
+    """Predict each cell from the tile around it, as `Classifier` does.
 
-    def __init__(self, bundle: Bundle, network: BundleModel, not_sure: bool) -> None:
+    Args:
+        not_sure: whether to apply the bundle's OOD detector.
+    """
+
+    def __init__(self, bundle: Bundle, network: BundleModel, *, not_sure: bool) -> None:
         self._bundle = bundle
         self._network = network
-        self._likeness = bundle.likeness if not_sure else None
+        self._detector = bundle.likeness if not_sure else None
 
-    def of(self, part: Part, where: np.ndarray) -> np.ndarray:
-        """As `Answers.of`."""
+    def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
+        """Return probabilities of cells, as `CellPredictor.predict`."""
         starts = range(0, len(where), _BATCH)
-        answers = [self.of_tiles(part.tiles(where[start : start + _BATCH])) for start in starts]
-        return np.concatenate([np.empty((0, len(self._bundle.classes) + 1), np.float32), *answers])
+        found = [self.predict_tiles(window.tiles(where[start : start + _BATCH])) for start in starts]
+        return np.concatenate([np.empty((0, len(self._bundle.classes) + 1), np.float32), *found])
 
-    def of_tiles(self, tiles: np.ndarray) -> np.ndarray:
-        """The answers of tiles, uint8 (K, tile, tile, 3); the last column is 0 or 1, by the distance."""
+    def predict_tiles(self, tiles: np.ndarray) -> np.ndarray:
+        """Return probabilities of tiles, float32 (K, C + 1).
+
+        Args:
+            tiles: uint8 (K, tile, tile, 3).
+
+        Returns:
+            Class probabilities; the last column is 1 for tiles that are out of distribution, else 0.
+        """
         logits, features = self._network.compute(tiles)
         known = probabilities(logits, self._bundle.temperature)
-        if self._likeness is None:
-            unlike = np.zeros(len(tiles), bool)
+        if self._detector is None:
+            outside = np.zeros(len(tiles), bool)
         else:
-            unlike = self._likeness.distances(features) > self._likeness.threshold
-        return np.column_stack([known * ~unlike[:, None], unlike]).astype(np.float32)
+            outside = self._detector.distances(features) > self._detector.threshold
+        return np.column_stack([known * ~outside[:, None], outside]).astype(np.float32)

@@ -12,10 +12,12 @@ import numpy as np
 
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
-from orbitune.mapping.grid import UNSURE, strides
-from orbitune.mapping.legend import colours
-from orbitune.mapping.options import MapOptions, MapReport, Outputs, parse_bands
-from orbitune.mapping.preview import in_little, picture
+from orbitune.mapping.grid import NOT_SURE, valid_strides
+from orbitune.mapping.legend import class_colours
+from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.options import MapOptions, parse_bands
+from orbitune.mapping.outputs import OUTPUTS
+from orbitune.mapping.preview import colourise, read_overviews
 from orbitune.mapping.reader import RESOLUTION
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import alpha_blend, stretch_contrast
@@ -33,8 +35,8 @@ _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     "--bands": "Bands",
     "--scale": "Scale",
     "--stride": "The stride",
-    "--mode tiles": "choose a larger stride",
-    ", or say --not-sure off": "",
+    "use --mode tiles": "choose a larger stride",
+    ", or use --no-not-sure": "",
 }
 CSS = """
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
@@ -80,7 +82,7 @@ class MapResult:
         report: see `MapReport`.
         log: lines that say how it was made.
         archive: a zip of all files.
-        scene, codes: downsampled scene and class codes, see `in_little`.
+        scene, codes: downsampled scene and class codes, see `read_overviews`.
     """
 
     report: MapReport
@@ -92,21 +94,21 @@ class MapResult:
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names."""
-        return tuple(self.report.facts["classes"])
+        return self.report.metadata.classes
 
     def overlay(self) -> MapOverlay:
         """Return scene and map as images; small scenes are enlarged by whole pixels."""
         factor = max(1, _MIN_SIDE // max(self.codes.shape))
-        pair = stretch_contrast(self.scene), picture(self.codes, self.classes)
+        pair = stretch_contrast(self.scene), colourise(self.codes, self.classes)
         return MapOverlay(*(image.repeat(factor, 0).repeat(factor, 1) for image in pair))
 
     def area_table(self) -> str:
         """Return the area of each class with its colour, as HTML; absent classes are faint."""
         _, rows = self.report.table()
-        codes = [*range(1, len(self.classes) + 1), UNSURE]
-        table = colours(self.classes)
+        codes = [*range(1, len(self.classes) + 1), NOT_SURE]
+        table = class_colours(self.classes)
         body = [
-            f"<tr{'' if area['hectares'] else ' class=absent'}>"
+            f"<tr{'' if area.hectares else ' class=absent'}>"
             f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
             f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
             f"<td>{_two_lines(f'{hectares} ({percentage})')}</td><td>{_two_lines(estimate)}</td></tr>"
@@ -122,8 +124,8 @@ class MapResult:
         lines = [f"- **Warning:** {_use_page_labels(warning)}" for warning in self.report.warnings]
         lines += [f"- {line}" for line in self.log]
         agreement = self.report.agreement
-        if agreement and agreement["share"] is not None:
-            same, cells = agreement["share"], agreement["cells"]
+        if agreement and agreement.fraction is not None:
+            same, cells = agreement.fraction, agreement.cells
             lines.append(f"- same label as tile by tile at {same:.1%} of {cells:,} cells")
         return "\n".join(lines)
 
@@ -144,12 +146,11 @@ def map_upload(model: ServedModel, scene: Path, *, options: MapOptions, storage:
     options = replace(options, driver=SCENE_DRIVER)
     with storage.in_use(scene), tempfile.TemporaryDirectory(dir=storage.work) as name:
         folder = Path(name)
-        names = ("landcover.tif", "confidence.tif", "landcover.gpkg", "preview.png")
-        outputs = Outputs(*(folder / file for file in names))
+        outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
         try:
             check_scene(scene, options.bands)
-            report = model.map_scene(scene, outputs, options, say=log.append)
-            small = in_little(scene, outputs.map, report.facts, SCENE_DRIVER)
+            report = model.map_scene(scene, outputs, options=options, log=log.append)
+            overviews = read_overviews(scene, outputs["map"], metadata=report.metadata, driver=SCENE_DRIVER)
             archive = storage.new_result_path("landcover.zip")
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
@@ -157,7 +158,7 @@ def map_upload(model: ServedModel, scene: Path, *, options: MapOptions, storage:
         except OrbituneError as error:
             message = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
             raise OrbituneError(_use_page_labels(message)) from None
-    return MapResult(report, tuple(log), archive, *small)
+    return MapResult(report, tuple(log), archive, *overviews)
 
 
 def _use_page_labels(message: str) -> str:
@@ -267,7 +268,7 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
 def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
-        return MapOptions(parse_bands(bands or ""), whole, scale=(scale or "").strip() or None)
+        return MapOptions(bands=parse_bands(bands or ""), stride=whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
 
@@ -275,7 +276,7 @@ def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) 
 def _stride_input(model: ServedModel) -> Any:
     import gradio as gr
 
-    offered = strides(model.bundle.tile_size[0])[:_MAX_STRIDES]
+    offered = valid_strides(model.bundle.tile_size[0])[:_MAX_STRIDES]
     return gr.Dropdown(
         offered,
         value=offered[min(1, len(offered) - 1)],

@@ -17,7 +17,8 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
 from orbitune.serving.uploads import decode_image, read_uploads
 from orbitune.sources.decode import strict_decoding
@@ -122,12 +123,19 @@ class ServedModel:
         return tile, found / max(float(found.max()), 1e-12)
 
     def map_scene(
-        self, scene: Path, outputs: Outputs, options: MapOptions, *, say: Callable[[str], None]
+        self,
+        scene: Path,
+        outputs: Mapping[str, Path],
+        *,
+        options: MapOptions,
+        log: Callable[[str], None],
     ) -> MapReport:
         """Map a scene, see `orbitune.map_scene`. Uses a second model, so that tiles are still predicted."""
         from orbitune.mapping.pipeline import map_scene
 
-        return map_scene(self._source, scene, outputs, options, self._backbone, progress=False, say=say)
+        return map_scene(
+            self._source, scene, outputs, options=options, backbone=self._backbone, progress=False, log=log
+        )
 
     @cached_property
     def _reference_model(self) -> tuple[Any, Any]:

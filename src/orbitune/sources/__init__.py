@@ -1,1 +1,1 @@
-"""Where tiles come from: image folders, zips, lists, Parquet data sets and the hub."""
+"""Readers of data sets: image folders, zip archives, tables, Parquet files and the hub."""

@@ -1,4 +1,4 @@
-"""Class labels from a column of values; columns that hold no classes are refused by name."""
+"""Class labels from the values of a table's column."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,25 +7,26 @@ import numpy as np
 
 from orbitune.errors import DataError, printable
 
-# What pandas, and so the hub's own reading of tables, takes for a missing value.
+# Missing values as pandas reads them, and so the hub's data set viewer.
 _MISSING = {"", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-_FEW = 20  # rows, in which each may be a class of its own
-_LONGEST = 200  # characters of a class name
+_FEW = 20  # rows; in a smaller table every row may be a class of its own
+_MAX_LENGTH = 200  # characters of a class name
 
 
 def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels and class names of values: words, or whole numbers (as such or as text).
+    """Encode the values of a column as labels.
 
     Args:
-        values: None or what stands for it in tables, and -1 among whole numbers, is no label.
-        column: the start of error messages, which names the column.
+        values: N strings or integers. None, the usual spellings of a missing value, and -1 among integers
+            mean no label.
+        column: names the column at the start of error messages.
 
     Returns:
-        int64 (N,), -1 where there is no label; class names, sorted, whole numbers by size.
+        Labels, int64 (N,), -1 where there is none; and the class names, sorted, integers by value.
 
     Raises:
-        DataError: the values are numbers with fractions, lists, objects, of several types, or as many as
-            there are rows; or one number is written in two ways, such as 1 and 01.
+        DataError: the values are fractions, lists, objects or of several types, nearly all differ, or one
+            integer is written in two ways, such as 1 and 01.
     """
     texts = [_text(value, column) for value in values]
     known = {text for text in texts if text is not None}
@@ -55,14 +56,14 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
 
 
 def _text(value: Any, column: str) -> str | None:
-    """Return a value as a class name; None if it stands for no label."""
+    """Return a value as a class name; None for a missing value."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, list | tuple | dict | set | np.ndarray):
         raise DataError(f"{column} holds a {type(value).__name__}: a tile has one label, a word or a number.")
     if not isinstance(value, str | int | float):
         raise DataError(
-            f"{column} holds a value of type {type(value).__name__}, which is no class: choose another "
+            f"{column} holds a value of type {type(value).__name__}, which cannot be a class: choose another "
             "column with --label-column."
         )
     text = str(value).strip()
@@ -70,22 +71,23 @@ def _text(value: Any, column: str) -> str | None:
         return None
     if text[0] in "[{":
         raise DataError(f"{column} holds {printable(text)[:60]!r}: a tile has one label, a word or a number.")
-    if len(text) > _LONGEST or printable(text) != text:
+    if len(text) > _MAX_LENGTH or printable(text) != text:
         raise DataError(
-            f"{column} holds {printable(text)[:60]!r}, which is no name of a class: write a "
+            f"{column} holds {printable(text)[:60]!r}, which cannot be a class name: use a "
             f"short one of printable characters."
         )
     return text
 
 
 def _kind(value: Any) -> str:
+    """Return the type of a value, in the words of error messages."""
     if isinstance(value, bool):
         return "true/false"
     return "words" if isinstance(value, str) else "numbers"
 
 
 def _check_spellings(texts: set[str], column: str) -> None:
-    """Raise a DataError where one whole number is written in two ways: whether 1 is 01 cannot be known."""
+    """Raise a DataError if an integer is written in two ways: 1 and 01 may or may not be one class."""
     seen: dict[int, str] = {}
     for text in sorted(filter(_is_whole, texts)):
         other = seen.setdefault(int(text), text)
@@ -94,6 +96,7 @@ def _check_spellings(texts: set[str], column: str) -> None:
 
 
 def _is_number(text: str) -> bool:
+    """Return whether a text is a number, with or without a fraction."""
     try:
         float(text)
     except ValueError:
@@ -102,4 +105,5 @@ def _is_number(text: str) -> bool:
 
 
 def _is_whole(text: str) -> bool:
+    """Return whether a text is an integer."""
     return text.removeprefix("-").isdecimal()

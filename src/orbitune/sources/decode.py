@@ -1,7 +1,7 @@
-"""Decoding: the bytes of one image file into RGB pixels, or the reason why that cannot be.
+"""Decoding of image files into RGB pixels.
 
-Pillow does the work; rasterio reads what Pillow cannot (many bands) or would silently cut to 8 bits (16-bit
-RGB). No file is trusted: pixels are counted on the header, and only six kinds of file are opened.
+Pillow decodes; rasterio reads what Pillow cannot (many bands) or would silently reduce to 8 bits (16-bit
+RGB). Files are not trusted: the number of pixels is checked on the header, and only six formats are opened.
 """
 
 import io
@@ -21,54 +21,66 @@ from orbitune.sources.library_messages import silence_libraries
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-DECODING = 1  # raise it whenever the same file comes out as other pixels: stores are then built anew
-MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns and which a process can switch off
-SHRINKING = 4  # times smaller than the tiles an image may be along a side,
-SMALLEST = 16  # or else as many pixels: below, nothing of the ground is left to see
+DECODER_VERSION = 1  # to be raised when the same file decodes to other pixels: stores are then rebuilt
+MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns, and which a process can switch off
+MAX_UPSCALING = 4  # an image may be this many times smaller than the tiles along a side,
+MIN_SIDE = 16  # or have this many pixels; smaller ones show nothing of the ground
 
-_KINDS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
 _PNG = b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_AT_ONCE = 2**22  # pixels converted in one go: a large image and two copies of it would fill the memory
+STRIP_PIXELS = 2**22  # pixels converted at a time: two copies of a large image could fill the memory
 
 
 class BadImageError(DataError):
-    """One file is no usable image; the message is the reason, to follow the file's name."""
+    """A file is not a usable image. The message follows the file's name in a sentence."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: width and height in pixels, and whether values have more than 8 bits."""
+    """The header of an image file.
+
+    Attributes:
+        width, height: in pixels.
+        high_bit_depth: whether values have more than 8 bits.
+    """
 
     width: int
     height: int
-    deep: bool
+    high_bit_depth: bool
 
 
 def read_header(data: bytes) -> Header:
-    """Read size and depth without decoding the pixels.
+    """Read size and bit depth without decoding the pixels.
+
+    Args:
+        data: content of the file.
 
     Raises:
-        BadImageError: the file is empty, no image, damaged, too large, or holds no brightness values.
-        DataError: only rasterio can read the file, and it is not installed.
+        BadImageError: the file is empty, not an image, damaged, too large, or holds floating-point values.
+        DataError: the file needs rasterio, which is not installed.
     """
     image = _open(data)
     if image is not None:
-        return Header(*image.size, deep=image.mode.startswith("I"))
+        return Header(*image.size, high_bit_depth=image.mode.startswith("I"))
     with _raster(data) as raster:
-        return Header(raster.width, raster.height, deep=raster.dtypes[0] != "uint8")
+        return Header(raster.width, raster.height, high_bit_depth=raster.dtypes[0] != "uint8")
 
 
 def read_pixels(data: bytes) -> np.ndarray:
-    """Decode a file into RGB: grey is repeated, alpha and bands after the third are dropped.
+    """Decode a file into RGB.
 
-    The EXIF orientation is ignored: what lies below a satellite has no upright.
+    Grey is repeated; alpha and bands after the third are dropped. The EXIF orientation is ignored, as
+    satellite images have no upright.
+
+    Args:
+        data: content of the file.
 
     Returns:
-        (H, W, 3), uint8, or uint16 where the file has more than 8 bits a value.
+        (H, W, 3), uint8, or uint16 if the file has more than 8 bits per value.
 
     Raises:
-        BadImageError, DataError: as `read_header`; a file cut short is found only here.
+        BadImageError, DataError: as `read_header`; truncated files are found only here.
     """
     image = _open(data)
     if image is None:
@@ -78,21 +90,21 @@ def read_pixels(data: bytes) -> np.ndarray:
 
 
 def pixels_of_image(image: Image.Image) -> np.ndarray:
-    """The pixels of an image of Pillow, as `read_pixels` gives those of a file.
+    """Return the pixels of a Pillow image, as `read_pixels` does for a file.
 
     Raises:
-        BadImageError: it is damaged, too large, or holds no brightness values.
+        BadImageError: the image is damaged, too large, or holds floating-point values.
     """
     _check_image(image)
     try:
-        rows = max(1, _AT_ONCE // image.width)
+        rows = max(1, STRIP_PIXELS // image.width)
         if image.height <= rows:
-            return _converted(image)
-        deep = image.mode.startswith("I")
-        pixels = np.empty((image.height, image.width, 3), np.uint16 if deep else np.uint8)
+            return _convert_to_rgb(image)
+        dtype = np.uint16 if image.mode.startswith("I") else np.uint8
+        pixels = np.empty((image.height, image.width, 3), dtype)
         for top in range(0, image.height, rows):
             strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-            pixels[top : top + rows] = _converted(strip)
+            pixels[top : top + rows] = _convert_to_rgb(strip)
         return pixels
     except BadImageError:
         raise
@@ -100,21 +112,25 @@ def pixels_of_image(image: Image.Image) -> np.ndarray:
         raise _damaged(error) from None
 
 
-def _converted(image: Image.Image) -> np.ndarray:
-    # `convert` would copy what is RGB already, and make 8 bits of 16.
+def _convert_to_rgb(image: Image.Image) -> np.ndarray:
+    """Return an image as uint8 or uint16 (H, W, 3)."""
+    # `convert` would copy RGB images, and reduce 16 bits to 8.
     keep = image.mode == "RGB" or image.mode.startswith("I")
     return _rgb(np.asarray(image if keep else image.convert("RGB")))
 
 
 def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | None:
-    """Where a GeoTIFF lies; None for a file that does not say so.
+    """Read the georeference of a GeoTIFF.
+
+    Args:
+        data: content of the file.
 
     Returns:
-        Its coordinate system (WKT), and in it the (x, y) of the raster's centre, upper left, upper right and
-        lower left.
+        The coordinate reference system (WKT), and the (x, y) of the raster's centre, upper left, upper right
+        and lower left corner in it. None for a file without georeference.
 
     Raises:
-        DataError: only rasterio can read this, and it is not installed.
+        DataError: rasterio is not installed.
     """
     if not data.startswith(_TIFF):
         return None
@@ -126,23 +142,23 @@ def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | No
         return raster.crs.to_wkt(), [raster.xy(*place, offset="ul") for place in places]
 
 
-def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
-    """Bring pixels to 8 bits and to one size.
+def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
+    """Scale pixels to 8 bits and resize them bilinearly.
 
     Args:
         pixels: uint8 or uint16 (H, W, 3).
-        size: width and height in pixels; other sizes are resized bilinearly.
-        white: the 16-bit value that becomes 255; higher ones are clipped. No matter for 8 bits.
+        size: width and height of the tile in pixels.
+        white: the 16-bit value that becomes 255; larger ones are clipped. Ignored for uint8.
 
     Returns:
         uint8 (size[1], size[0], 3).
 
     Raises:
-        BadImageError: the image is far smaller than `size`, see `SMALLEST`: one pixel, enlarged, looks like
-            open water to any model.
+        BadImageError: the image is far smaller than `size` (see `MIN_SIDE`): a single pixel, enlarged, looks
+            like open water to any model.
     """
     height, width = pixels.shape[:2]
-    least = tuple(min(SMALLEST, -(-side // SHRINKING)) for side in size)
+    least = tuple(min(MIN_SIDE, -(-side // MAX_UPSCALING)) for side in size)
     if width < least[0] or height < least[1]:
         raise BadImageError(
             f"is {width}x{height} pixels, too small beside tiles of {size[0]}x{size[1]}: at least "
@@ -158,9 +174,9 @@ def fit(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
 
 @contextmanager
 def strict_decoding() -> Iterator[None]:
-    """Make Pillow's bomb warning an error, and keep the libraries' own remarks on single files quiet.
+    """Turn Pillow's decompression bomb warning into an error, and silence warnings about single files.
 
-    Enter it in the main thread around the threads that decode: warning filters are the process's.
+    Enter it in the main thread, around the threads that decode: warning filters apply to the whole process.
     """
     silence_libraries()
     with warnings.catch_warnings():
@@ -170,27 +186,27 @@ def strict_decoding() -> Iterator[None]:
 
 
 def _open(data: bytes) -> Image.Image | None:
-    """Open with Pillow as far as the header; None where rasterio has to read the file."""
+    """Open with Pillow and check the header; None if rasterio has to read the file."""
     if not data:
         raise BadImageError("is empty")
     silence_libraries()
     try:
-        image = Image.open(io.BytesIO(data), formats=_KINDS)
-        cut = _would_be_cut(image, data)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        reduced = _reduced_to_8_bits(image, data)
     except UnidentifiedImageError:
         if data.startswith(_TIFF):
             return None
-        raise BadImageError(f"is no image of a known kind ({', '.join(_KINDS)})") from None
+        raise BadImageError(f"is no image of a known kind ({', '.join(_FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow raises a dozen types on damaged files
         raise _damaged(error) from None
     _check_image(image)
-    return None if cut else image
+    return None if reduced else image
 
 
-def _would_be_cut(image: Image.Image, data: bytes) -> bool:
-    """Whether the file has more than 8 bits a value where Pillow gives 8."""
+def _reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
+    """Return whether Pillow would reduce the file's values to 8 bits."""
     if image.mode.startswith("I"):
         return False
     if data.startswith(_PNG):
@@ -200,7 +216,7 @@ def _would_be_cut(image: Image.Image, data: bytes) -> bool:
 
 @contextmanager
 def _raster(data: bytes) -> "Iterator[DatasetReader]":
-    """Open with rasterio, without letting the file choose the driver (a VRT could name other files)."""
+    """Open with rasterio; the file may not choose the driver, as a VRT could name other files."""
     require("geo", "rasterio", purpose="tiles of 16-bit RGB or many bands, and for coordinates")
     from rasterio.io import MemoryFile
 
@@ -218,16 +234,17 @@ def _raster(data: bytes) -> "Iterator[DatasetReader]":
 
 
 def _check_image(image: Image.Image) -> None:
-    """As `_check`, of an image of Pillow."""
+    """Check a Pillow image as `_check` does."""
     kind = {"F": "float32", "I": "int32", "I;16": "uint16"}.get(image.mode, "uint8")
-    # libwebp holds all pixels a second time.
+    # libwebp holds a second copy of the pixels.
     _check(image.width, image.height, "uint16" if image.format == "WEBP" else kind)
 
 
 def _check(width: int, height: int, dtype: str) -> None:
-    """Raise a BadImageError for sizes and types of values that are not read.
+    """Raise a BadImageError for unsupported sizes and data types.
 
-    Values of 2 or 4 bytes may have as many pixels less, so that no file takes more than some 600 MB.
+    The limit of pixels is for 1 byte per value, and is lowered for 2 and 4 bytes, so that no file takes more
+    than about 600 MB of memory.
     """
     if width < 1 or height < 1:
         raise BadImageError("has no pixels")
@@ -239,7 +256,7 @@ def _check(width: int, height: int, dtype: str) -> None:
 
 
 def _rgb(values: np.ndarray) -> np.ndarray:
-    """Integers (H, W), (H, W, 1) or (H, W, 3) as uint8 or uint16 (H, W, 3)."""
+    """Return integers (H, W), (H, W, 1) or (H, W, 3) as uint8 or uint16 (H, W, 3)."""
     if values.dtype != np.uint8:
         if values.min() < 0 or values.max() > 65535:
             raise BadImageError("holds values outside 0..65535: save it with 8 or 16 bits")
@@ -250,4 +267,5 @@ def _rgb(values: np.ndarray) -> np.ndarray:
 
 
 def _damaged(error: Exception) -> BadImageError:
+    """Return the error for a file that a library cannot decode."""
     return BadImageError(f"is damaged ({first_line(error)})")

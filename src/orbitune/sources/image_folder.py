@@ -1,6 +1,7 @@
-"""Class folders, on disk or in a zip: each folder is a class, maybe below train, validation and test.
+"""Class folders on disk or in a zip archive, as torchvision's ImageFolder has them.
 
-Side files are ignored; every other file is expected to be an image.
+Each folder is a class; the class folders may lie below train, validation and test. Side files such as
+readme.txt are ignored; every other file is expected to be an image.
 """
 
 from bisect import bisect_right
@@ -19,33 +20,42 @@ from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is
 if TYPE_CHECKING:
     import zipfile
 
-MAX_BYTES = 128 * 2**20  # of one file, so that a hostile one cannot fill the memory
+MAX_BYTES = 128 * 2**20  # in one file, so that a hostile one cannot fill the memory
 
-LISTS = (".csv", ".tsv", ".jsonl")  # that may say the labels of tiles
+LISTS = (".csv", ".tsv", ".jsonl")  # suffixes of tables that may hold the labels
 
-# What lies beside images and is none: lists and notes, and the georeference of an image.
+# Files beside images: tables, notes, world files and other sidecars.
 _SIDE_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf"}
 _SIDE_SUFFIXES |= {".geojson", ".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr", ".py", ".db", ".ini"}
 _SIDE_NAMES = {"readme", "license", "licence"}
 
 
 def is_side_file(name: str) -> bool:
-    """Return whether a file is ignored, such as labels.csv, Thumbs.db or LICENSE."""
+    """Return whether a file is ignored by its name, such as labels.csv, Thumbs.db or LICENSE."""
     path = Path(name.lower())
     return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
 
 
 def should_be_image(name: str) -> bool:
-    """Return whether a file, by its name, is expected to be an image."""
+    """Return whether a file is expected to be an image by its name."""
     return not is_side_file(name)
 
 
 def list_files(
     folder: Path, wanted: Callable[[str], bool] = should_be_image, prefix: str = "", depth: int = 6
 ) -> Iterator[str]:
-    """Yield the relative names of all wanted files, by default of those that should be images.
+    """Yield the names of files in a folder and below, relative to it and sorted.
 
-    Empty folders are among them, with a closing slash.
+    Hidden files are left out. Empty folders are yielded with a trailing slash.
+
+    Args:
+        folder: where to look.
+        wanted: whether a file name is yielded; by default, whether it should be an image.
+        prefix: of the names; used in recursion.
+        depth: levels of folders to descend.
+
+    Raises:
+        DataError: a folder cannot be read.
     """
     try:
         entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
@@ -54,13 +64,14 @@ def list_files(
     if not entries and prefix:
         yield prefix
     for entry in entries:
-        if depth and _is_folder(entry):  # links to folders are followed, circles of them only so far
+        if depth and _is_folder(entry):  # links are followed; the depth ends circles
             yield from list_files(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
         elif wanted(entry.name):
             yield prefix + entry.name
 
 
 def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; raise a DataError if that cannot be found out."""
     try:
         return path.is_dir()
     except OSError as error:
@@ -69,22 +80,21 @@ def _is_folder(path: Path) -> bool:
 
 @contextmanager
 def open_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """The listing of a folder on disk; nothing is copied, so `scratch` stays empty."""
-
-    listing = _arrange(list(list_files(path)), lambda name: read_file(path / name))
-    lists = [] if listing.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
-    if lists and listing.unlabelled:
+    """Yield the manifest of a folder; `scratch` is not used."""
+    manifest = _build_manifest(list(list_files(path)), lambda name: read_file(path / name))
+    lists = [] if manifest.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
+    if lists and manifest.unlabelled:
         advice = f"to take the labels from a list, pass {lists[0]} as --data"
-        first, reason = listing.unlabelled[0]
+        first, reason = manifest.unlabelled[0]
         raise DataError(f"{printable(first)} {reason}. Make a folder for each class; or, {advice}.")
-    yield listing
+    yield manifest
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file that should be an image.
+    """Return the content of a file.
 
     Raises:
-        BadImageError: it is no regular file, cannot be read, or is larger than an image is.
+        BadImageError: it is not a regular file, cannot be read, or is larger than `MAX_BYTES`.
     """
     try:
         with open_regular(path) as file:
@@ -96,39 +106,44 @@ def read_file(path: Path) -> bytes:
 
 
 def _check_size(number: int) -> None:
+    """Raise a BadImageError for too many bytes."""
     if number > MAX_BYTES:
         raise BadImageError(f"is larger than {MAX_BYTES // 2**20} MB")
 
 
 @contextmanager
 def open_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """The listing of a zip, which is open until the block ends; `scratch` stays empty.
+    """Yield the manifest of a zip archive, which stays open meanwhile; `scratch` is not used.
 
     Raises:
-        DataError: see `zip_files`.
+        DataError: as `zip_files`.
     """
     with zip_files(path) as (entries, read):
-        yield _arrange(list(entries), read)
+        yield _build_manifest(list(entries), read)
 
 
 @contextmanager
 def zip_files(
-    path: Path, most: int = MAX_ENTRIES, wanted: Callable[[str], bool] = should_be_image
+    path: Path, max_entries: int = MAX_ENTRIES, *, wanted: Callable[[str], bool] = should_be_image
 ) -> "Iterator[tuple[dict[str, zipfile.ZipInfo], Callable[[str], bytes]]]":
-    """Open a zip; yield the wanted entries, by default the images, and a function that reads one.
-
-    Empty folders are among the entries, as `list_files` gives them.
+    """Open a zip archive.
 
     Args:
-        most: number of entries that the zip may have, side files included.
+        path: the file.
+        max_entries: largest number of entries to accept, side files included.
+        wanted: whether a file name is yielded; by default, whether it should be an image.
+
+    Yields:
+        The wanted entries by name, with empty folders as in `list_files`, and a function that returns the
+        bytes of one.
 
     Raises:
-        DataError: it is no zip, has more than `most` entries, or is malformed.
+        DataError: the file is not a zip archive, has too many entries, or is malformed.
     """
-    with open_archive(path, most) as (entries, unpack):
+    with open_archive(path, max_entries) as (entries, unpack):
 
         def read(name: str) -> bytes:
-            _check_size(entries[name].file_size)  # no more is unpacked than an entry claims
+            _check_size(entries[name].file_size)  # `unpack` stops at the size that the entry states
             return unpack(entries[name])
 
         shown = [name for name in sorted(entries) if not any(map(is_hidden, name.split("/")))]
@@ -139,15 +154,17 @@ def _leaves(names: Sequence[str]) -> Iterator[str]:
     """Yield the files and empty folders among the sorted names of a zip."""
     for name in names:
         below = f"{name.rstrip('/')}/"
-        after = bisect_right(names, below)  # the first that may lie below: a set of all parents has no bound
+        after = bisect_right(
+            names, below
+        )  # the first name that can lie below; a set of all parents could grow without bound
         if not (after < len(names) and names[after].startswith(below)):
             yield name
 
 
-def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
-    """Read class and split off the folders: [wrapping folder/][split/]class/file."""
+def _build_manifest(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
+    """Return the manifest of files in class folders: [wrapping folder/][split/]class/file."""
     paths = [leaf.split("/") for leaf in leaves]
-    level = _wrapping(paths)
+    level = _wrapping_levels(paths)
     tops = {path[level] for path in paths if len(path) > level + 1}
     splits = bool(tops) and all(top.lower() in SPLIT_NAMES for top in tops)
     class_level = level + splits
@@ -177,8 +194,8 @@ def _arrange(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
     )
 
 
-def _wrapping(paths: Sequence[Sequence[str]]) -> int:
-    """How many folders wrap all the others, as `EuroSAT/2750/` does."""
+def _wrapping_levels(paths: Sequence[Sequence[str]]) -> int:
+    """Return the number of folders that wrap all others: 2 for `EuroSAT/2750/`."""
     level = 0
     while (
         len({path[level] for path in paths}) == 1

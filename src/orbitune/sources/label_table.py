@@ -1,7 +1,8 @@
-"""Labels from tables: metadata.csv or metadata.jsonl beside images, as the hub has it, or a list of tiles.
+"""Labels from tables: metadata files beside images, or a table that lists tiles.
 
-The hub's convention (https://huggingface.co/docs/hub/datasets-image): a column file_name, relative to the
-table's folder; the table stands for all images in that folder and below, whatever their folders are called.
+Metadata files follow the hub's convention (https://huggingface.co/docs/hub/datasets-image): a column
+file_name holds paths relative to the table's folder, and the table labels all images in that folder and
+below, whatever their folders are called.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +26,17 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 
 def is_metadata(name: str) -> bool:
-    """Return whether a file, by its name, is the hub's table beside images."""
+    """Return whether a file is a metadata file of the hub's convention, by its name."""
     return name.lower() in METADATA
 
 
 def has_metadata(folder: Path) -> bool:
-    """Return whether a folder holds such a table, beside images or further down."""
+    """Return whether a folder holds a metadata file, at any depth."""
     return folder.is_dir() and any(True for _ in _metadata_in(folder))
 
 
 def zip_has_metadata(path: Path) -> bool:
-    """Return whether a path is a zip with such a table."""
+    """Return whether a path is a zip archive with a metadata file."""
     if path.suffix.lower() != ".zip" or not path.is_file():
         return False
     with zip_files(path, wanted=is_metadata) as (entries, _):
@@ -43,65 +44,72 @@ def zip_has_metadata(path: Path) -> bool:
 
 
 def _metadata_in(folder: Path) -> Iterator[str]:
+    """Return the names of metadata files in a folder and below."""
     return (name for name in list_files(folder, is_metadata) if not name.endswith("/"))
 
 
 def metadata_and_images(folder: Path) -> list[str]:
-    """Return the relative names of the tables and images in such a folder."""
+    """Return the relative names of metadata files and images in a folder."""
     return [name for name in list_files(folder, _is_part) if not name.endswith("/")]
 
 
 def _is_part(name: str) -> bool:
+    """Return whether a file is a metadata file or should be an image, by its name."""
     return is_metadata(name) or should_be_image(name)
 
 
 @contextmanager
 def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the listing of a folder of images with metadata; `scratch` stays empty.
+    """Yield the manifest of a folder of images with metadata files; `scratch` is not used.
 
     Raises:
-        DataError: a table is damaged, has no column of labels, or names files that are not there.
+        DataError: a metadata file is damaged, has no column of labels, or names missing files.
     """
-    yield _arrange(metadata_and_images(path), lambda name: read_file(path / name), selection)
+    yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection)
 
 
 @contextmanager
 def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the listing of a zip of images with metadata, which stays open until the block ends.
+    """Yield the manifest of a zip of images with metadata, which stays open meanwhile.
 
     Raises:
-        DataError: as for a folder; or see `orbitune.sources.image_folder.zip_files`.
+        DataError: as `open_metadata_folder` and `orbitune.sources.image_folder.zip_files`.
     """
     with zip_files(path, wanted=_is_part) as (entries, read):
-        yield _arrange([name for name in entries if not name.endswith("/")], read, selection)
+        yield _from_metadata([name for name in entries if not name.endswith("/")], read, selection)
 
 
 def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
-    """Return the relative names of the files that a list of tiles names, and of the list itself."""
+    """Return the names of a table and of the files that it lists, relative to its folder."""
     return [table.name, *(name for name, _ in _labelled_names(_read(table), "", selection))]
 
 
 @contextmanager
 def open_list(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the listing of the tiles that a table names, and of no other files.
+    """Yield the manifest of the tiles that a table lists; `scratch` is not used.
 
     Raises:
-        DataError: as for a folder of images with metadata.
+        DataError: as `open_metadata_folder`.
     """
     rows = _labelled_names(_read(path), "", selection)
     there = {name for name, _ in rows if _is_file(path.parent / name)}
-    yield _listing([(path.name, rows)], sorted(there), lambda name: read_file(path.parent / name), selection)
+    yield _build_manifest(
+        [(path.name, rows)], sorted(there), lambda name: read_file(path.parent / name), selection
+    )
 
 
 def _is_file(path: Path) -> bool:
+    """Return whether a path is a file."""
     try:
         return path.is_file()
-    except OSError:  # a name that is longer than any file's
+    except OSError:  # the name is too long for a file
         return False
 
 
-def _arrange(names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection) -> Manifest:
-    """Return the listing of images whose labels are in tables beside or above them."""
+def _from_metadata(
+    names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection
+) -> Manifest:
+    """Return the manifest of images whose labels are in metadata files beside or above them."""
     tables = []
     for name in names:
         if is_metadata(PurePosixPath(name).name):
@@ -112,15 +120,16 @@ def _arrange(names: Sequence[str], read: Callable[[str], bytes], selection: Colu
             folder = name[: name.rfind("/") + 1]
             tables.append((name, _labelled_names(table, folder, selection)))
     images = [name for name in names if not is_metadata(PurePosixPath(name).name)]
-    return _listing(tables, images, read, selection)
+    return _build_manifest(tables, images, read, selection)
 
 
-def _listing(
+def _build_manifest(
     tables: Sequence[tuple[str, list[tuple[str, Any]]]],
     images: Sequence[str],
     read: Callable[[str], bytes],
     selection: ColumnSelection,
 ) -> Manifest:
+    """Return the manifest of images and the rows of the tables that label them."""
     there, values = set(images), {}
     for table, rows in tables:
         missing = [name for name, _ in rows if name not in there]
@@ -168,24 +177,24 @@ def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _labelled_names(table: Table, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
-    """(name, label) of each row; names are relative to where `folder` is."""
+    """Return (name, label) of each row, with `folder` before the name."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
     if "file_name" in table.columns:
         usual = ["file_name"]
     elif beside and (others := [name for name in table.columns if name.endswith("_file_name")]):
         usual = others
-    files = table.choose(selection.image_column, usual, "file names", "--image-column")
+    files = table.find_column(selection.image_column, usual, content="file names", option="--image-column")
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    labels = table.choose(selection.label_column, [LABEL], "labels", option)
+    labels = table.find_column(selection.label_column, [LABEL], content="labels", option=option)
     rows = zip(table.columns[files], table.columns[labels], strict=True)
-    return [(folder + _inside(name, table.name), label) for name, label in rows]
+    return [(folder + _normalise_path(name, table.name), label) for name, label in rows]
 
 
-def _inside(name: Any, table: str) -> str:
-    """A file's name, which may not lead out of the table's folder."""
+def _normalise_path(name: Any, table: str) -> str:
+    """Return a relative path with slashes; raise a DataError if it leaves the table's folder."""
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if not parts or "\0" in text:
@@ -199,6 +208,7 @@ def _inside(name: Any, table: str) -> str:
 
 
 def _read(path: Path) -> Table:
+    """Read and parse a table."""
     try:
         return parse_table(path.name, read_file(path))
     except BadImageError as error:

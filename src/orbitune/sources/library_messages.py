@@ -1,7 +1,7 @@
 """Silence messages that libtiff, GDAL and Pillow print about damaged files.
 
-Orbitune reports a damaged file in one line; the libraries would add hundreds of lines of their own.
-Silencing is permanent, covers all threads, and is cheap to repeat.
+Orbitune reports a damaged file in one line; the libraries would add hundreds. Silencing applies to the whole
+process, is permanent, and is cheap to repeat.
 """
 
 import ctypes
@@ -17,10 +17,9 @@ _LOGGERS = ("rasterio", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
 
 @functools.cache
 def silence_libraries() -> None:
-    """Keep messages of Pillow and its libtiff off stderr, and what rasterio logs.
+    """Keep messages of Pillow, its libtiff, and rasterio's loggers off stderr.
 
-    Loggers get a handler that drops what nobody else takes: a program that configures logging still sees
-    their records.
+    Loggers get a null handler: a program that configures logging still receives their records.
     """
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -32,12 +31,12 @@ def silence_libraries() -> None:
 
 @functools.cache
 def silence_rasterio() -> None:
-    """Keep messages off stderr that bypass rasterio's error handler."""
+    """Keep messages that bypass rasterio's error handler off stderr."""
     import rasterio._base
 
     silence_libraries()
     _silence_libtiff(rasterio._base.__file__)
-    # GDAL quotes bytes of damaged files that are no text: rasterio fails to log them, twice.
+    # GDAL quotes undecodable bytes of damaged files, and rasterio then fails to log them, twice.
     unraisable, uncaught = sys.unraisablehook, sys.excepthook
 
     def quiet_unraisable(found: Any) -> None:
@@ -52,9 +51,9 @@ def silence_rasterio() -> None:
 
 
 def _silence_libtiff(extension: str) -> None:
-    """Remove the handlers of the libtiff that a compiled module is linked with: they print from C."""
-    with suppress(OSError, AttributeError):  # a libtiff that cannot be reached from here
-        library = ctypes.CDLL(extension)  # symbols are looked up in the libraries it is linked with
+    """Remove the error handlers of a compiled module's libtiff, which print from C."""
+    with suppress(OSError, AttributeError):  # this libtiff cannot be reached
+        library = ctypes.CDLL(extension)  # also looks up symbols in the libraries it links to
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
             setter(None)

@@ -1,4 +1,4 @@
-"""What a source holds before anything is decoded, and the few things all kinds of source share."""
+"""The manifest of a data set: file names, labels and a reader, before anything is decoded."""
 
 import stat
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from orbitune.sources.decode import BadImageError
 
-SPLIT_NAMES = {  # how data sets spell the three splits
+SPLIT_NAMES = {  # spellings in data sets -> names of the three splits
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -24,12 +24,12 @@ SPLIT_NAMES = {  # how data sets spell the three splits
 
 @dataclass(frozen=True)
 class ColumnSelection:
-    """What is taken of a data set that offers several; None for what there is only one of.
+    """The configuration and columns to read from a data set that has several.
 
     Attributes:
-        config: name of one of its configurations (subsets on the hub).
-        label_column: the column with the labels.
-        image_column: the column with the images, or with their file names.
+        config: name of the configuration (subset on the hub); None if there is only one.
+        label_column: column with the labels; None for the usual one.
+        image_column: column with the images or their file names; None for the usual one.
     """
 
     config: str | None = None
@@ -42,16 +42,17 @@ NOTHING_SELECTED = ColumnSelection()
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a source holds, before anything is decoded.
+    """The N labelled files of a data set.
 
     Attributes:
-        names: of each file, relative to the data, folders included.
+        names: file names, relative to the data set, with folders.
         labels: int64 (N,), indices into `classes`.
         classes: class names.
-        own_splits: the data's own splits, {} if none; int64 indices by train, validation or test.
-        unlabelled: (name, reason) of files that cannot be tiles, as they have no label.
-        notes: what was done that a user must know.
-        read: the bytes of file i, safe to call from threads; raises BadImageError.
+        own_splits: indices of the splits that the data set defines, int64 by "train", "validation" or "test";
+            empty if it defines none.
+        unlabelled: (name, reason) of files without a label.
+        notes: remarks for the user on how the files were read.
+        read: returns the bytes of file i; safe to call from threads; raises BadImageError.
     """
 
     names: Sequence[str]
@@ -63,23 +64,27 @@ class Manifest:
     read: Callable[[int], bytes]
 
 
-# What systems, network drives and archivers leave in folders, in small letters; names that start with a dot
-# (.DS_Store, .Trashes, .ipynb_checkpoints, ._tile.png) are hidden anyway.
+# Files and folders of operating systems, network drives and archivers, in lower case. Names that start with a
+# dot (.DS_Store, .Trashes, .ipynb_checkpoints, ._tile.png) are hidden as well.
 _SYSTEM_NAMES = {"__macosx", "__pycache__", "lost+found", "found.000", "system volume information"}
 _SYSTEM_NAMES |= {"$recycle.bin", "recycler", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
 _SYSTEM_NAMES |= {"@eadir", "@tmp", "@sharebin", "network trash folder", "temporary items"}
 _SYSTEM_NAMES |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
-_SYSTEM_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
+_SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", ":zone.identifier")
 
 
 def is_hidden(part: str) -> bool:
-    """Return whether one part of a path is the system's own and no data, such as @eaDir or Thumbs.db."""
-    small = part.lower()
-    return part.startswith(".") or small in _SYSTEM_NAMES or small.endswith(_SYSTEM_ENDS)
+    """Return whether one part of a path is a hidden or system file, such as @eaDir or Thumbs.db."""
+    name = part.lower()
+    return part.startswith(".") or name in _SYSTEM_NAMES or name.endswith(_SYSTEM_SUFFIXES)
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read; anything else (a folder, a pipe that would block) is a BadImageError."""
+    """Open a regular file for reading.
+
+    Raises:
+        BadImageError: it is a folder, a broken link, or a pipe or device that would block.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

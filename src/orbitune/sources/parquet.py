@@ -1,6 +1,7 @@
-"""Parquet data sets in the hub's layout, read by the `datasets` library from a copy that is then removed.
+"""Parquet data sets in the hub's layout, read by the `datasets` library.
 
-Image and label are found by type, as data sets name their columns freely.
+The columns of images and labels are found by type, as data sets name them freely. The library works on a copy
+in the cache, which is removed afterwards.
 """
 
 import errno
@@ -23,44 +24,47 @@ from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MAX_ROWS = 10_000_000  # a file of some kilobytes may claim any number
+MAX_ROWS = 10_000_000  # a file of a few kilobytes can claim any number
 _LABEL_COLUMNS = ("label", "labels", "target", "targets", "class", "category")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parquet_files(folder: Path) -> list[str]:
-    """The files of a parquet data set, relative to its folder; none if it holds no parquet file."""
+    """Return the files of a Parquet data set, relative to its folder; none without a Parquet file."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.parquet")))
     files = [
         path.as_posix() for path in paths if not (any(map(is_hidden, path.parts)) or is_metadata(path.name))
     ]
-    # The data set's card may hold the class names and the list of splits.
+    # The dataset card may hold class names and the list of splits.
     return [*files, "README.md"] if files and (folder / "README.md").is_file() else files
 
 
 @contextmanager
 def open_parquet(folder: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """The listing of a parquet data set, with a working copy of all rows in `scratch` until the block ends.
+    """Yield the manifest of a Parquet data set; a working copy of its rows lies in `scratch` meanwhile.
 
     Raises:
-        DataError: damaged files, no column of images or labels, or several configurations or columns of which
-            none is selected.
-        OSError: no room for the working copy.
+        DataError: a file is damaged, there is no column of images or labels, or there are several
+            configurations or columns and none is selected.
+        OSError: there is no space for the working copy.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as cache:
         splits, notes = _known_splits(_load_splits(folder, cache, selection.config))
         try:
-            listing = _list_rows(splits, notes, selection)
+            manifest = _build_manifest(splits, notes, selection)
         except DataError:
             raise
-        except Exception as error:  # pyarrow's and those of `datasets`, for rows that are damaged
+        except Exception as error:  # of pyarrow or `datasets`, for damaged rows
             raise DataError(
                 f"The rows of the parquet data set cannot be read ({first_line(error)}): get it again."
             ) from None
-        yield listing
+        yield manifest
 
 
-def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: ColumnSelection) -> Manifest:
+def _build_manifest(
+    splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: ColumnSelection
+) -> Manifest:
+    """Return the manifest of the rows of all splits."""
     from datasets import Image, concatenate_datasets
 
     if len({tuple(sorted(part.features)) for part in splits.values()}) > 1:
@@ -78,7 +82,7 @@ def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: 
     def read(index: int) -> bytes:
         try:
             data = images[int(labelled[index])]["bytes"].as_py()
-        except Exception as error:  # pyarrow's, for a row that is damaged
+        except Exception as error:  # of pyarrow, for a damaged row
             raise BadImageError(f"cannot be read ({first_line(error)})") from None
         if data is None:
             raise BadImageError("holds no image, only the path of one")
@@ -96,11 +100,12 @@ def _list_rows(splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: 
 
 
 def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
+    """Load the splits of one configuration that have rows."""
     require("train", "datasets", purpose="parquet data sets")
     from datasets import load_dataset
     from pyarrow.parquet import read_metadata
 
-    links = Path(cache) / "links"  # to these files alone: `datasets` reads what kind of file is most frequent
+    links = Path(cache) / "links"  # to the Parquet files alone: `datasets` reads the most frequent file type
     files = parquet_files(folder)
     if "README.md" not in files or not _names_configurations(folder / "README.md"):
         files, config = _configuration_folder(files, config), None
@@ -109,8 +114,8 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
         try:
             if name.endswith(".parquet"):
                 rows += read_metadata(folder / name).num_rows
-        except Exception:  # pyarrow's, of several types
-            raise DataError(f"{name} is damaged or no parquet file: fetch it again.") from None
+        except Exception:  # of pyarrow, several types
+            raise DataError(f"{name} is damaged or not a Parquet file: fetch it again.") from None
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).symlink_to((folder / name).resolve())
     if rows > MAX_ROWS:
@@ -120,7 +125,7 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
             splits = load_dataset(str(links), _configuration(str(links), config), cache_dir=cache)
     except DataError:
         raise
-    except Exception as error:  # of a dozen types; a full disk comes as the cause of one
+    except Exception as error:  # of a dozen types; a full disk is the cause of one
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
             raise error.__cause__ from None
         reason = first_line(error).replace(f"{links}/", "")
@@ -129,21 +134,21 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
 
 
 def _names_configurations(card: Path) -> bool:
-    """Return whether a data set's card names its configurations."""
+    """Return whether a dataset card lists configurations."""
     from huggingface_hub import metadata_load
     from yaml import YAMLError
 
     try:
         return bool((metadata_load(card) or {}).get("configs"))
     except (OSError, ValueError, YAMLError):
-        return True  # `datasets` reads it, too, and says what is wrong
+        return True  # `datasets` reads the card too, and reports the fault
 
 
 def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]:
-    """Return the files of the chosen configuration, if each has a folder, as in rgb/train.parquet.
+    """Return the files of the chosen configuration, if each has its own folder, as in rgb/train.parquet.
 
     Raises:
-        DataError: there are several, and none was chosen; or not the one that was.
+        DataError: there are several and none was chosen, or the chosen one is missing.
     """
     parquet = [name for name in files if name.endswith(".parquet")]
     tops = sorted({name.split("/")[0] for name in parquet if "/" in name})
@@ -158,7 +163,7 @@ def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]
 
 
 def _configuration(links: str, config: str | None) -> str | None:
-    """Return the configuration to load: the chosen one, the card's default or its only one."""
+    """Return the configuration to load: the chosen one, the card's default, or the only one."""
     from datasets import get_dataset_config_names, get_dataset_default_config_name
 
     names = get_dataset_config_names(links)
@@ -170,6 +175,7 @@ def _configuration(links: str, config: str | None) -> str | None:
 
 
 def _expect_configuration(config: str | None, names: Sequence[str]) -> None:
+    """Raise a DataError if a configuration is not among the names."""
     if config not in names:
         wrong = f"no configuration {config}" if config else "several configurations"
         raise DataError(
@@ -180,7 +186,7 @@ def _expect_configuration(config: str | None, names: Sequence[str]) -> None:
 
 @contextmanager
 def _quiet_datasets() -> Iterator[None]:
-    """Silence remarks on missing card fields, and bars that would run across ours."""
+    """Silence warnings on missing card fields, and progress bars besides ours."""
     import datasets
     import huggingface_hub
 
@@ -189,7 +195,7 @@ def _quiet_datasets() -> Iterator[None]:
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     for logger in loggers:
-        logger.set_verbosity(logging.CRITICAL)  # an error reaches the user as ours
+        logger.set_verbosity(logging.CRITICAL)  # errors reach the user through our own message
     try:
         yield
     finally:
@@ -200,7 +206,7 @@ def _quiet_datasets() -> Iterator[None]:
 
 
 def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tuple[str, ...]]":
-    """Leave out splits that are none of the three, unless there are no others; and say so."""
+    """Return the train, validation and test splits, if there are any, and a note on others left out."""
     if not splits:
         raise DataError("The parquet data set holds no rows.")
     known = {name: part for name, part in splits.items() if name.lower() in SPLIT_NAMES}
@@ -211,7 +217,7 @@ def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tu
 
 
 def _image_column(features: dict[str, Any], chosen: str | None) -> str:
-    """The one column of images: by type, as data sets name it image, img, tile, ..."""
+    """Return the column of images, found by type: data sets name it image, img, tile, ..."""
     from datasets import Image, Value
 
     binary = (Value("binary"), Value("large_binary"))
@@ -256,7 +262,7 @@ def _only(found: Sequence[str], features: dict[str, Any], chosen: str | None, wh
 
 
 def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """int64 (N,) labels, -1 where there is none, and the class names."""
+    """Return labels, int64 (N,), -1 where there is none, and the class names."""
     from datasets import ClassLabel
 
     values = whole.data.column(column).to_pylist()
@@ -272,7 +278,7 @@ def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]
 
 
 def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:
-    """The file name of each row, else a made one such as train/000123."""
+    """Return the file name of each row, or a generated one such as train/000123."""
     made = [f"{split}/{row:06d}" for split, size in sizes.items() for row in range(size)]
     column = next((name for name in ("filename", "file_name") if name in whole.features), None)
     given = whole.data.column(column).to_pylist() if column else made

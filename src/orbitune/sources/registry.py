@@ -1,7 +1,7 @@
-"""Where tiles come from: a folder or zip of images, a list of them, a parquet data set, or any on the hub.
+"""Find data sets and their format: folders, zips, lists and Parquet files, here or on the hub.
 
-A source is found by what is there, not by a flag, and gives a `Manifest`: names, labels and a way to read
-each file's bytes. A new kind of source is one entry in `KINDS`.
+The format is recognised from the files, without a flag, and opened as a `Manifest`: names, labels and a
+function that reads each file. To add a format, add one entry to `SOURCE_FORMATS`.
 """
 
 import hashlib
@@ -31,85 +31,102 @@ from orbitune.sources.label_table import (
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, is_hidden, open_regular
 from orbitune.sources.parquet import open_parquet, parquet_files
 
-_HUB_FILES = ["*.parquet", "*.zip", "README.md", "*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*"]
-_HUB_FILES += ["*.webp", "*.bmp", "*.gif", "splits/*.txt", *(f"*{name}" for name in METADATA)]
-
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of source.
+class SourceFormat:
+    """One format of data sets, such as a folder of class folders.
 
     Attributes:
-        words: its name for people.
-        matches: whether a path is one; the first kind in `KINDS` that matches is taken.
-        files: the files, relative to the path, that together are its content; of a list of tiles, relative to
-            the list's folder.
-        open: gives its listing; the folder may hold working copies until the block ends.
-        selects: the fields of a `ColumnSelection` that it knows.
+        title: its name in messages.
+        matches: whether a path is in this format; the first match in `SOURCE_FORMATS` is taken.
+        files: names of the files that together are the content, relative to `root`.
+        open: returns the manifest as a context manager, from the path, a folder for working copies that
+            are removed at the end, and the selection.
+        root: the folder or file that `files` are relative to; by default the path itself.
+        selects: fields of `ColumnSelection` that apply to it.
+        hub_files: patterns of the files to download when such a data set lies on the hub.
     """
 
-    words: str
+    title: str
     matches: Callable[[Path], bool]
     files: Callable[[Path, ColumnSelection], Sequence[str]]
     open: Callable[[Path, Path, ColumnSelection], AbstractContextManager[Manifest]]
+    root: Callable[[Path], Path] = lambda path: path
     selects: tuple[str, ...] = ()
+    hub_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was found: what kind, where, its name in words, and what is taken of it."""
+    """A data set that was found.
 
-    kind: Kind
+    Attributes:
+        format: its format.
+        path: the folder or file.
+        description: what it is, for people.
+        selection: the configuration and columns that are read.
+    """
+
+    format: SourceFormat
     path: Path
-    words: str
+    description: str
     selection: ColumnSelection = NOTHING_SELECTED
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of all files' names and content, and of the selection.
+        """Return the SHA-256 (hex) of all files' names and contents, and of the selection.
 
-        It is the same wherever a copy lies.
+        Copies of a data set at other places have the same digest.
         """
-        files = sorted(self.kind.files(self.path, self.selection))
-        root = self.path.parent if _is_list(self.path) else self.path
+        files = sorted(self.format.files(self.path, self.selection))
+        root = self.format.root(self.path)
         with ThreadPoolExecutor() as pool:
             digests = pool.map(lambda name: _hash_file(root / name, name), files)
-            parts: list[object] = [self.kind.words, *zip(files, digests, strict=True)]
+            parts: list[object] = [self.format.title, *zip(files, digests, strict=True)]
         if self.selection != NOTHING_SELECTED:
             parts.append(asdict(self.selection))
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def open(self, scratch: Path) -> AbstractContextManager[Manifest]:
-        """Open the listing; `scratch` is a folder for working copies, which are removed at the end."""
-        return self.kind.open(self.path, scratch, self.selection)
+        """Open the manifest.
+
+        Args:
+            scratch: a folder for working copies, which are removed when the context ends.
+        """
+        return self.format.open(self.path, scratch, self.selection)
 
 
 def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
-    """Find what `data` names: a folder, a zip, a list, or a hub id (downloaded, or in the hub's cache).
+    """Find a data set and recognise its format.
+
+    Args:
+        data: path of a folder, zip or list, or a hub id, which is downloaded or found in the hub's cache.
+        selection: configuration and columns to read, where the data set offers several.
 
     Raises:
-        DataError: nothing is there, nothing that can be read as tiles, or it lacks the selected part.
+        DataError: there is no such data set, its format is not known, or it has nothing to select.
     """
     selection = selection or NOTHING_SELECTED
-    path, words = _expanded(data), ""
+    path, prefix = _expand_user(data), ""
     if "/" in data and not looks_like_path(data):
-        path, words = _download(data), f"hub data set {data}: "
+        path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         raise DataError(
             f"There is no folder or zip {printable(data)}: check the path (a hub id looks like owner/name)."
         )
     path = _only_zip(path) or path
-    for kind in KINDS:
-        if kind.matches(path):
-            _check_selection(kind, selection)
-            return Source(kind, path, words + kind.words, selection)
+    for source_format in SOURCE_FORMATS:
+        if source_format.matches(path):
+            _check_selection(source_format, selection)
+            return Source(source_format, path, prefix + source_format.title, selection)
     raise DataError(
         f"{printable(data)} is neither a folder nor a zip, nor a list (.csv, .tsv, .jsonl) of tiles: pass "
         "one of these as --data."
     )
 
 
-def _expanded(data: str) -> Path:
+def _expand_user(data: str) -> Path:
+    """Return the path with `~` expanded."""
     try:
         return Path(data).expanduser()
     except RuntimeError:
@@ -118,28 +135,31 @@ def _expanded(data: str) -> Path:
         ) from None
 
 
-def _check_selection(kind: Kind, selection: ColumnSelection) -> None:
-    """Raise a DataError for a selection that this kind of source would ignore."""
+def _check_selection(source_format: SourceFormat, selection: ColumnSelection) -> None:
+    """Raise a DataError for a selection that does not apply to the format."""
     for name, value in asdict(selection).items():
-        if value is not None and name not in kind.selects:
+        if value is not None and name not in source_format.selects:
             option = "data-config" if name == "config" else name.replace("_", "-")
             what = "configurations" if name == "config" else "columns"
-            raise DataError(f"A {kind.words} has no {what} to choose from: leave out --{option}.")
+            raise DataError(f"A {source_format.title} has no {what} to choose from: leave out --{option}.")
 
 
 def _is_list(path: Path) -> bool:
+    """Return whether a path is a table of tiles."""
     return path.suffix.lower() in LISTS and path.is_file()
 
 
 def _download(name: str) -> Path:
+    """Return the folder of a hub data set, downloaded where the hub's cache lacks it."""
+    patterns = dict.fromkeys(pattern for each in SOURCE_FORMATS for pattern in each.hub_files)
     try:
-        return snapshot(name, "dataset", _HUB_FILES)
+        return snapshot(name, "dataset", list(patterns))
     except OrbituneError as error:
         raise DataError(f"There is no folder {name}. {error}") from None
 
 
 def _only_zip(folder: Path) -> Path | None:
-    """The zip which is all that a folder holds, as on the hub."""
+    """Return the zip that is a folder's only file, as on the hub; None if it holds anything else."""
     if not folder.is_dir():
         return None
     try:
@@ -150,6 +170,7 @@ def _only_zip(folder: Path) -> Path | None:
 
 
 def _hash_file(path: Path, name: str) -> str:
+    """Return a file's SHA-256 (hex), or why it cannot be read."""
     if name.endswith("/"):  # an empty folder
         return ""
     try:
@@ -161,24 +182,54 @@ def _hash_file(path: Path, name: str) -> str:
 
 
 _COLUMNS = ("label_column", "image_column")
+_IMAGES = ("*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*", "*.webp", "*.bmp", "*.gif")
+_TABLES = tuple(f"*{name}" for name in METADATA)
 
-KINDS = (
-    Kind(
+SOURCE_FORMATS = (
+    SourceFormat(
         "parquet data set",
         lambda path: path.is_dir() and bool(parquet_files(path)),
         lambda path, _: parquet_files(path),
         open_parquet,
-        ("config", *_COLUMNS),
+        selects=("config", *_COLUMNS),
+        hub_files=("*.parquet", "README.md", "splits/*.txt"),
     ),
-    Kind(
+    SourceFormat(
         "folder of images with metadata",
         has_metadata,
         lambda path, _: metadata_and_images(path),
         open_metadata_folder,
-        _COLUMNS,
+        selects=_COLUMNS,
+        hub_files=(*_IMAGES, *_TABLES),
     ),
-    Kind("folder of class folders", Path.is_dir, lambda path, _: list(list_files(path)), open_folder),
-    Kind("zip of images with metadata", zip_has_metadata, lambda path, _: [""], open_metadata_zip, _COLUMNS),
-    Kind("zip of class folders", lambda path: path.suffix.lower() == ".zip", lambda path, _: [""], open_zip),
-    Kind("list of tiles", _is_list, listed_files, open_list, _COLUMNS),
+    SourceFormat(
+        "folder of class folders",
+        Path.is_dir,
+        lambda path, _: list(list_files(path)),
+        open_folder,
+        hub_files=(*_IMAGES, "splits/*.txt"),
+    ),
+    SourceFormat(
+        "zip of images with metadata",
+        zip_has_metadata,
+        lambda path, _: [""],
+        open_metadata_zip,
+        selects=_COLUMNS,
+        hub_files=("*.zip",),
+    ),
+    SourceFormat(
+        "zip of class folders",
+        lambda path: path.suffix.lower() == ".zip",
+        lambda path, _: [""],
+        open_zip,
+        hub_files=("*.zip",),
+    ),
+    SourceFormat(
+        "list of tiles",
+        _is_list,
+        listed_files,
+        open_list,
+        root=lambda path: path.parent,
+        selects=_COLUMNS,
+    ),
 )

@@ -1,4 +1,4 @@
-"""Tables of text: CSV, JSON lines and parquet as columns of values, or one line on what is wrong."""
+"""Tables in CSV, JSON lines or Parquet, read into columns of values."""
 
 import csv
 import io
@@ -10,40 +10,55 @@ from typing import Any
 
 from orbitune.errors import DataError, first_line, printable
 
-_MOST_ROWS = 10_000_000
+_MAX_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a table by name, each with a value a row."""
+    """A table.
+
+    Attributes:
+        name: its file name.
+        columns: the values of each column, one per row.
+    """
 
     name: str
     columns: dict[str, list[Any]]
 
-    def choose(self, chosen: str | None, usual: Sequence[str], what: str, option: str) -> str:
-        """Return the name of the chosen column, or else of the one with a usual name.
+    def find_column(self, chosen: str | None, usual: Sequence[str], *, content: str, option: str) -> str:
+        """Return the name of the chosen column, or of the only one with a usual name.
+
+        Args:
+            chosen: name given by the user, if any.
+            usual: names to look for otherwise.
+            content: what the column holds, for error messages.
+            option: the command line option that chooses it, for error messages.
 
         Raises:
-            DataError: there is none, or several.
+            DataError: there is no such column, or several.
         """
         found = [name for name in ([chosen] if chosen else usual) if name in self.columns]
         if len(found) == 1:
             return found[0]
         there_is = ", ".join(map(printable, self.columns))
         missing = chosen if chosen else " or ".join(usual)
-        problem = f"several columns of {what}" if found else f"no column {missing}"
+        problem = f"several columns of {content}" if found else f"no column {missing}"
         raise DataError(f"{self.name} has {problem} among {there_is}: choose one with {option}.")
 
 
 def parse_table(name: str, data: bytes) -> Table:
-    """Parse a table in the format that its ending names.
+    """Parse the content of a table.
+
+    Args:
+        name: file name, whose suffix names the format.
+        data: content of the file.
 
     Raises:
-        DataError: it cannot be read as such a table.
+        DataError: the content is not a table of this format, or has no rows.
     """
-    ending = PurePosixPath(name).suffix.lower()
+    suffix = PurePosixPath(name).suffix.lower()
     try:
-        rows = _parquet(data) if ending == ".parquet" else _PARSERS[ending](_decoded(data))
+        rows = _parse_parquet(data) if suffix == ".parquet" else _PARSERS[suffix](_decode_text(data))
     except _TableError as error:
         raise DataError(f"{name} cannot be read as a table: {error}.") from None
     except (csv.Error, RecursionError) as error:
@@ -54,18 +69,20 @@ def parse_table(name: str, data: bytes) -> Table:
 
 
 class _TableError(Exception):
-    """Why bytes are no table."""
+    """The reason why a file is not a table."""
 
 
-def _decoded(data: bytes) -> str:
+def _decode_text(data: bytes) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, without byte order mark."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        raise _TableError("it is not encoded in UTF-8; save it so") from None
+        raise _TableError("it is not encoded in UTF-8: save it as UTF-8") from None
 
 
-def _csv(text: str) -> dict[str, list[Any]]:
+def _parse_csv(text: str) -> dict[str, list[Any]]:
+    """Return the columns of comma, semicolon or tab separated values."""
     if "\0" in text:
         raise _TableError("it holds zero bytes")
     header = text.partition("\n")[0]
@@ -85,7 +102,8 @@ def _csv(text: str) -> dict[str, list[Any]]:
     return columns
 
 
-def _jsonl(text: str) -> dict[str, list[Any]]:
+def _parse_jsonl(text: str) -> dict[str, list[Any]]:
+    """Return the columns of JSON lines; None where a line lacks one."""
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -93,27 +111,32 @@ def _jsonl(text: str) -> dict[str, list[Any]]:
         try:
             row = json.loads(line)
         except ValueError:
-            raise _TableError(f"line {number} is no JSON") from None
+            raise _TableError(f"line {number} is not JSON") from None
         if not isinstance(row, dict):
             raise _TableError(
-                f"line {number} is no object, such as " + '{"file_name": "a.png", "label": "Forest"}'
+                f"line {number} is not an object, such as " + '{"file_name": "a.png", "label": "Forest"}'
             )
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _parquet(data: bytes) -> dict[str, list[Any]]:
+def _parse_parquet(data: bytes) -> dict[str, list[Any]]:
+    """Return the columns of a Parquet file."""
     from pyarrow import ArrowException, BufferReader
     from pyarrow.parquet import ParquetFile
 
     try:
         file = ParquetFile(BufferReader(data))
-        if file.metadata.num_rows > _MOST_ROWS:
-            raise _TableError(f"it has more than {_MOST_ROWS:,} rows")
+        if file.metadata.num_rows > _MAX_ROWS:
+            raise _TableError(f"it has more than {_MAX_ROWS:,} rows")
         return file.read().to_pydict()
     except (ArrowException, OSError, ValueError):
-        raise _TableError("it is damaged or no parquet file") from None
+        raise _TableError("it is damaged or not a Parquet file") from None
 
 
-_PARSERS: dict[str, Callable[[str], dict[str, list[Any]]]] = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl}
+_PARSERS: dict[str, Callable[[str], dict[str, list[Any]]]] = {
+    ".csv": _parse_csv,
+    ".tsv": _parse_csv,
+    ".jsonl": _parse_jsonl,
+}

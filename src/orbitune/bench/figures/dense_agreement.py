@@ -23,10 +23,10 @@ def measure(run: str, scene: str | None) -> dict[str, Any]:
                 maps.append(file.read(1))
     there, same = maps[0] > 0, maps[0] == maps[1]
     others = there & (maps[0] != np.bincount(maps[0][there]).argmax())
-    assert report.agreement
+    assert report.agreement and report.agreement.fraction is not None
     details = [
         ["cells", f"{there.sum():,}"],
         ["without the most frequent answer", f"{same[others].mean():.1%} of {others.sum():,}"],
-        ["as the map itself measured", f"{report.agreement['share']:.1%}"],
+        ["as the map itself measured", f"{report.agreement.fraction:.1%}"],
     ]
     return {"value": float(same[there].mean()), "details": details}

@@ -14,6 +14,6 @@ def measure(run: str) -> dict[str, Any]:
         report = mapped(folder, folder / "scene.tif")
         seconds = time.perf_counter() - start
         size = (folder / "scene.tif").stat().st_size
-    labels = (-(-SIDE // report.facts["stride"])) ** 2
+    labels = (-(-SIDE // report.metadata.stride)) ** 2
     details = [["labels", f"{labels:,}"], ["scene", f"{SIDE:,} x {SIDE:,}, uint16, {size / 1e6:.0f} MB"]]
     return {"value": seconds, "details": details}

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from orbitune.files import scratch
 from orbitune.inference.bundle_builder import build_bundle
-from orbitune.mapping.options import MapOptions, MapReport, Outputs
+from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.pipeline import map_scene
 from orbitune.training.evaluate import reopen
 
@@ -24,10 +25,10 @@ def workshop(run: str) -> Iterator[Path]:
         yield folder
 
 
-def mapped(folder: Path, scene: str | Path, **request: object) -> MapReport:
+def mapped(folder: Path, scene: str | Path, **settings: Any) -> MapReport:
     """Map a scene with the workshop's bundle."""
-    out = Outputs(folder / "map.tif", confidence=folder / "confidence.tif")
-    return map_scene(folder / "bundle", scene, out, MapOptions(**request), progress=False)  # type: ignore[arg-type]
+    outputs = {"map": folder / "map.tif", "confidence": folder / "confidence.tif"}
+    return map_scene(folder / "bundle", scene, outputs, progress=False, **settings)
 
 
 def lay_out(run: str, path: Path, pixels: int = SIDE) -> None:

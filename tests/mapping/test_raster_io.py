@@ -13,10 +13,9 @@ from rasterio.control import GroundControlPoint
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping import pipeline
-from orbitune.mapping.options import MapOptions, Outputs
+from orbitune.mapping import writer
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.raster_source import short_name
+from orbitune.mapping.raster_io import short_name
 from orbitune.mapping.reader import Scene
 
 
@@ -236,14 +235,14 @@ def interrupted(bundle, scene, place, monkeypatch):
     """A map that ends when all but its files is done; its folder of parts."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(writer, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            map_scene(bundle.folder, scene, Outputs(place), MapOptions(), progress=False)
+            map_scene(bundle.folder, scene, place, progress=False)
 
 
 def go_on(bundle, scene, place):
     said = []
-    map_scene(bundle.folder, scene, Outputs(place), MapOptions(), progress=False, say=said.append)
+    map_scene(bundle.folder, scene, place, progress=False, log=said.append)
     assert not place.with_name(f".{place.name}.parts").exists()
     return any(line.startswith("going on after") for line in said)
 
@@ -280,12 +279,13 @@ def test_what_the_libraries_say_does_not_reach_the_terminal(bundle, grid, tmp_pa
     code = (
         "import sys, threading\n"
         "from orbitune.mapping.reader import Scene\n"
-        "from orbitune.mapping.radiometry import Scaling\n"
+        "from orbitune.mapping.radiometry import ReflectanceScaling\n"
         "from orbitune.errors import DataError\n"
         "scene = Scene(sys.argv[1])\n"
+        "scaling = ReflectanceScaling((0.,) * 3, (255.,) * 3, '')\n"
         "def read():\n"
         "    try:\n"
-        "        scene.window(0, 0, 80, 96, Scaling((0.,) * 3, (255.,) * 3, ''))\n"
+        "        scene.read_window(0, 0, height=80, width=96, scaling=scaling)\n"
         "    except DataError as error:\n"
         "        print(error)\n"
         "thread = threading.Thread(target=read); thread.start(); thread.join()\n"

@@ -1,6 +1,6 @@
-"""Opening a scene by its name: a file, an address, a member of an archive, or one of GDAL's names.
+"""Access to rasters through rasterio: files, URLs, members of archives, and GDAL dataset identifiers.
 
-Names stay strings: a path would make one slash of `zip://` and `/vsicurl/https://`.
+Names stay strings, as a Path would collapse the slashes of `zip://` and `/vsicurl/https://`.
 """
 
 import hashlib
@@ -19,22 +19,26 @@ from orbitune.errors import DataError, first_line, one_line
 from orbitune.extras import require
 from orbitune.sources.library_messages import silence_rasterio
 
-CACHE_BYTES = 64 << 20  # GDAL would take a twentieth of the machine's memory
-_LONGEST_REASON = 800  # characters, as GDAL's may hold the name once more
-_LISTED = 12  # rasters of a container that a message names
+CACHE_BYTES = 64 << 20  # block cache of GDAL, whose default is 5 % of the memory
+_MAX_REASON = 800  # characters of an error of GDAL, which may repeat the name
+_MAX_LISTED = 12  # rasters of a container that a message names
 _ARCHIVE = re.compile(r"(zip|tar)(?:\+file)?://([^!]+)!/*(.+)", re.DOTALL)
 _RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".nc", ".png", ".jpg", ".h5", ".hdf5", ".hdf", ".gpkg")
-_OPTIONS = {  # of GDAL, where the environment does not say otherwise
-    # A server that no longer answers is an error and no endless wait.
+_GDAL_OPTIONS = {  # unless the environment sets them
+    # Fail on a server that stops responding, instead of waiting forever.
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     "GDAL_HTTP_LOW_SPEED_TIME": "30",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    "CPL_LOG": os.devnull,  # its own threads have no handler of errors, and would write to the terminal
+    "CPL_LOG": os.devnull,  # threads of GDAL have no error handler and would print to the terminal
 }
 
 
 def import_rasterio() -> Any:
-    """Return rasterio, or raise a MissingExtraError that says how to install it."""
+    """Return the module rasterio.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     require("geo", "rasterio", purpose="maps")
     import rasterio
     import rasterio.errors
@@ -43,52 +47,52 @@ def import_rasterio() -> Any:
 
 
 @contextmanager
-def gdal() -> Iterator[None]:
-    """Run GDAL with a small cache and patience with servers; its own lines do not reach the terminal.
+def gdal_environment() -> Iterator[None]:
+    """Run GDAL with a small cache, network timeouts, and no output on the terminal.
 
-    Settings and the handler of errors are a thread's own: each thread that reads enters this.
+    GDAL keeps its settings and error handler per thread, so every thread that reads must enter this.
     """
     silence_rasterio()
-    options = {name: value for name, value in _OPTIONS.items() if name not in os.environ}
+    options = {name: value for name, value in _GDAL_OPTIONS.items() if name not in os.environ}
     with import_rasterio().Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="2", **options):
         yield
 
 
 def open_raster(name: str, driver: str | None = None) -> Any:
-    """Open a raster as rasterio's dataset.
+    """Open a raster as a rasterio dataset.
 
     Args:
-        name: a path, an address (`https://`, `s3://`), a member of an archive (`zip://a.zip!b.tif`), or a
-            name that only GDAL knows (`/vsizip/a.zip/b.tif`, `NETCDF:"a.nc":red`).
-        driver: the only format that is taken; None for any.
+        name: a path, a URL (`https://`, `s3://`), a member of an archive (`zip://a.zip!b.tif`), or a GDAL
+            dataset identifier (`/vsizip/a.zip/b.tif`, `NETCDF:"a.nc":red`).
+        driver: the only GDAL driver allowed; None for any.
 
     Raises:
-        DataError: nothing can be opened, or it holds several rasters; these are named.
+        DataError: it cannot be opened, or holds several rasters; the message lists them.
     """
     rasterio = import_rasterio()
     if not name.strip():
-        raise DataError("The name of the scene is empty: give a file, an address or a name of GDAL's.")
+        raise DataError("The name of the scene is empty: give a file, a URL or a GDAL dataset identifier.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            file = rasterio.open(_plain(name), driver=driver)
+            file = rasterio.open(_rasterio_name(name), driver=driver)
     except (rasterio.errors.RasterioError, ValueError, TypeError, UnicodeError) as error:
-        _list(name, _members(name))
+        _raise_if_several(name, _members(name))
         if _exists(Path(name)) and Path(name).is_dir():
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
         shown = one_line(name)
-        reason = one_line(first_line(error).replace(name, shown), _LONGEST_REASON)
+        reason = one_line(first_line(error).replace(name, shown), _MAX_REASON)
         raise DataError(f"Cannot open {shown}: {reason}.") from None
     if file.count:
         return file
     inner = list(file.subdatasets)
     file.close()
-    _list(name, inner)
+    _raise_if_several(name, inner)
     raise DataError(f"There is no raster in {name}: name a file with bands.")
 
 
 def local_files(file: Any, name: str) -> list[Path]:
-    """Return the files on this machine that an open raster is read from; archives stand for their members."""
+    """Return the local files that an open raster is read from; for a member of an archive, the archive."""
     found = []
     for each in (name, *file.files):
         plain = re.sub(r"^(?:[A-Z_]+:\d+:)?(?:[a-z+0-9]+://|(?:/vsi[a-z0-9_]+/)+)", "", each)
@@ -100,20 +104,20 @@ def local_files(file: Any, name: str) -> list[Path]:
     return sorted(set(found))
 
 
-def state(files: Sequence[Path]) -> str:
-    """Return a digest of the sizes and times of files, wherever they lie."""
+def stat_digest(files: Sequence[Path]) -> str:
+    """Return a SHA-256 over names, sizes and modification times of files, whatever their folders."""
     seen = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
     return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def short_name(name: str) -> str:
-    """Return the last part of a scene's name; what follows a `?` may be a secret and is left out."""
+    """Return the last component of a scene's name, without a query string, which may hold a secret."""
     plain = name if _exists(Path(name)) else re.sub(r"[?#].*", "", name, flags=re.DOTALL)
     return plain.rstrip("/").rpartition("/")[2] or plain
 
 
-def _plain(name: str) -> str:
-    """The name for rasterio, which misses archives in the working folder and takes a colon for a scheme."""
+def _rasterio_name(name: str) -> str:
+    """Return the name for rasterio, which takes a colon for a scheme and misses relative archives."""
     if _exists(Path(name)):
         return f"./{name}" if ":" in name.partition("/")[0] else name
     archive = _ARCHIVE.fullmatch(name)
@@ -121,23 +125,24 @@ def _plain(name: str) -> str:
 
 
 def _exists(path: Path) -> bool:
+    """Return whether a path exists; False for names that the system refuses, such as too long ones."""
     with suppress(OSError, ValueError):
         return path.exists()
     return False
 
 
-def _list(name: str, inner: Sequence[str]) -> None:
-    """Raise a DataError that names the rasters in a container, if there are any."""
+def _raise_if_several(name: str, inner: Sequence[str]) -> None:
+    """Raise a DataError that lists the rasters in a container, if there are any."""
     if not inner:
         return
-    more = f", and {len(inner) - _LISTED} more" if len(inner) > _LISTED else ""
-    named = ", ".join(shlex.quote(each) for each in inner[:_LISTED])
+    more = f", and {len(inner) - _MAX_LISTED} more" if len(inner) > _MAX_LISTED else ""
+    named = ", ".join(shlex.quote(each) for each in inner[:_MAX_LISTED])
     many = f"{len(inner)} rasters: name one of them" if len(inner) > 1 else "one raster: name it"
     raise DataError(f"{name} holds {many}: {named}{more}.")
 
 
 def _members(name: str) -> list[str]:
-    """Names to open the rasters of an archive or a folder by."""
+    """Return names that open the rasters of an archive or a folder."""
     plain = re.sub(r"^(?:(?:zip|tar)(?:\+file)?://|/vsi(?:zip|tar)/)", "", name)
     path = Path(plain)
     if not _exists(path):
@@ -155,4 +160,5 @@ def _members(name: str) -> list[str]:
 
 
 def _rasters(names: Sequence[str]) -> list[str]:
+    """Return the names with the ending of a raster, without macOS resource forks."""
     return sorted(name for name in names if name.lower().endswith(_RASTERS) and "__MACOSX" not in name)

@@ -1,0 +1,88 @@
+"""Help texts in groups: common options in `--help`, all of them in `--help-all`."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+SHOW_ALL = "orbitune.cli.help"
+"""Key in the context's `meta` that is set while all options are shown."""
+
+OUTPUT = "Output"
+LAST = ("Recipe", "Budget", OUTPUT, "Options")  # headings below those of `Recipe.groups()`
+
+ADVANCED: set[str] = set()
+"""Names of parameters that `--help` leaves out; `recipe_options` fills it."""
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose options are listed under the heading that each has as `rich_help_panel`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, by heading; options of ADVANCED only for `--help-all`."""
+        show_all = ctx.find_root().meta.get(SHOW_ALL, False)
+        sections: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        left_out = 0
+        for parameter in self.get_params(ctx):
+            if parameter.name in ADVANCED and not show_all:
+                left_out += 1
+            elif record := parameter.get_help_record(ctx):
+                is_argument = parameter.param_type_name == "argument"
+                heading = getattr(parameter, "rich_help_panel", None) or "Options"
+                sections["Arguments" if is_argument else heading].append(record)
+        for heading in [*(name for name in sections if name not in LAST), *LAST]:
+            if sections[heading]:
+                with formatter.section(heading):
+                    formatter.write_dl(sections[heading])
+        if left_out:
+            formatter.write_paragraph()
+            formatter.write_text(f"{left_out} more options: {ctx.command_path} --help-all")
+
+
+class GroupedCommands(TyperGroup):
+    """A group whose commands are listed by heading; hidden commands are not suggested for a mistyped one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name; an error suggests names of visible commands."""
+        commands = self.commands
+        if args[0] not in commands:
+            self.commands = {name: each for name, each in commands.items() if not each.hidden}
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            self.commands = commands
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first sentence of their help, by heading."""
+        visible = {name: command for name, command in self.commands.items() if not command.hidden}
+        width = max(map(len, visible))
+        sections: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for name, command in visible.items():
+            heading = getattr(command, "rich_help_panel", None) or "Commands"
+            text = command.get_short_help_str(limit=formatter.width - width - 6)
+            sections[heading].append((name.ljust(width), text))
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+class CommandSet(typer.Typer):
+    """Commands of one module, listed under one heading of the main help."""
+
+    def __init__(self, heading: str, **settings: Any) -> None:
+        super().__init__(cls=GroupedCommands, rich_markup_mode=None, **settings)
+        self._heading = heading
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """Register a function as a command; options are listed in groups."""
+        return super().command(name, **{"cls": GroupedCommand, "rich_help_panel": self._heading, **settings})
+
+
+def show_all_options(ctx: typer.Context, asked: bool) -> None:
+    """Print the help with all options and end; the callback of `--help-all`."""
+    if asked:
+        ctx.find_root().meta[SHOW_ALL] = True
+        print(ctx.get_help())
+        raise typer.Exit

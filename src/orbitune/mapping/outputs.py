@@ -1,0 +1,111 @@
+"""The files that a map is written to: one table of outputs.
+
+To add an output, add one entry to OUTPUTS: the command line gets an option of its name, `map_scene` a key of
+its name, and the app puts its file into the download.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from orbitune.errors import DataError
+
+if TYPE_CHECKING:
+    from orbitune.mapping.rasters import MapRasters
+
+
+@dataclass(frozen=True)
+class MapOutput:
+    """One kind of file that a map can be written to.
+
+    Attributes:
+        name: of the option, and of the key in `map_scene`.
+        filename: the default file name, used by the app.
+        help: for the command line.
+        writer: `module:function` that writes a `MapRasters` to a path. It is imported on use, so
+            that the command line starts without numpy and rasterio.
+    """
+
+    name: str
+    filename: str
+    help: str
+    writer: str
+
+    def write(self, rasters: "MapRasters", path: Path) -> None:
+        """Write the file.
+
+        Args:
+            rasters: the finished map. The file of the output `map` exists before all others are written.
+
+        Raises:
+            OrbituneError: the file cannot be written.
+        """
+        module, function = self.writer.split(":")
+        write = cast("Callable[[MapRasters, Path], None]", getattr(import_module(module), function))
+        write(rasters, path)
+
+
+OUTPUTS = {
+    output.name: output
+    for output in (
+        MapOutput(
+            "map",
+            "landcover.tif",
+            "GeoTIFF of the map, a Cloud Optimized GeoTIFF",
+            "orbitune.mapping.writer:write_map",
+        ),
+        MapOutput(
+            "confidence",
+            "confidence.tif",
+            "GeoTIFF of the probability of each label, in percent",
+            "orbitune.mapping.writer:write_confidence",
+        ),
+        MapOutput(
+            "polygons",
+            "landcover.gpkg",
+            "GeoPackage of the map as polygons",
+            "orbitune.mapping.polygons:write_polygons",
+        ),
+        MapOutput(
+            "preview",
+            "preview.png",
+            "PNG of scene and map, with legend and scale bar",
+            "orbitune.mapping.preview:write_preview",
+        ),
+    )
+}
+
+
+def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, Path]:
+    """Return the path of each output by its name, in the order of OUTPUTS.
+
+    Args:
+        outputs: path of the map, or paths by name; `map` is required.
+
+    Raises:
+        DataError: a name is unknown, or `map` is missing.
+    """
+    given = outputs if isinstance(outputs, Mapping) else {"map": outputs}
+    for name in given:
+        if name not in OUTPUTS:
+            raise DataError(f"Unknown output {name!r}. Choose from: {', '.join(OUTPUTS)}.")
+    if "map" not in given:
+        raise DataError("Give the path of the map as output 'map': the other outputs are made from it.")
+    return {name: Path(given[name]) for name in OUTPUTS if name in given}
+
+
+def check_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
+    """Raise a DataError if an output would replace the scene, another output or a folder.
+
+    Args:
+        scene: the files that the scene is read from, see `raster_io.local_files`.
+    """
+    places = [*{path.resolve() for path in scene}, *(path.resolve() for path in paths.values())]
+    if len(set(places)) < len(places):
+        raise DataError("The scene and the files to write must have different names.")
+    for path in paths.values():
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise DataError(f"{path} is {kind}: name a file.")

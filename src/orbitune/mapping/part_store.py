@@ -1,0 +1,111 @@
+"""Finished parts of a map on disk, so that a killed map goes on where it stopped.
+
+The folder `.NAME.parts` lies beside the map until it is complete. It holds the plan, the dense head if there
+is one, and a checksummed array for each finished part.
+"""
+
+import shutil
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orbitune.files import replacing
+from orbitune.integrity import read_kept, sealed, unsealed, write_sealed_json
+from orbitune.mapping.dense import DenseHead
+
+
+class PlanFile(BaseModel):
+    """The content of plan.json.
+
+    Attributes:
+        version: of this layout; another one starts the map anew.
+        key: digest of all inputs and options that determine the parts.
+        attention: name of the attention kernel that the parts are computed with; None if not yet chosen.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    version: Literal[1] = 1
+    key: str
+    attention: str | None = None
+
+
+class PartStore:
+    """The folder of a map's finished parts.
+
+    Args:
+        folder: where the parts lie; it need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def beside(cls, path: Path) -> "PartStore":
+        """Return the store of the map that will be written to `path`."""
+        return cls(path.with_name(f".{path.name}.parts"))
+
+    def read_plan(self) -> PlanFile | None:
+        """Return the plan that the parts belong to; None if there is none that can be read."""
+        stored = read_kept(self.folder / "plan.json")
+        try:
+            return None if stored is None else PlanFile(**stored)
+        except (ValidationError, TypeError):
+            return PlanFile(key="")  # damaged, or of another version: it matches no map
+
+    def write_plan(self, plan: PlanFile) -> None:
+        """Store the plan."""
+        write_sealed_json(self.folder / "plan.json", plan.model_dump())
+
+    def read_head(self) -> DenseHead | None:
+        """Return the dense head; None if there is none, or it is damaged."""
+        from safetensors.numpy import load
+
+        try:
+            return DenseHead(**load(unsealed(self._head_file.read_bytes())))
+        except (OSError, ValueError):
+            return None
+
+    def write_head(self, head: DenseHead) -> None:
+        """Store the dense head."""
+        from safetensors.numpy import save
+
+        with replacing(self._head_file) as temporary:
+            temporary.write_bytes(sealed(save({"weight": head.weight, "bias": head.bias})))
+
+    def read(self, number: int) -> np.ndarray:
+        """Return a part as `Worker.label` made it, uint8 (3, rows, columns)."""
+        return np.asarray(np.load(self._part_file(number)))
+
+    def write(self, number: int, labels: np.ndarray) -> None:
+        """Store a part with a checksum."""
+        content = BytesIO()
+        np.save(content, labels)
+        with replacing(self._part_file(number)) as temporary:
+            temporary.write_bytes(sealed(content.getvalue()))
+
+    def missing(self, count: int) -> list[int]:
+        """Return the numbers below `count` of the parts that are absent or damaged."""
+        return [number for number in range(count) if not self._is_intact(number)]
+
+    def clear(self) -> None:
+        """Remove the folder and all in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_intact(self, number: int) -> bool:
+        """Return whether a part is stored and matches its checksum."""
+        try:
+            unsealed(self._part_file(number).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _part_file(self, number: int) -> Path:
+        return self.folder / f"{number:05}.npy"
+
+    @property
+    def _head_file(self) -> Path:
+        return self.folder / "dense_head.safetensors"

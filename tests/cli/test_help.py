@@ -1,0 +1,66 @@
+"""Help texts: options in groups, the common ones first, and what a mistyped command is told."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from commands import orbitune
+
+from orbitune.recipe import Recipe
+
+
+def headings(text):
+    return [line.removesuffix(":") for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+
+
+def test_commands_are_listed_by_what_they_are_for():
+    text = orbitune("--help").stdout
+    assert headings(text) == [
+        "Options",
+        "Data and training",
+        "Comparison",
+        "Bundles and adapters",
+        "Use of trained models",
+    ]
+    assert "trial" not in text
+
+
+@pytest.mark.parametrize("command", ["train", "study", "plan", "prepare"])
+def test_options_are_listed_in_the_groups_of_the_recipe(command):
+    found = headings(orbitune(command, "--help").stdout)
+    groups = [name for name in found if name in Recipe.groups()]
+    assert groups == [*Recipe.groups()]
+    assert found[-2:] == ["Output", "Options"]
+
+
+def test_help_lists_common_options_and_help_all_the_rest():
+    common, everything = (orbitune("train", word).stdout for word in ("--help", "--help-all"))
+    for option in ("--data", "--backbone", "--method", "--epochs", "--out"):
+        assert f" {option} " in common
+    for option in ("--mixup", "--lora-plus-ratio", "--label-column"):
+        assert f" {option} " not in common and f" {option} " in everything
+    assert "more options: " in common and "more options: " not in everything
+
+
+def test_a_mistyped_command_is_told_public_names():
+    done = orbitune("trail")
+    assert done.returncode == 2
+    assert "Did you mean 'train'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("orbitune ser", ["serve"]), ("orbitune tri", []), ("orbitune train --method lo", ["lora", "loraplus"])],
+)
+def test_a_shell_completes_commands_and_values(words, completed):
+    variables = {
+        "_ORBITUNE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    code = "import sys; sys.argv = ['orbitune']; from orbitune.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **variables}
+    )
+    assert done.stdout.split() == completed
