@@ -3,10 +3,10 @@
 python docs/readme_claim.py
 """
 
-import json
 from pathlib import Path
 
 from orbitune.study.report import comparison_table, conclusions_text
+from orbitune.study.results import read_results
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "docs" / "results" / "eurosat-study"
@@ -15,7 +15,7 @@ START, END = "<!-- written by docs/readme_claim.py -->", "<!-- end -->"
 
 def claim() -> str:
     """Verdict and table of the study, as Markdown."""
-    results = json.loads((STUDY / "results.json").read_text())
+    results = read_results(STUDY)
     header, rows = comparison_table(results)
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)

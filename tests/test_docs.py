@@ -33,8 +33,9 @@ def test_the_accuracies_in_the_readme_are_those_of_the_committed_study_at_112_pi
 @pytest.mark.parametrize("folder", [RESULTS, STUDY], ids=lambda folder: folder.name)
 def test_a_committed_report_follows_from_its_results(tmp_path, folder):
     from orbitune.study.report import write_report
+    from orbitune.study.results import read_results
 
-    write_report(json.loads((folder / "results.json").read_text()), tmp_path)
+    write_report(read_results(folder), tmp_path)
     assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
 
 
