@@ -25,7 +25,7 @@ def read_results(folder: str | Path) -> StudyResults:
         folder: the study's folder.
 
     Raises:
-        RunError: there is no results.json, or it is damaged.
+        RunError: there is no results.json, or it is damaged or of a newer version.
     """
     file = Path(folder) / _FILE
     if not file.is_file():
@@ -34,6 +34,9 @@ def read_results(folder: str | Path) -> StudyResults:
         values = read_json(file)
     except OrbituneError as error:
         raise RunError(f"{error} Run the study again, which keeps its finished runs.") from None
+    version = values.get("format") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise RunError(f"{file} was written by a newer Orbitune; update it to read this.")
     try:
         return parse_results(values)
     except ValidationError as error:
