@@ -3,7 +3,7 @@ PIP = .venv/bin/pip --disable-pip-version-check install -q
 # A study resumes; a demonstration starts anew.
 DEMO = runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/demo
 	rm -rf $(DEMO)
@@ -16,6 +16,9 @@ lint: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .venv/bin/mkdocs build --strict
 
 clean:
 	rm -rf .venv $(DEMO)

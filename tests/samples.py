@@ -76,10 +76,19 @@ def saved_model(folder: Path, backbone, recipe, classes=("a", "b", "c"), seed: i
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    facts = {
-        "classes": list(classes),
-        "backbone": {"weights_sha256": backbone.weights_hash},
-        "preprocessing": {"image_size": 32, **backbone.preprocessing.to_json()},
-    }
-    save_model(model, folder, backbone, facts)
+    save_model(model, folder, backbone, model_metadata(backbone, classes, recipe.method))
     return model
+
+
+def model_metadata(backbone, classes, method="lora", **more):
+    """Return the metadata of a model that was saved without a run."""
+    from orbitune.models.metadata import ModelMetadata
+
+    return ModelMetadata(
+        method=method,
+        classes=tuple(classes),
+        preprocessing=backbone.preprocessing.at_size(32),
+        backbone=backbone.record,
+        scores={},
+        **more,
+    )

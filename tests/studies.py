@@ -18,8 +18,7 @@ from orbitune.evaluation.significance import compare_all, difference_sentence, v
 from orbitune.recipe import Recipe
 from orbitune.study import report
 from orbitune.study.display_names import method_name
-from orbitune.study.records import RunRecord
-from orbitune.study.results import parse_results
+from orbitune.study.records import RunRecord, StudyResults
 
 CLASSES = list(drawn.CLASSES)
 DATA = {
@@ -47,17 +46,17 @@ HARDER = {"random": 0.0, "spatial": 0.5}
 
 def write_report(values: dict, folder: Path) -> None:
     """Write the report of the content of a results.json."""
-    report.write_report(parse_results(values), folder)
+    report.write_report(StudyResults.from_json(values), folder)
 
 
 def comparison_table(values: dict) -> tuple[list[str], list[list[str]]]:
     """Return the comparison table of the content of a results.json."""
-    return report.comparison_table(parse_results(values))
+    return report.comparison_table(StudyResults.from_json(values))
 
 
 def conclusions_text(values: dict) -> str:
     """Return the conclusions of the content of a results.json."""
-    return report.conclusions_text(parse_results(values))
+    return report.conclusions_text(StudyResults.from_json(values))
 
 
 def run_record(folder: Path, method: str, logits: dict[str, np.ndarray], **fields: object) -> RunRecord:
@@ -102,8 +101,7 @@ def run_result(recipe: Recipe, test: dict, validation: dict, **more: object) -> 
         "test_reads": 1,
         "history": history(0.9, 10.0, 0.0),
         "cost": cost(10.0, 1000),
-        "compute": {"attention": "sdpa", "fast": False, "why_not_fast": None, "precision": "fp32"}
-        | {"micro_batch": 64, "compiled_kernels": False},
+        "compute": {"attention": "sdpa"},
         "proof": {"largest_difference": 0.0, "tolerance": 1e-4},
     }
     return values | more
@@ -116,7 +114,7 @@ def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
     wrong = random.permutation(count) >= round(accuracy * count)
     predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
     logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
-    return score(logits, labels, classes)
+    return score(logits, labels, classes).to_json()
 
 
 def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
@@ -379,8 +377,8 @@ class Large:
         accuracy = float((validation.argmax(1) == labels).mean())
         result = run_result(
             recipe,
-            score(test, labels, CLASSES),
-            score(validation, labels, CLASSES),
+            score(test, labels, CLASSES).to_json(),
+            score(validation, labels, CLASSES).to_json(),
             split=facts["split"],
             parameters=parameters,
             best_epoch=3 - facts["seed"] % 2,

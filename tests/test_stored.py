@@ -32,7 +32,7 @@ def moved_recipe(stored, run):
 
 @pytest.mark.parametrize("name", PREDICTED)
 def test_predictions_are_those_of_the_version_that_stored_the_model(stored, name):
-    classifier = Classifier(stored / name, backbone=str(stored / "backbone"))
+    classifier = Classifier.from_pretrained(stored / name, backbone=stored / "backbone")
     files = [stored / each["input"] for each in PREDICTED[name]]
     for now, before in zip(classifier.predict(files), PREDICTED[name], strict=True):
         assert now.error is None and now.sure == before["sure"]
@@ -47,7 +47,7 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
     assert len(result.history) == 3
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == kept
     scores = json.loads((STORED / "run" / "result.json").read_text())["validation"]
-    assert evaluate(run, "validation", progress=False)["accuracy"] == scores["accuracy"]
+    assert evaluate(run, "validation", progress=False).accuracy == scores["accuracy"]
 
 
 def test_an_interrupted_run_goes_on_to_the_outputs_of_the_whole_one(stored):

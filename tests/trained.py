@@ -42,4 +42,4 @@ def runs(run, tiles):
 
 @pytest.fixture(scope="session")
 def bundle(run):
-    return build_bundle(run, run.parent / "bundle", "float16", progress=False)
+    return build_bundle(run, run.parent / "bundle", dtype="float16", progress=False)

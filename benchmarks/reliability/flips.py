@@ -149,7 +149,7 @@ def _opened(source: Path) -> Any:
 
     verify(source)
     tile = np.full((inputs.SIDE, inputs.SIDE, 3), 90, np.uint8)
-    return repr(list(Classifier(source).predict([tile])))
+    return repr(list(Classifier.from_pretrained(source).predict([tile])))
 
 
 def measure(flips: int, seed: int, only: str | None = None) -> list[dict[str, str]]:

@@ -1,19 +1,26 @@
-"""Orbitune: fine-tune vision transformers on satellite tiles, and prove what the cheap way loses.
+"""Fine-tune vision transformers on satellite tiles with LoRA, and compare with full fine-tuning.
 
-    from orbitune import Recipe, train, evaluate, Study, Classifier
+    >>> from orbitune import Classifier, Recipe, build_bundle, evaluate, train
+    >>> result = train(Recipe(data="tiles/", backbone="demo"), "runs/lora")
+    >>> evaluate("runs/lora").accuracy
+    >>> bundle = build_bundle("runs/lora", "bundle")
+    >>> probabilities = Classifier.from_pretrained("bundle").predict_proba(tiles)
 
-The names are imported when they are first used, so that `import orbitune` stays fast.
+The names below are the public API; every other module is private. They are imported when they are first used,
+so that `import orbitune` is fast.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orbitune.adapters.adapter_bank import AdapterBank
     from orbitune.errors import OrbituneError
     from orbitune.exporting.exporter import export
     from orbitune.inference.bundle import Bundle
     from orbitune.inference.bundle_builder import build_bundle
     from orbitune.inference.classifier import Classifier
+    from orbitune.inference.hub_transfer import push_to_hub
     from orbitune.mapping.pipeline import map_scene
     from orbitune.recipe import Recipe
     from orbitune.study.plan import plan_run
@@ -21,36 +28,53 @@ if TYPE_CHECKING:
     from orbitune.training.evaluate import evaluate
     from orbitune.training.run import train
 
-_HOMES = {
-    "Bundle": "orbitune.inference.bundle",
-    "Classifier": "orbitune.inference.classifier",
-    "OrbituneError": "orbitune.errors",
-    "Recipe": "orbitune.recipe",
-    "Study": "orbitune.study.runner",
-    "evaluate": "orbitune.training.evaluate",
-    "export": "orbitune.exporting.exporter",
-    "build_bundle": "orbitune.inference.bundle_builder",
-    "map_scene": "orbitune.mapping.pipeline",
-    "plan_run": "orbitune.study.plan",
-    "train": "orbitune.training.run",
-}
+    __version__: str
 
 __all__ = [
+    "AdapterBank",
     "Bundle",
     "Classifier",
     "OrbituneError",
     "Recipe",
     "Study",
+    "__version__",
     "build_bundle",
     "evaluate",
     "export",
     "map_scene",
     "plan_run",
+    "push_to_hub",
     "train",
 ]
 
+_MODULES = {
+    "AdapterBank": "orbitune.adapters.adapter_bank",
+    "Bundle": "orbitune.inference.bundle",
+    "Classifier": "orbitune.inference.classifier",
+    "OrbituneError": "orbitune.errors",
+    "Recipe": "orbitune.recipe",
+    "Study": "orbitune.study.runner",
+    "build_bundle": "orbitune.inference.bundle_builder",
+    "evaluate": "orbitune.training.evaluate",
+    "export": "orbitune.exporting.exporter",
+    "map_scene": "orbitune.mapping.pipeline",
+    "plan_run": "orbitune.study.plan",
+    "push_to_hub": "orbitune.inference.hub_transfer",
+    "train": "orbitune.training.run",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name when it is first used (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("orbitune")
+    if name not in _MODULES:
         raise AttributeError(f"module 'orbitune' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted(__all__)

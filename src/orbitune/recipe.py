@@ -18,6 +18,9 @@ from orbitune.errors import OrbituneError
 from orbitune.recipe_paths import PLACES, anchor, is_local
 from orbitune.settings_errors import describe_errors
 
+DEFAULT_BACKBONE = "facebook/dinov2-small"
+"""DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
+
 
 class Settings(BaseModel):
     """Immutable settings; unknown names are errors."""
@@ -69,7 +72,10 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """The pretrained backbone and its input."""
 
-    backbone: str = Field("demo", description="Hub id or folder of a ViT, DeiT or DINOv2, or demo")
+    backbone: str = Field(
+        DEFAULT_BACKBONE,
+        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, without a hub",
+    )
     image_size: int | Literal["native", "auto"] | None = Field(
         None,
         description="Input size in pixels; native: the size of the tiles; auto: 1.75 times that, at most the "

@@ -67,8 +67,8 @@ def test_a_batch_of_several_tasks_gives_what_each_adapter_gives_alone(tasks):
 
 def test_probabilities_are_over_the_classes_of_the_task_and_calibrated(vit):
     backbone, folder = vit
-    facts = folder / "orbitune.json"
-    facts.write_text(facts.read_text().replace('"classes"', '"temperature": 2.0,\n "classes"'))
+    metadata = folder / "orbitune.json"
+    metadata.write_text(metadata.read_text().replace('"classes"', '"temperature": 2.0,\n "classes"'))
     bank = bank_of(backbone, {"a": folder})
     assert bank.classes("a") == ("a", "b", "c")
     expected = probabilities(alone(backbone, folder), 2.0)

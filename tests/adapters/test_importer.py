@@ -56,7 +56,7 @@ def test_an_adapter_of_either_transformers_predicts_as_it_did(adapter, tmp_path,
     bundle = import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle")
     ours, _ = BundleModel(bundle, precision="fp32").compute(TILES)
     assert np.allclose(ours, logits, atol=1e-4)
-    assert bundle.classes == LABELS and bundle.temperature == 1 and bundle.likeness is None
+    assert bundle.classes == LABELS and bundle.temperature == 1 and bundle.ood_detector is None
 
 
 def test_an_adapter_without_a_head_is_refused(adapter, tmp_path):
@@ -112,7 +112,7 @@ def test_an_adapter_that_names_another_base_says_so_in_a_line(adapter, tmp_path)
     bundle = import_adapter(folder, backbone.name, LABELS, tmp_path / "bundle", said.append)
     [line] = said
     assert "trained on google/vit-large-patch16-224, not on " in line and "\n" not in line
-    assert bundle.facts["imported"] == {"base_model": "google/vit-large-patch16-224"}
+    assert bundle.metadata.imported == {"base_model": "google/vit-large-patch16-224"}
     with pytest.warns(UserWarning, match="trained on google/vit-large"):
         import_adapter(folder, backbone.name, LABELS, tmp_path / "again")
 

@@ -71,7 +71,7 @@ def test_the_published_suites_are_valid_and_long_enough_to_publish(name):
 
 def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
     run = {"recipe": {"backbone": "demo", "image_size": 28, "method": "linear"}}
-    kept = {name: None for name in RunResult.__dataclass_fields__ if name != "format"}
+    kept = {name: None for name in RunResult.model_fields if name != "format"}
     (tmp_path / "result.json").write_text(json.dumps({**kept, **run}))
     bank = {"kind": "bank", "tasks": 4}
     comparison = {"ours": bank, "against": {**bank, "tasks": 1}}

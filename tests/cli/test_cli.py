@@ -10,7 +10,7 @@ from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.models.methods import METHODS
-from orbitune.recipe import LoraSettings, Recipe
+from orbitune.recipe import DEFAULT_BACKBONE, LoraSettings, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,13 @@ def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
     done = started("prepare", *inputs, "--backbone", "owner/name", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 2
     assert "HF_HUB_OFFLINE is set" in done.stderr and "pass the folder" in done.stderr
+
+
+def test_the_default_backbone_without_a_network_names_one_that_needs_none(tmp_path):
+    done = started("methods", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert DEFAULT_BACKBONE in done.stderr
+    assert "--backbone demo, after pip install 'orbitune[demo]'" in done.stderr
 
 
 def test_a_backbone_in_the_hubs_cache_is_used_without_a_network(inputs, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import FAMILIES, backbone_folder, tile_folder
+from samples import FAMILIES, backbone_folder, model_metadata, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
@@ -45,14 +45,10 @@ def untrained(place, model_type="vit", method="lora", size=24):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn_like(parameter)
-    facts = {
-        "classes": list(job.tiles.classes),
-        "backbone": {"weights_sha256": job.backbone.weights_hash},
-        "preprocessing": job.preprocessing_facts(),
-        "temperature": 1.5,
-    }
-    save_model(model, place / "saved", job.backbone, facts)
-    return ReferenceModel(Bundle(place / "saved", facts), job)
+    metadata = model_metadata(job.backbone, job.tiles.classes, method, temperature=1.5)
+    metadata = metadata.model_copy(update={"preprocessing": job.preprocessing})
+    save_model(model, place / "saved", job.backbone, metadata)
+    return ReferenceModel(Bundle(place / "saved", metadata), job)
 
 
 @pytest.fixture(scope="module")

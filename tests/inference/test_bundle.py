@@ -36,28 +36,28 @@ def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
 
 
 def test_a_bundle_says_all_a_prediction_needs(bundle, run):
-    result, facts = RunResult.load(run), bundle.facts
+    result, metadata = RunResult.load(run), bundle.metadata
     assert bundle.classes == ("class_0", "class_1", "class_2")
     assert bundle.tile_size == (16, 16)
-    assert facts["preprocessing"]["image_size"] == 32
-    assert facts["backbone"]["weights_sha256"] == bundle.backbone().weights_hash
-    assert facts["data"]["fingerprint"] == result.data["fingerprint"]
+    assert metadata.preprocessing.image_size == 32
+    assert metadata.backbone.weights_sha256 == bundle.backbone().weights_hash
+    assert metadata.data.fingerprint == result.data.fingerprint
     inputs = json.loads((run / "inputs.json").read_text())
-    assert facts["data"]["splits_sha256"] == inputs["splits"]
-    assert facts["scores"]["test"]["interval"] == result.test["interval"]
-    assert facts["likeness"]["false_alarm_rate"] == 0.01
-    assert facts["temperature"] > 0
-    assert set(facts["files"]) == {"adapter_model.safetensors", "likeness.safetensors"}
-    assert set(facts["settings"]) == {"adapter_config.json", "preprocessor_config.json"}
+    assert metadata.data.splits_sha256 == inputs["splits"]
+    assert metadata.scores["test"].interval == result.test.interval
+    assert metadata.ood_detector.false_alarm_rate == 0.01
+    assert metadata.temperature > 0
+    assert set(metadata.files) == {"adapter_model.safetensors", "likeness.safetensors"}
+    assert set(metadata.settings) == {"adapter_config.json", "preprocessor_config.json"}
 
 
 def test_storing_in_16_bits_halves_the_file_and_states_the_loss(bundle, run):
     name = "adapter_model.safetensors"
     assert (bundle.folder / name).stat().st_size < 0.7 * (run / "adapter" / name).stat().st_size
-    storage = bundle.facts["storage"]
-    assert storage["dtype"] == "float16" and storage["tiles"] == RunResult.load(run).validation["count"]
-    assert 0 < storage["largest_logit_difference"] < 0.1
-    assert abs(storage["accuracy_after"] - storage["accuracy_before"]) <= 1 / storage["tiles"]
+    storage = bundle.metadata.storage
+    assert storage.dtype == "float16" and storage.tiles == RunResult.load(run).validation.count
+    assert 0 < storage.largest_logit_difference < 0.1
+    assert abs(storage.accuracy_after - storage.accuracy_before) <= 1 / storage.tiles
 
 
 def test_the_card_has_the_hubs_format_and_the_measured_scores(bundle, run):
@@ -67,17 +67,17 @@ def test_the_card_has_the_hubs_format_and_the_measured_scores(bundle, run):
     by_metric = {
         each.metric_type: each.metric_value for each in card.data.eval_results if each.dataset_split == "test"
     }
-    assert by_metric == {"accuracy": test["accuracy"], "f1": test["macro_f1"]}
+    assert by_metric == {"accuracy": test.accuracy, "f1": test.macro_f1}
     assert card.data.pipeline_tag == "image-classification" and card.data.library_name == "peft"
     assert "base_model" not in card.data.to_dict()  # a folder of this machine is no id of the hub
-    low, high = test["interval"]
+    low, high = test.interval
     assert f"{low:.2%} to {high:.2%}" in card.text
-    assert bundle.facts["backbone"]["weights_sha256"] in card.text
+    assert bundle.metadata.backbone.weights_sha256 in card.text
     assert "stored as float16" in card.text
 
 
 def test_a_bundle_of_full_fine_tuning_needs_no_backbone(runs, tmp_path):
-    made = build_bundle(runs / "full", tmp_path / "bundle", "bfloat16", progress=False)
+    made = build_bundle(runs / "full", tmp_path / "bundle", dtype="bfloat16", progress=False)
     (runs / "backbone").rename(runs / "elsewhere")
     try:
         logits, features = BundleModel(made).compute(np.zeros((2, 16, 16, 3), np.uint8))
@@ -91,7 +91,7 @@ def test_a_finished_run_opens_like_its_bundle(bundle, run):
     opened = Bundle.open(run)
     assert opened.temperature == pytest.approx(bundle.temperature)
     assert (opened.classes, opened.tile_size) == (bundle.classes, bundle.tile_size)
-    assert opened.likeness is None
+    assert opened.ood_detector is None
 
 
 def test_other_base_weights_are_an_error(copy, tmp_path):
@@ -103,10 +103,10 @@ def test_other_base_weights_are_an_error(copy, tmp_path):
 
 
 def test_a_backbone_that_is_gone_can_be_named(copy):
-    facts = json.loads((copy / "orbitune.json").read_text())
-    kept = facts["backbone"]["reference"]
-    facts["backbone"] |= {"name": "/gone", "reference": "/gone"}
-    (copy / "orbitune.json").write_text(json.dumps(facts))
+    metadata = json.loads((copy / "orbitune.json").read_text())
+    kept = metadata["backbone"]["reference"]
+    metadata["backbone"] |= {"name": "/gone", "reference": "/gone"}
+    (copy / "orbitune.json").write_text(json.dumps(metadata))
     opened = Bundle.open(copy)
     with pytest.raises(ModelError, match="say where it is with --backbone"):
         opened.backbone()
@@ -131,8 +131,8 @@ def test_an_adapter_that_lacks_a_tensor_is_not_filled_up_at_random(copy):
     tensors = load_file(file)
     tensors.pop(next(name for name in tensors if "lora_B" in name))
     save_file(tensors, file, {"format": "pt"})
-    facts = json.loads((copy / "orbitune.json").read_text())
-    (copy / "orbitune.json").write_text(json.dumps({**facts, "files": {}}))
+    metadata = json.loads((copy / "orbitune.json").read_text())
+    (copy / "orbitune.json").write_text(json.dumps({**metadata, "files": {}}))
     opened = Bundle.open(copy)
     with pytest.raises(ModelError, match="missing adapter keys"):
         opened.model(opened.backbone())
@@ -143,7 +143,7 @@ def test_an_adapter_that_lacks_a_tensor_is_not_filled_up_at_random(copy):
     [
         ("{", "no readable orbitune.json"),
         ('{"format": 1}', "lacks method, classes"),
-        ('{"format": 2, "method": 0, "classes": 0, "preprocessing": 0, "backbone": 0, "scores": 0}', "newer"),
+        ('{"format": 3, "method": 0, "classes": 0, "preprocessing": 0, "backbone": 0, "scores": 0}', "newer"),
     ],
 )
 def test_a_damaged_or_newer_description_is_one_line(copy, text, message):

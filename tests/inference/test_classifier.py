@@ -14,7 +14,7 @@ from orbitune.training.evaluate import reopen
 
 @pytest.fixture(scope="module")
 def classifier(bundle):
-    return Classifier(bundle.folder)
+    return Classifier.from_pretrained(bundle.folder)
 
 
 def first(classifier, inputs, **more):
@@ -25,7 +25,7 @@ def first(classifier, inputs, **more):
 def test_its_probabilities_are_those_of_the_runs_own_logits(run):
     _, job = reopen(run, progress=False)
     kept = np.load(run / "predictions.npz")
-    classifier = Classifier(run)
+    classifier = Classifier.from_pretrained(run)
     tiles = job.tiles.read(kept["test_indices"])
     shares = probabilities(kept["test_logits"], classifier.bundle.temperature)
     for row, prediction in zip(shares, classifier.predict(tiles, top_k=9), strict=True):
@@ -105,7 +105,7 @@ def test_only_tiles_like_those_of_training_are_sure(classifier, tiles):
 
 
 def test_a_run_does_not_say_what_its_tiles_are_like(run, tiles):
-    prediction = first(Classifier(run), next(tiles.rglob("*.png")))
+    prediction = first(Classifier.from_pretrained(run), next(tiles.rglob("*.png")))
     assert prediction.sure is None and prediction.distance is None
 
 

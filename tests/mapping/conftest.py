@@ -44,7 +44,7 @@ def grid(tiles):
 
 @pytest.fixture(scope="session")
 def classifier(bundle):
-    return Classifier(bundle.folder)
+    return Classifier.from_pretrained(bundle.folder)
 
 
 @pytest.fixture(scope="session")

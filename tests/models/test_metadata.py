@@ -3,10 +3,10 @@ import json
 import pytest
 
 from orbitune.errors import RunError
-from orbitune.models.metadata import BundleFacts, check_class_names, read_facts
+from orbitune.models.metadata import check_class_names, read_metadata
 
 SOUND = {
-    "format": 1,
+    "format": 2,
     "method": "lora",
     "classes": ["Forest", "River"],
     "preprocessing": {
@@ -22,26 +22,32 @@ SOUND = {
 
 
 def changed(place, value):
-    """The sound facts with the field at a dotted place set to a value, or without it."""
-    facts = json.loads(json.dumps(SOUND))
+    """Sound metadata with the field at a dotted place set to a value, or without it."""
+    metadata = json.loads(json.dumps(SOUND))
     *above, name = place.split(".")
-    part = facts
+    part = metadata
     for each in above:
         part = part.setdefault(each, {})
     part[name] = value
     if value is ...:
         del part[name]
-    return facts
+    return metadata
 
 
-def read(folder, facts):
-    (folder / "orbitune.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
-    return read_facts(folder, BundleFacts)
+def read(folder, metadata):
+    (folder / "orbitune.json").write_text(metadata if isinstance(metadata, str) else json.dumps(metadata))
+    return read_metadata(folder)
 
 
-def test_sound_facts_are_read_as_they_stand_with_fields_that_nobody_knows(tmp_path):
-    facts = {**SOUND, "a later field": 1}
-    assert read(tmp_path, facts) == facts
+def test_sound_metadata_is_read_as_it_stands_with_fields_that_nobody_knows(tmp_path):
+    metadata = {**SOUND, "a later field": 1}
+    assert metadata.items() <= read(tmp_path, metadata).model_dump(mode="json", exclude_unset=True).items()
+
+
+def test_version_1_named_the_detector_otherwise(tmp_path):
+    read_back = read(tmp_path, {**SOUND, "format": 1, "likeness": {"threshold": 2.5}})
+    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 2
+    assert "likeness" not in read_back.to_json()
 
 
 @pytest.mark.parametrize("name", ["format", "method", "classes", "preprocessing", "backbone", "scores"])
@@ -76,8 +82,8 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
         ("scores.test.interval", [0.1]),
         ("temperature", 0),
         ("temperature", 1e400),
-        ("likeness", {"threshold": "far"}),
-        ("likeness", {}),
+        ("ood_detector", {"threshold": "far"}),
+        ("ood_detector", {}),
         ("data", {"tile_size": [64]}),
         ("data", {"white": 0}),
         ("data", {"brightness": {"mean": [1, 2]}}),
@@ -99,7 +105,7 @@ def test_a_field_that_holds_what_it_cannot_is_one_line(tmp_path, place, value):
 def test_what_is_no_description_is_one_line(tmp_path, text):
     (tmp_path / "orbitune.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(RunError, match=r"holds no readable orbitune\.json"):
-        read_facts(tmp_path)
+        read_metadata(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import FAMILIES, backbone_folder, config_only_folder
+from samples import FAMILIES, backbone_folder, config_only_folder, model_metadata
 
 from orbitune.errors import ModelError
 from orbitune.models import reload
@@ -76,11 +76,7 @@ def logits(model, backbone):
 
 
 def saved_and_reloaded(model, backbone, folder):
-    facts = {
-        "classes": list(CLASSES),
-        "preprocessing": {"image_size": 32, **backbone.preprocessing.to_json()},
-    }
-    save_model(model, folder / "saved", backbone, facts)
+    save_model(model, folder / "saved", backbone, model_metadata(backbone, CLASSES))
     return reload.load(str(folder / "saved"), str(backbone.folder))
 
 

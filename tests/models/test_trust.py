@@ -10,8 +10,8 @@ from samples import backbone_folder, saved_model
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import find_backbone, load_weights
-from orbitune.models.checkpoint_io import load_saved, write_facts
-from orbitune.models.metadata import read_facts
+from orbitune.models.checkpoint_io import load_saved, write_metadata
+from orbitune.models.metadata import read_metadata
 from orbitune.recipe import Recipe
 
 CLASSES = ("a", "b", "c")
@@ -144,6 +144,6 @@ def test_a_saved_model_that_lacks_a_tensor_is_not_filled_up_at_random(tmp_path):
     tensors = load_file(file)
     del tensors["classifier.bias"]
     save_file(tensors, file, {"format": "pt"})
-    write_facts(tmp_path / "model", read_facts(tmp_path / "model"))  # as whoever means harm would
+    write_metadata(tmp_path / "model", read_metadata(tmp_path / "model"))  # as whoever means harm would
     with pytest.raises(ModelError, match=r"1 tensors are missing, such as classifier\.bias"):
         load_saved(tmp_path / "model", backbone)

@@ -24,7 +24,7 @@ CLASSES = ["class_0", "class_1", "class_2"]
 @pytest.fixture
 def label(runs, tile):
     """What the LoRA run makes of the tile, by the Python API."""
-    (prediction,) = Classifier(runs / "run").predict(tile)
+    (prediction,) = Classifier.from_pretrained(runs / "run").predict(tile)
     return prediction.labels[0][0]
 
 

@@ -91,14 +91,14 @@ def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_
     predict = model.predict_image
     monkeypatch.setattr(model, "predict_image", lambda *given: begun.set() or predict(*given))
     asking = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile_bytes, timeout=30))
+        target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile_bytes, timeout=120))
     )
     with model.lock:
         asking.start()
         assert begun.wait(30)
         with held(narrow, HELD["a heartbeat"], 40):
             assert httpx.get(f"{narrow}/api/health").status_code == 200
-    asking.join(30)
+    asking.join(120)
     assert answers[0].status_code == 200
 
 

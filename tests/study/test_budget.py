@@ -10,6 +10,7 @@ from orbitune.study.plan import plan_run
 from orbitune.study.records import Plan
 
 GB = 10**9
+SIZES = {"train": 6000, "validation": 2000, "test": 2000}
 
 
 def machine(recipe):
@@ -21,7 +22,8 @@ def machine(recipe):
     resolved = recipe.replace(image_size=side, micro_batch=micro, learning_rate=1e-3, precision="bf16")
     values = {
         "recipe": resolved.model_dump(mode="json"),
-        "data": {"sizes": {"train": 6000, "validation": 2000, "test": 2000}},
+        "data": {"source": "tiles", "classes": ["a", "b"], "sizes": SIZES},
+        "backbone": {"name": "b", "reference": "b", "description": "b", "weights_sha256": "0" * 64},
         "image_sizes": {"auto": 112, "native": 64},
         "peak_cuda_bytes": None,
         "peak_rss_bytes": int(0.5 * GB + micro * each),

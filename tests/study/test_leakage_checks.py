@@ -56,7 +56,7 @@ def test_classes_that_differ_in_colour_are_found_by_the_colour_baseline(backbone
     found = check_leakage(job_on(tile_folder(tmp_path / "tiles"), backbone), "default", tmp_path)
     [colours] = found.baselines
     assert colours.name == "colour statistics"
-    assert colours.test["accuracy"] > 0.9 > 0.4 > colours.chance
+    assert colours.test.accuracy > 0.9 > 0.4 > colours.chance
     assert found.no_coordinates is None
 
 

@@ -52,6 +52,6 @@ def test_a_plan_with_an_activation_cache_counts_its_time_and_its_space(recipe):
     top = recipe.replace(lora={"top_layers": 1})
     plan, kept = plan_run(top, progress=False), plan_run(top.replace(cache_frozen=True), progress=False)
     assert plan.cache_bytes == 0
-    state = 17 * 32 * (2 if kept.recipe["precision"] == "bf16" else 4)
+    state = 17 * 32 * (2 if kept.recipe.precision == "bf16" else 4)
     assert kept.cache_bytes == (8 * 36 + 12 + 12) * state
     assert any(row[0] == "disk: activation cache" for row in plan_table([kept])[1])

@@ -90,7 +90,7 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_machine(re
     assert local.threads == executor.threads
     outcomes_of(local, tasks_in(tmp_path, recipe))
     assert [spread[task.name].error for task in tasks] == [None, None]
-    assert RunResult.load(tasks[1].folder).cost["resumed"] >= 1
+    assert RunResult.load(tasks[1].folder).cost.resumed >= 1
     for task in tasks:
         mine, theirs = (RunResult.load(place / task.name) for place in (folder, tmp_path))
         assert (mine.test, mine.validation, mine.test_reads) == (theirs.test, theirs.validation, 1)

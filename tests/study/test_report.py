@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import pytest
 from studies import CLASSES, comparison_table, conclusions_text, done, failed, pair, study, write_report
 
+from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines
-from orbitune.study.results import parse_results
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -128,7 +128,9 @@ def test_memory_of_a_gpu_has_its_own_column():
 def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
     results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
     assert comparison_table(results)[1][-1] == ["full fine-tuning", "failed: out of memory at step 3"]
-    assert failure_lines(parse_results(results)) == ["full fine-tuning failed: out of memory at step 3"]
+    assert failure_lines(StudyResults.from_json(results)) == [
+        "full fine-tuning failed: out of memory at step 3"
+    ]
     assert "Full fine-tuning failed." in conclusions_text(results)
     for page in pages(results, tmp_path):
         assert "failed: out of memory at step 3" in page

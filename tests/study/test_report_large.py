@@ -19,10 +19,10 @@ from studies import (
     write_report,
 )
 
+from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines, terminal_table
 from orbitune.study.report.methodology import describe_runs
 from orbitune.study.report.view_model import ReportView
-from orbitune.study.results import parse_results
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -144,7 +144,7 @@ def test_one_method_over_seeds_is_compared_with_nothing():
 
 def test_failures_are_named(results):
     assert "DoRA random-seed2 diverged." in conclusions_text(results)
-    assert failure_lines(parse_results(results)) == [
+    assert failure_lines(StudyResults.from_json(results)) == [
         "DoRA random-seed2 diverged: Training diverged: the loss is not finite."
     ]
 
@@ -184,7 +184,7 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
     from orbitune.cli.output import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
-    print_table(*terminal_table(parse_results(results)))
+    print_table(*terminal_table(StudyResults.from_json(results)))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert max(map(len, lines)) <= 100
@@ -268,7 +268,7 @@ def test_a_run_that_read_the_test_split_twice_is_named(results):
     changed = copy.deepcopy(results)
     changed["runs"][0]["result"]["test_reads"] = 2
     assert "Full fine-tuning random-seed0 read it twice" in " ".join(
-        describe_runs(ReportView(parse_results(changed)))
+        describe_runs(ReportView(StudyResults.from_json(changed)))
     )
 
 

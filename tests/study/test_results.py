@@ -12,7 +12,8 @@ from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
 from orbitune.study.folder import count_test_reads
 from orbitune.study.predictions import load_predictions
-from orbitune.study.results import parse_results, read_results, write_results
+from orbitune.study.records import StudyResults
+from orbitune.study.results import read_results, write_results
 from orbitune.training.checkpoint import Progress, save_checkpoint
 from orbitune.training.run_folder import read_environment
 
@@ -76,7 +77,7 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
 def test_what_holds_no_results_is_one_clear_error(tmp_path, text):
     if text is not None:
         (tmp_path / "results.json").write_text(text, encoding="latin-1")
-    with pytest.raises(RunError, match=r"no results\.json|damaged"):
+    with pytest.raises(RunError, match=r"no results\.json|damaged|lacks"):
         read_results(tmp_path)
 
 
@@ -99,7 +100,7 @@ def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
 
 def test_fields_that_were_renamed_are_read_under_their_old_names():
     stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
-    results = parse_results(stored)
+    results = StudyResults.from_json(stored)
     assert results.executor.jobs == stored["engine"]["jobs"]
     assert [check.split for check in results.leakage_checks] == [each["split"] for each in stored["alarms"]]
     assert results.runs[0].plan.cache_bytes == stored["runs"][0]["plan"]["prefix_bytes"]
@@ -117,7 +118,7 @@ def test_results_of_a_newer_version_are_refused(tmp_path):
 def test_results_with_a_field_that_holds_what_it_cannot_are_refused_by_its_name(tmp_path, field, value):
     results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({**results, field: value}))
-    with pytest.raises(RunError, match=rf"results\.json is damaged or no study's.*{field}"):
+    with pytest.raises(RunError, match=rf"results\.json (is damaged|lacks).*{field}"):
         read_results(tmp_path)
 
 
@@ -138,7 +139,7 @@ def test_results_that_lack_what_the_report_shows_are_one_clear_error(tmp_path, p
         holder = holder[part]
     del holder[place[-1]]
     (tmp_path / "results.json").write_text(json.dumps(results))
-    with pytest.raises(RunError, match=f"damaged or no study's: .*{place[-1]}"):
+    with pytest.raises(RunError, match=f"(is damaged: |lacks ).*{place[-1]}"):
         read_results(tmp_path)
 
 

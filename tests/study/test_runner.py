@@ -16,7 +16,8 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.resources import core_count
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.predictions import load_predictions
-from orbitune.study.results import parse_results, read_results
+from orbitune.study.records import StudyResults
+from orbitune.study.results import read_results
 
 METHODS = ["full", "linear", "lora"]
 
@@ -45,7 +46,7 @@ def with_plans_of(finished, folder):
 def test_a_study_runs_every_method_and_writes_the_report(finished):
     results, folder = finished
     assert [(run.method, run.status) for run in results.runs] == [(method, "done") for method in METHODS]
-    assert json.loads((folder / "results.json").read_text()) == results.model_dump(mode="json")
+    assert json.loads((folder / "results.json").read_text()) == results.to_json()
     assert read_results(folder) == results
     assert (folder / "report.html").stat().st_size > 10_000
     assert "| LoRA" in (folder / "report.md").read_text()
@@ -72,7 +73,7 @@ def test_the_statistics_stand_beside_the_runs(finished):
     results, _ = finished
     assert [(each.group, each.seeds) for each in results.summaries] == [(method, [0]) for method in METHODS]
     for run, summary in zip(results.runs, results.summaries, strict=True):
-        correct = np.trace(np.array(run.model_dump()["result"]["test"]["confusion"]))
+        correct = np.trace(np.array(run.finished.test.confusion))
         assert summary.accuracy.mean == pytest.approx(correct / summary.test_tiles)
     assert [verdict.method for verdict in results.verdicts] == ["linear", "lora"]
     [checks] = results.leakage_checks
@@ -203,7 +204,7 @@ def survivor(recipe, tmp_path_factory):
     }
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return parse_results(json.loads(done.stdout)), place / "s", finished
+    return StudyResults.from_json(json.loads(done.stdout)), place / "s", finished
 
 
 def test_a_killed_study_ends_as_one_that_was_not(recipe, survivor, tmp_path):
@@ -235,7 +236,7 @@ def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
     assert [trial.status for trial in results.trials] == ["done", "done"]
     [chosen] = [trial for trial in results.trials if trial.chosen]
     assert chosen.validation_accuracy == best
-    rates = {run.model_dump()["result"]["recipe"]["learning_rate"] for run in results.runs}
+    rates = {run.finished.recipe.learning_rate for run in results.runs}
     assert rates == {chosen.learning_rate}
 
 
@@ -250,7 +251,7 @@ def test_the_first_seed_is_scored_on_corrupted_tiles(survivor):
     [record] = results.robustness
     assert (record.split, record.method, record.seed, record.count) == ("default", "linear", 0, 5)
     stored = json.loads((folder / "linear-seed0" / "robustness.json").read_text())
-    values = record.model_dump(mode="json")
+    values = record.to_json()
     assert {name: values[name] for name in stored} == stored
     assert not (folder / "linear-seed1" / "robustness.json").exists()
 

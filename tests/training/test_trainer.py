@@ -19,10 +19,10 @@ from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.run_result import RunResult
 from orbitune.models.factory import build
+from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best
 from orbitune.training.energy import cost_in_words
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run import fit, open_run
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import image_size, learning_rate
@@ -132,14 +132,14 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
 
 def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):
     result = train(recipe.replace(shots=4, seed=5), tmp_path / "run", progress=False)
-    assert result.recipe["passes"] == 50  # of 2 steps, for 12 tiles in batches of 8
-    assert result.data["sizes"] == {"train": 12, "validation": 12, "test": 12}
+    assert result.recipe.passes == 50  # of 2 steps, for 12 tiles in batches of 8
+    assert result.data.sizes == {"train": 12, "validation": 12, "test": 12}
     assert (
         "4 training tiles of each class, drawn with seed 5: 12 of 36; passes over them in an epoch: 50, "
-        "steps: 100 of at most 8 tiles" in result.data["notes"]
+        "steps: 100 of at most 8 tiles" in result.data.notes
     )
-    seconds = result.cost["train_seconds"]
-    assert result.cost["images_per_second"] == pytest.approx(2 * 50 * 12 / seconds)
+    seconds = result.cost.train_seconds
+    assert result.cost.images_per_second == pytest.approx(2 * 50 * 12 / seconds)
 
 
 def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe, tmp_path):
@@ -159,12 +159,12 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
 
 def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
     job = trained(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run").job
-    assert job.recipe.passes == 100 and job.data_facts()["sizes"]["train"] == 3
+    assert job.recipe.passes == 100 and job.data.sizes["train"] == 3
 
 
 def test_training_learns(tiles, backbone, tmp_path):
     recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
-    assert trained(recipe, tmp_path / "run").evaluate("test", ProgressDisplay(shown=False))["accuracy"] > 0.9
+    assert trained(recipe, tmp_path / "run").evaluate("test", ProgressDisplay(False))["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_every_family_trains_and_is_proven_after_saving(tiles, tmp_path, model_t
     folder = str(backbone_folder(tmp_path / "b", model_type, layers=1, distilled=model_type == "deit"))
     recipe = Recipe(data=tiles, backbone=folder, method=method, image_size=16, epochs=1, batch_size=16)
     result = train(recipe, tmp_path / "run", progress=False)
-    assert result.proof["largest_difference"] < 1e-4
+    assert result.proof.largest_difference < 1e-4
     assert result.parameters["trainable"] > 0
 
 
@@ -183,7 +183,7 @@ def test_every_family_trains_and_is_proven_after_saving(tiles, tmp_path, model_t
 @pytest.mark.parametrize("method", ["adalora", "bitfit", "dora", "pissa", "randlora", "topk"])
 def test_methods_of_every_kind_train_and_are_proven_after_saving(recipe, tmp_path, method):
     result = train(recipe.replace(method=method, epochs=4), tmp_path / "run", progress=False)
-    assert result.proof["largest_difference"] < 1e-4
+    assert result.proof.largest_difference < 1e-4
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
 
 
@@ -211,7 +211,7 @@ def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp
     assert not (out / "result.json").exists()
     result = train(recipe, out, progress=False)
     assert outcome(out) == outcome(whole)
-    assert result.cost["resumed"] == 2
+    assert result.cost.resumed == 2
 
 
 def interrupt(recipe, out, step):
@@ -231,7 +231,7 @@ def interrupt(recipe, out, step):
         pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
         trainer.stop_on_sigint(),
     ):
-        trainer.fit(ProgressDisplay(shown=False))
+        trainer.fit(ProgressDisplay(False))
 
 
 def test_a_run_stopped_after_the_last_step_of_an_epoch_logs_the_rate_of_that_step(finished, tmp_path):
@@ -374,7 +374,7 @@ def test_a_run_goes_on_with_data_and_backbone_at_another_place_or_spelt_otherwis
     monkeypatch.chdir("/")
     assert Recipe.load(tmp_path / "run" / "recipe.yaml").data == str(tmp_path / "moved")
     train(recipe, tmp_path / "run", progress=False)  # a finished run names the place of today
-    assert RunResult.load(tmp_path / "run").recipe["data"] == recipe.data
+    assert RunResult.load(tmp_path / "run").recipe.data == recipe.data
     for path in (tmp_path / "moved", tmp_path / "backbone"):
         shutil.rmtree(path)
     assert evaluate(tmp_path / "run", "validation", progress=False)
@@ -459,8 +459,8 @@ def test_the_original_schedule_is_constant():
 def test_evaluate_scores_a_run_from_disk_as_training_did_and_counts_the_read(finished, tmp_path):
     _, out = finished
     recorded = json.loads((out / "result.json").read_text())
-    assert evaluate(out, "validation", progress=False) == recorded["validation"]
-    assert evaluate(out, progress=False) == recorded["test"]
+    assert evaluate(out, "validation", progress=False).to_json() == recorded["validation"]
+    assert evaluate(out, progress=False).to_json() == recorded["test"]
     assert json.loads((out / "result.json").read_text())["test_reads"] == recorded["test_reads"] + 1
 
 
@@ -488,15 +488,15 @@ def test_the_spatial_split_trains_on_real_tiles(shared, tmp_path):
         batch_size=16,
     )
     result = train(recipe, tmp_path / "run", progress=False)
-    assert result.test["accuracy"] > 0.5
-    assert result.data["synthetic"] is False
+    assert result.test.accuracy > 0.5
+    assert result.data.synthetic is False
 
 
 def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
     out = tmp_path / "run"
     changed = recipe.replace(mixup=0.2, label_smoothing=0.1, sizes="16:0.5,32:0.5", micro_batch=3)
     trainer = trained(changed, out)
-    assert trainer.job.preprocessing_facts()["image_size"] == 32
+    assert trainer.job.preprocessing.image_size == 32
     assert all(np.isfinite(epoch["train_loss"]) for epoch in trainer.progress.history)
 
 
@@ -516,7 +516,7 @@ def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
 def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", lora={"dropout": 0})
     fast, plain = (trained(recipe.replace(fast=fast), tmp_path / str(fast)) for fast in (True, False))
-    assert (fast.compute_facts()["fast"], plain.compute_facts()["fast"]) == (True, False)
+    assert (fast.computation().fast, plain.computation().fast) == (True, False)
     for mine, theirs in zip(fast.progress.history, plain.progress.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
 
@@ -529,7 +529,7 @@ def test_sizes_change_at_their_share_of_the_steps(recipe):
 
 def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):
     trainer = trained(recipe.replace(precision="fp16"), tmp_path / "run")
-    assert trainer.compute_facts()["precision"] == "fp16"
+    assert trainer.computation().precision == "fp16"
     first, last = trainer.progress.history
     assert last["train_loss"] < first["train_loss"]
 

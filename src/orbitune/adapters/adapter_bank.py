@@ -86,7 +86,7 @@ class AdapterBank:
         recipe = resolve(Recipe.make(asked), self._backbone)
         assert recipe.micro_batch is not None
         self._at_once = recipe.micro_batch
-        stated = self._backbone.preprocessing
+        stated = self._backbone.preprocessing.at_size(image_size)
         transform = Transform(image_size, stated.mean, stated.std, stated.resample)
         model = load_weights(self._backbone, ("none",), seed=0).eval().requires_grad_(False)
         self._heads = head_names(model, self._backbone.family)
@@ -94,7 +94,7 @@ class AdapterBank:
         if not isinstance(network, FastClassifier):
             raise ModelError(f"{self._backbone.name} has dropout of its own, which the bank cannot compute.")
         self._network = network.eval()
-        self._preprocessing = {"image_size": image_size, **stated.to_json()}
+        self._preprocessing = stated
         self._products = _mixed_products(network, model)
         self._layout = Layout(self._products, frozenset(), 0)
         self._dtype = DTYPES[str(recipe.precision)]
@@ -236,22 +236,23 @@ class AdapterBank:
 
     def _read(self, folder: Path) -> _Saved:
         try:
-            facts = open_saved(folder)
+            metadata = open_saved(folder)
         except OrbituneError as error:
             raise ModelError(f"{folder} cannot be read as an adapter: {error}") from None
-        if facts["backbone"]["weights_sha256"] != self._backbone.weights_hash:
+        if metadata.backbone.weights_sha256 != self._backbone.weights_hash:
             raise ModelError(f"{folder} was trained on other weights than {self._backbone.name} holds.")
         for key in ("image_size", "mean", "std", "resample"):
-            if (own := facts["preprocessing"][key]) != self._preprocessing[key]:
+            own, ours = (getattr(each, key) for each in (metadata.preprocessing, self._preprocessing))
+            if own != ours:
                 raise ModelError(
-                    f"{folder} was trained with {key} {own}, the bank computes with "
-                    f"{self._preprocessing[key]}; use a bank of its own."
+                    f"{folder} was trained with {key} {own}, the bank computes with {ours}; "
+                    "use a bank of its own."
                 )
         factors, tensors = read_low_rank(folder)
-        classes = tuple(facts["classes"])
+        classes = metadata.classes
         for head in self._heads:
-            own = [tensors.get(f"{head}.{kind}") for kind in ("weight", "bias")]
-            if any(tensor is None or len(tensor) != len(classes) for tensor in own):
+            both = [tensors.get(f"{head}.{kind}") for kind in ("weight", "bias")]
+            if any(tensor is None or len(tensor) != len(classes) for tensor in both):
                 raise no_low_rank(folder, f"it holds no head of {len(classes)} classes")
         computed = set().union(*(product.outputs for product in self._products))
         heads = [
@@ -260,7 +261,7 @@ class AdapterBank:
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
             raise no_low_rank(folder, f"it changes {beside[0]}")
-        return _Saved(classes, facts.get("temperature", 1.0), factors, torch.stack(heads, 1))
+        return _Saved(classes, metadata.temperature or 1.0, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")

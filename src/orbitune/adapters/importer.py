@@ -12,10 +12,16 @@ from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_json
 from orbitune.models.adapter_files import check_adapter, check_head, read_adapter_config
-from orbitune.models.backbones import Backbone, empty_model, find_backbone, read_preprocessing
+from orbitune.models.backbones import Backbone, empty_model, find_backbone
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
-from orbitune.models.checkpoint_io import load_saved, write_facts, write_preprocessor
-from orbitune.models.metadata import FILE, FORMAT, check_class_names
+from orbitune.models.checkpoint_io import load_saved, write_metadata
+from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
+from orbitune.models.preprocessing import (
+    PREPROCESSOR_CONFIG,
+    Preprocessing,
+    read_preprocessing,
+    write_preprocessing,
+)
 
 
 def import_adapter(
@@ -51,10 +57,17 @@ def import_adapter(
         config = _renamed(config, tensors, named, found)
     shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
     check_head(folder, shapes, found, len(labels), "--labels")
-    facts = {**_facts(folder, found, labels), "imported": {"base_model": stated}}
+    metadata = ModelMetadata(
+        method="lora",
+        classes=labels,
+        preprocessing=_preprocessing(folder, found),
+        backbone=found.record,
+        scores={},
+        imported={"base_model": stated},
+    )
     with replacing(out) as temporary:
         temporary.mkdir()
-        _write(temporary, _for_hub(config, found), named, facts)
+        _write(temporary, _for_hub(config, found), named, metadata)
         load_saved(temporary, found)  # raises where a tensor fits nowhere
     return Bundle.open(out)
 
@@ -161,29 +174,17 @@ def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _facts(folder: Path, backbone: Backbone, labels: tuple[str, ...]) -> dict[str, Any]:
-    preprocessing, size = backbone.preprocessing, None
-    if (folder / "preprocessor_config.json").is_file():
-        preprocessing, size = read_preprocessing(folder, backbone.family)
-    return {
-        "format": FORMAT,
-        "method": "lora",
-        "classes": list(labels),
-        "preprocessing": {"image_size": size or backbone.image_size, **preprocessing.to_json()},
-        "backbone": {
-            "name": backbone.name,
-            "description": backbone.description,
-            "weights_sha256": backbone.weights_hash,
-            "reference": backbone.reference,
-        },
-        "scores": {},
-    }
+def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
+    """Return the preprocessing that the adapter states, else the backbone's."""
+    if (folder / PREPROCESSOR_CONFIG).is_file():
+        return read_preprocessing(folder, backbone.family, backbone.image_size)
+    return backbone.preprocessing
 
 
-def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], facts: dict[str, Any]) -> None:
+def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], metadata: ModelMetadata) -> None:
     from safetensors.torch import save_file
 
     write_json(folder / ADAPTER_CONFIG, config)
     save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
-    write_preprocessor(folder, facts)
-    write_facts(folder, facts)
+    write_preprocessing(folder, metadata.preprocessing)
+    write_metadata(folder, metadata)

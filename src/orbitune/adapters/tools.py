@@ -10,7 +10,8 @@ from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from orbitune.models.checkpoint_io import write_facts, write_preprocessor
+from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 
 if TYPE_CHECKING:
@@ -50,15 +51,15 @@ def _described(place: Path) -> dict[str, Any]:
         bundle = Bundle.open(place)
     except OrbituneError as error:
         return {"path": str(place), "error": str(error)}
-    facts = bundle.facts
+    metadata = bundle.metadata
     return {
         "path": str(place),
-        "method": facts["method"],
+        "method": metadata.method,
         "classes": len(bundle.classes),
-        "image_size": facts["preprocessing"]["image_size"],
-        "backbone": facts["backbone"]["name"],
+        "image_size": metadata.preprocessing.image_size,
+        "backbone": metadata.backbone.name,
         "bytes": sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()),
-        "test_accuracy": facts["scores"].get("test", {}).get("accuracy"),
+        "test_accuracy": metadata.scores["test"].accuracy if "test" in metadata.scores else None,
     }
 
 
@@ -74,7 +75,7 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
         OrbituneError: the first thing that is not as it should be.
     """
     bundle = Bundle.open(source)
-    hashed = {**bundle.facts.get("files", {}), **bundle.facts.get("settings", {})}
+    hashed = {**bundle.metadata.files, **bundle.metadata.settings}
     if (Path(source) / "result.json").is_file():
         check_run(Path(source))
     found = bundle.backbone(backbone)
@@ -83,7 +84,7 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
         "files": f"{len(hashed)} as when they were written" if hashed else "no hashes were kept",
         "backbone": f"{found.name}, the weights of the training ({found.weights_hash[:12]})",
         "model": f"loads, {len(bundle.classes)} classes",
-        "tiles": "known" if bundle.likeness else "what the training tiles are like is not known",
+        "tiles": "known" if bundle.ood_detector else "what the training tiles are like is not known",
     }
 
 
@@ -147,18 +148,18 @@ def merge(
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
-    parents = [{"path": str(path), "share": part} for path, part in ((one, share), (other, 1 - share))]
-    facts = {**first.facts, "scores": {}, "merged_from": parents}
-    facts.pop("temperature", None)
-    facts.pop("likeness", None)
+    parents = tuple({"path": str(path), "share": part} for path, part in ((one, share), (other, 1 - share)))
+    metadata = first.metadata.model_copy(
+        update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
+    )
     with replacing(out) as folder:
         folder.mkdir()
         save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
         write_json(folder / ADAPTER_CONFIG, config)
-        write_preprocessor(folder, facts)
-        write_facts(folder, facts)
+        write_preprocessing(folder, metadata.preprocessing)
+        write_metadata(folder, metadata)
         scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
-        write_facts(folder, {**facts, "validations": scores})
+        write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
     return scores
 
 
@@ -216,10 +217,10 @@ def _scores(runs: list[Path], bundles: list[Bundle], progress: bool) -> list[dic
 
 
 def _check_alike(one: str | Path, other: str | Path) -> None:
-    first, second = (Bundle.open(place).facts for place in (one, other))
-    if first["backbone"]["weights_sha256"] != second["backbone"]["weights_sha256"]:
+    first, second = (Bundle.open(place).metadata for place in (one, other))
+    if first.backbone.weights_sha256 != second.backbone.weights_sha256:
         raise ModelError(f"{one} and {other} belong to different backbones.")
-    if first["preprocessing"]["image_size"] != second["preprocessing"]["image_size"]:
+    if first.preprocessing.image_size != second.preprocessing.image_size:
         raise ModelError(f"{one} and {other} were trained at different image sizes.")
 
 

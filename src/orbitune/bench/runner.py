@@ -84,8 +84,8 @@ class Bench:
             "suite": self.suite.model_dump(mode="json"),
             "environment": facts,
             "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
-            "data": job.data_facts(),
-            "backbone": job.backbone_facts(),
+            "data": job.data.to_json(),
+            "backbone": job.backbone.record.to_json(),
             "arms": [_arm_results(*each) for each in zip(arms, jobs, measured, strict=True)],
         }
         results["figures"] = [self._figure(figure, say) for figure in self.suite.figures]

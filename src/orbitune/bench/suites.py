@@ -201,8 +201,8 @@ class Suite(_Strict):
 
     def trained(self) -> Recipe:
         """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
-        recipe = read_recipe(Path(self.run)) if self.run else {}
-        return Recipe.make({**recipe, "batch_size": self.batch_size})
+        recipe = read_recipe(Path(self.run)) if self.run else Recipe()
+        return recipe.replace(batch_size=self.batch_size)
 
 
 def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:

@@ -38,9 +38,15 @@ def bundle(
     """Bundle a run: one folder with all that prediction needs and a model card; PEFT can load it."""
     from orbitune.inference.bundle_builder import build_bundle
 
-    made = build_bundle(run, out, dtype, false_alarm_rate, not quiet)  # type: ignore[arg-type]
+    made = build_bundle(
+        run,
+        out,
+        dtype=dtype,  # type: ignore[arg-type]
+        false_alarm_rate=false_alarm_rate,
+        progress=not quiet,
+    )
     if as_json:
-        print_json({"folder": str(out), **made.facts})
+        print_json({"folder": str(out), **made.metadata.to_json()})
     else:
         print_bundle(made)
 
@@ -63,7 +69,7 @@ def import_(
         folder, backbone, names, out, lambda line: print(f"warning: {line}", file=sys.stderr)
     )
     if as_json:
-        print_json({"folder": str(out), **made.facts})
+        print_json({"folder": str(out), **made.metadata.to_json()})
     else:
         print_bundle(made)
 
@@ -75,9 +81,9 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Create the repository as private")] = False,
 ) -> None:
     """Upload a bundle to the Hugging Face hub."""
-    from orbitune.inference.hub_transfer import push
+    from orbitune.inference.hub_transfer import push_to_hub
 
-    print(push(folder, repo_id, private))
+    print(push_to_hub(folder, repo_id, private=private))
 
 
 @app.command()
@@ -85,9 +91,9 @@ def pull(
     repo_id: Annotated[str, typer.Argument(help="Hub id of the bundle: owner/name")], out: BundleOut
 ) -> None:
     """Download a bundle from the Hugging Face hub and verify it."""
-    from orbitune.inference.hub_transfer import pull
+    from orbitune.inference.hub_transfer import pull_from_hub
 
-    print_bundle(pull(repo_id, out))
+    print_bundle(pull_from_hub(repo_id, out))
 
 
 @adapters.command("list")
@@ -172,21 +178,21 @@ def merge(
 
 
 def print_bundle(made: "Bundle") -> None:
-    facts = made.facts
+    """Print size, scores, loss by storage and OOD threshold of a new bundle."""
+    metadata = made.metadata
     size = sum(file.stat().st_size for file in made.folder.iterdir())
-    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {facts['method']}, {len(made.classes)} classes")
-    for split, scores in facts["scores"].items():
-        low, high = scores["interval"]
-        print(f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})")
-    storage = facts.get("storage", {})
-    if "accuracy_after" in storage:
+    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
+    for split, scores in metadata.scores.items():
+        low, high = scores.interval
+        print(f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})")
+    if (storage := metadata.storage) and storage.accuracy_after is not None:
         print(
-            f"stored as {storage['dtype']}: validation accuracy {storage['accuracy_before']:.3%} before, "
-            f"{storage['accuracy_after']:.3%} after; a logit differs by at most "
-            f"{storage['largest_logit_difference']:.2g}"
+            f"stored as {storage.dtype}: validation accuracy {storage.accuracy_before:.3%} before, "
+            f"{storage.accuracy_after:.3%} after; a logit differs by at most "
+            f"{storage.largest_logit_difference:.2g}"
         )
-    if likeness := facts.get("likeness"):
+    if detector := metadata.ood_detector:
         print(
-            f"tiles beyond a distance of {likeness['threshold']:.2f} are called unlike the training tiles "
-            f"({likeness['false_alarm_rate']:.1%} of the validation tiles, {likeness['bytes'] / 1e3:,.0f} kB)"
+            f"tiles with an OOD score above {detector.threshold:.2f} are not sure "
+            f"({detector.false_alarm_rate:.1%} of the validation tiles, {detector.bytes / 1e3:,.0f} kB)"
         )

@@ -29,12 +29,13 @@ def prepare(
     from orbitune.training.setup import prepare_training
 
     job = prepare_training(make_recipe(), not quiet)
-    data, backbone = job.data_facts(), job.backbone_facts()
+    data, backbone = job.data, job.backbone.record
     leaks = find_near_duplicates(job.tiles, job.splits) if check_leaks else []
     if as_json:
-        print_json({"data": data, "backbone": backbone, **({"leaks": leaks} if check_leaks else {})})
+        leaks_found = {"leaks": leaks} if check_leaks else {}
+        print_json({"data": data.to_json(), "backbone": backbone.to_json(), **leaks_found})
         return
-    print_inputs(data, backbone)
+    print_inputs(data, backbone.description)
     for leak in leaks:
         print(f"  leaks: {describe_near_duplicates(leak)}")
     for name, reason in job.tiles.skipped:

@@ -12,6 +12,7 @@ import typer
 
 from orbitune.cli import adapters, data, export, map, predict, serve, study, train
 from orbitune.cli.help import CommandSet
+from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderGone, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
@@ -41,6 +42,7 @@ def main() -> None:
     # Libraries make a million objects that stay; looking for cycles among them was a seventh of a start.
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, _interrupt)
+    show_messages()
     with guarded_streams():
         try:
             code = _run()

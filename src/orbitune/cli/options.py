@@ -10,6 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.cli.help import ADVANCED, OUTPUT, show_all_options
+from orbitune.cli.messages import hide_messages
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
@@ -17,7 +18,9 @@ from orbitune.recipe_paths import anchor, data_name
 
 MakeRecipe = Callable[..., Recipe]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Hide progress", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Hide progress", callback=hide_messages, rich_help_panel=OUTPUT)
+]
 BundleOut = Annotated[
     Path, typer.Option("--out", help="Folder of the bundle; must not exist", rich_help_panel=OUTPUT)
 ]

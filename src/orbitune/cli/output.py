@@ -1,7 +1,11 @@
 """Print results: JSON, tables, and what a result rests on."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orbitune.evaluation.metrics import SplitScores
+    from orbitune.evaluation.run_result import RunData
 
 
 def print_json(value: Any) -> None:
@@ -32,20 +36,21 @@ def print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...]
     console.print(table)
 
 
-def print_inputs(data: dict[str, Any], backbone: dict[str, Any]) -> None:
-    """What the figures rest on: the tiles, what was done to them, and the weights."""
-    sizes = ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items())
-    print(f"tiles: {data['source']}; {sizes}; {len(data['classes'])} classes")
-    for note in data["notes"]:
+def print_inputs(data: "RunData", backbone: str) -> None:
+    """Print the tiles, what was done to them, and the description of the backbone."""
+    sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+    print(f"tiles: {data.source}; {sizes}; {len(data.classes)} classes")
+    for note in data.notes:
         print(f"  {note}")
-    if data["skipped"]:
-        print(f"  {data['skipped']:,} images were skipped")
-    print(f"backbone: {backbone['description']}")
+    if data.skipped:
+        print(f"  {data.skipped:,} images were skipped")
+    print(f"backbone: {backbone}")
 
 
-def print_scores(split: str, scores: dict[str, Any]) -> None:
-    low, high = scores["interval"]
+def print_scores(split: str, scores: "SplitScores") -> None:
+    """Print accuracy with its interval, and macro-F1."""
+    low, high = scores.interval
     print(
-        f"{split} accuracy {scores['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}, "
-        f"{scores['count']:,} tiles), macro-F1 {scores['macro_f1']:.4f}"
+        f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+        f"{scores.count:,} tiles), macro-F1 {scores.macro_f1:.4f}"
     )

@@ -45,15 +45,15 @@ def predict(
 
     write = find_form("jsonl" if as_json else form)
     check_paths(inputs)
-    classifier = Classifier(source, backbone)
+    classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
-        predictions = counter.watch(classifier.predict(inputs, top_k, batch_size))
+        predictions = counter.watch(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
         for line in write(predictions, classifier.classes, top_k):
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)
-    if classifier.bundle.likeness is None:
+    if classifier.bundle.ood_detector is None:
         print(
             f"no image is called not sure, as {source} does not describe its training tiles; what "
             "`orbitune bundle` makes does",
@@ -67,29 +67,25 @@ class _Counter:
     """Counts predictions as they pass by, with a bar on stderr."""
 
     def __init__(self, shown: bool, total: Any) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from orbitune.progress import ProgressDisplay
 
-        console = Console(stderr=True)
-        shown = shown and console.is_terminal
-        columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not shown)
-        self._task = self._bar.add_task("", total=total() if shown else None)
+        self._display = ProgressDisplay(shown)
+        self._task = self._display.task("predicting", total() if shown else 0)
         self.seen = self.bad = self.unlike = 0
 
     def __enter__(self) -> "_Counter":
-        self._bar.start()
+        self._display.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        self._display.__exit__(None, None, None)
 
     def watch(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
         for prediction in predictions:
             self.seen += 1
             self.bad += prediction.error is not None
             self.unlike += prediction.sure is False
-            self._bar.advance(self._task)
+            self._task.advance()
             yield prediction
 
     def remarks(self) -> list[str]:

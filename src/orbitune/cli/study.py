@@ -75,7 +75,6 @@ def study(
 
     recipes = tuple(make_recipe(method) for method in split_names(methods))
     out = out or default_out(make_recipe())
-    command = shlex.join(["orbitune", *sys.argv[1:]])
     results = Study(
         recipes,
         out,
@@ -88,16 +87,16 @@ def study(
         jobs=jobs,
         executor=executor,
         robustness=robustness,
-        command=command,
+        command=shlex.join(["orbitune", *sys.argv[1:]]),
     ).run()
     if as_json:
-        print_json(results.model_dump(mode="json"))
+        print_json(results.to_json())
     else:
         print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
         print(f"\n{conclusions_text(results)}")
-        print_inputs(results.data.model_dump(), results.backbone.model_dump())
+        print_inputs(results.data, results.backbone.description)
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)
@@ -139,6 +138,7 @@ def bench(
     from orbitune.bench.report import ratio_words, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite
+    from orbitune.evaluation.run_result import RunData
 
     chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run, scene)
     command = shlex.join(["orbitune", *sys.argv[1:]])
@@ -151,5 +151,5 @@ def bench(
         print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
-    print_inputs(results["data"], results["backbone"])
+    print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])
     print(f"report: {made.report}")

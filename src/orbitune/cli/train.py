@@ -20,7 +20,7 @@ from orbitune.cli.options import (
     split_names,
 )
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
-from orbitune.recipe import Recipe
+from orbitune.recipe import DEFAULT_BACKBONE, Recipe
 
 app = CommandSet("Data and training")
 
@@ -52,12 +52,12 @@ def plan(
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
-        print_json({"plans": [plan.model_dump(mode="json") for plan in plans], "choices": choices})
+        print_json({"plans": [plan.to_json() for plan in plans], "choices": choices})
         return
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(plans[0].data, plans[0].backbone)
+    print_inputs(plans[0].data, plans[0].backbone.description)
 
 
 @app.command()
@@ -73,8 +73,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
-    from dataclasses import asdict
-
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
@@ -88,7 +86,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:
-        print_json(asdict(result))
+        print_json(result.to_json())
         return
     print_scores("test", result.test)
     saved = out / find_method(recipe.method).folder
@@ -96,10 +94,10 @@ def train(
         print(f"{saved} was finished before; nothing was done")
     else:
         print(
-            f"saved {saved} ({result.cost['artefact_bytes'] / 1e6:.1f} MB); reloaded in a fresh process, its "
-            f"logits differ by {result.proof['largest_difference']:.1g}"
+            f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "
+            f"logits differ by {result.proof.largest_difference:.1g}"
         )
-    print_inputs(result.data, result.backbone)
+    print_inputs(result.data, result.backbone.description)
 
 
 @app.command()
@@ -115,21 +113,23 @@ def evaluate(
 
     scores = score_run(run, split, not quiet)
     if as_json:
-        print_json(scores)
+        print_json(scores.to_json())
         return
     print_scores(split, scores)
     rows = [
-        [c["name"], *(f"{c[part]:.3f}" for part in ("precision", "recall", "f1")), f"{c['support']:,}"]
-        for c in scores["per_class"]
+        [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
+        for each in scores.per_class
     ]
     print_table(["class", "precision", "recall", "F1", "tiles"], rows)
     result = RunResult.load(run)
-    print_inputs(result.data, result.backbone)
+    print_inputs(result.data, result.backbone.description)
 
 
 @app.command()
 def methods(
-    backbone: Annotated[str, typer.Option(help=str(Recipe.model_fields["backbone"].description))] = "demo",
+    backbone: Annotated[
+        str, typer.Option(help=str(Recipe.model_fields["backbone"].description))
+    ] = DEFAULT_BACKBONE,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes")] = 10,
     as_json: Json = False,
 ) -> None:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.tile_store import invalidate_store, open_store
 from orbitune.errors import DataError, printable
 from orbitune.files import cache_dir
+from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.decode import (
     DECODER_VERSION,
@@ -203,10 +202,10 @@ class _BadFiles:
 
 def _decode(folder: Path, source: Source, bad: _BadFiles, progress: bool) -> None:
     """Decode all files of a source into tiles.npy, labels.npy and meta.json."""
-    with _bar(progress) as bar, source.open(folder) as listing, strict_decoding():
-        task = bar.add_task("Decoding tiles", total=2 * len(listing.names))
+    with ProgressDisplay(progress) as display, source.open(folder) as listing, strict_decoding():
+        task = display.task("decoding tiles", 2 * len(listing.names))  # their headers, then their pixels
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            work = _Work(listing, bad, pool, bar, task)
+            work = _Work(listing, bad, pool, task)
             for name, reason in listing.unlabelled:
                 bad.add(name, reason)
             if len(listing.classes) == 1:
@@ -242,8 +241,7 @@ class _Work:
     listing: Manifest
     bad: _BadFiles
     pool: ThreadPoolExecutor
-    bar: Progress
-    task: TaskID
+    task: ProgressTask
 
     def each(self, function: Callable[[bytes], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
         """(index, result) in order, without the bad files; only so many are read ahead."""
@@ -261,19 +259,13 @@ class _Work:
                         self.bad.add(self.listing.names[index], str(result))
                     else:
                         yield index, result
-                self.bar.advance(self.task, len(run))
+                self.task.advance(len(run))
 
     def _attempt(self, function: Callable[[bytes], T], index: int) -> T | BadImageError:
         try:
             return function(self.listing.read(index))
         except BadImageError as error:
             return error
-
-
-def _bar(progress: bool) -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
 
 
 def _expect_some(kept: Sequence[int] | dict[int, Header], bad: _BadFiles) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from orbitune.data.georeference import unit_vectors
 from orbitune.data.tileset import TileSet
-from orbitune.evaluation.metrics import score
+from orbitune.evaluation.metrics import SplitScores, score
 
 NEIGHBOURS = 5
 LANDMARKS = 500  # training tiles that span the kernel
@@ -42,12 +42,12 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> dict[st
     )
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
     scores, chance = _fit_and_score(model, features, tiles, splits)
-    reach = f"colour statistics alone reach {scores['accuracy']:.1%} (chance {chance:.1%})"
+    reach = f"colour statistics alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
     return {
         "name": "colour statistics",
         "chance": chance,
         "sentence": f"{reach}: what a method adds is the rest",
-        "test": scores,
+        "test": scores.to_json(),
     }
 
 
@@ -61,20 +61,20 @@ def coordinates_baseline(
 
     Returns:
         Ready for JSON: name; chance, the accuracy of always naming the commonest training class; sentence;
-        test, the scores, see `orbitune.evaluation.metrics.score`.
+        test, the scores, see `orbitune.evaluation.metrics.SplitScores`.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
     model = KNeighborsClassifier(min(NEIGHBOURS, len(splits["train"])), weights="distance")
     scores, chance = _fit_and_score(model, unit_vectors(ground), tiles, splits)
-    reach = f"coordinates alone reach {scores['accuracy']:.1%} (chance {chance:.1%})"
-    leaks = scores["interval"][0] > chance
+    reach = f"coordinates alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
+    leaks = scores.interval[0] > chance
     verdict = "the split leaks location" if leaks else "no more than chance, the split leaks no location"
     return {
         "name": "coordinates",
         "chance": chance,
         "sentence": f"{reach}: {verdict}",
-        "test": scores,
+        "test": scores.to_json(),
     }
 
 
@@ -101,7 +101,7 @@ def _statistics(pixels: np.ndarray) -> np.ndarray:
 
 def _fit_and_score(
     model: Any, features: np.ndarray, tiles: TileSet, splits: Mapping[str, np.ndarray]
-) -> tuple[dict[str, Any], float]:
+) -> tuple[SplitScores, float]:
     """Scores on test of a scikit-learn classifier fitted on train, and the chance level."""
     train, test = splits["train"], splits["test"]
     model.fit(features[train], tiles.labels[train])

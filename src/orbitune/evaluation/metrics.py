@@ -5,26 +5,55 @@ The counting is scikit-learn's. The interval is Wilson's (1927), which stays ins
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat, NonNegativeInt
 
 from orbitune.errors import RunError
+from orbitune.models.metadata import Scores
+from orbitune.records import JsonTuple, Record
 
 
-def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Everything a report says about one split, in plain Python numbers ready for JSON.
+class ClassScores(Record):
+    """Precision, recall and F1 of one class, 0..1, and its number of tiles."""
+
+    name: str
+    precision: FiniteFloat
+    recall: FiniteFloat
+    f1: FiniteFloat
+    support: NonNegativeInt
+
+
+class SplitScores(Scores):
+    """All scores on one split.
+
+    Attributes:
+        macro_f1: the mean over the classes that have tiles in this split.
+        loss: mean cross-entropy in nats.
+        per_class: in the order of the classes; one without tiles in this split has support 0.
+        confusion: number of tiles by true class (rows) and predicted class (columns).
+    """
+
+    count: NonNegativeInt
+    macro_f1: FiniteFloat
+    loss: FiniteFloat
+    per_class: JsonTuple[ClassScores]
+    confusion: JsonTuple[JsonTuple[NonNegativeInt]] = ()
+
+    def summary(self) -> Scores:
+        """Return the scores without those of single classes."""
+        return Scores(
+            accuracy=self.accuracy, interval=self.interval, macro_f1=self.macro_f1, count=self.count
+        )
+
+
+def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> SplitScores:
+    """Score a classifier on one split.
 
     Args:
         logits: float (N, C), before the softmax.
         labels: int64 (N,), the true classes, 0..C-1.
         classes: C names, in the order of the columns.
-
-    Returns:
-        count; accuracy and macro_f1 in 0..1; interval, the 95 % Wilson interval of the accuracy as
-        [low, high]; loss, the mean cross-entropy in nats; per_class, C entries of name, precision, recall,
-        f1 and support; confusion, C rows (truth) of C counts (prediction). A class without tiles in this
-        split keeps support 0, and macro_f1 averages over the classes that have some.
 
     Raises:
         RunError: there is nothing to score, or a logit is not finite.
@@ -37,28 +66,29 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
         labels, predicted, labels=names, zero_division=0
     )
     correct = int((predicted == labels).sum())
-    return {
-        "count": len(labels),
-        "accuracy": correct / len(labels),
-        "interval": wilson(correct, len(labels)),
-        "macro_f1": float(f1[support > 0].mean()),
-        "loss": cross_entropy(logits, labels),
-        "per_class": [
-            {
-                "name": str(name),
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
-            }
+    low, high = wilson(correct, len(labels))
+    return SplitScores(
+        count=len(labels),
+        accuracy=correct / len(labels),
+        interval=(low, high),
+        macro_f1=float(f1[support > 0].mean()),
+        loss=cross_entropy(logits, labels),
+        per_class=tuple(
+            ClassScores(
+                name=str(name),
+                precision=float(precision[i]),
+                recall=float(recall[i]),
+                f1=float(f1[i]),
+                support=int(support[i]),
+            )
             for i, name in enumerate(classes)
-        ],
-        "confusion": confusion_matrix(labels, predicted, labels=names).tolist(),
-    }
+        ),
+        confusion=confusion_matrix(labels, predicted, labels=names).tolist(),
+    )
 
 
 def wilson(correct: int, count: int) -> list[float]:
-    """The 95 % Wilson score interval [low, high] of `correct` out of `count`, as shares in 0..1."""
+    """Return the 95 % Wilson score interval, [low, high] in 0..1, of `correct` out of `count`."""
     from scipy.stats import binomtest
 
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")

@@ -1,154 +1,189 @@
-"""RunResult: everything that was measured in one run, as its result.json keeps it."""
+"""The result of a finished run: everything that was measured, stored as result.json."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.integrity import read_sealed_json, write_sealed_json
-from orbitune.models.metadata import Backbone, Data, Preprocessing, Scores, first_fault
+from orbitune.evaluation.metrics import SplitScores
+from orbitune.integrity import read_sealed_json
+from orbitune.models.metadata import BackboneRecord, ClassNames, TrainingData
+from orbitune.models.preprocessing import Preprocessing
+from orbitune.recipe import Recipe, upgrade
+from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
 
-FORMAT = 1
-_FILE = "result.json"
+FILE = "result.json"
+_SPLITS = {"train", "validation", "test"}
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class _Recipe(_Part):
-    method: str
-    backbone: str
-
-
-class _NamedBackbone(Backbone):
-    name: str
-    description: str
+# Of one epoch: epoch (from 1), train_loss, train_accuracy, validation_loss, validation_accuracy,
+# learning_rate, train_seconds, evaluation_seconds.
+EpochMetrics = dict[str, int | float]
 
 
-class _Sizes(_Part):
-    train: NonNegativeInt
-    validation: NonNegativeInt
-    test: NonNegativeInt
+class RunData(TrainingData):
+    """The tiles of a run, with its classes.
 
+    Attributes:
+        sizes: number of tiles in train, validation and test.
+        skipped: number of unreadable images that were left out.
+    """
 
-class _Data(Data):
     source: str
-    classes: list[str]
-    sizes: _Sizes
-    notes: list[str]
+    classes: ClassNames
     skipped: NonNegativeInt = 0
 
-
-class _Class(_Part):
-    name: str
-    precision: FiniteFloat
-    recall: FiniteFloat
-    f1: FiniteFloat
-    support: NonNegativeInt
-
-
-class _Scores(Scores):
-    count: NonNegativeInt
-    macro_f1: FiniteFloat
-    per_class: list[_Class]
+    @field_validator("sizes")
+    @classmethod
+    def _of_every_split(cls, sizes: dict[str, int]) -> dict[str, int]:
+        if not sizes.keys() >= _SPLITS:
+            raise ValueError("expected the number of tiles in train, validation and test")
+        return sizes
 
 
-class _Compute(_Part):
+class Cost(Record):
+    """What a run cost; None where it was not measured.
+
+    Attributes:
+        train_seconds, evaluation_seconds: wall time of each phase.
+        cpu_seconds: of all phases.
+        run_seconds: wall time of all processes that worked on the run, from their start.
+        energy_joules: None where the machine shows no energy; energy_source says what was counted.
+        seconds_per_epoch, images_per_second: of training.
+        peak_rss_bytes, peak_cuda_bytes: highest resident memory, and highest memory that torch allocated.
+        artefact_bytes: size of the saved model on disk.
+        resumed: how often the run was continued.
+        prefix_reused: whether the activations of frozen layers were found in the cache.
+    """
+
+    train_seconds: NonNegativeFloat
+    evaluation_seconds: NonNegativeFloat
+    cpu_seconds: NonNegativeFloat
+    run_seconds: NonNegativeFloat | None = None
+    energy_joules: NonNegativeFloat | None = None
+    energy_source: str | None = None
+    seconds_per_epoch: NonNegativeFloat
+    images_per_second: NonNegativeFloat
+    peak_rss_bytes: NonNegativeInt
+    peak_cuda_bytes: NonNegativeInt | None = None
+    artefact_bytes: NonNegativeInt
+    resumed: NonNegativeInt = 0
+    prefix_reused: bool = False
+
+
+class Computation(Record):
+    """How a run was computed: what another machine or setting may do in another way.
+
+    Attributes:
+        fast: whether by the fast path; why_not_fast is the reason where it was asked for.
+        precision: bf16, fp16 or fp32.
+        attention: name of the attention kernel.
+        compiled_kernels: whether kernels were compiled.
+        products: what multiplies matrices, and in which dtype.
+        micro_batch: tiles per forward pass.
+        processes: number of processes.
+    """
+
+    fast: bool | None = None
+    why_not_fast: str | None = None
+    precision: str | None = None
     attention: str
+    compiled_kernels: bool | None = None
+    products: str | None = None
+    micro_batch: PositiveInt | None = None
+    processes: PositiveInt | None = None
 
 
-class _Proof(_Part):
+class ReloadCheck(Record):
+    """Largest difference of a logit after the saved model was reloaded in a fresh process."""
+
     largest_difference: FiniteFloat
+    tolerance: FiniteFloat | None = None
 
 
-class _Result(_Part):
-    """What result.json may hold; see `RunResult` for its meaning."""
-
-    recipe: _Recipe
-    recipe_hash: str
-    parameters: dict[str, NonNegativeInt]
-    backbone: _NamedBackbone
-    preprocessing: Preprocessing
-    data: _Data
-    best_epoch: PositiveInt
-    validation: _Scores
-    test: _Scores
-    test_reads: NonNegativeInt
-    history: list[dict[str, Any]]
-    cost: dict[str, Any]
-    compute: _Compute
-    proof: _Proof
-    format: PositiveInt = FORMAT
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One finished run.
+class RunResult(StoredRecord):
+    """One finished run, the content of result.json.
 
     Attributes:
         recipe: the resolved recipe.
+        recipe_hash: of the recipe, as the version that wrote the file computed it.
         parameters: counts of each part, see `orbitune.models.methods.count_parameters`.
-        backbone: name, plain description, hash of the weight files.
-        preprocessing: image size, mean, std, resampling, and who stated them.
-        data: source, fingerprint, classes, sizes of the splits, notes.
+        backbone: the checkpoint that was trained.
+        preprocessing: of a tile, with the side of the input.
+        data: the tiles and their splits.
         best_epoch: the epoch, from 1, whose weights were kept, by validation accuracy.
-        validation, test: scores, see `orbitune.evaluation.metrics.score`.
+        validation, test: scores of the kept weights.
         test_reads: how often the test split has been read.
-        history: losses, accuracies, learning rate and seconds of each epoch.
-        cost: seconds, images per second of training, peak memory in bytes, size on disk in bytes;
-            energy_joules, None where the machine shows none, and energy_source, which says what was counted.
-            Runs from before energy was measured have neither.
-        compute: how it was computed: fast path or why not, precision, attention kernel, micro-batch.
-        proof: largest difference of a logit after reloading from disk in a fresh process.
+        history: metrics of each epoch.
+        cost: time, memory, energy and size.
+        compute: how it was computed.
+        proof: the check of the saved model.
     """
 
-    recipe: dict[str, Any]
+    FORMAT: ClassVar[int] = 2
+
+    recipe: Recipe
     recipe_hash: str
-    parameters: dict[str, int]
-    backbone: dict[str, Any]
-    preprocessing: dict[str, Any]
-    data: dict[str, Any]
-    best_epoch: int
-    validation: dict[str, Any]
-    test: dict[str, Any]
-    test_reads: int
-    history: list[dict[str, float]]
-    cost: dict[str, Any]
-    compute: dict[str, Any]
-    proof: dict[str, Any]
-    format: int = FORMAT
+    parameters: dict[str, NonNegativeInt]
+    backbone: BackboneRecord
+    preprocessing: Preprocessing
+    data: RunData
+    best_epoch: PositiveInt
+    validation: SplitScores
+    test: SplitScores
+    test_reads: NonNegativeInt
+    history: JsonTuple[EpochMetrics]
+    cost: Cost
+    compute: Computation
+    proof: ReloadCheck
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the values of version 1, whose recipe had "on" and "off", as those of version 2."""
+        recipe, backbone = values.get("recipe"), values.get("backbone")
+        if isinstance(recipe, dict):
+            values["recipe"] = upgrade(recipe)
+        if isinstance(backbone, dict):
+            values["backbone"] = {"reference": backbone.get("name"), **backbone}
+        return values
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""
-        write_sealed_json(folder / _FILE, asdict(self))
+        self.write(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "RunResult":
-        """Read a finished run; raise a RunError if there is none or its result.json is damaged."""
+        """Read a finished run.
+
+        Raises:
+            RunError: there is none, or its result.json is damaged or of a newer version.
+        """
         values = _read(folder)
         try:
-            _Result.model_validate(values)
-            return cls(**values)
-        except (ValidationError, TypeError) as error:
-            reason = first_fault(error) if isinstance(error, ValidationError) else "its fields are not known"
-            raise _damaged(folder, reason) from None
+            return cls.from_json(values)
+        except RecordError as error:
+            raise _damaged(folder, str(error)) from None
 
 
-def read_recipe(folder: Path) -> dict[str, Any]:
-    """Read the resolved recipe of a finished run alone; RunError as `RunResult.load`."""
-    values = _read(folder)
-    if not isinstance(recipe := values.get("recipe"), dict):
-        raise _damaged(folder, "recipe is missing")
-    return recipe
+def read_recipe(folder: Path) -> Recipe:
+    """Read the resolved recipe of a finished run alone.
+
+    Raises:
+        RunError: as `RunResult.load`.
+    """
+    recipe = _read(folder).get("recipe")
+    if not isinstance(recipe, dict):
+        raise _damaged(folder, "it lacks recipe")
+    try:
+        return Recipe.make(recipe)
+    except OrbituneError as error:
+        raise _damaged(folder, str(error)) from None
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    file = Path(folder) / _FILE
+    file = Path(folder) / FILE
     if not file.is_file():
-        raise RunError(f"{folder} holds no finished run (no {_FILE}).")
+        raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:
         return read_sealed_json(file)
     except OrbituneError:
@@ -157,6 +192,6 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _damaged(folder: Path, reason: str) -> RunError:
     return RunError(
-        f"{Path(folder) / _FILE} is damaged or of another version ({reason}). Restore it, or train again "
-        "with another --out."
+        f"{Path(folder) / FILE} is damaged or of another version ({reason.rstrip('.')}). "
+        "Restore it, or train again with another --out."
     )

@@ -14,40 +14,39 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.files import replacing
 from orbitune.integrity import sealed, unsealed
 from orbitune.models.checkpoint_io import open_saved
-from orbitune.models.metadata import BundleFacts
+from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
 _PREDICTIONS = "predictions.npz"
 
 
-def open_model(run: Path, result: RunResult) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a finished run's model, its files compared with their hashes, and its facts.
+def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
+    """Return the folder of a finished run's model and its metadata, its files compared with their hashes.
 
     Raises:
         OrbituneError: a file is missing or damaged, or the model is of another run.
     """
-    folder = run / find_method(result.recipe["method"]).folder
-    facts = open_saved(folder, BundleFacts)
-    if facts.get("recipe_hash", result.recipe_hash) != result.recipe_hash:
+    folder = run / find_method(result.recipe.method).folder
+    metadata = open_saved(folder)
+    if metadata.recipe_hash not in (None, result.recipe_hash):
         raise RunError(
             f"{folder} belongs to a run of another recipe than {run / 'result.json'}. "
             "Restore it, or train again."
         )
-    trained = result.data.get("fingerprint")
-    if facts.get("data", {}).get("fingerprint", trained) != trained:
+    if metadata.data.fingerprint not in (None, result.data.fingerprint):
         raise RunError(
             f"{folder} was trained on other data than {run / 'result.json'} says. Restore it, or train again."
         )
-    return folder, facts
+    return folder, metadata
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run made of the tiles of one split.
+    """The outputs of a run on one split.
 
     Attributes:
-        indices: of the tiles in the tile set, int64 (N,).
-        labels: true classes, int64 (N,).
+        indices: int64 (N,), positions in the tile set.
+        labels: int64 (N,), true classes.
         logits: float32 (N, C).
     """
 
@@ -74,7 +73,7 @@ def read_predictions(run: Path, split: str, classes: int | None = None) -> Predi
 
     Args:
         split: `validation` or `test`.
-        classes: how many there must be.
+        classes: the number of classes that is expected; None for any.
 
     Raises:
         RunError: predictions.npz is missing, damaged, of another run, or does not hold what it should.

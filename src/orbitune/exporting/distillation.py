@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from orbitune.data.augment import random_dihedral
 from orbitune.fastpath.classifier import FastClassifier
-from orbitune.training.progress import ProgressDisplay
+from orbitune.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
 EPOCHS = 3
@@ -43,9 +43,12 @@ def distil(
     )
     optimizer = torch.optim.AdamW(trained.values(), _RATE, weight_decay=0.0)
     batches = _batches(job.splits["train"])
-    with torch.random.fork_rng(), ProgressDisplay(progress) as display:
+    with (
+        torch.random.fork_rng(),
+        ProgressDisplay(progress) as display,
+        display.task("tuning to merged tokens", len(batches)) as task,
+    ):
         torch.manual_seed(0)
-        display.evaluation("tuning to merged tokens", len(batches))
         for number, indices in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = _RATE * _share(number, len(batches))
@@ -55,7 +58,7 @@ def distil(
             optimizer.zero_grad()
             _divergence(learning(tiles), wanted).backward()
             optimizer.step()
-            display.evaluated(1)
+            task.advance()
     return {name: parameter.detach() for name, parameter in trained.items()}
 
 

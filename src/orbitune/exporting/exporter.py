@@ -42,8 +42,8 @@ class Form:
 
 
 def _write_merged(original: ReferenceModel, folder: Path) -> None:
-    facts = {**original.bundle.facts, "method": "full"}
-    save_model(original.merged(), folder, original.job.backbone, facts)
+    metadata = original.bundle.metadata.model_copy(update={"method": "full"})
+    save_model(original.merged(), folder, original.job.backbone, metadata)
 
 
 def _open_merged(folder: Path, original: ReferenceModel) -> Predict:

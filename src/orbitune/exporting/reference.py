@@ -66,7 +66,7 @@ class ReferenceModel:
     def hashes(self) -> dict[str, str]:
         """What tells this model from any other: the recipe, the tiles, and the backbone's weights."""
         return {
-            "recipe": self.bundle.facts.get("recipe_hash") or self.job.recipe.hash,
+            "recipe": self.bundle.metadata.recipe_hash or self.job.recipe.hash,
             "tiles": self.job.tiles.fingerprint,
             "backbone": self.job.backbone.weights_hash,
         }

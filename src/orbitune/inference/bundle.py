@@ -1,14 +1,13 @@
-"""The bundle: a folder that plain PEFT or transformers opens, and that says all a prediction needs besides.
+"""Bundles: folders with all that a prediction needs, which plain PEFT or transformers open too.
 
-It holds the adapter (or all weights) with its head, preprocessor_config.json, orbitune.json, the features of
-the training tiles in likeness.safetensors, and a model card. A finished run is read the same way, as far as
-it says the same.
+A bundle holds the adapter (or all weights) with its head, preprocessor_config.json, orbitune.json, the
+out-of-distribution detector, and a model card. A finished run opens in the same way, without a detector.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,98 +19,101 @@ from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved
-from orbitune.models.metadata import BundleFacts
+from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
 if TYPE_CHECKING:
     from torch import nn
 
-LIKENESS_FILE = "likeness.safetensors"
+OOD_DETECTOR_FILE = "likeness.safetensors"  # as version 0.1 named it
 HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A saved model, and what is known of it.
+    """A saved model and its metadata.
 
     Attributes:
         folder: what PEFT or transformers opens.
-        facts: what orbitune.json says; of a run, with what the run's other files add.
+        metadata: the content of orbitune.json; of a run, completed from the run's other files.
     """
 
     folder: Path
-    facts: dict[str, Any]
+    metadata: ModelMetadata
 
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":
-        """Open a bundle, a finished run, or the hub's bundle of this id, and check that its files are whole.
+        """Open a bundle or a finished run, and compare its files with their hashes.
+
+        Args:
+            place: folder of a bundle or of a finished run, or the hub id of a bundle.
 
         Raises:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
         is_run = any((folder / name).is_file() for name in ("recipe.yaml", "result.json"))
-        bundle = _of_run(folder) if is_run else cls(folder, open_saved(folder, BundleFacts))
-        find_method(bundle.facts["method"])
+        bundle = _of_run(folder) if is_run else cls(folder, open_saved(folder))
+        find_method(bundle.metadata.method)
         return bundle
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the logits."""
-        return tuple(self.facts["classes"])
+        """Return the class names, in the order of the logits."""
+        return self.metadata.classes
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before the softmax; 1 where nothing is known."""
-        return float(self.facts.get("temperature", 1.0))
+        """Return what logits are divided by before the softmax; 1 where no temperature was fitted."""
+        return self.metadata.temperature or 1.0
 
     @property
     def tta(self) -> str:
-        """How many ways its scores looked at a tile: none (one) or flips."""
-        return str(self.facts.get("tta", "none"))
+        """Return the test-time augmentation of its scores and predictions: none or flips."""
+        return self.metadata.tta
 
     @property
     def tile_size(self) -> tuple[int, int]:
-        """Width and height in pixels that a tile is brought to first, as in training."""
-        side = self.facts["preprocessing"]["image_size"]
-        height, width = self.facts.get("data", {}).get("tile_size") or (side, side)
+        """Return width and height in pixels that a tile is resized to first, as in training."""
+        side = self.metadata.preprocessing.image_size
+        height, width = self.metadata.data.tile_size or (side, side)
         return width, height
 
     @property
     def white(self) -> int | None:
-        """The 16-bit value that becomes 255; None where the training tiles had 8 bits."""
-        return self.facts.get("data", {}).get("white")
+        """Return the 16-bit value that becomes 255; None where the training tiles had 8 bits."""
+        return self.metadata.data.white
 
     @property
     def confusion(self) -> np.ndarray | None:
-        """Test tiles by true class (rows) and answer, int (C, C); None where they are not known."""
-        stated = self.facts.get("confusion")
+        """Return test tiles by true class (rows) and prediction, int (C, C); None where not known."""
+        stated = self.metadata.confusion
         return None if stated is None else np.array(stated)
 
     @cached_property
-    def likeness(self) -> OODDetector | None:
-        """What training tiles are like; None for a run, and for what was imported.
+    def ood_detector(self) -> OODDetector | None:
+        """Return the out-of-distribution detector; None for a run, and for an imported adapter.
 
         Raises:
-            ModelError: the file is missing or damaged.
+            ModelError: its file is missing or damaged.
         """
-        if not (stated := self.facts.get("likeness")):
+        if (stated := self.metadata.ood_detector) is None:
             return None
-        return OODDetector.load(self.folder / LIKENESS_FILE, stated["threshold"])
+        return OODDetector.load(self.folder / OOD_DETECTOR_FILE, stated.threshold)
 
     def backbone(self, name: str | None = None) -> Backbone:
-        """The checkpoint below an adapter; all weights are a checkpoint themselves.
+        """Find the checkpoint that an adapter was trained on; all weights are a checkpoint themselves.
 
         Args:
             name: hub id or folder, where it no longer lies where it did.
 
         Raises:
-            OrbituneError: it cannot be had.
+            OrbituneError: it cannot be found.
         """
         if not is_adapter(self.folder):
             return find_backbone(str(self.folder.resolve()))
-        stated = self.facts["backbone"]
-        wanted = name or ("demo" if stated["name"] == "demo" else stated["reference"])
+        stated = self.metadata.backbone
+        wanted = name or ("demo" if stated.name == "demo" else stated.reference)
         try:
             return find_backbone(wanted)
         except ModelError as error:
@@ -122,12 +124,12 @@ class Bundle:
             ) from None
 
     def model(self, backbone: Backbone) -> "nn.Module":
-        """The model in fp32, for evaluation; the backbone's weights are compared with those of training.
+        """Load the model in fp32 and evaluation mode.
 
         Raises:
-            ModelError: these are other weights, or files are damaged.
+            ModelError: the backbone has other weights than in training, or files are damaged.
         """
-        return load_saved(self.folder, backbone, self.facts)
+        return load_saved(self.folder, backbone, self.metadata)
 
 
 def _folder_of(place: str) -> Path:
@@ -142,39 +144,34 @@ def _folder_of(place: str) -> Path:
 
 
 def _of_run(run: Path) -> Bundle:
-    """A finished run as a bundle; what its saved model does not say comes from the run's other files."""
+    """Return a finished run as a bundle, its metadata completed from result.json and predictions.npz."""
     result = RunResult.load(run)
-    folder, facts = open_model(run, result)
-    if facts["classes"] != result.data["classes"]:
+    folder, metadata = open_model(run, result)
+    if metadata.classes != result.data.classes:
         raise RunError(
             f"The orbitune.json of {folder} names other classes than result.json of {run}. "
             "Restore both, or train again."
         )
-    return Bundle(
-        folder,
-        {
-            **facts,
-            "temperature": facts.get("temperature") or _temperature(run),
-            "confusion": _confusion(run, len(facts["classes"])),
-            "tta": result.recipe.get("tta", "none"),
-            "data": {
-                **facts.get("data", {}),
-                **{
-                    name: result.data.get(name)
-                    for name in ("source", "tile_size", "white", "sizes", "synthetic")
-                },
-            },
-        },
-    )
+    from_result = ("source", "tile_size", "white", "sizes", "synthetic")
+    data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
+    completed = {
+        "temperature": metadata.temperature or _temperature(run),
+        "confusion": _confusion(run, len(metadata.classes)),
+        "tta": result.recipe.tta,
+        "data": data,
+    }
+    return Bundle(folder, metadata.model_copy(update=completed))
 
 
 def _temperature(run: Path) -> float:
-    """For runs from before the temperature was kept with the model."""
+    """Fit the temperature of a run from before it was stored with the model."""
     kept = read_predictions(run, "validation")
     return fit_temperature(kept.logits, kept.labels)
 
 
-def _confusion(run: Path, classes: int) -> list[list[int]]:
+def _confusion(run: Path, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Count the test tiles by true class and prediction."""
     kept = read_predictions(run, "test", classes)
     pairs = kept.labels * classes + kept.logits.argmax(1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+    counts = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return tuple(map(tuple, counts.tolist()))

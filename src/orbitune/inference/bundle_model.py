@@ -1,4 +1,4 @@
-"""What computes a bundle: uint8 tiles in; logits and what the head reads out."""
+"""The network of a bundle on its device: from uint8 tiles to logits and features."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,46 +9,50 @@ from orbitune.evaluation.predict import forward_with_tta
 from orbitune.fastpath.classifier import FastClassifier
 from orbitune.fastpath.dispatch import make_network
 from orbitune.inference.bundle import Bundle
+from orbitune.models.device import find_device
 from orbitune.models.factory import resolve
 from orbitune.models.families import head_names
 from orbitune.recipe import Recipe
-from orbitune.resources import make_accelerator
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
 class BundleModel:
-    """A bundle on its device, computed as its run was, by the fast path where there is one.
+    """The network of a bundle, on the fast path where there is one.
 
     Args:
+        bundle: a bundle or a finished run.
         backbone: hub id or folder, where it no longer lies where the bundle says.
-        precision: bf16, fp16 or fp32; that of the processor where None.
-        at_once: how many tiles are computed at a time, at most.
-        attention: the kernel of another process with which this one shares work; None for the faster one.
+        precision: bf16, fp16 or fp32; None for that of the processor.
+        device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
+        batch_size: largest number of tiles in one forward pass.
+        attention: name of the attention kernel, for results equal to those of another process; None for the
+            faster one.
 
     Raises:
-        OrbituneError: the backbone cannot be had or has other weights, or files are damaged.
+        OrbituneError: the backbone cannot be found or has other weights, or files are damaged.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         backbone: str | None = None,
+        *,
         precision: str | None = None,
-        at_once: int = 64,
+        device: "str | torch.device | None" = None,
+        batch_size: int = 64,
         attention: str | None = None,
     ) -> None:
         found = bundle.backbone(backbone)
-        used = bundle.facts["preprocessing"]
-        asked = {"image_size": used["image_size"], "precision": precision, "batch_size": at_once}
+        used = bundle.metadata.preprocessing
+        asked = {"image_size": used.image_size, "precision": precision, "batch_size": batch_size}
         recipe = resolve(Recipe.make(asked), found)
         assert recipe.micro_batch is not None
-        transform = Transform(
-            used["image_size"], tuple(used["mean"]), tuple(used["std"]), str(used["resample"])
-        )
-        self._device = make_accelerator().device
-        self._at_once = recipe.micro_batch
+        transform = Transform(used.image_size, used.mean, used.std, used.resample)
+        self._device = find_device(device)
+        self._batch_size = recipe.micro_batch
         self._tta = bundle.tta
         self._read: list[list[Tensor]] = []
         model: Any = bundle.model(found).requires_grad_(False).to(self._device)
@@ -64,16 +68,16 @@ class BundleModel:
 
     @property
     def attention(self) -> str:
-        """The kernel of its attention: results of another differ in the last bits."""
+        """Return the name of its attention kernel; results of another one differ in the last bits."""
         return str(self._network.attention)
 
     @property
     def is_fast(self) -> bool:
-        """Whether it is computed by the fast path."""
+        """Return whether it is computed by the fast path."""
         return isinstance(self._network, FastClassifier)
 
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
-        """What the first third of the blocks makes of the patches of windows, of mean 0 and variance 1.
+        """Compute the patch tokens after the first third of the blocks, with mean 0 and variance 1.
 
         Args:
             windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.
@@ -92,17 +96,20 @@ class BundleModel:
         return normed.view(len(windows), count, count, -1).cpu().numpy()
 
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of uint8 tiles (B, H, W, 3).
+        """Compute logits and features.
+
+        Args:
+            tiles: uint8 (B, H, W, 3).
 
         Returns:
-            Logits, float32 (B, C), before the temperature; and features, float32 (B, D), what the head reads
-            of a tile as it lies (those of a distilled DeiT's two heads one after the other).
+            Logits, float32 (B, C), before the temperature; and features, float32 (B, D), the input of the
+            head for the tile without flips (for a distilled DeiT, the inputs of its two heads, concatenated).
         """
         import torch
 
         logits, features = [], []
-        for start in range(0, len(tiles), self._at_once):
-            part = torch.from_numpy(tiles[start : start + self._at_once]).to(self._device)
+        for start in range(0, len(tiles), self._batch_size):
+            part = torch.from_numpy(tiles[start : start + self._batch_size]).to(self._device)
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():

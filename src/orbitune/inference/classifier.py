@@ -1,4 +1,4 @@
-"""The classifier: images in, labels with probabilities out, and whether they are like the training tiles."""
+"""The classifier: from images to labels with calibrated probabilities, and *not sure*."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,16 +18,21 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.image_inputs import Name, Waiting, expand, to_tile
 from orbitune.sources.decode import BadImageError, strict_decoding
 
+if TYPE_CHECKING:
+    import torch
+
+_BATCH = 256  # tiles that `predict_proba` resizes and computes in one pass
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one input.
+    """The prediction for one input.
 
     Attributes:
         input: its path, or its position among the inputs, from 0.
         labels: class names with their calibrated probabilities, 0..1, the most probable first.
-        sure: whether it is like the training tiles; None where the model does not say what those are like.
-        distance: from the training tiles, see `orbitune.evaluation.ood`; None likewise.
+        sure: False for an out-of-distribution input; None where the model has no OOD detector.
+        distance: OOD score, >= 0, see `orbitune.evaluation.ood`; None where the model has no OOD detector.
         error: why there is no prediction, to follow the input's name; None where there is one.
     """
 
@@ -39,40 +44,106 @@ class Prediction:
 
 
 class Classifier:
-    """Predicts with a bundle or a finished run.
+    """A classifier of satellite tiles.
+
+    Example:
+        >>> from orbitune import Classifier
+        >>> classifier = Classifier.from_pretrained("bundle")
+        >>> for prediction in classifier.predict("tiles/"):
+        ...     print(prediction.input, prediction.labels[0], prediction.sure)
 
     Args:
-        source: folder of a bundle or of a finished run, or a bundle's hub id.
+        source: folder of a bundle or of a finished run, or the hub id of a bundle.
         backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
+        precision: bf16, fp16 or fp32; None for that of the processor.
+        device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
 
     Raises:
         OrbituneError: there is no such model, it is damaged, or the backbone has other weights.
     """
 
-    def __init__(self, source: str | Path, backbone: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        backbone: str | Path | None = None,
+        precision: str | None = None,
+        device: "str | torch.device | None" = None,
+    ) -> None:
         self.bundle = Bundle.open(source)
-        self._likeness = self.bundle.likeness
-        self._network = BundleModel(self.bundle, backbone)
+        self._detector = self.bundle.ood_detector
+        name = None if backbone is None else str(backbone)
+        self._model = BundleModel(self.bundle, name, precision=precision, device=device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        backbone: str | Path | None = None,
+        precision: str | None = None,
+        device: "str | torch.device | None" = None,
+    ) -> "Classifier":
+        """Load a bundle, a finished run, or a bundle of the Hugging Face hub.
+
+        Args:
+            source: folder of a bundle or of a finished run, or the hub id of a bundle (owner/name).
+            backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
+            precision: bf16, fp16 or fp32; None for that of the processor.
+            device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
+
+        Raises:
+            OrbituneError: there is no such model, it is damaged, or the backbone has other weights.
+        """
+        return cls(source, backbone=backbone, precision=precision, device=device)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Return the class names, in the order of the columns of `predict_proba`."""
         return self.bundle.classes
 
-    def predict(self, inputs: Any, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
-        """A prediction for every input, in their order; they are read a batch at a time.
+    def predict(self, inputs: Any, *, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
+        """Predict any number of images, in their order; they are read one batch at a time.
 
         Args:
-            inputs: see `orbitune.inference.image_inputs.expand`.
-            top_k: how many labels each prediction has, at most.
-            batch_size: how many images are in memory at once; the next as many are decoded meanwhile.
+            inputs: a path of a file or folder, a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
+                (N, H, W, 3), an image of Pillow, or an iterable of these.
+            top_k: largest number of labels of each prediction.
+            batch_size: number of images in memory; as many are decoded meanwhile.
+
+        Returns:
+            One prediction for each image. What is wrong with a single image is the `error` of its prediction.
 
         Raises:
-            DataError: top_k or batch_size is below 1. What is wrong with one input is its own `error`.
+            DataError: top_k or batch_size is below 1.
         """
         if min(top_k, batch_size) < 1:
             raise DataError("Give at least one label, and predict at least one image at a time.")
         return self._predict(expand(inputs), top_k, batch_size)
+
+    def predict_proba(self, tiles: np.ndarray) -> np.ndarray:
+        """Return calibrated class probabilities.
+
+        Args:
+            tiles: uint8 (N, H, W, 3), of any size; resized as the training tiles were.
+
+        Returns:
+            float32 (N, classes); rows sum to 1. Temperature scaling (Guo et al. 2017, arXiv:1706.04599) is
+            applied.
+
+        Raises:
+            DataError: the array has another shape or dtype, or its tiles are too small.
+        """
+        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+            raise DataError(f"Expected tiles uint8 (N, H, W, 3), not {tiles.dtype} {tiles.shape}.")
+        parts = [np.zeros((0, len(self.classes)))]
+        for start in range(0, len(tiles), _BATCH):
+            decoded = [self._decode(each) for each in expand(tiles[start : start + _BATCH])]
+            if unusable := next((each for each in decoded if isinstance(each, str)), None):
+                raise DataError(f"The tiles cannot be predicted: each {unusable}.")
+            logits, _ = self._model.compute(np.stack(decoded))
+            parts.append(probabilities(logits, self.bundle.temperature))
+        return np.concatenate(parts).astype(np.float32)
 
     def _predict(self, waiting: Iterator[Waiting], top_k: int, batch_size: int) -> Iterator[Prediction]:
         with ThreadPoolExecutor() as pool:
@@ -87,7 +158,7 @@ class Classifier:
                 yield from rows
 
     def _decode(self, waiting: Waiting) -> np.ndarray | str:
-        """A tile, or why there is none."""
+        """Return a tile, or the reason why there is none."""
         try:
             return to_tile(waiting, self.bundle.tile_size, self.bundle.white)
         except (BadImageError, DataError, MissingExtraError) as error:
@@ -104,14 +175,14 @@ class Classifier:
         ]
 
     def _classify(self, tiles: np.ndarray, top_k: int) -> "list[partial[Prediction]]":
-        """Predictions that only lack the name of their input."""
-        logits, features = self._network.compute(tiles)
-        shares = probabilities(logits, self.bundle.temperature)
-        distances = self._likeness.distances(features).tolist() if self._likeness else [None] * len(tiles)
+        """Return predictions that only lack the name of their input."""
+        logits, features = self._model.compute(tiles)
+        confidences = probabilities(logits, self.bundle.temperature)
+        distances = self._detector.distances(features).tolist() if self._detector else [None] * len(tiles)
         made = []
-        for row, distance in zip(shares, distances, strict=True):
+        for row, distance in zip(confidences, distances, strict=True):
             best = row.argsort(kind="stable")[::-1][:top_k].tolist()
             labels = tuple((self.classes[index], float(row[index])) for index in best)
-            sure = None if self._likeness is None else distance <= self._likeness.threshold
+            sure = None if self._detector is None else distance <= self._detector.threshold
             made.append(partial(Prediction, labels=labels, sure=sure, distance=distance))
         return made

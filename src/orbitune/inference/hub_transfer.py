@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face hub: up and down. Nothing else of Orbitune writes to the network."""
+"""Upload and download bundles of the Hugging Face hub. No other module sends anything to a network."""
 
 from pathlib import Path
 
@@ -8,12 +8,17 @@ from orbitune.hub import snapshot
 from orbitune.inference.bundle import HUB_FILES, Bundle
 
 
-def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
+def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:
     """Upload a bundle into a model repository, which is made if there is none.
 
+    Example:
+        >>> from orbitune import build_bundle, push_to_hub
+        >>> push_to_hub(build_bundle("runs/lora", "bundle"), "owner/name")
+
     Args:
-        folder: what `orbitune bundle` made; a run has no card yet and is refused.
+        bundle: a bundle or its folder; a run has no model card and is refused.
         repo_id: owner/name.
+        private: whether a repository that is made is private.
 
     Returns:
         The address of the commit.
@@ -24,9 +29,11 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-    bundle = Bundle.open(folder)
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if not (bundle.folder / "README.md").is_file():
-        raise OrbituneError(f"{folder} has no model card: make a bundle of it first (orbitune bundle).")
+        raise OrbituneError(
+            f"{bundle.folder} has no model card: make a bundle of it first (orbitune bundle)."
+        )
     api = HfApi()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -34,7 +41,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
             repo_id=repo_id,
             folder_path=bundle.folder,
             allow_patterns=list(HUB_FILES),
-            commit_message=f"{bundle.facts['method']}, {len(bundle.classes)} classes",
+            commit_message=f"{bundle.metadata.method}, {len(bundle.classes)} classes",
         )
     except LocalTokenNotFoundError:
         reason = "no token was found; run `hf auth login`"
@@ -51,7 +58,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
     raise OrbituneError(f"Cannot push to {repo_id!r}: {reason}.")
 
 
-def pull(repo_id: str, out: str | Path) -> Bundle:
+def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     """Download a bundle into a folder, and check that it is whole.
 
     Raises:

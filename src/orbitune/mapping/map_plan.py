@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -169,7 +168,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
         made_by=f"orbitune {version('orbitune')}",
-        model=str(bundle.facts.get("name", bundle.folder.name)),
+        model=bundle.folder.name,
         classes=bundle.classes,
         scene=short_name(spec.scene),
         pixels=(scene.grid.height, scene.grid.width),
@@ -181,7 +180,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
-        not_sure=spec.not_sure and bundle.likeness is not None,
+        not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,
     )
 
@@ -198,7 +197,7 @@ def _key(spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, sample: np.m
         "files": files,
         "sample": hashlib.sha256(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes()).hexdigest(),
         "weights": {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))},
-        "metadata": bundle.facts,
+        "metadata": bundle.metadata.to_json(),
         "dense": dense,
         "version": version("orbitune"),
     }
@@ -237,7 +236,7 @@ def _messages_about_others(scene: str, others: list[str]) -> list[str]:
 def _warnings(spec: JobSpec, bundle: Bundle, grid: RasterGrid) -> list[str]:
     """Return warnings about the model and the projection."""
     found = []
-    if spec.not_sure and bundle.likeness is None:
+    if spec.not_sure and bundle.ood_detector is None:
         found.append(
             "this model has no out-of-distribution detector, so every cell gets a class: make a bundle of "
             "the run with orbitune bundle, or use --no-not-sure"
@@ -257,11 +256,11 @@ def _sample_warnings(spec: JobSpec, bundle: Bundle, sample: np.ma.MaskedArray) -
     valid = ~np.ma.getmaskarray(sample)[0]
     if not valid.any():
         return ["there is nothing but nodata in this scene"]
-    stated: dict[str, Any] | None = bundle.facts.get("data", {}).get("brightness")
+    stated = bundle.metadata.data.brightness
     if stated is None:
         return []
     means = spec.scaling(sample.data)[valid].mean(0)
-    bands = zip(_COLOURS, means, stated["mean"], stated["deviation"], strict=True)
+    bands = zip(_COLOURS, means, stated.mean, stated.deviation, strict=True)
     return [
         f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {deviation:.0f}) in "
         "training: check --bands and --scale"

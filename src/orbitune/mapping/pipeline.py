@@ -17,7 +17,7 @@ from orbitune.mapping.outputs import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
 from orbitune.mapping.rasters import MapRasters
 from orbitune.mapping.worker import Worker
-from orbitune.training.progress import ProgressDisplay
+from orbitune.progress import ProgressDisplay
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -118,12 +118,10 @@ def _label_parts(
     missing = store.missing(count)
     if done := count - len(missing):
         log(f"going on after {done} of {count} parts")
-    with ProgressDisplay(progress) as display:
-        display.evaluation("mapping", count)
-        display.evaluated(done)
+    with ProgressDisplay(progress) as display, display.task("mapping", count, done=done) as task:
         for number, labels in EXECUTORS[executor](worker, head, missing) if missing else ():
             store.write(number, labels)
-            display.evaluated(1)
+            task.advance()
 
 
 def _assemble(

@@ -33,7 +33,7 @@ class TilewisePredictor:
     def __init__(self, bundle: Bundle, network: BundleModel, *, not_sure: bool) -> None:
         self._bundle = bundle
         self._network = network
-        self._detector = bundle.likeness if not_sure else None
+        self._detector = bundle.ood_detector if not_sure else None
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""

@@ -31,7 +31,7 @@ class Worker:
         self.bundle = Bundle.open(spec.source)
         self.network = BundleModel(self.bundle, spec.backbone, attention=spec.attention)
         self.scene = Scene(spec.scene, spec.bands, resolution=spec.resolution, driver=spec.driver)
-        self.not_sure = spec.not_sure and self.bundle.likeness is not None
+        self.not_sure = spec.not_sure and self.bundle.ood_detector is not None
         self.tilewise = TilewisePredictor(self.bundle, self.network, not_sure=self.not_sure)
         self._predictor: CellPredictor = self.tilewise
         if head:

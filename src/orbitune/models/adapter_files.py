@@ -8,10 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from orbitune.errors import ModelError, OrbituneError, first_line
-from orbitune.integrity import read_json
+from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_files import (
     ADAPTER_CONFIG,
@@ -19,8 +18,8 @@ from orbitune.models.checkpoint_files import (
     checkpoint_shapes,
     stored_shapes,
 )
+from orbitune.models.config_files import read_config_file
 from orbitune.models.families import Family
-from orbitune.models.metadata import first_fault
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,9 +46,9 @@ class AdapterConfig(BaseModel):
     base_model_name_or_path: str | None = None
     r: Rank = 8
     init_r: Rank | None = None
-    lora_alpha: FiniteFloat = 8
+    lora_alpha: int | FiniteFloat = 8
     rank_pattern: dict[str, Any] | None = None
-    alpha_pattern: dict[str, FiniteFloat] | None = None
+    alpha_pattern: dict[str, int | FiniteFloat] | None = None
     target_modules: list[str] | str | None = None
     exclude_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = None
@@ -74,12 +73,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         below = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
         hint = f"; there is one in {folder / below[0]}, pass that" if below else ""
         raise ModelError(f"{folder} cannot be read as an adapter of PEFT: no {ADAPTER_CONFIG}{hint}.")
-    try:
-        stated = read_json(folder / ADAPTER_CONFIG)
-        config = AdapterConfig.model_validate(stated)
-    except (OrbituneError, ValidationError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
-        raise ModelError(f"The {ADAPTER_CONFIG} of {folder} cannot be read: {reason}.") from None
+    config = read_config_file(folder / ADAPTER_CONFIG, AdapterConfig)
     start = config.init_lora_weights
     if isinstance(start, str) and start.lower() not in _STARTS:
         raise ModelError(
@@ -91,7 +85,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError):
             raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is no pattern.") from None
-    return dict(stated)
+    return config.model_dump(exclude_unset=True)
 
 
 def _patterns(config: AdapterConfig) -> list[str]:

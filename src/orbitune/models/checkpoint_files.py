@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from orbitune.errors import ModelError, OrbituneError, first_line
+from orbitune.errors import ModelError, first_line
 from orbitune.integrity import read_json
-from orbitune.models.metadata import first_fault
+from orbitune.models.config_files import read_config_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,14 +62,10 @@ def check_config(folder: Path) -> str:
             f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is no backbone. Pass the backbone below "
             "it, and import the adapter (orbitune import)."
         )
-    try:
-        stated = read_json(folder / CONFIG)
-        config = _Config.model_validate(stated)
-    except (OrbituneError, ValidationError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
-        raise ModelError(f"The {CONFIG} of {folder} cannot be read: {reason}.") from None
-    named = [name for name in _FOREIGN if stated.get(name)]
-    named += ["attn_implementation"] if stated.get("attn_implementation") not in _ATTENTION else []
+    config = read_config_file(folder / CONFIG, _Config)
+    others = config.model_extra or {}
+    named = [name for name in _FOREIGN if others.get(name)]
+    named += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
     if named:
         raise ModelError(
             f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not followed here; use a plain "

@@ -1,25 +1,27 @@
-"""Saving a trained model so that plain transformers and PEFT open it, and proving that they do.
+"""Save and load trained models, in folders that plain transformers and PEFT open too.
 
-An adapter folder holds PEFT's own files; a model folder those of transformers. Both carry
-orbitune.json, with all that a prediction needs besides the weights.
+An adapter folder holds PEFT's own files; a model folder those of transformers. Both hold
+orbitune.json, see `orbitune.models.metadata`.
 """
 
 import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, OrbituneError, RunError, one_line
-from orbitune.files import replacing, scratch, write_json
-from orbitune.integrity import file_hash, write_sealed_json
+from orbitune.files import replacing, scratch
+from orbitune.integrity import file_hash
 from orbitune.models import reload
 from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, check_finite
-from orbitune.models.metadata import FILE, SavedFacts, read_facts
+from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import storable
+from orbitune.models.preprocessing import write_preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,15 +32,21 @@ _ROUNDING = 1e-5  # of the largest logit: beyond 10, sums in another order diffe
 
 
 def tolerance(logits: "Tensor") -> float:
-    """Return by how much logits may differ when their model is reloaded."""
+    """Return the largest difference of a logit that is allowed after a model is reloaded."""
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
-_HASHED = {"files": "*.safetensors", "settings": "*.json"}  # entries of it, and whose hashes they hold
+def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: ModelMetadata) -> None:
+    """Save an adapter (of a PEFT model) or all weights (of any other), with orbitune.json beside it.
 
+    Args:
+        model: with its weights in fp32.
+        folder: is replaced if it exists.
+        backbone: the checkpoint that the model was trained from.
 
-def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict[str, Any]) -> None:
-    """Write the adapter (a PEFT model) or all weights (any other), and `facts` as orbitune.json."""
+    Raises:
+        OrbituneError: the folder cannot be written.
+    """
     with replacing(folder) as temporary:
         saved: Any = model
         if hasattr(saved, "peft_config"):
@@ -48,45 +56,29 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, facts: dict
         else:
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
-        write_preprocessor(temporary, facts)
-        write_facts(temporary, facts)
+        write_preprocessing(temporary, metadata.preprocessing)
+        write_metadata(temporary, metadata)
 
 
-def write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Write orbitune.json: the facts, with the hashes of the weights and the settings beside it."""
-    hashes = {
-        entry: {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
-        for entry, pattern in _HASHED.items()
-    }
-    write_sealed_json(folder / FILE, {**facts, **hashes})
+def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
+    """Write orbitune.json, with the hashes of the weight files and the JSON files that lie beside it."""
+    hashes = {"files": _hashes(folder, "*.safetensors"), "settings": _hashes(folder, "*.json")}
+    metadata.model_copy(update=hashes).write(folder / FILE)
 
 
-def write_preprocessor(folder: Path, facts: dict[str, Any]) -> None:
-    """What the tiles went through, as the file that image processors of transformers read."""
-    side, used = facts["preprocessing"]["image_size"], facts["preprocessing"]
-    stated = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": side, "width": side},
-        "resample": {"bilinear": 2, "bicubic": 3}[used["resample"]],
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": used["mean"],
-        "image_std": used["std"],
-    }
-    write_json(folder / "preprocessor_config.json", stated)
+def _hashes(folder: Path, pattern: str) -> dict[str, str]:
+    return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
 def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved folder in a fresh process with plain transformers and PEFT, and compare logits.
 
     Args:
-        pixels: float32 (B, 3, S, S), the fixed batch.
-        logits: float32 (B, C), what the model in memory makes of it in evaluation mode.
+        pixels: float32 (B, 3, S, S), a normalised batch.
+        logits: float32 (B, C), the outputs of the model in memory, in evaluation mode.
 
     Returns:
-        The largest absolute difference.
+        The largest absolute difference of a logit.
 
     Raises:
         RunError: it does not load, or differs by more than `tolerance` allows.
@@ -111,35 +103,35 @@ def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Ten
     return difference
 
 
-def load_saved(folder: Path, backbone: Backbone, facts: dict[str, Any] | None = None) -> "nn.Module":
-    """Load what `save_model` wrote, in fp32 and evaluation mode.
+def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None = None) -> "nn.Module":
+    """Load a model that `save_model` wrote, in fp32 and evaluation mode.
 
     Args:
-        facts: what `open_saved` gave of the folder; without them it is called here.
+        backbone: not used where the folder holds all weights.
+        metadata: what `open_saved` returned for the folder; None to call it here.
 
     Raises:
         ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
     """
     try:
-        facts = facts or open_saved(folder)
+        metadata = metadata or open_saved(folder)
     except OrbituneError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from None
-    classes = tuple(facts["classes"])
     if not is_adapter(folder):
-        model = _load_whole(folder, classes)
-    elif facts["backbone"]["weights_sha256"] != backbone.weights_hash:
+        model = _load_whole(folder, metadata.classes)
+    elif metadata.backbone.weights_sha256 != backbone.weights_hash:
         raise ModelError(
             f"{folder} was trained on other weights than {backbone.name} holds now; its "
             f"predictions would be wrong."
         )
     else:
-        model = load_adapter(folder, backbone, classes)
+        model = load_adapter(folder, backbone, metadata.classes)
     check_finite(model.state_dict(), str(folder))
     return model
 
 
 def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
-    """All weights from one folder."""
+    """Load a folder that holds all weights."""
     own = find_backbone(str(folder.resolve()))
     check_fits(own, classes)
     if (count := own.config.num_labels) != len(classes):
@@ -177,24 +169,24 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
 
 
 def _words(error: Exception) -> str:
-    """A KeyError's text is the key alone."""
+    """Return the message of an error; that of a KeyError is the key alone."""
     return f"it lacks {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a saved folder needs its backbone's weights; any other holds all weights."""
+    """Return whether a saved folder needs its backbone's weights; any other holds all weights."""
     return (folder / ADAPTER_CONFIG).exists()
 
 
-def open_saved(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str, Any]:
-    """Return the facts of a saved folder, whose files are compared with the hashes that these name.
+def open_saved(folder: Path) -> ModelMetadata:
+    """Read the metadata of a saved model, and compare the folder's files with the hashes in it.
 
     Raises:
         RunError: there is no readable orbitune.json, or it is damaged.
         ModelError: another file is missing or damaged.
     """
-    facts = read_facts(folder, schema)
-    hashes = {name: digest for entry in _HASHED for name, digest in facts.get(entry, {}).items()}
+    metadata = read_metadata(folder)
+    hashes: Mapping[str, str] = {**metadata.files, **metadata.settings}
     for name, digest in hashes.items():
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is incomplete: it lacks {name}. Restore it.")
@@ -202,4 +194,4 @@ def open_saved(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str,
             raise ModelError(
                 f"{name} of {folder} is damaged: its hash is not the one that was noted. Restore it."
             )
-    return facts
+    return metadata

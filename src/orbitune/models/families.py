@@ -11,8 +11,10 @@ from orbitune.errors import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_Bands = tuple[float, float, float]  # one number for red, green and blue
+
+_IMAGENET: tuple[_Bands, _Bands] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF: tuple[_Bands, _Bands] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 # What transformers 4 and 5 call the parts that a user may name, by role.
 _SPELLINGS = {
@@ -44,7 +46,7 @@ class Family:
 
     model_type: str
     title: str
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    normalisation: tuple[_Bands, _Bands]
     roles: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             "q": ("attention.q_proj",),

@@ -1,35 +1,21 @@
-"""orbitune.json, which a saved model carries: what its fields may hold, checked once, where it is read.
-
-Readers use the values as they stand in the file; fields that are not listed here are ignored.
-"""
+"""Metadata of a saved model: what a prediction needs besides the weights, stored as orbitune.json."""
 
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict, model_validator
 
-from orbitune.errors import OrbituneError, RunError, one_line
-from orbitune.integrity import read_sealed_json
+from orbitune.errors import OrbituneError, RunError
+from orbitune.models.preprocessing import Bands, Preprocessing, Side
+from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
 
-FORMAT = 1
 FILE = "orbitune.json"
 
-Side = Annotated[int, Field(ge=1, le=1 << 14)]  # pixels
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Three = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]  # one number for each band
-ThreePositive = Annotated[list[Annotated[FiniteFloat, Field(gt=0)]], Field(min_length=3, max_length=3)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+StorageType = Literal["float32", "float16", "bfloat16"]
 
 
 def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -53,7 +39,7 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     return plain
 
 
-def _named(names: list[str]) -> list[str]:
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     """Check that names are unique; those in older files may hold control characters."""
     if not names or not all(name.strip() for name in names) or len(set(names)) < len(names):
         raise ValueError("expected class names, none empty and none twice")
@@ -66,154 +52,186 @@ def _plain_name(name: str) -> str:
     return name
 
 
+ClassNames = Annotated[JsonTuple[str], AfterValidator(_distinct)]
 Hashes = dict[Annotated[str, AfterValidator(_plain_name)], Sha256]  # by name of the file
 
 
-class _Part(BaseModel):
-    """Values are not converted, as readers take them from the file itself."""
+class BackboneRecord(Record):
+    """The checkpoint that a model was trained from.
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    Attributes:
+        name: what the user called it.
+        reference: what finds it again: the hub id, or the absolute folder.
+        description: for people.
+        weights_sha256: over its weight files, see `Backbone.weights_hash`.
+    """
 
-
-class Preprocessing(_Part):
-    """What a tile goes through before the model, see `orbitune.models.backbones.Preprocessing`."""
-
-    image_size: Side
-    mean: Three
-    std: ThreePositive
-    resample: Literal["bilinear", "bicubic"]
-    stated_by: str = ""
-
-
-class Backbone(_Part):
-    """The checkpoint below an adapter."""
-
-    weights_sha256: str
-
-
-class NamedBackbone(Backbone):
-    """The same, with what finds it again."""
-
-    weights_sha256: Sha256
     name: str
     reference: Annotated[str, Field(min_length=1)]
     description: str
+    weights_sha256: Sha256
 
 
-class Scores(_Part):
-    """What was reached on one split."""
+class Scores(Record):
+    """Scores on one split.
+
+    Attributes:
+        accuracy: 0..1.
+        interval: its 95 % Wilson interval, low and high.
+        macro_f1: 0..1, the mean over the classes.
+        count: number of tiles.
+    """
 
     accuracy: Fraction
-    interval: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
+    interval: Annotated[tuple[FiniteFloat, FiniteFloat], Strict(False)]
     macro_f1: FiniteFloat = 0.0
-    count: Annotated[int, Field(ge=0)] = 0
+    count: NonNegativeInt = 0
 
 
-class Brightness(_Part):
+class Brightness(Record):
     """Mean and standard deviation of the training tiles in each band, 0..255."""
 
-    mean: Three
-    deviation: Three
+    mean: Bands
+    deviation: Bands
 
 
-class Data(_Part):
-    """The tiles of the training."""
+class TrainingData(Record):
+    """The tiles that a model was trained on; what is not known is None.
 
-    tile_size: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    Attributes:
+        name: what the user called the data set.
+        source: where the tiles were read from, for people.
+        fingerprint: hash of all tiles and labels.
+        split, split_files: how the tiles were split, as in the recipe.
+        splits_sha256: over the indices of all splits.
+        tile_size: height and width in pixels.
+        white: the 16-bit value that becomes 255; None for tiles of 8 bits.
+        synthetic: whether a program drew the tiles.
+        sizes: number of tiles by split.
+        notes: what was done to the data that its user should know.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    fingerprint: str | None = None
+    split: str | None = None
+    split_files: str | None = None
+    splits_sha256: str | None = None
+    tile_size: Annotated[tuple[Side, Side], Strict(False)] | None = None
     white: Annotated[int, Field(ge=1, le=65535)] | None = None
+    synthetic: bool | None = None
+    sizes: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    notes: JsonTuple[str] = ()
     brightness: Brightness | None = None
 
 
-class OODDetector(_Part):
-    """When a tile is called unlike those of the training."""
+class OODThreshold(Record):
+    """The threshold of the out-of-distribution detector, and how it was set.
 
+    Attributes:
+        measure: how the OOD score is computed, for people.
+        threshold: tiles with a higher OOD score are *not sure*.
+        false_alarm_rate: fraction of the validation tiles above the threshold, at most.
+        training_tiles, validation_tiles: number of tiles it was fitted and set on.
+        bytes: size of the detector's file.
+    """
+
+    measure: str = ""
     threshold: Annotated[FiniteFloat, Field(ge=0)]
     false_alarm_rate: Fraction = 0.0
-    bytes: Annotated[int, Field(ge=0)] = 0
+    training_tiles: NonNegativeInt = 0
+    validation_tiles: NonNegativeInt = 0
+    bytes: NonNegativeInt = 0
 
 
-class Storage(_Part):
-    """How the weights are stored, and what that changed."""
+class Storage(Record):
+    """How the weights are stored, and how that changed the scores on the validation tiles.
 
-    dtype: Literal["float32", "float16", "bfloat16"]
-    accuracy_before: Fraction = 0.0
-    accuracy_after: Fraction = 0.0
-    largest_logit_difference: FiniteFloat = 0.0
+    Attributes:
+        dtype: of the stored weights; what follows is None for float32, which changes nothing.
+        tiles: number of validation tiles.
+        largest_logit_difference: largest absolute difference of a logit.
+    """
+
+    dtype: StorageType
+    tiles: NonNegativeInt | None = None
+    accuracy_before: Fraction | None = None
+    accuracy_after: Fraction | None = None
+    largest_logit_difference: FiniteFloat | None = None
 
 
-class SavedFacts(_Part):
-    """What loading a saved model needs; the other fields are checked where they are there."""
+class ModelMetadata(StoredRecord):
+    """The content of orbitune.json; what is not known is None.
 
-    format: PositiveInt = FORMAT
-    method: Annotated[str, Field(min_length=1)] = "full"
-    classes: Annotated[list[str], AfterValidator(_named)]
+    Attributes:
+        made_by: program and version.
+        method: name of the fine-tuning method.
+        classes: class names in the order of the logits.
+        preprocessing: of a tile, with the side of the input.
+        recipe_hash: of the run.
+        parameters: counts of each part, see `orbitune.models.methods.count_parameters`.
+        scores: by split; empty for an imported adapter.
+        temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599).
+        tta: test-time augmentation of the scores and predictions.
+        confusion: test tiles by true class (rows) and prediction.
+        ood_detector: None for a run, and for an imported adapter.
+        imported: what an imported adapter stated about its backbone.
+        merged_from: the two parents of a merged adapter, and `validations` its scores on their tiles.
+        files, settings: SHA-256 of the weight files and of the JSON files beside this one.
+    """
+
+    FORMAT: ClassVar[int] = 2
+
+    made_by: str | None = None
+    method: Annotated[str, Field(min_length=1)]
+    classes: ClassNames
     preprocessing: Preprocessing
-    backbone: Backbone
-    scores: dict[str, Scores] = {}
+    backbone: BackboneRecord
+    data: TrainingData = TrainingData()
+    recipe_hash: str | None = None
+    parameters: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    scores: dict[str, Scores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
     tta: Literal["none", "flips"] = "none"
-    data: Data = Data()
-    confusion: list[list[Annotated[int, Field(ge=0)]]] | None = None
-    likeness: OODDetector | None = None
+    confusion: JsonTuple[JsonTuple[NonNegativeInt]] | None = None
+    ood_detector: OODThreshold | None = None
     storage: Storage | None = None
-    files: Hashes = {}
-    settings: Hashes = {}
+    imported: dict[str, str | None] | None = None
+    merged_from: JsonTuple[dict[str, str | float]] | None = None
+    validations: JsonTuple[dict[str, str | float]] | None = None
+    files: Hashes = Field(default_factory=dict)
+    settings: Hashes = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_row_a_class(self) -> "SavedFacts":
+    def _one_row_per_class(self) -> "ModelMetadata":
         count = len(self.classes)
         if self.confusion and [len(row) for row in self.confusion] != [count] * count:
             raise ValueError(f"confusion: expected {count} rows of {count} counts, as there are classes")
         return self
 
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the values of version 1, which named the detector `likeness`, as those of version 2."""
+        if "likeness" in values:
+            values["ood_detector"] = values.pop("likeness")
+        return values
 
-class BundleFacts(SavedFacts):
-    """What a bundle and a finished run say besides."""
-
-    format: PositiveInt
-    method: Annotated[str, Field(min_length=1)]
-    backbone: NamedBackbone
-    scores: dict[str, Scores]
+    def to_json(self) -> dict[str, Any]:
+        """Return the metadata as a JSON object, without the fields that are not known."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
-def read_facts(folder: Path, schema: type[SavedFacts] = SavedFacts) -> dict[str, Any]:
-    """Read the orbitune.json of a saved folder, and check every field that is read anywhere.
+def read_metadata(folder: Path) -> ModelMetadata:
+    """Read the orbitune.json of a saved model.
 
     Raises:
-        RunError: there is none, it was written by a newer version, or a field is missing or holds what it
-            cannot.
+        RunError: there is none, it was written by a newer version, or a field is missing or invalid.
     """
     try:
-        values = read_sealed_json(folder / FILE)
+        return ModelMetadata.read(folder / FILE)
+    except RecordError as error:
+        raise RunError(f"The {FILE} of {folder} {error}") from None
     except OrbituneError as error:
         if not (folder / FILE).exists():
             raise RunError(f"{folder} holds no readable {FILE}; it is no saved model of Orbitune.") from None
         raise RunError(f"{folder} holds no readable {FILE}: {error}") from None
-    check_facts(values, folder, schema)
-    return values
-
-
-def check_facts(values: dict[str, Any], folder: Path, schema: type[SavedFacts] = SavedFacts) -> None:
-    """Check the fields of an orbitune.json.
-
-    Raises:
-        RunError: as `read_facts`.
-    """
-    version = values.get("format", FORMAT)
-    if isinstance(version, int) and version > FORMAT:
-        raise RunError(f"{folder} was written by a newer Orbitune; update it to read this.")
-    needed = [name for name, field in schema.model_fields.items() if field.is_required()]
-    if missing := [name for name in needed if name not in values]:
-        raise RunError(f"The {FILE} of {folder} lacks {', '.join(missing)}; it is damaged. Restore it.")
-    try:
-        schema.model_validate(values)
-    except ValidationError as error:
-        raise RunError(f"The {FILE} of {folder} is damaged: {first_fault(error)}. Restore it.") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """Return the first invalid field and the reason, in one line."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, fault["loc"]))
-    reason = fault["msg"].removeprefix("Value error, ")
-    return one_line(f"{place}: {reason}" if place else reason).rstrip(".")

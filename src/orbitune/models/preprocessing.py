@@ -1,90 +1,112 @@
 """Preprocessing of tiles, as a checkpoint's preprocessor_config.json states it."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
-from orbitune.errors import ModelError, OrbituneError
-from orbitune.integrity import read_json
-from orbitune.models.metadata import Side, Three, ThreePositive, first_fault
+from orbitune.errors import ModelError
+from orbitune.files import write_json
+from orbitune.models.config_files import read_config_file
+from orbitune.records import Record
 
 if TYPE_CHECKING:
     from orbitune.models.families import Family
 
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as preprocessor files spell them
+PREPROCESSOR_CONFIG = "preprocessor_config.json"
+_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's filter numbers
+
+Side = Annotated[int, Field(ge=1, le=1 << 14)]  # pixels
+_Positive = Annotated[FiniteFloat, Field(gt=0)]
+Bands = Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat], Strict(False)]  # red, green, blue
+PositiveBands = Annotated[tuple[_Positive, _Positive, _Positive], Strict(False)]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a tile goes through before the model: pixels / 255, resized, then (x - mean) / std per channel."""
+class Preprocessing(Record):
+    """Steps from uint8 pixels to a model's input: / 255, resize, then (x - mean) / std for each band.
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resample: str
-    stated_by: str
+    Attributes:
+        image_size: side of the model's input in pixels.
+        mean, std: of each band, for values in 0..1.
+        resample: interpolation of the resize.
+        stated_by: the file or family that these values come from.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+    image_size: Side
+    mean: Bands
+    std: PositiveBands
+    resample: Literal["bilinear", "bicubic"]
+    stated_by: str = ""
+
+    def at_size(self, image_size: int) -> "Preprocessing":
+        """Return the same preprocessing for another input size in pixels."""
+        return self.model_copy(update={"image_size": image_size})
 
 
-def read_preprocessing(folder: Path, family: "Family") -> tuple[Preprocessing, int | None]:
-    """Read a folder's preprocessor_config.json, and the input size in pixels if it states one.
+def read_preprocessing(folder: Path, family: "Family", default_size: int) -> Preprocessing:
+    """Read a folder's preprocessor_config.json.
+
+    Args:
+        default_size: side of the input in pixels where the file states none.
 
     Raises:
-        ModelError: the file is damaged, or asks for what is not supported.
+        ModelError: the file is damaged, or asks for an unsupported step.
     """
     stated = _preprocessor_file(folder)
-    return _preprocessing(stated, family), _stated_size(stated)
+    size, filter_number = _stated_size(stated) or default_size, stated.resample
+    if filter_number is not None and filter_number not in _RESAMPLE:
+        raise ModelError(
+            f"The checkpoint resizes with PIL's filter {filter_number}; supported are 2 (bilinear) and "
+            "3 (bicubic)."
+        )
+    resample = _RESAMPLE[filter_number or 2]
+    if not stated.do_normalize:
+        mean, std, source = (0.0,) * 3, (1.0,) * 3, "the checkpoint, which does not normalise"
+    elif stated.image_mean and stated.image_std:
+        mean, std, source = stated.image_mean, stated.image_std, f"the checkpoint's {PREPROCESSOR_CONFIG}"
+    else:
+        mean, std = family.normalisation
+        source = f"the {family.title} family (the checkpoint has none)"
+    return Preprocessing(image_size=size, mean=mean, std=std, resample=resample, stated_by=source)
 
 
-class _Stated(BaseModel):
-    """A preprocessor_config.json, as far as it is followed."""
+def write_preprocessing(folder: Path, used: Preprocessing) -> None:
+    """Write preprocessor_config.json, which image processors of transformers read."""
+    stated = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": used.image_size, "width": used.image_size},
+        "resample": {name: number for number, name in _RESAMPLE.items()}[used.resample],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": used.mean,
+        "image_std": used.std,
+    }
+    write_json(folder / PREPROCESSOR_CONFIG, stated)
+
+
+class _PreprocessorConfig(BaseModel):
+    """The fields of a preprocessor_config.json that are followed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     do_normalize: bool = True
     do_center_crop: bool = False
     resample: int | None = 2
-    image_mean: Three | None = None
-    image_std: ThreePositive | None = None
+    image_mean: Bands | None = None
+    image_std: PositiveBands | None = None
     size: Side | dict[str, Side] | None = None
     crop_size: Side | dict[str, Side] | None = None
 
 
-def _preprocessor_file(folder: Path) -> _Stated:
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return _Stated()
-    try:
-        return _Stated.model_validate(read_json(file))
-    except ValidationError as error:
-        raise ModelError(
-            f"{file.name} of {folder.name} is damaged: {first_fault(error)}. Restore it."
-        ) from None
-    except OrbituneError:
-        raise ModelError(f"{file.name} of {folder.name} is not valid JSON; mend or remove it.") from None
+def _preprocessor_file(folder: Path) -> _PreprocessorConfig:
+    if not (folder / PREPROCESSOR_CONFIG).is_file():
+        return _PreprocessorConfig()
+    return read_config_file(folder / PREPROCESSOR_CONFIG, _PreprocessorConfig)
 
 
-def _preprocessing(stated: _Stated, family: "Family") -> Preprocessing:
-    number = 2 if stated.resample is None else stated.resample
-    if number not in _RESAMPLE:
-        raise ModelError(
-            f"The checkpoint resizes with PIL's filter {number}; supported are 2 (bilinear) and 3 (bicubic)."
-        )
-    resample = _RESAMPLE[number]
-    if not stated.do_normalize:
-        return Preprocessing((0.0,) * 3, (1.0,) * 3, resample, "the checkpoint, which does not normalise")
-    if stated.image_mean and stated.image_std:
-        mean, std = tuple(stated.image_mean), tuple(stated.image_std)
-        return Preprocessing(mean, std, resample, "the checkpoint's preprocessor_config.json")
-    return Preprocessing(
-        *family.normalisation, resample, f"the {family.title} family (the checkpoint has none)"
-    )
-
-
-def _stated_size(stated: _Stated) -> int | None:
-    """The side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
+def _stated_size(stated: _PreprocessorConfig) -> int | None:
+    """Return the side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
     size = stated.crop_size if stated.do_center_crop else stated.size
     return (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size

@@ -57,12 +57,11 @@ def alpha_blend(background: np.ndarray, foreground: np.ndarray, opacity: float) 
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG; return no paths if the data set is gone."""
     from orbitune.evaluation.run_result import RunResult
-    from orbitune.recipe import Recipe
     from orbitune.training.setup import prepare_training
 
     try:
         result = RunResult.load(bundle.folder.parent)
-        setup = prepare_training(Recipe.make(result.recipe), progress=False)
+        setup = prepare_training(result.recipe, progress=False)
     except OrbituneError:
         return []
     files = []

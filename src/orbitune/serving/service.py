@@ -15,6 +15,7 @@ import numpy as np
 from orbitune.data.transform import Transform
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
+from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier, Prediction
 from orbitune.inference.image_inputs import Waiting, to_tile
 from orbitune.mapping.map_report import MapReport
@@ -54,12 +55,12 @@ class ServedModel:
     """
 
     def __init__(self, source: str | Path, backbone: str | None = None) -> None:
-        self._classifier = Classifier(source, backbone)
+        self._classifier = Classifier.from_pretrained(source, backbone=backbone)
         self._source, self._backbone = source, backbone
         self.lock = threading.Lock()
 
     @property
-    def bundle(self) -> Any:
+    def bundle(self) -> Bundle:
         """Return the opened bundle, see `orbitune.inference.bundle.Bundle`."""
         return self._classifier.bundle
 
@@ -69,14 +70,14 @@ class ServedModel:
         file = self.bundle.folder / "README.md"
         if file.is_file():
             return file.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
-        facts = self.bundle.facts
+        metadata = self.bundle.metadata
         rows = [
-            f"- {split}: {scores['accuracy']:.2%} of {scores['count']:,} tiles (95 % interval "
-            f"{scores['interval'][0]:.2%} to {scores['interval'][1]:.2%}), macro-F1 {scores['macro_f1']:.4f}"
-            for split, scores in facts["scores"].items()
+            f"- {split}: {scores.accuracy:.2%} of {scores.count:,} tiles (95 % interval "
+            f"{scores.interval[0]:.2%} to {scores.interval[1]:.2%}), macro-F1 {scores.macro_f1:.4f}"
+            for split, scores in metadata.scores.items()
         ]
-        head = f"{find_method(facts['method']).title} of {facts['backbone']['description']}"
-        return f"## {head}\n\nClasses: {', '.join(facts['classes'])}.\n\nAccuracy:\n\n" + "\n".join(rows)
+        head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
+        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nAccuracy:\n\n" + "\n".join(rows)
 
     def predict_image(self, data: bytes, top_k: int = 3) -> TimedPrediction:
         """Predict the labels of one image.
@@ -94,7 +95,7 @@ class ServedModel:
         """Yield a prediction for each image, in order."""
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
-                predictions = list(self._classifier.predict(iter(chunk), top_k))
+                predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
             yield from predictions
 
     def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +111,11 @@ class ServedModel:
         """
         import torch
 
-        used = self.bundle.facts["preprocessing"]
+        used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = Waiting("", lambda: decode_image(data))
             tile = to_tile(image, self.bundle.tile_size, self.bundle.white)
-        transform = Transform(used["image_size"], used["mean"], used["std"], used["resample"])
+        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))

@@ -84,7 +84,7 @@ class BudgetFit:
     @property
     def resolved(self) -> Recipe:
         """Recipe with all open settings filled in."""
-        return Recipe.make(self.plan.recipe)
+        return self.plan.recipe
 
     @property
     def memory(self) -> int:
@@ -99,7 +99,7 @@ class BudgetFit:
     @property
     def epoch_seconds(self) -> float:
         """Seconds of one more epoch, with its evaluation."""
-        sizes = self.plan.data["sizes"]
+        sizes = self.plan.data.sizes
         evaluated = (self.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
         fraction = sizes["validation"] / evaluated
         return self.plan.seconds_per_epoch + fraction * self.plan.evaluation_seconds

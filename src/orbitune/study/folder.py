@@ -111,14 +111,7 @@ class StudyFolder:
         folder = self.path / spec.name
         if error := divergence(folder):
             return Outcome(error=DivergedError(error))
-        return Outcome(result_values(RunResult.load(folder))) if (folder / "result.json").is_file() else None
-
-
-def result_values(result: RunResult) -> dict[str, Any]:
-    """Return a run's result as `orbitune train --json` prints it."""
-    from dataclasses import asdict
-
-    return asdict(result)
+        return Outcome(RunResult.load(folder).to_json()) if (folder / "result.json").is_file() else None
 
 
 def count_test_reads(run: Path) -> int:

@@ -51,9 +51,9 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     rows = setup.views * sizes["train"] + sizes["validation"] + sizes["test"]
     train = setup.tiles_per_epoch * costs.train * epochs + rows * costs.cache
     return Plan(
-        recipe=setup.recipe.model_dump(mode="json"),
-        data=setup.data_facts(),
-        backbone=setup.backbone_facts(),
+        recipe=setup.recipe,
+        data=setup.data,
+        backbone=setup.backbone.record,
         parameters=parameters,
         seconds_per_epoch=train / epochs,
         train_seconds=train,
@@ -166,7 +166,7 @@ def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
         *([cache] if any(plan.cache_bytes for plan in plans) else []),
         ["steps measured", *(str(plan.steps_measured) for plan in plans)],
     ]
-    return ["", *(plan.recipe["method"] for plan in plans)], rows
+    return ["", *(plan.recipe.method for plan in plans)], rows
 
 
 def _gigabytes(count: int | None) -> str:

@@ -1,52 +1,30 @@
 """Records of results.json: what a study measured and concluded, see `orbitune.study.results`."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, model_validator
 
-from orbitune.evaluation.run_result import RunResult
-
-FORMAT = 3
+from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.run_result import RunData, RunResult
+from orbitune.models.metadata import BackboneRecord
+from orbitune.recipe import Recipe, upgrade
+from orbitune.records import Record, StoredRecord
 
 Status = Literal["done", "failed", "diverged"]
 Verdict = Literal["yes", "no", "cannot be told"]
 Interval = list[float]  # [low, high]
+_RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
-class StudyRecord(BaseModel):
-    """Base class of all records: immutable; unknown fields are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
-
-
-class DataRecord(StudyRecord):
-    """Tiles that the study was run on.
-
-    Attributes:
-        tile_size: height and width in pixels.
-        sizes: number of tiles in each split.
-        notes: what was done to the data that a reader should know.
-    """
-
-    name: str
-    source: str
-    fingerprint: str
-    classes: list[str]
-    tile_size: list[int]
-    synthetic: bool
-    sizes: dict[str, int]
-    notes: list[str]
-
-
-class BackboneRecord(StudyRecord):
-    """Pretrained checkpoint that all runs start from."""
+class StudyBackbone(Record):
+    """Pretrained checkpoint that all runs start from, with its number of parameters."""
 
     name: str
     description: str
     parameters: int
 
 
-class ExecutorRecord(StudyRecord):
+class ExecutorRecord(Record):
     """Where the runs were executed.
 
     Attributes:
@@ -60,7 +38,7 @@ class ExecutorRecord(StudyRecord):
     timings_comparable: bool
 
 
-class Plan(StudyRecord):
+class Plan(Record):
     """Expected cost of one run, see `orbitune.study.plan`.
 
     Attributes:
@@ -87,15 +65,28 @@ class Plan(StudyRecord):
     peak_rss_bytes: int
     peak_cuda_bytes: int | None
     artefact_bytes: int
-    recipe: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    backbone: dict[str, Any] = {}
+    recipe: Recipe
+    data: RunData
+    backbone: BackboneRecord
     checkpoint_bytes: int = 0
     tiles_bytes: int = 0
-    cache_bytes: int = Field(0, validation_alias=AliasChoices("cache_bytes", "prefix_bytes"))  # until 0.1
+    cache_bytes: int = 0
     steps_measured: int = 0
     seconds_measured: float = 0.0
-    image_sizes: dict[str, int] = {}
+    image_sizes: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: Any) -> Any:
+        """Read plans of version 0.1, which had other names."""
+        if not isinstance(values, dict) or "cache_bytes" in values:
+            return values
+        values = {**values, "cache_bytes": values.get("prefix_bytes", 0)}
+        if isinstance(values.get("recipe"), dict):
+            values["recipe"] = upgrade(values["recipe"])
+        if isinstance(backbone := values.get("backbone"), dict):
+            values["backbone"] = {"reference": backbone.get("name"), **backbone}
+        return values
 
     @property
     def seconds(self) -> float:
@@ -103,7 +94,7 @@ class Plan(StudyRecord):
         return self.train_seconds + self.evaluation_seconds
 
 
-class RunRecord(StudyRecord):
+class RunRecord(Record):
     """One run of a study.
 
     Attributes:
@@ -136,7 +127,7 @@ class RunRecord(StudyRecord):
         return self.result
 
 
-class TrialRecord(StudyRecord):
+class TrialRecord(Record):
     """One learning rate tried for a method on a split; no value is known where it failed."""
 
     method: str
@@ -152,7 +143,7 @@ class TrialRecord(StudyRecord):
     error: str | None = None
 
 
-class AccuracyRecord(StudyRecord):
+class AccuracyRecord(Record):
     """Mean test accuracy over seeds with its 95 % interval, 0..1.
 
     Attributes:
@@ -167,7 +158,7 @@ class AccuracyRecord(StudyRecord):
     interval: str = ""
 
 
-class ClassRecord(StudyRecord):
+class ClassRecord(Record):
     """F1 of one class: mean over seeds, lowest and highest; support is its number of test tiles."""
 
     name: str
@@ -177,7 +168,7 @@ class ClassRecord(StudyRecord):
     high: float
 
 
-class ReliabilityBin(StudyRecord):
+class ReliabilityBin(Record):
     """Tiles of similar confidence: their number, mean confidence and accuracy, 0..1."""
 
     count: int
@@ -185,7 +176,7 @@ class ReliabilityBin(StudyRecord):
     accuracy: float
 
 
-class CalibrationScores(StudyRecord):
+class CalibrationScores(Record):
     """Calibration on one split, see `orbitune.evaluation.calibration.calibration`."""
 
     ece: float
@@ -195,7 +186,7 @@ class CalibrationScores(StudyRecord):
     reliability: list[ReliabilityBin]
 
 
-class CalibrationRecord(StudyRecord):
+class CalibrationRecord(Record):
     """Calibration on test before and after temperature scaling; one temperature per seed."""
 
     temperatures: list[float]
@@ -203,7 +194,7 @@ class CalibrationRecord(StudyRecord):
     after: CalibrationScores
 
 
-class GroupSummary(StudyRecord):
+class GroupSummary(Record):
     """Scores over the runs that differ only in their seed.
 
     Attributes:
@@ -228,7 +219,7 @@ class GroupSummary(StudyRecord):
     calibration: CalibrationRecord | None = None
 
 
-class SplitGap(StudyRecord):
+class SplitGap(Record):
     """Accuracy of a method on the first split minus that on the second, -1..1, with its 95 % interval."""
 
     method: str
@@ -238,7 +229,7 @@ class SplitGap(StudyRecord):
     high: float
 
 
-class VerdictRecord(StudyRecord):
+class VerdictRecord(Record):
     """A method against the reference on one split, see `orbitune.evaluation.significance.Comparison`."""
 
     split: str
@@ -264,7 +255,7 @@ class VerdictRecord(StudyRecord):
     sentences: list[str]
 
 
-class LeakRecord(StudyRecord):
+class LeakRecord(Record):
     """Near-duplicate tiles across two splits.
 
     Attributes:
@@ -282,16 +273,16 @@ class LeakRecord(StudyRecord):
     sentence: str
 
 
-class BaselineRecord(StudyRecord):
+class BaselineRecord(Record):
     """Test scores of a classifier without a network; chance is the share of the commonest class."""
 
     name: str
     chance: float
     sentence: str
-    test: dict[str, Any]
+    test: SplitScores
 
 
-class LeakageRecord(StudyRecord):
+class LeakageRecord(Record):
     """Leakage checks of one split.
 
     Attributes:
@@ -304,7 +295,7 @@ class LeakageRecord(StudyRecord):
     no_coordinates: str | None = None
 
 
-class DisputedTile(StudyRecord):
+class DisputedTile(Record):
     """A test tile with its true class and the class that each method predicted."""
 
     name: str
@@ -312,7 +303,7 @@ class DisputedTile(StudyRecord):
     predicted: dict[str, str]
 
 
-class DisagreementRecord(StudyRecord):
+class DisagreementRecord(Record):
     """Test tiles of one split on which the methods disagree most.
 
     Attributes:
@@ -329,7 +320,7 @@ class DisagreementRecord(StudyRecord):
     tiles: list[DisputedTile]
 
 
-class AccuracyPoint(StudyRecord):
+class AccuracyPoint(Record):
     """Accuracy with its 95 % Wilson interval, 0..1."""
 
     accuracy: float
@@ -342,7 +333,7 @@ class SeverityPoint(AccuracyPoint):
     severity: int
 
 
-class CorruptionRecord(StudyRecord):
+class CorruptionRecord(Record):
     """Accuracy under one kind of corruption: at each severity and their mean."""
 
     name: str
@@ -350,7 +341,7 @@ class CorruptionRecord(StudyRecord):
     severities: list[SeverityPoint]
 
 
-class RobustnessRecord(StudyRecord):
+class RobustnessRecord(Record):
     """Accuracy of one run on corrupted validation tiles, see `orbitune.evaluation.robustness`."""
 
     split: str
@@ -362,11 +353,10 @@ class RobustnessRecord(StudyRecord):
     mean: float
 
 
-class StudyResults(StudyRecord):
+class StudyResults(StoredRecord):
     """Everything a study measured and concluded, as results.json stores it.
 
     Attributes:
-        format: version of the file.
         command: reproduces the study.
         created: when it ended, ISO 8601.
         environment: versions, processor and memory of the machine.
@@ -376,24 +366,39 @@ class StudyResults(StudyRecord):
         test_reads: how often each run has read the test split.
     """
 
-    format: PositiveInt = FORMAT
+    FORMAT: ClassVar[int] = 3
+
     command: str
     created: str
     environment: dict[str, Any]
-    data: DataRecord
-    backbone: BackboneRecord
+    data: RunData
+    backbone: StudyBackbone
     recipe: dict[str, Any]
-    grid: dict[str, list[Any]] = {}
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
     executor: ExecutorRecord | None = None
     runs: list[RunRecord] = Field(min_length=1)
-    trials: list[TrialRecord] = []
-    test_reads: dict[str, int] = {}
-    summaries: list[GroupSummary] = []
-    gaps: list[SplitGap] = []
-    verdicts: list[VerdictRecord] = []
-    leakage_checks: list[LeakageRecord] = []
-    disagreements: list[DisagreementRecord] = []
-    robustness: list[RobustnessRecord] = []
+    trials: list[TrialRecord] = Field(default_factory=list)
+    test_reads: dict[str, int] = Field(default_factory=dict)
+    summaries: list[GroupSummary] = Field(default_factory=list)
+    gaps: list[SplitGap] = Field(default_factory=list)
+    verdicts: list[VerdictRecord] = Field(default_factory=list)
+    leakage_checks: list[LeakageRecord] = Field(default_factory=list)
+    disagreements: list[DisagreementRecord] = Field(default_factory=list)
+    robustness: list[RobustnessRecord] = Field(default_factory=list)
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the content of an older results.json in today's form."""
+        upgraded = {_RENAMED.get(name, name): value for name, value in values.items()}
+        runs = values.get("runs")
+        if isinstance(values.get("recipe"), dict):
+            upgraded["recipe"] = upgrade(values["recipe"])
+        if version == 1 and isinstance(runs, list):
+            upgraded["runs"] = [_upgrade_run(run) if isinstance(run, dict) else run for run in runs]
+            upgraded["summaries"] = [
+                _summarise_run(run) for run in upgraded["runs"] if isinstance(run, dict) and run.get("result")
+            ]
+        return upgraded
 
     @property
     def done(self) -> list[RunRecord]:
@@ -414,3 +419,31 @@ class StudyResults(StudyRecord):
     def compared(self, split: str) -> list[RunRecord]:
         """Return the finished runs of the comparison on one split, without sweeps."""
         return [run for run in self.done if run.split == split and run.sweep is None]
+
+
+def _upgrade_run(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run of format 1, which had one run per method, with the fields that tell runs apart."""
+    method, result = run.get("method"), run.get("result")
+    if isinstance(result, dict):
+        result = {"compute": {"attention": ""}, **result}  # not recorded at first
+    return {"name": method, "group": method, "seed": 0, "split": "default", **run, "result": result}
+
+
+def _summarise_run(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a single run of format 1."""
+    try:
+        test, validation = run["result"]["test"], run["result"]["validation"]
+        low, high = test["interval"]
+        accuracy = test["accuracy"]
+        return {
+            **{name: run.get(name) for name in ("group", "method", "split", "sweep", "shots", "rank")},
+            "image_size": run.get("image_size"),
+            "seeds": [run["seed"]],
+            "test_tiles": test["count"],
+            "accuracy": {"mean": accuracy, "low": low, "high": high, "seeds": [accuracy]},
+            "macro_f1": test["macro_f1"],
+            "validation_accuracy": validation["accuracy"],
+            "per_class": [{**row, "low": row["f1"], "high": row["f1"]} for row in test["per_class"]],
+        }
+    except (LookupError, TypeError, ValueError):
+        return {}  # the run itself is reported as invalid

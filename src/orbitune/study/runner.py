@@ -24,7 +24,7 @@ from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
-from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyResults
+from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyBackbone, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
@@ -267,14 +267,16 @@ def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) ->
         )
     first = done[0].finished
     for run in done:
-        if run.finished.data["fingerprint"] != first.data["fingerprint"]:
+        if run.finished.data.fingerprint != first.data.fingerprint:
             raise RunError(
                 f"{done[0].name} and {run.name} of {folder} saw other tiles: the data was changed "
                 "while the study went on. Restore it, or remove the folder of one of them."
             )
     return {
         "environment": read_environment(folder / done[0].name),
-        "data": {"name": data_name(first.recipe["data"]), **first.data},
-        "backbone": {**first.backbone, "parameters": first.parameters["backbone"]},
-        "recipe": {name: value for name, value in first.recipe.items() if name not in varied},
+        "data": first.data.model_copy(update={"name": data_name(first.recipe.data)}),
+        "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters["backbone"]),
+        "recipe": {
+            name: value for name, value in first.recipe.model_dump(mode="json").items() if name not in varied
+        },
     }

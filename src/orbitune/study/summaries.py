@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from orbitune.evaluation.calibration import calibration, fit_temperature
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
+from orbitune.evaluation.metrics import ClassScores
 from orbitune.study.predictions import AlignedLogits, load_logits, load_predictions
 from orbitune.study.records import (
     AccuracyRecord,
@@ -79,21 +79,21 @@ def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:
         seeds=[run.seed for run in runs],
         test_tiles=len(test.labels),
         accuracy=AccuracyRecord.model_validate(accuracy),
-        macro_f1=fmean(result.test["macro_f1"] for result in results),
-        validation_accuracy=fmean(result.validation["accuracy"] for result in results),
+        macro_f1=fmean(result.test.macro_f1 for result in results),
+        validation_accuracy=fmean(result.validation.accuracy for result in results),
         per_class=[
             _class_over_seeds(scores)
-            for scores in zip(*(result.test["per_class"] for result in results), strict=True)
+            for scores in zip(*(result.test.per_class for result in results), strict=True)
         ],
         calibration=_calibrate(load_logits(runs, folder, "validation"), test),
     )
 
 
-def _class_over_seeds(scores: Sequence[dict[str, Any]]) -> ClassRecord:
+def _class_over_seeds(scores: Sequence[ClassScores]) -> ClassRecord:
     """Summarise one class from its scores with each seed."""
-    f1 = [each["f1"] for each in scores]
+    f1 = [each.f1 for each in scores]
     first = scores[0]
-    return ClassRecord(name=first["name"], support=first["support"], f1=fmean(f1), low=min(f1), high=max(f1))
+    return ClassRecord(name=first.name, support=first.support, f1=fmean(f1), low=min(f1), high=max(f1))
 
 
 def _calibrate(validation: AlignedLogits, test: AlignedLogits) -> CalibrationRecord:

@@ -11,8 +11,8 @@ from orbitune.evaluation.robustness import EVALUATIONS, score_corruptions
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
+from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import SavedModel, reopen
-from orbitune.training.progress import ProgressDisplay
 
 _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
@@ -36,7 +36,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
     folder = Path(run)
     if count < 1:
         raise RunError("Robustness needs a tile or more to try.")
-    count = min(count, RunResult.load(folder).data["sizes"]["validation"])
+    count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
     if (kept := read_kept(file)) and kept.get("count") == count:
         return kept
@@ -47,10 +47,12 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
     def predict(pixels: np.ndarray) -> np.ndarray:
         return model.logits(replace(job.tiles, tiles=pixels), np.arange(len(pixels)))
 
-    with ProgressDisplay(progress) as display:
-        display.evaluation("robustness", count * EVALUATIONS)
+    with (
+        ProgressDisplay(progress) as display,
+        display.task("robustness", count * EVALUATIONS) as task,
+    ):
         scores = score_corruptions(
-            predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=display.evaluated
+            predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=task.advance
         )
     write_json(file, scores)
     return scores

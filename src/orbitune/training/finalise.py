@@ -4,20 +4,21 @@ result.json is the last file written, so a run that is killed here does this aga
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orbitune.evaluation.calibration import fit_temperature
-from orbitune.evaluation.metrics import score
-from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.run_result import Cost, ReloadCheck, RunResult
 from orbitune.evaluation.saved_outputs import Predictions, write_predictions
 from orbitune.models.checkpoint_io import prove_saved, save_model, tolerance
 from orbitune.models.factory import build
+from orbitune.models.metadata import ModelMetadata, TrainingData
 from orbitune.models.methods import count_parameters, find_method
+from orbitune.progress import ProgressDisplay
 from orbitune.training.checkpoint import load_best
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.trainer import Trainer, check_outputs
 
 if TYPE_CHECKING:
@@ -54,25 +55,25 @@ def _conclude(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     saved = folder.path / find_method(job.recipe.method).folder
     plain = _plain_model(trainer)
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
-    save_model(plain, saved, job.backbone, _facts(trainer, scores, temperature))
+    save_model(plain, saved, job.backbone, _metadata(trainer, scores, temperature))
     proof = _prove(trainer, plain, saved)
     write_predictions(folder.path, _predictions(trainer, logits), job.recipe.hash)
     trainer.meter.count_run()
     peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
-        recipe=job.recipe.model_dump(mode="json"),
+        recipe=job.recipe,
         recipe_hash=job.recipe.hash,
         parameters=count_parameters(plain, job.backbone.family),
-        backbone=job.backbone_facts(),
-        preprocessing=job.preprocessing_facts(),
-        data=job.data_facts(),
+        backbone=job.backbone.record,
+        preprocessing=job.preprocessing,
+        data=job.data,
         best_epoch=trainer.progress.best_epoch,
         validation=scores["validation"],
         test=scores["test"],
         test_reads=trainer.progress.test_reads,
-        history=trainer.progress.history,
-        cost={**_cost(trainer), "peak_rss_bytes": peak, "artefact_bytes": folder_bytes(saved)},
-        compute=trainer.compute_facts(),
+        history=tuple(trainer.progress.history),
+        cost=_cost(trainer, peak, folder_bytes(saved)),
+        compute=trainer.computation(),
         proof=proof,
     )
     result.save(folder.path)
@@ -87,7 +88,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
     return model.eval()
 
 
-def _prove(trainer: Trainer, model: "nn.Module", saved: Path) -> dict[str, float]:
+def _prove(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCheck:
     """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
     import torch
 
@@ -97,26 +98,22 @@ def _prove(trainer: Trainer, model: "nn.Module", saved: Path) -> dict[str, float
         logits = model(pixel_values=pixels, **job.backbone.family.forward).logits
     check_outputs(logits.numpy())
     difference = prove_saved(saved, job.backbone, pixels, logits)
-    return {"tolerance": tolerance(logits), "largest_difference": difference}
+    return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 
-def _facts(trainer: Trainer, scores: dict[str, Any], temperature: float) -> dict[str, Any]:
-    """What goes beside the weights, so that they can be used without the run."""
+def _metadata(trainer: Trainer, scores: dict[str, SplitScores], temperature: float) -> ModelMetadata:
+    """Return what goes beside the weights, so that they can be used without the run."""
     job = trainer.job
-    return {
-        "format": 1,
-        "method": job.recipe.method,
-        "classes": list(job.tiles.classes),
-        "preprocessing": job.preprocessing_facts(),
-        "backbone": {**job.backbone_facts(), "reference": job.backbone.reference},
-        "data": {"fingerprint": job.tiles.fingerprint, "split_files": job.recipe.split_files},
-        "recipe_hash": job.recipe.hash,
-        "scores": {
-            split: {name: values[name] for name in ("accuracy", "interval", "macro_f1", "count")}
-            for split, values in scores.items()
-        },
-        "temperature": temperature,
-    }
+    return ModelMetadata(
+        method=job.recipe.method,
+        classes=job.tiles.classes,
+        preprocessing=job.preprocessing,
+        backbone=job.backbone.record,
+        data=TrainingData(fingerprint=job.tiles.fingerprint, split_files=job.recipe.split_files),
+        recipe_hash=job.recipe.hash,
+        scores={split: values.summary() for split, values in scores.items()},
+        temperature=temperature,
+    )
 
 
 def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, Predictions]:
@@ -127,17 +124,21 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
     }
 
 
-def _cost(trainer: Trainer) -> dict[str, Any]:
-    """Seconds by phase, energy, and speed; each epoch's share is in the history."""
+def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
+    """Return time by phase, energy, speed, memory and size; the time of each epoch is in the history."""
     totals, epochs = trainer.meter.totals, trainer.job.recipe.epochs
     # A prefix that this run computed is part of what its epochs took.
     seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)
-    return {
-        **trainer.meter.seconds(),
-        **trainer.meter.energy(),
-        "seconds_per_epoch": seconds / epochs,
-        "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
-        "prefix_reused": trainer.job.recipe.cache_frozen and not trainer.progress.prefix_built,
-        "peak_cuda_bytes": peak_cuda_bytes(),
-        "resumed": trainer.progress.resumed,
-    }
+    return Cost.model_validate(
+        {
+            **trainer.meter.seconds(),
+            **trainer.meter.energy(),
+            "seconds_per_epoch": seconds / epochs,
+            "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
+            "prefix_reused": trainer.job.recipe.cache_frozen and not trainer.progress.prefix_built,
+            "peak_rss_bytes": peak_rss_bytes,
+            "peak_cuda_bytes": peak_cuda_bytes(),
+            "artefact_bytes": artefact_bytes,
+            "resumed": trainer.progress.resumed,
+        }
+    )

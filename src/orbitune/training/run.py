@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.training.meter import environment, reset_peak_rss
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 
@@ -48,10 +47,10 @@ def _kept_result(job: TrainingSetup, folder: RunFolder) -> RunResult:
     result = RunResult.load(folder.path)
     open_model(folder.path, result)
     for split in ("validation", "test"):
-        read_predictions(folder.path, split, len(result.data["classes"]))
-    recipe = result.recipe | job.recipe.places
+        read_predictions(folder.path, split, len(result.data.classes))
+    recipe = result.recipe.model_copy(update=job.recipe.places)
     if recipe != result.recipe:
-        result = replace(result, recipe=recipe)
+        result = result.model_copy(update={"recipe": recipe})
         result.save(folder.path)
     return result
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class RunFolder:
         write_text(self.path / "log.jsonl", log_text(history))
 
 
-def log_text(history: list[dict[str, Any]]) -> str:
+def log_text(history: Sequence[Mapping[str, Any]]) -> str:
     """Return what log.jsonl holds of these epochs."""
     return "".join(json.dumps(entry) + "\n" for entry in history)
 

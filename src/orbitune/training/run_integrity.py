@@ -26,12 +26,12 @@ def check_run(folder: Path) -> None:
     read_inputs(folder)
     read_environment(folder)
     for split in ("validation", "test"):
-        read_predictions(folder, split, len(result.data["classes"]))
+        read_predictions(folder, split, len(result.data.classes))
     _check_recipe(folder, result)
     if _text(folder / "log.jsonl") != log_text(result.history):
         raise _other(folder, "log.jsonl")
     kept = read_json(folder / _SKIPPED) if (folder / _SKIPPED).is_file() else []
-    if not isinstance(kept, list) or len(kept) != result.data.get("skipped", 0):
+    if not isinstance(kept, list) or len(kept) != result.data.skipped:
         raise _other(folder, _SKIPPED)
 
 
@@ -39,7 +39,7 @@ def _check_recipe(folder: Path, result: RunResult) -> None:
     """Compare recipe.yaml with the recipe that was trained; what it names may have moved since."""
     file = folder / "recipe.yaml"
     values = read_yaml(file)
-    kept, trained = Recipe.make(values), Recipe.make(result.recipe)
+    kept, trained = Recipe.make(values), result.recipe
     moved = [place for name, place in kept.places.items() if place != trained.places[name]]
     if kept.differences(trained) or not all(place and is_there(place) for place in moved):
         raise _other(folder, file.name)

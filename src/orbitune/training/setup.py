@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
+from orbitune.evaluation.run_result import RunData
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
+from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.manifest import ColumnSelection
@@ -156,31 +158,27 @@ class TrainingSetup:
             BACKBONE_SETTINGS: self.backbone.settings_hash,
         }
 
-    def data_facts(self) -> dict[str, Any]:
-        """The data as results and reports state it."""
-        return {
-            "source": self.tiles.source,
-            "fingerprint": self.tiles.fingerprint,
-            "classes": list(self.tiles.classes),
-            "tile_size": list(self.tiles.tiles.shape[1:3]),
-            "white": self.tiles.white,
-            "synthetic": is_synthetic(self.recipe.data),
-            "sizes": {name: len(indices) for name, indices in self.splits.items()},
-            "notes": list(self.notes),
-            "skipped": len(self.tiles.skipped),
-        }
+    @property
+    def data(self) -> RunData:
+        """Return the data as results and reports state it."""
+        height, width = self.tiles.tiles.shape[1:3]
+        return RunData(
+            source=self.tiles.source,
+            fingerprint=self.tiles.fingerprint,
+            classes=self.tiles.classes,
+            tile_size=(height, width),
+            white=self.tiles.white,
+            synthetic=is_synthetic(self.recipe.data),
+            sizes={name: len(indices) for name, indices in self.splits.items()},
+            notes=self.notes,
+            skipped=len(self.tiles.skipped),
+        )
 
-    def backbone_facts(self) -> dict[str, Any]:
-        """The backbone as results and reports state it."""
-        return {
-            "name": self.backbone.name,
-            "description": self.backbone.description,
-            "weights_sha256": self.backbone.weights_hash,
-        }
-
-    def preprocessing_facts(self) -> dict[str, Any]:
-        """What a tile goes through, with the size in pixels."""
-        return {"image_size": self.recipe.image_size, **self.backbone.preprocessing.to_json()}
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return the preprocessing of a tile, with the side of the input in pixels."""
+        assert isinstance(self.recipe.image_size, int)
+        return self.backbone.preprocessing.at_size(self.recipe.image_size)
 
 
 def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:

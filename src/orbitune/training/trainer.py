@@ -4,13 +4,14 @@ Each step draws its randomness from the seed and its own number, so a run that w
 last checkpoint to the same result, bit for bit on a CPU.
 """
 
+import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import numpy as np
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.errors import DivergedError, Interrupted, RunError
-from orbitune.evaluation.metrics import score
+from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.run_result import Computation
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
+from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -29,7 +32,6 @@ from orbitune.training.checkpoint import (
 )
 from orbitune.training.energy import EnergyMeter
 from orbitune.training.meter import Meter, peak_rss_bytes
-from orbitune.training.progress import ProgressDisplay
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import image_size, learning_rate
 from orbitune.training.setup import TrainingSetup
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
     from orbitune.fastpath.activation_cache import ActivationLoader
     from orbitune.models.adalora import RankSchedule
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60.0
 LARGEST_LOSS = 1e4  # nats a tile; chance is ln(classes), and from here no run has come back
@@ -111,44 +115,47 @@ class Trainer:
             ModelError: there is nothing frozen below the trained layers, or no fast path.
         """
 
-        def after_batch(count: int) -> None:
-            display.evaluated(count)
-            if self.interrupted:
-                raise Interrupted(
-                    "Stopped while the prefix was computed. The same command goes on from there."
-                )
-
         assert isinstance(self.feed, TileLoader)
         feed = self.job.state_feed(self.network, self.feed, self.accelerator.device)
         with self.meter.phase("prefix"), self.accelerator.main_process_first():
             if not feed.complete:
-                display.evaluation("prefix", sum(map(len, self.job.splits.values())))
-                feed.build(self.job.recipe.micro_batch or 1, after_batch)
+                total = sum(map(len, self.job.splits.values()))
+                with display.task("caching frozen layers", total) as task:
+                    feed.build(self.job.recipe.micro_batch or 1, partial(self._after_cached, task))
                 self.progress.prefix_built = True
             feed.check(self.job.splits["train"])
         self.feed = feed
 
+    def _after_cached(self, task: ProgressTask, count: int) -> None:
+        task.advance(count)
+        if self.interrupted:
+            raise Interrupted(
+                "Stopped while the activations of the frozen layers were cached. The same command resumes it."
+            )
+
     def fit(self, display: ProgressDisplay, epochs: int | None = None) -> None:
         """Train to the last epoch, or to an earlier one; evaluate on validation after each, keep the best."""
         state, recipe = self.progress, self.job.recipe
-        display.start(recipe.epochs * self.job.steps_per_epoch, state.step)
+        total = recipe.epochs * self.job.steps_per_epoch
+        if state.step:
+            display.print(f"resumed after step {state.step} of {total}")
         last_save = time.monotonic()
-        while len(state.history) < (epochs or recipe.epochs):
-            if state.step == (len(state.history) + 1) * self.job.steps_per_epoch:
-                self.end_epoch(display)
-            else:
-                with self.meter.phase("train"):
-                    loss = self.step()
-                display.step(loss, state)
-            stopping = self.summed([self.interrupted])[0] > 0
-            if stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
-                self.save()
-                last_save = time.monotonic()
-            if stopping:
-                total = recipe.epochs * self.job.steps_per_epoch
-                raise Interrupted(
-                    f"Stopped after step {state.step} of {total}. The same command goes on from there."
-                )
+        with display.task("training", total, done=state.step) as task:
+            while len(state.history) < (epochs or recipe.epochs):
+                if state.step == (len(state.history) + 1) * self.job.steps_per_epoch:
+                    self.end_epoch(display)
+                else:
+                    with self.meter.phase("train"):
+                        loss = self.step()
+                    task.advance(1, f"loss {loss:.3f}  accuracy {state.correct / state.seen:.1%}")
+                stopping = self.summed([self.interrupted])[0] > 0
+                if stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
+                    self.save()
+                    last_save = time.monotonic()
+                if stopping:
+                    raise Interrupted(
+                        f"Stopped after step {state.step} of {total}. The same command goes on from there."
+                    )
 
     def step(self) -> float:
         """One optimizer step on the next batch; returns its mean loss.
@@ -269,8 +276,8 @@ class Trainer:
                 "epoch": len(state.history) + 1,
                 "train_loss": state.loss_sum / state.seen,
                 "train_accuracy": state.correct / state.seen,
-                "validation_loss": validation["loss"],
-                "validation_accuracy": validation["accuracy"],
+                "validation_loss": validation.loss,
+                "validation_accuracy": validation.accuracy,
                 "learning_rate": self.learning_rate(state.step - 1),
                 "train_seconds": self.meter.totals["train_seconds"] - trained,
                 "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
@@ -282,9 +289,9 @@ class Trainer:
                 save_best(self.folder.best, self.model, state.best_epoch)
             self.folder.write_log(state.history)
         self.save()
-        display.epoch(state.history[-1], self.job.recipe.epochs)
+        display.print(epoch_line(state.history[-1], self.job.recipe.epochs))
 
-    def evaluate(self, split: str, display: ProgressDisplay) -> dict[str, Any]:
+    def evaluate(self, split: str, display: ProgressDisplay) -> SplitScores:
         """Scores on one split."""
         return score(self.logits(split, display), self.labels(split), self.job.tiles.classes)
 
@@ -298,26 +305,27 @@ class Trainer:
             DivergedError: they are not finite.
         """
         indices = self.job.splits[split]
-        display.evaluation(split, len(indices))
-        logits = self.job.predict(self.network, self.feed, self.accelerator, indices, tta, display.evaluated)
+        with display.task(split, len(indices)) as task:
+            logits = self.job.predict(self.network, self.feed, self.accelerator, indices, tta, task.advance)
         check_outputs(logits)
         return logits
 
-    def compute_facts(self) -> dict[str, Any]:
-        """How this run computes: what another machine or setting may do otherwise."""
+    def computation(self) -> Computation:
+        """Return how this run computes: what another machine or setting may do in another way."""
         from orbitune.fastpath.classifier import FastClassifier, obstacle
 
-        recipe, fast = self.job.recipe, isinstance(self.network, FastClassifier)
-        return {
-            "fast": fast,
-            "why_not_fast": None if fast or not recipe.fast else obstacle(self.model),
-            "precision": recipe.precision,
-            "attention": self.network.attention,
-            "compiled_kernels": fast and self.network.compiled,
-            "products": self.network.products if fast else None,
-            "micro_batch": recipe.micro_batch,
-            "processes": self.accelerator.num_processes,
-        }
+        network: Any = self.network
+        recipe, fast = self.job.recipe, isinstance(network, FastClassifier)
+        return Computation(
+            fast=fast,
+            why_not_fast=None if fast or not recipe.fast else obstacle(self.model),
+            precision=recipe.precision,
+            attention=network.attention,
+            compiled_kernels=fast and network.compiled,
+            products=network.products if fast else None,
+            micro_batch=recipe.micro_batch,
+            processes=self.accelerator.num_processes,
+        )
 
     def save(self) -> None:
         """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
@@ -338,8 +346,7 @@ class Trainer:
         def stop(number: int, frame: object) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, before)
-            with suppress(RuntimeError):  # it may come while another message is being written
-                print("Stopping after this step ...", file=sys.stderr)
+            logger.info("Stopping after this step ...")
 
         before = signal.signal(signal.SIGINT, stop)
         try:
@@ -375,3 +382,13 @@ def check_outputs(logits: np.ndarray) -> None:
     """
     if not np.isfinite(logits).all():
         raise DivergedError("Training diverged: the model's outputs are not finite. Lower --learning-rate.")
+
+
+def epoch_line(metrics: dict[str, float], epochs: int) -> str:
+    """Return the metrics of an epoch as a line for people."""
+    return (
+        f"epoch {metrics['epoch']}/{epochs}  "
+        f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.2%}  "
+        f"validation loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.2%}  "
+        f"({metrics['train_seconds']:.0f} s)"
+    )

@@ -21,4 +21,4 @@ def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
             seen = trainer.progress.seen
             trainer.step()
             wanted = watch.step(trainer.progress.seen - seen)
-        return trainer.compute_facts()
+        return trainer.computation().to_json()

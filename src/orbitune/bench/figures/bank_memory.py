@@ -12,8 +12,9 @@ from orbitune.training.meter import rss_bytes
 
 def measure(run: str, adapters: int) -> dict[str, Any]:
     """Resident bytes that `adapters` adapters, all of them the run's, take above the first."""
-    recipe = RunResult.load(Path(run)).recipe
-    bank = AdapterBank(recipe["backbone"], recipe["image_size"], precision=recipe["precision"])
+    result = RunResult.load(Path(run))
+    recipe = result.recipe
+    bank = AdapterBank(recipe.backbone, result.preprocessing.image_size, precision=recipe.precision)
     folder = Path(run) / "adapter"
     bank.add("0", folder)
     before = _resident()

@@ -4,10 +4,11 @@ from typing import Any, get_args
 
 from orbitune.errors import OrbituneError
 from orbitune.files import scratch
-from orbitune.inference.bundle_builder import Stored, store
+from orbitune.inference.bundle_builder import store
 from orbitune.models.backbones import find_backbone
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
+from orbitune.models.metadata import ModelMetadata, StorageType
 from orbitune.recipe import Recipe
 
 
@@ -20,18 +21,25 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
     from safetensors import safe_open
     from transformers import ViTConfig, ViTForImageClassification
 
-    if dtype not in get_args(Stored):
-        raise OrbituneError(f"There is no storage as {dtype!r}; there is: {', '.join(get_args(Stored))}.")
+    if dtype not in get_args(StorageType):
+        raise OrbituneError(
+            f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}."
+        )
     names = tuple(map(str, range(classes)))
     weights, files = {}, {}
     with scratch() as place:
         ViTForImageClassification(ViTConfig()).save_pretrained(place / "backbone")
         backbone = find_backbone(str(place / "backbone"))
-        used = {"image_size": backbone.image_size, **backbone.preprocessing.to_json()}
-        facts = {"classes": list(names), "preprocessing": used}
         for method in ("full", "lora"):
             model = build(Recipe(method=method), backbone, names)
-            save_model(model, place / method, backbone, facts)
+            metadata = ModelMetadata(
+                method=method,
+                classes=names,
+                preprocessing=backbone.preprocessing,
+                backbone=backbone.record,
+                scores={},
+            )
+            save_model(model, place / method, backbone, metadata)
         store(place / "lora", place / "stored", dtype)
         for name in ("full", "stored"):
             (file,) = (place / name).glob("*.safetensors")

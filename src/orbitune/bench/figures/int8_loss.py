@@ -1,6 +1,5 @@
 """What the int8 file of a run loses of its test accuracy."""
 
-from dataclasses import replace
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def measure(run: str) -> dict[str, Any]:
     kept = read_predictions(folder, "test")
     indices, reference = kept.indices, kept.logits.argmax(1)
     found = in_batches(form.open(file, original), tiles, indices).argmax(1)
-    replace(result, test_reads=result.test_reads + 1).save(folder)
+    result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
     labels = tiles.labels[indices]
     score = PairedTest.of((found == labels)[None], (reference == labels)[None])
     low, high = (-100 * bound for bound in reversed(score.interval()))

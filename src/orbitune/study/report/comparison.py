@@ -43,7 +43,7 @@ def table_notes(view: ReportView) -> list[str]:
     if any(row.cost["energy_joules"] is None for row in view.rows):
         lines += ["A core-minute is one processor core busy for a minute. Energy was not measured."]
     elif view.rows:
-        source = view.results.done[0].finished.cost["energy_source"]
+        source = view.results.done[0].finished.cost.energy_source
         lines += [f"Energy is that of one run, in {source}."]
     return lines
 

@@ -1,7 +1,6 @@
 """Methodology of a study in sentences: checkpoints, computation, test reads and intervals."""
 
-from typing import Any
-
+from orbitune.evaluation.run_result import Computation
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import LeakageRecord, RunRecord
 from orbitune.study.report import formatting as fmt
@@ -27,8 +26,8 @@ def leakage_sentences(record: LeakageRecord) -> list[str]:
     """Return the results of the leakage checks of one split."""
     lines = [f"{fmt.capital(' and '.join(leak.splits))} tiles: {leak.sentence}." for leak in record.leaks]
     lines += [
-        f"{fmt.capital(baseline.sentence)}. On {baseline.test['count']:,} test tiles, 95 % interval "
-        f"{fmt.percent_range(baseline.test['interval'], 1)} %."
+        f"{fmt.capital(baseline.sentence)}. On {baseline.test.count:,} test tiles, 95 % interval "
+        f"{fmt.percent_range(baseline.test.interval, 1)} %."
         for baseline in record.baselines
     ]
     if record.no_coordinates is not None:
@@ -40,15 +39,15 @@ def _run_sentences(run: RunRecord) -> str:
     """Describe one run: epoch, computation, duration."""
     result = run.finished
     resumed = (
-        f" The run was resumed {result.cost['resumed']}{fmt.TIMES}, so its time and memory may be less exact."
-        if result.cost["resumed"]
+        f" The run was resumed {result.cost.resumed}{fmt.TIMES}, so its time and memory may be less exact."
+        if result.cost.resumed
         else ""
     )
     return (
         f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
         "validation accuracy; its checkpoint was kept."
         + _computed(result.compute)
-        + _duration(result.cost.get("run_seconds"))
+        + _duration(result.cost.run_seconds)
         + resumed
     )
 
@@ -80,21 +79,21 @@ def _computation(view: ReportView) -> list[str]:
 
 def _resumed(view: ReportView) -> list[str]:
     """Name the runs that were resumed."""
-    names = [run_name(run) for run in view.results.done if run.finished.cost["resumed"]]
+    names = [run_name(run) for run in view.results.done if run.finished.cost.resumed]
     if not names:
         return []
     return [f"Resumed runs, whose time and memory may be less exact: {fmt.listed(names)}."]
 
 
-def _computed(compute: dict[str, Any] | None) -> str:
+def _computed(compute: Computation) -> str:
     """Describe how a run was computed; empty for results without this."""
-    if not compute:
+    if compute.fast is None:
         return ""
-    tiles = f"micro-batches of {compute['micro_batch']} tiles in {compute['precision']}"
-    if compute["fast"]:
-        kernels = "compiled" if compute["compiled_kernels"] else "torch's"
-        return f" Computed by the fast path: {tiles}, {compute['attention']} attention, {kernels} kernels."
-    reason = f" ({compute['why_not_fast']})" if compute["why_not_fast"] else ""
+    tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
+    if compute.fast:
+        kernels = "compiled" if compute.compiled_kernels else "torch's"
+        return f" Computed by the fast path: {tiles}, {compute.attention} attention, {kernels} kernels."
+    reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
     return f" Computed by transformers and PEFT{reason}: {tiles}."
 
 

@@ -18,12 +18,12 @@ def run_table(view: ReportView) -> Table:
 
     def cells(run: RunRecord) -> list[str]:
         result, digits = run.finished, view.digits
-        test, cost = result.test, result.cost
+        test, cost = result.test, result.cost.to_json()
         return [
             run_name(run),
-            fmt.percent(result.validation["accuracy"], digits),
-            fmt.with_interval((test["accuracy"], *test["interval"]), digits),
-            fmt.percent(test["macro_f1"], digits),
+            fmt.percent(result.validation.accuracy, digits),
+            fmt.with_interval((test.accuracy, *test.interval), digits),
+            fmt.percent(test.macro_f1, digits),
             f"{result.best_epoch} of {len(result.history)}",
             fmt.seconds(cost["seconds_per_epoch"]),
             fmt.three_digits(cost["images_per_second"]),
@@ -84,7 +84,7 @@ def plan_table(view: ReportView) -> Table | None:
 
 
 def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
-    measured = {**result.cost, **result.parameters} if result else {}
+    measured = {**result.cost.to_json(), **result.parameters} if result else {}
     quantities: tuple[tuple[str, str, float, Callable[[float], str]], ...] = (
         ("time per epoch", "seconds_per_epoch", plan.seconds_per_epoch, fmt.seconds),
         ("peak memory", "peak_rss_bytes", plan.peak_rss_bytes, fmt.size),
@@ -141,7 +141,8 @@ def _resolved_title(row: MethodRow) -> str:
 
 def _shared_settings(row: MethodRow) -> dict[str, Any]:
     """Return the recipe of a method; a setting in which its runs differ lists all values."""
-    every = [run.finished.recipe for run in row.runs]
+    # Of older versions, the settings that there were.
+    every = [run.finished.recipe.model_dump(mode="json", exclude_unset=True) for run in row.runs]
     return {
         name: value
         if all(recipe[name] == value for recipe in every)
@@ -158,7 +159,7 @@ def data_pairs(view: ReportView) -> list[tuple[str, str]]:
     """Return names and values that describe the data."""
     data = view.results.data
     sizes = {
-        split: group.runs[0].finished.data["sizes"]
+        split: group.runs[0].finished.data.sizes
         for split in view.splits
         for group in view.groups_on(split)[:1]
     } or {"": data.sizes}
@@ -170,8 +171,8 @@ def data_pairs(view: ReportView) -> list[tuple[str, str]]:
         ("Source", data.source),
         *tiles,
         ("Classes", f"{len(data.classes)}: {', '.join(data.classes)}"),
-        ("Tile size", f" {fmt.TIMES} ".join(map(str, data.tile_size)) + " pixels"),
-        ("Fingerprint", data.fingerprint),
+        ("Tile size", f" {fmt.TIMES} ".join(map(str, data.tile_size or ())) + " pixels"),
+        ("Fingerprint", data.fingerprint or fmt.NOTHING),
     ]
 
 

@@ -139,7 +139,7 @@ class ReportView:
 
 def mean_cost(runs: Sequence[RunRecord]) -> Cost:
     """Return the mean of each numeric cost over the runs; None for what a run did not measure."""
-    costs = [run.finished.cost for run in runs]
+    costs = [run.finished.cost.to_json() for run in runs]
     numbers = {name for cost in costs for name, value in cost.items() if not isinstance(value, str | None)}
     return {
         name: None if any(cost.get(name) is None for cost in costs) else fmean(cost[name] for cost in costs)

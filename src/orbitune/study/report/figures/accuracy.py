@@ -73,7 +73,7 @@ def _baselines(axes: "Axes", view: ReportView) -> list[float]:
     places = []
     for split, (colour, _) in zip(view.splits, _SPLITS, strict=False):
         for baseline in _colour_baselines(view).get(split, []):
-            accuracy, count = baseline.test["accuracy"], baseline.test["count"]
+            accuracy, count = baseline.test.accuracy, baseline.test.count
             for fraction, dash in ((accuracy, "--"), (baseline.chance, ":")):
                 axes.axvline(
                     to_error_scale(fraction, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0

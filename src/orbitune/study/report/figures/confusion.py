@@ -50,8 +50,8 @@ def shown_groups(view: ReportView, split: str) -> list[RunGroup]:
 
 def _confusion_draw_panel(view: ReportView, group: RunGroup, styles: Styles) -> Panel:
     tests = [run.finished.test for run in group.runs]
-    counts = np.sum([test["confusion"] for test in tests], axis=0)
-    classes = [row["name"] for row in tests[0]["per_class"]]
+    counts = np.sum([test.confusion for test in tests], axis=0)
+    classes = [row.name for row in tests[0].per_class]
     width = HALF_WIDTH if len(classes) <= 12 else LARGE_WIDTH if len(classes) <= 24 else FULL_WIDTH
     heading = view.with_split(fmt.capital(group.title), group.split)
     figure = _confusion(view, heading, counts, classes, styles[group.title]["color"], width)

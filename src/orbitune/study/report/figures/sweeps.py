@@ -107,7 +107,7 @@ def _place(value: int | None, group: RunGroup) -> float:
     if value is not None:
         return value
     data = group.runs[0].finished.data
-    return float(data["sizes"]["train"]) / len(data["classes"])
+    return float(data.sizes["train"]) / len(data.classes)
 
 
 def _value_axis(axes: "Axes", sweep: Sweep, lines: Lines) -> None:

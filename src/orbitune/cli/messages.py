@@ -1,0 +1,32 @@
+"""Messages of the library, which it logs to the logger "orbitune", as lines on stderr."""
+
+import logging
+import sys
+from contextlib import suppress
+
+
+class _StderrHandler(logging.Handler):
+    """Prints a message as one line; a warning says that it is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        with suppress(RuntimeError):  # a signal handler may log while another message is being written
+            print(level + record.getMessage(), file=sys.stderr)
+
+
+_HANDLER = _StderrHandler()
+
+
+def show_messages() -> None:
+    """Print what the library logs on stderr."""
+    logger = logging.getLogger("orbitune")
+    logger.setLevel(logging.INFO)
+    if _HANDLER not in logger.handlers:
+        logger.addHandler(_HANDLER)
+
+
+def hide_messages(quiet: bool) -> bool:
+    """Print warnings only, for the option --quiet; return the option."""
+    if quiet:
+        logging.getLogger("orbitune").setLevel(logging.WARNING)
+    return quiet

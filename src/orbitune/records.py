@@ -1,0 +1,115 @@
+"""Stored records: the typed contents of JSON files, with a format version.
+
+Every JSON file that Orbitune reads again has one subclass of `StoredRecord`, whose `upgrade` is the only
+place that knows older versions of that file.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, Strict, ValidationError, model_validator
+from typing_extensions import Self
+
+from orbitune.errors import OrbituneError, one_line
+from orbitune.integrity import read_sealed_json, write_sealed_json
+
+_Item = TypeVar("_Item")
+JsonTuple = Annotated[tuple[_Item, ...], Strict(False)]  # a JSON list, read as a tuple
+
+
+class Record(BaseModel):
+    """A part of a stored file: immutable; values are checked, and never converted to another type.
+
+    Fields that are not known are kept as they are.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as a JSON object."""
+        return self.model_dump(mode="json")
+
+
+class RecordError(ValueError):
+    """Values that fit no record; the message continues a sentence that begins with the file's name."""
+
+
+class StoredRecord(Record):
+    """The content of one stored JSON file.
+
+    Attributes:
+        format: the version of the file's format, at most `FORMAT`.
+    """
+
+    FORMAT: ClassVar[int] = 1
+
+    format: PositiveInt = 1
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the values of a file of an older version as one of `FORMAT` has them.
+
+        Args:
+            values: a copy that may be changed; not validated yet.
+            version: 1 <= version < `FORMAT`.
+        """
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Upgrade the values of an older version, nested ones too; new records get today's version."""
+        if not isinstance(values, dict):
+            return values
+        version = values.get("format", cls.FORMAT)
+        if isinstance(version, int) and 0 < version < cls.FORMAT:
+            values, version = cls.upgrade(dict(values), version), cls.FORMAT
+        return {**values, "format": version}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the record of a JSON object, of any version up to `FORMAT`.
+
+        Raises:
+            RecordError: it is of a newer version, or a field is missing or invalid.
+        """
+        version = values.get("format")
+        if version is None:
+            raise RecordError("lacks format; it is damaged. Restore it.")
+        if isinstance(version, int) and version > cls.FORMAT:
+            raise RecordError("was written by a newer Orbitune; update it to read this.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            absent = [each["loc"] for each in error.errors() if each["type"] == "missing"]
+            names = ", ".join(str(place[0]) for place in absent if len(place) == 1)
+            fault = f"lacks {names}; it is damaged" if names else f"is damaged: {first_fault(error)}"
+            raise RecordError(f"{fault}. Restore it.") from None
+        except OrbituneError as error:  # of a recipe in it
+            raise RecordError(f"is damaged: {error}") from None
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a file that `write` wrote, of any version up to `FORMAT`.
+
+        Raises:
+            OrbituneError: it is missing, no JSON, or does not match its digest.
+            RecordError: as `from_json`.
+        """
+        return cls.from_json(read_sealed_json(file))
+
+    def write(self, file: Path) -> None:
+        """Write the record as JSON with a digest.
+
+        Raises:
+            OrbituneError: the file cannot be written.
+        """
+        write_sealed_json(file, self.to_json())
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first invalid field and the reason, in one line."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    reason = fault["msg"].removeprefix("Value error, ")
+    return one_line(f"{place}: {reason}" if place else reason).rstrip(".")
