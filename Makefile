@@ -1,16 +1,24 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip --disable-pip-version-check install -q
+PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal --durations=20
 # A study resumes; a demonstration starts anew.
 DEMO = runs/demo
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-all coverage lint docs clean
 
 demo: .venv/demo
 	rm -rf $(DEMO)
 	.venv/bin/orbitune study --recipe examples/demo.yaml --methods full,linear,lora --out $(DEMO)
 
+# The quick tests: under five minutes on two cores.
 test: .venv/dev
-	.venv/bin/python -m pytest -n 2 --dist worksteal
+	$(PYTEST) -m "not slow and not browser and not install"
+
+test-all: .venv/dev
+	$(PYTEST)
+
+coverage: .venv/dev
+	$(PYTEST) -m "not install" --cov --cov-report=term
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -23,12 +31,14 @@ docs: .venv/dev
 clean:
 	rm -rf .venv $(DEMO)
 
-.venv/demo: pyproject.toml requirements-demo.txt
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+# Stamps: older than pyproject.toml, they are made again.
+.venv/demo: pyproject.toml | .venv/bin/pip
 	$(PIP) -e '.[demo]'
-	$(PIP) --no-deps --require-hashes -r requirements-demo.txt
 	touch $@
 
-.venv/dev: .venv/demo
+.venv/dev: pyproject.toml | .venv/bin/pip
 	$(PIP) -e '.[dev]'
 	touch $@

@@ -196,7 +196,7 @@ def compare_captum() -> None:
         return values[0].sum(0).view(places, patch, places, patch).sum((1, 3)).detach().numpy()
 
     methods: dict[str, Callable[[torch.Tensor], np.ndarray]] = {
-        "orbitune.evaluation.attribution": lambda x: attribution_map(model, FAMILIES["vit"], x, 1),
+        "orbitune.evaluation.attribution": lambda x: attribution_map(model, FAMILIES["vit"], x, label=1),
         "captum Saliency": lambda x: per_patch(Saliency(logits).attribute(x, target=1)),
         "captum IntegratedGradients": lambda x: per_patch(IntegratedGradients(logits).attribute(x, target=1)),
         "captum Occlusion": lambda x: per_patch(
@@ -265,7 +265,7 @@ def compare_imagehash(data: str) -> None:
     start = time.perf_counter()
     [found] = find_near_duplicates(plain, splits)
     elapsed = time.perf_counter() - start
-    print(f"orbitune.data.near_duplicates: {elapsed:.1f} s, false alarms: {found_count(found)}")
+    print(f"orbitune.data.near_duplicates: {elapsed:.1f} s, false alarms: {found.count}")
     for change, apply in changes.items():
         copies = np.stack([apply(tile) for tile in pixels[:copied]])
         planted = replace(
@@ -276,17 +276,12 @@ def compare_imagehash(data: str) -> None:
         )
         splits = {"train": np.arange(count), "test": np.arange(count, count + copied)}
         [found] = find_near_duplicates(planted, splits)
-        shares = [f"orbitune {found_count(found) / copied:.0%}"]
+        shares = [f"orbitune {found.count / copied:.0%}"]
         for name, limit in limits.items():
             function = getattr(imagehash, name)
             near = distances(copies, pixels[:copied], function).diagonal() <= limit
             shares.append(f"{name} {near.mean():.0%}")
         print(f"{change}: found {', '.join(shares)}")
-
-
-def found_count(found: Any) -> int:
-    """Return how many near-duplicates a comparison of two splits found."""
-    return found["count"] if isinstance(found, dict) else found.count
 
 
 def compare_flops() -> None:

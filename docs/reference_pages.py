@@ -3,6 +3,7 @@
 Run by the mkdocs plugin gen-files. `pages` returns the same text to the tests.
 """
 
+import inspect
 import re
 import typing
 from collections.abc import Iterator
@@ -12,7 +13,18 @@ from typing import Any
 from pydantic import BaseModel
 
 FILES = [  # file, model, what the file is
-    ("recipe.yaml", "orbitune.recipe:Recipe", "The settings of one run. Every field is also an option."),
+    ("recipe.yaml", "orbitune.recipe:Recipe", "The settings of a run. Every field is also an option."),
+    ("result.json", "orbitune.evaluation.run_result:RunResult", "Everything measured in a run."),
+    (
+        "orbitune.json",
+        "orbitune.models.metadata:ModelMetadata",
+        "Metadata of a saved model, in `adapter/` or `model/` of a run and in a bundle.",
+    ),
+    (
+        "Tags of a map",
+        "orbitune.mapping.map_report:MapMetadata",
+        "How a map was made, as JSON in the tag `ORBITUNE` of the GeoTIFF.",
+    ),
 ]
 
 
@@ -104,29 +116,33 @@ def file_formats_page() -> str:
         "# File formats",
         "",
         "Generated from the pydantic models that read and write the files. Files of older versions are read "
-        "too.",
+        "too. A type that several files have is described once.",
         "",
     ]
+    shown: set[type[BaseModel]] = set()
     for file, path, text in FILES:
         module, _, name = path.partition(":")
         model = getattr(import_module(module), name)
         lines += [f"## {file}", "", f"{text} Model: `{module}.{name}`.", ""]
-        lines += _model_tables(model)
+        lines += _model_tables(model, shown)
     return "\n".join(lines)
 
 
-def _model_tables(model: type[BaseModel]) -> list[str]:
-    """Return a table of the fields, and one for each nested model."""
-    lines, seen, left = [], {model}, [model]
+def _model_tables(model: type[BaseModel], shown: set[type[BaseModel]]) -> list[str]:
+    """Return a table of the fields, and one for each nested model that is not in `shown` yet."""
+    lines: list[str] = []
+    left = [model]
+    shown.add(model)
     while left:
         each = left.pop(0)
         if each is not model:
             lines += [f"**{each.__name__}**: {_first_line(each)}", ""]
-        rows = []
+        rows, described = [], _attributes(each)
         for name, field in each.model_fields.items():
-            rows.append((f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`", _field_help(field)))
-            nested = [kind for kind in _models_in(field.annotation) if kind not in seen]
-            seen.update(nested)
+            text = _field_help(field) or _escape(described.get(name, ""))
+            rows.append((f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`", text))
+            nested = [kind for kind in _models_in(field.annotation) if kind not in shown]
+            shown.update(nested)
             left += nested
         lines += _table(("Field", "Type", "Meaning"), rows)
     return lines
@@ -138,6 +154,16 @@ def _field_help(field: Any) -> str:
     if isinstance(default, bool | int | float | str) and "default" not in text:
         text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     return _escape(text.strip())
+
+
+def _attributes(model: type) -> dict[str, str]:
+    """Return the texts of the attributes in a model's docstring and in those of its bases."""
+    texts: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        section = (inspect.cleandoc(each.__doc__ or "") + "\n\n").partition("Attributes:\n")[2]
+        for names, text in re.findall(r"^    (\w[\w, ]*): (.+(?:\n {5,}.+)*)", section, re.MULTILINE):
+            texts.update(dict.fromkeys(names.split(", "), " ".join(text.split())))
+    return texts
 
 
 def _models_in(kind: Any) -> list[type[BaseModel]]:

@@ -41,9 +41,10 @@ def shared():
 @pytest.fixture
 def without_half_precision(monkeypatch):
     """A processor that has no instructions for half precision."""
-    from orbitune.fastpath import attention, native
+    from orbitune.fastpath import dispatch, native
     from orbitune.models import precision
 
-    for module in (precision, attention):
+    for module in (precision, dispatch):
         monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
-    monkeypatch.setattr(native, "library", lambda: None)
+    closed = native.OpenedLibrary(None, "switched off by a test")
+    monkeypatch.setattr(native, "open_library", lambda: closed)

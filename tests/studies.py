@@ -11,7 +11,7 @@ from PIL import Image
 
 from orbitune.data import synthetic as drawn
 from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES
-from orbitune.evaluation.calibration import calibration, fit_temperature
+from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
@@ -350,8 +350,8 @@ class Large:
                 ],
                 "calibration": {
                     "temperatures": temperatures,
-                    "before": calibration(flat, tiled),
-                    "after": calibration(scaled, tiled),
+                    "before": score_calibration(flat, tiled).to_json(),
+                    "after": score_calibration(scaled, tiled).to_json(),
                 },
             }
         )

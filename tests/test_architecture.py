@@ -58,6 +58,21 @@ def test_imports_only_go_down(name):
         assert rung(other) <= rung(name), f"{name} imports {other} from above"
 
 
+def test_prediction_needs_nothing_of_training():
+    for name in MODULES:
+        if name.startswith("inference.") and name != "inference.bundle_builder":
+            found = [other for other in imported(name) if other.startswith(("training.", "study."))]
+            assert not found, f"{name} imports {found}"
+
+
+def test_the_onnx_example_needs_onnxruntime_numpy_and_pillow_alone():
+    tree = ast.parse((ROOT.parent.parent / "examples" / "classify_onnx.py").read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    assert others == {"numpy", "onnxruntime", "PIL"}
+
+
 def test_every_folder_has_a_rung():
     assert {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()} == set(LADDER[1:])
 

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orbitune.cache import cache_dir, cache_folder, check_private
 from orbitune.errors import OrbituneError
-from orbitune.files import (
-    cache_dir,
-    cache_folder,
-    check_private,
-    remove_abandoned,
-    replacing,
-    scratch,
-    write_text,
-)
+from orbitune.files import remove_abandoned, replacing, scratch, write_text
 from orbitune.integrity import read_sealed_json, sealed, unsealed, write_sealed_json
 
 

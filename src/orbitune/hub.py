@@ -1,4 +1,4 @@
-"""The one door to the Hugging Face hub: a repository's files as a local folder, or one line on why not."""
+"""Access to the Hugging Face hub: a repository as a local folder, or a one-line error."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,10 @@ from orbitune.errors import OrbituneError
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name means a place on disk: it exists, or is written as no hub id can be."""
+    """Return whether a name means a path on disk.
+
+    It does if the path exists, or if the name cannot be a hub id.
+    """
     return (
         name.startswith((".", "/", "~"))
         or name.endswith(".zip")
@@ -19,7 +22,12 @@ def looks_like_path(name: str) -> bool:
 
 
 def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], patterns: Sequence[str]) -> Path:
-    """Download the files that match `patterns`, or take them from the hub's cache, as HF_HUB_OFFLINE says.
+    """Download the files of a repository that match `patterns`, or find them in the hub's cache.
+
+    Args:
+        repo_id: owner/name.
+        repo_type: model or dataset.
+        patterns: such as `*.json`.
 
     Raises:
         OrbituneError: the id does not exist, may not be read, or the hub cannot be reached.

@@ -1,4 +1,4 @@
-"""Stored values in which damage shows: hashes of files, JSON with a digest, bytes with a checksum."""
+"""Integrity of stored values: hashes of files, JSON with a digest, bytes with a checksum."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ def read_kept(path: str | Path) -> dict[str, Any] | None:
 
 
 def _matches_digest(text: str, value: dict[str, Any]) -> bool:
-    """Whether a text was not damaged, as the digest in it says."""
+    """Return whether a text is undamaged, by the digest in it."""
     stated = value.get("digest")
     if stated is None:  # never there, or the name of the entry is what was damaged
         return not re.search(rf'"[0-9a-f]{{64}}:{len(text)}"', text)
@@ -110,7 +110,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def _load_json(path: Path, largest: int) -> tuple[str, Any]:
-    """The text of a JSON file and its value."""
+    """Return the text of a JSON file and its value."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -127,4 +127,5 @@ def _load_json(path: Path, largest: int) -> tuple[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
+    """Raise a ValueError for NaN and Infinity, which JSON does not have."""
     raise ValueError(f"it has {name}")

@@ -46,7 +46,7 @@ def test_every_setting_of_a_recipe_is_an_option_with_its_help():
         (["--data", "nowhere/at/all"], "nowhere/at/all"),
         (["--backbone", "./nothing"], "There is no backbone folder ./nothing"),
         (["--epochs", "0"], "epochs: must be at least 1, not 0"),
-        (["--method", "lorra"], "There is no method 'lorra'; there is: full, linear, lora"),
+        (["--method", "lorra"], "Unknown method 'lorra'. Choose from: full, linear, lora"),
         (["--lora-targets", "qkv"], "no layer 'qkv' to adapt; there is: q (attention.q_proj)"),
         (["--image-size", "30"], "use 24 or 32"),
         (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),

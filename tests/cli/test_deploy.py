@@ -69,7 +69,7 @@ def test_predictions_that_find_no_room_are_one_line_and_exit_code_2(place, form)
         (["run", "missing.png"], "There is no file or folder missing.png"),
         (["run", "empty"], "There is nothing to predict in"),
         (["nothing", "tiles"], "There is no folder"),
-        (["run", "tiles", "--format", "xml"], "There is no format 'xml'; there is: table, csv, jsonl"),
+        (["run", "tiles", "--format", "xml"], "Unknown format 'xml'. Choose from: table, csv, jsonl"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(place, arguments, message):

@@ -24,7 +24,7 @@ def distance(changed: np.ndarray, tiles: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_corruption_gives_tiles_that_get_worse_with_severity(kind, tiles):
-    changed = [corrupt(tiles, kind, severity) for severity in SEVERITIES]
+    changed = [corrupt(tiles, kind, severity=severity) for severity in SEVERITIES]
     assert all(each.dtype == np.uint8 and each.shape == tiles.shape for each in changed)
     distances = [distance(each, tiles) for each in changed]
     assert distances[0] > 0
@@ -33,38 +33,42 @@ def test_every_corruption_gives_tiles_that_get_worse_with_severity(kind, tiles):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tile_comes_out_alike_in_batches_of_any_size(kind, tiles):
-    whole = corrupt(tiles, kind, 3, seed=1)
-    parts = [corrupt(tiles[start : start + 7], kind, 3, seed=1, first=start) for start in range(0, 20, 7)]
+    whole = corrupt(tiles, kind, severity=3, seed=1)
+    parts = [
+        corrupt(tiles[start : start + 7], kind, severity=3, seed=1, first=start) for start in range(0, 20, 7)
+    ]
     assert (np.concatenate(parts) == whole).all()
 
 
 @pytest.mark.parametrize("kind", ["sensor noise", "brightness", "missing stripe"])
 def test_another_seed_draws_another_corruption(kind, tiles):
-    assert (corrupt(tiles, kind, 3, seed=0) != corrupt(tiles, kind, 3, seed=1)).any()
+    assert (corrupt(tiles, kind, severity=3, seed=0) != corrupt(tiles, kind, severity=3, seed=1)).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_given_tiles_stay_as_they_were(kind, tiles):
     before = tiles.copy()
-    corrupt(tiles, kind, 5)
+    corrupt(tiles, kind, severity=5)
     assert (tiles == before).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tiles_need_not_be_square_or_large(kind):
-    assert corrupt(np.full((2, 5, 9, 3), 100, np.uint8), kind, 5).shape == (2, 5, 9, 3)
+    assert corrupt(np.full((2, 5, 9, 3), 100, np.uint8), kind, severity=5).shape == (2, 5, 9, 3)
 
 
 def test_haze_takes_contrast_and_draws_towards_the_airlight(tiles):
-    hazy = corrupt(tiles, "haze", 4)  # 60 % of the ground's light is lost
+    hazy = corrupt(tiles, "haze", severity=4)  # 60 % of the ground's light is lost
     assert hazy.std(axis=(1, 2)) == pytest.approx(0.4 * tiles.std(axis=(1, 2)), abs=0.5)
     assert hazy[..., 2].min() >= 0.6 * 0.90 * 255 - 1
 
 
 def test_noise_is_poissons_and_grows_with_the_light():
     for value in (20, 200):
-        noisy = corrupt(grey(value, 4), "sensor noise", 2).astype(float)  # 400 electrons at full scale
-        electrons = value / 255 * 400
+        noisy = corrupt(grey(value, 4), "sensor noise", severity=2).astype(
+            float
+        )  # 400 electrons at full scale
+        electrons = value / 255 * 400  # at full scale
         assert noisy.mean() == pytest.approx(value, abs=0.5)
         assert noisy.std() == pytest.approx(np.sqrt(electrons + 2**2) / 400 * 255, rel=0.05)
 
@@ -72,20 +76,20 @@ def test_noise_is_poissons_and_grows_with_the_light():
 def test_blur_spreads_a_point_as_a_gaussian_and_mixes_no_colours():
     point = grey(0)
     point[0, 32, 32, 0] = 255
-    blurred = corrupt(point, "blur", 3)[0].astype(float)  # one pixel of standard deviation
+    blurred = corrupt(point, "blur", severity=3)[0].astype(float)  # one pixel of standard deviation
     assert blurred[32, 32, 0] == pytest.approx(255 / (2 * np.pi), abs=1.5)
     assert blurred[32, 33, 0] / blurred[32, 32, 0] == pytest.approx(np.exp(-0.5), abs=0.02)
     assert blurred[..., 1:].max() == 0
 
 
 def test_brightness_multiplies_or_divides_a_whole_tile():
-    changed = corrupt(grey(100, 30), "brightness", 5)
+    changed = corrupt(grey(100, 30), "brightness", severity=5)
     assert {int(tile.max()) for tile in changed} == {50, 200}
     assert all(tile.min() == tile.max() for tile in changed)
 
 
 def test_a_missing_stripe_is_black_lines_side_by_side():
-    changed = corrupt(grey(100, 30), "missing stripe", 4)[..., 0] == 0
+    changed = corrupt(grey(100, 30), "missing stripe", severity=4)[..., 0] == 0
     rows, columns = changed.all(axis=2), changed.all(axis=1)
     assert (np.maximum(rows.sum(axis=1), columns.sum(axis=1)) == 13).all()  # 20 % of 64
     assert 0 < rows.any(axis=1).sum() < 30  # rows in some tiles, columns in others

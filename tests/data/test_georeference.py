@@ -1,4 +1,4 @@
-"""Tiles tell where they lie, and a spatial split keeps whole blocks of ground together."""
+"""GeoTIFF tiles are located, and a spatial split keeps whole blocks of ground together."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import pytest
 from image_files import encode, tiff, tile, write
 from rasterio.transform import from_origin
 
-from orbitune.data import georeference as ground_module
+from orbitune.data import georeference as georeference_module
 from orbitune.data.georeference import read_locations, unit_vectors
-from orbitune.data.spatial_blocks import block_numbers, split_by_blocks
+from orbitune.data.spatial_blocks import block_indices, split_by_blocks
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.errors import DataError
@@ -65,11 +65,11 @@ def test_a_geotiff_gives_longitude_latitude_and_side_in_metres(tmp_path):
     # The central meridian of UTM 33 is 15 degrees east; its false easting is 500 km.
     write(tmp_path / "a" / "1.tif", geotiff(500_000 - SIDE / 2, SIDE / 2))
     write(tmp_path / "b" / "1.tif", geotiff(20, 50, crs="EPSG:4326", pixel=0.001))
-    ground = read_locations(load_tiles(str(tmp_path)))
-    np.testing.assert_allclose(ground[0], [15, 0, SIDE], atol=0.7)
-    np.testing.assert_allclose(ground[0, :2], [15, 0], atol=1e-6)
-    np.testing.assert_allclose(ground[1, :2], [20.004, 49.996], atol=1e-9)
-    assert ground[1, 2] == pytest.approx(0.008 * 111_195, rel=1e-3)
+    locations = read_locations(load_tiles(str(tmp_path)))
+    np.testing.assert_allclose(locations[0], [15, 0, SIDE], atol=0.7)
+    np.testing.assert_allclose(locations[0, :2], [15, 0], atol=1e-6)
+    np.testing.assert_allclose(locations[1, :2], [20.004, 49.996], atol=1e-9)
+    assert locations[1, 2] == pytest.approx(0.008 * 111_195, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_coordinates_are_read_once_and_kept_beside_the_tiles(field, monkeypatch)
     def refuse(_: bytes) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(ground_module, "read_georeference", refuse)
+    monkeypatch.setattr(georeference_module, "read_georeference", refuse)
     np.testing.assert_array_equal(read_locations(load_tiles(str(field))), first)
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_file_of_coordinates_is_read_anew(field, fresh_cache):
     cache = fresh_cache()
     tiles = load_tiles(str(field))
     first = read_locations(tiles)
-    write(cache / "tiles" / tiles.fingerprint / "ground.npy", b"damaged")
+    write(cache / "tiles" / tiles.fingerprint / "locations.npy", b"damaged")
     np.testing.assert_array_equal(read_locations(tiles), first)
 
 
@@ -125,23 +125,23 @@ def test_a_tile_without_coordinates_among_others_is_named(field):
 def test_blocks_have_the_size_asked_for_at_any_latitude():
     for latitude in (0.0, 60.0, -75.0):
         line = np.column_stack([np.linspace(0, 1, 2001), np.full(2001, latitude), np.ones(2001)])
-        blocks = block_numbers(line, 5000.0)
+        blocks = block_indices(line, 5000.0)
         metres = 111_195 * np.cos(np.radians(latitude))
         assert len(np.unique(blocks)) == pytest.approx(metres / 5000, abs=1.1)
 
 
 def test_a_block_lies_whole_in_one_split():
-    tiles, ground = scattered()
-    splits, notes = split_by_blocks(tiles, ground, 0, 100_000.0)
-    blocks = block_numbers(ground, 100_000.0)
+    tiles, locations = scattered()
+    splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=100_000.0)
+    blocks = block_indices(locations, 100_000.0)
     held = [set(blocks[rows].tolist()) for rows in splits.values()]
     assert not held[0] & held[1] and not held[0] & held[2] and not held[1] & held[2]
     assert notes[0].startswith(f"spatial split: {blocks.max() + 1} blocks of ground of 100,000 m, each whole")
 
 
 def test_the_shares_are_near_60_20_20_and_every_class_is_everywhere():
-    tiles, ground = scattered(classes=5)
-    splits, notes = split_by_blocks(tiles, ground, 3, None)
+    tiles, locations = scattered(classes=5)
+    splits, notes = split_by_blocks(tiles, locations, seed=3, block_size=None)
     for (_, rows), share in zip(splits.items(), (0.6, 0.2, 0.2), strict=True):
         assert abs(len(rows) / 600 - share) <= 0.05
         assert (np.bincount(tiles.labels[rows], minlength=5) > 0).all()
@@ -150,17 +150,19 @@ def test_the_shares_are_near_60_20_20_and_every_class_is_everywhere():
 
 
 def test_a_seed_gives_the_same_blocks_again_and_another_seed_others():
-    tiles, ground = scattered()
-    first, again, other = (split_by_blocks(tiles, ground, seed, None)[0]["test"] for seed in (1, 1, 2))
+    tiles, locations = scattered()
+    first, again, other = (
+        split_by_blocks(tiles, locations, seed=seed, block_size=None)[0]["test"] for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_tiles_of_different_splits_do_not_share_ground():
-    tiles, ground = scattered(2000)
-    ground[:, :2] = ground[:, :2] / 50 + (10, 50)  # crowded, so that many overlap
-    splits, notes = split_by_blocks(tiles, ground, 0, 4000.0)
-    points = unit_vectors(ground) * 6_371_008.8
+    tiles, locations = scattered(2000)
+    locations[:, :2] = locations[:, :2] / 50 + (10, 50)  # crowded, so that many overlap
+    splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=4000.0)
+    points = unit_vectors(locations) * 6_371_008.8
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         far = np.linalg.norm(points[splits[one]][:, None] - points[splits[other]][None], axis=2)
         assert far.min() >= 0.9 * 640
@@ -173,9 +175,9 @@ def test_tiles_edge_to_edge_all_stay(field):
     tiles = load_tiles(str(field))
     splits, notes = split_tiles(tiles, None, 0, "spatial")
     assert sum(map(len, splits.values())) == 400 and len(notes) == 1
-    ground = read_locations(tiles)
+    locations = read_locations(tiles)
     neighbours = (
-        np.linalg.norm(unit_vectors(ground)[:, None] - unit_vectors(ground)[None], axis=2) < 90 / 6.4e6
+        np.linalg.norm(unit_vectors(locations)[:, None] - unit_vectors(locations)[None], axis=2) < 90 / 6.4e6
     )
     where = np.empty(400, int)
     for number, rows in enumerate(splits.values()):
@@ -197,21 +199,21 @@ def test_tiles_edge_to_edge_all_stay(field):
 )
 def test_a_size_of_blocks_that_does_not_fit_is_explained(block_size, message):
     with pytest.raises(DataError, match=message):
-        split_by_blocks(*scattered(), 0, block_size)
+        split_by_blocks(*scattered(), seed=0, block_size=block_size)
 
 
 def test_a_class_that_lies_in_one_place_cannot_be_split():
-    tiles, ground = scattered()
-    ground[tiles.labels == 1, :2] = (7.0, 50.0)
+    tiles, locations = scattered()
+    locations[tiles.labels == 1, :2] = (7.0, 50.0)
     with pytest.raises(
         DataError, match=r"^No size of blocks puts every class into train, validation and test"
     ):
-        split_by_blocks(tiles, ground, 0, None)
+        split_by_blocks(tiles, locations, seed=0, block_size=None)
 
 
 def test_few_tiles_are_too_few_for_blocks():
     with pytest.raises(DataError, match=r"^No size of blocks"):
-        split_by_blocks(*scattered(count=4, classes=2), 0, None)
+        split_by_blocks(*scattered(count=4, classes=2), seed=0, block_size=None)
 
 
 # --- by name ----------------------------------------------------------------------------------------------

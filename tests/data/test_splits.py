@@ -221,7 +221,7 @@ def test_lists_that_are_not_there_are_named(given, message):
 def test_a_list_that_is_no_text_is_named(tmp_path):
     given = lists(tmp_path, train=["t_0"], val=["t_1"], test=["t_2"])
     write(tmp_path / "train.txt", b"\xff\xfe\x00\x81")
-    with pytest.raises(DataError, match="is no list of file names"):
+    with pytest.raises(DataError, match="is not a list of file names"):
         split_tiles(tile_set(), given, 0)
 
 
@@ -259,7 +259,7 @@ def test_a_list_entry_never_matches_a_tile_of_another_folder():
 def test_shots_are_so_many_training_tiles_of_each_class():
     tiles = tile_set()
     train = split_tiles(tiles, None, 0)[0]["train"]
-    drawn = draw_shots(tiles, train, 5, 0)
+    drawn = draw_shots(tiles, train, shots=5, seed=0)
     assert np.bincount(tiles.labels[drawn]).tolist() == [5, 5, 5]
     assert set(drawn) < set(train) and (np.diff(drawn) > 0).all()
 
@@ -267,15 +267,15 @@ def test_shots_are_so_many_training_tiles_of_each_class():
 def test_fewer_shots_of_a_seed_are_some_of_the_more():
     tiles = tile_set()
     train = split_tiles(tiles, None, 0)[0]["train"]
-    one, five, all_twelve = (set(draw_shots(tiles, train, shots, 3)) for shots in (1, 5, 12))
+    one, five, all_twelve = (set(draw_shots(tiles, train, shots=shots, seed=3)) for shots in (1, 5, 12))
     assert one < five < all_twelve
-    assert draw_shots(tiles, train, 5, 4).tolist() != sorted(five)
+    assert draw_shots(tiles, train, shots=5, seed=4).tolist() != sorted(five)
 
 
 def test_a_class_with_fewer_training_tiles_than_shots_is_named():
     tiles = tile_set()
     with pytest.raises(DataError, match=r"^Too few training tiles for 15 shots: c2 \(12\)"):
-        draw_shots(tiles, split_tiles(tiles, None, 0)[0]["train"], 15, 0)
+        draw_shots(tiles, split_tiles(tiles, None, 0)[0]["train"], shots=15, seed=0)
 
 
 def test_an_error_names_ten_classes_and_not_thousands(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from image_files import encode, tiff, tile, write
 
-from orbitune.data import tileset as tiles_module
+from orbitune.data import store_builder
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
 
@@ -48,8 +48,8 @@ def test_a_second_start_decodes_nothing(folder, fresh_cache, monkeypatch):
     def refuse(_: bytes) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(tiles_module, "read_header", refuse)
-    monkeypatch.setattr(tiles_module, "read_pixels", refuse)
+    monkeypatch.setattr(store_builder, "read_header", refuse)
+    monkeypatch.setattr(store_builder, "read_pixels", refuse)
     second = load_tiles(str(folder))
     assert second.names == first.names and second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.tiles, first.tiles)
@@ -145,9 +145,9 @@ def test_two_processes_that_build_at_once_share_one_whole_store(folder, fresh_ca
 def test_a_kill_while_building_leaves_no_half_store_and_no_rest(folder, fresh_cache):
     cache = fresh_cache()
     slow = (
-        "import time\nfrom orbitune.data import tiles\nread = tiles.read_pixels\n"
+        "import time\nfrom orbitune.data import store_builder\nread = store_builder.read_pixels\n"
         "def slow_read(data):\n    time.sleep(0.2)\n    return read(data)\n"
-        "tiles.read_pixels = slow_read\n" + LOAD
+        "store_builder.read_pixels = slow_read\n" + LOAD
     )
     process = start(slow, folder)
     deadline = time.monotonic() + 30
@@ -196,7 +196,7 @@ def test_a_cache_that_cannot_be_made_is_one_line(folder, tmp_path, monkeypatch):
 
 def test_only_so_many_tiles_are_read_ahead(folder, fresh_cache, monkeypatch):
     fresh_cache()
-    monkeypatch.setattr(tiles_module, "_IN_FLIGHT", 4)
+    monkeypatch.setattr(store_builder, "READ_AHEAD", 4)
     assert [pixels[0, 0, 0] for pixels in load_tiles(str(folder)).tiles[:6]] == [0, 1, 2, 3, 4, 10]
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import (
-    brier,
-    calibration,
-    calibration_error,
+    brier_score,
+    expected_calibration_error,
     fit_temperature,
     probabilities,
-    reliability,
+    reliability_table,
+    score_calibration,
 )
 
 
@@ -32,43 +32,45 @@ def test_logits_scaled_by_a_factor_give_back_that_factor(factor):
 
 def test_scaling_mends_the_loss_and_the_error_and_keeps_the_classes():
     logits, labels = calibrated()
-    before, after = calibration(3 * logits, labels), calibration(logits, labels)
-    assert before["ece"] > 0.1 > 0.02 > after["ece"]
-    assert before["ece_equal_width"] > 0.1 > 0.02 > after["ece_equal_width"]
-    assert after["loss"] < before["loss"] and after["brier"] < before["brier"]
+    before, after = score_calibration(3 * logits, labels), score_calibration(logits, labels)
+    assert before.ece > 0.1 > 0.02 > after.ece
+    assert before.ece_equal_width > 0.1 > 0.02 > after.ece_equal_width
+    assert after.loss < before.loss and after.brier < before.brier
     assert (probabilities(logits, 3.0).argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("binning", ["equal-mass", "equal-width"])
 def test_a_small_table_agrees_with_counting_by_hand(binning):
     confidence = np.array([0.95, 0.6, 0.9, 0.65])
-    shares = np.stack([confidence, 1 - confidence], axis=1)
+    predicted = np.stack([confidence, 1 - confidence], axis=1)
     labels = np.array([0, 1, 0, 0])  # the second is wrong
-    table = reliability(shares, labels, binning, bins=2 if binning == "equal-mass" else 4)
-    assert [row["count"] for row in table] == [2, 2]
-    assert [row["accuracy"] for row in table] == [0.5, 1.0]
-    assert [row["confidence"] for row in table] == pytest.approx([0.625, 0.925])
-    assert calibration_error(table) == pytest.approx((0.125 + 0.075) / 2)
-    edges = [edge for row in table for edge in (row["low"], row["high"])]
+    table = reliability_table(predicted, labels, binning=binning, bins=2 if binning == "equal-mass" else 4)
+    assert [row.count for row in table] == [2, 2]
+    assert [row.accuracy for row in table] == [0.5, 1.0]
+    assert [row.confidence for row in table] == pytest.approx([0.625, 0.925])
+    assert expected_calibration_error(table) == pytest.approx((0.125 + 0.075) / 2)
+    edges = [edge for row in table for edge in (row.low, row.high)]
     assert edges == pytest.approx([0.6, 0.65, 0.9, 0.95] if binning == "equal-mass" else [0.5, 0.75, 0.75, 1])
 
 
 def test_bins_of_equal_mass_show_what_equal_widths_hide_near_one():
     # 900 tiles that are sure and always right, 100 less sure and right in half of the cases, in one wide bin.
     confidence = np.repeat([0.999, 0.94], [900, 100])
-    shares = np.stack([confidence, 1 - confidence], axis=1)
+    predicted = np.stack([confidence, 1 - confidence], axis=1)
     labels = np.repeat([0, 0, 1], [900, 50, 50])
-    apart = calibration_error(reliability(shares, labels, "equal-mass", bins=10))
-    together = calibration_error(reliability(shares, labels, "equal-width", bins=10))
+    apart = expected_calibration_error(reliability_table(predicted, labels, binning="equal-mass", bins=10))
+    together = expected_calibration_error(
+        reliability_table(predicted, labels, binning="equal-width", bins=10)
+    )
     assert apart == pytest.approx(0.9 * 0.001 + 0.1 * 0.44)
     assert together == pytest.approx(abs(0.9 * 0.999 + 0.1 * 0.94 - 0.95))
 
 
 def test_the_brier_score_runs_from_zero_to_two():
     sure = np.eye(3)
-    assert brier(sure, np.array([0, 1, 2])) == 0
-    assert brier(sure, np.array([1, 2, 0])) == 2
-    assert brier(np.full((4, 4), 0.25), np.arange(4)) == pytest.approx(0.75)
+    assert brier_score(sure, np.array([0, 1, 2])) == 0
+    assert brier_score(sure, np.array([1, 2, 0])) == 2
+    assert brier_score(np.full((4, 4), 0.25), np.arange(4)) == pytest.approx(0.75)
 
 
 def test_where_every_tile_is_right_the_temperature_stays_one():
@@ -82,23 +84,23 @@ def test_where_the_logits_know_nothing_the_temperature_stops_at_a_hundred():
 
 def test_huge_logits_of_half_precision_are_scored_without_overflow():
     logits = np.array([[60000, 0, 0], [0, 60000, 0], [0, 0, 60000]], dtype=np.float16)
-    result = calibration(logits / np.float64(0.01), np.array([0, 1, 1]))
-    assert result["ece"] == pytest.approx(1 / 3)
-    assert np.isfinite(result["loss"])
+    result = score_calibration(logits / np.float64(0.01), np.array([0, 1, 1]))
+    assert result.ece == pytest.approx(1 / 3)
+    assert np.isfinite(result.loss)
     assert 0.01 <= fit_temperature(logits, np.array([0, 1, 1])) <= 100.001
 
 
 def test_fewer_tiles_than_bins_give_fewer_bins():
-    assert len(reliability(np.array([[0.7, 0.3], [0.2, 0.8]]), np.array([0, 1]))) == 2
+    assert len(reliability_table(np.array([[0.7, 0.3], [0.2, 0.8]]), np.array([0, 1]))) == 2
 
 
 def test_the_result_is_plain_json():
-    result = calibration(*calibrated(count=200))
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    result = score_calibration(*calibrated(count=200))
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 
 
 def test_logits_that_are_not_finite_are_an_error():
     with pytest.raises(RunError, match="not finite"):
         fit_temperature(np.array([[np.inf, 0.0]]), np.array([0]))
     with pytest.raises(RunError, match="no tiles"):
-        calibration(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+        score_calibration(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))

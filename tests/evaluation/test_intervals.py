@@ -31,20 +31,20 @@ def study(random, seeds, images, accuracy, spread):
 
 def test_several_seeds_have_the_bootstraps_interval():
     result = mean_accuracy(right(970, 980, 985))
-    assert result["mean"] == pytest.approx(0.9783333)
-    assert result["seeds"] == [0.97, 0.98, 0.985]
-    assert result["interval"] == "bootstrap"
-    assert [result["low"], result["high"]] == bootstrap_accuracy(right(970, 980, 985))
+    assert result.mean == pytest.approx(0.9783333)
+    assert result.seeds == (0.97, 0.98, 0.985)
+    assert result.interval == "bootstrap"
+    assert [result.low, result.high] == bootstrap_accuracy(right(970, 980, 985))
 
 
 def test_one_seed_has_wilsons_interval():
     result = mean_accuracy(right(970))
-    assert result["interval"] == "wilson"
-    assert [result["low"], result["high"]] == wilson(970, 1000)
+    assert result.interval == "wilson"
+    assert [result.low, result.high] == wilson(970, 1000)
 
 
 def test_the_results_are_plain_json():
-    result = mean_accuracy(right(970, 980))
+    result = mean_accuracy(right(970, 980)).to_json()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 

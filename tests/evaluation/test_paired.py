@@ -13,7 +13,7 @@ def one_seed(wins: int, losses: int, images: int) -> PairedTest:
     method, reference = np.zeros((2, 1, images), bool)
     method[:, :wins] = True
     reference[:, wins : wins + losses] = True
-    return PairedTest.of(method, reference)
+    return PairedTest.from_correct(method, reference)
 
 
 def study(random, seeds, images, accuracies, spread, hard):
@@ -82,19 +82,19 @@ def test_a_method_that_wins_every_image_has_an_interval_up_to_one():
 def test_seeds_that_are_the_same_model_count_as_one():
     random = np.random.default_rng(0)
     method, reference = random.random((2, 1, 2000)) < 0.97
-    once = PairedTest.of(method, reference)
-    thrice = PairedTest.of(np.repeat(method, 3, axis=0), np.repeat(reference, 3, axis=0))
+    once = PairedTest.from_correct(method, reference)
+    thrice = PairedTest.from_correct(np.repeat(method, 3, axis=0), np.repeat(reference, 3, axis=0))
     assert thrice.interval() == pytest.approx(once.interval(), abs=1e-6)
 
 
 def test_seeds_that_err_independently_narrow_the_interval_and_those_that_differ_widen_it():
     random = np.random.default_rng(0)
     method, reference = random.random((2, 8, 2000)) < 0.97
-    several = PairedTest.of(method, reference)
-    one = PairedTest.of(method[:1], reference[:1])
+    several = PairedTest.from_correct(method, reference)
+    one = PairedTest.from_correct(method[:1], reference[:1])
     assert np.ptp(several.interval()) < 0.6 * np.ptp(one.interval())
     uneven = random.random((8, 2000)) < np.linspace(0.94, 1, 8)[:, None]
-    assert np.ptp(PairedTest.of(uneven, reference).interval()) > 2 * np.ptp(several.interval())
+    assert np.ptp(PairedTest.from_correct(uneven, reference).interval()) > 2 * np.ptp(several.interval())
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_interval_holds_the_truth_and_the_test_errs_as_rarely_as_they_say(se
     held = wrong = 0
     for _ in range(300):
         reference, method = study(random, seeds, 2000, (0.975, 0.970), spread, hard)
-        score = PairedTest.of(method, reference)
+        score = PairedTest.from_correct(method, reference)
         low, high = score.interval()
         held += low <= -0.005 <= high
         wrong += score.p_values(-0.005)[0] <= 0.025
@@ -133,8 +133,8 @@ def test_no_number_of_images_helps_where_the_seeds_differ_too_much():
     random = np.random.default_rng(0)
     uneven = random.random((3, 2000)) < np.array([[0.93], [0.97], [0.99]])
     even = random.random((3, 2000)) < 0.97
-    assert PairedTest.of(uneven, even).images_needed(-0.005, 0.025) is None
-    assert PairedTest.of(even, even).images_needed(-0.005, 0.025) is not None
+    assert PairedTest.from_correct(uneven, even).images_needed(-0.005, 0.025) is None
+    assert PairedTest.from_correct(even, even).images_needed(-0.005, 0.025) is not None
 
 
 def test_no_number_of_images_helps_where_the_difference_lies_on_the_bound():

@@ -31,25 +31,23 @@ def scored(scene):
 
 def test_every_kind_and_severity_is_scored_and_progress_is_told(scored):
     result, seen = scored
-    assert [kind["name"] for kind in result["corruptions"]] == list(CORRUPTIONS)
-    assert all(
-        [s["severity"] for s in kind["severities"]] == list(SEVERITIES) for kind in result["corruptions"]
-    )
+    assert [kind.name for kind in result.corruptions] == list(CORRUPTIONS)
+    assert all([s.severity for s in kind.severities] == list(SEVERITIES) for kind in result.corruptions)
     assert sum(seen) == 100 * EVALUATIONS and max(seen) == 32
 
 
 def test_a_classifier_of_colours_loses_under_haze_and_means_are_means(scored):
     result, _ = scored
-    assert result["count"] == 100
-    assert result["clean"]["accuracy"] > 2 / len(CLASSES)
-    kinds = {kind["name"]: kind for kind in result["corruptions"]}
-    haze = [each["accuracy"] for each in kinds["haze"]["severities"]]
-    assert haze[-1] < result["clean"]["accuracy"] - 0.1
-    assert kinds["haze"]["mean"] == pytest.approx(np.mean(haze))
-    assert result["mean"] == pytest.approx(np.mean([kind["mean"] for kind in kinds.values()]))
+    assert result.count == 100
+    assert result.clean.accuracy > 2 / len(CLASSES)
+    kinds = {kind.name: kind for kind in result.corruptions}
+    haze = [each.accuracy for each in kinds["haze"].severities]
+    assert haze[-1] < result.clean.accuracy - 0.1
+    assert kinds["haze"].mean == pytest.approx(np.mean(haze))
+    assert result.mean == pytest.approx(np.mean([kind.mean for kind in kinds.values()]))
 
 
 def test_the_size_of_a_batch_changes_nothing_and_the_result_is_plain_json(scene, scored):
     result, _ = scored
     assert score_corruptions(*scene, batch_size=100) == result
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()

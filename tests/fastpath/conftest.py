@@ -5,25 +5,25 @@ import os
 
 import pytest
 
-from orbitune.fastpath import kernels, native
+from orbitune.fastpath import native
 
 
-@pytest.fixture(scope="module", params=["native", "stand-in"])
+@pytest.fixture(scope="module", params=["native", "emulated"])
 def each_build(request):
-    """The kernels by this processor's own instructions, where it has them, and by their stand-in.
+    """The kernels by this processor's own instructions, where it has them, and by their emulation in C.
 
-    A compiler that refuses either is an error, not skipped. `test_sanitizers` names one of its own.
+    A compiler that fails on either is an error, not a skip. `test_sanitizers` provides a build of its own.
     """
     command = native.compiler()
     if command is None:
         pytest.skip("needs a C compiler")
-    if request.param == "native" and not native.suits_processor():
+    if request.param == "native" and not native.supports_kernels():
         pytest.skip("needs a processor with AVX512-BF16")
-    if request.param == "stand-in" and (other := os.environ.get("STAND_IN_KERNELS")):
+    if request.param == "emulated" and (other := os.environ.get("EMULATED_KERNELS")):
         built = ctypes.CDLL(other)
     else:
-        built = native.load(command, native.NATIVE if request.param == "native" else native.STAND_IN)
+        built = native.load(command, native.NATIVE if request.param == "native" else native.EMULATED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "library", lambda: built)
-        patch.setattr(kernels, "multiplies_tiles", lambda: False)
+        patch.setattr(native, "open_library", lambda: native.OpenedLibrary(built, None))
+        patch.setattr(native, "has_amx", lambda: False)
         yield

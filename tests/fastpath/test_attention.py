@@ -1,21 +1,21 @@
-"""Which attention kernel computes follows from the shape, the precision and the processor alone."""
+"""The attention kernel depends on sequence length, precision and processor alone."""
 
 import pytest
 import torch
 
-from orbitune.fastpath import attention
-from orbitune.fastpath.attention import fastest_kernel
+from orbitune.fastpath import dispatch
+from orbitune.fastpath.dispatch import fastest_attention
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def kernel(tokens, dtype, device=CPU):
-    return fastest_kernel((8, tokens, 3, 64), dtype, device)
+    return fastest_attention(tokens, dtype, device)
 
 
 @pytest.fixture(params=[True, False], ids=["with its instructions", "without"])
 def multiplies_halves(request, monkeypatch):
-    monkeypatch.setattr(attention, "has_instructions", lambda dtype: request.param)
+    monkeypatch.setattr(dispatch, "has_instructions", lambda dtype: request.param)
     return request.param
 
 

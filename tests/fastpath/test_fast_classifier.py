@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from orbitune.data.transform import Transform
+from orbitune.evaluation.network import PlainClassifier, fast_network, make_network, plain_network
 from orbitune.fastpath.attention import KERNELS
-from orbitune.fastpath.classifier import FastClassifier, obstacle
-from orbitune.fastpath.dispatch import PlainClassifier, make_network
+from orbitune.fastpath.dispatch import kind_of_linear
+from orbitune.fastpath.linear import FusedLinear
+from orbitune.fastpath.operations import Dropout, Operations
 from orbitune.models.backbones import find_backbone
 from orbitune.models.factory import build, resolve
 from orbitune.models.methods import METHODS
@@ -15,6 +18,7 @@ from orbitune.recipe import Recipe
 from tests.samples import backbone_folder
 
 CLASSES = ("a", "b", "c", "d")
+TRANSFORM = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 FAMILIES = {
     "ViT": {"model_type": "vit"},
     "DeiT": {"model_type": "deit"},
@@ -46,8 +50,8 @@ def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilin
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
-    plain = PlainClassifier(models[0], backbone.family, transform, torch.float32)
-    fast = FastClassifier(models[1], backbone.family, transform, dtype, attention)
+    plain = plain_network(models[0], backbone.family, transform=transform)
+    fast = fast_network(models[1], backbone.family, transform=transform, dtype=dtype, attention=attention)
     return plain, fast
 
 
@@ -116,14 +120,14 @@ def test_half_precision_stays_so_between_widened_products(vit, without_half_prec
 
 def test_the_compiled_kernels_differ_by_their_rounding_only(vit, each_build):
     plain, fast = both_paths(vit, torch.bfloat16, method="lora", lora={"dropout": 0})
-    assert fast.compiled
+    assert fast.plan.compiled
     assert_alike(plain, fast, tiles(side=20), tolerance=0.05)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_computes_in_half_precision_without_the_fast_path_too(vit, method):
     plain, fast = both_paths(vit, method=method, lora={"dropout": 0})
-    half = PlainClassifier(fast.model, vit.family, plain.transform, torch.bfloat16)
+    half = plain_network(fast.model, vit.family, transform=plain.transform, dtype=torch.bfloat16)
     assert_alike(plain, half, tiles(side=20), tolerance=0.05)
 
 
@@ -180,11 +184,10 @@ def test_a_layer_that_peft_adapts_in_another_way_is_left_to_peft(vit):
     from orbitune.models.backbones import load_weights
 
     config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, modules_to_save=["classifier"])
-    plain, fast = both_paths(vit)
     models = [get_peft_model(load_weights(vit, CLASSES, 0), config) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
-    plain = PlainClassifier(models[0], vit.family, plain.transform, torch.float32)
-    fast = FastClassifier(models[1], vit.family, plain.transform, torch.float32, "plain")
+    plain = plain_network(models[0], vit.family, transform=TRANSFORM)
+    fast = fast_network(models[1], vit.family, transform=TRANSFORM, dtype=torch.float32)
     assert_alike(plain, fast, tiles(20), tolerance=1e-5)
 
 
@@ -192,9 +195,7 @@ def test_frozen_weights_take_no_more_memory_than_half(vit):
     model = build(resolve(Recipe(method="lora"), vit), vit, CLASSES)
     layers = model.get_base_model().vit.layers
     before = sum(p.untyped_storage().nbytes() for p in layers.parameters() if not p.requires_grad)
-    FastClassifier(
-        model, vit.family, Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear"), torch.bfloat16, "plain"
-    )
+    fast_network(model, vit.family, transform=TRANSFORM, dtype=torch.bfloat16)
     frozen = [p for p in layers.parameters() if not p.requires_grad]
     storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in frozen}
     assert sum(storages.values()) == before / 2
@@ -209,38 +210,48 @@ def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
     recipe = resolve(Recipe(method="lora"), vit)
     model = build(recipe, vit, CLASSES)
     model.get_base_model().config.hidden_dropout_prob = 0.1
-    assert "hidden_dropout_prob" in obstacle(model)
-    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    assert isinstance(make_network(model, recipe, vit, transform, None), PlainClassifier)
+    network = make_network(model, recipe, backbone=vit, transform=TRANSFORM)
+    assert isinstance(network, PlainClassifier)
+    assert "hidden_dropout_prob" in network.plan.why_not_fast
 
 
 def test_fast_off_is_the_plain_path(vit):
     recipe = resolve(Recipe(method="lora", fast=False), vit)
-    transform = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    network = make_network(build(recipe, vit, CLASSES), recipe, vit, transform, None)
+    network = make_network(build(recipe, vit, CLASSES), recipe, backbone=vit, transform=TRANSFORM)
     assert isinstance(network, PlainClassifier)
 
 
-def test_the_gradients_of_dropped_inputs_are_those_of_autograd(vit):
-    """With dropout there is no plain path of the same draws: the product is compared with autograd's own."""
-    from orbitune.fastpath.kernels import Dropout
-    from orbitune.fastpath.linear import Plan, _Linear
+def test_the_gradients_of_dropped_inputs_are_those_of_autograd():
+    """With dropout the plain path draws other masks: the product is compared with autograd's own."""
+    from peft import LoraConfig, inject_adapter_in_model
 
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(7, 6), torch.randn(10, 6), torch.randn(10)
-    factors = [torch.randn(2, 6), torch.randn(3, 6), torch.randn(4, 2), torch.randn(5, 3)]
-    draw = Dropout(x.shape, 0.4, x.device, x.dtype)
-    plan = Plan([slice(0, 4), slice(5, 10)], [2, 3], [0.5, 2.0], draw)
-    ours = [t.clone().requires_grad_() for t in (x, *factors)]
-    theirs = [t.clone().requires_grad_() for t in (x, *factors)]
-    y = _Linear.apply(ours[0], weight, bias, plan, *ours[1:])
-    kept = draw.apply(torch.ones(7, 6))
-    dropped = theirs[0] * kept
-    updates = [0.5 * dropped @ theirs[1].t() @ theirs[3].t(), 2.0 * dropped @ theirs[2].t() @ theirs[4].t()]
-    expected = F.linear(theirs[0], weight, bias)
-    expected = expected + torch.cat([updates[0], torch.zeros(7, 1), updates[1]], 1)
+    parts = nn.ModuleDict({name: nn.Linear(6, out) for name, out in (("q", 4), ("k", 1), ("v", 5))})
+    parts.requires_grad_(False)
+    config = LoraConfig(r=2, lora_alpha=1, lora_dropout=0.4, target_modules=["q", "v"])
+    parts = inject_adapter_in_model(config, parts)
+    factors = [p for p in parts.parameters() if p.requires_grad]
+    for factor in factors:
+        nn.init.normal_(factor)
+    kinds = [kind_of_linear(layer) for layer in parts.values()]
+    assert kinds == ["lora", "plain", "lora"]
+    linear = FusedLinear(list(parts.values()), kinds, dtype=torch.float32, operations=Operations())
+    ours, theirs = (torch.randn(7, 6, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    torch.manual_seed(7)
+    y = linear(ours.requires_grad_(), training=True)
+    torch.manual_seed(7)
+    kept = Dropout(theirs.shape, 0.4, theirs.device).apply(torch.ones(7, 6))
+    expected = torch.cat([written_out(layer, theirs.requires_grad_(), kept) for layer in parts.values()], 1)
     assert torch.allclose(y, expected, atol=1e-5)
-    for found, wanted in zip(
-        torch.autograd.grad((y**2).sum(), ours), torch.autograd.grad((expected**2).sum(), theirs), strict=True
-    ):
-        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    found = torch.autograd.grad((y**2).sum(), [ours, *factors])
+    wanted = torch.autograd.grad((expected**2).sum(), [theirs, *factors])
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def written_out(layer, x, kept):
+    if isinstance(layer, nn.Linear):
+        return layer(x)
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    update = F.linear(F.linear(x * kept / (1 - 0.4), down), up)
+    return layer.base_layer(x) + layer.scaling["default"] * update

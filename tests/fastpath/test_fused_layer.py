@@ -8,9 +8,10 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.nn import functional as F
 
-from orbitune.fastpath import kernels
-from orbitune.fastpath.fused_layer import FusedLayer, pass_through
-from orbitune.fastpath.linear import Product
+from orbitune.fastpath.dispatch import kind_of_linear
+from orbitune.fastpath.fused_layer import FusedLayer, run_layers
+from orbitune.fastpath.linear import FusedLinear
+from orbitune.fastpath.operations import CompiledDropout, CompiledOperations
 
 pytestmark = pytest.mark.usefixtures("each_build")
 
@@ -45,8 +46,12 @@ class Layer:
 
     def assembled(self):
         groups = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["fc1"], ["fc2"]]
-        products = [Product([self.parts[name] for name in group], torch.bfloat16) for group in groups]
-        return FusedLayer(*products, self.norms, self.scales, HEAD)
+        linear = []
+        for group in groups:
+            layers = [self.parts[name] for name in group]
+            kinds = [kind_of_linear(layer) for layer in layers]
+            linear.append(FusedLinear(layers, kinds, dtype=torch.bfloat16, operations=CompiledOperations()))
+        return FusedLayer(*linear, norms=self.norms, scales=self.scales, head_dim=HEAD)
 
     def linear(self, name, x, kept=None):
         layer = self.parts[name]
@@ -76,11 +81,11 @@ class Layer:
         x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
         torch.manual_seed(7)
         found = x.clone().requires_grad_()
-        y = pass_through([self.whole], found, images, training=True)
+        y = run_layers([self.whole], found, images, training=True)
         kept = 1
         if self.dropout:
             torch.manual_seed(7)
-            kept = kernels.Dropout(x.shape, self.dropout, x.device, x.dtype).apply(torch.ones_like(x)).float()
+            kept = CompiledDropout(self.dropout).apply(torch.ones_like(x)).float()
         wanted = x.float().requires_grad_()
         expected = self.written_out(wanted, images, kept)
         ours = torch.autograd.grad(y, [found, *self.factors], slope)
@@ -117,8 +122,8 @@ def test_the_same_numbers_are_dropped_forward_and_backward():
 def test_without_a_gradient_it_gives_the_same():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
     with torch.inference_mode():
-        alone = pass_through([layer.whole], x, 2, training=False)
-    assert torch.equal(alone, pass_through([layer.whole], x.requires_grad_(), 2, training=False))
+        alone = run_layers([layer.whole], x, 2, training=False)
+    assert torch.equal(alone, run_layers([layer.whole], x.requires_grad_(), 2, training=False))
 
 
 def test_the_gradients_do_not_depend_on_the_number_of_threads():
@@ -139,40 +144,29 @@ def test_layers_in_a_row_are_each_of_them_after_the_other():
 
     def one_by_one(x):
         for layer in whole:
-            x = pass_through([layer], x, 2, training=True)
+            x = run_layers([layer], x, 2, training=True)
         return x
 
     x = torch.randn(34, WIDTH).bfloat16()
     found, expected = (
         torch.autograd.grad(through(leaf).float().square().sum(), [leaf, *factors])
         for through, leaf in (
-            (lambda x: pass_through(whole, x, 2, training=True), x.clone().requires_grad_()),
+            (lambda x: run_layers(whole, x, 2, training=True), x.clone().requires_grad_()),
             (one_by_one, x.clone().requires_grad_()),
         )
     )
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     with torch.no_grad():
-        assert torch.equal(pass_through(whole, x, 2, training=True), one_by_one(x))
+        assert torch.equal(run_layers(whole, x, 2, training=True), one_by_one(x))
 
 
 def test_updates_that_are_no_longer_trained_may_be_rounded():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
-    expected = pass_through([layer.whole], x, 2, training=False)
+    expected = run_layers([layer.whole], x, 2, training=False)
     for module in layer.parts.modules():
         if hasattr(module, "lora_A"):
             for part in chain(module.lora_A.parameters(), module.lora_B.parameters()):
                 part.requires_grad_(False)
                 part.data = part.data.bfloat16()
-    found = pass_through([layer.whole], x, 2, training=False)
+    found = run_layers([layer.whole], x, 2, training=False)
     assert (found - expected).abs().max() <= 2**-6 * expected.abs().max()
-
-
-@pytest.mark.parametrize(
-    ("part", "frozen"), [("q_proj", False), ("fc1", False), ("norm", False), ("scale", False), (None, True)]
-)
-def test_it_is_frozen_only_if_nothing_but_updates_is_trained(part, frozen):
-    layer = Layer(targets=(), scaled=True)
-    beside = {"norm": layer.norms[1].weight, "scale": layer.scales[0]}
-    if part:
-        (beside[part] if part in beside else layer.parts[part].weight).requires_grad_()
-    assert layer.assembled().frozen == frozen

@@ -1,46 +1,67 @@
-"""The compiled kernels are built once, loaded from this user's own cache, and not missed in silence."""
+"""The compiled kernels are built once and loaded from the user's own cache; a failure is reported once."""
 
 import multiprocessing
 import os
+import shutil
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
-import torch
-from torch.nn import functional as F
 
 from orbitune.errors import OrbituneError
-from orbitune.fastpath import kernels, native
+from orbitune.fastpath import native
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where kernels are kept in an empty cache; they are one small function here, that compiles at once."""
+    """Return the folder of the kernels in an empty cache; here they are one function that compiles fast."""
     source = tmp_path / "answer.c"
     source.write_text("int answer(void) { return 42; }")
-    monkeypatch.setattr(native, "_SOURCES", [source])
+    monkeypatch.setattr(native, "SOURCES", [source])
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
-    native.library.cache_clear()
+    native.open_library.cache_clear()
     yield tmp_path / "cache" / "kernels"
-    native.library.cache_clear()
+    native.open_library.cache_clear()
 
 
 def built():
-    return native.load(native.compiler(), native.STAND_IN)
+    return native.load(native.compiler(), native.EMULATED)
 
 
-def refuses(monkeypatch, place):
-    """A compiler that stops with an error."""
-    script = place / "my-cc"
-    script.write_text("#!/bin/sh\necho 'kernels.c:1: error: unknown type name __m512' >&2\nexit 1\n")
-    script.chmod(0o755)
+@pytest.fixture
+def failing_compiler(folder, monkeypatch, tmp_path):
+    """A compiler that stops with an error, on a processor with the kernels' instructions."""
+    script = tmp_path / "my-cc"
+    write_compiler(script, "1.0", "echo 'kernels.c:1: error: unknown type name __m512' >&2; exit 1")
     monkeypatch.setenv("CC", str(script))
+    monkeypatch.setattr(native, "supports_kernels", lambda: True)
+    return script
+
+
+def write_compiler(script, version, action):
+    """Write a compiler that counts its builds in a file beside it."""
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && {{ echo {version}; exit; }}\n'
+        f"echo build >> {script}.builds\n{action}\n"
+    )
+    script.chmod(0o755)
+
+
+def builds(script):
+    return len(Path(f"{script}.builds").read_text().splitlines())
+
+
+def in_another_process():
+    """Forget what this process knows, as a new one would."""
+    native.open_library.cache_clear()
 
 
 def test_a_library_is_built_once_and_then_loaded(folder, monkeypatch):
     assert built().answer() == 42
-    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("it was built again"))
+    monkeypatch.setattr(native.subprocess, "run", lambda *_, **__: pytest.fail("it was built again"))
     assert built().answer() == 42
 
 
@@ -93,11 +114,11 @@ def test_processes_that_build_at_once_all_get_a_library(folder):
     assert len(list(folder.iterdir())) == 1
 
 
-def test_without_a_compiler_torch_computes(folder, monkeypatch):
+def test_without_a_compiler_there_are_no_kernels(folder, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
-    h = torch.linspace(-3, 3, 9).bfloat16()
+    monkeypatch.setattr(native, "supports_kernels", lambda: True)
     assert native.library() is None
-    assert torch.equal(kernels.gelu(h), F.gelu(h))
+    assert "no C compiler" in native.why_unavailable()
 
 
 def test_the_compiler_may_be_named_with_options(monkeypatch):
@@ -106,25 +127,95 @@ def test_the_compiler_may_be_named_with_options(monkeypatch):
     assert native.compiler() == [plain[0], "-fno-math-errno"]
 
 
-def test_a_compiler_that_refuses_the_kernels_is_warned_of_once(folder, monkeypatch, tmp_path):
-    refuses(monkeypatch, tmp_path)
-    monkeypatch.setattr(native, "suits_processor", lambda: True)
+def test_a_failed_build_is_one_warning_with_the_compilers_reason(folder, failing_compiler):
     with pytest.warns(RuntimeWarning, match="unknown type name __m512"):
         assert native.library() is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert native.library() is None
-    assert not list(folder.iterdir())
+    assert "unknown type name __m512" in native.why_unavailable()
 
 
-def test_a_processor_without_the_instructions_compiles_nothing(folder, monkeypatch, tmp_path):
-    refuses(monkeypatch, tmp_path)
-    monkeypatch.setattr(native, "suits_processor", lambda: False)
+def test_a_failed_build_is_not_tried_again_in_other_processes(folder, failing_compiler):
+    with pytest.warns(RuntimeWarning, match="It is not tried again until the compiler changes"):
+        native.library()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            in_another_process()
+            assert native.library() is None
+            assert "unknown type name __m512" in native.why_unavailable()
+    assert builds(failing_compiler) == 1
+
+
+def test_a_repaired_compiler_is_tried_again(folder, failing_compiler):
+    with pytest.warns(RuntimeWarning):
+        native.library()
+    command = shutil.which("cc")
+    write_compiler(failing_compiler, "1.1", f'exec {command} "$@"')
+    in_another_process()
+    assert native.library().answer() == 42
+    assert builds(failing_compiler) == 2
+
+
+def test_other_sources_are_tried_again(folder, failing_compiler, monkeypatch, tmp_path):
+    with pytest.warns(RuntimeWarning):
+        native.library()
+    other = tmp_path / "other.c"
+    other.write_text("int answer(void) { return 43; }")
+    monkeypatch.setattr(native, "SOURCES", [other])
+    in_another_process()
+    with pytest.warns(RuntimeWarning):
+        native.library()
+    assert builds(failing_compiler) == 2
+
+
+def test_a_removed_record_of_a_failure_has_the_build_tried_again(folder, failing_compiler):
+    with pytest.warns(RuntimeWarning):
+        native.library()
+    [record] = folder.iterdir()
+    record.unlink()
+    in_another_process()
+    with pytest.warns(RuntimeWarning):
+        native.library()
+    assert builds(failing_compiler) == 2
+
+
+def test_a_killed_compiler_is_tried_again(folder, failing_compiler):
+    write_compiler(failing_compiler, "1.0", "kill -9 $$")
+    for count in (1, 2):
+        in_another_process()
+        with pytest.warns(RuntimeWarning, match="does not compile the kernels"):
+            assert native.library() is None
+        assert builds(failing_compiler) == count
+
+
+def test_a_library_that_does_not_load_is_reported_once_and_tried_again(folder, failing_compiler):
+    write_compiler(failing_compiler, "1.0", 'while [ "$1" != -o ]; do shift; done; echo text > "$2"')
+    with pytest.warns(RuntimeWarning, match="compiled kernels cannot be loaded"):
+        assert native.library() is None
+    in_another_process()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert native.library() is None
+    assert builds(failing_compiler) == 1
+
+
+def test_a_processor_without_the_instructions_compiles_nothing(folder, failing_compiler, monkeypatch):
+    monkeypatch.setattr(native, "supports_kernels", lambda: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert native.library() is None
+    assert "AVX512-BF16" in native.why_unavailable()
     assert not folder.exists()
 
 
+def test_another_operating_system_compiles_nothing(folder, failing_compiler, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert native.library() is None
+    assert "Linux only" in native.why_unavailable()
+
+
 def test_a_processor_with_the_instructions_uses_them():
-    assert (native.library() is not None) == native.suits_processor()
+    native.open_library.cache_clear()
+    assert (native.library() is not None) == native.supports_kernels()

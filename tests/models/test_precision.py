@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from orbitune.fastpath.kernels import Update, outer, product
+from orbitune.fastpath.operations import LowRankUpdate, Operations
 from orbitune.models import precision
 from orbitune.models.factory import native_precision
 
@@ -44,10 +44,10 @@ def test_they_are_those_of_fp32_to_their_rounding(shape, dtype):
     assert_rounded(precision.linear(a, b.t(), bias), wide @ right + bias.float(), dtype)
     assert_rounded(precision.matmul(a, b), wide @ right, dtype)
     assert_rounded(precision.matmul(a[None], b[None], 0.3), 0.3 * (wide @ right)[None], dtype)
-    assert_rounded(product(a, b, bias), wide @ right + bias.float(), dtype)
+    assert_rounded(Operations().product(a, b, bias), wide @ right + bias.float(), dtype)
     y = torch.ones(1, len(a), b.shape[1]).to(dtype)
-    assert_rounded(precision.sum_of(y, a[None], b[None]), 1 + (wide @ right)[None], dtype)
-    precision.add_product(y, a[None], b[None])
+    assert_rounded(precision.baddbmm(y, a[None], b[None]), 1 + (wide @ right)[None], dtype)
+    precision.baddbmm_(y, a[None], b[None])
     assert_rounded(y, 1 + (wide @ right)[None], dtype)
 
 
@@ -57,8 +57,8 @@ def test_an_update_adds_to_them(dtype):
     a, b, _ = factors("primes", dtype)
     low, lift = a[:, :4].contiguous(), b[:4].contiguous()
     expected = a.float() @ b.float() + low.float() @ lift.float()
-    assert_rounded(product(a, b, update=Update(low, lift)), expected, dtype)
-    assert_rounded(outer(a, a, 5).to(dtype), a[:, :5].float().t() @ a.float(), dtype)
+    assert_rounded(Operations().product(a, b, update=LowRankUpdate(low, lift)), expected, dtype)
+    assert_rounded(Operations().outer(a, a, 5).to(dtype), a[:, :5].float().t() @ a.float(), dtype)
 
 
 def test_fp32_is_left_alone(without_half_precision):

@@ -5,11 +5,11 @@ import pytest
 from studies import run_record, run_result
 
 from orbitune.errors import RunError
-from orbitune.evaluation.calibration import calibration
+from orbitune.evaluation.calibration import score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.recipe import Recipe
-from orbitune.study.records import CalibrationScores, GroupSummary
+from orbitune.study.records import GroupSummary
 from orbitune.study.summaries import split_gaps, summarise_groups
 
 COUNT, CLASSES = 1000, ("Forest", "River")
@@ -92,12 +92,10 @@ def test_each_seed_has_a_temperature_of_its_own_from_validation(tmp_path):
     temperatures = summary.calibration.temperatures
     assert temperatures == pytest.approx([8 / np.log(9), 2 / np.log(9)], rel=1e-3)
     pooled = np.concatenate([logits_of(200, np.log(9))] * 2)
-    expected = calibration(pooled, np.tile(LABELS, 2))
-    assert summary.calibration.after.loss == pytest.approx(expected["loss"], abs=1e-4)
+    expected = score_calibration(pooled, np.tile(LABELS, 2))
+    assert summary.calibration.after.loss == pytest.approx(expected.loss, abs=1e-4)
     before = np.concatenate([logits_of(200, 8.0), logits_of(200, 2.0)])
-    assert summary.calibration.before == CalibrationScores.model_validate(
-        calibration(before, np.tile(LABELS, 2))
-    )
+    assert summary.calibration.before == score_calibration(before, np.tile(LABELS, 2))
 
 
 def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):

@@ -17,15 +17,15 @@ def run(finished, tmp_path_factory):
 def test_the_saved_model_gives_on_clean_tiles_what_the_run_recorded_and_the_test_split_stays_closed(run):
     recorded = RunResult.load(run)
     scores = try_robustness(run, 1000, progress=False)
-    assert scores["count"] == recorded.validation.count == 12  # there are no more
-    assert scores["clean"]["accuracy"] == recorded.validation.accuracy
-    assert len(scores["corruptions"]) == 5 and 0 <= scores["mean"] <= 1
+    assert scores.count == recorded.validation.count == 12  # there are no more
+    assert scores.clean.accuracy == recorded.validation.accuracy
+    assert len(scores.corruptions) == 5 and 0 <= scores.mean <= 1
     assert RunResult.load(run).test_reads == recorded.test_reads
 
 
 def test_what_was_tried_is_not_repeated_with_as_many_tiles(run):
     first = try_robustness(run, 5, progress=False)
-    assert first["count"] == 5
+    assert first.count == 5
     written = (run / "robustness.json").stat().st_mtime_ns
     assert try_robustness(run, 5, progress=False) == first
     assert (run / "robustness.json").stat().st_mtime_ns == written

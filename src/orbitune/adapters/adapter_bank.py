@@ -8,13 +8,13 @@ from threading import Lock
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from orbitune.adapters.batched_lora import (
-    BatchedLoraLinear,
     Factors,
     Layout,
+    batched_lora_layers,
     no_low_rank,
     rank_of,
     read_low_rank,
@@ -22,9 +22,7 @@ from orbitune.adapters.batched_lora import (
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.calibration import probabilities
-from orbitune.fastpath.classifier import FastClassifier
-from orbitune.fastpath.dispatch import DTYPES, make_network
-from orbitune.fastpath.linear import Product
+from orbitune.evaluation.network import make_network
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.factory import resolve
@@ -90,14 +88,12 @@ class AdapterBank:
         transform = Transform(image_size, stated.mean, stated.std, stated.resample)
         model = load_weights(self._backbone, ("none",), seed=0).eval().requires_grad_(False)
         self._heads = head_names(model, self._backbone.family)
-        network = make_network(model, recipe, self._backbone, transform, None)
-        if not isinstance(network, FastClassifier):
-            raise ModelError(f"{self._backbone.name} has dropout of its own, which the bank cannot compute.")
+        network = make_network(model, recipe, backbone=self._backbone, transform=transform)
         self._network = network.eval()
         self._preprocessing = stated
-        self._products = _mixed_products(network, model)
+        self._products = batched_lora_layers(self._network, model, self._backbone.family)
         self._layout = Layout(self._products, frozenset(), 0)
-        self._dtype = DTYPES[str(recipe.precision)]
+        self._dtype = self._network.plan.dtype
         self._limit = memory_limit
         self._folders: dict[str, Path] = {}
         self._residents: OrderedDict[str, _Resident] = OrderedDict()
@@ -265,16 +261,3 @@ class AdapterBank:
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")
-
-
-def _mixed_products(network: FastClassifier, model: nn.Module) -> list[BatchedLoraLinear]:
-    """Put a mixed product in the place of each product of the network."""
-    names = {id(module): name for name, module in model.named_modules()}
-    made = []
-
-    def wrap(product: Product) -> BatchedLoraLinear:
-        made.append(BatchedLoraLinear(product, names))
-        return made[-1]
-
-    network.wrap_products(wrap)
-    return made

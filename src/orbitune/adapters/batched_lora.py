@@ -7,16 +7,20 @@ and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; her
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orbitune.errors import ModelError
-from orbitune.fastpath.linear import Product
 from orbitune.models.adapter_files import check_adapter, read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
-from orbitune.models.precision import add_product, matmul
+from orbitune.models.families import Family
+from orbitune.models.precision import baddbmm_, matmul
+
+if TYPE_CHECKING:
+    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.fastpath.linear import FusedLinear
 
 # Settings of PEFT's by which a layer's output is another than that of W + B A.
 _MORE = (
@@ -46,34 +50,90 @@ class Factors(NamedTuple):
 
 
 class BatchedLoraLinear:
-    """A frozen product, and for each image of a batch the update that its task adds.
+    """Frozen linear layers with the same input, and the low-rank update of each image of a batch.
+
+    Args:
+        layers: `nn.Linear` modules whose outputs are concatenated.
+        names: names of the model's modules by their `id`.
 
     Attributes:
-        outputs: per module name, which of the outputs are that layer's.
-        updates: for the batch at hand, down (B, in, R) and up (B, R, out); None where nothing is added.
+        layers: the linear layers.
+        shape: number of inputs and of all outputs.
+        outputs: for each module name the outputs that are that layer's.
+        updates: for the current batch, LoRA A^T (B, in, R) and B^T (B, R, out); None where nothing is added.
     """
 
-    def __init__(self, product: Product, names: Mapping[int, str]) -> None:
-        """Args: names: of the model's modules, by their `id`."""
-        self.product = product
-        self.layers = product.layers
-        ends = torch.tensor([layer.out_features for layer in product.layers]).cumsum(0).tolist()
+    def __init__(self, layers: Sequence[Any], names: Mapping[int, str]) -> None:
+        self.layers = layers
+        ends = torch.tensor([layer.out_features for layer in layers]).cumsum(0).tolist()
         self.outputs = {
             names[id(layer)]: slice(end - layer.out_features, end)
-            for layer, end in zip(product.layers, ends, strict=True)
+            for layer, end in zip(layers, ends, strict=True)
         }
-        self.shape: tuple[int, int] = (product.layers[0].in_features, ends[-1])
+        self.shape: tuple[int, int] = (layers[0].in_features, ends[-1])
         self.updates: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, x: Tensor, training: bool) -> Tensor:
-        """Rows (B * N, in) to (B * N, out)."""
-        y = self.product(x, training)
+    def add_updates(self, y: Tensor, x: Tensor) -> Tensor:
+        """Add the updates of inputs x (B * N, in) to outputs y (B * N, out) in place, and return y."""
         if self.updates is not None:
             down, up = self.updates
             images = (len(down), -1)
-            narrow = matmul(x.view(*images, x.shape[1]), down)
-            add_product(y.view(*images, y.shape[1]), narrow, up)
+            reduced = matmul(x.view(*images, x.shape[1]), down)
+            baddbmm_(y.view(*images, y.shape[1]), reduced, up)
         return y
+
+
+def batched_lora_layers(network: Any, model: nn.Module, family: Family) -> list[BatchedLoraLinear]:
+    """Let the linear layers of a network add the low-rank updates of a batch.
+
+    Args:
+        network: `FastClassifier` or `PlainClassifier` over `model`; it is changed.
+        model: classifier of transformers with frozen weights.
+        family: names of the model's parts.
+
+    Returns:
+        The layers in the order of the network.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    if network.plan.fast:
+        return _wrap_fused(network, names)
+    layers = getattr(model, str(model.base_model_prefix)).get_submodule(family.layers)
+    return [_hook(module, names) for module in layers.modules() if isinstance(module, nn.Linear)]
+
+
+def _wrap_fused(network: "FastClassifier", names: Mapping[int, str]) -> list[BatchedLoraLinear]:
+    """Wrap the fused linear layers of the fast path."""
+    made = []
+
+    def wrap(linear: "FusedLinear") -> "_FusedBatchedLora":
+        made.append(_FusedBatchedLora(linear, names))
+        return made[-1]
+
+    network.wrap_linear(wrap)
+    return list(made)
+
+
+class _FusedBatchedLora(BatchedLoraLinear):
+    """A fused linear layer of the fast path that adds the updates of a batch."""
+
+    def __init__(self, linear: "FusedLinear", names: Mapping[int, str]) -> None:
+        super().__init__(linear.layers, names)
+        self._linear = linear
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        return self.add_updates(self._linear(x, training), x)
+
+
+def _hook(layer: nn.Linear, names: Mapping[int, str]) -> BatchedLoraLinear:
+    """Register a hook by which a linear layer of transformers adds the updates of a batch."""
+    lora = BatchedLoraLinear([layer], names)
+
+    def add_updates(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        x = arguments[0].to(output.dtype)
+        lora.add_updates(output.flatten(0, -2), x.flatten(0, -2))
+
+    layer.register_forward_hook(add_updates)
+    return lora
 
 
 class Layout:

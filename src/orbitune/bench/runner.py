@@ -20,8 +20,9 @@ from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.report import write_report
 from orbitune.bench.suites import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
+from orbitune.cache import cache_folder
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_folder, write_json
+from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_kept, read_sealed_json, write_sealed_json
 from orbitune.study.child_processes import run_module
 from orbitune.training.meter import environment

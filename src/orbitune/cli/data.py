@@ -25,18 +25,18 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Decode the tiles and download the backbone, so that later commands start at once."""
-    from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
+    from orbitune.data.near_duplicates import find_near_duplicates
     from orbitune.training.setup import prepare_training
 
     job = prepare_training(make_recipe(), not quiet)
     data, backbone = job.data, job.backbone.record
     leaks = find_near_duplicates(job.tiles, job.splits) if check_leaks else []
     if as_json:
-        leaks_found = {"leaks": leaks} if check_leaks else {}
+        leaks_found = {"leaks": [leak.to_json() for leak in leaks]} if check_leaks else {}
         print_json({"data": data.to_json(), "backbone": backbone.to_json(), **leaks_found})
         return
     print_inputs(data, backbone.description)
     for leak in leaks:
-        print(f"  leaks: {describe_near_duplicates(leak)}")
+        print(f"  leaks: {leak.describe()}")
     for name, reason in job.tiles.skipped:
         print(f"  skipped {name}: {reason}")

@@ -41,9 +41,9 @@ def predict(
     """Predict the classes of images. An unreadable file becomes a row with an error."""
     from orbitune.inference.classifier import Classifier
     from orbitune.inference.image_inputs import check_paths, expand
-    from orbitune.inference.output_formats import find_form
+    from orbitune.inference.output_formats import find_format
 
-    write = find_form("jsonl" if as_json else form)
+    write = find_format("jsonl" if as_json else form)
     check_paths(inputs)
     classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())

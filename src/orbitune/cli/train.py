@@ -172,11 +172,10 @@ def robustness(
     quiet: Quiet = False,
 ) -> None:
     """Score a finished run on corrupted validation tiles; used by `study --robustness`."""
-    from orbitune.evaluation.robustness import describe_robustness
     from orbitune.training.corruption_scores import try_robustness
 
     scores = try_robustness(run, tiles, not quiet)
     if as_json:
-        print_json(scores)
+        print_json(scores.to_json())
     else:
-        print(describe_robustness(scores))
+        print(scores.describe())

@@ -1,7 +1,7 @@
-"""Rows of equal size in one large file, each with a checksum that is compared when it is read.
+"""Files of equally sized rows, each with a checksum that is verified when the row is read.
 
-A whole file of gigabytes is not read for that. CRC-32 costs least: 4 GB/s on one core (SHA-256 1.8,
-BLAKE2b 0.9), 3.5 microseconds for a tile of 64 x 64 pixels.
+So damage is found without reading a whole file of gigabytes. CRC-32 is the cheapest checksum at hand: 4 GB/s
+on one core (SHA-256 1.8, BLAKE2b 0.9), 3.5 microseconds for a tile of 64 x 64 pixels.
 """
 
 import zlib
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-CHECKED_WHOLE = 1 << 30  # bytes; so much takes a quarter of a second, and is checked when it is opened
+MAX_VERIFIED = 1 << 30  # bytes that are verified when a file is opened, in a quarter of a second
 _BLOCK = 4 << 20  # bytes read at a time
 
 
 class DamagedRowError(Exception):
-    """A row is not what was written.
+    """A row does not match its checksum.
 
     Attributes:
-        row: its number.
+        row: its index.
     """
 
     def __init__(self, row: int) -> None:
@@ -29,12 +29,12 @@ class DamagedRowError(Exception):
 
 @dataclass(frozen=True)
 class ChecksummedRows:
-    """Rows in a file.
+    """N rows in a file.
 
     Attributes:
-        file: it must stay as it is while rows are read.
+        file: must not change while rows are read.
         offset: bytes before the first row.
-        row_bytes: size of each.
+        row_bytes: bytes of each row.
         sums: CRC-32 of each row, uint32 (N,).
     """
 
@@ -44,32 +44,32 @@ class ChecksummedRows:
     sums: np.ndarray
 
     def read(self, rows: Sequence[int], out: np.ndarray) -> None:
-        """Return a copy of some rows.
-
-        Read from the file and not through a map, whose pages would count as memory of this process.
+        """Read rows and verify their checksums.
 
         Args:
-            out: uint8 (len(rows), row_bytes), contiguous.
+            rows: indices of the rows.
+            out: receives them, uint8 (len(rows), row_bytes), contiguous.
 
         Raises:
             DamagedRowError: a row is missing or does not match its checksum.
         """
+        # Not through a memory map, whose pages would count as memory of this process.
         with self.file.open("rb", buffering=0) as file:
-            for place, row in zip(out, rows, strict=True):
+            for target, row in zip(out, rows, strict=True):
                 file.seek(self.offset + row * self.row_bytes)
-                if file.readinto(place.data) != self.row_bytes or zlib.crc32(place.data) != self.sums[row]:
+                if file.readinto(target.data) != self.row_bytes or zlib.crc32(target.data) != self.sums[row]:
                     raise DamagedRowError(row)
 
     @property
     def whole(self) -> bool:
-        """Return whether the file has its size and, up to `CHECKED_WHOLE` bytes, all rows match."""
+        """Whether the file has the right size and, up to `MAX_VERIFIED` bytes, all rows match."""
         size = self.row_bytes * len(self.sums)
         if not self.file.is_file() or self.file.stat().st_size != self.offset + size:
             return False
-        return size > CHECKED_WHOLE or np.array_equal(self._found(), self.sums)
+        return size > MAX_VERIFIED or np.array_equal(self._compute_sums(), self.sums)
 
-    def _found(self) -> np.ndarray:
-        """The checksums of the rows as they are now."""
+    def _compute_sums(self) -> np.ndarray:
+        """Return the checksums of the rows in the file."""
         with self.file.open("rb") as file:
             file.seek(self.offset)
             count = max(1, _BLOCK // self.row_bytes) * self.row_bytes
@@ -80,6 +80,6 @@ class ChecksummedRows:
 
 
 def checksums(data: bytes | memoryview, row_bytes: int) -> Iterator[int]:
-    """Return the CRC-32 of each row of contiguous bytes."""
+    """Yield the CRC-32 of each row of contiguous bytes."""
     view = memoryview(data)
     return (zlib.crc32(view[start : start + row_bytes]) for start in range(0, len(view), row_bytes))

@@ -1,8 +1,8 @@
-"""What goes wrong with satellite tiles, in five severities: haze, sensor noise, blur, brightness, lost lines.
+"""Corruptions of satellite tiles: haze, sensor noise, blur, brightness and missing stripes.
 
-The scheme, several kinds in severities 1 to 5 that a model never trains on, is Hendrycks and Dietterich's
-(2019, arXiv:1903.12261); the kinds are those of a sensor above an atmosphere. A tile's corruption depends on
-the seed and the tile's number alone, not on the batch it comes in.
+Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
+that a sensor above an atmosphere meets. The result depends on the seed and the tile's index, not on the
+batch.
 """
 
 from collections.abc import Callable
@@ -21,24 +21,24 @@ class Corruption:
     """One kind of corruption.
 
     Attributes:
-        levels: its strength at severities 1 to 5, set by eye: from hardly seen to hardly recognised.
-        apply: takes one tile, float (H, W, 3) in 0..1, a level and a generator; gives the tile in 0..1 or
-            beyond, which is clipped.
+        levels: strength at severities 1 to 5, chosen by eye from barely visible to barely recognisable.
+        apply: takes a tile, float (H, W, 3) in 0..1, a level and a random generator; returns the corrupted
+            tile, which is then clipped to 0..1.
     """
 
     levels: tuple[float, float, float, float, float]
     apply: Callable[[Array, float, Rng], Array]
 
 
-def corrupt(tiles: Array, kind: str, severity: int, seed: int = 0, first: int = 0) -> Array:
-    """Corrupted copies of tiles.
+def corrupt(tiles: Array, kind: str, *, severity: int, seed: int = 0, first: int = 0) -> Array:
+    """Return corrupted copies of tiles.
 
     Args:
         tiles: uint8 (B, H, W, 3).
         kind: a key of CORRUPTIONS.
         severity: 1 to 5.
         seed: 0 or more.
-        first: number of the first tile, so that tiles come out alike in batches of any size.
+        first: index of the first tile, so that the result does not depend on the batch size.
 
     Returns:
         uint8 (B, H, W, 3).
@@ -46,25 +46,25 @@ def corrupt(tiles: Array, kind: str, severity: int, seed: int = 0, first: int = 
     corruption = CORRUPTIONS[kind]
     level = corruption.levels[SEVERITIES.index(severity)]
     corrupted = np.empty_like(tiles)
-    for place, tile in enumerate(tiles):
-        random = np.random.default_rng((seed, first + place))
+    for index, tile in enumerate(tiles):
+        random = np.random.default_rng((seed, first + index))
         changed = corruption.apply(tile / np.float64(255), level, random)
-        corrupted[place] = np.rint(np.clip(changed, 0, 1) * 255)
+        corrupted[index] = np.rint(np.clip(changed, 0, 1) * 255)
     return corrupted
 
 
 def _haze(tile: Array, lost: float, random: Rng) -> Array:
-    """Atmospheric scattering: what the air swallows of the ground's light it replaces by its own.
+    """Add haze: airlight replaces a fraction of the ground's light.
 
     Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723), with one transmission
-    for the tile and an airlight that is nearly white, bluest where there is most scattering.
+    for the whole tile and a slightly blue airlight.
     """
     airlight = np.array([0.82, 0.85, 0.90])
     return tile * (1 - lost) + airlight * lost
 
 
 def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
-    """Shot and read noise of a detector that counts so many electrons at full scale, two of them its own.
+    """Add shot noise of a detector with this many electrons at full scale, and 2 electrons of read noise.
 
     The Poisson-Gaussian model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
     """
@@ -73,22 +73,22 @@ def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
 
 
 def _blur(tile: Array, sigma: float, random: Rng) -> Array:
-    """A wider point-spread function: a Gaussian with this standard deviation in pixels."""
+    """Blur with a Gaussian point-spread function of this standard deviation in pixels."""
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(tile, (sigma, sigma, 0)))
 
 
 def _brightness(tile: Array, gain: float, random: Rng) -> Array:
-    """Another gain, as under another sun: every value times or by this factor."""
+    """Multiply or divide all values by this gain, as under another sun."""
     return tile * gain if random.random() < 0.5 else tile / gain
 
 
-def _missing_stripe(tile: Array, share: float, random: Rng) -> Array:
-    """Dead detectors: this share of the rows or columns, at least one, side by side, is zero."""
+def _missing_stripe(tile: Array, fraction: float, random: Rng) -> Array:
+    """Set a stripe of rows or columns to zero, this fraction of the tile, as dead detectors do."""
     axis = int(random.integers(2))
     side = tile.shape[axis]
-    lines = max(1, round(share * side))
+    lines = max(1, round(fraction * side))
     start = int(random.integers(side - lines + 1))
     changed = tile.copy()
     changed.swapaxes(0, axis)[start : start + lines] = 0

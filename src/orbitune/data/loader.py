@@ -1,4 +1,4 @@
-"""Tiles on the device that computes, a batch at a time; where a GPU has room, all of them from the start."""
+"""Batches of tiles on the device that trains; a GPU keeps all tiles if they fit into its memory."""
 
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_SHARE = 0.5  # of a GPU's free memory, at most, for tiles
+_MAX_FRACTION = 0.5  # of a GPU's free memory that tiles may take
 
 
 class TileLoader:
-    """Tiles stay uint8 until they are on the device: 12 kB each, not the 600 kB of a resized float image."""
+    """Load batches of a tile set onto a device.
+
+    Tiles stay uint8: 12 kB each at 64 x 64 pixels, not the 600 kB of a resized float image.
+    """
 
     def __init__(self, tiles: TileSet, device: "torch.device") -> None:
         import torch
@@ -23,11 +26,11 @@ class TileLoader:
         self._tiles = tiles
         self._device = device
         self._resident: Tensor | None = None
-        if device.type == "cuda" and tiles.tiles.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
+        if device.type == "cuda" and tiles.tiles.nbytes <= _MAX_FRACTION * torch.cuda.mem_get_info(device)[0]:
             self._resident = torch.from_numpy(tiles.read(np.arange(len(tiles.tiles)))).to(device)
 
     def tiles(self, indices: np.ndarray) -> "Tensor":
-        """uint8 (len(indices), H, W, 3)."""
+        """Return the tiles at these indices, uint8 (len(indices), H, W, 3)."""
         import torch
 
         if self._resident is not None:
@@ -35,12 +38,12 @@ class TileLoader:
         return torch.from_numpy(self._tiles.read(indices)).to(self._device)
 
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
-        """The same, turned and flipped at random where `augment` is "flips"."""
+        """Return the tiles, with random flips and quarter turns if `augment` is "flips"."""
         tiles = self.tiles(indices)
         return random_dihedral(tiles) if augment == "flips" else tiles
 
     def labels(self, indices: np.ndarray) -> "Tensor":
-        """int64 (len(indices),)."""
+        """Return the labels at these indices, int64 (len(indices),)."""
         import torch
 
         return torch.from_numpy(self._tiles.labels[indices]).to(self._device)

@@ -1,8 +1,6 @@
-"""Train, validation and test: the data set's own splits, given lists of file names, a stratified draw, or
-blocks of ground.
+"""Train, validation and test splits: the data set's own, from lists, stratified at random, or spatial.
 
-Whatever the source, the result is disjoint and the same for the same tiles and seed, and every class has
-training tiles.
+Splits are disjoint, the same for the same tiles and seed, and every class has training tiles.
 """
 
 import re
@@ -21,9 +19,9 @@ from orbitune.sources.manifest import SPLIT_NAMES
 
 SPLITS = ("train", "validation", "test")
 
-FEWEST = 3  # tiles of a class to draw splits from: one for each
+MIN_TILES = 3  # of a class, one for each split
 
-_SHARES = {"test": 0.2, "validation": 0.25}  # of what is left for training, in this order: 60/20/20
+_FRACTIONS = {"test": 0.2, "validation": 0.25}  # of the remaining training tiles, in this order: 60/20/20
 _AMBIGUOUS = -1
 _SPATIAL_LISTS = "*spatial*.txt"
 
@@ -35,33 +33,33 @@ def split_tiles(
     split: str = "default",
     block_size: float | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Split tiles by lists of names if given, else as `split` says.
+    """Split tiles by lists of file names if given, else as `split` says.
 
     Args:
         tiles: the tiles.
         split_files: a folder with one .txt list per split, or train=FILE,validation=FILE,test=FILE.
-        seed: of what is drawn at random.
-        split: "default" takes the data's own splits, and draws those that are missing at random and
-            stratified; "random" draws all of them, whatever the data has; "spatial" takes the lists
-            splits/*spatial*.txt in the data's folder, and without them cuts the ground into blocks.
-        block_size: of a spatial split without lists, in metres; None for what the extent suggests.
+        seed: of random splits.
+        split: "default" takes the data set's own splits, and draws missing ones at random, stratified;
+            "random" draws all of them; "spatial" takes the lists splits/*spatial*.txt in the data set's
+            folder, or else splits by blocks of ground.
+        block_size: side of the blocks of a spatial split in metres; None to choose it by the extent.
 
     Returns:
-        int64 (n,) sorted indices for each of `SPLITS`, and notes in words.
+        Sorted indices, int64 (n,), for each of `SPLITS`, and notes for the user.
 
     Raises:
-        DataError: lists that do not fit the tiles, classes too small to be split, or a spatial split of tiles
-            with neither lists nor coordinates.
+        DataError: lists do not fit the tiles, a class is too small to be split, or a spatial split was asked
+            for and there are neither lists nor coordinates.
     """
     if split_files:
         splits, notes = _from_lists(tiles, _find_lists(split_files))
     elif split == "spatial":
         splits, notes = _spatial(tiles, seed, block_size)
     elif split == "random":
-        splits, _ = _completed(replace(tiles, own_splits={}), seed)
+        splits, _ = _complete_splits(replace(tiles, own_splits={}), seed)
         notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)
     else:
-        splits, notes = _completed(tiles, seed)
+        splits, notes = _complete_splits(tiles, seed)
     without = np.setdiff1d(np.arange(len(tiles.classes)), tiles.labels[splits["train"]])
     if len(without):
         names = _some(tiles.classes[label] for label in without)
@@ -72,10 +70,10 @@ def split_tiles(
 # --- drawn at random --------------------------------------------------------------------------------------
 
 
-def _completed(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The data's own splits; those that are missing are drawn from train, or from all tiles."""
+def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return the data set's own splits; draw missing ones from train, or from all tiles."""
     splits = {name: rows for name, rows in tiles.own_splits.items() if len(rows)}
-    missing = [name for name in _SHARES if name not in splits]
+    missing = [name for name in _FRACTIONS if name not in splits]
     if splits and "train" not in splits:
         raise DataError(f"The data set has {' and '.join(splits)} tiles but none to train on.")
     if not splits:
@@ -86,13 +84,13 @@ def _completed(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[
             f"the data has no {' and no '.join(missing)} split: drew it from train, stratified, seed {seed}"
         )
     counts = np.bincount(tiles.labels[splits["train"]], minlength=len(tiles.classes))
-    if missing and counts.min() < FEWEST:
-        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < FEWEST))
+    if missing and counts.min() < MIN_TILES:
+        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
         raise DataError(
-            f"Too few tiles to split: {few}; a class needs {FEWEST} or more. Add some, or drop it."
+            f"Too few tiles to split: {few}; a class needs {MIN_TILES} or more. Add some, or drop it."
         )
     for name in missing:
-        splits["train"], splits[name] = _draw(tiles, splits["train"], _SHARES[name], seed)
+        splits["train"], splits[name] = _draw(tiles, splits["train"], _FRACTIONS[name], seed)
     return splits, (note,) if missing else ()
 
 
@@ -102,21 +100,27 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
 
 
-def _draw(tiles: TileSet, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two parts of the rows, the second a share of each class."""
+def _draw(tiles: TileSet, rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two; the second part holds a fraction of each class."""
     from sklearn.model_selection import train_test_split
 
     labels = tiles.labels[rows]
-    number = max(round(share * len(rows)), len(np.unique(labels)))  # one of each class at least
+    number = max(round(fraction * len(rows)), len(np.unique(labels)))  # one of each class at least
     rest, drawn = train_test_split(rows, test_size=number, stratify=labels, random_state=seed)
     return rest, drawn
 
 
-def draw_shots(tiles: TileSet, train: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """So many training tiles of each class; with the same seed fewer shots are some of those of more.
+def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
+    """Draw `shots` training tiles per class. With the same seed, smaller draws are subsets of larger ones.
+
+    Args:
+        tiles: the tiles.
+        train: int64 (n,), indices of the training tiles.
+        shots: tiles per class, 1 or more.
+        seed: of the draw.
 
     Returns:
-        int64 sorted indices, `shots` of each class.
+        Sorted indices, int64 (shots x classes,).
 
     Raises:
         DataError: a class has fewer training tiles.
@@ -134,34 +138,34 @@ def draw_shots(tiles: TileSet, train: np.ndarray, shots: int, seed: int) -> np.n
     return np.sort(np.concatenate([order[:shots] for order in orders]))
 
 
-# --- by ground --------------------------------------------------------------------------------------------
+# --- spatial ----------------------------------------------------------------------------------------------
 
 
 def _spatial(
     tiles: TileSet, seed: int, block_size: float | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """By the lists which the data's folder brings, else by blocks of ground."""
+    """Split by the spatial lists in the data set's folder, else by blocks of ground."""
     folder = tiles.origin.path / "splits" if tiles.origin else None
     if folder and any(folder.glob(_SPATIAL_LISTS)):
         lists = _find_lists(str(folder), _SPATIAL_LISTS)
         splits, notes = _from_lists(tiles, lists)
         names = ", ".join(path.name for path in lists.values())
         return splits, (f"spatial split: the lists in the data's folder splits ({names})", *notes)
-    ground = read_locations(tiles)
-    if ground is None:
+    locations = read_locations(tiles)
+    if locations is None:
         raise DataError(
             "The tiles have no coordinates for a spatial split: pass --split-files, as for EuroSAT's "
             "published spatial split, or put such lists into the data's folder: splits/spatial-train.txt, "
             "-val and -test."
         )
-    return split_by_blocks(tiles, ground, seed, block_size)
+    return split_by_blocks(tiles, locations, seed=seed, block_size=block_size)
 
 
-# --- given as lists of names ------------------------------------------------------------------------------
+# --- from lists of file names -----------------------------------------------------------------------------
 
 
 def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
-    """The list file of each split; in a folder, among the files that match the pattern."""
+    """Return the list file of each split; in a folder, among the files that match the pattern."""
     folder = Path(split_files).expanduser()
     if folder.is_dir():
         found = [(path.stem, path) for path in sorted(folder.glob(pattern))]
@@ -187,13 +191,15 @@ def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
 
 
 def _splits_in(stem: str) -> Iterator[str]:
+    """Yield the splits that a file's name mentions."""
     for word, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         if word in stem.lower():
             yield split
 
 
 def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    # Tiles left out as bad are known by name too, so that a list which names them still fits.
+    """Return the splits that lists of file names define, and notes."""
+    # Lists may also name tiles that were skipped as bad.
     known = [*tiles.names, *(name for name, _ in tiles.skipped)]
     index = _index(known)
     folders = {part for name in known for part in PurePosixPath(name).parts[:-1]}
@@ -213,19 +219,20 @@ def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np
 
 
 def _lines(path: Path) -> list[str]:
+    """Return the names in a list file, with slashes."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"Cannot read the list {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is no list of file names: expected text, one name a line.") from None
+        raise DataError(f"{path} is not a list of file names: expected text, one name per line.") from None
     return [line.strip().replace("\\", "/") for line in lines if line.strip()]
 
 
 def _keys(name: str, folders: Container[str] = ()) -> Iterator[str]:
-    """What a name may be found by, the strictest first: a/b/c.jpg, a/b/c, b/c.jpg, b/c, c.jpg, c.
+    """Yield the keys that a name is looked up by, the strictest first: a/b/c.jpg, a/b/c, b/c.jpg, b/c, ...
 
-    Parts are dropped as long as they are none of `folders`: River/1.jpg is never Forest/1.jpg.
+    Leading folders are dropped unless they are in `folders`, so River/1.jpg never matches Forest/1.jpg.
     """
     parts = PurePosixPath(name).parts
     for start in range(len(parts)):
@@ -237,16 +244,17 @@ def _keys(name: str, folders: Container[str] = ()) -> Iterator[str]:
 
 
 def _index(names: Sequence[str]) -> dict[str, int]:
-    """Row by key; `_AMBIGUOUS` where several tiles share one."""
+    """Return the row of each key; `_AMBIGUOUS` if several tiles share it."""
     index: dict[str, int] = {}
     for row, name in enumerate(names):
         for key in set(_keys(name)):
             index[key] = _AMBIGUOUS if key in index else row
-    times = Counter(names)  # a full name means its tile, even if it is also the end of another's
-    return index | {name: row for row, name in enumerate(names) if times[name] == 1}
+    counts = Counter(names)  # a full name means its tile, even if another name ends with it
+    return index | {name: row for row, name in enumerate(names) if counts[name] == 1}
 
 
 def _find(name: str, index: Mapping[str, int], folders: Container[str], origin: str) -> int:
+    """Return the row of a listed name."""
     row = next((index[key] for key in _keys(name, folders) if key in index), None)
     if row is None:
         raise DataError(f"{name}, listed in {origin}, is not among the tiles.")
@@ -256,6 +264,7 @@ def _find(name: str, index: Mapping[str, int], folders: Container[str], origin: 
 
 
 def _expect_disjoint(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> None:
+    """Raise a DataError if a tile is in two splits."""
     seen: dict[int, str] = {}
     for split, rows in splits.items():
         for row in rows.tolist():

@@ -1,7 +1,7 @@
-"""Procedural tiles for the embedded demo: ten land-cover classes that look like Sentinel-2 at 10 m.
+"""Synthetic tiles for the demo: ten land-cover classes that resemble Sentinel-2 at 10 m.
 
-Colours of different classes overlap and one class is often drawn over another (roads and rivers cross
-fields and towns), so that a tile's structure tells its class and its mean colour does not.
+Colours of different classes overlap, and roads and rivers are drawn over other classes, so that the class
+depends on a tile's structure rather than its mean colour.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,17 +23,17 @@ CLASSES: tuple[str, ...] = (
 )
 SIZE = 64
 DEFAULT_COUNT = 1000
-VERSION = 1  # raise it whenever a tile of the same seed and index comes out differently
+VERSION = 1  # to be raised when a tile of the same seed and index changes
 
 Rng = np.random.Generator
 Array = np.ndarray
 
 _Y, _X = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
 _FREQUENCY = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]) * SIZE
-_FREQUENCY[0, 0] = np.inf  # no constant part
-_PARCELS = 16  # parcels are numbered modulo 16 in either direction, which is more than a tile holds
+_FREQUENCY[0, 0] = np.inf  # no constant component
+_PARCELS = 16  # parcels are numbered modulo 16 in each direction, more than a tile holds
 
-# Mean colours (red, green, blue), read off EuroSAT by eye; brightness and hue vary widely around them.
+# Mean colours (red, green, blue), estimated from EuroSAT by eye; brightness and hue vary around them.
 _PALETTE = {
     "asphalt": (106, 107, 115),
     "concrete": (150, 144, 142),
@@ -53,14 +53,14 @@ _PALETTE = {
 
 
 def generate(count: int, seed: int = 0) -> tuple[Array, Array]:
-    """Draw `count` tiles; tile i depends on `seed` and i alone, and its class is i modulo 10.
+    """Generate tiles. Tile i depends on `seed` and i alone; its class is i modulo 10.
 
     Args:
         count: number of tiles, 0 or more.
         seed: 0 or more.
 
     Returns:
-        Tiles, uint8 (count, 64, 64, 3), red, green, blue; labels, int64 (count,), indices into CLASSES.
+        Tiles, uint8 (count, 64, 64, 3), RGB; labels, int64 (count,), indices into CLASSES.
     """
     tiles = np.empty((count, SIZE, SIZE, 3), np.uint8)
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
@@ -70,18 +70,18 @@ def generate(count: int, seed: int = 0) -> tuple[Array, Array]:
     return tiles, labels
 
 
-# --- what the drawings are made of: all arrays are (64, 64), colours (64, 64, 3) from 0 to 255
+# --- building blocks: arrays are (64, 64), colours (64, 64, 3) from 0 to 255
 
 
 def _relief(rng: Rng, slope: float) -> Array:
-    """Fractal noise of mean 0 and deviation 1, `slope` > 0: 0.3 is gritty, 1 rough, 2 hilly, 3 smooth."""
+    """Return fractal noise, mean 0 and standard deviation 1; `slope` > 0: 0.3 is gritty, 3 smooth."""
     real, imaginary = rng.standard_normal((2, *_FREQUENCY.shape))
     field = np.fft.irfft2((real + 1j * imaginary) * _FREQUENCY**-slope, (SIZE, SIZE))
     return field / field.std()
 
 
 def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
-    """Coordinates in pixels, turned and moved at random, bent by about `warp` pixels."""
+    """Return coordinates in pixels, rotated and shifted at random, distorted by about `warp` pixels."""
     angle = rng.uniform(0, 2 * np.pi)
     u = np.cos(angle) * _X + np.sin(angle) * _Y
     v = np.cos(angle) * _Y - np.sin(angle) * _X
@@ -89,22 +89,22 @@ def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
 
 
 def _colours(rng: Rng, names: Sequence[str] | Array, count: int, spread: float = 0.12) -> Array:
-    """Random colours (count, 3) around those named; `spread` is the deviation of the brightness."""
+    """Return random colours (count, 3) around named ones; `spread` is the deviation of the brightness."""
     means = np.array([_PALETTE[name] for name in names], float)[rng.integers(len(names), size=count)]
     brightness = 1 + spread * rng.standard_normal((count, 1))
     return means * brightness + 4 * rng.standard_normal((count, 3))
 
 
 def _over(land: Array, mask: Array, colour: Array) -> Array:
-    """Lay a colour over the land where the mask is 1."""
+    """Return the land with a colour laid over it where the mask is 1."""
     return land + mask[..., None] * (colour - land)
 
 
 def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple[Array, Array]:
-    """Cut the plane into strips `size` wide and those into parcels about `stretch` times as long.
+    """Divide the plane into strips `size` wide, and those into parcels about `stretch` times as long.
 
     Returns:
-        The number of each pixel's parcel, 0 to 255, and its distance to the parcel's border in pixels.
+        The index of each pixel's parcel, 0 to 255, and its distance to the parcel's border in pixels.
     """
     strip, across = np.divmod(u + rng.uniform(0, size), size)
     strip = strip.astype(int) % _PARCELS
@@ -115,7 +115,7 @@ def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple
 
 
 def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
-    """Distance in pixels to a winding line that passes within `reach` pixels of the middle."""
+    """Return the distance in pixels to a winding line that passes within `reach` pixels of the centre."""
     u, v = _frame(rng, 0.5)
     period, phase = rng.uniform(50, 130), rng.uniform(0, 2 * np.pi)
     wave = 2 * np.pi * u / period + phase
@@ -124,23 +124,23 @@ def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
 
 
 def _band(distance: Array, width: float) -> Array:
-    """1 within `width` / 2 pixels of a line, 0 outside, soft for one pixel between."""
+    """Return 1 within `width` / 2 pixels of a line, 0 outside, with a soft edge of one pixel."""
     return np.clip(width / 2 - distance + 0.5, 0, 1)
 
 
 def _texture(rng: Rng, slope: float, strength: float) -> Array:
-    """A factor (64, 64, 1) around 1 that roughens a surface."""
+    """Return a factor (64, 64, 1) around 1 that roughens a surface."""
     return 1 + strength * _relief(rng, slope)[..., None]
 
 
 def _track(rng: Rng, land: Array) -> Array:
-    """A narrow farm track or lane, which any land may have."""
+    """Draw a narrow farm track or lane."""
     colour = _colours(rng, ("straw", "concrete", "asphalt"), 1)
     return _over(land, 0.7 * _band(_line(rng, rng.uniform(0, 10), 30), rng.uniform(0.6, 1.6)), colour)
 
 
 def _farmstead(rng: Rng, land: Array) -> Array:
-    """A few roofs somewhere on the land."""
+    """Draw a few roofs somewhere on the land."""
     number, border = _parcels(rng, *_frame(rng, 0), rng.uniform(4, 7), 1.3)
     centre = rng.uniform(-28, 28, 2)
     near = np.hypot(_X - centre[0], _Y - centre[1]) < rng.uniform(4, 9)
@@ -149,6 +149,7 @@ def _farmstead(rng: Rng, land: Array) -> Array:
 
 
 def _cluttered(rng: Rng, land: Array) -> Array:
+    """Draw a track or farmstead now and then."""
     for clutter in (_track, _farmstead):
         if rng.random() < 0.35:
             land = clutter(rng, land)
@@ -159,6 +160,7 @@ def _cluttered(rng: Rng, land: Array) -> Array:
 
 
 def _annual_crop(rng: Rng) -> Array:
+    """Draw fields of annual crops."""
     u, v = _frame(rng, 0.6)
     number, border = _parcels(rng, u, v, rng.uniform(16, 40), rng.uniform(1, 2))
     names = rng.choice(("soil", "straw", "dry", "grass", "olive", "forest"), 3)
@@ -170,6 +172,7 @@ def _annual_crop(rng: Rng) -> Array:
 
 
 def _permanent_crop(rng: Rng) -> Array:
+    """Draw orchards or vineyards in rows."""
     u, v = _frame(rng, 1.0)
     number, border = _parcels(rng, u, v, rng.uniform(10, 24), rng.uniform(1, 2))
     names = rng.choice(("soil", "straw", "dry", "olive", "grass"), 3)
@@ -183,6 +186,7 @@ def _permanent_crop(rng: Rng) -> Array:
 
 
 def _pasture(rng: Rng) -> Array:
+    """Draw pastures with hedges."""
     number, border = _parcels(rng, *_frame(rng, 2.5), rng.uniform(14, 36), rng.uniform(0.8, 1.6))
     names = rng.choice(("grass", "grass", "grass", "olive", "dry"), 3)
     land = _colours(rng, names, _PARCELS**2, 0.08)[number] * _texture(rng, 1.8, 0.07)
@@ -192,6 +196,7 @@ def _pasture(rng: Rng) -> Array:
 
 
 def _forest(rng: Rng) -> Array:
+    """Draw a forest canopy."""
     canopy = _relief(rng, rng.uniform(0.3, 1.0))
     shade = 1 + rng.uniform(0.05, 0.14) * canopy + 0.08 * _relief(rng, 2.2)
     land = _colours(rng, ("forest", "forest", "grass"), 1, 0.2) * shade[..., None]
@@ -200,6 +205,7 @@ def _forest(rng: Rng) -> Array:
 
 
 def _herbaceous(rng: Rng) -> Array:
+    """Draw herbaceous vegetation with shrubs."""
     cover = np.clip(0.5 + 0.45 * _relief(rng, rng.uniform(1.2, 1.9)), 0, 1)
     low, high = _colours(rng, rng.choice(("dry", "olive", "shrub", "soil", "straw"), 2), 2)
     land = _over(np.broadcast_to(low, (SIZE, SIZE, 3)), cover, high)
@@ -210,6 +216,7 @@ def _herbaceous(rng: Rng) -> Array:
 
 
 def _industrial(rng: Rng) -> Array:
+    """Draw industrial buildings."""
     land = _colours(rng, ("asphalt", "concrete", "olive", "grass"), 1) * _texture(rng, 1, 0.08)
     number, border = _parcels(rng, *_frame(rng, 0.3), rng.uniform(8, 15), rng.uniform(0.8, 1.8))
     roofs = _colours(rng, ("metal", "metal", "concrete", "asphalt", "tile"), _PARCELS**2, 0.18)[number]
@@ -219,6 +226,7 @@ def _industrial(rng: Rng) -> Array:
 
 
 def _residential(rng: Rng) -> Array:
+    """Draw houses along streets."""
     u, v = _frame(rng, 1.0)
     land = _colours(rng, ("grass", "olive", "dry", "concrete"), 1) * _texture(rng, 0.8, 0.12)
     number, border = _parcels(rng, u, v, rng.uniform(3.2, 5.5), rng.uniform(0.9, 1.6))
@@ -230,6 +238,7 @@ def _residential(rng: Rng) -> Array:
 
 
 def _highway(rng: Rng) -> Array:
+    """Draw a highway across other land."""
     land = _DRAW[str(rng.choice(_LAND))](rng)
     asphalt, verge = _colours(rng, ("asphalt", "concrete"), 1), _colours(rng, ("olive", "dry", "grass"), 1)
     for _ in range(rng.integers(1, 3)):
@@ -241,6 +250,7 @@ def _highway(rng: Rng) -> Array:
 
 
 def _river(rng: Rng) -> Array:
+    """Draw a river across other land."""
     land = _DRAW[str(rng.choice(_LAND))](rng)
     line, width = _line(rng, rng.uniform(2, 22)), rng.uniform(6, 24)
     line = line + 0.8 * _relief(rng, 1.5)
@@ -249,6 +259,7 @@ def _river(rng: Rng) -> Array:
 
 
 def _sea_lake(rng: Rng) -> Array:
+    """Draw open water, sometimes with a shore."""
     water = _water(rng)
     if rng.random() < 0.4:
         u, _ = _frame(rng, 3)
@@ -258,6 +269,7 @@ def _sea_lake(rng: Rng) -> Array:
 
 
 def _water(rng: Rng) -> Array:
+    """Return a water surface."""
     colour = _colours(rng, ("sea", "lake", "lake", "lake", "turbid"), 1, 0.2)
     ripples = rng.uniform(0, 0.04) * _relief(rng, rng.uniform(0.1, 1.5))
     return colour * (1 + ripples + rng.uniform(0, 0.12) * _relief(rng, 3))[..., None]
@@ -278,11 +290,11 @@ _DRAW: dict[str, Callable[[Rng], Array]] = {
 _LAND = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Pasture", "PermanentCrop", "Residential")
 
 
-# --- the way from the ground to the sensor
+# --- atmosphere and sensor
 
 
 def _sense(rng: Rng, land: Array) -> Array:
-    """The tile as the satellite sees it: clouds, light, haze, blur and noise; uint8."""
+    """Return the tile as a satellite sees it, uint8: with clouds, light, haze, blur and noise."""
     if rng.random() < 0.25:
         land = _cloud(rng, land)
     land = land * rng.uniform(0.75, 1.25) * rng.uniform(0.95, 1.05, 3)
@@ -294,7 +306,7 @@ def _sense(rng: Rng, land: Array) -> Array:
 
 
 def _cloud(rng: Rng, land: Array) -> Array:
-    """Hide a small part of the land below a cloud or its shadow."""
+    """Cover a small part of the land with a cloud or its shadow."""
     x, y = rng.uniform(-30, 30, 2)
     radius = rng.uniform(3, 8) * (1 + 0.4 * _relief(rng, 2))
     mask = np.clip((radius - np.hypot(_X - x, _Y - y)) / 3, 0, 0.85)

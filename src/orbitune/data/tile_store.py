@@ -1,43 +1,106 @@
-"""The store of a data set's decoded tiles: whole or absent, and checked when it is opened.
+"""The store of a data set's decoded tiles in the cache.
 
-It is built beside its place and renamed. meta.json holds a checksum of each tile, which is compared whenever
-the tile is read, and hashes of the other files. A damaged store is rebuilt.
+A store is a folder with tiles.npy, labels.npy and meta.json. It is built in a temporary folder and renamed.
+meta.json holds a checksum of each tile, which is compared whenever the tile is read, and hashes of the other
+files. A damaged store, or one of another version, is rebuilt.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from orbitune.cache import cache_dir, cache_folder
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
-from orbitune.files import cache_dir, cache_folder, scratch
+from orbitune.files import scratch
 from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
 
+MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
+
 _META = "meta.json"
-LARGEST_META = 1 << 30  # bytes: about a hundred for each tile
+
+
+class StoreMetadata(BaseModel):
+    """What is known of the N tiles of a store besides pixels and labels.
+
+    Attributes:
+        names: file name of each tile, relative to the data set.
+        classes: class names.
+        own_splits: rows of the splits that the data set defines.
+        notes: remarks for the user on how the tiles were read.
+        skipped: (file name, reason) of files that were left out.
+        white: the 16-bit value that became 255; None if no tile had more than 8 bits.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    classes: list[str]
+    own_splits: dict[str, list[NonNegativeInt]] = {}
+    notes: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    white: int | None = None
+
+
+class FileHashes(BaseModel):
+    """What tells that the files of a store are whole, but for the tiles.
+
+    Attributes:
+        store: name of the store's folder.
+        offset: bytes before the first tile in tiles.npy.
+        header: SHA-256 (hex) of these bytes.
+        labels: SHA-256 (hex) of labels.npy.
+    """
+
+    store: str
+    offset: NonNegativeInt
+    header: str
+    labels: str
+
+    @classmethod
+    def compute(cls, folder: Path, name: str, offset: int) -> "FileHashes":
+        """Return the hashes of the files as they are now."""
+        with (folder / "tiles.npy").open("rb") as file:
+            header = hashlib.sha256(file.read(offset)).hexdigest()
+        return cls(store=name, offset=offset, header=header, labels=file_hash(folder / "labels.npy"))
+
+
+class StoredMetadata(StoreMetadata):
+    """The content of meta.json.
+
+    Attributes:
+        version: of this format; a store of another version is rebuilt.
+        checksums: CRC-32 of each tile.
+        hashes: of the other files.
+    """
+
+    version: Literal[1] = 1
+    checksums: list[NonNegativeInt]
+    hashes: FileHashes
 
 
 def invalidate_store(folder: Path) -> None:
-    """Invalidate a damaged store, so that it is rebuilt when it is next opened."""
+    """Mark a damaged store, so that it is rebuilt when it is next opened."""
     (folder / _META).unlink(missing_ok=True)
 
 
-def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any]:
-    """Return what a store holds, built first where it is absent or damaged.
+def open_store(fingerprint: str, build: Callable[[Path], StoreMetadata]) -> dict[str, Any]:
+    """Open a store, and build it if it is absent or damaged.
 
     Args:
-        build: writes tiles.npy, labels.npy and meta.json into a folder.
+        fingerprint: name of the store, hexadecimal.
+        build: writes tiles.npy and labels.npy into a folder, and returns what else is known of them.
 
     Returns:
         Attributes of `orbitune.data.tileset.TileSet`, by name.
 
     Raises:
-        DataError: the cache cannot be written, or not be trusted; or what `build` raises.
+        DataError: the cache cannot be written or is not safe to use; or what `build` raises.
     """
     from filelock import FileLock
 
@@ -48,7 +111,7 @@ def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any
     stored = _read(folder)
     if stored is None:
         try:
-            # A second process waits here and then finds the store of the first.
+            # A second process waits here, and then finds the store of the first.
             with FileLock(folder.with_name(f".{folder.name}.lock")):
                 if _read(folder) is None:
                     _build(folder, build)
@@ -63,57 +126,50 @@ def open_store(fingerprint: str, build: Callable[[Path], None]) -> dict[str, Any
     return stored
 
 
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    with scratch(folder.parent, folder.name) as place:
-        new = place / folder.name
+def _build(folder: Path, build: Callable[[Path], StoreMetadata]) -> None:
+    """Build a store in a temporary folder, and move it to its place."""
+    with scratch(folder.parent, folder.name) as temporary:
+        new = temporary / folder.name
         new.mkdir()
-        build(new)
-        _seal(new, folder.name)
+        _write_metadata(new, build(new), name=folder.name)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         new.replace(folder)
 
 
-def _seal(folder: Path, name: str) -> None:
-    """Add to meta.json the checksum of each tile and hashes of the rest, by which damage is noticed."""
+def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None:
+    """Write meta.json, with the checksum of each tile and hashes of the other files."""
     tiles = np.load(folder / "tiles.npy", mmap_mode="r")
     size = tiles[0].nbytes
     with (folder / "tiles.npy").open("rb") as file:
         file.seek(tiles.offset)
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
-    meta = json.loads((folder / _META).read_text())
-    seal = _hashes(folder, name, tiles.offset)
-    write_sealed_json(folder / _META, {**meta, "sums": sums, "seal": seal})
-
-
-def _hashes(folder: Path, name: str, offset: int) -> dict[str, Any]:
-    """Return what tells that a store is whole but for its tiles, which begin at `offset` of their file."""
-    with (folder / "tiles.npy").open("rb") as file:
-        header = hashlib.sha256(file.read(offset)).hexdigest()
-    return {"store": name, "offset": offset, "header": header, "labels": file_hash(folder / "labels.npy")}
+    hashes = FileHashes.compute(folder, name, tiles.offset)
+    stored = StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes)
+    write_sealed_json(folder / _META, stored.model_dump(mode="json"))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """The fields of a store as TileSet takes them; None where it is absent or damaged."""
+    """Return the content of a store as `open_store` does; None if it is absent or damaged."""
     try:
-        meta = read_sealed_json(folder / _META, LARGEST_META)
-        if meta["seal"] != _hashes(folder, folder.name, meta["seal"]["offset"]):
-            return None  # before numpy reads damaged headers
+        meta = StoredMetadata.model_validate(read_sealed_json(folder / _META, MAX_META))
+        if meta.hashes != FileHashes.compute(folder, folder.name, meta.hashes.offset):
+            return None  # before numpy parses damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
-        sums = np.array(meta["sums"], np.uint32)
+        sums = np.array(meta.checksums, np.uint32)
         rows = ChecksummedRows(folder / "tiles.npy", tiles.offset, tiles[0].nbytes, sums)
         labels = np.load(folder / "labels.npy")
-        fields = {
-            "tiles": tiles,
-            "labels": labels,
-            "names": tuple(meta["names"]),
-            "classes": tuple(meta["classes"]),
-            "own_splits": {name: np.array(rows, np.int64) for name, rows in meta["own_splits"].items()},
-            "notes": tuple(meta["notes"]),
-            "skipped": tuple((name, reason) for name, reason in meta["skipped"]),
-            "white": meta.get("white"),
-            "rows": rows,
-        }
-        whole = len(tiles) == len(labels) == len(meta["names"]) and rows.whole
-    except (OrbituneError, OSError, ValueError, LookupError, TypeError, AttributeError, EOFError):
+        if not (len(tiles) == len(labels) == len(meta.names) and rows.whole):
+            return None
+    except (OrbituneError, ValidationError, OSError, ValueError, LookupError, TypeError, EOFError):
         return None
-    return fields if whole else None
+    return {
+        "tiles": tiles,
+        "labels": labels,
+        "names": tuple(meta.names),
+        "classes": tuple(meta.classes),
+        "own_splits": {name: np.array(rows, np.int64) for name, rows in meta.own_splits.items()},
+        "notes": tuple(meta.notes),
+        "skipped": tuple(meta.skipped),
+        "white": meta.white,
+        "rows": rows,
+    }

@@ -1,1 +1,1 @@
-"""From logits to scores."""
+"""Evaluation of classifiers: scores, intervals, paired tests, calibration, OOD detection, attribution."""

@@ -1,15 +1,17 @@
-"""Whether a classifier's probabilities can be taken at their word, and one number that mends them.
+"""Calibration of a classifier's probabilities, measured and corrected by temperature scaling.
 
-The temperature is Guo et al.'s (2017, arXiv:1706.04599): logits are divided by it before the softmax, which
-changes the confidence and never the class. It is fitted on validation and judged on test. All is computed in
-double precision.
+Logits are divided by a temperature before the softmax (Guo et al. 2017, arXiv:1706.04599), which changes the
+confidence but never the predicted class. The temperature is fitted on validation tiles and evaluated on test
+tiles. Everything is computed in float64.
 """
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from orbitune.evaluation.metrics import check_logits, cross_entropy
+from orbitune.records import JsonTuple, Record
 
 BINS = 15
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
@@ -17,14 +19,49 @@ _LARGEST_LOG_TEMPERATURE = np.log(100.0)
 Binning = Literal["equal-mass", "equal-width"]
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature, between 0.01 and 100, with the least cross-entropy on these tiles.
+class ReliabilityBin(Record):
+    """The tiles of one bin of confidence, the probability of the predicted class.
 
-    It is 1 where every tile is classified rightly: the cross-entropy would then fall with the temperature
-    for ever, and nothing is known about the errors to come.
+    Attributes:
+        low, high: edges of the bin, 0..1.
+        confidence: mean confidence of its tiles.
+        accuracy: of its tiles.
+        count: number of its tiles, 1 or more.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+class Calibration(Record):
+    """How well the probabilities on one split are calibrated.
+
+    Attributes:
+        ece: expected calibration error over bins of equal mass, 0..1. Bins of equal width leave most of them
+            empty if most tiles are confident (Nixon et al. 2019, arXiv:1904.01685).
+        ece_equal_width: the same over bins of equal width (Guo et al. 2017), to compare with papers.
+        brier: Brier score, 0..2.
+        loss: mean cross-entropy in nats.
+        reliability: table of the reliability diagram, bins of equal mass.
+    """
+
+    ece: float
+    ece_equal_width: float
+    brier: float
+    loss: float
+    reliability: JsonTuple[ReliabilityBin]
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature, between 0.01 and 100, with the lowest cross-entropy on these tiles.
+
+    It is 1 if every tile is classified correctly, as the cross-entropy has no minimum then.
 
     Args:
-        logits: float (N, C), before the softmax; of validation tiles.
+        logits: float (N, C), before the softmax, of validation tiles.
         labels: int64 (N,), the true classes.
 
     Raises:
@@ -46,85 +83,81 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Class probabilities, float64 (N, C), of logits (N, C) divided by the temperature."""
+    """Return class probabilities, float64 (N, C), of logits (N, C) divided by the temperature."""
     scaled = logits.astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Everything a report says about the calibration of one split, ready for JSON.
+def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+    """Measure the calibration on one split.
 
     Args:
-        logits: float (N, C), before the softmax; divided by the temperature that `fit_temperature` found on
-            another split, to see what that mends. The tiles of several seeds may follow each other.
+        logits: float (N, C), before the softmax; divided by a temperature from another split to see what it
+            corrects. Tiles of several seeds may be concatenated.
         labels: int64 (N,), the true classes.
-
-    Returns:
-        ece, the expected calibration error over bins of equal mass, the default since bins of
-        equal width leave most of them empty where nearly all tiles are sure (Nixon et al. 2019,
-        arXiv:1904.01685); ece_equal_width, the original one, to compare with papers (Guo et al. 2017);
-        brier; loss, the mean cross-entropy in nats; reliability, the table to plot, of equal mass.
 
     Raises:
         RunError: there are no tiles, or a logit is not finite.
     """
     check_logits(logits, labels, range(logits.shape[1]))
-    shares = probabilities(logits)
-    table = reliability(shares, labels)
-    return {
-        "ece": calibration_error(table),
-        "ece_equal_width": calibration_error(reliability(shares, labels, "equal-width")),
-        "brier": brier(shares, labels),
-        "loss": cross_entropy(logits, labels),
-        "reliability": table,
-    }
+    predicted = probabilities(logits)
+    table = reliability_table(predicted, labels)
+    return Calibration(
+        ece=expected_calibration_error(table),
+        ece_equal_width=expected_calibration_error(
+            reliability_table(predicted, labels, binning="equal-width")
+        ),
+        brier=brier_score(predicted, labels),
+        loss=cross_entropy(logits, labels),
+        reliability=table,
+    )
 
 
-def reliability(
-    shares: np.ndarray, labels: np.ndarray, binning: Binning = "equal-mass", bins: int = BINS
-) -> list[dict[str, Any]]:
-    """The reliability table: tiles in bins of confidence, the probability of the class that was chosen.
+def reliability_table(
+    predicted: np.ndarray, labels: np.ndarray, *, binning: Binning = "equal-mass", bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Group tiles into bins of confidence.
 
     Args:
-        shares: probabilities, float (N, C).
+        predicted: probabilities, float (N, C).
         labels: int64 (N,), the true classes.
         binning: bins with equal numbers of tiles, or of equal width in 0..1.
+        bins: number of bins.
 
     Returns:
-        One entry for each bin that holds tiles, in order of confidence: low and high, its edges; confidence
-        and accuracy, the means of its tiles; count. There are fewer than `bins` where tiles are few.
+        The bins that hold tiles, by increasing confidence; fewer than `bins` if there are few tiles.
     """
-    confidence = shares.max(axis=1)
+    confidence = predicted.max(axis=1)
     order = np.argsort(confidence, kind="stable")
-    confidence, right = confidence[order], (shares.argmax(axis=1) == labels)[order]
+    confidence, correct = confidence[order], (predicted.argmax(axis=1) == labels)[order]
     if binning == "equal-mass":
         groups = np.array_split(np.arange(len(order)), bins)
         edges = [(confidence[group[0]], confidence[group[-1]]) for group in groups if len(group)]
     else:
-        # A bin holds its upper edge and not its lower one, as in Guo et al.
-        places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-        groups = [np.flatnonzero(places == place) for place in range(bins)]
-        edges = [(place / bins, (place + 1) / bins) for place, group in enumerate(groups) if len(group)]
-    return [
-        {
-            "low": float(low),
-            "high": float(high),
-            "confidence": float(confidence[group].mean()),
-            "accuracy": float(right[group].mean()),
-            "count": len(group),
-        }
+        # A bin includes its upper edge and not its lower one, as in Guo et al.
+        indices = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+        groups = [np.flatnonzero(indices == index) for index in range(bins)]
+        edges = [(index / bins, (index + 1) / bins) for index, group in enumerate(groups) if len(group)]
+    return tuple(
+        ReliabilityBin(
+            low=float(low),
+            high=float(high),
+            confidence=float(confidence[group].mean()),
+            accuracy=float(correct[group].mean()),
+            count=len(group),
+        )
         for (low, high), group in zip(edges, (g for g in groups if len(g)), strict=True)
-    ]
+    )
 
 
-def calibration_error(table: list[dict[str, Any]]) -> float:
-    """The expected calibration error, 0..1: by how much confidence and accuracy differ, mean over tiles."""
-    count = sum(row["count"] for row in table)
-    return float(sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in table) / count)
+def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
+    """Return the mean difference of confidence and accuracy over the tiles of a table, 0..1."""
+    count = sum(each.count for each in table)
+    return float(sum(each.count * abs(each.confidence - each.accuracy) for each in table) / count)
 
 
-def brier(shares: np.ndarray, labels: np.ndarray) -> float:
-    """Brier's score (1950), 0..2: the squared distance of the probabilities (N, C) from the truth."""
-    truth = np.eye(shares.shape[1])[labels]
-    return float(((shares - truth) ** 2).sum(axis=1).mean())
+def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the Brier score (1950), 0..2: mean squared distance of probabilities (N, C) from the truth."""
+    truth = np.eye(predicted.shape[1])[labels]
+    return float(((predicted - truth) ** 2).sum(axis=1).mean())

@@ -1,68 +1,93 @@
-"""How sure an accuracy is: a bootstrap over seeds and images, and Wilson's interval where there is one seed.
+"""Confidence intervals of accuracies: a bootstrap over seeds and images, and Wilson's interval for one seed.
 
-All functions take `correct`, bool (S, N): whether the model of seed s was right on test image n. Two things
-are drawn at random in a study, the seeds and the images. Student's interval would know the seeds alone, and
-of three it held the truth in 50 to 94 of 100 simulated studies; Wilson's knows the images alone.
+All functions take `correct`, bool (S, N): whether the model of seed s is correct on test image n. Both the
+seeds and the images of a study are random samples. Student's interval accounts for the seeds alone (with
+three it covered the truth in 50 to 94 of 100 simulated studies), Wilson's for the images alone.
 """
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from orbitune.evaluation.metrics import wilson
+from orbitune.records import JsonTuple, Record
 
 RESAMPLES = 10_000
 LEVEL = 0.95
 _SEED = 0
 
 
-def mean_accuracy(correct: np.ndarray) -> dict[str, Any]:
-    """Mean accuracy of the seeds and its 95 % interval, as shares in 0..1, ready for JSON.
+class MeanAccuracy(Record):
+    """Mean accuracy over seeds with its 95 % interval; all in 0..1.
 
-    Returns:
-        mean, low, high; seeds, the accuracy of each; interval, the name of the method: `bootstrap`, see
-        `bootstrap_accuracy`, or `wilson` where there is one seed, whose spread nobody can know.
+    Attributes:
+        mean, low, high: the mean and the ends of the interval.
+        seeds: accuracy with each seed.
+        interval: how the interval was computed; `wilson` for a single seed, which says nothing about others.
     """
+
+    mean: float
+    low: float
+    high: float
+    seeds: JsonTuple[float]
+    interval: Literal["bootstrap", "wilson"]
+
+
+def mean_accuracy(correct: np.ndarray) -> MeanAccuracy:
+    """Return the mean accuracy over seeds with its 95 % interval.
+
+    Args:
+        correct: bool (S, N).
+    """
+    kind: Literal["bootstrap", "wilson"]
     accuracies = _checked(correct).mean(axis=1)
     if len(accuracies) == 1:
         (low, high), kind = wilson(int(correct.sum()), correct.shape[1]), "wilson"
     else:
         (low, high), kind = bootstrap_accuracy(correct), "bootstrap"
-    mean = float(accuracies.mean())
-    return {"mean": mean, "low": low, "high": high, "seeds": accuracies.tolist(), "interval": kind}
+    return MeanAccuracy(
+        mean=float(accuracies.mean()),
+        low=low,
+        high=high,
+        seeds=tuple(accuracies.tolist()),
+        interval=kind,
+    )
 
 
 def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
-    """The 95 % interval [low, high] of the accuracy over other seeds and other images, as shares in 0..1.
+    """Return the 95 % interval [low, high], in 0..1, of the accuracy over other seeds and images.
 
-    Seeds and images are resampled independently of each other, the pigeonhole bootstrap of Owen (2007,
-    doi:10.1214/07-AOAS122), whose variance is mildly too large rather than too small. Of S seeds S - 1 are
-    drawn, since S of S would understate their variance by (S - 1) / S (Rao and Wu 1988,
-    doi:10.1080/01621459.1988.10478591). The interval's ends are percentiles, from a fixed random seed. Where
-    few seeds differ by much more than the images explain it is too narrow, as any bootstrap of three values
-    is, hence verdicts rest on `orbitune.evaluation.paired`.
+    Seeds and images are resampled independently, the pigeonhole bootstrap of Owen (2007,
+    doi:10.1214/07-AOAS122), which slightly overestimates the variance. Of S seeds S - 1 are drawn, as S draws
+    would underestimate the variance by (S - 1) / S (Rao and Wu 1988, doi:10.1080/01621459.1988.10478591). The
+    ends are percentiles, with a fixed random seed. The interval is too narrow if few seeds differ by much
+    more than the images explain, as any bootstrap of three values is; so verdicts use
+    `orbitune.evaluation.paired`.
+
+    Args:
+        correct: bool (S, N).
     """
     return _percentiles(*_resampled([_checked(correct)], _random()))
 
 
 def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[float]:
-    """The 95 % interval [low, high] of the accuracy of `method` minus that of `reference`, in -1..1.
+    """Return the 95 % interval [low, high], in -1..1, of the accuracy of `method` minus that of `reference`.
 
-    As `bootstrap_accuracy`; both methods keep the same resampled images, each draws seeds of its own.
+    As `bootstrap_accuracy`; both methods share the resampled images, and draw their own seeds.
 
     Args:
         method, reference: bool (S, N) and (R, N), the images in the same order.
     """
-    paired(method, reference)
+    count_paired(method, reference)
     ours, theirs = _resampled([method, reference], _random())
     return _percentiles(ours - theirs)
 
 
 def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list[float]:
-    """The 95 % interval [low, high] of the accuracy of `first` minus that of `second`, on other images.
+    """Return the 95 % interval [low, high], in -1..1, of the accuracy of `first` minus that of `second`.
 
-    As `bootstrap_accuracy`, with images and seeds of their own for each. Images that are in both are counted
-    as if they were not, which makes the interval wider rather than narrower.
+    As `bootstrap_accuracy`, with images and seeds of their own. Images that are in both sets are treated as
+    independent, which widens the interval.
 
     Args:
         first, second: bool (S, N) and (R, M), such as one method on the test tiles of two splits.
@@ -72,26 +97,32 @@ def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list
     return _percentiles(ours - theirs)
 
 
-def paired(method: np.ndarray, reference: np.ndarray) -> int:
-    """The number of images that two methods were both scored on; ValueError where it differs."""
+def count_paired(method: np.ndarray, reference: np.ndarray) -> int:
+    """Return the number of images of two methods, bool (S, N) and (R, N).
+
+    Raises:
+        ValueError: it differs, or an argument is not of this type and shape.
+    """
     if _checked(method).shape[1] != _checked(reference).shape[1]:
         raise ValueError(f"{method.shape[1]} images cannot be paired with {reference.shape[1]}")
     return int(method.shape[1])
 
 
 def _checked(correct: np.ndarray) -> np.ndarray:
+    """Return the argument; raise a ValueError if it is not bool (S, N)."""
     if correct.ndim != 2 or correct.dtype != bool or 0 in correct.shape:
         raise ValueError(f"correct must be bool (seeds, images), not {correct.dtype} {correct.shape}")
     return correct
 
 
 def _random() -> np.random.Generator:
+    """Return a generator with the fixed seed."""
     return np.random.default_rng(_SEED)
 
 
 def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
-    """The accuracy of each method in RESAMPLES studies with other seeds and images, (RESAMPLES,) each."""
-    # Images on which all models agree alike are exchangeable, so counts per pattern are drawn, not images.
+    """Return the accuracies of each method with resampled seeds and images, float64 (RESAMPLES,) each."""
+    # Images with the same pattern of correct models are exchangeable, so counts per pattern are drawn.
     patterns, counts = np.unique(np.concatenate(methods), axis=1, return_counts=True)
     drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)
     accuracies = drawn @ patterns.T.astype(np.float64) / counts.sum()
@@ -104,4 +135,5 @@ def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[n
 
 
 def _percentiles(values: np.ndarray) -> list[float]:
+    """Return the ends of the percentile interval."""
     return [float(v) for v in np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))]

@@ -1,7 +1,8 @@
-"""Score a classifier from its logits: accuracy with its interval, macro-F1, loss, per class, confusion.
+"""Scores of a classifier from its logits: accuracy, macro-F1, loss, scores per class, confusion matrix.
 
-The counting is scikit-learn's. The interval is Wilson's (1927), which stays inside 0..1 and honest near
-100 %, where satellite classifiers live and the usual plus-minus does not.
+scikit-learn computes them. The interval of the accuracy is Wilson's (1927,
+doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage near 100 %, unlike the
+normal approximation.
 """
 
 from collections.abc import Sequence
@@ -96,7 +97,17 @@ def wilson(correct: int, count: int) -> list[float]:
 
 
 def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
-    """Raise RunError where there is nothing to score or a logit is not finite."""
+    """Check that logits can be scored.
+
+    Args:
+        logits: float (N, C).
+        labels: int64 (N,).
+        classes: the C classes.
+
+    Raises:
+        RunError: there are no tiles, or a logit is not finite.
+        ValueError: the shapes do not match.
+    """
     if len(labels) == 0:
         raise RunError("There are no tiles to score: the split is empty.")
     if logits.shape != (len(labels), len(classes)):
@@ -106,9 +117,9 @@ def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[objec
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross-entropy in nats of logits (N, C) with the true classes (N,)."""
+    """Return the mean cross-entropy in nats of logits, float (N, C), with true classes, int (N,)."""
     from scipy.special import log_softmax
 
-    # In double: with 16-bit logits the mean itself would be rounded to three digits.
+    # In float64: with 16-bit logits the mean would be rounded to three digits.
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     return float(-log_probabilities[np.arange(len(labels)), labels].mean())

@@ -1,12 +1,12 @@
-"""The score test for the accuracies of two methods on the same images, with one seed each or with several.
+"""Score test for the accuracies of two methods on the same images, with one or several seeds each.
 
-With one seed each it is Tango's test for paired proportions (1998, Statistics in Medicine 17:891-908), which
-stays honest where few images tell the methods apart, as near 100 %; against a difference of zero it is
-McNemar's. With several seeds its variance is multiplied by the design effect of averaging over seeds on the
-same images (Rao and Scott 1992, Biometrics 48:577-585), and what seeds differ by beyond that is added, as in
-studies of several readers and many cases (Obuchowski and Rockette 1995, Communications in Statistics
-24:285-308), with the degrees of freedom of Hillis (2007, Statistics in Medicine 26:596-619). Non-inferiority
-in that setting is Chen, Petrick and Sahiner's (2012, Academic Radiology 19:1158-1165).
+With one seed it is Tango's test for paired proportions (1998, Statistics in Medicine 17:891-908), which keeps
+its level if few images tell the methods apart, as near 100 %; against a difference of zero it is McNemar's
+test. With several seeds the variance is multiplied by the design effect of averaging over seeds on the same
+images (Rao and Scott 1992, Biometrics 48:577-585), and the remaining variance between seeds is added, as in
+multi-reader multi-case studies (Obuchowski and Rockette 1995, Communications in Statistics 24:285-308), with
+the degrees of freedom of Hillis (2007, Statistics in Medicine 26:596-619). Non-inferiority in that setting
+follows Chen, Petrick and Sahiner (2012, Academic Radiology 19:1158-1165).
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from math import inf, sqrt
 
 import numpy as np
 
-from orbitune.evaluation.intervals import LEVEL, paired
+from orbitune.evaluation.intervals import LEVEL, count_paired
 
-_MOST_IMAGES = 10**7  # nobody has more labelled ones
+_MAX_IMAGES = 10**7  # more than anybody labels
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class SeedVariance:
     """What one method's seeds add to the variance of its mean accuracy.
 
     Attributes:
-        between: the part that more images would not remove.
-        noise: the part that falls with the number of images, times that number.
-        df: degrees of freedom, the number of seeds less one.
+        between: variance component that more images do not reduce.
+        noise: component that falls with the number of images, times that number.
+        df: degrees of freedom, the number of seeds minus 1.
     """
 
     between: float
@@ -34,8 +34,12 @@ class SeedVariance:
     df: int
 
     @classmethod
-    def of(cls, correct: np.ndarray) -> "SeedVariance":
-        """From bool (S, N), S >= 2: the two-way analysis of variance without replication."""
+    def estimate(cls, correct: np.ndarray) -> "SeedVariance":
+        """Estimate the components by two-way analysis of variance without replication.
+
+        Args:
+            correct: bool (S, N), S >= 2.
+        """
         (seeds, images), accuracies = correct.shape, correct.mean(axis=1)
         residuals = correct - accuracies[:, None] - correct.mean(axis=0) + correct.mean()
         noise = float((residuals**2).sum() / ((seeds - 1) * max(1, images - 1)) / seeds)
@@ -45,44 +49,54 @@ class SeedVariance:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two methods on the same images; all in shares, 0..1.
+    """The score test of a method against a reference on the same images. Accuracies are in 0..1.
 
     Attributes:
-        images: their number.
-        wins, losses: share of images that the method, or the reference, alone gets right; the mean over all
-            pairs of their seeds.
-        design: variance of the mean over seeds by that of one pair of seeds; 1 with one seed each.
-        seeds: the spread of either method's seeds; empty where one has a single seed, whose spread nobody
-            can know. What follows then holds for the trained models alone.
+        images: number of images.
+        wins, losses: fraction of images on which only the method, or only the reference, is correct; the mean
+            over all pairs of their seeds.
+        design_effect: variance of the mean over seeds divided by that of one pair of seeds; 1 with one seed.
+        seeds: variances of both methods' seeds. Empty if one has a single seed: the test then holds for the
+            trained models alone, not for other seeds.
     """
 
     images: int
     wins: float
     losses: float
-    design: float
+    design_effect: float
     seeds: tuple[SeedVariance, ...]
 
     @classmethod
-    def of(cls, method: np.ndarray, reference: np.ndarray) -> "PairedTest":
-        """From bool (S, N) and (R, N), the images in the same order."""
-        images = paired(method, reference)
+    def from_correct(cls, method: np.ndarray, reference: np.ndarray) -> "PairedTest":
+        """Summarise which images were classified correctly.
+
+        Args:
+            method: bool (S, N).
+            reference: bool (R, N), the images in the same order.
+        """
+        images = count_paired(method, reference)
         ours, theirs = method.mean(axis=0), reference.mean(axis=0)
         wins, losses = float((ours * (1 - theirs)).mean()), float((theirs * (1 - ours)).mean())
         seeds: tuple[SeedVariance, ...] = ()
         if min(len(method), len(reference)) > 1:
-            seeds = SeedVariance.of(method), SeedVariance.of(reference)
+            seeds = SeedVariance.estimate(method), SeedVariance.estimate(reference)
         one_pair = wins + losses - (wins - losses) ** 2
         several = max(float((ours - theirs).var()), sum(spread.noise for spread in seeds))
         return cls(images, wins, losses, min(1.0, several / one_pair) if one_pair > 0 else 1.0, seeds)
 
     @property
     def difference(self) -> float:
-        """Accuracy of the method minus that of the reference."""
+        """Accuracy of the method minus that of the reference, in -1..1."""
         return self.wins - self.losses
 
     def standard_error(self, truth: float, images: int) -> tuple[float, float]:
-        """Of the difference, were it truly `truth`, on so many images; and its degrees of freedom."""
-        variance = self.design * restricted_variance(self.wins, self.losses, truth) / images
+        """Return the standard error of the difference, and its degrees of freedom.
+
+        Args:
+            truth: the true difference under the hypothesis.
+            images: number of test images.
+        """
+        variance = self.design_effect * restricted_variance(self.wins, self.losses, truth) / images
         variance += sum(spread.between for spread in self.seeds)
         known = sum((spread.between + spread.noise / images) ** 2 / spread.df for spread in self.seeds)
         if known == 0:
@@ -90,10 +104,10 @@ class PairedTest:
         return sqrt(variance), max(variance**2 / known, min(spread.df for spread in self.seeds))
 
     def p_values(self, truth: float) -> tuple[float, float]:
-        """One-sided p values against "the true difference is at most `truth`" and "it is at least `truth`".
+        """Return one-sided p values of "the true difference is at most `truth`" and "at least `truth`".
 
         Args:
-            truth: between -1 and 1, and not 0, where the statistic may be 0 / 0.
+            truth: in -1..1 and not 0, where the statistic may be 0 / 0.
         """
         from scipy.stats import t
 
@@ -102,7 +116,7 @@ class PairedTest:
         return float(t.sf(statistic, df)), float(t.cdf(statistic, df))
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval: the differences that the test does not reject, 2.5 % on either side."""
+        """Return the 95 % interval: the differences that the two-sided test does not reject."""
         from scipy.optimize import brentq
         from scipy.stats import t
 
@@ -110,7 +124,7 @@ class PairedTest:
             error, df = self.standard_error(truth, self.images)
             return abs(self.difference - truth) - float(t.ppf((1 + LEVEL) / 2, df)) * error
 
-        # At the difference itself both terms can be zero, where no image tells the methods apart.
+        # At the difference itself both terms are zero if no image tells the methods apart.
         low, high = self.difference - 1e-9, self.difference + 1e-9
         return (
             -1.0 if low <= -1 else float(brentq(beyond, -1, low)),
@@ -118,20 +132,25 @@ class PairedTest:
         )
 
     def images_needed(self, truth: float, alpha: float, power: float = 0.8) -> int | None:
-        """Images for which the one-sided test against `truth` succeeds with this power.
+        """Return the sample size at which the one-sided test against `truth` succeeds with this power.
 
-        The true difference, the disagreement and the spread of the seeds are taken as observed. The size is
+        The true difference, the disagreement and the variance of the seeds are taken as observed. The size is
         Nam's (1997, Biometrics 53:1422-1430) for the score test, (z_alpha sqrt(v0) + z_beta sqrt(v1))^2 /
-        (difference - truth)^2, where v0 and v1 are the variances of one image's difference under the null
-        and as observed; with the seeds' share in both, the smallest such N is searched for.
+        (difference - truth)^2, with the variances v0 and v1 of one image's difference under the null
+        hypothesis and as observed. As both include the seeds' variance, the smallest N is found by bisection.
+
+        Args:
+            truth: as in `p_values`.
+            alpha: level of the test.
+            power: probability of success.
 
         Returns:
-            None where ten million are not enough: the seeds differ too much, or the difference lies on the
-            bound.
+            Number of images. None if ten million are not enough: the seeds differ too much, or the difference
+            lies on the bound.
         """
         from scipy.stats import norm, t
 
-        one_image = self.design * (self.wins + self.losses - self.difference**2)
+        one_image = self.design_effect * (self.wins + self.losses - self.difference**2)
         between = sum(spread.between for spread in self.seeds)
 
         def enough(images: int) -> bool:
@@ -142,7 +161,7 @@ class PairedTest:
         most = 1
         while not enough(most):
             most *= 2
-            if most > _MOST_IMAGES:
+            if most > _MAX_IMAGES:
                 return None
         least = most // 2
         while most - least > 1:
@@ -152,7 +171,7 @@ class PairedTest:
 
 
 def restricted_variance(wins: float, losses: float, truth: float) -> float:
-    """Variance of one image's difference, from maximum likelihood under a true difference `truth` (Tango)."""
+    """Return the variance of one image's difference by maximum likelihood under a true difference (Tango)."""
     linear = (2 - wins + losses) * truth - wins - losses
     lost = (sqrt(linear**2 + 8 * losses * truth * (1 - truth)) - linear) / 4
     return max(0.0, 2 * lost + truth * (1 - truth))

@@ -1,4 +1,4 @@
-"""Logits of a model for many tiles, a batch at a time."""
+"""Logits of a network for many tiles, one batch at a time."""
 
 import math
 from collections.abc import Callable
@@ -13,32 +13,35 @@ if TYPE_CHECKING:
 
 
 def forward_with_tta(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
-    """Logits (B, C) of uint8 tiles (B, H, W, 3).
+    """Return logits (B, C) of uint8 tiles (B, H, W, 3), with test-time augmentation if asked for.
 
-    With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
+    Args:
+        network: network in evaluation mode, from tiles to logits.
+        tiles: uint8 (B, H, W, 3).
+        tta: `none`; or `flips` for the logarithm of the mean probability over a tile's flips and rotations.
     """
     import torch
 
     if tta == "none":
         return network(tiles)
-    each = [network(view).log_softmax(1) for view in dihedral_views(tiles)]
-    return torch.stack(each).logsumexp(0) - math.log(len(each))
+    log_probabilities = [network(view).log_softmax(1) for view in dihedral_views(tiles)]
+    return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities))
 
 
 def predict_logits(
     forward: "Callable[[np.ndarray], Tensor]",
     indices: np.ndarray,
+    *,
     batch_size: int,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Logits of the tiles at `indices`, in their order.
+    """Return the logits of the tiles at `indices`, float32 (len(indices), C), in their order.
 
     Args:
-        forward: takes some of the indices, gives logits (B, C); the caller sets evaluation mode.
-        after_batch: called with the number of tiles after each batch.
-
-    Returns:
-        float32 (len(indices), C).
+        forward: returns logits (B, C) of the tiles at some of the indices. The caller sets evaluation mode.
+        indices: tile indices.
+        batch_size: batch size in tiles.
+        after_batch: called after each batch with its number of tiles.
     """
     import torch
 

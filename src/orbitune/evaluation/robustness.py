@@ -1,71 +1,111 @@
-"""How much of its accuracy a classifier keeps on corrupted tiles, by kind and severity.
+"""Robustness to corruptions: the accuracy on corrupted tiles, by kind and severity.
 
-As in Hendrycks and Dietterich (2019, arXiv:1903.12261), on the kinds of `orbitune.data.corruptions`.
+As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of `orbitune.data.corruptions`.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from orbitune.evaluation.metrics import wilson
+from orbitune.records import JsonTuple, Record
 
-EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)
+EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)  # passes over the tiles
+
+
+class Accuracy(Record):
+    """An accuracy and its 95 % Wilson interval (low, high), 0..1."""
+
+    accuracy: float
+    interval: JsonTuple[float]
+
+
+class SeverityScores(Accuracy):
+    """The accuracy at one severity, 1 to 5, of a corruption."""
+
+    severity: int
+
+
+class CorruptionScores(Record):
+    """The accuracy with one kind of corruption.
+
+    Attributes:
+        name: key of `orbitune.data.corruptions.CORRUPTIONS`.
+        mean: accuracy over the severities, 0..1.
+        severities: accuracy at each.
+    """
+
+    name: str
+    mean: float
+    severities: JsonTuple[SeverityScores]
+
+
+class Robustness(Record):
+    """The accuracy of a classifier on clean and corrupted tiles.
+
+    Attributes:
+        count: number of tiles.
+        clean: accuracy without corruption.
+        corruptions: accuracy with each kind of corruption.
+        mean: accuracy over all kinds and severities, 0..1.
+    """
+
+    count: int
+    clean: Accuracy
+    corruptions: JsonTuple[CorruptionScores]
+    mean: float
+
+    def describe(self) -> str:
+        """Return the scores in one line."""
+        return (
+            f"{self.clean.accuracy:.2%} of {self.count:,} clean tiles correct, "
+            f"{self.mean:.2%} with corruptions"
+        )
 
 
 def score_corruptions(
     predict: Callable[[np.ndarray], np.ndarray],
     tiles: np.ndarray,
     labels: np.ndarray,
+    *,
     batch_size: int = 256,
     seed: int = 0,
     after_batch: Callable[[int], None] = lambda count: None,
-) -> dict[str, Any]:
-    """Accuracy on the tiles as they are, and on each kind of corruption at each severity; ready for JSON.
+) -> Robustness:
+    """Score a classifier on clean tiles, and with each kind and severity of corruption.
 
     Args:
-        predict: takes uint8 (B, H, W, 3), gives logits (B, C).
+        predict: takes uint8 (B, H, W, 3), returns logits (B, C).
         tiles: uint8 (N, H, W, 3).
         labels: int64 (N,), the true classes.
+        batch_size: tiles per call of `predict`.
         seed: of the corruptions, 0 or more.
-        after_batch: called with the number of tiles after each batch, N times EVALUATIONS tiles in all.
-
-    Returns:
-        count, of tiles; clean, accuracy and its 95 % Wilson interval; corruptions, for each kind its name,
-        the mean accuracy over the severities, and a list of severity, accuracy and interval; mean, over the
-        kinds. Accuracies are shares in 0..1, intervals are [low, high].
+        after_batch: called with the number of tiles after each batch, N times `EVALUATIONS` tiles in all.
     """
 
-    def accuracy(change: Callable[..., np.ndarray]) -> dict[str, Any]:
-        right = 0
+    def score(change: Callable[..., np.ndarray]) -> Accuracy:
+        correct = 0
         for start in range(0, len(tiles), batch_size):
             batch = slice(start, start + batch_size)
             logits = predict(change(tiles[batch], first=start))
-            right += int((logits.argmax(axis=1) == labels[batch]).sum())
+            correct += int((logits.argmax(axis=1) == labels[batch]).sum())
             after_batch(len(logits))
-        return {"accuracy": right / len(labels), "interval": wilson(right, len(labels))}
+        low, high = wilson(correct, len(labels))
+        return Accuracy(accuracy=correct / len(labels), interval=(low, high))
 
-    clean = accuracy(lambda batch, first: batch)
+    clean = score(lambda batch, first: batch)
     kinds = []
     for name in CORRUPTIONS:
-        severities = [
-            {
-                "severity": severity,
-                **accuracy(partial(corrupt, kind=name, severity=severity, seed=seed)),
-            }
+        severities = tuple(
+            SeverityScores(
+                severity=severity,
+                **dict(score(partial(corrupt, kind=name, severity=severity, seed=seed))),
+            )
             for severity in SEVERITIES
-        ]
-        mean = sum(each["accuracy"] for each in severities) / len(severities)
-        kinds.append({"name": name, "mean": mean, "severities": severities})
-    mean = sum(kind["mean"] for kind in kinds) / len(kinds)
-    return {"count": len(labels), "clean": clean, "corruptions": kinds, "mean": mean}
-
-
-def describe_robustness(scores: dict[str, Any]) -> str:
-    """What `score_corruptions` found, in words."""
-    return (
-        f"{scores['clean']['accuracy']:.2%} of {scores['count']:,} tiles right as they are, "
-        f"{scores['mean']:.2%} with corruptions"
-    )
+        )
+        mean = sum(each.accuracy for each in severities) / len(severities)
+        kinds.append(CorruptionScores(name=name, mean=mean, severities=severities))
+    mean = sum(kind.mean for kind in kinds) / len(kinds)
+    return Robustness(count=len(labels), clean=clean, corruptions=tuple(kinds), mean=mean)

@@ -1,4 +1,4 @@
-"""The result of a finished run: everything that was measured, stored as result.json."""
+"""The result of a finished run, stored as result.json."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +36,7 @@ class RunData(TrainingData):
     @field_validator("sizes")
     @classmethod
     def _of_every_split(cls, sizes: dict[str, int]) -> dict[str, int]:
+        """Check that there is a size for every split."""
         if not sizes.keys() >= _SPLITS:
             raise ValueError("expected the number of tiles in train, validation and test")
         return sizes
@@ -78,7 +79,7 @@ class Computation(Record):
         fast: whether by the fast path; why_not_fast is the reason where it was asked for.
         precision: bf16, fp16 or fp32.
         attention: name of the attention kernel.
-        compiled_kernels: whether kernels were compiled.
+        compiled_kernels: whether compiled kernels were used; why_not_compiled is the reason on the fast path.
         products: what multiplies matrices, and in which dtype.
         micro_batch: tiles per forward pass.
         processes: number of processes.
@@ -89,13 +90,19 @@ class Computation(Record):
     precision: str | None = None
     attention: str
     compiled_kernels: bool | None = None
+    why_not_compiled: str | None = None
     products: str | None = None
     micro_batch: PositiveInt | None = None
     processes: PositiveInt | None = None
 
 
 class ReloadCheck(Record):
-    """Largest difference of a logit after the saved model was reloaded in a fresh process."""
+    """The check that the saved model loads in a fresh process.
+
+    Attributes:
+        largest_difference: largest absolute difference of a logit.
+        tolerance: the largest one that is allowed.
+    """
 
     largest_difference: FiniteFloat
     tolerance: FiniteFloat | None = None
@@ -181,6 +188,7 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """Read the JSON object of a result.json."""
     file = Path(folder) / FILE
     if not file.is_file():
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
@@ -191,6 +199,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, reason: str) -> RunError:
+    """Return the error for a result.json that cannot be read."""
     return RunError(
         f"{Path(folder) / FILE} is damaged or of another version ({reason.rstrip('.')}). "
         "Restore it, or train again with another --out."

@@ -93,10 +93,13 @@ def read_predictions(run: Path, split: str, classes: int | None = None) -> Predi
 
 
 class _MisfitError(ValueError):
+    """Arrays that do not fit each other; the message has the reason."""
+
     pass
 
 
 def _unusable(file: Path, reason: str = "") -> RunError:
+    """Return the error for a predictions.npz that cannot be used."""
     return RunError(
         f"{file} is missing or damaged{reason and f': {reason}'}. Restore it, or train again with "
         "another --out."
@@ -104,6 +107,7 @@ def _unusable(file: Path, reason: str = "") -> RunError:
 
 
 def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
+    """Read the predictions of a split, and the recipe hash of the file."""
     data = file.read_bytes()
     with zipfile.ZipFile(BytesIO(data)) as archive:
         if archive.comment:
@@ -131,6 +135,7 @@ def _check(kept: Predictions, classes: int | None) -> None:
 
 
 def _recipe_hash(run: Path) -> str | None:
+    """Return the recipe hash in the result.json of a run; None where it cannot be read."""
     try:
         return str(json.loads((run / "result.json").read_text())["recipe_hash"])
     except (OSError, ValueError, LookupError, TypeError):

@@ -1,8 +1,8 @@
-"""Whether one method is as good as another: tests and verdicts of a study, and the sentences that say them.
+"""Comparison of methods on the same test images: tests, verdicts and the sentences that report them.
 
-Methods are compared on the same test images. Whether they differ at all is McNemar's question (1947), whether
-one is at most a margin worse than a reference is that of non-inferiority, decided at a one-sided 2.5 % as in
-ICH E9, which agrees with the 95 % interval. Where there are many methods Holm (1979) corrects the p values.
+McNemar's test (1947) decides whether two methods differ. A non-inferiority test decides whether a method is
+at most a margin worse than a reference, at a one-sided 2.5 % as in ICH E9, which agrees with the 95 %
+interval. With several methods the p values are corrected by Holm's method (1979).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from orbitune.evaluation.intervals import bootstrap_difference, paired
+from orbitune.evaluation.intervals import bootstrap_difference, count_paired
 from orbitune.evaluation.paired import PairedTest
 
 MARGIN = 0.5
@@ -23,23 +23,23 @@ Verdict = Literal["yes", "no", "cannot be told"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method against a reference on the same test images. Differences are in points of accuracy.
+    """A method compared with a reference on the same test images. Differences are in percentage points.
 
     Attributes:
-        images, seeds, reference_seeds: how many there were. Where either has one seed, all below speaks of
-            the trained models alone, else of other seeds too.
-        margin: how many points less than the reference still count as equally good.
+        images, seeds, reference_seeds: numbers of test images and of seeds. If either method has one seed,
+            the comparison holds for the trained models alone, else for other seeds too.
+        margin: points below the reference that still count as equally good.
         difference, low, high: method minus reference, and the 95 % interval of the score test.
-        bootstrap_low, bootstrap_high: the same interval by resampling seeds and images, as a check.
-        wins, losses: test images that the method, or the reference, alone gets right; the mean over pairs of
-            their seeds.
-        p_within: one-sided p value against "worse than the reference by the margin or more".
-        p_beyond: one-sided p value against "worse than the reference by the margin or less".
-        p_differ: McNemar's, two-sided, see `mcnemar_over_seeds`.
-        within, beyond, differ: the same p values after Holm's correction over `family` comparisons.
-        verdict: within the margin or better, at 2.5 % after Holm: yes, no, or cannot be told.
-        images_needed: test images that give a verdict with 80 % power, were all else as observed; None where
-            more images alone would not tell.
+        bootstrap_low, bootstrap_high: the interval by resampling seeds and images, as a check.
+        wins, losses: number of images on which only the method, or only the reference, is correct; the mean
+            over pairs of their seeds.
+        p_within: one-sided p value of the hypothesis "worse than the reference by the margin or more".
+        p_beyond: one-sided p value of the hypothesis "worse than the reference by the margin or less".
+        p_differ: McNemar's two-sided p value, see `mcnemar_over_seeds`.
+        within, beyond, differ: these p values after Holm's correction over `family` comparisons.
+        verdict: whether the method is within the margin or better, at 2.5 % after Holm's correction.
+        images_needed: test images for a verdict with 80 % power, all else as observed; None if more images
+            alone would not decide.
     """
 
     method: str
@@ -66,18 +66,19 @@ class Comparison:
     images_needed: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 def compare_all(
     correct: Mapping[str, np.ndarray], reference: str, margin: float = MARGIN
 ) -> list[Comparison]:
-    """Every other method against the reference, with Holm's correction over all of them.
+    """Compare every other method with the reference, with Holm's correction over all comparisons.
 
     Args:
-        correct: for each method bool (S, N), S seeds by N test images in the same order; S may differ.
-        margin: points of accuracy, above 0 and below 100.
+        correct: for each method, whether each seed is correct on each image, bool (S, N); S may differ.
+        reference: name of the reference method.
+        margin: percentage points, above 0 and below 100.
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")
@@ -100,8 +101,8 @@ def compare_all(
 def _compare(
     name: str, method: np.ndarray, reference_name: str, reference: np.ndarray, margin: float, family: int
 ) -> Comparison:
-    """One comparison, its p values not corrected yet."""
-    score = PairedTest.of(method, reference)
+    """Return one comparison, with p values that are not corrected yet."""
+    score = PairedTest.from_correct(method, reference)
     low, high = score.interval()
     bootstrap_low, bootstrap_high = bootstrap_difference(method, reference)
     p_within, p_beyond = score.p_values(-margin / 100)
@@ -128,22 +129,23 @@ def _compare(
         differ=p_differ,
         family=family,
         verdict=_verdict(p_within, p_beyond),
-        # At Holm's strictest step: what is needed is then never less than what was not enough.
+        # At Holm's strictest step, so that it never asks for fewer images than were not enough.
         images_needed=score.images_needed(-margin / 100, ALPHA / family, POWER),
     )
 
 
 def _verdict(within: float, beyond: float) -> Verdict:
+    """Return the verdict from corrected p values."""
     if within <= ALPHA:
         return "yes"
     return "no" if beyond <= ALPHA else "cannot be told"
 
 
 def mcnemar(method: np.ndarray, reference: np.ndarray) -> float:
-    """McNemar's exact two-sided p value: a fair coin's, tossed for each image that one alone gets right.
+    """Return the p value of McNemar's exact two-sided test, a sign test on the images that differ.
 
     Args:
-        method, reference: bool (N,), whether each model was right on image n.
+        method, reference: bool (N,), whether each model is correct on image n.
     """
     from scipy.stats import binomtest
 
@@ -152,25 +154,27 @@ def mcnemar(method: np.ndarray, reference: np.ndarray) -> float:
 
 
 def mcnemar_over_seeds(method: np.ndarray, reference: np.ndarray) -> float:
-    """McNemar's test for each pair of seeds, put together; with one seed each it is `mcnemar`.
+    """Return the combined p value of McNemar's tests of each pair of seeds; with one seed, `mcnemar`.
 
-    The tests share their images, so their p values depend on each other and may not be combined as if they
-    did not (Fisher). Of S sorted p values the k-th, times S / k, is valid whatever the dependence (Rueger
-    1978, Metrika 25:171-178; Vovk and Wang 2020, doi:10.1093/biomet/asaa027); k is the upper median, which
-    makes it at most "twice the median". It speaks of the models that were trained; the interval of a
-    `Comparison` speaks of other seeds too.
+    The tests share their images, so their p values are dependent, and Fisher's method does not apply. The
+    k-th of S sorted p values, times S / k, is valid under any dependence (Rueger 1978, Metrika 25:171-178;
+    Vovk and Wang 2020, doi:10.1093/biomet/asaa027); k is the upper median, so the factor is at most 2. It
+    holds for the trained models; the interval of a `Comparison` holds for other seeds too.
 
     Args:
         method, reference: bool (S, N) and (R, N); the first min(S, R) seeds are paired.
     """
-    paired(method, reference)
+    count_paired(method, reference)
     p_values = sorted(mcnemar(a, b) for a, b in zip(method, reference, strict=False))
     place = len(p_values) // 2 + 1
     return min(1.0, p_values[place - 1] * len(p_values) / place)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979, Scandinavian Journal of Statistics 6:65-70), in the order given."""
+    """Return p values after Holm's step-down correction, in the order given.
+
+    Holm (1979, Scandinavian Journal of Statistics 6:65-70).
+    """
     order = np.argsort(p_values)
     steps = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
@@ -179,10 +183,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """The non-inferiority verdict in words.
+    """Return the verdict on non-inferiority as a sentence.
 
     Args:
-        names: what methods are called in the sentence, where not as in the comparison.
+        compared: the comparison.
+        names: display names of methods; by default as in the comparison.
     """
     method, reference = _names(compared, names)
     claim = f"{method} is within {compared.margin:g} points of {reference}, or better"
@@ -202,7 +207,7 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """Whether the two methods differ at all, in words; `names` as for `verdict_sentence`."""
+    """Return whether the two methods differ, as a sentence; arguments as in `verdict_sentence`."""
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
     differ = compared.differ <= 2 * ALPHA
@@ -216,21 +221,24 @@ def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = 
 
 
 def _names(compared: Comparison, names: Mapping[str, str] | None) -> tuple[str, str]:
+    """Return the display names of the method and the reference."""
     names = names or {}
     return names.get(compared.method, compared.method), names.get(compared.reference, compared.reference)
 
 
 def _scope(compared: Comparison) -> str:
+    """Return the number of seeds, as the beginning of a sentence."""
     seeds = min(compared.seeds, compared.reference_seeds)
     return "With one seed" if seeds == 1 else f"Over {seeds} seeds"
 
 
 def _p_value(p: float, compared: Comparison) -> str:
+    """Format a p value."""
     value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
     return value + (" after Holm" if compared.family > 1 else "")
 
 
 def _rounded_up(images: int) -> int:
-    """To two digits."""
+    """Round up to two digits."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return -(-images // unit) * unit

@@ -1,1 +1,1 @@
-"""The fast path: the same classifier, computed in fewer and larger steps. Optional."""
+"""The fast path: the same classifier computed in fewer, larger steps. Optional; see `dispatch`."""

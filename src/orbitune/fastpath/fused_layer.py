@@ -1,6 +1,6 @@
-"""A transformer layer whose weights are frozen, as one compiled pass forward and one backward.
+"""A transformer layer with frozen weights as one compiled pass forward and one backward.
 
-A few images at a time go through the whole of it, and what is between its steps stays in a core's caches.
+A few images at a time go through the whole layer, so that intermediate results stay in a core's caches.
 """
 
 import ctypes
@@ -11,131 +11,138 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orbitune.fastpath.kernels import attends, multiplies, padded
-from orbitune.fastpath.linear import Plan, Product
+from orbitune.fastpath.kernels import padded
+from orbitune.fastpath.linear import FusedLinear, LoraUpdates
 from orbitune.fastpath.native import call
+from orbitune.fastpath.operations import CompiledDropout
 
-_NOTHING = Plan([], [], [], None)
-_ROOM = ("qkv", "weights", "low", "sum", "slope", "moments")
+_NO_UPDATES = LoraUpdates([], [], [], None)
+_SAVED = ("qkv", "weights", "reduced", "residual", "gelu_grad", "moments")
 
 
-class _Factors(ctypes.Structure):
-    """`Factors` of csrc/layer.c."""
+class _LoraStruct(ctypes.Structure):
+    """`Lora` of csrc/layer.c."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("down", "up", "for_down", "for_up")),
+        *((name, ctypes.c_void_p) for name in ("down", "up", "grad_down", "grad_up")),
         *((name, ctypes.c_int64) for name in ("rank", "first", "outputs")),
         ("scaling", ctypes.c_float),
     ]
 
 
-class _Layer(ctypes.Structure):
+class _LayerStruct(ctypes.Structure):
     """`Layer` of csrc/layer.c."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("images", "tokens", "width", "heads", "middle")),
+        *((name, ctypes.c_int64) for name in ("images", "tokens", "width", "heads", "hidden")),
         *((f"half{half}_{n}", ctypes.c_void_p) for half, parts in ((1, 7), (2, 7)) for n in range(parts)),
         *((name, ctypes.c_float) for name in ("eps1", "eps2")),
-        ("factors", ctypes.POINTER(_Factors)),
+        ("lora", ctypes.POINTER(_LoraStruct)),
         *((name, ctypes.c_int64) for name in ("updates", "rank")),
-        *((name, ctypes.c_uint32) for name in ("seed", "below")),
+        *((name, ctypes.c_uint32) for name in ("seed", "threshold")),
     ]
 
 
-class _Saved(ctypes.Structure):
+class _SavedStruct(ctypes.Structure):
     """`Saved` of csrc/layer.c."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in _ROOM]
+    _fields_ = [(name, ctypes.c_void_p) for name in _SAVED]
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _rank(plan: Plan) -> int:
-    """Of all updates together, filled up with zeros."""
-    return padded(sum(plan.ranks))
+def _padded_rank(lora: LoraUpdates) -> int:
+    """Return the rank of all updates together, padded with zeros."""
+    return padded(sum(lora.ranks))
 
 
 class FusedLayer:
-    """A layer over frozen parts: its products, and of each half the normalisation and the layer scale.
+    """A layer whose weights are frozen; low-rank updates of q, k and v may be trained.
 
-    Of q, k and v low-rank updates may be trained, see `Product`.
-
-    Attributes:
-        frozen: whether nothing else is, as it must be.
+    Args:
+        qkv, out: linear layers of the attention.
+        mlp_in, mlp_out: linear layers of the MLP.
+        norms: LayerNorms before attention and before the MLP.
+        scales: layer scales (D,) after attention and after the MLP, or None.
+        head_dim: width of an attention head.
     """
 
     def __init__(
         self,
-        qkv: Product,
-        out: Product,
-        widen: Product,
-        narrow: Product,
+        qkv: FusedLinear,
+        out: FusedLinear,
+        mlp_in: FusedLinear,
+        mlp_out: FusedLinear,
+        *,
         norms: Sequence[Any],
         scales: Sequence[Tensor | None],
         head_dim: int,
     ) -> None:
-        beside = [p for norm in norms for p in norm.parameters()] + [s for s in scales if s is not None]
-        self.frozen = qkv.fused and not qkv.trained and all(part.frozen for part in (out, widen, narrow))
-        self.frozen &= not any(p.requires_grad for p in beside)
-        self.qkv, self.head_dim, self.middle = qkv, head_dim, len(widen.weights[0])
+        self.qkv, self._head_dim, self._hidden = qkv, head_dim, len(mlp_in.weights[0])
         first, second = ([norm.weight, norm.bias] for norm in norms)
         first += [*qkv.parameters, *out.parameters, scales[0]]
-        second += [*widen.parameters, *narrow.parameters, scales[1]]
-        self._held = [*first, *second]  # or their addresses would not last
+        second += [*mlp_in.parameters, *mlp_out.parameters, scales[1]]
+        self._held = [*first, *second]  # keeps the memory that the pointers below point to
         width = len(norms[0].weight)
-        sizes = 0, 0, width, width // head_dim, self.middle
-        self._fixed = _Layer(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
+        sizes = 0, 0, width, width // head_dim, self._hidden
+        self._fixed = _LayerStruct(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
 
-    def takes(self, x: Tensor, images: int) -> bool:
-        """Whether it computes rows of this kind (images * N, D)."""
-        heads = x.view(images, -1, x.shape[1] // self.head_dim, self.head_dim)
-        return multiplies(x, x.shape[1], self.middle) and attends(heads)
-
-    def room(self, x: Tensor, images: int, plan: Plan, gradient: bool) -> tuple[Tensor | None, ...]:
-        """Where a pass writes what its gradient needs, in the order of `Saved`."""
+    def allocate(
+        self, x: Tensor, images: int, lora: LoraUpdates, *, with_gradient: bool
+    ) -> tuple[Tensor | None, ...]:
+        """Return tensors for what the backward pass needs, in the order of `Saved` of csrc/layer.c."""
         (rows, width), tokens = x.shape, len(x) // images
         return (
             x.new_empty(rows, 3 * width),
-            x.new_empty(images, width // self.head_dim, tokens, padded(tokens)),
-            x.new_empty(rows, _rank(plan)),
+            x.new_empty(images, width // self._head_dim, tokens, padded(tokens)),
+            x.new_empty(rows, _padded_rank(lora)),
             torch.empty_like(x),
-            x.new_empty(rows, self.middle) if gradient else None,
+            x.new_empty(rows, self._hidden) if with_gradient else None,
             torch.empty(4, rows),
         )
 
-    def layer(self, x: Tensor, images: int, plan: Plan, tensors: Sequence[Tensor | None]) -> "_Layer":
-        """The layer as C sees it.
+    def to_struct(
+        self, x: Tensor, images: int, lora: LoraUpdates, *, factors: Sequence[Tensor | None]
+    ) -> "_LayerStruct":
+        """Return the layer as the C library takes it.
 
         Args:
-            tensors: the factors of the updates, down and up, then where their gradients go.
+            x: rows (images * N, D).
+            images: batch size.
+            factors: LoRA A and B of the updates, then the tensors for their gradients.
         """
-        layer, count = _Layer.from_buffer_copy(self._fixed), len(plan.ranks)
+        layer, count = _LayerStruct.from_buffer_copy(self._fixed), len(lora.ranks)
         layer.images, layer.tokens = images, len(x) // images
-        updates = (_Factors * count)()
+        updates = (_LoraStruct * count)()
         for n, (rank, outputs, scaling) in enumerate(
-            zip(plan.ranks, plan.outputs, plan.scalings, strict=True)
+            zip(lora.ranks, lora.outputs, lora.scalings, strict=True)
         ):
-            places = outputs.start, outputs.stop - outputs.start
-            updates[n] = _Factors(*map(_pointer, tensors[n::count]), rank, *places, scaling)
-        layer.factors, layer.updates, layer.rank = updates, count, _rank(plan)
-        if plan.dropout:
-            layer.seed, layer.below = plan.dropout.arguments()
+            place = outputs.start, outputs.stop - outputs.start
+            updates[n] = _LoraStruct(*map(_pointer, factors[n::count]), rank, *place, scaling)
+        layer.lora, layer.updates, layer.rank = updates, count, _padded_rank(lora)
+        if isinstance(lora.dropout, CompiledDropout):
+            layer.seed, layer.threshold = lora.dropout.arguments
         return layer
 
 
-def pass_through(layers: Sequence[FusedLayer], x: Tensor, images: int, training: bool) -> Tensor:
-    """Rows (images * N, D) through layers that take them, one after the other, to rows of the same shape."""
-    plans = [layer.qkv.plan(x, training) or _NOTHING for layer in layers]
-    # Factors that are not trained were cast with the other weights.
+def run_layers(layers: Sequence[FusedLayer], x: Tensor, images: int, *, training: bool) -> Tensor:
+    """Return the output of consecutive layers, (images * N, D), for rows x of the same shape.
+
+    Args:
+        images: batch size; at most as many tokens each as `LayerPlan.attention_queries`.
+        training: whether dropout is applied.
+    """
+    loras = [layer.qkv.lora(x, training) or _NO_UPDATES for layer in layers]
+    # Factors that are not trained were cast together with the other frozen weights.
     factors = [factor.float().contiguous() for layer in layers for factor in layer.qkv.factors]
-    learns = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors))
-    return _Whole.apply(x.contiguous(), layers, images, plans, learns, *factors)
+    with_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors))
+    return _FusedLayers.apply(x.contiguous(), layers, images, loras, with_gradient, *factors)
 
 
-class _Whole(torch.autograd.Function):
-    """Of all layers at once: after a layer's products little of Python is left in the caches."""
+class _FusedLayers(torch.autograd.Function):
+    """All layers in one function: each call into Python would evict part of the caches."""
 
     @staticmethod
     def forward(
@@ -143,52 +150,56 @@ class _Whole(torch.autograd.Function):
         x: Tensor,
         layers: Sequence[FusedLayer],
         images: int,
-        plans: Sequence[Plan],
-        learns: bool,
+        loras: Sequence[LoraUpdates],
+        with_gradient: bool,
         *factors: Tensor,
     ) -> Tensor:
-        if learns:
-            rooms = [layer.room(x, images, plan, learns) for layer, plan in zip(layers, plans, strict=True)]
+        if with_gradient:
+            saved = [
+                layer.allocate(x, images, lora, with_gradient=True)
+                for layer, lora in zip(layers, loras, strict=True)
+            ]
             outputs = [torch.empty_like(x) for _ in layers]
-        else:  # all layers use the same room, and write where they read
-            rooms = [layers[0].room(x, images, max(plans, key=_rank), learns)] * len(layers)
+        else:  # all layers share one set of buffers and write where they read
+            widest = max(loras, key=_padded_rank)
+            saved = [layers[0].allocate(x, images, widest, with_gradient=False)] * len(layers)
             outputs = [torch.empty_like(x)] * len(layers)
         inputs = [x, *outputs[:-1]]
-        described = [
-            layer.layer(x, images, plan, [*own, *[None] * len(own)])
-            for layer, plan, own in zip(layers, plans, _shares(plans, factors), strict=True)
+        structs = [
+            layer.to_struct(x, images, lora, factors=[*own, *[None] * len(own)])
+            for layer, lora, own in zip(layers, loras, _by_layer(loras, factors), strict=True)
         ]
-        saved = [_Saved(*map(_pointer, room)) for room in rooms]
-        for layer, before, room, after in zip(described, inputs, saved, outputs, strict=True):
-            call("layer", ctypes.byref(layer), before, ctypes.byref(room), after)
-        ctx.layers, ctx.images, ctx.plans, ctx.factors = layers, images, plans, len(factors)
-        ctx.save_for_backward(*factors, *inputs, *(t for room in rooms for t in room))
+        saved_structs = [_SavedStruct(*map(_pointer, tensors)) for tensors in saved]
+        for layer, before, kept, after in zip(structs, inputs, saved_structs, outputs, strict=True):
+            call("layer", ctypes.byref(layer), before, ctypes.byref(kept), after)
+        ctx.layers, ctx.images, ctx.loras, ctx.factors = layers, images, loras, len(factors)
+        ctx.save_for_backward(*factors, *inputs, *(t for tensors in saved for t in tensors))
         return outputs[-1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved, depth = iter(ctx.saved_tensors), len(ctx.layers)
         factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
-        slopes = [torch.empty_like(factor) for factor in factors]
-        shares = zip(_shares(ctx.plans, factors), _shares(ctx.plans, slopes), strict=True)
-        rooms = [_Saved(*map(_pointer, islice(saved, len(_ROOM)))) for _ in ctx.layers]
-        described = [
-            layer.layer(x, ctx.images, plan, [*own, *for_own])
-            for layer, plan, x, (own, for_own) in zip(ctx.layers, ctx.plans, inputs, shares, strict=True)
+        grad_factors = [torch.empty_like(factor) for factor in factors]
+        by_layer = zip(_by_layer(ctx.loras, factors), _by_layer(ctx.loras, grad_factors), strict=True)
+        saved_structs = [_SavedStruct(*map(_pointer, islice(saved, len(_SAVED)))) for _ in ctx.layers]
+        structs = [
+            layer.to_struct(x, ctx.images, lora, factors=[*own, *grads])
+            for layer, lora, x, (own, grads) in zip(ctx.layers, ctx.loras, inputs, by_layer, strict=True)
         ]
         first = None if ctx.needs_input_grad[0] else inputs[0]
-        slope: Tensor | None = gradients[0].contiguous()
-        for layer, x, room in zip(*map(reversed, (described, inputs, rooms)), strict=True):
-            for_x = None if x is first else torch.empty_like(x)
-            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(room), slope, for_x)
-            slope = for_x
-        return slope, None, None, None, None, *slopes
+        grad: Tensor | None = gradients[0].contiguous()
+        for layer, x, kept in zip(*map(reversed, (structs, inputs, saved_structs)), strict=True):
+            grad_x = None if x is first else torch.empty_like(x)
+            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), grad, grad_x)
+            grad = grad_x
+        return grad, None, None, None, None, *grad_factors
 
 
-def _shares(plans: Sequence[Plan], tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
-    """Of tensors that belong to the updates of plans, two to each, those of one plan after the other."""
+def _by_layer(loras: Sequence[LoraUpdates], tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Yield the tensors of each layer, two for each of its updates."""
     start = 0
-    for plan in plans:
-        stop = start + 2 * len(plan.ranks)
+    for lora in loras:
+        stop = start + 2 * len(lora.ranks)
         yield tensors[start:stop]
         start = stop

@@ -1,8 +1,9 @@
-"""The C library of compiled kernels, which the machine's compiler makes at first use."""
+"""The C library of compiled kernels, built by the machine's compiler at first use and kept in the cache."""
 
 import ctypes
 import functools
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -12,77 +13,118 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from orbitune.cache import cache_folder, check_private
 from orbitune.errors import OrbituneError
-from orbitune.files import cache_folder, check_private, replacing
+from orbitune.files import replacing
 from orbitune.models.precision import has_instructions
 
-_SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-# What the kernels are compiled for: this processor's own instructions; or any processor, by a stand-in that
-# writes the instructions out in C. It is slow, and for tests.
+SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
+# Flags for this processor's own instructions; or, for tests, for a slow emulation of them in plain C.
 NATIVE = ("-O3", "-march=native")
-STAND_IN = ("-O2", "-DORBITUNE_STAND_IN", "-Wno-psabi")
+EMULATED = ("-O2", "-DORBITUNE_EMULATED", "-Wno-psabi")
 _SHARED = ("-fopenmp", "-fPIC", "-shared")
 _DIGEST = hashlib.sha256().digest_size
+_VERSION_TIMEOUT = 10  # seconds
 _building = threading.Lock()
 
 
 class KernelsError(OrbituneError):
-    """Kernels that this machine cannot compile or load."""
+    """The compiled kernels cannot be built or loaded.
+
+    Attributes:
+        known: whether the cache already held this failure, so that it was reported before.
+    """
+
+    def __init__(self, reason: str, known: bool = False) -> None:
+        super().__init__(reason)
+        self.known = known
+
+
+class OpenedLibrary(NamedTuple):
+    """The library, or the reason in words why there is none."""
+
+    library: ctypes.CDLL | None
+    why_not: str | None
+
+
+def library() -> ctypes.CDLL | None:
+    """Return the compiled kernels, building them if the cache has none; None where they are unavailable.
+
+    They need Linux, a C compiler and a processor that multiplies bfloat16. Where these are present and the
+    build fails, the first process warns with the compiler's reason. The cache remembers the failure, so later
+    processes do not build again until the sources, the compiler, its version or its flags change.
+
+    Raises:
+        OrbituneError: another user owns the cache or may write to it.
+    """
+    return open_library().library
+
+
+def why_unavailable() -> str | None:
+    """Return why there are no compiled kernels on this machine, in words; None where there are."""
+    return open_library().why_not
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, built and kept in the cache the first time; None where they cannot be had.
-
-    They want Linux, a C compiler and a processor that multiplies bfloat16. Where there are all of these and
-    the kernels do not compile, one warning says why.
-
-    Raises:
-        OrbituneError: another user owns the cache, or may write to it.
-    """
+def open_library() -> OpenedLibrary:
+    """Return the library, or the reason why there is none; decided once in a process."""
+    if not sys.platform.startswith("linux"):
+        return OpenedLibrary(None, f"they are built on Linux only, not on {sys.platform}")
+    if not supports_kernels():
+        return OpenedLibrary(
+            None, "the processor has no AVX512-BF16 instructions, or oneDNN does not use them"
+        )
     command = compiler()
-    if command is None or not suits_processor():
-        return None
+    if command is None:
+        return OpenedLibrary(None, "there is no C compiler; install gcc, or name a compiler in CC")
     try:
-        return load(command, NATIVE)
+        return OpenedLibrary(load(command, NATIVE), None)
     except KernelsError as error:
-        warnings.warn(f"{error} Steps take longer without them.", RuntimeWarning, stacklevel=2)
-        return None
+        if not error.known:
+            warnings.warn(f"{error} Training works without them, more slowly.", RuntimeWarning, stacklevel=2)
+        return OpenedLibrary(None, str(error))
 
 
 def compiler() -> list[str] | None:
-    """Return the command of the machine's C compiler, as CC says; None where there is none."""
+    """Return the command of the C compiler, $CC or cc; None where there is none."""
     command = shlex.split(os.environ.get("CC") or "cc")
-    found = shutil.which(command[0]) if command and sys.platform.startswith("linux") else None
+    found = shutil.which(command[0]) if command else None
     return [found, *command[1:]] if found else None
 
 
 def load(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
-    """Return the kernels as `command` compiles them with some flags, see `built`.
+    """Load the kernels as `command` compiles them with `flags`, see `build_library`.
 
     Raises:
-        KernelsError: they do not compile, or cannot be loaded.
+        KernelsError: they do not compile or cannot be loaded.
         OrbituneError: another user owns the cache or what lies there, or may write to it.
     """
-    path = built(command, flags)
+    path = build_library(command, flags)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise KernelsError(f"The compiled kernels cannot be loaded: {error}.") from None
+        raise _remembered(path, command, f"The compiled kernels cannot be loaded: {error}.") from None
 
 
-def built(command: Sequence[str], flags: Sequence[str]) -> Path:
-    """Return the file of the kernels; it is compiled where the cache has none, or a damaged one."""
+def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
+    """Return the path of the library, compiling it if the cache has none or a damaged one.
+
+    Raises:
+        KernelsError: it does not compile, now or in an earlier process.
+    """
     path = cache_folder("kernels") / f"{_fingerprint([*command, *flags])}.so"
     with _building:
         if not _is_whole(path):
+            failure = _failure_file(path, command)
+            if reason := _read_failure(failure):
+                raise KernelsError(reason, known=True)
             with replacing(path) as temporary:
-                _compile(command, flags, temporary)
+                _compile(command, flags, path=temporary, failure=failure)
     return path
 
 
@@ -98,51 +140,95 @@ def _is_whole(path: Path) -> bool:
     return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
-def _compile(command: Sequence[str], flags: Sequence[str], path: Path) -> None:
-    files = [source for source in _SOURCES if source.suffix == ".c"]
+def _compile(command: Sequence[str], flags: Sequence[str], *, path: Path, failure: Path) -> None:
+    files = [source for source in SOURCES if source.suffix == ".c"]
     whole: list[str | Path] = [*command, *flags, *_SHARED, "-o", path, *files, "-lm"]
     try:
-        # Its own temporary files lie beside the output, where they are removed though it is killed.
+        # The compiler's temporary files lie beside the output, where they are removed even if it is killed.
         place = {**os.environ, "TMPDIR": str(path.parent)}
         done = subprocess.run(whole, capture_output=True, text=True, errors="replace", env=place)
     except OSError as error:
-        raise KernelsError(f"{command[0]} cannot be run: {error.strerror}.") from None
+        reason = f"{command[0]} cannot be run to compile the kernels: {error.strerror}."
+        raise _write_failure(failure, reason) from None
     if done.returncode or not path.exists():
-        lines = done.stderr.splitlines() or ["it says nothing"]
-        reason = next((line for line in lines if "error" in line), lines[0])
-        raise KernelsError(f"{shlex.join(command)} does not compile the kernels: {reason.strip()}.")
+        lines = done.stderr.splitlines() or ["no message"]
+        line = next((line for line in lines if "error" in line), lines[0])
+        reason = f"{shlex.join(command)} does not compile the kernels: {line.strip()}."
+        if done.returncode < 0:  # killed, for want of memory or by the user: the next process tries again
+            raise KernelsError(reason)
+        raise _write_failure(failure, reason)
     with path.open("ab") as file:  # a loader reads no further than the library's own end
         file.write(hashlib.sha256(path.read_bytes()).digest())
     path.chmod(0o700)
 
 
+def _failure_file(path: Path, command: Sequence[str]) -> Path:
+    """Return the file that remembers a failed build by this version of the compiler."""
+    return path.with_name(f"{path.stem}-{_compiler_version(command)}.failed")
+
+
+def _compiler_version(command: Sequence[str]) -> str:
+    """Return a digest of what the compiler prints as its version, or of why it cannot be run."""
+    try:
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT, stdin=subprocess.DEVNULL
+        )
+        text = done.stdout + done.stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        text = str(error).encode()
+    return hashlib.sha256(text).hexdigest()[:8]
+
+
+def _remembered(path: Path, command: Sequence[str], reason: str) -> KernelsError:
+    """Return the error for a library that does not load; it is tried again, but reported once."""
+    failure = _failure_file(path, command)
+    return KernelsError(reason, known=True) if _read_failure(failure) else _write_failure(failure, reason)
+
+
+def _read_failure(path: Path) -> str | None:
+    """Return the reason of a remembered failure; None where there is none or it cannot be read."""
+    if not path.is_file():
+        return None
+    check_private(path)
+    try:
+        return str(json.loads(path.read_text())["reason"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _write_failure(path: Path, reason: str) -> KernelsError:
+    """Remember a failure in the cache, and return it as an error."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps({"reason": reason}), encoding="utf-8")
+            temporary.chmod(0o600)
+    except OrbituneError:  # a full disk: the next process tries again
+        return KernelsError(reason)
+    return KernelsError(f"{reason} It is not tried again until the compiler changes or {path} is removed.")
+
+
 def _fingerprint(command: Sequence[str]) -> str:
-    """What a library depends on: a cache may be shared by machines with other processors."""
-    parts = (*(path.read_text() for path in _SOURCES), *command, *_SHARED, _processor())
+    """Return a hash of all that a library depends on; machines that share a cache may differ."""
+    parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _processor() -> str:
-    """What this processor can do, in Linux' words."""
+    """Return the processor's capabilities as Linux lists them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def suits_processor() -> bool:
-    """Return whether this processor has the kernels' instructions, and torch uses them."""
+def supports_kernels() -> bool:
+    """Return whether the processor has the kernels' instructions (AVX512-BF16) and torch uses them."""
     return "avx512_bf16" in _processor() and has_instructions(torch.bfloat16)
 
 
 @functools.cache
-def multiplies_tiles() -> bool:
-    """Whether this processor has instructions for whole matrices (AMX), which oneDNN uses."""
+def has_amx() -> bool:
+    """Return whether the processor has matrix instructions (AMX), which oneDNN uses."""
     return "amx_bf16" in _processor()
-
-
-def compiled(x: Tensor) -> bool:
-    """Whether the compiled kernels work on a tensor of this kind."""
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and library() is not None
 
 
 def call(name: str, *arguments: Any) -> None:

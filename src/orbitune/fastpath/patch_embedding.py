@@ -7,104 +7,105 @@ import torch
 from torch import Tensor
 
 from orbitune.data.transform import Transform, resize_matrix
-from orbitune.models.precision import linear, sum_of
+from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
+from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
 
-_LARGEST_FOLD = 64 << 20  # bytes; a larger folded matrix would cost more than the resizing it saves
-_MIDDLE = 128  # taken off the pixels: -128 to 127 is exact in half precision, and small where tiles are grey
+# Subtracted from pixels: -128 to 127 is exact in half precision, and close to zero for typical tiles.
+_PIXEL_OFFSET = 128
 
 
 class PatchEmbedding:
     """The embeddings module of a backbone, reading uint8 tiles.
 
-    Bilinear upsampling, normalisation and the projection are linear, so for the patch at a given place they
-    are one matrix over the few pixels of the tile that it sees. Bicubic resizing is not linear here, as what
-    overshoots is clipped.
+    Bilinear upsampling, normalisation and the projection are linear. For the patch at a given position they
+    are one matrix over the few pixels of the tile that it depends on.
+
+    Args:
+        embeddings: embeddings module of transformers.
+        transform: resizing and normalisation.
+        dtype: dtype of the tokens.
 
     Attributes:
-        specials: how many tokens come before those of the patches.
-        trained: whether any of its parameters is.
+        projection: convolution from pixels to patch embeddings.
+        prefix_tokens: number of tokens before those of the patches (class, distillation, registers).
+        trained: whether any of its parameters is trained.
     """
 
     def __init__(self, embeddings: Any, transform: Transform, dtype: torch.dtype) -> None:
-        self.embeddings = embeddings
-        self.transform = transform
-        self.dtype = dtype
         self.projection = embeddings.patch_embeddings.projection
-        names = ("cls_token", "distillation_token")
-        self.leading = [t for name in names if (t := getattr(embeddings, name, None)) is not None]
-        self.registers = getattr(embeddings, "register_tokens", None)
-        self.specials = len(self.leading) + (0 if self.registers is None else self.registers.shape[1])
         self.trained = any(p.requires_grad for p in embeddings.parameters())
-        self._kept: dict[Any, Any] = {}
+        self._embeddings, self._transform, self._dtype = embeddings, transform, dtype
+        names = ("cls_token", "distillation_token")
+        self._leading = [t for name in names if (t := getattr(embeddings, name, None)) is not None]
+        self._registers = getattr(embeddings, "register_tokens", None)
+        registers = 0 if self._registers is None else self._registers.shape[1]
+        self.prefix_tokens = len(self._leading) + registers
+        self._cache: dict[Any, Any] = {}
 
     def __call__(self, tiles: Tensor, size: int | None = None) -> Tensor:
-        """uint8 (B, H, W, 3), resized to `size` pixels if not to the transform's, to tokens (B, N, D)."""
-        transform = self.transform.with_size(size or self.transform.size)
-        first, places = self._once(self._constant, transform.size)
-        if self._folds(tiles, transform):
-            windows, weight, bias = self._once(self._folded, transform, *tiles.shape[1:3])
-            pixels = windows(tiles.to(self.dtype) - _MIDDLE)
-            patches = sum_of((bias + places).to(self.dtype)[:, None], pixels, weight).transpose(0, 1)
-        else:
-            pixels = transform(tiles).to(self.dtype)
-            weight, bias = self._once(self._matrix)
-            projected = linear(self._cut(pixels), weight, bias)
-            patches = projected.view(tiles.shape[0], len(places), -1) + places.to(self.dtype)
-        return torch.cat([first.to(self.dtype).expand(tiles.shape[0], -1, -1), patches], 1)
+        """Return tokens (B, N, D) of uint8 tiles (B, H, W, 3).
 
-    def _cut(self, pixels: Tensor) -> Tensor:
-        """(B, 3, size, size) to the pixels of each patch (B * P, 3 * side * side), row by row."""
+        Args:
+            size: side in pixels to resize to, if not the transform's own.
+        """
+        transform = self._transform.with_size(size or self._transform.size)
+        first, positions = self._cached(self._constant, transform.size)
+        if self._folds(tiles, transform):
+            windows, weight, bias = self._cached(self._folded, transform, *tiles.shape[1:3])
+            pixels = windows(tiles.to(self._dtype) - _PIXEL_OFFSET)
+            patches = baddbmm((bias + positions).to(self._dtype)[:, None], pixels, weight).transpose(0, 1)
+        else:
+            pixels = transform(tiles).to(self._dtype)
+            weight, bias = self._cached(self._matrix)
+            projected = linear(self._to_patches(pixels), weight, bias)
+            patches = projected.view(tiles.shape[0], len(positions), -1) + positions.to(self._dtype)
+        return torch.cat([first.to(self._dtype).expand(tiles.shape[0], -1, -1), patches], 1)
+
+    def _to_patches(self, pixels: Tensor) -> Tensor:
+        """Return the pixels of each patch, (B * P, 3 * side * side) row by row, of (B, 3, size, size)."""
         side = self.projection.kernel_size[0]
         rows = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, pixels.shape[1] * side * side)
 
-    def _once(self, make: Callable[..., T], *arguments: Any) -> T:
-        """What `make` gives, kept where nothing in it is trained."""
+    def _cached(self, make: Callable[..., T], *arguments: Any) -> T:
+        """Return what `make` returns, cached unless something in it is trained."""
         if self.trained:
             return make(*arguments)
         key = (make.__name__, *arguments)
-        if key not in self._kept:
+        if key not in self._cache:
             with torch.no_grad():
-                self._kept[key] = make(*arguments)
-        return self._kept[key]
+                self._cache[key] = make(*arguments)
+        return self._cache[key]
 
     def _matrix(self) -> tuple[Tensor, Tensor]:
-        """The projection as a matrix (D, 3 * side * side) over what `_cut` gives, and its bias (D,)."""
-        weight, bias = (p.to(self.dtype) for p in (self.projection.weight, self.projection.bias))
+        """Return the projection as a matrix (D, 3 * side * side) over `_to_patches`, and its bias (D,)."""
+        weight, bias = (p.to(self._dtype) for p in (self.projection.weight, self.projection.bias))
         return weight.flatten(1), bias
 
     def _constant(self, size: int) -> tuple[Tensor, Tensor]:
-        """The first tokens (1, S, D), and what is added to each patch (P, D) for its place."""
+        """Return the prefix tokens (1, S, D) and the position embeddings of the patches (P, D)."""
         patch, width = self.projection.kernel_size[0], self.projection.out_channels
-        count = len(self.leading) + (size // patch) ** 2
+        count = len(self._leading) + (size // patch) ** 2
         shape_only = torch.empty(1, count, width, device="meta")
-        places = self.embeddings.interpolate_pos_encoding(shape_only, size, size)
-        before, patches = places[:, : len(self.leading)], places[0, len(self.leading) :]
-        first = torch.cat(self.leading, 1) + before
-        return first if self.registers is None else torch.cat([first, self.registers], 1), patches
+        positions = self._embeddings.interpolate_pos_encoding(shape_only, size, size)
+        before, patches = positions[:, : len(self._leading)], positions[0, len(self._leading) :]
+        first = torch.cat(self._leading, 1) + before
+        return first if self._registers is None else torch.cat([first, self._registers], 1), patches
 
     def _folds(self, tiles: Tensor, transform: Transform) -> bool:
-        grows = transform.size > max(tiles.shape[1:3]) and transform.resample == "bilinear"
-        if not (grows and transform.foldable):
-            return False
-        seen = [self._span(side, transform) for side in tiles.shape[1:3]]
-        count = (transform.size // self.projection.kernel_size[0]) ** 2
-        entries = count * seen[0] * seen[1] * 3 * self.projection.out_channels
-        return entries * self.dtype.itemsize <= _LARGEST_FOLD
-
-    def _span(self, side: int, transform: Transform) -> int:
-        """Pixels of a tile's side that one patch sees: its share, and a neighbour on each end."""
-        return min(side, -(-self.projection.kernel_size[0] * side // transform.size) + 2)
+        patch, width = self.projection.kernel_size[0], self.projection.out_channels
+        sides = tiles.shape[1], tiles.shape[2]
+        return can_fold_resizing(transform, sides, patch=patch, width=width, dtype=self._dtype)
 
     def _folded(self, transform: Transform, height: int, width: int) -> "tuple[Windows, Tensor, Tensor]":
-        """The windows that the patches see, their matrices (P, pixels, D) and bias (D,)."""
+        """Return the windows that the patches depend on, their matrices (P, pixels, D) and the bias (D,)."""
         device, patch = self.projection.weight.device, self.projection.kernel_size[0]
         axes = []
         for side in (height, width):
             matrix = resize_matrix(side, transform.size, transform.resample).to(device)
-            span = self._span(side, transform)
+            span = visible_pixels(side, patch, transform.size)
             parts = matrix.view(-1, patch, side)
             first = (parts.sum(1) > 0).int().argmax(1).clamp(max=side - span)
             index = first[:, None] + torch.arange(span, device=device)
@@ -113,22 +114,23 @@ class PatchEmbedding:
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (transform.mean, transform.std))
         weight = self.projection.weight / std
         folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight / 255, down, across).flatten(2, 4).flatten(0, 1)
-        bias = self.projection.bias + (weight * (_MIDDLE / 255 - mean)).sum((1, 2, 3))
-        return Windows(rows, columns, high, wide), folded.to(self.dtype), bias
+        bias = self.projection.bias + (weight * (_PIXEL_OFFSET / 255 - mean)).sum((1, 2, 3))
+        return Windows(rows, columns, height=high, width=wide), folded.to(self._dtype), bias
 
 
 class Windows:
-    """The overlapping parts of a tile that the patches see, (height, width) each.
+    """The overlapping windows of a tile that the patches depend on.
 
     Args:
-        rows, columns: where they begin, (I,) and (J,).
+        rows, columns: first pixel of each window, (I,) and (J,).
+        height, width: size of a window in pixels.
     """
 
-    def __init__(self, rows: list[int], columns: list[int], height: int, width: int) -> None:
-        self.rows, self.columns, self.height, self.width = rows, columns, height, width
+    def __init__(self, rows: list[int], columns: list[int], *, height: int, width: int) -> None:
+        self._rows, self._columns, self._height, self._width = rows, columns, height, width
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """(B, H, W, 3) to (I * J, B, h * w * 3)."""
-        strips = torch.stack([tiles[:, row : row + self.height] for row in self.rows])
-        parts = torch.stack([strips[:, :, :, column : column + self.width] for column in self.columns], 1)
-        return parts.flatten(3).flatten(0, 1)
+        """Return the pixels of each window, (I * J, B, height * width * 3), of tiles (B, H, W, 3)."""
+        strips = torch.stack([tiles[:, row : row + self._height] for row in self._rows])
+        parts = [strips[:, :, :, column : column + self._width] for column in self._columns]
+        return torch.stack(parts, 1).flatten(3).flatten(0, 1)

@@ -1,7 +1,6 @@
-"""Fewer tokens: patches that look alike become one, as in "Token Merging: Your ViT But Faster" (Bolya et al.
-2023, arXiv:2210.09461).
+"""Token merging: similar patches become one (Bolya et al. 2023, arXiv:2210.09461).
 
-Here half of the patches go at once, after a few blocks, so that a merging is a handful of large steps.
+Half of the patches are merged at once, after a few layers, so that a merging is a handful of large steps.
 """
 
 from collections.abc import Sequence
@@ -11,13 +10,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from orbitune.errors import ModelError
-from orbitune.fastpath.attention import parts_of
+from orbitune.fastpath.attention import split_qkv
 from orbitune.models.families import Family
 from orbitune.models.precision import matmul
 
 
 def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
-    """Raise a ModelError where a model of so many blocks cannot merge after these, numbered from 1."""
+    """Check that a model can merge tokens after these layers.
+
+    Args:
+        after: numbers of layers, from 1.
+        family: family of the backbone.
+        depth: number of layers.
+
+    Raises:
+        ModelError: the head reads the patches, or the numbers are not ascending and below `depth`.
+    """
     if after and not family.head_reads_class_token:
         raise ModelError(
             f"The tokens of {family.title} cannot be merged: its head reads the patches themselves."
@@ -29,28 +37,29 @@ def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
         )
 
 
-def merge(x: Tensor, sizes: Tensor | None, specials: int) -> tuple[Tensor, Tensor]:
-    """Let every other patch join the most similar of the rest, by cosine; means are weighted by sizes.
+def merge(x: Tensor, sizes: Tensor | None, prefix_tokens: int) -> tuple[Tensor, Tensor]:
+    """Merge every other patch into the most similar of the rest, by cosine similarity.
 
     Args:
-        x: tokens (B, N, D); the first `specials` are never merged.
-        sizes: how many patches each token stands for (B, N); None for one each.
+        x: tokens (B, N, D).
+        sizes: number of patches that each token stands for (B, N), the weights of the means; None for 1.
+        prefix_tokens: number of first tokens, which are never merged.
 
     Returns:
-        Tokens and sizes of the N - ceil((N - specials) / 2) that are left.
+        The N - ceil((N - prefix_tokens) / 2) tokens that are left, and their sizes.
     """
     sizes = torch.ones_like(x[..., 0]) if sizes is None else sizes
-    going, staying = x[:, specials::2], x[:, specials + 1 :: 2]
-    nearest = matmul(going, F.normalize(staying, dim=-1).transpose(1, 2)).argmax(-1)
-    joins = (nearest[:, None] == torch.arange(staying.shape[1], device=x.device)[:, None]).to(x.dtype)
-    goes, stays = sizes[:, specials::2, None], sizes[:, specials + 1 :: 2, None]
-    total = matmul(joins, goes) + stays
-    mean = (matmul(joins, going * goes) + staying * stays) / total
-    return torch.cat([x[:, :specials], mean], 1), torch.cat([sizes[:, :specials], total[..., 0]], 1)
+    merged, kept = x[:, prefix_tokens::2], x[:, prefix_tokens + 1 :: 2]
+    nearest = matmul(merged, F.normalize(kept, dim=-1).transpose(1, 2)).argmax(-1)
+    joins = (nearest[:, None] == torch.arange(kept.shape[1], device=x.device)[:, None]).to(x.dtype)
+    merged_sizes, kept_sizes = sizes[:, prefix_tokens::2, None], sizes[:, prefix_tokens + 1 :: 2, None]
+    total = matmul(joins, merged_sizes) + kept_sizes
+    mean = (matmul(joins, merged * merged_sizes) + kept * kept_sizes) / total
+    return torch.cat([x[:, :prefix_tokens], mean], 1), torch.cat([sizes[:, :prefix_tokens], total[..., 0]], 1)
 
 
 def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> Tensor:
-    """`orbitune.fastpath.attention.attend` where each token counts as many times as its size (B, N) says."""
-    q, k, v = (t.transpose(1, 2) for t in parts_of(first, rest))
+    """Return attention in which each token counts `sizes` (B, N) times; see `attention.attend`."""
+    q, k, v = (t.transpose(1, 2) for t in split_qkv(first, rest))
     scores = matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
     return matmul(scores.softmax(-1), v).transpose(1, 2)

@@ -1,7 +1,8 @@
-"""Bundles: folders with all that a prediction needs, which plain PEFT or transformers open too.
+"""Bundles: folders with all that a prediction needs.
 
 A bundle holds the adapter (or all weights) with its head, preprocessor_config.json, orbitune.json, the
-out-of-distribution detector, and a model card. A finished run opens in the same way, without a detector.
+out-of-distribution detector, and a model card. PEFT or transformers opens it too. A finished run opens in the
+same way, without a detector.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ HUB_FILES = ("*.json", "*.safetensors", "README.md")
 @dataclass(frozen=True)
 class Bundle:
     """A saved model and its metadata.
+
+    Example:
+        >>> from orbitune import Bundle
+        >>> bundle = Bundle.open("bundle")
+        >>> bundle.classes, bundle.metadata.scores["test"].accuracy
 
     Attributes:
         folder: what PEFT or transformers opens.
@@ -133,6 +139,7 @@ class Bundle:
 
 
 def _folder_of(place: str) -> Path:
+    """Return the folder of a bundle; one of the hub is downloaded."""
     path = Path(place).expanduser()
     if not path.is_dir():
         if "/" not in place or looks_like_path(place):

@@ -151,7 +151,7 @@ def _fit_detector(bundle: Bundle, job: TrainingSetup, rate: float, display: Prog
     held_out = random.permutation(job.splits["validation"])[:SAMPLE]
     features = _measure(bundle, job, train, "training tiles", display)[1]
     new = _measure(bundle, job, held_out, "validation tiles", display)[1]
-    detector = OODDetector.fit(features, job.tiles.labels[train], new, rate)
+    detector = OODDetector.fit(features, job.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
         measure=MEASURE,

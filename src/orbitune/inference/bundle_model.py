@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.transform import Transform
+from orbitune.evaluation.network import make_network
 from orbitune.evaluation.predict import forward_with_tta
-from orbitune.fastpath.classifier import FastClassifier
-from orbitune.fastpath.dispatch import make_network
 from orbitune.inference.bundle import Bundle
+from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.device import find_device
 from orbitune.models.factory import resolve
 from orbitune.models.families import head_names
@@ -61,26 +61,31 @@ class BundleModel:
         for place, name in enumerate(self._heads):
             self._read.append([])
             getattr(base, name).register_forward_pre_hook(self._note(place))
-        self._network = make_network(model, recipe, found, transform, attention).eval()
+        self._network: Any = make_network(
+            model, recipe, backbone=found, transform=transform, attention=attention
+        ).eval()
 
     def _note(self, place: int) -> Any:
+        """Return a hook that notes the input of a head."""
         return lambda module, inputs: self._read[place].append(inputs[0])
 
     @property
     def attention(self) -> str:
         """Return the name of its attention kernel; results of another one differ in the last bits."""
-        return str(self._network.attention)
+        return str(self._network.plan.attention)
 
     @property
-    def is_fast(self) -> bool:
-        """Return whether it is computed by the fast path."""
-        return isinstance(self._network, FastClassifier)
+    def plan(self) -> ComputePlan:
+        """Return how it is computed on this machine, and why."""
+        plan: ComputePlan = self._network.plan
+        return plan
 
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
         """Compute the patch tokens after the first third of the blocks, with mean 0 and variance 1.
 
         Args:
             windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.
+            count: patches along a side of a window.
 
         Returns:
             float32 (B, count, count, D).
@@ -88,7 +93,7 @@ class BundleModel:
         import torch
 
         network = self._network
-        assert isinstance(network, FastClassifier)
+        assert self.plan.fast
         pixels = torch.from_numpy(windows).to(self._device)
         with torch.inference_mode():
             states = network.patch_states(pixels, count)

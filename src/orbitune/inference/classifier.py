@@ -1,4 +1,4 @@
-"""The classifier: from images to labels with calibrated probabilities, and *not sure*."""
+"""Classifier: from images to labels with calibrated probabilities and OOD scores."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from orbitune.evaluation.calibration import probabilities
 from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.inference.image_inputs import Name, Waiting, expand, to_tile
+from orbitune.inference.image_inputs import ImageInput, Name, expand, to_tile
 from orbitune.sources.decode import BadImageError, strict_decoding
 
 if TYPE_CHECKING:
@@ -145,11 +145,12 @@ class Classifier:
             parts.append(probabilities(logits, self.bundle.temperature))
         return np.concatenate(parts).astype(np.float32)
 
-    def _predict(self, waiting: Iterator[Waiting], top_k: int, batch_size: int) -> Iterator[Prediction]:
+    def _predict(self, images: Iterator[ImageInput], top_k: int, batch_size: int) -> Iterator[Prediction]:
+        """Predict batches, and decode the next one meanwhile."""
         with ThreadPoolExecutor() as pool:
-            batch, tiles = list(islice(waiting, batch_size)), None
+            batch, tiles = list(islice(images, batch_size)), None
             while batch:
-                following = list(islice(waiting, batch_size))
+                following = list(islice(images, batch_size))
                 with strict_decoding():
                     tiles = tiles or list(pool.map(self._decode, batch))
                     decoding = pool.map(self._decode, following)  # while this batch is computed
@@ -157,16 +158,17 @@ class Classifier:
                     batch, tiles = following, list(decoding)
                 yield from rows
 
-    def _decode(self, waiting: Waiting) -> np.ndarray | str:
+    def _decode(self, image: ImageInput) -> np.ndarray | str:
         """Return a tile, or the reason why there is none."""
         try:
-            return to_tile(waiting, self.bundle.tile_size, self.bundle.white)
+            return to_tile(image, self.bundle.tile_size, self.bundle.white)
         except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 
     def _rows(
-        self, batch: Sequence[Waiting], decoded: Sequence[np.ndarray | str], top_k: int
+        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], top_k: int
     ) -> list[Prediction]:
+        """Return the predictions of one batch, in the order of its inputs."""
         tiles = [tile for tile in decoded if isinstance(tile, np.ndarray)]
         good = iter(self._classify(np.stack(tiles), top_k) if tiles else ())
         return [
@@ -178,7 +180,7 @@ class Classifier:
         """Return predictions that only lack the name of their input."""
         logits, features = self._model.compute(tiles)
         confidences = probabilities(logits, self.bundle.temperature)
-        distances = self._detector.distances(features).tolist() if self._detector else [None] * len(tiles)
+        distances = self._detector.scores(features).tolist() if self._detector else [None] * len(tiles)
         made = []
         for row, distance in zip(confidences, distances, strict=True):
             best = row.argsort(kind="stable")[::-1][:top_k].tolist()

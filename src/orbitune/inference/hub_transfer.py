@@ -12,8 +12,8 @@ def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = Fa
     """Upload a bundle into a model repository, which is made if there is none.
 
     Example:
-        >>> from orbitune import build_bundle, push_to_hub
-        >>> push_to_hub(build_bundle("runs/lora", "bundle"), "owner/name")
+        >>> from orbitune import push_to_hub
+        >>> address = push_to_hub("bundle", "owner/name")
 
     Args:
         bundle: a bundle or its folder; a run has no model card and is refused.

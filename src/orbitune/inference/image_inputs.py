@@ -1,6 +1,6 @@
-"""What may be predicted: files, folders, patterns, arrays and images, and streams of all these, one by one.
+"""Inputs of a prediction: files, folders, patterns, arrays, images, and iterables of these.
 
-Nothing is read before its turn, so that a folder of any size takes the memory of a batch.
+Nothing is read before its turn, so a folder of any size needs the memory of one batch.
 """
 
 import glob
@@ -22,27 +22,27 @@ Name = str | int
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """One input whose turn has not come.
+class ImageInput:
+    """One image that is not read yet.
 
     Attributes:
-        name: the path as it was given or found; the position, from 0, of what has no path.
-        read: gives its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
+        name: the path as it was given or found; the position, from 0, of an image without a path.
+        read: returns its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
     """
 
     name: Name
     read: Callable[[], np.ndarray]
 
 
-def expand(inputs: Any) -> Iterator[Waiting]:
-    """Every single image in the inputs, in order; folders by name, with all that lies below them.
+def expand(inputs: Any) -> Iterator[ImageInput]:
+    """Yield every single image of the inputs, in order; folders by name, with all below them.
 
     Args:
-        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3), a
-            stack of them (N, H, W, 3), an image of Pillow, a `Waiting`, or an iterable of these.
+        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
+            (N, H, W, 3), an image of Pillow, an `ImageInput`, or an iterable of these.
     """
     for position, (name, read) in enumerate(_each(inputs)):
-        yield Waiting(position if name is None else name, read)
+        yield ImageInput(position if name is None else name, read)
 
 
 def check_paths(inputs: Iterable[str]) -> None:
@@ -61,10 +61,11 @@ def check_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.ndarray:
-    """Decode an input as training did.
+def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.ndarray:
+    """Decode an input and resize it as the training tiles were.
 
     Args:
+        image: what to decode.
         size: width and height in pixels.
         white: the 16-bit value that becomes 255, see `Bundle.white`.
 
@@ -74,14 +75,15 @@ def to_tile(waiting: Waiting, size: tuple[int, int], white: int | None) -> np.nd
     Raises:
         BadImageError: it is no usable image.
     """
-    pixels = waiting.read()
+    pixels = image.read()
     if pixels.dtype == np.uint16 and white is None:
         raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
     return to_uint8_tile(pixels, size, white or 255)
 
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
-    if isinstance(inputs, Waiting):
+    """Yield path (or None) and reader of each image."""
+    if isinstance(inputs, ImageInput):
         yield str(inputs.name), inputs.read
     elif isinstance(inputs, str | Path):
         for path in _files(str(inputs)):
@@ -98,7 +100,7 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
 
 
 def _files(name: str) -> Iterator[str]:
-    """The files that a path or a pattern means; the name itself where it means nothing."""
+    """Yield the files that a path or a pattern means; the name itself where there are none."""
     if _exists(name) and Path(name).is_dir():
         # An empty folder below has a name as well, with a closing slash.
         yield from (str(Path(name) / leaf) for leaf in list_files(Path(name)) if not leaf.endswith("/"))
@@ -110,6 +112,7 @@ def _files(name: str) -> Iterator[str]:
 
 
 def _exists(name: str) -> bool:
+    """Return whether a path exists."""
     return os.path.exists(name)  # noqa: PTH110  # pathlib's raises for a name that is too long
 
 
@@ -122,10 +125,12 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:
+    """Check that an array is one image."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise BadImageError(f"is an array {array.dtype} {array.shape}, not uint8 (height, width, 3)")
     return array
 
 
 def _refuse(value: Any) -> np.ndarray:
+    """Raise a BadImageError for a value that is no image."""
     raise BadImageError(f"is a {type(value).__name__}, not a path, an array or an image")

@@ -43,15 +43,18 @@ def write_model_card(folder: Path, metadata: ModelMetadata, result: RunResult, f
 
 
 def _title(metadata: ModelMetadata) -> str:
+    """Return the title: method, backbone and data."""
     method, data = find_method(metadata.method).title, data_name(metadata.data.name or "")
     return f"{method[0].upper()}{method[1:]} of {metadata.backbone.description} on {data}"
 
 
 def _on_hub(data: str) -> bool:
+    """Return whether a data set is named by a hub id."""
     return "/" in data and not looks_like_path(data)
 
 
 def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
+    """Return accuracy and macro-F1 of each split for the model index."""
     from huggingface_hub import EvalResult
 
     name = metadata.data.name or ""
@@ -74,6 +77,7 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
 
 
 def _what(metadata: ModelMetadata, result: RunResult) -> str:
+    """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
     trained, total = (result.parameters[part] for part in ("trainable", "total"))
     text = (
@@ -87,6 +91,7 @@ def _what(metadata: ModelMetadata, result: RunResult) -> str:
 
 
 def _use(metadata: ModelMetadata, adapter: bool, family: Family) -> str:
+    """Return the snippets that load the model."""
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     load = (
         f"""base = AutoModelForImageClassification.from_pretrained(
@@ -115,6 +120,7 @@ logits = model(**pixels{arguments}).logits
 
 
 def _scores(metadata: ModelMetadata, result: RunResult) -> str:
+    """Return the tables of scores."""
     rows = ["| split | tiles | accuracy | 95 % interval | macro-F1 |", "| --- | --- | --- | --- | --- |"]
     for split, scores in metadata.scores.items():
         low, high = scores.interval
@@ -134,10 +140,12 @@ def _scores(metadata: ModelMetadata, result: RunResult) -> str:
 
 
 def _times(count: int) -> str:
+    """Return a number of times in words."""
     return "once" if count == 1 else f"{count} times"
 
 
 def _trust(metadata: ModelMetadata) -> str:
+    """Return the section on temperature, OOD detector and storage."""
     detector, storage = metadata.ood_detector, metadata.storage
     assert detector is not None and storage is not None
     text = (
@@ -157,6 +165,7 @@ def _trust(metadata: ModelMetadata) -> str:
 
 
 def _origin(metadata: ModelMetadata) -> str:
+    """Return the list of what the model was trained with."""
     data, used = metadata.data, metadata.preprocessing
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     lines = [

@@ -1,6 +1,6 @@
-"""Predictions as text: a table for people, CSV and JSON lines for programs. All are streams.
+"""Predictions as text: a table for people, CSV and JSON lines for programs.
 
-Names come from files and people, and may hold anything: line breaks, codes for terminals, formulas.
+All are streams. Names of files and classes may hold anything: line breaks, terminal codes, formulas.
 """
 
 import csv
@@ -14,21 +14,25 @@ from orbitune.inference.classifier import Prediction
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-Form = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
+Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 
 
-def find_form(name: str) -> Form:
-    """The form of this name: a function of predictions, the class names and the number of labels.
+def find_format(name: str) -> Formatter:
+    """Return the formatter of a name.
+
+    Returns:
+        A function of predictions, class names and the number of labels, which yields lines.
 
     Raises:
-        OrbituneError: there is none.
+        OrbituneError: there is none; the message lists them.
     """
-    if name not in FORMS:
-        raise OrbituneError(f"There is no format {name!r}; there is: {', '.join(FORMS)}.")
-    return FORMS[name]
+    if name not in FORMATS:
+        raise OrbituneError(f"Unknown format {name!r}. Choose from: {', '.join(FORMATS)}.")
+    return FORMATS[name]
 
 
 def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    """Yield one aligned line per prediction."""
     width = max(len(printable(name)) for name in classes)
     for each in predictions:
         name = printable(str(each.input))
@@ -40,6 +44,7 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int
 
 
 def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    """Yield the lines of a CSV file."""
     count = min(top_k, len(classes))
     ranked = [name for rank in range(1, count + 1) for name in (f"label_{rank}", f"probability_{rank}")]
     yield _csv_line(["input", *ranked, "sure", "distance", "error"])
@@ -50,6 +55,7 @@ def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) 
 
 
 def _csv_line(values: Sequence[object]) -> str:
+    """Return one line of a CSV file, without its end."""
     text = io.StringIO()
     # Only what is in the line's end is quoted: with another one, a name with a line break would be two rows.
     csv.writer(text, lineterminator="\r\n").writerow(map(cell, values))
@@ -57,7 +63,7 @@ def _csv_line(values: Sequence[object]) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value for a cell of a table; of text, one that no spreadsheet takes for a formula."""
+    """Return a value for a table cell; text that a spreadsheet would read as a formula is quoted."""
     if not isinstance(value, str):
         return value
     text = _encodable(value)
@@ -65,15 +71,16 @@ def cell(value: object) -> object:
 
 
 def _encodable(text: str) -> str:
-    """Text that can be written as UTF-8: of a file name that is none, the odd bytes are escaped."""
+    """Return text that can be written as UTF-8; undecodable bytes of file names are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+    """Yield one JSON object per prediction."""
     for each in predictions:
         labels = [{"label": label, "probability": share} for label, share in each.labels]
         name = _encodable(each.input) if isinstance(each.input, str) else each.input
         yield json.dumps({**asdict(each), "input": name, "labels": labels})
 
 
-FORMS: dict[str, Form] = {"table": _table, "csv": _csv, "jsonl": _jsonl}
+FORMATS: dict[str, Formatter] = {"table": _table, "csv": _csv, "jsonl": _jsonl}

@@ -22,8 +22,8 @@ def fit_dense_head(worker: Worker) -> DenseHead:
         ModelError: the backbone cannot predict densely.
         DataError: the scene holds no tile with enough data.
     """
-    if not worker.network.is_fast:
-        raise ModelError("This backbone has dropout of its own and cannot predict densely: use --mode tiles.")
+    if not (plan := worker.network.plan).fast:
+        raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
     cells, random = worker.spec.cells, np.random.default_rng(0)
     side = min(min_rows(cells), cells.rows, cells.columns)
     wanted = int(np.clip(_FIT_FRACTION * cells.rows * cells.columns, _MIN_FIT, _MAX_FIT)) // _FIT_PER_WINDOW

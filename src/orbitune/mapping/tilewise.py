@@ -55,5 +55,5 @@ class TilewisePredictor:
         if self._detector is None:
             outside = np.zeros(len(tiles), bool)
         else:
-            outside = self._detector.distances(features) > self._detector.threshold
+            outside = self._detector.scores(features) > self._detector.threshold
         return np.column_stack([known * ~outside[:, None], outside]).astype(np.float32)

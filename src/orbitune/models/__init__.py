@@ -1,1 +1,1 @@
-"""Backbones and the methods that fine-tune them."""
+"""Backbones, fine-tuning methods, and saved models."""

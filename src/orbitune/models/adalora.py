@@ -1,7 +1,7 @@
-"""AdaLoRA's schedule: low-rank updates as singular triplets, of which the least important are set to zero.
+"""AdaLoRA's rank schedule (Zhang et al. 2023, arXiv:2303.10512).
 
-Zhang et al. 2023, arXiv:2303.10512. PEFT has the layers, the importance scores and the masks; here is when
-they act, and the state that a run needs to go on.
+Low-rank updates are singular triplets, and the least important ones are masked. PEFT has the layers, the
+importance scores and the masks; this module calls them at the right steps and saves their state.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
 
 
 class RankSchedule:
-    """What happens beside the optimizer while an AdaLoRA model is trained.
+    """Rank schedule and orthogonality penalty of an AdaLoRA model in training.
 
-    After a first tenth of the steps the number of triplets falls along a cubic to that of the recipe's rank,
-    which it reaches half-way. What is masked is zero, so the trained tensors alone are the model.
+    After the first tenth of the steps the number of triplets falls along a cubic to the recipe's rank, which
+    it reaches half-way. Masked triplets are zero, so the trained tensors alone are the model.
 
     Args:
         model: wrapped by PEFT with an AdaLoraConfig.
-        steps: optimizer steps of the whole run.
+        steps: number of optimizer steps of the whole run.
     """
 
     def __init__(self, model: "nn.Module", steps: int) -> None:
@@ -34,7 +34,7 @@ class RankSchedule:
         self._kept: dict[str, list[bool]] | None = None  # triplets by name, once the choice is final
 
     def penalty(self) -> "Tensor":
-        """How far the singular vectors are from orthogonal: a term of the loss, once a step."""
+        """Return the orthogonality penalty of the singular vectors, a term of the loss."""
         import torch
 
         products = [v @ v.T if len(v) < v.shape[1] else v.T @ v for v in self._vectors()]
@@ -42,14 +42,14 @@ class RankSchedule:
         return ORTHOGONALITY * torch.stack(distances).mean()
 
     def _vectors(self) -> "list[Tensor]":
-        """The right singular vectors (r, in) and the left ones (out, r) of all layers."""
+        """Return the right singular vectors (r, in) and the left ones (out, r) of all layers."""
         named = self._model.named_parameters()
         return [p for name, p in named if ".lora_A." in name or ".lora_B." in name]
 
     def add_penalty(self, scale: float) -> None:
         """Add `scale` times the penalty's gradients to those of the loss.
 
-        Not by a backward pass: processes that average their gradients would wait for the rest of them.
+        Not by a second backward pass: processes that average gradients would wait for those of the loss.
         """
         import torch
 
@@ -61,7 +61,7 @@ class RankSchedule:
             vector.grad += gradient
 
     def after_step(self, step: int) -> None:
-        """Weigh the triplets and mask the least important; gradients must still be there.
+        """Update the importance scores and mask the least important triplets; needs the gradients.
 
         Args:
             step: of the optimizer, counted from 1.
@@ -77,7 +77,7 @@ class RankSchedule:
                 self._kept = kept
 
     def _finite(self) -> bool:
-        """Whether this step's gradients are numbers; those of fp16 may overflow, and then do not count."""
+        """Return whether the gradients are finite; those of fp16 may overflow."""
         return all(
             p.grad is not None and bool(p.grad.isfinite().all())
             for name, p in self._model.named_parameters()
@@ -85,7 +85,7 @@ class RankSchedule:
         )
 
     def state(self) -> "dict[str, Tensor]":
-        """All that later steps depend on."""
+        """Return all state that later steps depend on, by name."""
         import torch
 
         averages = {"importance": self._allocator.exp_avg_ipt, "uncertainty": self._allocator.exp_avg_unc}
@@ -93,7 +93,7 @@ class RankSchedule:
         return tensors | {f"kept/{name}": torch.tensor(bits) for name, bits in (self._kept or {}).items()}
 
     def restore(self, tensors: "Mapping[str, Tensor]") -> None:
-        """Put back what `state` gave."""
+        """Restore the state that `state` returned."""
         parts: dict[str, dict[str, Tensor]] = {"importance": {}, "uncertainty": {}, "kept": {}}
         devices = {name: p.device for name, p in self._model.named_parameters()}
         for key, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""A PEFT folder as it lies on disk, checked before PEFT reads it.
+"""Checks of a PEFT folder, before PEFT reads it.
 
 PEFT imports modules that a configuration names, reads pickles, allocates ranks that no file holds, and
-ignores tensors that fit nowhere. None of that may happen to a folder that somebody else made.
+ignores tensors that fit nowhere. None of that may happen to a folder from an unknown source.
 """
 
 import re
@@ -20,13 +20,10 @@ from orbitune.models.checkpoint_files import (
 )
 from orbitune.models.config_files import read_config_file
 from orbitune.models.families import Family
+from orbitune.models.methods import PEFT_TYPES
 
 if TYPE_CHECKING:
     from torch import nn
-
-# PEFT's types, as `orbitune.models.methods` makes them. Others prompt a language model or load further
-# adapters by their names.
-TYPES = ("LORA", "ADALORA", "VERA", "RANDLORA", "FOURIERFT", "OFT", "IA3")
 
 # How plain LoRA may have been started. The others compute from what is not in the folder (gradients,
 # activations, random numbers), and change the frozen weights as they do.
@@ -36,11 +33,11 @@ Rank = Annotated[int, Field(ge=0)]  # 0 where another setting gives an adapter's
 
 
 class AdapterConfig(BaseModel):
-    """adapter_config.json, as far as something depends on it here."""
+    """The fields of an adapter_config.json that matter; others are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    peft_type: Literal[TYPES]  # type: ignore[valid-type]
+    peft_type: Literal[PEFT_TYPES]  # type: ignore[valid-type]
     auto_mapping: dict[str, Any] | None = None
     task_type: str | None = None
     base_model_name_or_path: str | None = None
@@ -89,6 +86,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _patterns(config: AdapterConfig) -> list[str]:
+    """Return all regular expressions of a configuration."""
     single = [each for each in (config.target_modules, config.exclude_modules) if isinstance(each, str)]
     return [*single, *(config.rank_pattern or {}), *(config.alpha_pattern or {})]
 
@@ -122,7 +120,7 @@ def check_adapter(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _whole_numbers(patterns: dict[str, Any]) -> list[int]:
-    """Ranks of single layers; AdaLoRA keeps a list of flags for each instead."""
+    """Return the ranks of single layers; AdaLoRA stores a list of flags for each instead."""
     return [rank for rank in patterns.values() if isinstance(rank, int)]
 
 

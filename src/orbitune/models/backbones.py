@@ -1,4 +1,4 @@
-"""Backbones: find a checkpoint, check what its files say, and load its weights."""
+"""Backbones: find a checkpoint, validate its files, and load its weights."""
 
 import hashlib
 import json
@@ -27,13 +27,15 @@ _NO_SETTINGS = ("transformers_version", "_name_or_path", "architectures", "dtype
 
 @dataclass(frozen=True)
 class Backbone:
-    """A checkpoint on disk, and what its own files say about it.
+    """A checkpoint on disk.
 
     Attributes:
-        name: what the user called it.
+        name: as the user gave it: hub id, folder or `demo`.
         folder: its files, in the hub's layout.
-        preprocessing: the steps that the checkpoint states, with the side of its input.
-        patch_size: side of one patch, in pixels.
+        family: names of the parts of its architecture.
+        config: its configuration, of transformers.
+        preprocessing: as its preprocessor_config.json states it, with the side of the input.
+        patch_size: side of a patch in pixels.
     """
 
     name: str
@@ -60,11 +62,12 @@ class Backbone:
 
     @property
     def reference(self) -> str:
-        """What finds this checkpoint again: the hub id, or the absolute folder."""
+        """Return what finds this checkpoint again: the hub id, or the absolute folder."""
         return self.name if self.name != "demo" and not looks_like_path(self.name) else str(self.folder)
 
     @property
     def _short(self) -> str:
+        """Return the hub id, or the name of the folder."""
         return Path(self.name).name if looks_like_path(self.name) else self.name
 
     @property
@@ -87,11 +90,14 @@ class Backbone:
 
 
 def find_backbone(name: str) -> Backbone:
-    """Find a checkpoint by hub id, folder, or `demo`, and read its configuration; no weights are loaded.
+    """Find a checkpoint and read its configuration; no weights are loaded.
+
+    Args:
+        name: hub id, folder, or `demo`.
 
     Raises:
-        ModelError: the folder is missing or incomplete, or the architecture is of no known family.
-        OrbituneError: the hub id cannot be had.
+        ModelError: the folder is missing or incomplete, or the architecture is not supported.
+        OrbituneError: the hub id cannot be downloaded.
     """
     folder = _folder_of(name)
     config = read_config(folder)
@@ -108,13 +114,14 @@ def find_backbone(name: str) -> Backbone:
 
 
 def read_config(folder: Path, **more: Any) -> Any:
-    """Read the configuration of a checkpoint of a known family, as transformers has it.
+    """Read the configuration of a checkpoint with transformers.
 
     Args:
-        more: settings that go before the file's.
+        folder: of the checkpoint.
+        more: settings that override those of the file.
 
     Raises:
-        ModelError: it is missing or damaged, or the architecture is of no known family.
+        ModelError: it is missing or damaged, or the architecture is not supported.
     """
     from transformers import AutoConfig
 
@@ -129,7 +136,7 @@ def read_config(folder: Path, **more: Any) -> Any:
 
 
 def _side(size: int | list[int], what: str, name: str) -> int:
-    """A side in pixels; some checkpoints state height and width."""
+    """Return a side in pixels; some checkpoints state height and width."""
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:
         raise ModelError(f"{name} states {what} {size}; only square ones are supported.")
@@ -137,6 +144,7 @@ def _side(size: int | list[int], what: str, name: str) -> int:
 
 
 def _folder_of(name: str) -> Path:
+    """Return the folder of a checkpoint; one of the hub is downloaded."""
     if name == "demo":
         return demo_backbone()
     if looks_like_path(name):
@@ -156,11 +164,18 @@ def _folder_of(name: str) -> Path:
 
 
 def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":
-    """Load the pretrained weights in fp32 under a new head, drawn from the seed, for these classes.
+    """Load the pretrained weights in fp32, with a new head for these classes.
+
+    Args:
+        backbone: the checkpoint.
+        classes: class names, in the order of the logits.
+        seed: of the new head's random weights.
+
+    Returns:
+        A model of transformers for image classification, on the CPU.
 
     Raises:
-        ModelError: there are no safetensors weights, they are damaged, or they leave parts of the
-            backbone without a value.
+        ModelError: there are no safetensors weights, they are damaged, or parts of the backbone have none.
     """
     import torch
     from transformers import AutoModelForImageClassification
@@ -197,7 +212,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     """Check that a checkpoint's files hold as many numbers as its config.json asks for.
 
-    What they lack would be drawn at random, in memory of any size that a damaged config.json states.
+    Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
 
     Raises:
         ModelError: they hold fewer, or are missing or damaged.
@@ -219,14 +234,21 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
 
 
 def attention() -> str:
-    """The attention to compute with: on a CPU, at the lengths of tiles, plain beats fused."""
+    """Return the attention implementation of transformers to use.
+
+    On a CPU, at the sequence lengths of tiles, `eager` is faster than `sdpa`.
+    """
     import torch
 
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
-    """The architecture on the meta device: names and shapes, without weights or memory."""
+    """Build the architecture on the meta device: names and shapes, without weights.
+
+    Raises:
+        ModelError: the config.json describes no model.
+    """
     import torch
     from transformers import AutoModelForImageClassification
 
@@ -242,7 +264,7 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
 
 
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
-    """The checkpoint's config with our classes in place of its own."""
+    """Return the checkpoint's configuration with these classes in place of its own."""
     names = dict(enumerate(classes))
     config = read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
     config.architectures = config.architectures or []  # transformers iterates over it
@@ -250,5 +272,5 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
 
 
 def token_count(size: int, patch: int) -> int:
-    """Tokens of an image of `size` pixels to a side: its patches and the class token."""
+    """Return the number of tokens of a square image: its patches and the class token."""
     return (size // patch) ** 2 + 1

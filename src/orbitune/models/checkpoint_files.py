@@ -1,7 +1,7 @@
-"""The files of a checkpoint as they lie on disk, checked before transformers and PEFT read them.
+"""Checks of a checkpoint's files, before transformers and PEFT read them.
 
 Both follow what a configuration says: to code (`auto_map`), pickles, other folders, the hub, and to sizes
-that no memory holds. A folder that somebody else made is therefore looked through here first.
+that exceed any memory. A folder from an unknown source is therefore validated here first.
 """
 
 import math
@@ -30,7 +30,7 @@ Square = Width | Annotated[list[Width], Field(min_length=2, max_length=2)]
 
 
 class _Config(BaseModel):
-    """The sizes of a vision transformer; no known one comes near the bounds."""
+    """Sizes of a vision transformer, with bounds far above any known one."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -107,6 +107,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _are_names(values: Any) -> bool:
+    """Return whether all values are names of files without folders."""
     return all(isinstance(value, str) and Path(value).name == value for value in values)
 
 

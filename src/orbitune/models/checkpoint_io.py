@@ -67,13 +67,18 @@ def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
 
 
 def _hashes(folder: Path, pattern: str) -> dict[str, str]:
+    """Return the SHA-256 of the files that match a pattern, by name."""
     return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
 def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
-    """Reload a saved folder in a fresh process with plain transformers and PEFT, and compare logits.
+    """Reload a saved model in a fresh process and compare its logits.
+
+    The process uses transformers and PEFT alone, as any of their users would.
 
     Args:
+        folder: what `save_model` wrote.
+        backbone: the checkpoint that the model was trained from.
         pixels: float32 (B, 3, S, S), a normalised batch.
         logits: float32 (B, C), the outputs of the model in memory, in evaluation mode.
 

@@ -1,4 +1,4 @@
-"""safetensors files that show damage: their metadata holds a CRC-32 of all other bytes of the file."""
+"""safetensors files with a CRC-32 of all other bytes in their metadata."""
 
 import re
 import zlib

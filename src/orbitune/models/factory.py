@@ -1,4 +1,4 @@
-"""From a recipe to a model: open settings are resolved, the method applied, the count checked."""
+"""Build models from recipes: resolve open settings, apply the method, check the counts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,15 @@ _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
 def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Recipe:
-    """The recipe with every open setting filled in: sizes, learning rate, precision, micro-batch.
+    """Fill in the open settings of a recipe: sizes, learning rate, precision, micro-batch size.
 
     Args:
-        tile: height and width of the tiles in pixels, which `native` and `auto` sizes follow.
+        recipe: with None, `native` or `auto` for open settings.
+        backbone: the checkpoint.
+        tile: height and width of the tiles in pixels, for `native` and `auto` sizes.
 
     Raises:
-        ModelError: an image size does not suit the backbone's patch.
+        ModelError: an image size is no multiple of the backbone's patch size.
     """
     size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile)
     for each in {size, *(each for each, _ in recipe.sizes or ())}:
@@ -38,7 +40,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
 
 
 def image_size(asked: int | str | None, backbone: Backbone, tile: Sequence[int]) -> int:
-    """An image size in pixels, from a number, `native`, `auto` or None."""
+    """Return an image size in pixels for a number, `native`, `auto` or None."""
     patch = backbone.patch_size
     if asked == "native":
         return -(-max(tile) // patch) * patch
@@ -48,6 +50,7 @@ def image_size(asked: int | str | None, backbone: Backbone, tile: Sequence[int])
 
 
 def _check_size(size: int, backbone: Backbone) -> None:
+    """Check that an image size is a multiple of the patch size."""
     patch = backbone.patch_size
     if size % patch:
         below = size // patch * patch
@@ -59,7 +62,7 @@ def _check_size(size: int, backbone: Backbone) -> None:
 
 
 def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
-    """On a CPU so many tiles, a power of two, as the caches hold; on a GPU the batch."""
+    """Return the micro-batch size: what fits a CPU's caches, a power of two; on a GPU the batch."""
     import torch
 
     if torch.cuda.is_available():
@@ -69,7 +72,11 @@ def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
 
 
 def native_precision() -> str:
-    """Return bf16 where the GPU, or else the processor, multiplies it natively; an older GPU has fp16."""
+    """Return the fastest precision that the GPU, or else the processor, multiplies natively.
+
+    Returns:
+        bf16; fp16 on an older GPU; fp32 on an older processor.
+    """
     import torch
 
     from orbitune.models.precision import has_instructions
@@ -80,10 +87,18 @@ def native_precision() -> str:
 
 
 def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
-    """Load the backbone and apply the method; what is trainable is what the plan says.
+    """Load a backbone and apply the method of a recipe.
+
+    Args:
+        recipe: resolved, see `resolve`.
+        backbone: the checkpoint.
+        classes: class names, in the order of the logits.
+
+    Returns:
+        A model of transformers, wrapped by PEFT where the method is one of PEFT's; in fp32, on the CPU.
 
     Raises:
-        ModelError: the trainable parameters are not those of the plan.
+        ModelError: the weights cannot be loaded, or the counts differ from those of `plan_parameters`.
     """
     method = find_method(recipe.method)
     model = method.apply(load_weights(backbone, classes, recipe.seed), backbone.family, recipe)
@@ -94,20 +109,24 @@ def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.M
 
 
 def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, int]:
-    """Parameters per part of the model this recipe builds, counted without loading a weight."""
+    """Count the parameters of the model that a recipe builds, without loading weights.
+
+    Returns:
+        Counts by part, see `orbitune.models.methods.count_parameters`.
+    """
     model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe)
     return count_parameters(model, backbone.family)
 
 
 def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
-    """Every method with its defaults, and the parameters it has on a backbone; no weight is loaded.
+    """Describe every method, with its parameter counts on a backbone; no weights are loaded.
 
     Args:
         backbone: hub id, folder or `demo`.
-        classes: of the head.
+        classes: number of classes of the head.
 
     Raises:
-        OrbituneError: the backbone cannot be had.
+        OrbituneError: the backbone cannot be found.
     """
     found, names = find_backbone(backbone), tuple(map(str, range(classes)))
     return [
@@ -122,7 +141,7 @@ def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
 
 
 def methods_table(described: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, one row per method."""
+    """Return header and rows of a table with one row per method."""
     header = ["method", "trained", "of", "saved", "as", "merges", "rate", "what is trained", "from"]
     rows = [
         [

@@ -1,6 +1,6 @@
-"""Backbone families: how each architecture of transformers names its parts.
+"""Backbone families: the names of each architecture's parts in transformers.
 
-To add a family, add one entry to FAMILIES. Everything else asks the family for names and never spells them.
+To add a family, add one entry to FAMILIES. All other code asks the family for names.
 """
 
 from dataclasses import dataclass, field
@@ -30,18 +30,20 @@ _SPELLINGS = {
 
 @dataclass(frozen=True)
 class Family:
-    """How one architecture of transformers names its parts.
+    """The names of an architecture's parts in transformers.
 
     Attributes:
         model_type: the `model_type` of the checkpoint's config.
-        roles: module names inside a layer by role; the first that exists is meant.
-        heads: names a classification head may have.
-        unused: parameters that play no part in classification, and so are never trained.
-        normalisation: mean and standard deviation of pixels in 0..1, for checkpoints that state none.
+        title: for people.
+        normalisation: mean and standard deviation of each band for pixels in 0..1, for checkpoints that state
+            none.
+        roles: module names inside a layer by role; the first one that exists is used.
+        heads: names that a classification head may have.
         norms: names of a layer's two normalisations, before attention and before the MLP.
         layers: where a model's layers are, below its body.
         head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
-        forward: arguments every forward pass needs, so that any image size works.
+        unused: parameters without a part in classification, which are never trained.
+        forward: arguments of every forward pass, so that any image size works.
     """
 
     model_type: str
@@ -90,17 +92,21 @@ FAMILIES = {
 
 
 def head_names(model: "nn.Module", family: Family) -> list[str]:
-    """Names of the classification heads this model has."""
+    """Return the names of the classification heads of a model."""
     return [name for name in family.heads if hasattr(model, name)]
 
 
 def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
-    """Module names that PEFT matches, from roles (`q`) or the spellings of transformers 4 and 5 (`query`).
+    """Return the module names that PEFT matches, for roles or names of modules.
 
-    `all` names every role that this model has: all linear layers but the head.
+    Args:
+        model: the backbone.
+        family: of the backbone.
+        targets: roles (`q`), their names in transformers 4 or 5 (`query`, `q_proj`), or `all` for every role
+            of the model, which are all linear layers but the head.
 
     Raises:
-        ModelError: a target names nothing in this model; the message lists what there is.
+        ModelError: a target names nothing in this model; the message lists the roles.
     """
     modules = [name for name, _ in model.named_modules()]
     there_is = {
@@ -121,4 +127,5 @@ def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]
 
 
 def _roles(target: str, there_is: dict[str, str]) -> list[str]:
+    """Return the roles that a target means."""
     return list(there_is) if target == "all" else [_SPELLINGS.get(target, target)]

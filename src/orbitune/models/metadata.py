@@ -1,4 +1,4 @@
-"""Metadata of a saved model: what a prediction needs besides the weights, stored as orbitune.json."""
+"""Metadata of a saved model, stored as orbitune.json beside its weights."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -47,6 +47,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _plain_name(name: str) -> str:
+    """Check that a name has no folder in it."""
     if Path(name).name != name:
         raise ValueError("expected names of files in this folder")
     return name
@@ -145,11 +146,12 @@ class OODThreshold(Record):
 
 
 class Storage(Record):
-    """How the weights are stored, and how that changed the scores on the validation tiles.
+    """Storage type of the weights, and its effect on the validation scores.
 
     Attributes:
-        dtype: of the stored weights; what follows is None for float32, which changes nothing.
+        dtype: of the stored weights; the other fields are None for float32, which changes nothing.
         tiles: number of validation tiles.
+        accuracy_before, accuracy_after: 0..1.
         largest_logit_difference: largest absolute difference of a logit.
     """
 
@@ -204,6 +206,7 @@ class ModelMetadata(StoredRecord):
 
     @model_validator(mode="after")
     def _one_row_per_class(self) -> "ModelMetadata":
+        """Check that the confusion matrix has one row and column per class."""
         count = len(self.classes)
         if self.confusion and [len(row) for row in self.confusion] != [count] * count:
             raise ValueError(f"confusion: expected {count} rows of {count} counts, as there are classes")

@@ -1,7 +1,7 @@
-"""Fine-tuning methods: the table of them, and what follows from a method for a built model.
+"""Fine-tuning methods: the table of them, and functions of a model that a method built.
 
 To add a method, add one entry to METHODS; the command line, the study and the tests go through this table.
-What each does to a model is in `orbitune.models.peft_methods`.
+`orbitune.models.peft_methods` has the functions that apply them.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fine-tune.
+    """A fine-tuning method.
 
     Attributes:
-        title: its name in a sentence.
+        name: on the command line and in recipes.
+        title: name in a sentence.
         summary: what is trained.
         apply: sets what is trainable, and returns the model to train (wrapped by PEFT or not).
-        learning_rate: the peak rate where the recipe names none.
-        paper: where the method comes from.
-        folder: where a run keeps the result: `adapter` (a PEFT folder, which can be merged into the backbone)
+        learning_rate: peak learning rate where the recipe names none.
+        paper: source of the method.
+        folder: where a run saves the result: `adapter` (a PEFT folder, which can be merged into the backbone)
             or `model` (all weights).
-        factors: how many times the rate some tensors learn at, by a part of their names.
-        schedule: what the method does beside the optimizer, of a model and the number of steps.
+        peft_type: PEFT's name of the adapter, of those that may be opened; None for one without PEFT.
+        factors: factors on the learning rate of some tensors, by a part of their names.
+        schedule: makes what acts beside the optimizer, from a model and the number of steps.
     """
 
     name: str
@@ -41,13 +43,15 @@ class Method:
     learning_rate: float
     paper: str
     folder: str = "adapter"
+    peft_type: str | None = "LORA"
     factors: Callable[[Recipe], Mapping[str, float]] = lambda recipe: {}
     schedule: Callable[["nn.Module", int], RankSchedule] | None = None
 
 
-# The rates, but those of `full` and `linear`, come from a search: ViT-Tiny/16 on 2,000 tiles of EuroSAT RGB,
-# 64 pixels, 2 epochs, batch 64, one seed; rates a factor of 3 apart until both neighbours of the best were
-# worse. Of those within a point of the best validation accuracy (1,000 tiles), the one of the lowest loss.
+# The learning rates, but those of `full` and `linear`, come from a search: ViT-Tiny/16 on 2,000 tiles of
+# EuroSAT RGB, 64 pixels, 2 epochs, batch 64, one seed; rates a factor of 3 apart until both neighbours of the
+# best were worse. Among those within one point of the best validation accuracy (1,000 tiles), the lowest loss
+# was chosen.
 METHODS = {
     method.name: method
     for method in (
@@ -59,6 +63,7 @@ METHODS = {
             1e-4,
             "the usual fine-tuning",
             folder="model",
+            peft_type=None,
         ),
         Method(
             "linear",
@@ -116,6 +121,7 @@ METHODS = {
             peft_methods.adalora,
             6e-3,
             "adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512)",
+            peft_type="ADALORA",
             schedule=RankSchedule,
         ),
         Method(
@@ -125,6 +131,7 @@ METHODS = {
             peft_methods.vera,
             3e-2,
             "vector-based random matrix adaptation (Kopiczko et al. 2023, arXiv:2310.11454)",
+            peft_type="VERA",
         ),
         Method(
             "randlora",
@@ -133,6 +140,7 @@ METHODS = {
             peft_methods.randlora,
             2e-3,
             "RandLoRA (Albert et al. 2025, arXiv:2502.00987)",
+            peft_type="RANDLORA",
         ),
         Method(
             "fourierft",
@@ -141,6 +149,7 @@ METHODS = {
             peft_methods.fourierft,
             7e-4,
             "Fourier transform fine-tuning (Gao et al. 2024, arXiv:2405.03003)",
+            peft_type="FOURIERFT",
             factors=lambda recipe: {".fourierft_spectrum.": 100.0},
         ),
         Method(
@@ -150,6 +159,7 @@ METHODS = {
             peft_methods.oft,
             2e-3,
             "orthogonal fine-tuning (Qiu et al. 2023, arXiv:2306.07280; 2025, arXiv:2506.19847)",
+            peft_type="OFT",
         ),
         Method(
             "ia3",
@@ -158,6 +168,7 @@ METHODS = {
             peft_methods.ia3,
             3e-2,
             "(IA)³ (Liu et al. 2022, arXiv:2205.05638)",
+            peft_type="IA3",
         ),
         Method(
             "bitfit",
@@ -187,15 +198,26 @@ METHODS = {
 }
 
 
+# PEFT's types of the adapters that may be opened. Others prompt a language model or load further adapters.
+PEFT_TYPES = tuple(sorted({method.peft_type for method in METHODS.values() if method.peft_type}))
+
+
 def find_method(name: str) -> Method:
-    """The method of that name; a ModelError that lists them where there is none."""
+    """Return the method of a name.
+
+    Raises:
+        ModelError: there is none; the message lists them.
+    """
     if name not in METHODS:
-        raise ModelError(f"There is no method {name!r}; there is: {', '.join(METHODS)}.")
+        raise ModelError(f"Unknown method {name!r}. Choose from: {', '.join(METHODS)}.")
     return METHODS[name]
 
 
 def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]:
-    """The trainable tensors in an optimizer's groups, by how many times the rate they learn at (`factor`)."""
+    """Return the trainable tensors as parameter groups of an optimizer.
+
+    Each group has an entry `factor`, by which its learning rate is multiplied. The first group has factor 1.
+    """
     factors = find_method(recipe.method).factors(recipe)
     groups: dict[float, list[nn.Parameter]] = {1.0: []}  # the first group, of which the head always is
     for name, parameter in model.named_parameters():
@@ -206,9 +228,11 @@ def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]
 
 
 def count_parameters(model: "nn.Module", family: Family) -> dict[str, int]:
-    """Numbers in each part: backbone, adapter, head; their total; how many are trained, how many are saved.
+    """Count the parameters of a model by part.
 
-    Random matrices that an adapter scales are part of the adapter, and not trained.
+    Returns:
+        backbone, adapter and head; total, their sum; trainable; and stored, the number that is saved. Random
+        matrices that an adapter scales are part of the adapter, and not trainable.
     """
     counts = {"backbone": 0, "adapter": 0, "head": 0, "trainable": 0}
     prefix = _adapter_prefix(model)
@@ -225,12 +249,12 @@ def count_parameters(model: "nn.Module", family: Family) -> dict[str, int]:
 
 
 def _adapter_prefix(model: Any) -> str:
-    """What the names of an adapter's tensors have in common, such as `.lora_`."""
+    """Return the common part of the names of an adapter's tensors, such as `.lora_`."""
     return f".{model.base_model.prefix.partition('_')[0]}_" if hasattr(model, "peft_config") else ".lora_"
 
 
 def _stored(model: Any) -> int:
-    """How many numbers PEFT writes; 0 for a model without PEFT."""
+    """Return how many numbers PEFT writes; 0 for a model without PEFT."""
     if not hasattr(model, "peft_config"):
         return 0
     from peft import get_peft_model_state_dict
@@ -240,10 +264,10 @@ def _stored(model: Any) -> int:
 
 
 def storable(model: "nn.Module") -> "dict[str, Tensor]":
-    """The state that PEFT may choose from when it saves a model.
+    """Return the state dict that PEFT selects from when it saves a model.
 
-    It leaves out RandLoRA's random bases but once, which PEFT would write again for every layer, and what the
-    head was before. PiSSA's factors have those of its start, A0 and B0, appended: B A - B0 A0.
+    RandLoRA's random bases are in it once, not for every layer, and the original head is left out. To PiSSA's
+    factors those of its start, A0 and B0, are appended: B A - B0 A0.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What each fine-tuning method does to a loaded classifier: one function each, through PEFT where it can.
+"""Functions that apply each fine-tuning method to a loaded classifier, through PEFT where it has the method.
 
 All read the same settings, `Recipe.lora`. A method whose own size is not a rank derives it from the rank, so
 that the default is what its authors compare with LoRA of rank 8, and a higher rank is a larger update.
@@ -19,35 +19,35 @@ TOP_LAYERS = 2  # how many the method `topk` trains where the recipe does not sa
 
 
 def full(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Every weight that plays a part."""
+    """Train every weight that plays a part in classification."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.endswith(family.unused))
     return model
 
 
 def linear(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """The head."""
+    """Train the head."""
     return _modules(model, head_names(model, family))
 
 
 def norm(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Scales and shifts of all layer normalisations, and the head."""
+    """Train the head, and scale and shift of all layer normalisations."""
     return _modules(model, [*head_names(model, family), *family.norms, LAST_NORM])
 
 
 def topk(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """The last layers whole, the last normalisation, and the head."""
+    """Train the head, the last layers whole, and the last normalisation."""
     layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
     return _modules(model, [*head_names(model, family), *layers, LAST_NORM])
 
 
 def bitfit(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """All bias terms, and the head."""
+    """Train the head and all biases."""
     return _modules(model, head_names(model, family), bias="all")
 
 
 def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
-    """Train whole modules. No layer is adapted, and yet it is a PEFT folder: plain PEFT opens it."""
+    """Train whole modules, in a PEFT model without adapted layers, which plain PEFT opens."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import DUMMY_TARGET_MODULES
 
@@ -55,10 +55,10 @@ def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
 
 
 def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn.Module":
-    """Low-rank updates, scaled by alpha / rank, and the head.
+    """Train the head and low-rank updates, scaled by alpha / rank (LoRA).
 
     Args:
-        more: settings of PEFT's LoraConfig that go before the recipe's.
+        more: settings of PEFT's LoraConfig that override the recipe's.
     """
     from peft import LoraConfig
 
@@ -68,21 +68,21 @@ def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn
 
 
 def rslora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """LoRA, scaled by alpha / sqrt(rank)."""
+    """Train the head and LoRA scaled by alpha / sqrt(rank) (rsLoRA)."""
     return lora(model, family, recipe, use_rslora=True)
 
 
 def dora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """LoRA of the directions of the weights' rows, and their lengths."""
+    """Train the head, LoRA of the directions of weight rows, and their norms (DoRA)."""
     return lora(model, family, recipe, use_dora=True)
 
 
 def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """LoRA that starts from the weights' largest singular values, which the frozen weights lose.
+    """Train the head and LoRA that starts from the largest singular values (PiSSA).
 
-    What is saved is a plain LoRA of twice the rank over the original weights, W + B A - B0 A0, which leaves
-    them as they are for other adapters; see `orbitune.models.methods.storable`. (PEFT's own conversion would
-    leave out the head.)
+    The frozen weights lose these values. What is saved is a plain LoRA of twice the rank over the original
+    weights, W + B A - B0 A0, so that they can be shared with other adapters; see
+    `orbitune.models.methods.storable`. (PEFT's own conversion would leave out the head.)
     """
     from peft.tuners.lora import Linear
 
@@ -101,9 +101,9 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """LoRA as singular triplets, half as many again as are left in the end; and the head.
+    """Train the head and LoRA as singular triplets, with 1.5 times the final rank (AdaLoRA).
 
-    What is masked stays in the file, as zeros. `orbitune.models.adalora` has the schedule.
+    Masked triplets stay in the file, as zeros. `orbitune.models.adalora` has the schedule.
     """
     from peft import AdaLoraConfig
 
@@ -124,9 +124,10 @@ def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Two vectors a layer, which scale random matrices that all layers share; and the head.
+    """Train the head and two vectors per layer, which scale shared random matrices (VeRA).
 
-    The authors set rank 256 beside LoRA's 8. The matrices are saved, as draws may differ between versions.
+    The authors compare rank 256 with LoRA's 8. The matrices are saved, as random draws may differ between
+    versions of torch.
     """
     from peft import VeraConfig
 
@@ -140,10 +141,10 @@ def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Sums of random bases of full rank that all layers share, with trained scales; and the head.
+    """Train the head and scales of shared random bases of full rank (RandLoRA).
 
-    PEFT's defaults, bases of rank 32 and a factor of 20, are those of the default rank and alpha. Bases of a
-    lower rank are more, and so are their scales.
+    PEFT's defaults, bases of rank 32 and a factor of 20, correspond to the default rank and alpha. Bases of a
+    lower rank are more in number, and so are their scales.
     """
     from peft import RandLoraConfig
 
@@ -159,7 +160,7 @@ def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
-    """A few coefficients of the update's discrete Fourier transform, and the head.
+    """Train the head and a few Fourier coefficients of the updates (FourierFT).
 
     128 times the rank are 1,024, which the authors set beside LoRA's rank 8. Their factor for ViT-Base is 300
     at the default alpha and rank; as the inverse transform divides by a layer's size, it follows the width.
@@ -178,7 +179,7 @@ def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
-    """Rotations of blocks of a layer's inputs, and the head.
+    """Train the head and rotations of blocks of a layer's inputs (OFT).
 
     Blocks of 4 times the rank have about as many parameters as LoRA of that rank.
     """
@@ -194,7 +195,7 @@ def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def ia3(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Scales of keys, values and the MLP's hidden units, as in the paper; and the head."""
+    """Train the head and scales of keys, values and the MLP's hidden units ((IA)3)."""
     from peft import IA3Config
 
     attention, mlp = (resolve_targets(model, family, roles) for roles in (("k", "v"), ("fc2",)))
@@ -210,7 +211,7 @@ def ia3(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]:
-    """What the configurations of PEFT's adapters of linear layers share."""
+    """Return the common settings of PEFT's configurations for linear layers."""
     where: dict[str, Any] = {
         "target_modules": resolve_targets(model, family, recipe.lora.targets),
         "bias": recipe.lora.bias,
@@ -224,7 +225,7 @@ def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]
 
 
 def _last_layers(model: "nn.Module", count: int) -> list[str]:
-    """Names of the last so many layers, such as `vit.layers.11`."""
+    """Return the names of the last `count` layers, such as `vit.layers.11`."""
     layers = [name for name, _ in model.named_modules() if re.fullmatch(r".*\.layers?\.\d+", name)]
     if count > len(layers):
         raise ModelError(f"The backbone has {len(layers)} layers; top_layers asks for the last {count}.")
@@ -232,6 +233,7 @@ def _last_layers(model: "nn.Module", count: int) -> list[str]:
 
 
 def _peft(model: Any, config: Any) -> "nn.Module":
+    """Wrap a model by PEFT."""
     from peft import get_peft_model
 
     try:

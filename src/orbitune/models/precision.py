@@ -1,8 +1,8 @@
-"""Matrix products in half precision, on processors that have instructions for them and on others.
+"""Matrix products in half precision, on processors with instructions for them and on others.
 
-Without them torch multiplies half precision number by number, at a seventh of the speed of fp32 or less, and
-oneDNN's own operators raise. There factors are widened to fp32 and the product is rounded to their dtype: it
-differs by the rounding alone, as fp32 holds the product of two half-precision numbers exactly.
+Without such instructions torch multiplies half precision element by element, at a seventh of the speed of
+fp32 or less, and oneDNN's operators raise. Operands are then widened to fp32 and the product is rounded to
+their dtype. This differs by that rounding alone: fp32 holds a product of two half-precision numbers exactly.
 """
 
 import functools
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# What processors that multiply a dtype call that, and oneDNN's own answer.
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# Names of the CPU capabilities that multiply a dtype, and oneDNN's own test for it.
 _INSTRUCTIONS = {
     torch.bfloat16: (("avx512_bf16", "amx_bf16", "bf16"), "_is_mkldnn_bf16_supported"),
     torch.float16: (("avx512_fp16", "amx_fp16", "fp16_arith"), "_is_mkldnn_fp16_supported"),
@@ -20,17 +22,17 @@ _INSTRUCTIONS = {
 
 @functools.cache
 def has_instructions(dtype: torch.dtype) -> bool:
-    """Return whether the processor multiplies numbers of `dtype` by itself, and oneDNN lets it.
+    """Return whether the processor multiplies `dtype` natively and oneDNN uses it.
 
-    ONEDNN_MAX_CPU_ISA=AVX2, set before torch is imported, makes a newer processor compute as an older one.
+    ONEDNN_MAX_CPU_ISA=AVX2, set before torch is imported, makes a newer processor compute like an older one.
     """
     if dtype not in _INSTRUCTIONS:
         return True
-    names, question = _INSTRUCTIONS[dtype]
-    has = torch.cpu.get_capabilities()
-    if not (torch.backends.mkldnn.is_available() and any(has.get(name) for name in names)):
+    capabilities, is_supported = _INSTRUCTIONS[dtype]
+    available = torch.cpu.get_capabilities()
+    if not (torch.backends.mkldnn.is_available() and any(available.get(name) for name in capabilities)):
         return False
-    return bool(getattr(torch.ops.mkldnn, question)())
+    return bool(getattr(torch.ops.mkldnn, is_supported)())
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -38,20 +40,20 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return x.dtype if x.device.type != "cpu" or has_instructions(x.dtype) else torch.float32
 
 
-def means(x: Tensor) -> str:
-    """Return the name of the method that multiplies tensors like `x`; other methods round otherwise."""
+def product_method(x: Tensor) -> str:
+    """Return dtype, hardware and torch version of products of `x`, which decide their rounding."""
     where = torch.backends.cpu.get_cpu_capability() if x.device.type == "cpu" else x.device.type
     return f"{product_dtype(x)} on {where} by torch {torch.__version__}".removeprefix("torch.")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias, (M, out), in the dtype of x."""
+    """Return x weight^T + bias, (M, out), in the dtype of x (M, in)."""
     dtype = product_dtype(x)
     return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)).to(x.dtype)
 
 
 def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
-    """Return factor a b, of matrices or batches of them, in the dtype of a."""
+    """Return factor * (a b), of matrices or batches of matrices, in the dtype of a."""
     dtype = product_dtype(a)
     wide = a.to(dtype), b.to(dtype)
     if factor == 1:
@@ -59,15 +61,15 @@ def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
     return torch.baddbmm(wide[0].new_empty(()), *wide, beta=0, alpha=factor).to(a.dtype)
 
 
-def sum_of(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return start + a b, of batches of matrices, in the dtype of a; `start` spreads over what it lacks."""
+def baddbmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return start + a b, of batches of matrices, in the dtype of a; `start` is broadcast."""
     dtype = product_dtype(a)
     return torch.baddbmm(start.to(dtype), a.to(dtype), b.to(dtype)).to(a.dtype)
 
 
-def add_product(y: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a b to y, in place, of batches of matrices."""
+def baddbmm_(y: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b to y in place, of batches of matrices."""
     if product_dtype(y) == y.dtype:
         y.baddbmm_(a, b)
     else:
-        y.copy_(sum_of(y, a, b))
+        y.copy_(baddbmm(y, a, b))

@@ -23,7 +23,9 @@ PositiveBands = Annotated[tuple[_Positive, _Positive, _Positive], Strict(False)]
 
 
 class Preprocessing(Record):
-    """Steps from uint8 pixels to a model's input: / 255, resize, then (x - mean) / std for each band.
+    """Preprocessing from uint8 pixels to a model's input.
+
+    Pixels are divided by 255, resized, and normalised in each band: (x - mean) / std.
 
     Attributes:
         image_size: side of the model's input in pixels.
@@ -101,6 +103,7 @@ class _PreprocessorConfig(BaseModel):
 
 
 def _preprocessor_file(folder: Path) -> _PreprocessorConfig:
+    """Read preprocessor_config.json; the defaults where there is none."""
     if not (folder / PREPROCESSOR_CONFIG).is_file():
         return _PreprocessorConfig()
     return read_config_file(folder / PREPROCESSOR_CONFIG, _PreprocessorConfig)

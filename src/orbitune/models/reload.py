@@ -1,4 +1,4 @@
-"""Reload a saved folder with nothing but transformers and PEFT, as any of their users would.
+"""Reload a saved model with transformers and PEFT alone, as any of their users would.
 
 Run as a program in a fresh process, it prints the largest difference from the logits it is given:
 python -m orbitune.models.reload FOLDER BASE BATCH.safetensors FORWARD_ARGUMENTS_AS_JSON
@@ -57,6 +57,7 @@ def load_whole(folder: str) -> Any:
 
 
 def main(folder: str, base: str, batch: str, forward: str) -> None:
+    """Print the largest difference of a logit, see the module."""
     import torch
     from safetensors.torch import load_file
 
@@ -67,7 +68,7 @@ def main(folder: str, base: str, batch: str, forward: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """End if the process that started this one is killed (Linux); nobody waits for the answer then."""
+    """End this process when its parent is killed (Linux)."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

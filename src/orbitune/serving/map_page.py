@@ -27,7 +27,7 @@ from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _MIN_SIDE = 768  # pixels of the longer side of the displayed map
-_HEADER = ("class", "hectares (percentage)", "estimate (95 % interval)")
+_HEADER = ("class", "hectares (%)", "estimate (95 % interval)")
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
 _SESSION_SECONDS = 3600  # for which the images of a session stay in memory
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
@@ -42,6 +42,7 @@ CSS = """
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
+#areas thead th { white-space: nowrap; }
 #areas th:first-child { text-align: left; overflow-wrap: anywhere; }
 #areas tbody th { position: relative; padding-left: 1.8em; }
 #areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -255,11 +256,9 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = gr.Textbox(
-                    "", label="Bands", info="red, green, blue", placeholder="from its tags", min_width=120
+                    "", label="Bands", info="red, green, blue", placeholder="from tags", min_width=120
                 )
-                scale = gr.Textbox(
-                    "", label="Scale", info="LOW:HIGH", placeholder="from its data type", min_width=120
-                )
+                scale = gr.Textbox("", label="Scale", info="LOW:HIGH", placeholder="from type", min_width=120)
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
     return [file, bands, scale, stride], start
@@ -281,6 +280,6 @@ def _stride_input(model: ServedModel) -> Any:
         offered,
         value=offered[min(1, len(offered) - 1)],
         label="Stride",
-        info="one label every N pixels",
+        info="pixels per label",
         min_width=120,
     )

@@ -66,12 +66,7 @@ def _add_tile_tab(service: PredictionService, model: Any, storage: Storage) -> N
         with gr.Column(min_width=280):
             verdict = gr.Markdown(elem_id="verdict")
             probabilities = gr.Label(num_top_classes=3, label="Calibrated probability", show_label=True)
-            attribution = gr.Image(
-                label="Attribution: pixels that support the first label",
-                interactive=False,
-                buttons=[],
-                height=256,
-            )
+            attribution = gr.Image(label="Attribution", interactive=False, buttons=[], height=256)
     if examples := write_example_tiles(service.get_model(None).bundle, storage.examples):
         gr.Examples([[str(file)] for file in examples], [image], label="Examples from validation")
 

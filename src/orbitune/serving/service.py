@@ -17,7 +17,7 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier, Prediction
-from orbitune.inference.image_inputs import Waiting, to_tile
+from orbitune.inference.image_inputs import ImageInput, to_tile
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
@@ -87,11 +87,11 @@ class ServedModel:
             top_k: number of labels to return.
         """
         start = time.perf_counter()
-        image = Waiting("the image", lambda: decode_image(data))
+        image = ImageInput("the image", lambda: decode_image(data))
         (prediction,) = self.predict_images(iter([image]), top_k)
         return TimedPrediction(prediction, time.perf_counter() - start)
 
-    def predict_images(self, images: Iterator[Waiting], top_k: int = 3) -> Iterator[Prediction]:
+    def predict_images(self, images: Iterator[ImageInput], top_k: int = 3) -> Iterator[Prediction]:
         """Yield a prediction for each image, in order."""
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
@@ -113,13 +113,13 @@ class ServedModel:
 
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
-            image = Waiting("", lambda: decode_image(data))
+            image = ImageInput("", lambda: decode_image(data))
             tile = to_tile(image, self.bundle.tile_size, self.bundle.white)
         transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
-            found = attribution_map(model, family, pixels, self.bundle.classes.index(label))
+            found = attribution_map(model, family, pixels, label=self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.inference.image_inputs import Waiting
+from orbitune.inference.image_inputs import ImageInput
 from orbitune.mapping.raster_io import import_rasterio
 from orbitune.mapping.reader import RESOLUTION, Scene
 from orbitune.sources.decode import BadImageError, read_header, read_pixels
@@ -25,7 +25,7 @@ MAX_SCENE_BYTES = 2**30  # of all bands, unpacked
 SCENE_DRIVER = "GTiff"
 
 
-def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[Waiting]:
+def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput]:
     """Return the images of uploaded files and zips, each decoded when it is needed.
 
     Args:
@@ -35,17 +35,17 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[Waiting]:
     Raises:
         DataError: a zip is damaged or unsafe, or there are too many files.
     """
-    images: list[Waiting] = []
+    images: list[ImageInput] = []
     unpacked = 0
     for path in paths:
         if path.suffix.lower() != ".zip":
-            images.append(Waiting(path.name, lambda path=path: decode_image(read_file(path))))  # type: ignore[misc]
+            images.append(ImageInput(path.name, lambda path=path: decode_image(read_file(path))))  # type: ignore[misc]
             continue
         entries, read = stack.enter_context(zip_files(path))
         files = [name for name in entries if not name.endswith("/")]
         unpacked += sum(entries[name].file_size for name in files)
         images += [
-            Waiting(name, lambda name=name, read=read: decode_image(read(name)))  # type: ignore[misc]
+            ImageInput(name, lambda name=name, read=read: decode_image(read(name)))  # type: ignore[misc]
             for name in files
         ]
         if unpacked > MAX_UNPACKED_BYTES:

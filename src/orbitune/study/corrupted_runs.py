@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orbitune.evaluation.robustness import describe_robustness
+from orbitune.evaluation.robustness import Robustness
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import RobustnessRecord
@@ -57,5 +57,5 @@ def _task(spec: RunSpec, folder: Path, tiles: int) -> Task:
     return Task(
         name=f"robustness of {spec.name}",
         arguments=("robustness", str(folder / spec.name), "--tiles", str(tiles), "--json"),
-        describe_result=describe_robustness,
+        describe_result=lambda value: Robustness.model_validate(value).describe(),
     )

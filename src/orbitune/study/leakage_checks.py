@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orbitune.data.georeference import read_locations
-from orbitune.data.near_duplicates import describe_near_duplicates, find_near_duplicates
+from orbitune.data.near_duplicates import find_near_duplicates
 from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
@@ -58,14 +58,15 @@ def _key(inputs: Mapping[str, str]) -> str:
 def _measure(setup: TrainingSetup) -> dict[str, Any]:
     """Find near-duplicates and fit the baselines."""
     leaks = [
-        {**leak, "pairs": leak["pairs"][:_EXAMPLES], "sentence": describe_near_duplicates(leak)}
+        {**leak.to_json(), "pairs": leak.to_json()["pairs"][:_EXAMPLES], "sentence": leak.describe()}
         for leak in find_near_duplicates(setup.tiles, setup.splits)
     ]
-    found = {"leaks": leaks, "baselines": [colour_baseline(setup.tiles, setup.splits)]}
+    baselines = [colour_baseline(setup.tiles, setup.splits)]
+    found = {"leaks": leaks, "baselines": baselines}
     try:
         locations = read_locations(setup.tiles)
     except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if locations is not None:
-        found["baselines"].append(coordinates_baseline(setup.tiles, setup.splits, locations))
+        baselines.append(coordinates_baseline(setup.tiles, setup.splits, locations))
     return found

@@ -4,7 +4,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.baselines import Baseline
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.intervals import MeanAccuracy
+from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.run_result import RunData, RunResult
 from orbitune.models.metadata import BackboneRecord
 from orbitune.recipe import Recipe, upgrade
@@ -12,7 +15,6 @@ from orbitune.records import Record, StoredRecord
 
 Status = Literal["done", "failed", "diverged"]
 Verdict = Literal["yes", "no", "cannot be told"]
-Interval = list[float]  # [low, high]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
@@ -143,21 +145,6 @@ class TrialRecord(Record):
     error: str | None = None
 
 
-class AccuracyRecord(Record):
-    """Mean test accuracy over seeds with its 95 % interval, 0..1.
-
-    Attributes:
-        seeds: accuracy with each seed.
-        interval: `bootstrap` over several seeds, `wilson` for one.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds: list[float]
-    interval: str = ""
-
-
 class ClassRecord(Record):
     """F1 of one class: mean over seeds, lowest and highest; support is its number of test tiles."""
 
@@ -168,30 +155,12 @@ class ClassRecord(Record):
     high: float
 
 
-class ReliabilityBin(Record):
-    """Tiles of similar confidence: their number, mean confidence and accuracy, 0..1."""
-
-    count: int
-    confidence: float
-    accuracy: float
-
-
-class CalibrationScores(Record):
-    """Calibration on one split, see `orbitune.evaluation.calibration.calibration`."""
-
-    ece: float
-    ece_equal_width: float
-    brier: float
-    loss: float
-    reliability: list[ReliabilityBin]
-
-
 class CalibrationRecord(Record):
     """Calibration on test before and after temperature scaling; one temperature per seed."""
 
     temperatures: list[float]
-    before: CalibrationScores
-    after: CalibrationScores
+    before: Calibration
+    after: Calibration
 
 
 class GroupSummary(Record):
@@ -212,7 +181,7 @@ class GroupSummary(Record):
     image_size: int | str | None
     seeds: list[int]
     test_tiles: int
-    accuracy: AccuracyRecord
+    accuracy: MeanAccuracy
     macro_f1: float
     validation_accuracy: float
     per_class: list[ClassRecord]
@@ -273,15 +242,6 @@ class LeakRecord(Record):
     sentence: str
 
 
-class BaselineRecord(Record):
-    """Test scores of a classifier without a network; chance is the share of the commonest class."""
-
-    name: str
-    chance: float
-    sentence: str
-    test: SplitScores
-
-
 class LeakageRecord(Record):
     """Leakage checks of one split.
 
@@ -291,7 +251,7 @@ class LeakageRecord(Record):
 
     split: str
     leaks: list[LeakRecord]
-    baselines: list[BaselineRecord]
+    baselines: list[Baseline]
     no_coordinates: str | None = None
 
 
@@ -320,37 +280,12 @@ class DisagreementRecord(Record):
     tiles: list[DisputedTile]
 
 
-class AccuracyPoint(Record):
-    """Accuracy with its 95 % Wilson interval, 0..1."""
-
-    accuracy: float
-    interval: Interval
-
-
-class SeverityPoint(AccuracyPoint):
-    """Accuracy at one severity of a corruption, 1 to 5."""
-
-    severity: int
-
-
-class CorruptionRecord(Record):
-    """Accuracy under one kind of corruption: at each severity and their mean."""
-
-    name: str
-    mean: float
-    severities: list[SeverityPoint]
-
-
-class RobustnessRecord(Record):
-    """Accuracy of one run on corrupted validation tiles, see `orbitune.evaluation.robustness`."""
+class RobustnessRecord(Robustness):
+    """Accuracy of one run on corrupted validation tiles."""
 
     split: str
     method: str
     seed: int
-    count: int
-    clean: AccuracyPoint
-    corruptions: list[CorruptionRecord]
-    mean: float
 
 
 class StudyResults(StoredRecord):
@@ -440,7 +375,8 @@ def _summarise_run(run: dict[str, Any]) -> dict[str, Any]:
             "image_size": run.get("image_size"),
             "seeds": [run["seed"]],
             "test_tiles": test["count"],
-            "accuracy": {"mean": accuracy, "low": low, "high": high, "seeds": [accuracy]},
+            "accuracy": {"mean": accuracy, "low": low, "high": high, "seeds": [accuracy]}
+            | {"interval": "wilson"},
             "macro_f1": test["macro_f1"],
             "validation_accuracy": validation["accuracy"],
             "per_class": [{**row, "low": row["f1"], "high": row["f1"]} for row in test["per_class"]],

@@ -11,14 +11,12 @@ from statistics import fmean
 
 import numpy as np
 
-from orbitune.evaluation.calibration import calibration, fit_temperature
+from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.evaluation.metrics import ClassScores
 from orbitune.study.predictions import AlignedLogits, load_logits, load_predictions
 from orbitune.study.records import (
-    AccuracyRecord,
     CalibrationRecord,
-    CalibrationScores,
     ClassRecord,
     GroupSummary,
     RunRecord,
@@ -78,7 +76,7 @@ def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:
         **{name: getattr(runs[0], name) for name in shared},
         seeds=[run.seed for run in runs],
         test_tiles=len(test.labels),
-        accuracy=AccuracyRecord.model_validate(accuracy),
+        accuracy=accuracy,
         macro_f1=fmean(result.test.macro_f1 for result in results),
         validation_accuracy=fmean(result.validation.accuracy for result in results),
         per_class=[
@@ -103,7 +101,6 @@ def _calibrate(validation: AlignedLogits, test: AlignedLogits) -> CalibrationRec
     labels = np.tile(test.labels, seeds)
     scaled = test.logits / np.array(temperatures)[:, None, None]
     before, after = (
-        CalibrationScores.model_validate(calibration(logits.reshape(-1, classes), labels))
-        for logits in (test.logits, scaled)
+        score_calibration(logits.reshape(-1, classes), labels) for logits in (test.logits, scaled)
     )
     return CalibrationRecord(temperatures=temperatures, before=before, after=after)

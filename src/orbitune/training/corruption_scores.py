@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from orbitune.errors import RunError
-from orbitune.evaluation.robustness import EVALUATIONS, score_corruptions
+from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
@@ -17,7 +17,7 @@ from orbitune.training.evaluate import SavedModel, reopen
 _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
 
-def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[str, Any]:
+def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robustness:
     """Score a finished run's saved model on corrupted copies of a fixed sample of its validation tiles.
 
     Validation and not test, which stays sealed: this asks what a model keeps and not how good it is. What was
@@ -25,9 +25,6 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
 
     Args:
         count: tiles in the sample; all where there are fewer.
-
-    Returns:
-        See `orbitune.evaluation.robustness.score_corruptions`.
 
     Raises:
         OrbituneError: no tiles are asked for, the run is not finished, or its data or backbone are no longer
@@ -38,7 +35,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         raise RunError("Robustness needs a tile or more to try.")
     count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
-    if (kept := read_kept(file)) and kept.get("count") == count:
+    if (kept := _read_kept(file)) and kept.count == count:
         return kept
     result, job = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
@@ -54,5 +51,13 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> dict[s
         scores = score_corruptions(
             predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=task.advance
         )
-    write_json(file, scores)
+    write_json(file, scores.to_json())
     return scores
+
+
+def _read_kept(file: Path) -> Robustness | None:
+    """Return what was measured before; None if it is missing or damaged."""
+    try:
+        return Robustness.model_validate(read_kept(file))
+    except ValidationError:
+        return None

@@ -1,7 +1,7 @@
 """What a run costs: wall time and CPU seconds by phase, energy, and peak memory of this process."""
 
+import mmap
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -83,21 +83,28 @@ def process_seconds() -> float:
 def peak_rss_bytes() -> int:
     """Highest resident memory of this process so far, in bytes.
 
-    On Linux this is VmHWM, which starts anew with the program; ru_maxrss would inherit the parent's.
+    On Linux this is VmHWM, which starts anew with the program; ru_maxrss would inherit the parent's. It is 0
+    on systems that do not state it.
     """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def rss_bytes() -> int:
-    """What this process has resident now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+    """Return the resident memory of this process in bytes; outside Linux its peak."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        return peak_rss_bytes()
+    return int(status.read_text().split()[1]) * mmap.PAGESIZE
 
 
 def reset_peak_rss() -> None:

@@ -60,10 +60,12 @@ class TrainingSetup:
     transform: Transform
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
-        """What computes a model that lies on its device, see `orbitune.fastpath.dispatch`."""
-        from orbitune.fastpath.dispatch import make_network
+        """Return the network that computes a model on its device, see `orbitune.evaluation.network`."""
+        from orbitune.evaluation.network import make_network
 
-        return make_network(model, self.recipe, self.backbone, self.transform, attention)
+        return make_network(
+            model, self.recipe, backbone=self.backbone, transform=self.transform, attention=attention
+        )
 
     def state_feed(
         self, network: "nn.Module", feed: TileLoader, device: "torch.device", folder: Path | None = None
@@ -76,12 +78,16 @@ class TrainingSetup:
         Raises:
             ModelError: nothing is frozen below it, or the fast path does not compute this model.
         """
+        from orbitune.evaluation.network import require_fast_path
+
+        require_fast_path("The activation cache (--cache-frozen)")
         from orbitune.fastpath.activation_cache import ActivationCacheKey, ActivationLoader
         from orbitune.fastpath.classifier import FastClassifier
 
         if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
             raise ModelError(
-                "There is no frozen prefix to keep: use linear probing or top layers, on the fast path."
+                "There are no frozen layers below the trained ones to cache: use linear probing or top "
+                "layers, on the fast path."
             )
         inputs = self.inputs()
         key = ActivationCacheKey(
@@ -89,12 +95,12 @@ class TrainingSetup:
             tiles=inputs["tiles"],
             splits=inputs["splits"],
             transform=self.transform,
-            precision=f"{self.recipe.precision}, {network.products}",
-            attention=network.attention,
+            precision=f"{self.recipe.precision}, {network.plan.products}",
+            attention=network.plan.attention,
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(key, feed, network, self.splits, device, folder)
+        return ActivationLoader(key, feed, network=network, splits=self.splits, device=device, folder=folder)
 
     @property
     def steps_per_pass(self) -> int:
@@ -143,7 +149,7 @@ class TrainingSetup:
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
         some = own if len(own) else indices[:1]  # a process without a share still takes part
-        logits = predict_logits(forward, some, self.recipe.micro_batch, after_batch)
+        logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
     def inputs(self) -> dict[str, str]:
@@ -191,7 +197,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
-    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress, selection)
+    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress=progress, selection=selection)
     _check_classes(tiles.classes)
     recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
     splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed, recipe.split, recipe.block_size)
@@ -223,7 +229,7 @@ def _with_few_shots(
 ) -> tuple[Recipe, dict[str, np.ndarray], str]:
     """Draw the training tiles, and have an epoch pass over them often enough for `STEPS_WITH_SHOTS` steps."""
     assert recipe.shots is not None
-    train = draw_shots(tiles, splits["train"], recipe.shots, recipe.seed)
+    train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
     steps = -(-len(train) // recipe.batch_size)
     passes = recipe.passes or -(-STEPS_WITH_SHOTS // steps)
     note = (

@@ -62,7 +62,7 @@ class Trainer:
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
-    network: "nn.Module"  # what computes the model
+    network: Any  # computes the model: `FastClassifier` or `PlainClassifier`
     replica: Any  # the network, or what averages its gradients over the processes
     optimizer: "Optimizer"
     schedule: "RankSchedule | None"  # what the method does beside the optimizer
@@ -88,8 +88,8 @@ class Trainer:
         if folder.checkpoint.exists():
             progress = load_checkpoint(folder.checkpoint, model, optimizer, schedule)
             progress.resumed += 1
-        network = job.network(model, progress.attention)
-        progress.attention = str(network.attention)
+        network: Any = job.network(model, progress.attention)
+        progress.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
         return cls(
@@ -312,17 +312,10 @@ class Trainer:
 
     def computation(self) -> Computation:
         """Return how this run computes: what another machine or setting may do in another way."""
-        from orbitune.fastpath.classifier import FastClassifier, obstacle
-
-        network: Any = self.network
-        recipe, fast = self.job.recipe, isinstance(network, FastClassifier)
+        recipe = self.job.recipe
         return Computation(
-            fast=fast,
-            why_not_fast=None if fast or not recipe.fast else obstacle(self.model),
+            **self.network.plan.to_json(),
             precision=recipe.precision,
-            attention=network.attention,
-            compiled_kernels=fast and network.compiled,
-            products=network.products if fast else None,
             micro_batch=recipe.micro_batch,
             processes=self.accelerator.num_processes,
         )

@@ -1,12 +1,13 @@
-/* Attention over short sequences, a head at a time. */
+/* Attention over short sequences, one head at a time. */
 #include "attention.h"
 
-/* out = softmax(factor q k^T) v for each of `batch` images and each head.
+/* out = softmax(factor q k^T) v for each image of a batch and each head.
  *
- * Tokens lie `q_stride` and `kv_stride` numbers apart, heads beside each other in them. `weights` (batch, heads,
- * queries, tokens up to a multiple of 16) are kept for the gradient. */
+ * Consecutive tokens are `q_stride` and `kv_stride` elements apart; the heads of a token are contiguous.
+ * `weights`, (batch, heads, queries, tokens rounded up to a multiple of 16), are stored for the backward pass. */
 void attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, bf16 *weights, float factor, int64_t batch,
-               int64_t heads, int64_t queries, int64_t tokens, int64_t width, int64_t q_stride, int64_t kv_stride) {
+               int64_t heads, int64_t queries, int64_t tokens, int64_t width, int64_t q_stride,
+               int64_t kv_stride) {
     const Head head = {queries, tokens, width, q_stride, kv_stride, heads * width, factor};
     const int64_t square = queries * ROUND_UP(tokens);
 #pragma omp parallel
@@ -23,9 +24,9 @@ void attention(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, bf16 *wei
     }
 }
 
-/* The gradients for q, k and v, laid out as these are, from the one for `out`. */
-void attention_backward(const bf16 *for_out, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *weights,
-                        bf16 *for_q, bf16 *for_k, bf16 *for_v, float factor, int64_t batch, int64_t heads,
+/* Gradients of q, k and v, with their strides, from the gradient of `out`. */
+void attention_backward(const bf16 *grad_out, const bf16 *q, const bf16 *k, const bf16 *v, const bf16 *weights,
+                        bf16 *grad_q, bf16 *grad_k, bf16 *grad_v, float factor, int64_t batch, int64_t heads,
                         int64_t queries, int64_t tokens, int64_t width, int64_t q_stride, int64_t kv_stride) {
     const Head head = {queries, tokens, width, q_stride, kv_stride, heads * width, factor};
     const int64_t square = queries * ROUND_UP(tokens);
@@ -36,8 +37,9 @@ void attention_backward(const bf16 *for_out, const bf16 *q, const bf16 *k, const
         for (int64_t b = 0; b < batch; b++)
             for (int64_t h = 0; h < heads; h++) {
                 const int64_t at_q = b * queries * q_stride + h * width, at = b * tokens * kv_stride + h * width;
-                attend_backward(head, space, for_out + b * queries * head.out_stride + h * width, q + at_q, k + at,
-                                v + at, weights + (b * heads + h) * square, for_q + at_q, for_k + at, for_v + at);
+                attend_backward(head, space, grad_out + b * queries * head.out_stride + h * width, q + at_q,
+                                k + at, v + at, weights + (b * heads + h) * square, grad_q + at_q, grad_k + at,
+                                grad_v + at);
             }
         free_workspace(space);
     }

@@ -1,27 +1,28 @@
-/* Element-wise steps of a transformer block, one pass over memory each. */
+/* Element-wise operations of a transformer layer, each in one pass over memory. */
 #include "norms.h"
 
-/* y = h Phi(h) and its derivative. */
-void gelu(const bf16 *at, bf16 *y, bf16 *slope, int64_t n) {
+/* y = h Phi(h) (GELU) and its derivative. */
+void gelu(const bf16 *at, bf16 *y, bf16 *gelu_grad, int64_t n) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += LANES) {
         __m512 derivative;
         store(y + i, n - i, gelu_of(load(at + i, n - i), &derivative));
-        store(slope + i, n - i, derivative);
+        store(gelu_grad + i, n - i, derivative);
     }
 }
 
-/* y = x where it is kept, else 0; the same call drops the gradient. */
-void dropout(const bf16 *x, bf16 *y, uint32_t seed, uint32_t below, int64_t n) {
+/* y = x with dropped elements zero. The same call is applied to the gradient. */
+void dropout(const bf16 *x, bf16 *y, uint32_t seed, uint32_t threshold, int64_t n) {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += 2 * LANES) store_kept(x + i, y + i, n - i, kept(i, seed, (uint16_t)below));
+    for (int64_t i = 0; i < n; i += 2 * LANES)
+        store_dropout(x + i, y + i, n - i, dropout_mask(i, seed, (uint16_t)threshold));
 }
 
-/* y += x where it is kept. */
-void dropout_add(const bf16 *x, bf16 *y, uint32_t seed, uint32_t below, int64_t n) {
+/* y += x with dropped elements zero. */
+void dropout_add(const bf16 *x, bf16 *y, uint32_t seed, uint32_t threshold, int64_t n) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i += 2 * LANES) {
-        const __mmask32 keep = kept(i, seed, (uint16_t)below);
+        const __mmask32 keep = dropout_mask(i, seed, (uint16_t)threshold);
         for (int half = 0; half < 2 && i + half * LANES < n; half++) {
             const int64_t at = i + half * LANES;
             const __mmask16 here = (__mmask16)(keep >> half * LANES);
@@ -31,8 +32,8 @@ void dropout_add(const bf16 *x, bf16 *y, uint32_t seed, uint32_t below, int64_t 
     }
 }
 
-/* sum = x + scale * y and out = (sum - mean) * rstd * weight + bias, by rows of `width`; mean and rstd are kept
- * for the gradient. Without y the sum is x, and without a scale it is one. */
+/* sum = x + scale * y and out = (sum - mean) * rstd * weight + bias, for each row of `width`. mean and rstd are
+ * stored for the backward pass. Without y the sum is x; without a scale the scale is 1. */
 void add_norm(const bf16 *x, const bf16 *y, const bf16 *scale, const bf16 *weight, const bf16 *bias, bf16 *sum,
               bf16 *out, float *mean, float *rstd, float eps, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
@@ -40,22 +41,22 @@ void add_norm(const bf16 *x, const bf16 *y, const bf16 *scale, const bf16 *weigh
         const Norm norm = {mean + r, rstd + r, weight, bias};
         const int64_t at = r * width;
         if (y) add_rows(x + at, y + at, scale, sum + at, 1, width);
-        const bf16 *const whole = y ? sum + at : x + at; /* what is normalised is what is stored */
+        const bf16 *const whole = y ? sum + at : x + at; /* the rounded sum is normalised */
         find_moments(norm, whole, eps, 1, width);
         normalise(norm, whole, out + at, 1, width);
     }
 }
 
-/* The gradients for x and y of `add_norm`, from those for `out` and for `sum`; y's is x's where there is no scale,
- * and is then not written. */
-void add_norm_backward(const bf16 *for_out, const bf16 *for_sum, const bf16 *sum, const bf16 *scale,
-                       const bf16 *weight, float *mean, float *rstd, bf16 *for_x, bf16 *for_y, int64_t rows,
+/* Gradients of x and y of `add_norm`, from those of `out` and `sum`. Without a scale, y's gradient equals x's and
+ * is not written. */
+void add_norm_backward(const bf16 *grad_out, const bf16 *grad_sum, const bf16 *sum, const bf16 *scale,
+                       const bf16 *weight, float *mean, float *rstd, bf16 *grad_x, bf16 *grad_y, int64_t rows,
                        int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const Norm norm = {mean + r, rstd + r, weight, NULL};
         const int64_t at = r * width;
-        normalise_backward(norm, for_out + at, for_sum ? for_sum + at : NULL, sum + at, scale, for_x + at,
-                           for_y + at, 1, width);
+        normalise_backward(norm, grad_out + at, grad_sum ? grad_sum + at : NULL, sum + at, scale, grad_x + at,
+                           grad_y + at, 1, width);
     }
 }

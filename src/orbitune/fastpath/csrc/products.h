@@ -1,86 +1,94 @@
-/* Products of bfloat16 matrices, a block at a time.
+/* Blocked products of bfloat16 matrices.
  *
- * The processor's instruction multiplies pairs: for 16 columns it adds a[2p] b[2p] + a[2p + 1] b[2p + 1]. So the
- * left factor is read as pairs, and the right factor is packed: for each pair of its rows, the two numbers of each
- * column beside each other. */
+ * The instruction VDPBF16PS multiplies pairs: for 16 columns it adds a[2p] b[2p] + a[2p + 1] b[2p + 1]. The left
+ * operand is therefore read as pairs, and the right operand is packed: for each pair of its rows, the two elements
+ * of a column are adjacent. */
 #pragma once
 #include "vectors.h"
 
-#define BLOCK 6 /* rows of a product that are computed at once, with four vectors in 24 of the 32 registers */
-#define WIDE (4 * LANES)
+#define BLOCK 6 /* rows computed at once: with four vectors each they fill 24 of the 32 registers */
+#define STRIP (4 * LANES)
 
-/* Written out: else the sums of a block would go to memory and come back before its end. */
-#ifdef ORBITUNE_STAND_IN
-#define EACH(i, count) for (int i = 0; i < count; i++)
+/* Unrolled, because otherwise the sums of a block would be spilled to memory. */
+#ifdef ORBITUNE_EMULATED
+#define UNROLL(i, count) for (int i = 0; i < count; i++)
 #else
-#define EACH(i, count) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+#define UNROLL(i, count) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
 #endif
 
 typedef struct {
-    const uint32_t *pairs; /* of the left factor: of its rows, or of its columns where it was packed first */
-    int64_t row, pair;     /* steps from a row to the next, and from a pair to the next */
-} Left;
+    const uint32_t *pairs; /* pairs of a row, or of a column if it was packed */
+    int64_t row, pair;     /* strides between rows and between pairs */
+} LeftMatrix;
 
-/* Where a product goes, rows `stride` numbers apart, and what is done on the way. */
+/* Destination of a product, with `stride` elements between rows, and its epilogue. */
 typedef struct {
-    bf16 *narrow; /* it goes here, rounded, or into `wide` */
+    bf16 *narrow; /* destination in bf16, or NULL to write fp32 to `wide` */
     float *wide;
     int64_t stride;
-    const float *start; /* added to it, rows `start_stride` apart; or NULL */
+    const float *start; /* initial sums, `start_stride` elements between rows, or NULL for 0 */
     int64_t start_stride;
-    const bf16 *factors; /* multiplied, if narrow, rows `stride` apart; or NULL */
-    float factor;        /* likewise, one for all; zero counts as one */
-} Out;
+    const bf16 *factors; /* elementwise factors of a bf16 result, `stride` elements between rows, or NULL */
+    float factor;        /* common factor of a bf16 result; 0 for none */
+} Output;
 
-/* `rows` rows and 16 * `vectors` columns of a product, of which a row of the packed factor has `columns`. */
-static inline __attribute__((always_inline)) void
-block(const int rows, const int vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
+/* Compute `rows` rows and 16 * `vectors` columns of a product; a row of the packed operand has `columns`. */
+static inline __attribute__((always_inline)) void block(const int rows, const int vectors, LeftMatrix a,
+                                                        const uint32_t *b, int64_t columns, int64_t pairs,
+                                                        Output out) {
     __m512 sums[BLOCK][4];
     if (out.start)
-        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES);
+        UNROLL (r, rows)
+            UNROLL (v, vectors) sums[r][v] = _mm512_loadu_ps(out.start + r * out.start_stride + v * LANES);
     else
-        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_setzero_ps();
+        UNROLL (r, rows)
+            UNROLL (v, vectors) sums[r][v] = _mm512_setzero_ps();
     for (int64_t p = 0; p < pairs; p++) {
         __m512bh right[4];
-        EACH(v, vectors) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
-        EACH(r, rows) {
+        UNROLL (v, vectors) right[v] = (__m512bh)_mm512_loadu_si512(b + p * columns + v * LANES);
+        UNROLL (r, rows) {
             const __m512bh left = (__m512bh)_mm512_set1_epi32((int)a.pairs[r * a.row + p * a.pair]);
-            EACH(v, vectors) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
+            UNROLL (v, vectors) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], left, right[v]);
         }
     }
     if (out.wide) {
-        EACH(r, rows) EACH(v, vectors) _mm512_storeu_ps(out.wide + r * out.stride + v * LANES, sums[r][v]);
+        UNROLL (r, rows)
+            UNROLL (v, vectors) _mm512_storeu_ps(out.wide + r * out.stride + v * LANES, sums[r][v]);
         return;
     }
     if (out.factors)
-        EACH(r, rows) EACH(v, vectors)
-            sums[r][v] = _mm512_mul_ps(sums[r][v], load(out.factors + r * out.stride + v * LANES, LANES));
+        UNROLL (r, rows)
+            UNROLL (v, vectors)
+                sums[r][v] = _mm512_mul_ps(sums[r][v], load(out.factors + r * out.stride + v * LANES, LANES));
     if (out.factor)
-        EACH(r, rows) EACH(v, vectors) sums[r][v] = _mm512_mul_ps(sums[r][v], _mm512_set1_ps(out.factor));
-    EACH(r, rows) EACH(v, vectors) store(out.narrow + r * out.stride + v * LANES, LANES, sums[r][v]);
+        UNROLL (r, rows)
+            UNROLL (v, vectors) sums[r][v] = _mm512_mul_ps(sums[r][v], _mm512_set1_ps(out.factor));
+    UNROLL (r, rows)
+        UNROLL (v, vectors) store(out.narrow + r * out.stride + v * LANES, LANES, sums[r][v]);
 }
 
-#define ROWS(n)                                                                                                    \
-    case n:                                                                                                        \
-        if (vectors == 4)                                                                                          \
-            block(n, 4, a, b, columns, pairs, out);                                                                \
-        else if (vectors == 3)                                                                                     \
-            block(n, 3, a, b, columns, pairs, out);                                                                \
-        else if (vectors == 2)                                                                                     \
-            block(n, 2, a, b, columns, pairs, out);                                                                \
-        else                                                                                                       \
-            block(n, 1, a, b, columns, pairs, out);                                                                \
+#define ROWS(n)                                                                                                   \
+    case n:                                                                                                       \
+        if (vectors == 4)                                                                                         \
+            block(n, 4, a, b, columns, pairs, out);                                                               \
+        else if (vectors == 3)                                                                                    \
+            block(n, 3, a, b, columns, pairs, out);                                                               \
+        else if (vectors == 2)                                                                                    \
+            block(n, 2, a, b, columns, pairs, out);                                                               \
+        else                                                                                                      \
+            block(n, 1, a, b, columns, pairs, out);                                                               \
         break;
 
-/* The same for numbers of rows (to BLOCK) and of vectors (to 4) that are known only now. */
-#ifdef ORBITUNE_STAND_IN /* one piece of code for them all, or compiling it takes a minute */
-static __attribute__((noinline)) void any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b,
-                                                int64_t columns, int64_t pairs, Out out) {
+/* Call `block` with the numbers of rows (up to BLOCK) and vectors (up to 4) as constants. */
+#ifdef ORBITUNE_EMULATED /* one variant for all: compiling each takes a minute */
+static __attribute__((noinline)) void block_of_size(int64_t rows, int64_t vectors, LeftMatrix a, const uint32_t *b,
+                                                    int64_t columns, int64_t pairs, Output out) {
     block((int)rows, (int)vectors, a, b, columns, pairs, out);
 }
 #else
-static inline __attribute__((always_inline)) void
-any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b, int64_t columns, int64_t pairs, Out out) {
+static inline __attribute__((always_inline)) void block_of_size(int64_t rows, int64_t vectors, LeftMatrix a,
+                                                                const uint32_t *b, int64_t columns, int64_t pairs,
+                                                                Output out) {
     switch (rows) {
         ROWS(1)
         ROWS(2)
@@ -92,22 +100,22 @@ any_block(int64_t rows, int64_t vectors, Left a, const uint32_t *b, int64_t colu
 }
 #endif
 
-/* A (rows, 2 pairs) times packed B (2 pairs, columns), of which there is a multiple of 16. */
-static void multiply(Left a, const uint32_t *b, int64_t rows, int64_t columns, int64_t pairs, Out out) {
-    for (int64_t c = 0; c < columns; c += WIDE)
+/* Product of a (rows, 2 pairs) and packed b (2 pairs, columns); `columns` is a multiple of 16. */
+static void multiply(LeftMatrix a, const uint32_t *b, int64_t rows, int64_t columns, int64_t pairs, Output out) {
+    for (int64_t c = 0; c < columns; c += STRIP)
         for (int64_t r = 0; r < rows; r += BLOCK) {
             const int64_t at = r * out.stride + c;
-            Out here = out;
+            Output here = out;
             here.narrow = out.narrow ? out.narrow + at : NULL;
             here.wide = out.wide ? out.wide + at : NULL;
             here.start = out.start ? out.start + r * out.start_stride + c : NULL;
             here.factors = out.factors ? out.factors + at : NULL;
-            any_block(at_most(rows - r, BLOCK), at_most(columns - c, WIDE) / LANES,
-                      (Left){a.pairs + r * a.row, a.row, a.pair}, b + c, columns, pairs, here);
+            block_of_size(minimum(rows - r, BLOCK), minimum(columns - c, STRIP) / LANES,
+                          (LeftMatrix){a.pairs + r * a.row, a.row, a.pair}, b + c, columns, pairs, here);
         }
 }
 
-/* Pairs of rows, the two numbers of each column beside each other; a row that is missing is zero. */
+/* Pack pairs of rows, with the two elements of a column adjacent; an odd last row is paired with zeros. */
 static void pack(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
     for (int64_t r = 0; r < rows; r += 2, to += columns)
         for (int64_t c = 0; c < columns; c += LANES) {
@@ -120,7 +128,7 @@ static void pack(const bf16 *from, int64_t stride, int64_t rows, int64_t columns
         }
 }
 
-/* Rows become columns: of 16 vectors of 32-bit numbers, in three steps of pairs, fours and halves. */
+/* Transpose 16 vectors of 32-bit elements in three steps: by pairs, by fours and by halves. */
 static inline void transpose(__m512i x[LANES]) {
     __m512i y[LANES];
     for (int i = 0; i < LANES; i += 2) {
@@ -145,7 +153,7 @@ static inline void transpose(__m512i x[LANES]) {
     for (int i = 0; i < LANES; i++) x[i] = y[i];
 }
 
-/* The transpose, packed: for each pair of columns the rows, and zeros up to a multiple of 16. */
+/* Pack the transpose: for each pair of columns the rows, with zeros up to a multiple of 16. */
 static void pack_transposed(const bf16 *from, int64_t stride, int64_t rows, int64_t columns, uint32_t *to) {
     const int64_t padded = ROUND_UP(rows), pairs = columns / 2;
     const uint32_t *const numbers = (const uint32_t *)from;
@@ -153,11 +161,11 @@ static void pack_transposed(const bf16 *from, int64_t stride, int64_t rows, int6
         for (int64_t p = 0; p < pairs; p += LANES) {
             __m512i square[LANES];
             for (int64_t r = 0; r < LANES; r++)
-                square[r] = first + r < rows ? _mm512_maskz_loadu_epi32(first_of(pairs - p),
+                square[r] = first + r < rows ? _mm512_maskz_loadu_epi32(first_lanes(pairs - p),
                                                                         numbers + (first + r) * (stride / 2) + p)
                                              : _mm512_setzero_si512();
             transpose(square);
-            for (int64_t j = 0; j < at_most(pairs - p, LANES); j++)
+            for (int64_t j = 0; j < minimum(pairs - p, LANES); j++)
                 _mm512_storeu_si512(to + (p + j) * padded + first, square[j]);
         }
 }

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from orbitune.evaluation.robustness import Accuracy
 from orbitune.study.display_names import method_name
-from orbitune.study.records import AccuracyPoint, ClassRecord
+from orbitune.study.records import ClassRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Table
 from orbitune.study.report.view_model import ReportView, RunGroup
@@ -155,5 +156,5 @@ def sweep_table(
     return Table(view.with_split("Test accuracy (95 % interval)", split), [head, *lines], rows)
 
 
-def _with_interval(point: AccuracyPoint, digits: int) -> str:
+def _with_interval(point: Accuracy, digits: int) -> str:
     return fmt.with_interval((point.accuracy, *point.interval), digits)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from orbitune.study.records import BaselineRecord
+from orbitune.evaluation.baselines import Baseline
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure
 from orbitune.study.report.figures.drawing import (
@@ -82,7 +82,7 @@ def _baselines(axes: "Axes", view: ReportView) -> list[float]:
     return places
 
 
-def _colour_baselines(view: ReportView) -> dict[str, list[BaselineRecord]]:
+def _colour_baselines(view: ReportView) -> dict[str, list[Baseline]]:
     """Return the baseline of colour statistics of each split, where it was measured."""
     return {
         record.split: [each for each in record.baselines if each.name == "colour statistics"]

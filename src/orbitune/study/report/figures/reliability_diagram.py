@@ -1,6 +1,6 @@
 """Reliability diagrams before and after temperature scaling."""
 
-from orbitune.study.records import CalibrationScores
+from orbitune.evaluation.calibration import Calibration
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
 from orbitune.study.report.figures.drawing import (
@@ -29,7 +29,7 @@ def reliability_figure(view: ReportView, splits: list[str], styles: Styles) -> F
     return Figure(caption, panels)
 
 
-def _scores(group: RunGroup, state: str) -> CalibrationScores:
+def _scores(group: RunGroup, state: str) -> Calibration:
     assert group.summary.calibration is not None
     return group.summary.calibration.before if state == "before" else group.summary.calibration.after
 

@@ -1,7 +1,8 @@
 """Accuracy on corrupted tiles by severity, one panel per kind of corruption."""
 
+from orbitune.evaluation.robustness import Accuracy
 from orbitune.study.display_names import method_name
-from orbitune.study.records import AccuracyPoint, RobustnessRecord
+from orbitune.study.records import RobustnessRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
 from orbitune.study.report.figures.drawing import THIRD_WIDTH, Styles, legend, new_figure, to_panel
@@ -25,7 +26,7 @@ def _draw_panel(view: ReportView, records: list[RobustnessRecord], *, kind: int,
     split, name = records[0].split, records[0].corruptions[kind].name
     figure, axes = new_figure(view, view.with_split(fmt.capital(name), split), width=THIRD_WIDTH, height=280)
     for record in records:
-        points: list[AccuracyPoint] = [record.clean, *record.corruptions[kind].severities]
+        points: list[Accuracy] = [record.clean, *record.corruptions[kind].severities]
         middle = [100 * point.accuracy for point in points]
         errors = [
             [m - 100 * point.interval[0] for m, point in zip(middle, points, strict=True)],

@@ -1,0 +1,121 @@
+"""Measure how long `pip install` of each extra takes, and how much disk it needs.
+
+    python benchmarks/install_size.py [EXTRA ...]
+
+A wheel is built once. Each extra is installed into a new virtual environment, one at a time, where
+`orbitune doctor` runs. Writes docs/results/install-size.json and .md; extras that are not named keep their
+earlier figures.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results" / "install-size.json"
+LEFT_OUT = ("dev", "docs")  # for developers of the package
+TOOLS = ("pip", "setuptools")  # what an empty environment holds
+
+
+def main() -> None:
+    """Measure the extras that the command line names, or all, and write the results."""
+    extras = sys.argv[1:] or ["", *extra_names()]
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"installs": []}
+    measured = {each["extra"]: each for each in results["installs"]}
+    with tempfile.TemporaryDirectory(prefix="orbitune-install-") as folder:
+        wheel = build_wheel(Path(folder))
+        for extra in extras:
+            measured[extra] = measure(wheel, extra, Path(folder, "environment"))
+            print(json.dumps(measured[extra]), flush=True)
+    order = ["", *extra_names()]
+    results = {
+        "orbitune": version("orbitune"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "wheel_bytes": measured[extras[0]]["wheel_bytes"],
+        "installs": [measured[name] for name in order if name in measured],
+    }
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text(page(results))
+
+
+def extra_names() -> list[str]:
+    """Return the extras of pyproject.toml for users, in its order."""
+    text = (ROOT / "pyproject.toml").read_text()
+    table = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    return [name for name in re.findall(r"^(\w+) = \[", table, re.MULTILINE) if name not in LEFT_OUT]
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of the working tree into a folder, and return its path."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True)
+    return next(folder.glob("orbitune-*.whl"))
+
+
+def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
+    """Install an extra into a new environment; return seconds, bytes and number of packages."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    target = f"{wheel}[{extra}]" if extra else str(wheel)
+    start = time.perf_counter()
+    subprocess.run([str(python), "-m", "pip", "install", "-q", target], check=True)
+    seconds = time.perf_counter() - start
+    packages = next(environment.glob("lib/python*/site-packages"))
+    found = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
+    start = time.perf_counter()
+    doctor = [str(environment / "bin" / "orbitune"), "doctor", "--json"]
+    done = subprocess.run(doctor, check=True, capture_output=True, text=True, env=clean, cwd=environment)
+    return {
+        "extra": extra,
+        "seconds": round(seconds, 1),
+        "bytes": sum(size(path) for path in packages.iterdir() if not path.name.startswith(TOOLS)),
+        "packages": len(found - set(TOOLS)),
+        "wheel_bytes": wheel.stat().st_size,
+        "doctor_seconds": round(time.perf_counter() - start, 1),
+        "installed_extras": [each["name"] for each in json.loads(done.stdout)["extras"] if each["installed"]],
+    }
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder, without compiled Python files."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file() and file.suffix != ".pyc")
+
+
+def page(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    base = next(each for each in results["installs"] if not each["extra"])
+    rows = "\n".join(
+        f"| `orbitune{'[' + each['extra'] + ']' if each['extra'] else ''}` | {each['packages']} "
+        f"| {each['bytes'] / 1e6:,.0f} MB | +{(each['bytes'] - base['bytes']) / 1e6:,.0f} MB "
+        f"| {each['seconds']:.0f} s |"
+        for each in results["installs"]
+    )
+    return f"""# Size of an installation
+
+Written by `python benchmarks/install_size.py` with version {results["orbitune"]} (wheel: \
+{results["wheel_bytes"] / 1e3:,.0f} kB), Python {results["python"]}, {results["platform"]}. Each row is one
+`pip install` into a new virtual environment, with the CPU build of PyTorch. Size is that of `site-packages`
+without pip, setuptools and compiled Python files. Time includes downloads from a package index nearby, on a
+machine with other work, so it is an upper bound.
+
+| install | packages | size | more than the base | time |
+| --- | ---: | ---: | ---: | ---: |
+{rows}
+
+The base predicts from a bundle. PyTorch is most of it.
+"""
+
+
+if __name__ == "__main__":
+    main()

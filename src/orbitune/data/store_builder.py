@@ -1,0 +1,223 @@
+"""Building of tile stores: sources are decoded in parallel, synthetic tiles are drawn."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+
+from orbitune.data.tile_store import StoreMetadata
+from orbitune.errors import DataError, printable
+from orbitune.progress import ProgressDisplay, ProgressTask
+from orbitune.sources.decode import (
+    BadImageError,
+    Header,
+    read_header,
+    read_pixels,
+    strict_decoding,
+    to_uint8_tile,
+)
+from orbitune.sources.manifest import Manifest
+from orbitune.sources.registry import Source
+
+LONGEST_SIDE = 512  # pixels; more than the supported backbones read, and keeps the store small
+WHITE_SAMPLE = 256  # tiles that the scaling of 16-bit values is estimated from
+WHITE_QUANTILE = 0.995
+READ_AHEAD = 256  # files, so that memory does not grow with the data set
+
+T = TypeVar("T")
+
+
+def build_synthetic(folder: Path, count: int) -> StoreMetadata:
+    """Draw synthetic tiles into the files of a store.
+
+    Args:
+        folder: tiles.npy and labels.npy are written here.
+        count: number of tiles.
+    """
+    from orbitune.data.synthetic import CLASSES, generate
+
+    tiles, labels = generate(count)
+    np.save(folder / "tiles.npy", tiles)
+    np.save(folder / "labels.npy", labels)
+    return StoreMetadata(
+        names=[f"{CLASSES[label]}_{index}" for index, label in enumerate(labels)],
+        classes=list(CLASSES),
+        notes=["synthetic tiles, drawn by a program: scores on them say nothing about satellite images"],
+    )
+
+
+class BadFiles:
+    """Files that are not labelled tiles: an error at the first, or a list of all.
+
+    Attributes:
+        stop: whether the first one is an error.
+        found: (name, reason) of each.
+    """
+
+    def __init__(self, *, stop: bool) -> None:
+        self.stop = stop
+        self.found: list[tuple[str, str]] = []
+
+    def add(self, name: str, reason: str) -> None:
+        """Add a file; raise a DataError if `stop` is set."""
+        if self.stop:
+            raise DataError(
+                f"{printable(name)} {reason}. Fix or remove it, or leave such files out with "
+                "--on-bad-image skip."
+            )
+        self.found.append((name, reason))
+
+
+def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool) -> StoreMetadata:
+    """Decode all files of a source into the files of a store.
+
+    Args:
+        folder: tiles.npy and labels.npy are written here.
+        source: the data set.
+        bad: receives the files that are not labelled tiles.
+        progress: show progress while decoding.
+
+    Raises:
+        DataError: there are no tiles, only one class, or a bad file while `bad.stop` is set.
+    """
+    with ProgressDisplay(progress) as display, source.open(folder) as manifest, strict_decoding():
+        task = display.task("decoding tiles", 2 * len(manifest.names))  # their headers, then their pixels
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            decoder = _Decoder(manifest, bad, pool, task)
+            for name, reason in manifest.unlabelled:
+                bad.add(name, reason)
+            if len(manifest.classes) == 1:
+                raise DataError(
+                    f"There is only one class, {manifest.classes[0]}: a classifier needs two or more."
+                )
+            headers = dict(decoder.map(read_header, range(len(manifest.names))))
+            _require_tiles(headers, bad)
+            size, notes = _common_size(headers.values())
+            deep = [index for index, header in headers.items() if header.high_bit_depth]
+            white = _estimate_white(manifest, deep)
+            if deep:
+                notes += (_scaling_note(white, len(deep)),)
+            decoded = decoder.map(lambda data: to_uint8_tile(read_pixels(data), size, white), headers)
+            kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
+    _require_tiles(kept, bad)
+    np.save(folder / "labels.npy", manifest.labels[kept])
+    row = {index: row for row, index in enumerate(kept)}
+    return StoreMetadata(
+        names=[manifest.names[index] for index in kept],
+        classes=list(manifest.classes),
+        own_splits={
+            split: [row[index] for index in indices.tolist() if index in row]
+            for split, indices in manifest.own_splits.items()
+        },
+        notes=[*manifest.notes, *notes],
+        skipped=bad.found,
+        white=white if deep else None,
+    )
+
+
+def _scaling_note(white: int, count: int) -> str:
+    """Return the note on the scaling of 16-bit tiles."""
+    return (
+        f"scaled the 16-bit values 0 to {white} of {count:,} tiles to 0 to 255, the brighter half percent "
+        f"clipped (measured on {min(count, WHITE_SAMPLE)} tiles)"
+    )
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Apply functions to the files of a manifest in threads, and sort out the bad ones."""
+
+    manifest: Manifest
+    bad: BadFiles
+    pool: ThreadPoolExecutor
+    task: ProgressTask
+
+    def map(self, function: Callable[[bytes], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
+        """Yield (index, result) in order, without the bad files, reading `READ_AHEAD` files ahead."""
+
+        def attempt(run: Sequence[int]) -> list[T | BadImageError]:
+            return [self._attempt(function, index) for index in run]
+
+        todo = list(indices)
+        for start in range(0, len(todo), READ_AHEAD):
+            block = todo[start : start + READ_AHEAD]
+            runs = [block[i : i + 16] for i in range(0, len(block), 16)]
+            for run, results in zip(runs, self.pool.map(attempt, runs), strict=True):
+                for index, result in zip(run, results, strict=True):
+                    if isinstance(result, BadImageError):
+                        self.bad.add(self.manifest.names[index], str(result))
+                    else:
+                        yield index, result
+                self.task.advance(len(run))
+
+    def _attempt(self, function: Callable[[bytes], T], index: int) -> T | BadImageError:
+        """Return the result for one file, or why it is bad."""
+        try:
+            return function(self.manifest.read(index))
+        except BadImageError as error:
+            return error
+
+
+def _require_tiles(kept: Sequence[int] | dict[int, Header], bad: BadFiles) -> None:
+    """Raise a DataError if no tile is left."""
+    if kept:
+        return
+    if not bad.found:
+        raise DataError("There are no tiles: expected a folder for each class, such as Forest/tile.jpg.")
+    name, reason = bad.found[0]
+    raise DataError(
+        f"None of the {len(bad.found):,} files is a labelled tile; the first, {printable(name)}, {reason}."
+    )
+
+
+def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return the most common width and height, the longer side capped, and notes on what is resized."""
+    counts = Counter((header.width, header.height) for header in headers)
+    width, height = common = counts.most_common(1)[0][0]
+    shrink = min(1.0, LONGEST_SIDE / max(common))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    others = [f"{w}x{h}" for (w, h), _ in counts.most_common() if (w, h) != size]
+    if not others:
+        return size, ()
+    number, total = sum(counts.values()) - counts[size], sum(counts.values())
+    sizes = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    limit = f" (the longer side is kept to {LONGEST_SIDE})" if shrink < 1 else ""
+    return size, (f"resized {number:,} of {total:,} tiles from {sizes} to {size[0]}x{size[1]} pixels{limit}",)
+
+
+def _estimate_white(manifest: Manifest, deep: Sequence[int]) -> int:
+    """Return the 16-bit value that becomes 255: a high quantile over an even sample of the tiles."""
+    counts = np.zeros(65536, np.int64)
+    for position in np.unique(np.linspace(0, len(deep) - 1, WHITE_SAMPLE).astype(int)) if deep else ():
+        try:
+            pixels = read_pixels(manifest.read(deep[position]))
+        except BadImageError:
+            continue  # the next pass handles it
+        counts += np.bincount(pixels.ravel(), minlength=65536)
+    return max(1, int(np.searchsorted(counts.cumsum(), WHITE_QUANTILE * counts.sum())))
+
+
+def _write_tiles(path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...]) -> list[int]:
+    """Write tiles one after the other as .npy, and return their indices.
+
+    With plain writes, a full disk is an error; with a memory map it would be a crash (SIGBUS).
+    """
+    kept = []
+    with path.open("wb") as file:
+        _write_header(file, shape)
+        for index, pixels in decoded:
+            file.write(np.ascontiguousarray(pixels).data)
+            kept.append(index)
+        file.seek(0)
+        _write_header(file, (len(kept), *shape[1:]))
+    return kept
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the header of a uint8 .npy file, which numpy pads so that it can be rewritten in place."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -1,0 +1,190 @@
+"""From a model to the network that computes it: uint8 tiles in, float32 logits out.
+
+The fast path (`orbitune.fastpath`) is optional: without that package, and for models that it cannot compute,
+the forward pass of transformers and PEFT is used.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from orbitune.data.transform import Transform
+from orbitune.errors import ModelError
+from orbitune.models.backbones import Backbone, token_count
+from orbitune.models.compute_plan import ComputePlan
+from orbitune.models.families import Family, head_names
+from orbitune.models.precision import DTYPES
+from orbitune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from orbitune.fastpath.classifier import FastClassifier
+
+NO_FAST_PATH = "the package orbitune.fastpath is not installed"
+
+
+class PlainClassifier(nn.Module):
+    """Tiles to logits by the forward pass of transformers and PEFT, under autocast in half precision.
+
+    Args:
+        model: classifier of transformers, wrapped by PEFT or not.
+        family: names of the model's parts.
+        transform: resizing and normalisation of tiles.
+        plan: dtype, and why the fast path is not used.
+    """
+
+    plan: ComputePlan
+    transform: Transform
+
+    def __init__(self, model: nn.Module, family: Family, *, transform: Transform, plan: ComputePlan) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+        self.transform = transform
+        self._arguments = family.forward
+        base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+        # A list, because assigning modules would register them a second time.
+        self.heads = [getattr(base, name) for name in head_names(base, family)]
+
+    def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
+        """Return logits, float32 (B, C).
+
+        Args:
+            tiles: uint8 (B, H, W, 3).
+            size: side in pixels to resize tiles to, if not the transform's own.
+        """
+        pixels = self.transform.with_size(size or self.transform.size)(tiles)
+        dtype = self.plan.dtype
+        with torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32):
+            return self.model(pixel_values=pixels, **self._arguments).logits.float()
+
+    def features(self, tiles: Tensor) -> list[Tensor]:
+        """Return the input of each head, float32 (B, D), of uint8 tiles (B, H, W, 3)."""
+        inputs: list[Tensor] = []
+        handles = [
+            head.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0].float()))
+            for head in self.heads
+        ]
+        try:
+            self(tiles)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return inputs
+
+
+def plain_network(
+    model: nn.Module, family: Family, *, transform: Transform, dtype: torch.dtype = torch.float32
+) -> PlainClassifier:
+    """Return the network that computes a model by its own forward pass; see `PlainClassifier`."""
+    plan = ComputePlan(False, dtype, "transformers")
+    return PlainClassifier(model, family, transform=transform, plan=plan)
+
+
+def fast_path() -> ModuleType | None:
+    """Return the module that plans the fast path; None where that package is not installed."""
+    try:
+        from orbitune.fastpath import dispatch
+    except ModuleNotFoundError as error:
+        if error.name != "orbitune.fastpath":
+            raise
+        return None
+    return dispatch
+
+
+def require_fast_path(feature: str) -> None:
+    """Check that the fast path is installed.
+
+    Args:
+        feature: what needs it, as the subject of the message.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if fast_path() is None:
+        raise ModelError(f"{feature} needs the fast path, but {NO_FAST_PATH}.")
+
+
+def fast_network(
+    model: nn.Module,
+    family: Family,
+    *,
+    transform: Transform,
+    dtype: torch.dtype,
+    attention: str = "plain",
+    merge_after: Sequence[int] = (),
+) -> "FastClassifier":
+    """Return the fast path over a model without checking whether it can compute it in training.
+
+    Args:
+        model: classifier of transformers, wrapped by PEFT or not; frozen layers are cast to `dtype`.
+        family: names of the model's parts.
+        transform: resizing and normalisation of tiles.
+        dtype: dtype of activations and frozen weights.
+        attention: attention kernel, `plain` or `sdpa`.
+        merge_after: numbers of layers, from 1, after which tokens are merged.
+    """
+    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.fastpath.dispatch import plan_fast_path
+
+    plan = plan_fast_path(model, family, dtype=dtype, attention=attention)
+    return FastClassifier(model, family, transform=transform, plan=plan, merge_after=merge_after)
+
+
+def plan_network(
+    model: nn.Module, recipe: Recipe, *, backbone: Backbone, size: int, attention: str | None = None
+) -> ComputePlan:
+    """Return how a model on its device is computed; for the arguments see `make_network`."""
+    dtype = DTYPES[str(recipe.precision)]
+    dispatch = fast_path()
+    if not recipe.fast or dispatch is None:
+        why = NO_FAST_PATH if recipe.fast else None
+        return ComputePlan(False, dtype, "transformers", why_not_fast=why)
+    tokens = token_count(size, backbone.patch_size)
+    plan: ComputePlan = dispatch.plan_compute(
+        model, backbone.family, dtype=dtype, tokens=tokens, attention=attention
+    )
+    return plan
+
+
+def make_network(
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    backbone: Backbone,
+    transform: Transform,
+    attention: str | None = None,
+) -> "PlainClassifier | FastClassifier":
+    """Return the network that computes a model on its device.
+
+    Frozen layers of the model may be cast to half precision.
+
+    Args:
+        model: classifier of transformers, wrapped by PEFT or not.
+        recipe: resolved; its precision, `fast` and `checkpointing` count.
+        backbone: backbone of the model.
+        transform: resizing and normalisation of tiles.
+        attention: attention kernel of an earlier part of the same run; None for the faster one.
+
+    Returns:
+        `FastClassifier` or `PlainClassifier`, with the attribute `plan`: a module from uint8 tiles
+        (B, H, W, 3) to float32 logits (B, C).
+    """
+    plan = plan_network(model, recipe, backbone=backbone, size=transform.size, attention=attention)
+    if not plan.fast:
+        if recipe.checkpointing:
+            # Reentrant checkpointing would give adapters no gradient.
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        return PlainClassifier(model, backbone.family, transform=transform, plan=plan)
+    from orbitune.fastpath.allocator import keep_freed_memory
+    from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.fastpath.dispatch import FastPlan
+
+    assert isinstance(plan, FastPlan)
+    if next(model.parameters()).device.type == "cpu":
+        keep_freed_memory()
+    return FastClassifier(
+        model, backbone.family, transform=transform, plan=plan, checkpointing=recipe.checkpointing
+    )

@@ -1,0 +1,76 @@
+"""Access to the modules of a classifier of transformers, wrapped by PEFT or not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.activations import GELUActivation
+
+from orbitune.models.families import Family
+
+
+def base_model(model: nn.Module) -> Any:
+    """Return the classifier of transformers inside a model of PEFT, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+
+
+def backbone_of(model: nn.Module) -> Any:
+    """Return the backbone of a classifier: embeddings, layers and the final LayerNorm."""
+    base = base_model(model)
+    return getattr(base, base.base_model_prefix)
+
+
+@dataclass(frozen=True)
+class LayerModules:
+    """The modules of one transformer layer.
+
+    Attributes:
+        linear: linear layers by name: q_proj, k_proj, v_proj, o_proj and those of the MLP.
+        mlp_in, mlp_out: names of the MLP's linear layers; a gated MLP has two `mlp_in`, gate and up.
+        activation: activation function of the MLP.
+        norms: LayerNorms before attention and before the MLP.
+        scales: layer scales (D,) after attention and after the MLP, or None.
+        head_dim: width of an attention head.
+    """
+
+    linear: dict[str, nn.Module]
+    mlp_in: tuple[str, ...]
+    mlp_out: str
+    activation: Any
+    norms: tuple[Any, Any]
+    scales: tuple[Tensor | None, Tensor | None]
+    head_dim: int
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP is gated (SwiGLU)."""
+        return len(self.mlp_in) == 2
+
+    @property
+    def is_gelu(self) -> bool:
+        """Whether the activation is the exact GELU."""
+        return isinstance(self.activation, GELUActivation)
+
+
+def layer_modules(model: nn.Module, family: Family) -> list[LayerModules]:
+    """Return the modules of each transformer layer, from the first to the last."""
+    return [_modules_of(layer, family) for layer in backbone_of(model).get_submodule(family.layers)]
+
+
+def _modules_of(layer: Any, family: Family) -> LayerModules:
+    attention, mlp = layer.attention, layer.mlp
+    gated = hasattr(mlp, "gate_proj")
+    mlp_in, mlp_out = (("gate_proj", "up_proj"), "down_proj") if gated else (("fc1",), "fc2")
+    linear = {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
+    linear |= {name: getattr(mlp, name) for name in (*mlp_in, mlp_out)}
+    norms = [getattr(layer, name) for name in family.norms]
+    scales = [getattr(getattr(layer, f"layer_scale{n}", None), "lambda1", None) for n in (1, 2)]
+    return LayerModules(
+        linear=linear,
+        mlp_in=mlp_in,
+        mlp_out=mlp_out,
+        activation=mlp.act_fn if gated else mlp.activation_fn,
+        norms=(norms[0], norms[1]),
+        scales=(scales[0], scales[1]),
+        head_dim=attention.head_dim,
+    )

@@ -1,0 +1,87 @@
+"""The public names of the package, the examples in their docstrings, and what importing them loads."""
+
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import orbitune
+
+
+@pytest.fixture
+def example_folder(bundle, tiles, tmp_path, monkeypatch):
+    """A working directory with what the examples name: tiles, a bundle, and a hub that takes uploads."""
+    (tmp_path / "tiles").symlink_to(tiles)
+    (tmp_path / "bundle").symlink_to(bundle.folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *args, **more: None)
+    commit = type("Commit", (), {"commit_url": "https://huggingface.co/owner/name/commit/1"})
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda *args, **more: commit)
+    return tmp_path
+
+
+def examples_of(value):
+    return doctest.DocTestParser().get_examples(value.__doc__ or "")
+
+
+def run_examples(value, backbone, **names):
+    """Run the examples of a docstring, with another backbone than the one that they name."""
+    for example in examples_of(value):
+        source = example.source.replace('"demo"', repr(str(backbone)))
+        exec(compile(source, "<example>", "single"), names)
+    return names
+
+
+def test_every_public_name_is_listed_and_documented():
+    assert dir(orbitune) == sorted(orbitune.__all__)
+    for name in orbitune.__all__:
+        if name != "__version__":
+            assert getattr(orbitune, name).__doc__
+    assert orbitune.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        orbitune.nothing  # noqa: B018
+
+
+def test_the_example_of_the_package_runs(example_folder, tiles):
+    some = np.stack([np.asarray(Image.open(path)) for path in sorted(tiles.rglob("*.png"))[:3]])
+    (example_folder / "bundle").unlink()
+    names = run_examples(orbitune, tiles.parent / "backbone", tiles=some)
+    assert names["probabilities"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", ["Bundle", "Classifier", "push_to_hub"])
+def test_the_example_of_a_docstring_runs(example_folder, tiles, name):
+    assert examples_of(getattr(orbitune, name))
+    run_examples(getattr(orbitune, name), tiles.parent / "backbone")
+
+
+# Prediction from a bundle must work where these extras are not installed. PEFT and transformers import
+# accelerate and scipy themselves where they are installed, so only imports by Orbitune are counted there.
+PREDICT = """
+import builtins, json, sys
+for name in ("datasets", "matplotlib", "sklearn", "pandas"):
+    sys.modules[name] = None
+plain, by_us = builtins.__import__, set()
+
+def watch(name, globals=None, *args, **more):
+    if (globals or {}).get("__name__", "").startswith("orbitune"):
+        by_us.add(name.partition(".")[0])
+    return plain(name, globals, *args, **more)
+
+builtins.__import__ = watch
+from orbitune import Classifier
+(prediction,) = Classifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])
+training = [name for name in sys.modules if name.startswith(("orbitune.training", "orbitune.study"))]
+print(json.dumps([prediction.error, sorted(by_us & {"accelerate", "scipy", "jinja2"}), training]))
+"""
+
+
+def test_prediction_imports_nothing_of_the_extras(bundle, tiles):
+    tile = next(tiles.rglob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, bundle.folder, tile], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[null, [], []]"
