@@ -86,7 +86,7 @@ def run_result(recipe: Recipe, test: dict, validation: dict, **more: object) -> 
     """Return the content of a result.json with these scores."""
     values = {
         "format": 1,
-        "recipe": {**recipe.model_dump(mode="json"), "split": more.pop("split", None)},
+        "recipe": {**recipe.model_dump(mode="json"), "split": more.pop("split", "default")},
         "recipe_hash": recipe.hash,
         "parameters": {"total": 2000, "backbone": 1800, "adapter": 100, "head": 100, "trainable": 200},
         "backbone": {"name": "demo", "description": "a backbone", "weights_sha256": "0" * 64},

@@ -18,6 +18,14 @@ Verdict = Literal["yes", "no", "cannot be told"]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
+class StudyData(RunData):
+    """Tiles of a study, whose name, fingerprint and origin are known."""
+
+    name: str
+    fingerprint: str
+    synthetic: bool
+
+
 class StudyBackbone(Record):
     """Pretrained checkpoint that all runs start from, with its number of parameters."""
 
@@ -306,7 +314,7 @@ class StudyResults(StoredRecord):
     command: str
     created: str
     environment: dict[str, Any]
-    data: RunData
+    data: StudyData
     backbone: StudyBackbone
     recipe: dict[str, Any]
     grid: dict[str, list[Any]] = Field(default_factory=dict)

@@ -274,7 +274,7 @@ def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) ->
             )
     return {
         "environment": read_environment(folder / done[0].name),
-        "data": first.data.model_copy(update={"name": data_name(first.recipe.data)}),
+        "data": {**first.data.to_json(), "name": data_name(first.recipe.data)},
         "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters["backbone"]),
         "recipe": {
             name: value for name, value in first.recipe.model_dump(mode="json").items() if name not in varied

@@ -172,7 +172,7 @@ def data_pairs(view: ReportView) -> list[tuple[str, str]]:
         *tiles,
         ("Classes", f"{len(data.classes)}: {', '.join(data.classes)}"),
         ("Tile size", f" {fmt.TIMES} ".join(map(str, data.tile_size or ())) + " pixels"),
-        ("Fingerprint", data.fingerprint or fmt.NOTHING),
+        ("Fingerprint", data.fingerprint),
     ]
 
 
