@@ -107,6 +107,11 @@ def run_result(recipe: Recipe, test: dict, validation: dict, **more: object) -> 
     return values | more
 
 
+def plan_of(result: dict) -> dict:
+    """Return a plan that expected what a run cost."""
+    return {**result["cost"], **{key: result[key] for key in ("parameters", "recipe", "data", "backbone")}}
+
+
 def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
     """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
     random = np.random.default_rng(seed)
@@ -160,7 +165,6 @@ def done(method: str, accuracy: float, count: int, classes: list[str], **more: o
         "adapter": adapter,
         "head": 3850,
     }
-    plan = {**measured, "parameters": parameters, "seconds_per_epoch": time * 1.08}
     result = run_result(
         recipe,
         scores(accuracy, count, classes, seed),
@@ -169,6 +173,7 @@ def done(method: str, accuracy: float, count: int, classes: list[str], **more: o
         history=history(accuracy, time, 0.02 * seed),
         cost=measured,
     )
+    plan = plan_of(result) | {"seconds_per_epoch": time * 1.08}
     return {"method": method, "status": "done", "plan": plan, "result": {**result, **more}}
 
 
@@ -385,7 +390,7 @@ class Large:
             history=history(accuracy, 80, 0.01 * place),
             cost=measured,
         )
-        plan = {**measured, "parameters": parameters}
+        plan = plan_of(result)
         return {**facts, "status": "done", "plan": None if facts["sweep"] else plan, "result": result}
 
     def _judge(self, split: str, methods: tuple[str, ...]) -> None:
