@@ -343,7 +343,13 @@ class Large:
                 **{name: value for name, value in facts.items() if name not in ("name", "seed")},
                 "seeds": list(range(seeds)),
                 "test_tiles": self.count,
-                "accuracy": {"mean": float(correct.mean()), "low": low, "high": high, "seeds": []},
+                "accuracy": {
+                    "mean": float(correct.mean()),
+                    "low": low,
+                    "high": high,
+                    "seeds": [],
+                    "interval": "bootstrap",
+                },
                 "macro_f1": float(f1.mean()),
                 "validation_accuracy": float(np.mean([r["validation"]["accuracy"] for r in own])),
                 "per_class": [
