@@ -14,7 +14,7 @@ from orbitune.study.folder import count_test_reads
 from orbitune.study.predictions import load_predictions
 from orbitune.study.records import StudyResults
 from orbitune.study.results import read_results, write_results
-from orbitune.training.checkpoint import Progress, save_checkpoint
+from orbitune.training.checkpoint import TrainingState, save_checkpoint
 from orbitune.training.run_folder import read_environment
 
 
@@ -67,7 +67,7 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, Progress(test_reads=1))
+    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, TrainingState(test_reads=1))
     assert count_test_reads(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
     assert count_test_reads(tmp_path) == 2

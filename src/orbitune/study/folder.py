@@ -14,7 +14,7 @@ from orbitune.recipe import Recipe, read_yaml
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
-from orbitune.training.checkpoint import read_progress
+from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
 
@@ -132,4 +132,4 @@ def count_test_reads(run: Path) -> int:
         except (OrbituneError, LookupError, TypeError, ValueError):
             raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
     state = run / "checkpoint" / "state.safetensors"
-    return read_progress(state).test_reads if state.is_file() else 0
+    return read_state(state).test_reads if state.is_file() else 0

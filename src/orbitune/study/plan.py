@@ -91,7 +91,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         setup = replace(setup, splits={name: indices[:count] for name, indices in setup.splits.items()})
     with scratch() as temporary:
         folder = RunFolder(temporary / "plan", setup.recipe, setup.inputs())
-        trainer = Trainer.build(setup, folder, make_accelerator())
+        trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
         steps = setup.recipe.epochs * setup.steps_per_epoch
         firsts = [first for _, first in size_phases(setup.recipe, steps)]
@@ -102,31 +102,33 @@ def _measure(setup: TrainingSetup) -> _Costs:
             measured += len(seconds)
         part = setup.splits["validation"][: setup.recipe.batch_size]
         start = time.perf_counter()
-        setup.predict(trainer.network, trainer.feed, trainer.accelerator, part)
+        setup.predict(trainer.network, trainer.loader, accelerator=trainer.accelerator, indices=part)
         evaluate = (time.perf_counter() - start) / len(part)
         return _Costs(train, evaluate, cache, cache_bytes, measured)
 
 
 def _build_cache(trainer: Trainer, folder: Path) -> tuple[float, int]:
     """Give the trainer an activation cache; return its seconds and bytes per row."""
-    assert isinstance(trainer.feed, TileLoader)
-    loader = trainer.job.state_feed(trainer.network, trainer.feed, trainer.accelerator.device, folder)
+    assert isinstance(trainer.loader, TileLoader)
+    loader = trainer.setup.activation_loader(
+        trainer.network, trainer.loader, trainer.accelerator.device, folder
+    )
     start = time.perf_counter()
-    loader.build(trainer.job.recipe.micro_batch or 1)
-    trainer.feed = loader
+    loader.build(trainer.setup.recipe.micro_batch or 1)
+    trainer.loader = loader
     return (time.perf_counter() - start) / loader.rows, loader.row_bytes
 
 
 def _step_seconds(trainer: Trainer, first: int) -> list[float]:
     """Return the seconds per tile of a few steps from step `first` on."""
-    trainer.progress.step = first
+    trainer.state.step = first
     trainer.step()  # warm-up: the first step also sets up the kernels
     seconds: list[float] = []
     end = time.perf_counter() + MAX_SECONDS
     while len(seconds) < STEPS and (start := time.perf_counter()) < end:
-        seen = trainer.progress.seen
+        seen = trainer.state.seen
         trainer.step()
-        seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
+        seconds.append((time.perf_counter() - start) / (trainer.state.seen - seen))
     return seconds
 
 
