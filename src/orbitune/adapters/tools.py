@@ -11,6 +11,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.metadata import MergeAccuracies, MergeParent
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 
@@ -148,7 +149,10 @@ def merge(
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
-    parents = tuple({"path": str(path), "share": part} for path, part in ((one, share), (other, 1 - share)))
+    parents = (
+        MergeParent(path=str(one), weight=share),
+        MergeParent(path=str(other), weight=1 - share),
+    )
     metadata = first.metadata.model_copy(
         update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
     )
@@ -159,7 +163,12 @@ def merge(
         write_preprocessing(folder, metadata.preprocessing)
         write_metadata(folder, metadata)
         scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
-        write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
+        write_metadata(
+            folder,
+            metadata.model_copy(
+                update={"validations": tuple(MergeAccuracies.model_validate(row) for row in scores)}
+            ),
+        )
     return scores
 
 
