@@ -3,11 +3,13 @@
 Run by the mkdocs plugin gen-files. `pages` returns the same text to the tests.
 """
 
+import importlib.util
 import inspect
 import re
 import typing
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -224,11 +226,31 @@ def _linked(text: str) -> str:
     return re.sub(r"arXiv:([0-9.]+[0-9])", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
+def imports_page() -> str:
+    """Return the table of imports between folders as Markdown."""
+    root = Path(importlib.util.find_spec("orbitune").origin).parent  # type: ignore[union-attr,arg-type]
+    found: dict[str, set[str]] = {}
+    for path in sorted(root.glob("*/**/*.py")):
+        folder = path.relative_to(root).parts[0]
+        names = re.findall(r"^\s*from orbitune\.(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        inside = {name for name in names if (root / name / "__init__.py").is_file()}
+        found.setdefault(folder, set()).update(inside - {folder})
+    rows = [(f"`{name}/`", ", ".join(f"`{each}/`" for each in sorted(found[name])) or "-") for name in found]
+    lines = [
+        "# Imports between folders",
+        "",
+        "Generated from the source; modules beside the folders are left out.",
+        "",
+    ]
+    return "\n".join([*lines, *_table(("Folder", "Imports from"), rows)])
+
+
 def pages() -> dict[str, str]:
     """Return path -> Markdown of all generated pages."""
     return {
         "reference/cli.md": command_line_page(),
         "reference/files.md": file_formats_page(),
+        "reference/imports.md": imports_page(),
         "reference/methods.md": methods_page(),
     }
 

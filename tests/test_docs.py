@@ -110,6 +110,7 @@ def runnable(page):
     return [words for words in commands(page) if words[1] in RUN and not budget & set(words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=page_name)
 def test_the_commands_of_a_page_run_one_after_the_other(page, workplace):
     for words in runnable(page):
@@ -137,7 +138,7 @@ def test_the_python_of_a_page_runs(page, workplace):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=page_name)
 def test_links_lead_to_files_that_exist(page):
-    generated = {"cli.md", "files.md", "methods.md"}
+    generated = {"cli.md", "files.md", "imports.md", "methods.md"}
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in link and Path(link).name not in generated:
             assert (page.parent / link).exists(), f"{page_name(page)} links to {link}"
@@ -315,9 +316,6 @@ def test_an_image_goes_through_predict_as_the_docs_tell(traced, bundle, runs):
 
 
 def test_a_scene_goes_through_map_as_the_docs_tell(traced, bundle, tmp_path):
-    from orbitune.mapping.options import MapOptions, Outputs
-
     scene = small_scene(tmp_path)
-    outputs = Outputs(tmp_path / "map.tif")
-    called = traced(lambda: orbitune.map_scene(bundle.folder, scene, outputs, MapOptions()))
+    called = traced(lambda: orbitune.map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False))
     check_path("A scene through map", called)

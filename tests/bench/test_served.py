@@ -1,16 +1,29 @@
-import json
-
 import pytest
 
 from orbitune.bench.arms.served import exported
 from orbitune.bench.suites import Suite
 from orbitune.errors import OrbituneError
+from orbitune.exporting.export_report import ExportedFormat, ExportReport
+
+MEASURES = {
+    "tiles": 24,
+    "agreement": 1.0,
+    "largest_difference": 0.01,
+    "accuracy": 0.9,
+    "reference_accuracy": 0.9,
+    "points_lost": 0.0,
+    "low": -1.0,
+    "high": 1.0,
+    "bytes": 0,
+    "milliseconds": {"1": 1.0, "64": 1.0},
+}
 
 
 def export_folder(run, blocks):
     (run / "export").mkdir()
     (run / "export" / "model-int8.onnx").write_bytes(b"")
-    (run / "export" / "gate.json").write_text(json.dumps({"forms": {"onnx-int8": {"merge_tokens": blocks}}}))
+    exported = ExportedFormat(path="model-int8.onnx", merge_tokens=blocks, **MEASURES)
+    ExportReport(hashes={}, formats={"onnx-int8": exported}).save(run / "export")
     return str(run)
 
 

@@ -14,10 +14,12 @@ from samples import FAMILIES, backbone_folder, model_metadata, tile_folder
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
 from orbitune.exporting import distillation, validation
-from orbitune.exporting.exporter import EXPORTS, Form, export
+from orbitune.exporting.export_report import ExportReport
+from orbitune.exporting.exporter import export
+from orbitune.exporting.formats import FORMATS, ExportFormat
 from orbitune.exporting.onnx_export import open_onnx, write_onnx
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import ExportCheck, RefusedError, check_table
+from orbitune.exporting.validation import ExportCheck, ExportRefusedError
 from orbitune.inference.bundle import Bundle
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
@@ -39,16 +41,16 @@ def untrained(place, model_type="vit", method="lora", size=24):
     """A model as a run would have saved it, had it trained."""
     tiles, backbone = tile_folder(place / "tiles", each=8), backbone_folder(place / "backbone", model_type)
     settings = {"data": str(tiles), "backbone": str(backbone), "method": method, "image_size": size}
-    job = prepare_training(Recipe(**settings), progress=False)
-    model = build(job.recipe, job.backbone, job.tiles.classes).eval()
+    setup = prepare_training(Recipe(**settings), progress=False)
+    model = build(setup.recipe, setup.backbone, setup.tiles.classes).eval()
     with torch.no_grad():  # LoRA starts at zero
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn_like(parameter)
-    metadata = model_metadata(job.backbone, job.tiles.classes, method, temperature=1.5)
-    metadata = metadata.model_copy(update={"preprocessing": job.preprocessing})
-    save_model(model, place / "saved", job.backbone, metadata)
-    return ReferenceModel(Bundle(place / "saved", metadata), job)
+    metadata = model_metadata(setup.backbone, setup.tiles.classes, method, temperature=1.5)
+    metadata = metadata.model_copy(update={"preprocessing": setup.preprocessing})
+    save_model(model, place / "saved", setup.backbone, metadata)
+    return ReferenceModel(Bundle(place / "saved", metadata), setup)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +60,9 @@ def original(run):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """What does not need OpenVINO, of one run, and what the gate says of it."""
+    """What does not need OpenVINO, of one run, and their validation."""
     out = tmp_path_factory.mktemp("export") / "out"
-    return out, export(run, ("merged", *ONNX), out, tolerance=10, progress=False)
+    return out, export(run, ["merged", *ONNX], out, tolerance=10, progress=False)
 
 
 def reference(original, tiles):
@@ -68,24 +70,25 @@ def reference(original, tiles):
 
 
 def some_tiles(original):
-    return original.job.tiles.read(original.job.splits["validation"])
+    return original.setup.tiles.read(original.setup.splits["validation"])
 
 
-def test_every_form_passes_the_gate_with_its_measures_beside_it(exported):
+def test_every_format_is_validated_with_its_measures_beside_it(exported):
     folder, report = exported
-    assert json.loads((folder / "gate.json").read_text()) == report
-    assert set(report["forms"]) == {"merged", *ONNX}
-    for form in report["forms"].values():
-        assert form["tiles"] == 24 and form["bytes"] > 0 and set(form["milliseconds"]) == {"1", "64"}
-        assert form["low"] <= form["points_lost"] <= form["high"]
-    assert report["forms"]["onnx"]["largest_difference"] < 1e-5
-    assert report["forms"]["merged"]["largest_difference"] < 1e-5
-    assert report["forms"]["onnx-int8"]["largest_difference"] > 0
+    assert ExportReport.load(folder) == report
+    assert json.loads((folder / "validation.json").read_text()) == report.model_dump(mode="json")
+    assert set(report.formats) == {"merged", *ONNX}
+    for each in report.formats.values():
+        assert each.tiles == 24 and each.bytes > 0 and set(each.milliseconds) == {"1", "64"}
+        assert each.low <= each.points_lost <= each.high
+    assert report.formats["onnx"].largest_difference < 1e-5
+    assert report.formats["merged"].largest_difference < 1e-5
+    assert report.formats["onnx-int8"].largest_difference > 0
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
 def test_the_table_has_a_row_for_each_form(exported):
-    header, rows = check_table(exported[1]["forms"])
+    header, rows = exported[1].table()
     assert [row[0] for row in rows] == ["merged", *ONNX] and {len(row) for row in rows} == {len(header)}
 
 
@@ -113,7 +116,7 @@ def test_the_graph_takes_any_number_of_tiles_and_names_its_classes(exported, ori
         facts = session.get_modelmeta().custom_metadata_map
         assert json.loads(facts["labels"]) == list(original.bundle.classes)
         assert float(facts["temperature"]) == original.bundle.temperature
-        assert facts["recipe_hash"] == original.job.recipe.hash
+        assert facts["recipe_hash"] == original.setup.recipe.hash
     assert json.loads((exported[0] / "labels.json").read_text()) == list(original.bundle.classes)
 
 
@@ -144,7 +147,7 @@ def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type
 def merging(run, tmp_path_factory):
     """An int8 file whose patches are halved after the first of two blocks."""
     out = tmp_path_factory.mktemp("merging") / "out"
-    return out, export(run, "onnx-int8", out, tolerance=100, merge_tokens="1", progress=False)
+    return out, export(run, ["onnx-int8"], out, tolerance=100, merge_tokens=[1], progress=False)
 
 
 def test_an_int8_file_may_merge_tokens_and_says_so(merging):
@@ -152,8 +155,8 @@ def test_an_int8_file_may_merge_tokens_and_says_so(merging):
     import onnxruntime
 
     folder, report = merging
-    assert report["forms"]["onnx-int8"]["merge_tokens"] == [1]
-    assert check_table(report["forms"])[1][0][0] == "onnx-int8, tokens merged after 1"
+    assert report.formats["onnx-int8"].merge_tokens == (1,)
+    assert report.table()[1][0][0] == "onnx-int8, tokens merged after 1"
     file = folder / "model-int8.onnx"
     facts = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
     assert json.loads(facts["merge_tokens"]) == [1]
@@ -170,12 +173,14 @@ def test_a_file_that_merges_takes_any_number_of_tiles(merging, original):
 
 def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, monkeypatch):
     monkeypatch.setattr(distillation, "EPOCHS", 20)
-    monkeypatch.setattr(distillation, "_RATE", 1e-2)
+    monkeypatch.setattr(distillation, "LEARNING_RATE", 1e-2)
     tiles, student, found = some_tiles(original), original.merged(), original.merged()
     with torch.no_grad():
         student.classifier.bias += torch.tensor([3.0, 0.0, -3.0])
     found.load_state_dict(student.state_dict())
-    tuned = distillation.distil(original.job, original.merged(), student, (1,), progress=False)
+    tuned = distillation.distil(
+        original.setup, teacher=original.merged(), student=student, merge_after=(1,), progress=False
+    )
     assert not any(".layers.0." in name or "embeddings" in name for name in tuned)  # what lies below stays
     away = []
     for tensors in ({}, tuned):
@@ -189,20 +194,19 @@ def test_without_merging_nothing_in_a_file_tells_of_it(exported):
 
     for name in ("model.onnx", "model-int8.onnx"):
         assert "ArgMax" not in {node.op_type for node in onnx.load(exported[0] / name).graph.node}
-    assert [form["merge_tokens"] for form in exported[1]["forms"].values()] == [[], [], []]
+    assert [each.merge_tokens for each in exported[1].formats.values()] == [(), (), ()]
 
 
 @pytest.mark.parametrize(
     ("to", "blocks", "message"),
     [
-        ("onnx", "1", "Only forms in int8 merge tokens"),
-        ("onnx-int8", "one", "takes numbers of blocks, such as 3,6, not 'one'"),
+        ("onnx", (1,), "Token merging is not exact: it needs a format in int8"),
         ("onnx-int8", (2,), "name blocks from 1 to 1"),
     ],
 )
 def test_tokens_that_cannot_be_merged_are_one_line(run, tmp_path, to, blocks, message):
     with pytest.raises(OrbituneError, match=message):
-        export(run, to, tmp_path / "out", merge_tokens=blocks, progress=False)
+        export(run, [to], tmp_path / "out", merge_tokens=blocks, progress=False)
 
 
 @pytest.mark.parametrize("method", ["full", "linear"])
@@ -217,7 +221,7 @@ def test_openvino_computes_the_same(original, tmp_path):
     tiles = some_tiles(original)
     expected = reference(original, tiles)
     for name, closeness in (("openvino", 1e-4), ("openvino-int8", 0.1)):
-        form = EXPORTS[name]
+        form = FORMATS[name]
         form.write(original, tmp_path / name)
         found = form.open(tmp_path / name, original)
         assert np.allclose(found(tiles), expected, atol=closeness)
@@ -226,7 +230,7 @@ def test_openvino_computes_the_same(original, tmp_path):
 
 def test_a_signal_can_be_handled_after_openvino_was_used(original, tmp_path):
     pytest.importorskip("openvino", reason="needs orbitune[openvino]")
-    form, arrived = EXPORTS["openvino"], []
+    form, arrived = FORMATS["openvino"], []
     form.write(original, tmp_path / "model")
     first, second = (form.open(tmp_path / "model", original) for _ in range(2))
     del first
@@ -241,43 +245,59 @@ def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkey
     def other(folder, original):
         return lambda tiles: np.full((len(tiles), 3), 1 / 3, np.float32)
 
-    monkeypatch.setitem(EXPORTS, "merged", replace(EXPORTS["merged"], open=other))
-    with pytest.raises(RefusedError, match="differs from the trained model's by"):
-        export(run, "merged", tmp_path / "out", progress=False)
+    monkeypatch.setitem(FORMATS, "merged", replace(FORMATS["merged"], open=other))
+    with pytest.raises(ExportRefusedError, match="differs from the trained model's by"):
+        export(run, ["merged"], tmp_path / "out", progress=False)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.json"]
 
 
-PASSAGE = ExportCheck(12, 0.9, 2e-4, 0.9, 0.906, 0.6, -0.1, 1.3, 1000, {"1": 1.0, "64": 1.0})
+CHECK = ExportCheck(
+    tiles=12,
+    agreement=0.9,
+    largest_difference=2e-4,
+    accuracy=0.9,
+    reference_accuracy=0.906,
+    points_lost=0.6,
+    low=-0.1,
+    high=1.3,
+    bytes=1000,
+    milliseconds={"1": 1.0, "64": 1.0},
+)
 
 
 def test_int8_is_held_to_the_points_that_the_user_allows():
-    PASSAGE.check("ONNX in int8", exact=False, tolerance=0.6)
-    with pytest.raises(RefusedError, match=r"loses 0.60 points .* \(-0.10 to 1.30\), and 0.5 are allowed"):
-        PASSAGE.check("ONNX in int8", exact=False, tolerance=0.5)
+    CHECK.check("ONNX in int8", exact=False, tolerance=0.6)
+    with pytest.raises(ExportRefusedError, match=r"loses 0.60 points .* \(-0.10 to 1.30\), and 0.5 are"):
+        CHECK.check("ONNX in int8", exact=False, tolerance=0.5)
 
 
 def test_fp32_is_held_to_the_probabilities_whatever_the_user_allows():
-    PASSAGE.check("ONNX", exact=True, tolerance=0)
+    CHECK.check("ONNX", exact=True, tolerance=0)
     for difference in (2e-3, float("nan")):
-        with pytest.raises(RefusedError, match="a probability differs"):
-            replace(PASSAGE, largest_difference=difference).check("ONNX", exact=True, tolerance=100)
+        with pytest.raises(ExportRefusedError, match="a probability differs"):
+            CHECK.model_copy(update={"largest_difference": difference}).check(
+                "ONNX", exact=True, tolerance=100
+            )
 
 
 @pytest.mark.parametrize(
     ("to", "message"),
-    [("onx", "There is no form 'onx'"), ("rare", "A rare form needs no_such_module: pip install rare")],
+    [
+        ("onx", "Unknown export format 'onx'. Choose from: merged, onnx, "),
+        ("rare", "A rare format needs no_such_module: pip install 'orbitune.export.'"),
+    ],
 )
 def test_what_cannot_be_made_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
-    rare = Form("rare", "A rare form", "x", None, None, needs=("no_such_module",), install="pip install rare")
-    monkeypatch.setitem(EXPORTS, "rare", rare)
+    rare = ExportFormat("rare", "A rare format", "x", None, None, needs=("no_such_module",))
+    monkeypatch.setitem(FORMATS, "rare", rare)
     with pytest.raises(RunError, match=message):
-        export(run, to, progress=False)
+        export(run, [to], progress=False)
 
 
 def test_a_folder_with_exports_of_another_model_is_left_alone(run, tmp_path):
-    (tmp_path / "gate.json").write_text(json.dumps({"hashes": {"recipe": "other"}, "forms": {}}))
+    ExportReport(hashes={"recipe": "other"}).save(tmp_path)
     with pytest.raises(RunError, match="holds exports of another model"):
-        export(run, "merged", tmp_path, progress=False)
+        export(run, ["merged"], tmp_path, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -294,9 +314,9 @@ def bare_python(tmp_path_factory):
 
 
 def test_the_example_classifies_without_torch(exported, original, bare_python):
-    row = int(original.job.splits["validation"][0])
-    label = original.bundle.classes[original.job.tiles.labels[row]]
-    images = sorted(Path(original.job.recipe.data, label).iterdir())[:2]
+    row = int(original.setup.splits["validation"][0])
+    label = original.bundle.classes[original.setup.tiles.labels[row]]
+    images = sorted(Path(original.setup.recipe.data, label).iterdir())[:2]
     script = ROOT / "examples" / "classify_onnx.py"
     assert len(script.read_text().splitlines()) <= 40
     assert subprocess.run([bare_python, "-c", "import torch"], capture_output=True).returncode
@@ -307,3 +327,20 @@ def test_the_example_classifies_without_torch(exported, original, bare_python):
     assert len(lines) == 2, done.stderr
     for line, image in zip(lines, images, strict=True):
         assert line.startswith(f"{image}: class_") and line.count("%") == 3
+
+
+def test_a_report_of_version_0_1_is_read_and_replaced(run, tmp_path):
+    """It was called gate.json, and the formats forms."""
+    stored = {**CHECK.model_dump(), "path": "model.onnx", "merge_tokens": []}
+    hashes = ReferenceModel.open(run, progress=False).hashes
+    (tmp_path / "gate.json").write_text(json.dumps({"hashes": hashes, "forms": {"onnx": stored}}))
+    report = export(run, ["merged"], tmp_path, progress=False)
+    assert list(report.formats) == ["onnx", "merged"] and report.formats["onnx"].accuracy == 0.9
+    assert ExportReport.load(tmp_path) == report and not (tmp_path / "gate.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"forms": 3, "hashes": {}}', "{"])
+def test_a_damaged_report_is_one_line(tmp_path, content):
+    (tmp_path / "validation.json").write_text(content)
+    with pytest.raises(OrbituneError, match=r"validation\.json .* damaged"):
+        ExportReport.load(tmp_path)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from samples import FAMILIES, backbone_folder
 
-from orbitune.exporting.smoothquant import equalise
+from orbitune.exporting.smoothquant import scale_channels
 from orbitune.models.backbones import find_backbone, load_weights
 
 PIXELS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -29,7 +29,7 @@ def inputs_of(model, run):
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_channels_are_evened_out_and_the_function_stays_the_same(tmp_path, model_type):
+def test_channels_are_equalised_and_the_function_stays_the_same(tmp_path, model_type):
     backbone = find_backbone(str(backbone_folder(tmp_path / "backbone", model_type)))
     model = load_weights(backbone, ("a", "b", "c"), seed=0).eval().requires_grad_(False)
     for name, module in model.named_modules():  # a few large channels, as trained transformers have
@@ -41,7 +41,7 @@ def test_channels_are_evened_out_and_the_function_stays_the_same(tmp_path, model
             return model(pixel_values=PIXELS, **backbone.family.forward).logits
 
     before, expected = inputs_of(model, run), run()
-    equalise(model, backbone.family, run)
+    scale_channels(model, backbone.family, run=run)
     after = inputs_of(model, run)
     assert torch.allclose(run(), expected, atol=1e-4, rtol=1e-4)
     for name in before:

@@ -9,18 +9,18 @@ import typer
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import Json, Quiet
 from orbitune.cli.output import print_json, print_table
+from orbitune.errors import RunError
+from orbitune.exporting.formats import FORMATS
 
 app = CommandSet("Use of trained models")
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_(
     run: Annotated[Path, typer.Argument(help="Finished run folder")],
     to: Annotated[
         str,
-        typer.Option(
-            help="Formats, such as onnx,onnx-int8, or all: merged, onnx, onnx-int8, openvino, openvino-int8"
-        ),
+        typer.Option(help=f"Formats, such as onnx,onnx-int8, or all of {', '.join(FORMATS)}"),
     ] = "all",
     out: Annotated[
         Path | None,
@@ -39,15 +39,26 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Export a run to formats that need no Orbitune; each is validated against the trained model."""
-    from orbitune.exporting.exporter import export as write
-    from orbitune.exporting.validation import check_table
+    from orbitune.exporting.exporter import export
 
-    def say(line: str) -> None:
-        if not quiet:
-            print(line, file=sys.stderr)
-
-    report = write(run, to, out, tolerance, merge_tokens, not quiet, say)
+    report = export(
+        run,
+        None if to == "all" else to.split(","),
+        out,
+        tolerance=tolerance,
+        merge_tokens=_parse_blocks(merge_tokens),
+        progress=not quiet,
+        log=lambda line: None if quiet else print(line, file=sys.stderr),
+    )
     if as_json:
-        print_json(report)
+        print_json(report.model_dump(mode="json"))
     else:
-        print_table(*check_table(report["forms"]))
+        print_table(*report.table())
+
+
+def _parse_blocks(text: str) -> list[int]:
+    """Return the block numbers of a comma-separated string such as `3,6`."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise RunError(f"--merge-tokens takes numbers of blocks, such as 3,6, not {text!r}.") from None

@@ -1,7 +1,7 @@
-"""A model whose tokens are merged learns to answer as it did before (Hinton et al. 2015, arXiv:1503.02531).
+"""Distillation of a model with merged tokens from the trained model (Hinton et al. 2015, arXiv:1503.02531).
 
-The blocks above the first merging, and the head, are tuned on training tiles, seen in their eight views. The
-labels play no part: what is learnt are the trained model's own answers, so calibration holds too.
+The blocks above the first merge, and the head, are tuned on training tiles under random flips and rotations.
+The targets are the trained model's probabilities, not the labels, so its calibration is kept.
 """
 
 import math
@@ -19,32 +19,39 @@ from orbitune.training.setup import TrainingSetup
 
 EPOCHS = 3
 _BATCH = 64
-_RATE, _WARMUP = 2e-4, 0.1
-_SOFTER = 2.0  # what logits are divided by, so that small probabilities tell something too
+LEARNING_RATE = 2e-4
+_WARMUP = 0.1  # fraction of the steps
+_TEMPERATURE = 2.0  # softens the targets
 
 
 def distil(
-    job: TrainingSetup, teacher: nn.Module, student: nn.Module, merge_after: Sequence[int], progress: bool
+    setup: TrainingSetup,
+    *,
+    teacher: nn.Module,
+    student: nn.Module,
+    merge_after: Sequence[int],
+    progress: bool,
 ) -> dict[str, Tensor]:
-    """Tune the student to answer with merged tokens as the teacher does with all.
+    """Tune a student with merged tokens to predict as the teacher does with all tokens.
 
     Args:
-        teacher, student: the same classifier of transformers twice, in fp32; both are changed.
-        merge_after: blocks, from 1, after which half of the patches are merged.
+        setup: tiles, transform, backbone and precision of the run.
+        teacher, student: two copies of the same transformers classifier in fp32; both are modified.
+        merge_after: blocks, counted from 1, after which half of the patch tokens are merged.
+        progress: whether to show a progress bar.
 
     Returns:
-        The student's tuned tensors, float32, by their names in its state.
+        The tuned tensors of the student, float32, by their names in its state dict.
     """
-    trained = _release(student, job.backbone.family.layers, merge_after[0])
-    dtype = torch.float32 if job.recipe.precision == "fp32" else torch.bfloat16
+    trained = _unfreeze(student, setup.backbone.family.layers, merge_after[0])
+    dtype = torch.float32 if setup.recipe.precision == "fp32" else torch.bfloat16
+    family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
-        fast_network(
-            model, job.backbone.family, transform=job.transform, dtype=dtype, merge_after=blocks
-        ).eval()
+        fast_network(model, family, transform=transform, dtype=dtype, merge_after=blocks).eval()
         for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
     )
-    optimizer = torch.optim.AdamW(trained.values(), _RATE, weight_decay=0.0)
-    batches = _batches(job.splits["train"])
+    optimizer = torch.optim.AdamW(trained.values(), LEARNING_RATE, weight_decay=0.0)
+    batches = _batches(setup.splits["train"])
     with (
         torch.random.fork_rng(),
         ProgressDisplay(progress) as display,
@@ -53,8 +60,8 @@ def distil(
         torch.manual_seed(0)
         for number, indices in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = _RATE * _share(number, len(batches))
-            tiles = random_dihedral(torch.from_numpy(job.tiles.read(np.sort(indices))))
+                group["lr"] = LEARNING_RATE * _learning_rate_factor(number, len(batches))
+            tiles = random_dihedral(torch.from_numpy(setup.tiles.read(np.sort(indices))))
             with torch.no_grad():
                 wanted = teaching(tiles)
             optimizer.zero_grad()
@@ -64,30 +71,32 @@ def distil(
     return {name: parameter.detach() for name, parameter in trained.items()}
 
 
-def _release(model: nn.Module, layers: str, first: int) -> dict[str, nn.Parameter]:
-    """Let the parameters above some blocks be trained; by their names."""
+def _unfreeze(model: nn.Module, layers: str, first: int) -> dict[str, nn.Parameter]:
+    """Make the parameters above a block trainable, and return them by name."""
     model.requires_grad_(False)
     body = getattr(model, str(model.base_model_prefix))
-    for part in (*body.get_submodule(layers)[first:], body.layernorm):
-        part.requires_grad_()
-    for name, part in model.named_children():
+    for module in (*body.get_submodule(layers)[first:], body.layernorm):
+        module.requires_grad_()
+    for name, module in model.named_children():
         if name != model.base_model_prefix:
-            part.requires_grad_()
+            module.requires_grad_()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _batches(indices: np.ndarray) -> list[np.ndarray]:
+    """Return the shuffled batches of all epochs."""
     random = np.random.default_rng(0)
     count = max(1, len(indices) // _BATCH)
     return [part for _ in range(EPOCHS) for part in np.array_split(random.permutation(indices), count)]
 
 
-def _share(step: int, steps: int) -> float:
-    """Of the highest rate: a linear rise, then half a cosine down."""
-    rise = min(1.0, (step + 1) / (_WARMUP * steps))
-    return rise * (1 + math.cos(math.pi * step / steps)) / 2
+def _learning_rate_factor(step: int, steps: int) -> float:
+    """Return the factor of linear warm-up and cosine decay, 0..1."""
+    warmup = min(1.0, (step + 1) / (_WARMUP * steps))
+    return warmup * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def _divergence(logits: Tensor, wanted: Tensor) -> Tensor:
-    mine, others = (F.log_softmax(each / _SOFTER, 1) for each in (logits, wanted))
-    return F.kl_div(mine, others, reduction="batchmean", log_target=True) * _SOFTER**2
+    """Return the Kullback-Leibler divergence of softened predictions."""
+    student, teacher = (F.log_softmax(each / _TEMPERATURE, 1) for each in (logits, wanted))
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * _TEMPERATURE**2

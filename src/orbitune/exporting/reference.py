@@ -1,4 +1,4 @@
-"""The trained model of a run, as all its exports are made from it and compared with it: in fp32, unmerged."""
+"""The reference model: a trained model in fp32, which exports are made from and validated against."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.tileset import TileSet
 from orbitune.data.transform import Transform
-from orbitune.exporting.tracing import network_of, trace
+from orbitune.exporting.tracing import trace, traceable_network
 from orbitune.inference.bundle import Bundle
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
@@ -17,73 +18,76 @@ from orbitune.training.setup import TrainingSetup
 if TYPE_CHECKING:
     from torch import nn
 
-# uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
+# From uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
-CALIBRATION_TILES = 256  # with more the ranges of activations hardly change
+CALIBRATION_TILES = 256  # with more, the ranges of activations hardly change
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A finished run, opened again with its own tiles.
+    """A finished run, opened again with its tiles.
 
     Attributes:
-        merge_after: blocks, from 1, after which forms that are not exact merge half of the patches.
+        bundle: the run as a bundle.
+        setup: tiles, splits, transform and backbone of the run.
+        merge_after: blocks, counted from 1, after which formats in int8 merge half of the patch tokens.
+        progress: whether to show progress bars.
     """
 
     bundle: Bundle
-    job: TrainingSetup
+    setup: TrainingSetup
     merge_after: tuple[int, ...] = ()
     progress: bool = False
 
     @classmethod
-    def open(cls, run: Path, progress: bool = True, merge_after: Sequence[int] = ()) -> "ReferenceModel":
+    def open(cls, run: Path, *, progress: bool = True, merge_after: Sequence[int] = ()) -> "ReferenceModel":
         """Open a run.
 
         Raises:
-            OrbituneError: it is not finished, its tiles or backbone are no longer the same, or its tokens
-                cannot be merged so.
+            OrbituneError: it is not finished, its tiles or backbone have changed, or its tokens cannot be
+                merged after these blocks.
         """
-        bundle, job = Bundle.open(run), reopen(run, progress)[1]
+        bundle, setup = Bundle.open(run), reopen(run, progress)[1]
         if merge_after:
             from orbitune.evaluation.network import require_fast_path
 
             require_fast_path("Merging tokens (--merge-tokens)")
             from orbitune.fastpath.token_merging import check_merging
 
-            check_merging(merge_after, job.backbone.family, job.backbone.config.num_hidden_layers)
-        return cls(bundle, job, tuple(merge_after), progress)
+            check_merging(merge_after, setup.backbone.family, setup.backbone.config.num_hidden_layers)
+        return cls(bundle, setup, tuple(merge_after), progress)
 
     @property
     def transform(self) -> Transform:
-        """What the run did to a tile."""
-        return self.job.transform
+        """The preprocessing of the run."""
+        return self.setup.transform
 
     @property
     def tile_size(self) -> tuple[int, int]:
         """Height and width of the training tiles in pixels."""
-        height, width = self.job.tiles.tiles.shape[1:3]
+        height, width = self.setup.tiles.tiles.shape[1:3]
         return height, width
 
     @property
     def hashes(self) -> dict[str, str]:
-        """What tells this model from any other: the recipe, the tiles, and the backbone's weights."""
+        """Hashes that identify the model: of its recipe, its tiles, and its backbone's weights."""
         return {
-            "recipe": self.bundle.metadata.recipe_hash or self.job.recipe.hash,
-            "tiles": self.job.tiles.fingerprint,
-            "backbone": self.job.backbone.weights_hash,
+            "recipe": self.bundle.metadata.recipe_hash or self.setup.recipe.hash,
+            "tiles": self.setup.tiles.fingerprint,
+            "backbone": self.setup.backbone.weights_hash,
         }
 
     def model(self) -> "nn.Module":
-        """The model as it was saved, in fp32 on the CPU, an adapter beside its layers."""
-        return self.bundle.model(self.job.backbone)
+        """Return the model as it was saved, in fp32 on the CPU, with any adapter unmerged."""
+        return self.bundle.model(self.setup.backbone)
 
     def merged(self) -> "nn.Module":
-        """A plain classifier of transformers in fp32, with any adapter merged into its layers.
+        """Return a plain transformers classifier in fp32, with any adapter merged.
 
-        Its configuration names the classes and the image size of the run, and its position embeddings are
-        those of that size: nothing is interpolated, so transformers needs no argument for it.
+        Its configuration has the run's class names and image size. Its position embeddings are interpolated
+        to that size, so that transformers needs no argument for it.
         """
         import torch
 
@@ -91,12 +95,13 @@ class ReferenceModel:
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload(safe_merge=True)
         size, embeddings = self.transform.size, getattr(model, model.base_model_prefix).embeddings
-        patches = (size // self.job.backbone.patch_size) ** 2
-        others = getattr(embeddings, "distillation_token", None) is not None
-        shape_only = torch.empty(1, 1 + others + patches, model.config.hidden_size, device="meta")
+        patches = (size // self.setup.backbone.patch_size) ** 2
+        has_distillation_token = getattr(embeddings, "distillation_token", None) is not None
+        tokens = 1 + has_distillation_token + patches
+        shape_only = torch.empty(1, tokens, model.config.hidden_size, device="meta")
         with torch.no_grad():
-            places = embeddings.interpolate_pos_encoding(shape_only, size, size)
-        embeddings.position_embeddings = torch.nn.Parameter(places.clone())
+            positions = embeddings.interpolate_pos_encoding(shape_only, size, size)
+        embeddings.position_embeddings = torch.nn.Parameter(positions.clone())
         embeddings.patch_embeddings.image_size = (size, size)
         embeddings.patch_embeddings.num_patches = patches
         names = dict(enumerate(self.bundle.classes))
@@ -107,39 +112,33 @@ class ReferenceModel:
 
     @cached_property
     def graph(self) -> Any:
-        """The merged model as an onnx.ModelProto, see `orbitune.exporting.tracing`; traced once."""
-        return self._traced(self.merged())
+        """The merged model as an onnx.ModelProto, see `orbitune.exporting.tracing`."""
+        return self._trace(self.merged())
 
     @cached_property
-    def even_graph(self) -> Any:
-        """Return the graph to quantise: channels scaled by SmoothQuant, and tokens merged if asked."""
-        from orbitune.exporting.smoothquant import equalise
+    def smoothed_graph(self) -> Any:
+        """The graph to quantise: tokens merged if asked, channels scaled by SmoothQuant."""
+        from orbitune.exporting.smoothquant import scale_channels
 
-        model, tiles = self._tuned() if self.merge_after else self.merged(), self.calibration_tiles()
+        model, tiles = self._distilled() if self.merge_after else self.merged(), self.calibration_tiles()
         predict = self.predict(model)
-        equalise(model, self.job.backbone.family, lambda: [predict(part) for part in _parts(tiles)])
-        return self._traced(model, self.merge_after)
+        batches = np.array_split(tiles, -(-len(tiles) // _BATCH))
+        scale_channels(model, self.setup.backbone.family, run=lambda: [predict(part) for part in batches])
+        return self._trace(model, self.merge_after)
 
-    def _tuned(self) -> "nn.Module":
-        """The merged model, its upper blocks used to merged tokens, see `orbitune.exporting.distillation`."""
-        from orbitune.exporting.distillation import distil
-
-        model = self.merged()
-        tuned = distil(self.job, self.merged(), self.merged(), self.merge_after, self.progress)
-        model.load_state_dict(tuned, strict=False)
-        return model
-
-    def _traced(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
-        network = network_of(model, self.job.backbone.family, self.transform, merge_after)
-        return trace(network, self.tile_size, self.bundle.temperature)
+    @cached_property
+    def validation_probabilities(self) -> np.ndarray:
+        """Probabilities of the validation tiles, float32 (N, C)."""
+        indices = self.setup.splits["validation"]
+        return predict_in_batches(self.predict(self.model()), self.setup.tiles, indices=indices)
 
     def predict(self, model: "nn.Module") -> Predict:
-        """What a model of transformers or PEFT makes of tiles, by its own forward pass."""
+        """Return a prediction function of a transformers or PEFT model, by its own forward pass."""
         import torch
 
         from orbitune.evaluation.network import plain_network
 
-        network = plain_network(model, self.job.backbone.family, transform=self.transform).eval()
+        network = plain_network(model, self.setup.backbone.family, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
@@ -149,12 +148,35 @@ class ReferenceModel:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Some training tiles, drawn at random, by which activations are scaled; uint8 (N, H, W, 3)."""
-        train = self.job.splits["train"]
+        """Return some training tiles, uint8 (N, H, W, 3), to measure the ranges of activations on."""
+        train = self.setup.splits["train"]
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
-        return self.job.tiles.read(np.sort(train[drawn]))
+        return self.setup.tiles.read(np.sort(train[drawn]))
+
+    def _distilled(self) -> "nn.Module":
+        """Return the merged model, tuned to merged tokens, see `orbitune.exporting.distillation`."""
+        from orbitune.exporting.distillation import distil
+
+        model = self.merged()
+        tuned = distil(
+            self.setup,
+            teacher=self.merged(),
+            student=self.merged(),
+            merge_after=self.merge_after,
+            progress=self.progress,
+        )
+        model.load_state_dict(tuned, strict=False)
+        return model
+
+    def _trace(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
+        """Return a model as an onnx.ModelProto."""
+        network = traceable_network(
+            model, self.setup.backbone.family, transform=self.transform, merge_after=merge_after
+        )
+        return trace(network, tile_size=self.tile_size, temperature=self.bundle.temperature)
 
 
-def _parts(tiles: np.ndarray) -> list[np.ndarray]:
-    """A batch at a time."""
-    return np.array_split(tiles, -(-len(tiles) // _BATCH))
+def predict_in_batches(predict: Predict, tiles: TileSet, *, indices: np.ndarray) -> np.ndarray:
+    """Return the probabilities (N, C) of the tiles at these indices."""
+    parts = [indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH)]
+    return np.concatenate([predict(tiles.read(part)) for part in parts])

@@ -1,4 +1,4 @@
-"""The graph of a model: uint8 tiles to calibrated probabilities, traced by torch's own ONNX exporter."""
+"""Tracing a model to an ONNX graph from uint8 tiles to calibrated probabilities, by torch's exporter."""
 
 import logging
 import warnings
@@ -7,21 +7,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orbitune.data.transform import Transform
-from orbitune.models.families import Family
-
 if TYPE_CHECKING:
     from torch import nn
 
+    from orbitune.data.transform import Transform
     from orbitune.evaluation.network import PlainClassifier
     from orbitune.fastpath.classifier import FastClassifier
+    from orbitune.models.families import Family
 
-OPSET = 20  # the first with a GELU of its own
+OPSET = 20  # the first with a Gelu operator
 INPUT, OUTPUT = "tiles", "probabilities"
 
 
-def network_of(
-    model: "nn.Module", family: Family, transform: Transform, merge_after: Sequence[int] = ()
+def traceable_network(
+    model: "nn.Module", family: "Family", *, transform: "Transform", merge_after: Sequence[int] = ()
 ) -> "FastClassifier | PlainClassifier":
     """Return a classifier in fp32 to trace: the fast path, which gives a smaller graph, if installed.
 
@@ -29,13 +28,13 @@ def network_of(
         model: classifier of transformers.
         family: names of the model's parts.
         transform: resizing and normalisation of tiles.
-        merge_after: numbers of layers, from 1, after which half of the patches are merged.
+        merge_after: blocks, counted from 1, after which half of the patch tokens are merged.
     """
     import torch
 
     from orbitune.evaluation.network import fast_network, fast_path, plain_network
 
-    # The matrices of all places weigh more than a small model.
+    # Folding the resize into the patch embedding needs a matrix per patch: larger than a small model.
     unfolded = replace(transform, foldable=False)
     if fast_path() is None:
         return plain_network(model, family, transform=unfolded).eval()
@@ -43,12 +42,12 @@ def network_of(
     return fast_network(model, family, transform=unfolded, dtype=dtype, merge_after=merge_after).eval()
 
 
-def trace(network: "nn.Module", tile_size: tuple[int, int], temperature: float) -> Any:
-    """The graph of a network.
+def trace(network: "nn.Module", *, tile_size: tuple[int, int], temperature: float) -> Any:
+    """Return the ONNX graph of a network.
 
     Args:
-        tile_size: height and width of the tiles that it will read, in pixels.
-        temperature: what logits are divided by before the softmax.
+        tile_size: height and width in pixels of the tiles it will read.
+        temperature: divides logits before the softmax.
 
     Returns:
         An onnx.ModelProto from uint8 (B, H, W, 3), any B, to float32 (B, C).
@@ -58,7 +57,7 @@ def trace(network: "nn.Module", tile_size: tuple[int, int], temperature: float) 
     whole = _with_softmax(network, temperature)
     example = (torch.zeros(2, *tile_size, 3, dtype=torch.uint8),)
     with torch.no_grad(), quiet():
-        whole(*example)  # what is constant is computed now, and not traced
+        whole(*example)  # fills caches, whose content is then a constant of the graph
         program = torch.onnx.export(
             whole,
             example,
@@ -70,12 +69,13 @@ def trace(network: "nn.Module", tile_size: tuple[int, int], temperature: float) 
             verbose=False,
         )
     assert program is not None
-    model_proto = program.model_proto  # made anew whenever it is asked for
-    _drop_traces(model_proto.graph)
+    model_proto = program.model_proto  # each access builds a new one
+    _drop_source_locations(model_proto.graph)
     return model_proto
 
 
 def _with_softmax(network: "nn.Module", temperature: float) -> "nn.Module":
+    """Return the network with calibrated probabilities as its output."""
     from torch import Tensor, nn
 
     class Probabilities(nn.Module):
@@ -89,8 +89,8 @@ def _with_softmax(network: "nn.Module", temperature: float) -> "nn.Module":
     return Probabilities().eval()
 
 
-def _drop_traces(graph: Any) -> None:
-    """Remove where in the source each step came from: paths of this machine, and half of a small file."""
+def _drop_source_locations(graph: Any) -> None:
+    """Remove the source location of each node: paths of this machine, and half the size of a small file."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.ClearField("doc_string")
@@ -99,7 +99,7 @@ def _drop_traces(graph: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters talk of what they skip."""
+    """Silence warnings and log messages of the exporters."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from orbitune.cache import cache_folder, check_private
+from orbitune.cache import cache_dir, cache_folder, check_private
 from orbitune.errors import OrbituneError
 from orbitune.files import replacing
 from orbitune.models.precision import has_instructions
@@ -126,6 +126,19 @@ def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
             with replacing(path) as temporary:
                 _compile(command, flags, path=temporary, failure=failure)
     return path
+
+
+def is_build_pending() -> bool:
+    """Return whether the kernels are built when they are first needed; this builds nothing.
+
+    Raises:
+        OrbituneError: another user owns the cache or may write to it.
+    """
+    command = compiler()
+    if not (sys.platform.startswith("linux") and supports_kernels() and command):
+        return False
+    path = cache_dir() / "kernels" / f"{_fingerprint([*command, *NATIVE])}.so"
+    return not (_is_whole(path) or _failure_file(path, command).is_file())
 
 
 def _is_whole(path: Path) -> bool:

@@ -53,7 +53,7 @@ OUTPUTS = {
         MapOutput(
             "map",
             "landcover.tif",
-            "GeoTIFF of the map, a Cloud Optimized GeoTIFF",
+            "Map to write: a Cloud Optimized GeoTIFF",
             "orbitune.mapping.writer:write_map",
         ),
         MapOutput(

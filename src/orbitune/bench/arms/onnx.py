@@ -6,7 +6,7 @@ import onnxruntime
 
 from orbitune.bench.arms.served import batches, exported
 from orbitune.bench.arms.stopwatch import Stopwatch
-from orbitune.exporting.exporter import EXPORTS
+from orbitune.exporting.formats import FORMATS
 from orbitune.training.setup import TrainingSetup
 
 
@@ -18,4 +18,4 @@ def work(job: TrainingSetup, watch: Stopwatch, run: str, form: str, merge_tokens
         session.run(None, {"tiles": tiles})
         if not watch.step(len(tiles)):
             break
-    return {"form": EXPORTS[form].title, "onnxruntime": onnxruntime.__version__}
+    return {"form": FORMATS[form].title, "onnxruntime": onnxruntime.__version__}

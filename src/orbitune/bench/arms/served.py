@@ -1,13 +1,13 @@
 """What the arms of prediction share: batches of test tiles from the store, one after the other."""
 
 from collections.abc import Iterator
-from json import loads
 from pathlib import Path
 
 import numpy as np
 
 from orbitune.errors import OrbituneError
-from orbitune.exporting.exporter import EXPORTS
+from orbitune.exporting.export_report import ExportReport
+from orbitune.exporting.formats import FORMATS
 from orbitune.training.setup import TrainingSetup
 
 
@@ -35,13 +35,13 @@ def exported(run: str, form: str, merge_tokens: str = "") -> Path:
         OrbituneError: it has not been made, or merges tokens otherwise.
     """
     folder = Path(run) / "export"
-    path, how = folder / EXPORTS[form].path, f"orbitune export {run} --to {form}"
+    path, how = folder / FORMATS[form].path, f"orbitune export {run} --to {form}"
     if merge_tokens:
         how += f" --merge-tokens {merge_tokens}"
-    if not (path.exists() and (folder / "gate.json").exists()):
-        raise OrbituneError(f"{run} has no {path.name}: make it with {how}.")
-    passage = loads((folder / "gate.json").read_text())["forms"].get(form, {})
-    found = ",".join(map(str, passage.get("merge_tokens", [])))
+    report = ExportReport.load(folder) if path.exists() else None
+    if report is None or form not in report.formats:
+        raise OrbituneError(f"{run} has no validated {path.name}: make it with {how}.")
+    found = ",".join(map(str, report.formats[form].merge_tokens))
     if found != merge_tokens:
         raise OrbituneError(
             f"{path} merges tokens after {found or 'no blocks'}, the suite says {merge_tokens or 'none'}: "

@@ -1,0 +1,104 @@
+"""The record of an export folder: validation.json."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orbitune.errors import RunError
+from orbitune.exporting.validation import ExportCheck
+from orbitune.files import write_json
+from orbitune.integrity import read_json
+
+FILE = "validation.json"
+_FILE_BEFORE_0_2 = "gate.json"
+
+
+class ExportedFormat(ExportCheck):
+    """One exported format that passed validation.
+
+    Attributes:
+        path: file or folder, relative to the export folder.
+        merge_tokens: blocks after which it merges half of the patch tokens.
+    """
+
+    path: str
+    merge_tokens: tuple[int, ...] = ()
+
+
+class ExportReport(BaseModel):
+    """What an export folder holds.
+
+    Attributes:
+        version: of this layout.
+        hashes: of the model: its recipe, its tiles and its backbone.
+        formats: validated formats by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: Literal[1] = 1
+    hashes: dict[str, str]
+    formats: dict[str, ExportedFormat] = {}
+
+    @classmethod
+    def load(cls, folder: Path) -> "ExportReport":
+        """Read the report of a folder, as this or an earlier version wrote it.
+
+        Raises:
+            OrbituneError: there is none, or it is damaged.
+        """
+        file = _report_file(folder)
+        stored = read_json(file)
+        try:
+            return cls.model_validate(_upgrade(stored))
+        except (ValidationError, TypeError, AttributeError):
+            raise RunError(
+                f"{file} is damaged; remove it to export again, or choose another --out."
+            ) from None
+
+    @classmethod
+    def resume(cls, folder: Path, hashes: dict[str, str]) -> "ExportReport":
+        """Return the report of a folder to add formats to; an empty one if the folder has none.
+
+        Raises:
+            OrbituneError: the folder holds exports of another model, or its report is damaged.
+        """
+        if not _report_file(folder).is_file():
+            return cls(hashes=hashes)
+        report = cls.load(folder)
+        if report.hashes != hashes:
+            raise RunError(f"{folder} holds exports of another model; choose another --out.")
+        return report
+
+    def with_format(self, name: str, exported: ExportedFormat) -> "ExportReport":
+        """Return the report with a format added or replaced."""
+        return self.model_copy(update={"formats": {**self.formats, name: exported}})
+
+    def save(self, folder: Path) -> None:
+        """Write the report into its folder."""
+        write_json(folder / FILE, self.model_dump(mode="json"))
+        (folder / _FILE_BEFORE_0_2).unlink(missing_ok=True)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of a table with a row per format."""
+        header = ["format", "agreement", "largest difference", "accuracy lost", "(95 % interval)", "size"]
+        rows = [[_title(name, each.merge_tokens), *each.table_row()] for name, each in self.formats.items()]
+        return [*header, "1 tile", "64 tiles"], rows
+
+
+def _report_file(folder: Path) -> Path:
+    """Return the report's path; that of version 0.1 if only such a report is there."""
+    current, before = folder / FILE, folder / _FILE_BEFORE_0_2
+    return before if before.is_file() and not current.is_file() else current
+
+
+def _upgrade(stored: Any) -> Any:
+    """Return a stored report in today's layout: version 0.1 called the formats forms."""
+    if "forms" not in stored:
+        return stored
+    return {"hashes": stored["hashes"], "formats": stored["forms"]}
+
+
+def _title(name: str, blocks: tuple[int, ...]) -> str:
+    return f"{name}, tokens merged after {', '.join(map(str, blocks))}" if blocks else name

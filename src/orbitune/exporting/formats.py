@@ -1,0 +1,88 @@
+"""Export formats: one table.
+
+To add a format, add one entry to FORMATS: the command line, `export` and the tests pick it up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orbitune.exporting.merged_export import open_merged, write_merged
+from orbitune.exporting.onnx_export import open_onnx, write_int8, write_onnx
+from orbitune.exporting.openvino_export import open_openvino, write_openvino
+from orbitune.extras import install_command, is_installed
+
+if TYPE_CHECKING:
+    from orbitune.exporting.reference import Predict, ReferenceModel
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format that a trained model can be exported to.
+
+    Attributes:
+        name: as given to `export` and on the command line.
+        title: for messages.
+        path: file or folder, relative to the export folder.
+        write: writes the model to a path.
+        open: loads what `write` wrote for prediction, to validate it.
+        exact: whether it computes in fp32, and must give the reference model's probabilities. Other formats
+            may lose as much accuracy as the user allows.
+        needs: modules that must be installed.
+        extra: the extra of Orbitune that installs them.
+    """
+
+    name: str
+    title: str
+    path: str
+    write: "Callable[[ReferenceModel, Path], None]"
+    open: "Callable[[Path, ReferenceModel], Predict]"
+    exact: bool = True
+    needs: tuple[str, ...] = ()
+    extra: str = "export"
+
+    @property
+    def missing(self) -> list[str]:
+        """Modules that are needed and not installed."""
+        return [module for module in self.needs if not is_installed(module)]
+
+    @property
+    def install(self) -> str:
+        """Command that installs what is needed."""
+        return install_command(self.extra)
+
+
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
+_OPENVINO = (*_ONNX, "openvino")
+
+FORMATS = {
+    each.name: each
+    for each in (
+        ExportFormat("merged", "A transformers folder", "merged", write_merged, open_merged),
+        ExportFormat("onnx", "ONNX in fp32", "model.onnx", write_onnx, open_onnx, needs=_ONNX),
+        ExportFormat(
+            "onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX
+        ),
+        ExportFormat(
+            "openvino",
+            "OpenVINO in fp32",
+            "openvino",
+            write_openvino,
+            open_openvino,
+            needs=_OPENVINO,
+            extra="openvino",
+        ),
+        ExportFormat(
+            "openvino-int8",
+            "OpenVINO in int8",
+            "openvino-int8",
+            partial(write_openvino, write=write_int8),
+            partial(open_openvino, exact=False),
+            exact=False,
+            needs=_OPENVINO,
+            extra="openvino",
+        ),
+    )
+}

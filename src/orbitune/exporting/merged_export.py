@@ -1,0 +1,22 @@
+"""Export to a plain transformers folder, with any adapter merged into the weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orbitune.exporting.reference import Predict, ReferenceModel
+
+
+def write_merged(reference: "ReferenceModel", folder: Path) -> None:
+    """Write a folder that transformers opens without PEFT."""
+    from orbitune.models.checkpoint_io import save_model
+
+    metadata = reference.bundle.metadata.model_copy(update={"method": "full"})
+    save_model(reference.merged(), folder, reference.setup.backbone, metadata)
+
+
+def open_merged(folder: Path, reference: "ReferenceModel") -> "Predict":
+    """Return a prediction function of such a folder."""
+    from orbitune.models.reload import load
+
+    return reference.predict(load(str(folder), ""))
