@@ -118,7 +118,7 @@ def _states(recipe: Any) -> Any:
     job = prepare_training(recipe, progress=False)
     network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
     device = torch.device("cpu")
-    feed = job.state_feed(network, TileLoader(job.tiles, device), device)
+    feed = job.activation_loader(network, TileLoader(job.tiles, device), device)
     feed.build(16)
     return feed.tiles(np.concatenate([job.splits["train"], job.splits["test"]])).numpy().tobytes()
 
@@ -126,17 +126,17 @@ def _states(recipe: Any) -> Any:
 def _trained(recipe: Any, folder: Path) -> Any:
     """Return the losses of a copy of a trial that resumes from its checkpoint."""
     from orbitune.training.checkpoint import load_best
-    from orbitune.training.run import fit, open_run
+    from orbitune.training.run import open_run
     from orbitune.training.trial import TrialResult
 
     copy = folder.with_name("going-on")
     shutil.copytree(folder, copy)
     try:
         TrialResult.load(copy)
-        with open_run(recipe, copy, progress=False) as work:
-            trainer = fit(*work, epochs=2)
-            load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
-            return [entry["train_loss"] for entry in trainer.progress.history]
+        with open_run(recipe, copy, progress=False) as run:
+            trainer = run.fit(epochs=2)
+            load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
+            return [entry["train_loss"] for entry in trainer.state.history]
     finally:
         shutil.rmtree(copy)
 

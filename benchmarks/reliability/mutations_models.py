@@ -53,7 +53,7 @@ def bundle() -> Path:
     """Return a bundle of the adapter."""
     from orbitune.adapters.importer import import_adapter
 
-    return import_adapter(adapter(), str(backbone()), CLASSES, _place() / "bundle").folder
+    return import_adapter(adapter(), str(backbone()), labels=CLASSES, out=_place() / "bundle").folder
 
 
 @cache
@@ -95,7 +95,7 @@ def _reader(
 def _import(folder: Path, made: Path) -> None:
     from orbitune.adapters.importer import import_adapter
 
-    import_adapter(folder, str(backbone()), CLASSES, made, say=lambda line: None)
+    import_adapter(folder, str(backbone()), labels=CLASSES, out=made, log=lambda line: None)
 
 
 def _verify(folder: Path, made: Path) -> None:

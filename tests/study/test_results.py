@@ -11,7 +11,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
 from orbitune.study.report import write_report
 from orbitune.study.results import load_predictions, read_results, reads_of_test
-from orbitune.training.checkpoint import Progress, save_checkpoint
+from orbitune.training.checkpoint import TrainingState, save_checkpoint
 from orbitune.training.run_folder import read_environment
 
 
@@ -69,7 +69,7 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, Progress(test_reads=1))
+    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, TrainingState(test_reads=1))
     assert reads_of_test(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
     assert reads_of_test(tmp_path) == 2

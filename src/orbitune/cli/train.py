@@ -15,6 +15,7 @@ from orbitune.cli.options import (
     MemoryBudget,
     Quiet,
     TimeBudget,
+    Track,
     default_out,
     recipe_options,
     split_names,
@@ -70,6 +71,7 @@ def train(
     ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
+    track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,13 +79,15 @@ def train(
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fitted_recipe
     from orbitune.training.run import train as run
+    from orbitune.training.tracking import make_trackers
 
     recipe = make_recipe()
     out = out or default_out(recipe, recipe.method)
+    trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):
         recipe = fitted_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
-    result = run(recipe, out, not quiet)
+    result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:

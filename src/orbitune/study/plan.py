@@ -123,7 +123,7 @@ def _measure(job: TrainingSetup) -> _Costs:
         job = replace(job, splits={name: indices[:count] for name, indices in job.splits.items()})
     with scratch() as temporary:
         folder = RunFolder(temporary / "plan", job.recipe, job.inputs())
-        trainer = Trainer.build(job, folder, make_accelerator())
+        trainer = Trainer.build(job, folder, accelerator=make_accelerator())
         prefix, prefix_bytes = _keep_prefix(trainer, temporary / "prefix") if keeps else (0.0, 0)
         steps = job.recipe.epochs * job.steps_per_epoch
         firsts = [first for _, first in size_phases(job.recipe, steps)]
@@ -134,31 +134,33 @@ def _measure(job: TrainingSetup) -> _Costs:
             measured += len(seconds)
         part = job.splits["validation"][: job.recipe.batch_size]
         start = time.perf_counter()
-        job.predict(trainer.network, trainer.feed, trainer.accelerator, part)
+        job.predict(trainer.network, trainer.loader, accelerator=trainer.accelerator, indices=part)
         evaluate = (time.perf_counter() - start) / len(part)
         return _Costs(train, evaluate, prefix, prefix_bytes, measured)
 
 
 def _keep_prefix(trainer: Trainer, folder: Path) -> tuple[float, int]:
     """Give the trainer a prefix of its tiles; seconds and bytes of each state."""
-    assert isinstance(trainer.feed, TileLoader)
-    feed = trainer.job.state_feed(trainer.network, trainer.feed, trainer.accelerator.device, folder)
+    assert isinstance(trainer.loader, TileLoader)
+    feed = trainer.setup.activation_loader(
+        trainer.network, trainer.loader, trainer.accelerator.device, folder
+    )
     start = time.perf_counter()
-    feed.build(trainer.job.recipe.micro_batch or 1)
-    trainer.feed = feed
+    feed.build(trainer.setup.recipe.micro_batch or 1)
+    trainer.loader = feed
     return (time.perf_counter() - start) / feed.rows, feed.row_bytes
 
 
 def _step_seconds(trainer: Trainer, first: int) -> list[float]:
     """Seconds per tile of a few steps from this one on."""
-    trainer.progress.step = first
+    trainer.state.step = first
     trainer.step()  # the first step also sets up the kernels
     seconds: list[float] = []
     end = time.perf_counter() + SECONDS
     while len(seconds) < STEPS and (start := time.perf_counter()) < end:
-        seen = trainer.progress.seen
+        seen = trainer.state.seen
         trainer.step()
-        seconds.append((time.perf_counter() - start) / (trainer.progress.seen - seen))
+        seconds.append((time.perf_counter() - start) / (trainer.state.seen - seen))
     return seconds
 
 

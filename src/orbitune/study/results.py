@@ -17,7 +17,7 @@ from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json, read_sealed_json
 from orbitune.recipe_paths import data_name
 from orbitune.records import first_fault
-from orbitune.training.checkpoint import read_progress
+from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import read_environment
 
 FORMAT = 2
@@ -105,7 +105,7 @@ def reads_of_test(run: Path) -> int:
         except (OrbituneError, LookupError, TypeError, ValueError):
             raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
     state = run / "checkpoint" / "state.safetensors"
-    return read_progress(state).test_reads if state.is_file() else 0
+    return read_state(state).test_reads if state.is_file() else 0
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,16 @@ def log_text(history: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(entry) + "\n" for entry in history)
 
 
+def epoch_line(metrics: dict[str, float], epochs: int) -> str:
+    """Return the metrics of an epoch as a line for people."""
+    return (
+        f"epoch {metrics['epoch']}/{epochs}  "
+        f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.2%}  "
+        f"validation loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.2%}  "
+        f"({metrics['train_seconds']:.0f} s)"
+    )
+
+
 def read_environment(folder: Path) -> dict[str, Any]:
     """Read what a run was made on; a RunError where it is missing or damaged."""
     try:

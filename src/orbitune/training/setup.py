@@ -67,8 +67,8 @@ class TrainingSetup:
             model, self.recipe, backbone=self.backbone, transform=self.transform, attention=attention
         )
 
-    def state_feed(
-        self, network: "nn.Module", feed: TileLoader, device: "torch.device", folder: Path | None = None
+    def activation_loader(
+        self, network: "nn.Module", loader: TileLoader, device: "torch.device", folder: Path | None = None
     ) -> "ActivationLoader":
         """States of the layers below the first trained one, in place of tiles.
 
@@ -100,7 +100,9 @@ class TrainingSetup:
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(key, feed, network=network, splits=self.splits, device=device, folder=folder)
+        return ActivationLoader(
+            key, loader, network=network, splits=self.splits, device=device, folder=folder
+        )
 
     @property
     def steps_per_pass(self) -> int:
@@ -118,6 +120,11 @@ class TrainingSetup:
         return self.steps_per_pass * (self.recipe.passes or 1)
 
     @property
+    def steps(self) -> int:
+        """Return the number of steps of the whole run."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
     def views(self) -> int:
         """How many ways the recipe turns a training tile."""
         if self.recipe.augment == "none":
@@ -128,7 +135,8 @@ class TrainingSetup:
     def predict(
         self,
         network: "nn.Module",
-        feed: "TileLoader | ActivationLoader",
+        loader: "TileLoader | ActivationLoader",
+        *,
         accelerator: "Accelerator",
         indices: np.ndarray,
         tta: str = "none",
@@ -144,7 +152,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return forward_with_tta(network, feed.tiles(batch), tta)
+            return forward_with_tta(network, loader.tiles(batch), tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]

@@ -11,7 +11,7 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
-from orbitune.training.run import fit, open_run
+from orbitune.training.run import open_run
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
         OrbituneError: as training would; DivergedError where the loss is no longer finite.
         Interrupted: SIGINT arrived.
     """
-    with open_run(recipe, out, progress) as (job, folder, accelerator, display):
-        kept = TrialResult.load(folder.path)
+    with open_run(recipe, out, progress=progress) as run:
+        kept = TrialResult.load(run.folder.path)
         if kept and len(kept.history) >= epochs:
             return kept
-        trainer = fit(job, folder, accelerator, display, epochs)
+        trainer = run.fit(epochs)
         trainer.save()  # brings the seconds up to now
-        state = trainer.progress
+        state = trainer.state
         result = TrialResult(
-            recipe=job.recipe.model_dump(mode="json"),
+            recipe=run.setup.recipe.model_dump(mode="json"),
             history=state.history,
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_sealed_json(folder.path / "trial.json", asdict(result))
+        write_sealed_json(run.folder.path / "trial.json", asdict(result))
         return result
