@@ -542,7 +542,7 @@ def test_a_recipe_in_half_precision_trains_on_a_processor_without_it(recipe, tmp
     there = train(recipe, tmp_path / "there", progress=False)
     for mine, theirs in zip(there.history, here.state.history, strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
-    assert "float32 on" in there.compute["products"]
+    assert "float32 on" in there.compute.products
 
 
 def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, request):
@@ -551,7 +551,7 @@ def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, r
     interrupt(recipe, tmp_path / "moved", step=3)
     request.getfixturevalue("without_half_precision")
     moved = train(recipe, tmp_path / "moved", progress=False)
-    assert moved.cost["resumed"] == 1 and moved.compute["attention"] == whole.compute["attention"]
+    assert moved.cost.resumed == 1 and moved.compute.attention == whole.compute.attention
     assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.02)
 
 
@@ -571,6 +571,6 @@ def test_a_kept_prefix_changes_no_result_and_is_counted(recipe, tmp_path):
     again = train(recipe.replace(cache_frozen=True, seed=1), tmp_path / "again", progress=False)
     for mine, theirs in zip(kept.history, whole.state.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
-    assert kept.cost["prefix_seconds"] > 0
-    assert (kept.cost["prefix_reused"], again.cost["prefix_reused"]) == (False, True)
+    assert kept.cost.prefix_seconds > 0
+    assert (kept.cost.prefix_reused, again.cost.prefix_reused) == (False, True)
     assert evaluate(tmp_path / "kept", progress=False) == kept.test

@@ -11,6 +11,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.metadata import MergeAccuracies, MergeParent
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 
@@ -204,8 +205,10 @@ def merge(
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
-    weights = ((one, weight), (other, 1 - weight))
-    parents = tuple({"path": str(path), "weight": part} for path, part in weights)
+    parents = (
+        MergeParent(path=str(one), weight=weight),
+        MergeParent(path=str(other), weight=1 - weight),
+    )
     metadata = first.metadata.model_copy(
         update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
     )
@@ -217,9 +220,8 @@ def merge(
         write_metadata(folder, metadata)
         bundles = [first, second, replace(first, folder=folder)]
         scores = _score([Path(one), Path(other)], bundles, progress=progress)
-        write_metadata(
-            folder, metadata.model_copy(update={"validations": tuple(asdict(each) for each in scores)})
-        )
+        stored = tuple(MergeAccuracies.model_validate(asdict(each)) for each in scores)
+        write_metadata(folder, metadata.model_copy(update={"validations": stored}))
     return scores
 
 

@@ -40,7 +40,6 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Estimate parameters, time, memory and disk of a training run from a few measured steps."""
-    from orbitune.evaluation.run_result import RunData
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
@@ -54,12 +53,12 @@ def plan(
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
-        print_json({"plans": plans, "choices": choices})
+        print_json({"plans": [plan.to_json() for plan in plans], "choices": choices})
         return
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(RunData.model_validate(plans[0]["data"]), plans[0]["backbone"]["description"])
+    print_inputs(plans[0].data, plans[0].backbone.description)
 
 
 @app.command()
@@ -77,7 +76,7 @@ def train(
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     from orbitune.models.methods import find_method
-    from orbitune.study.budget import Budget, fitted_recipe
+    from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
     from orbitune.training.tracking import make_trackers
 
@@ -85,7 +84,7 @@ def train(
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):
-        recipe = fitted_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
+        recipe = fit_recipe(recipe, budget, out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
     result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":

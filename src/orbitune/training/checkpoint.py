@@ -50,7 +50,7 @@ class TrainingState:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, with the best validation accuracy; the earliest of equals."""
+        """Return the epoch, from 1, with the best validation accuracy; the earliest of equals."""
         return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
 
 
@@ -141,7 +141,11 @@ def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
 
 
 def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
-    """Copy saved values into the trainable tensors; KeyError or ValueError where they do not match."""
+    """Copy saved values into the trainable tensors.
+
+    Raises:
+        ValueError: names or shapes do not match.
+    """
     import torch
 
     own = trainable(model)

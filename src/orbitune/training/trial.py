@@ -1,7 +1,7 @@
-"""A trial: the first epochs of a run, judged on validation alone; the test split is never read.
+"""A trial: the first epochs of a run, scored on the validation split; the test split is never read.
 
-It stops and goes on like any run. The schedule is that of the whole run, so a trial that is sent on to
-more epochs has lost nothing by the pause.
+It is resumed like any run. Its schedule is that of the whole run, so a trial that continues to more epochs
+equals one that never paused.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,13 +16,13 @@ from orbitune.training.run import open_run
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial has shown so far.
+    """The metrics of a trial so far.
 
     Attributes:
         recipe: the resolved recipe.
         history: one entry per epoch that was trained, as in `RunResult`.
         seconds: of all processes that worked on it, from their cold start on.
-        test_reads: how often the test split was read, as the training itself counts it.
+        test_reads: how often the test split was read; 0.
     """
 
     recipe: dict[str, Any]
