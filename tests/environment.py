@@ -1,8 +1,8 @@
-"""The tests' own environment: what a user, a shell or a CI service sets changes no result."""
+"""The environment of the tests, independent of the user's shell and the CI service."""
 
 from collections.abc import MutableMapping
 
-# So are CC, ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY: they choose the compiler and the processor tested.
+# CC, ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY are kept too: they select the compiler and the processor.
 KEPT = ("ORBITUNE_SHARED",)
 DROPPED_PREFIXES = (
     "ACCELERATE_",
@@ -32,16 +32,16 @@ SET = {
     "LC_ALL": "C.UTF-8",
     "NO_PROXY": "127.0.0.1,localhost,::1",  # servers of the tests
     "no_proxy": "127.0.0.1,localhost,::1",
-    # Tests run side by side, and threads that wait for each other would make tiny models slow.
+    # Tests run in parallel processes, where waiting threads would make tiny models slow.
     "OMP_NUM_THREADS": "1",
-    "RAY_worker_niceness": "0",  # else its workers get what other programs leave
+    "RAY_worker_niceness": "0",  # by default its workers run at low priority
     "TERM": "xterm",
     "TZ": "UTC",
 }
 
 
 def seal(environment: MutableMapping[str, str]) -> None:
-    """Drop and set variables, in place; before any library is loaded, as some are read only then."""
+    """Drop and set variables in place; call it before libraries are imported, which read some only then."""
     for name in list(environment):
         if name in DROPPED or (name.startswith(DROPPED_PREFIXES) and name not in KEPT):
             del environment[name]

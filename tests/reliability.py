@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/reliability, for tests that run a part of what they measure."""
+"""Access to the scripts of benchmarks/reliability, for tests that run a part of them."""
 
 import importlib
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def script(name):
-    """The module of that name."""
+    """Import and return a script by its module name."""
     folder = str(Path(__file__).parent.parent / "benchmarks" / "reliability")
     if folder not in sys.path:
         sys.path.append(folder)

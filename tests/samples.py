@@ -1,12 +1,10 @@
-"""Small real inputs that tests write, tiles that can be learnt and random backbones; a watcher of tasks."""
+"""Small real inputs that tests write, tiles that can be learnt and random backbones."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from orbitune.errors import Interrupted
 
 FAMILIES = ("vit", "deit", "dinov2", "dinov2_with_registers")
 PATCH = 8
@@ -94,24 +92,3 @@ def model_metadata(backbone, classes, method="lora", **more):
         scores={},
         **more,
     )
-
-
-class Notes:
-    """Watches the tasks of a study: notes what happens, and interrupts as soon as `enough` says so."""
-
-    def __init__(self, enough=lambda: False):
-        self.most, self.statuses, self.total, self.enough = 0, {}, 0, enough
-
-    def begin(self, total):
-        self.total = total
-
-    def started(self, task):
-        pass
-
-    def ended(self, task, outcome):
-        self.statuses[task.name] = outcome.status
-
-    def refresh(self, running, waiting, slots):
-        self.most = max(self.most, len(running))
-        if self.enough():
-            raise Interrupted("enough")

@@ -1,6 +1,6 @@
-"""Results of studies as results.json has them, from drawn predictions: small ones of before, and large ones.
+"""Content of results.json for tests: small studies of format 1, and large ones, from random logits.
 
-All scores, intervals, verdicts and calibrations are computed as in a study; what is made up are the logits.
+Scores, intervals, verdicts and calibrations are computed as in a study; only the logits are invented.
 """
 
 from itertools import product
@@ -16,10 +16,21 @@ from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
 from orbitune.recipe import Recipe
+from orbitune.study import report
 from orbitune.study.display_names import method_name
+from orbitune.study.records import RunRecord, StudyResults
 
 CLASSES = list(drawn.CLASSES)
-SKILL = {  # how hard a tile a method still gets right, in deviations of the tiles' difficulty
+DATA = {
+    "name": "EuroSAT_RGB",
+    "source": "hub data set blanchon/EuroSAT_RGB",
+    "fingerprint": "9f2c4e1ab07d",
+    "classes": CLASSES,
+    "tile_size": [64, 64],
+    "synthetic": False,
+    "notes": ["The source has no split of its own: 60/20/20 with seed 42."],
+}
+SKILL = {  # difficulty that a method still gets right, in standard deviations of the tiles' difficulty
     "full": 2.15,
     "linear": 1.3,
     "lora": 2.12,
@@ -31,6 +42,74 @@ SKILL = {  # how hard a tile a method still gets right, in deviations of the til
 }
 TRAINED = {"full": 5_526_346, "linear": 1930, "lora": 112_522, "vera": 21_000, "bitfit": 40_000}
 HARDER = {"random": 0.0, "spatial": 0.5}
+
+
+def write_report(values: dict, folder: Path) -> None:
+    """Write the report of the content of a results.json."""
+    report.write_report(StudyResults.from_json(values), folder)
+
+
+def comparison_table(values: dict) -> tuple[list[str], list[list[str]]]:
+    """Return the comparison table of the content of a results.json."""
+    return report.comparison_table(StudyResults.from_json(values))
+
+
+def conclusions_text(values: dict) -> str:
+    """Return the conclusions of the content of a results.json."""
+    return report.conclusions_text(StudyResults.from_json(values))
+
+
+def run_record(folder: Path, method: str, logits: dict[str, np.ndarray], **fields: object) -> RunRecord:
+    """Return a finished run, and write its predictions into a folder of its name.
+
+    Args:
+        folder: of the study.
+        method: name of the method.
+        logits: float (N, C) of each split.
+        fields: of the record; and labels and indices of the tiles, (N,).
+    """
+    labels, indices = fields.pop("labels"), fields.pop("indices", None)
+    values = {"seed": 0, "split": "default", "status": "done", **fields}
+    split = values["split"] if values["split"] != "default" else None
+    group = "-".join(filter(None, (method, split, values.get("sweep"))))
+    name = f"{group}-seed{values['seed']}"
+    (folder / name).mkdir()
+    arrays = {f"{part}_logits": np.array(table) for part, table in logits.items()}
+    for part in logits:
+        arrays[f"{part}_labels"] = np.array(labels)
+        arrays[f"{part}_indices"] = np.arange(len(labels)) if indices is None else np.array(indices)
+    np.savez(folder / name / "predictions.npz", **arrays)
+    return RunRecord.model_validate({"name": name, "group": group, "method": method, **values})
+
+
+def run_result(recipe: Recipe, test: dict, validation: dict, **more: object) -> dict:
+    """Return the content of a result.json with these scores."""
+    values = {
+        "format": 1,
+        "recipe": {**recipe.model_dump(mode="json"), "split": more.pop("split", "default")},
+        "recipe_hash": recipe.hash,
+        "parameters": {"total": 2000, "backbone": 1800, "adapter": 100, "head": 100, "trainable": 200},
+        "backbone": {"name": "demo", "description": "a backbone", "weights_sha256": "0" * 64},
+        "preprocessing": {
+            **{"image_size": 112, "mean": [0.5] * 3, "std": [0.5] * 3, "resample": "bilinear"},
+            "stated_by": "the checkpoint",
+        },
+        "data": DATA | {"sizes": {"train": 16200, "validation": test["count"], "test": test["count"]}},
+        "best_epoch": 3,
+        "validation": validation,
+        "test": test,
+        "test_reads": 1,
+        "history": history(0.9, 10.0, 0.0),
+        "cost": cost(10.0, 1000),
+        "compute": {"attention": "sdpa"},
+        "proof": {"largest_difference": 0.0, "tolerance": 1e-4},
+    }
+    return values | more
+
+
+def plan_of(result: dict) -> dict:
+    """Return a plan that expected what a run cost."""
+    return {**result["cost"], **{key: result[key] for key in ("parameters", "recipe", "data", "backbone")}}
 
 
 def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
@@ -86,18 +165,15 @@ def done(method: str, accuracy: float, count: int, classes: list[str], **more: o
         "adapter": adapter,
         "head": 3850,
     }
-    plan = {**measured, "parameters": parameters, "seconds_per_epoch": time * 1.08}
-    result = {
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": recipe.hash,
-        "parameters": parameters,
-        "best_epoch": 3,
-        "validation": scores(accuracy, count, classes, seed + 10),
-        "test": scores(accuracy, count, classes, seed),
-        "test_reads": 1,
-        "history": history(accuracy, time, 0.02 * seed),
-        "cost": measured,
-    }
+    result = run_result(
+        recipe,
+        scores(accuracy, count, classes, seed),
+        scores(accuracy, count, classes, seed + 10),
+        parameters=parameters,
+        history=history(accuracy, time, 0.02 * seed),
+        cost=measured,
+    )
+    plan = plan_of(result) | {"seconds_per_epoch": time * 1.08}
     return {"method": method, "status": "done", "plan": plan, "result": {**result, **more}}
 
 
@@ -123,14 +199,11 @@ def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, syntheti
             "gpu": None,
         },
         "data": {
-            "name": "synthetic tiles" if synthetic else "EuroSAT_RGB",
-            "source": "synthetic, 1,000 tiles" if synthetic else "hub data set blanchon/EuroSAT_RGB",
-            "fingerprint": "9f2c4e1ab07d",
+            **DATA,
+            **({"name": "synthetic tiles", "source": "synthetic, 1,000 tiles"} if synthetic else {}),
             "classes": classes,
-            "tile_size": [64, 64],
             "synthetic": synthetic,
             "sizes": {"train": 16200, "validation": count, "test": count},
-            "notes": ["The source has no split of its own: 60/20/20 with seed 42."],
         },
         "backbone": {
             "name": "demo",
@@ -165,9 +238,14 @@ class Large:
     ) -> None:
         self.count = count
         self.results = study(count=count)
-        self.results |= {"format": 2, "summaries": [], "robustness": [], "disagreements": [], "trials": []}
-        self.results |= {"verdicts": [], "gaps": [], "alarms": [], "test_reads": {}}
-        self.results["engine"] = {"name": "local", "jobs": 2, "threads": 1, "timings_comparable": comparable}
+        self.results |= {"format": 3, "summaries": [], "robustness": [], "disagreements": [], "trials": []}
+        self.results |= {"verdicts": [], "gaps": [], "leakage_checks": [], "test_reads": {}}
+        self.results["executor"] = {
+            "name": "local",
+            "jobs": 2,
+            "threads": 1,
+            "timings_comparable": comparable,
+        }
         self.results["command"] = "orbitune study --data eurosat --seeds 3 --out runs/large"
         self.logits: dict[tuple[str, str], np.ndarray] = {}
         for method, split in product(methods, splits):
@@ -180,7 +258,7 @@ class Large:
 
     def sweep(self, name: str, field: str, values: tuple[int, ...], methods: tuple[str, ...]) -> "Large":
         """Add runs that differ from the comparison in one setting; accuracy falls with smaller values."""
-        splits = [entry["split"] for entry in self.results["alarms"]]
+        splits = [entry["split"] for entry in self.results["leakage_checks"]]
         for method, split, value in product(methods, splits, values):
             easier = -0.8 / (1 + np.log2(1 + value))
             self._group(method, split, 1, sweep=name, skill=easier, **{field: value})
@@ -265,7 +343,13 @@ class Large:
                 **{name: value for name, value in facts.items() if name not in ("name", "seed")},
                 "seeds": list(range(seeds)),
                 "test_tiles": self.count,
-                "accuracy": {"mean": float(correct.mean()), "low": low, "high": high, "seeds": []},
+                "accuracy": {
+                    "mean": float(correct.mean()),
+                    "low": low,
+                    "high": high,
+                    "seeds": [],
+                    "interval": "bootstrap",
+                },
                 "macro_f1": float(f1.mean()),
                 "validation_accuracy": float(np.mean([r["validation"]["accuracy"] for r in own])),
                 "per_class": [
@@ -302,20 +386,17 @@ class Large:
         parameters = {"total": 5_524_416 + adapter, "trainable": adapter, "head": 1930}
         measured = cost(80 + 9 * place + facts["seed"], 4 * adapter + 9000)
         accuracy = float((validation.argmax(1) == labels).mean())
-        sizes = {"train": 16200, "validation": self.count, "test": self.count}
-        result = {
-            "recipe": {**recipe.model_dump(mode="json"), "split": facts["split"]},
-            "recipe_hash": recipe.hash,
-            "parameters": parameters,
-            "best_epoch": 3 - facts["seed"] % 2,
-            "validation": score(validation, labels, CLASSES).to_json(),
-            "test": score(test, labels, CLASSES).to_json(),
-            "test_reads": 1,
-            "history": history(accuracy, 80, 0.01 * place),
-            "cost": measured,
-            "data": {**self.results["data"], "sizes": sizes},
-        }
-        plan = {**measured, "parameters": parameters}
+        result = run_result(
+            recipe,
+            score(test, labels, CLASSES).to_json(),
+            score(validation, labels, CLASSES).to_json(),
+            split=facts["split"],
+            parameters=parameters,
+            best_epoch=3 - facts["seed"] % 2,
+            history=history(accuracy, 80, 0.01 * place),
+            cost=measured,
+        )
+        plan = plan_of(result)
         return {**facts, "status": "done", "plan": None if facts["sweep"] else plan, "result": result}
 
     def _judge(self, split: str, methods: tuple[str, ...]) -> None:
@@ -328,14 +409,14 @@ class Large:
             self.results["verdicts"].append({"split": split, **compared.to_json(), "sentences": sentences})
 
     def _look(self, split: str, methods: tuple[str, ...]) -> None:
-        """Alarms, robustness and disagreements of one split."""
+        """Add leakage checks, robustness and disagreements of one split."""
         found = {"splits": ["train", "test"], "tiles": self.count, "count": 2, "identical": 1, "pairs": []}
         sentence = f"2 of {self.count:,} test tiles are near-duplicates of train tiles (1 identical)"
         colours = scores(0.837 - 0.3 * HARDER[split], self.count, CLASSES, 5)
         baseline = {"name": "colour statistics", "chance": 0.111, "test": colours}
         baseline["sentence"] = f"colour statistics alone reach {colours['accuracy']:.1%} (chance 11.1%)"
         leaks = [{**found, "sentence": sentence}]
-        self.results["alarms"].append({"split": split, "leaks": leaks, "baselines": [baseline]})
+        self.results["leakage_checks"].append({"split": split, "leaks": leaks, "baselines": [baseline]})
         for place, method in enumerate(methods):
             self.results["robustness"].append(self._robustness(split, method, 0.97 - 0.01 * place))
         labels = np.arange(self.count) % len(CLASSES)

@@ -1,10 +1,10 @@
-"""Hostile values to every input of the app's API: how many of them have it read a file that was not uploaded.
+"""Send hostile values to every input of the app's API, and count reads of files that were not uploaded.
 
     python benchmarks/reliability/app_inputs.py RUN [--count 600] [--seed 0]
 
-prints JSON. Every function of the pages is called, those that Gradio's clients do not see among them, with
-one hostile value in one of its inputs. A file counts as read where anything of it comes back, and a server of
-our own as read where it is asked.
+prints JSON. Every function of the pages is called, those hidden from Gradio's clients included, with one
+hostile value in one of its inputs. A file counts as read if any of it is returned, and a local server if it
+receives a request.
 """
 
 import argparse
@@ -29,22 +29,22 @@ META = {"_type": "gradio.FileData"}
 
 @dataclass
 class Targets:
-    """What nobody may read.
+    """Secrets that no request may read.
 
     Attributes:
-        paths: that name it, in many ways.
-        canaries: bytes that are only in there.
-        asked: requests that came to the server of our own.
+        paths: spellings of their paths and URLs.
+        canaries: bytes that occur only in them.
+        requests: paths of requests to the local server.
     """
 
     paths: list[str] = field(default_factory=list)
     canaries: list[bytes] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def targets(folder: Path) -> Iterator[Targets]:
-    """Make files, links, a pipe and a server that hold a secret, in a folder."""
+    """Make files, links, a pipe and a server that hold a secret, while the block runs."""
     secret, found = folder / "secret.png", Targets()
     token = secrets.token_hex(16)
     secret.write_text(token)
@@ -54,7 +54,7 @@ def targets(folder: Path) -> Iterator[Targets]:
 
     class Secret(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found.asked.append(self.path)
+            found.requests.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(token.encode())
@@ -65,33 +65,7 @@ def targets(folder: Path) -> Iterator[Targets]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Secret) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"127.0.0.1:{server.server_port}/secret.png"
-        relative = os.path.relpath(secret)
-        files = [secret, folder / "link.png", folder / "linked" / "secret.png", folder / "pipe.png", folder]
-        found.paths = [
-            *map(str, files),
-            relative,
-            f"./{relative}",
-            f"/tmp/../{secret}",
-            f"/proc/self/root{secret}",
-            f"//{secret}",
-            *("/etc/passwd", "/etc/../etc/passwd", "../" * 12 + "etc/passwd", "..%2f" * 12 + "etc/passwd"),
-            *(
-                "/proc/self/environ",
-                "/proc/self/cmdline",
-                "/proc/self/fd/0",
-                "/proc/self/maps",
-                "/proc/1/environ",
-            ),
-            *("/dev/zero", "/dev/stdin", "/dev/random", "/dev/fd/0", "/dev/tty"),
-            *(f"{scheme}{secret}" for scheme in ("file://", "file:", "FILE://", "file://localhost")),
-            *(f"{scheme}://{url}" for scheme in ("http", "HTTP", "https", "ftp")),
-            f"http://{url.replace('127.0.0.1', 'localhost')}",
-            f"http://{url.replace('127.0.0.1', '2130706433')}",
-            f"http://hf.co@{url}",
-            *("http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "http://0/", "s3://bucket/key"),
-            *(f"/vsicurl/http://{url}", f"/vsizip/{secret}", f"zip://{secret}"),
-            *("", ".", "~", "~/.ssh/id_rsa", "\0", f"{secret}\0.png", "a" * 5000, "pyproject.toml"),
-        ]
+        found.paths = [*_local_paths(folder, secret), *_urls(secret, url)]
         found.canaries = [token.encode(), Path("/etc/passwd").read_bytes().splitlines()[0]]
         found.canaries.append(Path("/proc/self/environ").read_bytes()[:60])
         try:
@@ -100,8 +74,33 @@ def targets(folder: Path) -> Iterator[Targets]:
             server.shutdown()
 
 
+def _local_paths(folder: Path, secret: Path) -> list[str]:
+    """Return spellings of paths to the secret and to files of the system."""
+    relative = os.path.relpath(secret)
+    files = [secret, folder / "link.png", folder / "linked" / "secret.png", folder / "pipe.png", folder]
+    spellings = [relative, f"./{relative}", f"/tmp/../{secret}", f"/proc/self/root{secret}", f"//{secret}"]
+    system = ["/etc/passwd", "/etc/../etc/passwd", "../" * 12 + "etc/passwd", "..%2f" * 12 + "etc/passwd"]
+    processes = [f"/proc/self/{name}" for name in ("environ", "cmdline", "fd/0", "maps")]
+    devices = ["/dev/zero", "/dev/stdin", "/dev/random", "/dev/fd/0", "/dev/tty"]
+    odd = ["", ".", "~", "~/.ssh/id_rsa", "\0", f"{secret}\0.png", "a" * 5000, "pyproject.toml"]
+    return [*map(str, files), *spellings, *system, *processes, "/proc/1/environ", *devices, *odd]
+
+
+def _urls(secret: Path, url: str) -> list[str]:
+    """Return spellings of URLs of the secret file, of the local server at `url`, and of other services."""
+    return [
+        *(f"{scheme}{secret}" for scheme in ("file://", "file:", "FILE://", "file://localhost")),
+        *(f"{scheme}://{url}" for scheme in ("http", "HTTP", "https", "ftp")),
+        f"http://{url.replace('127.0.0.1', 'localhost')}",
+        f"http://{url.replace('127.0.0.1', '2130706433')}",
+        f"http://hf.co@{url}",
+        *("http://169.254.169.254/latest/meta-data/", "http://[::1]:1/", "http://0/", "s3://bucket/key"),
+        *(f"/vsicurl/http://{url}", f"/vsizip/{secret}", f"zip://{secret}"),
+    ]
+
+
 def hostile_values(paths: Sequence[str], count: int, seed: int = 0) -> list[Any]:
-    """Return that many values that name files, in the forms that an input may have."""
+    """Return `count` values that name files, in the forms that an input may have."""
     draw = random.Random(seed)
     forms = [
         lambda p: {"path": p, "meta": META},
@@ -126,7 +125,7 @@ def hostile_values(paths: Sequence[str], count: int, seed: int = 0) -> list[Any]
 
 
 def functions(client: httpx.Client) -> list[dict[str, Any]]:
-    """Return number, inputs and defaults of every function of the pages, private ones too."""
+    """Return id, name and default inputs of every function of the pages, private ones included."""
     config = client.get("/config").json()
     components = {each["id"]: each for each in config["components"]}
     found = []
@@ -138,7 +137,7 @@ def functions(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def call(client: httpx.Client, function: int, values: Sequence[Any]) -> bytes:
-    """Return all that the pages' way of calling a function answers."""
+    """Call a function as the pages do, and return the whole response."""
     session = secrets.token_hex(6)
     body = {"data": list(values), "fn_index": function, "session_hash": session}
     joined = client.post("/gradio_api/queue/join", json=body)
@@ -148,7 +147,7 @@ def call(client: httpx.Client, function: int, values: Sequence[Any]) -> bytes:
 
 
 def call_by_name(client: httpx.Client, name: str, values: Sequence[Any]) -> bytes:
-    """Return all that the way of other programs answers."""
+    """Call a function by name as other programs do, and return the whole response."""
     joined = client.post(f"/gradio_api/call/{name}", json={"data": list(values)})
     if joined.status_code != 200:
         return joined.content
@@ -156,7 +155,7 @@ def call_by_name(client: httpx.Client, name: str, values: Sequence[Any]) -> byte
 
 
 def download(client: httpx.Client, path: str) -> bytes:
-    """Return what the ways to files and other servers answer for a path, all of them."""
+    """Return the responses of all routes to files and other servers for a path."""
     quoted = (
         httpx.URL("http://x/").copy_with(path=f"/{path}").raw_path.decode()[1:] if "\0" not in path else "%00"
     )
@@ -176,8 +175,8 @@ def measure(address: str, found: Targets, count: int, seed: int = 0, **settings:
     """Send hostile values to every input in turn.
 
     Returns:
-        `values`: sent; `inputs`: of how many; `read`: those by which a file or server was read; `slowest`:
-        seconds of the slowest answer.
+        `values`: number of values sent; `inputs`: number of inputs; `read`: number of values by which a
+        secret was read; `first`: the first of them; `slowest`: duration of the slowest response in seconds.
     """
     read, slowest = [], 0.0
     with httpx.Client(base_url=address, timeout=30, **settings) as client:
@@ -190,18 +189,18 @@ def measure(address: str, found: Targets, count: int, seed: int = 0, **settings:
             if function["name"] and number % 2:
                 answers += call_by_name(client, function["name"], values)
             slowest = max(slowest, time.perf_counter() - start)
-            if found.asked or any(canary in answers for canary in found.canaries):
+            if found.requests or any(canary in answers for canary in found.canaries):
                 read.append({"function": function["name"], "input": at, "value": value})
-                found.asked.clear()
+                found.requests.clear()
         for path in found.paths:
-            if found.asked or any(canary in download(client, path) for canary in found.canaries):
+            if found.requests or any(canary in download(client, path) for canary in found.canaries):
                 read.append({"path": path})
-                found.asked.clear()
+                found.requests.clear()
     return {"values": count, "inputs": len(places), "read": len(read), "first": read[:3], "slowest": slowest}
 
 
 def main() -> None:
-    """Print what `measure` finds, and how many lines and tracebacks the server has logged."""
+    """Print the result of `measure`, and the numbers of lines and tracebacks in the server's log."""
     from served import serve_run
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

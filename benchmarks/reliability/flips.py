@@ -2,11 +2,11 @@
 
     python benchmarks/reliability/flips.py [--flips 40] [--seed 0]
 
-Each flip changes one byte of one file, drawn with the seed: of the cache (decoded tiles, kept states), of a
-checkpoint, a run's adapter or model, its other files, and a bundle. Then the file is used. `told`:
-one line of error. `rebuilt`: what is used is as it was before the flip. Anything else is `unnoticed`.
+Each flip changes one byte of one file, drawn with the seed: of the cache (decoded tiles, cached activations),
+a checkpoint, a run's adapter or model, its other files, or a bundle. Then the file is used. The outcome is
+`reported` for one line of error, `rebuilt` if the content is as before the flip, and else `unnoticed`.
 
-Left out is README.md, the model card, which its author may edit. Printed as JSON.
+README.md, the model card, is left out: its author may edit it. The outcomes are printed as JSON.
 """
 
 import argparse
@@ -24,16 +24,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
-FOR_PEOPLE = "README.md"
+EDITABLE = "README.md"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Something that is kept on disk.
+class Stored:
+    """A stored result.
 
     Attributes:
-        folder: its files, all below it.
-        use: opens the files as they are now and gives what is in them; it may raise an OrbituneError.
+        name: name in the report.
+        folder: folder of its files.
+        use: reads the files as they are now and returns their content; may raise an OrbituneError.
     """
 
     name: str
@@ -43,34 +44,40 @@ class Kept:
     def files(self) -> list[Path]:
         """Return the files that a flip may damage: no locks, no empty files."""
         paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
-        return [path for path in paths if path.stat().st_size and path.name != FOR_PEOPLE]
+        return [path for path in paths if path.stat().st_size and path.name != EDITABLE]
 
 
-def flip(kept: Kept, draw: random.Random) -> dict[str, str]:
-    """Flip a byte, use what is kept, and put everything back."""
+def flip(stored: Stored, draw: random.Random) -> dict[str, str]:
+    """Flip a random byte, use the result, and restore everything."""
     from orbitune.errors import OrbituneError
 
-    before, copy = kept.use(), kept.folder.with_name(f"{kept.folder.name}.copy")
-    shutil.copytree(kept.folder, copy)
-    path = draw.choice(kept.files())
+    before, copy = stored.use(), stored.folder.with_name(f"{stored.folder.name}.copy")
+    shutil.copytree(stored.folder, copy)
+    path = draw.choice(stored.files())
     data = bytearray(path.read_bytes())
     place = draw.randrange(len(data))
     data[place] ^= draw.randrange(1, 256)
     path.write_bytes(data)
     try:
-        outcome = "rebuilt" if kept.use() == before else "unnoticed"
-        said = ""
+        outcome = "rebuilt" if stored.use() == before else "unnoticed"
+        message = ""
     except OrbituneError as error:
-        said = str(error).replace(f"{kept.folder.parent}/", "")
-        outcome = "told" if "\n" not in said else "told in several lines"
+        message = str(error).replace(f"{stored.folder.parent}/", "")
+        outcome = "reported" if "\n" not in message else "reported in several lines"
     finally:
-        shutil.rmtree(kept.folder)
-        copy.rename(kept.folder)
-    return {"what": kept.name, "file": path.name, "byte": str(place), "outcome": outcome, "said": said}
+        shutil.rmtree(stored.folder)
+        copy.rename(stored.folder)
+    return {
+        "what": stored.name,
+        "file": path.name,
+        "byte": str(place),
+        "outcome": outcome,
+        "message": message,
+    }
 
 
-def things(place: Path) -> list[Kept]:
-    """Make one of each kind of stored result, in a cache below this folder."""
+def make_results(place: Path) -> list[Stored]:
+    """Make one stored result of each kind, with a cache below this folder."""
     from orbitune import Recipe, train
     from orbitune.inference.bundle_builder import build_bundle
     from orbitune.training.trial import trial
@@ -83,13 +90,13 @@ def things(place: Path) -> list[Kept]:
     build_bundle(place / "lora", place / "bundle", progress=False)
     trial(recipe, place / "trial", 1, progress=False)
     return [
-        Kept("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
-        Kept("prefix", place / "cache" / "prefix", lambda: _states(cached)),
-        Kept("checkpoint", place / "trial", lambda: _trained(recipe, place / "trial")),
-        Kept("adapter", place / "lora" / "adapter", lambda: _opened(place / "lora")),
-        Kept("model", place / "full" / "model", lambda: _opened(place / "full")),
-        Kept("run", place / "lora", lambda: _opened(place / "lora")),
-        Kept("bundle", place / "bundle", lambda: _opened(place / "bundle")),
+        Stored("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
+        Stored("activation cache", place / "cache" / "activations", lambda: _states(cached)),
+        Stored("checkpoint", place / "trial", lambda: _trained(recipe, place / "trial")),
+        Stored("adapter", place / "lora" / "adapter", lambda: _opened(place / "lora")),
+        Stored("model", place / "full" / "model", lambda: _opened(place / "full")),
+        Stored("run", place / "lora", lambda: _opened(place / "lora")),
+        Stored("bundle", place / "bundle", lambda: _opened(place / "bundle")),
     ]
 
 
@@ -118,7 +125,7 @@ def _states(recipe: Any) -> Any:
     job = prepare_training(recipe, progress=False)
     network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
     device = torch.device("cpu")
-    feed = job.state_feed(network, TileLoader(job.tiles, device), device)
+    feed = job.activation_loader(network, TileLoader(job.tiles, device), device)
     feed.build(16)
     return feed.tiles(np.concatenate([job.splits["train"], job.splits["test"]])).numpy().tobytes()
 
@@ -126,17 +133,17 @@ def _states(recipe: Any) -> Any:
 def _trained(recipe: Any, folder: Path) -> Any:
     """Return the losses of a copy of a trial that resumes from its checkpoint."""
     from orbitune.training.checkpoint import load_best
-    from orbitune.training.run import fit, open_run
+    from orbitune.training.run import open_run
     from orbitune.training.trial import TrialResult
 
-    copy = folder.with_name("going-on")
+    copy = folder.with_name("resumed")
     shutil.copytree(folder, copy)
     try:
         TrialResult.load(copy)
-        with open_run(recipe, copy, progress=False) as work:
-            trainer = fit(*work, epochs=2)
-            load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
-            return [entry["train_loss"] for entry in trainer.progress.history]
+        with open_run(recipe, copy, progress=False) as run:
+            trainer = run.fit(epochs=2)
+            load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
+            return [entry["train_loss"] for entry in trainer.state.history]
     finally:
         shutil.rmtree(copy)
 
@@ -156,15 +163,20 @@ def measure(flips: int, seed: int, only: str | None = None) -> list[dict[str, st
     """Flip bytes in each kind of stored result in turn.
 
     Args:
-        only: name of the one thing to flip bytes of.
+        flips: number of flips.
+        seed: seed of the flips.
+        only: name of the one kind to use; all if None.
+
+    Returns:
+        For each flip the kind, file, byte, outcome and message.
     """
     draw = random.Random(seed)
     before = os.environ.get("ORBITUNE_CACHE")
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         os.environ["ORBITUNE_CACHE"] = str(Path(folder) / "cache")
         try:
-            kept = [each for each in things(Path(folder)) if only in (None, each.name)]
-            return [flip(kept[number % len(kept)], draw) for number in range(flips)]
+            stored = [each for each in make_results(Path(folder)) if only in (None, each.name)]
+            return [flip(stored[number % len(stored)], draw) for number in range(flips)]
         finally:
             os.environ.pop("ORBITUNE_CACHE")
             os.environ |= {"ORBITUNE_CACHE": before} if before else {}
@@ -178,7 +190,7 @@ def main() -> None:
     found = measure(options.flips, options.seed)
     outcomes = [each["outcome"] for each in found]
     print(json.dumps({"flips": found, **{name: outcomes.count(name) for name in set(outcomes)}}, indent=1))
-    sys.exit(not {"told", "rebuilt"}.issuperset(outcomes))
+    sys.exit(not {"reported", "rebuilt"}.issuperset(outcomes))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def write_backbone(folder: Path) -> Path:
 
 
 def recipe_values(backbone: Path, **more: Any) -> dict[str, Any]:
-    """Return a recipe that trains in a moment."""
+    """Return the settings of a recipe that trains in seconds."""
     return {
         "data": TILES,
         "backbone": str(backbone),
@@ -58,7 +58,7 @@ def write_tiles(folder: Path, count: int = 40) -> Path:
 
 
 def write_scene(file: Path, rows: int = 8, columns: int = 8) -> Path:
-    """Write a GeoTIFF of synthetic tiles side by side, 10 m a pixel, in UTM."""
+    """Write a GeoTIFF mosaic of synthetic tiles at 10 m per pixel in UTM."""
     import rasterio
     from rasterio.transform import from_origin
 

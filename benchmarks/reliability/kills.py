@@ -1,17 +1,17 @@
-"""Kill commands at many moments, run them again, and compare with runs that were not killed.
+"""Kill commands at many moments, run them again, and compare with undisturbed runs.
 
     python benchmarks/reliability/kills.py [--only train,map] [--moments 30] [--seed 0]
 
-A command runs in a fork of this process, which has loaded the libraries: every kill falls into the command's
-own work and none into imports. It is the leader of a session of its own, and SIGKILL reaches it alone, as
-`kill -9` does. Half of the moments follow what can be seen from outside (a folder of decoding, a checkpoint,
-the proof under way), after a random delay; the others are spread over the time that the command takes.
+A command runs in a fork of this process, which has imported the libraries: kills hit the command's own work
+and not its imports. It leads its own session, and SIGKILL is sent to it alone, as by `kill -9`. Half of the
+moments follow the appearance of a file (decoded tiles, a checkpoint, the reload check), after a random delay;
+the others are uniform over the time that the command takes.
 
-Printed as JSON: for each command how many kills fell before its end (a command that was quicker is not
-counted), how many second runs ended well, with the same bytes, the same files and no process left over.
+The counts are printed as JSON: for each command the kills before its end (if it ended earlier, the moment is
+not counted), and the second runs that succeeded with equal bytes, equal files and no process left over.
 
-The same bytes: every file that the command writes but reports (report.html, report.md, figures, logs), JSON
-without the fields of `MEASURED`, which hold times, energy and memory, and what counts interruptions.
+All written files are compared, except reports (report.html, report.md, figures, logs) and the JSON fields in
+`MEASURED`: times, energy, memory and counts of interruptions.
 """
 
 import argparse
@@ -34,81 +34,60 @@ sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
 MEASURED = re.compile(
-    r"seconds|joules|energy|peak|per_second|milliseconds|created|command|digest"  # times and machines
-    r"|resumed|test_reads|prefix_reused"  # what counts interruptions
-    r"|^plan$|^compute$|^engine$|^environment$|^files$|^settings$"  # plans; hashes of compared files
+    r"seconds|joules|energy|peak|per_second|milliseconds|created|command|digest"  # depend on time and machine
+    r"|resumed|test_reads|_reused"  # count interruptions
+    r"|^plan$|^compute$|^engine$|^environment$|^files$|^settings$"  # plans, and hashes of compared files
 )
 REPORTS = re.compile(r"report\.(html|md)$|(^|/)(figures|logs|plans)/|environment\.json$|study\.json$")
-LOCKS = re.compile(r"cache/.*\.lock$|cache/kernels")  # empty, and meant to stay
+LOCKS = re.compile(r"cache/.*\.lock$|cache/kernels")  # empty, kept on purpose
 DEADLINE = 300.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command, with OUT for the output, and patterns of files whose appearance is a moment."""
+    """A command, with OUT for its output, and patterns of files after whose appearance it is killed."""
 
     name: str
     arguments: tuple[str, ...]
     moments: tuple[str, ...]
 
 
+SAVING = ("out/.*.orbitune-tmp", "out/adapter", "out/predictions.npz", "tmp/.orbitune.*", "out/result.json")
+TRAINING = (
+    "cache/tiles/.*.orbitune-tmp",
+    "cache/tiles/.*/*/meta.json",
+    "out/checkpoint/best.safetensors",
+    *SAVING,
+)
+CACHE_FROZEN = ("cache/activations/*/states.part", "cache/activations/*/states.bin", *TRAINING)
+STUDY = (
+    "out/plans",
+    "out/linear/checkpoint/state.safetensors",
+    "out/linear/adapter",
+    "out/linear/result.json",
+)
+MAP = (".OUT.tif.parts", ".OUT.tif.parts/0000*.npy", ".OUT*.orbitune-tmp", "OUT.tif", "OUT.confidence.tif")
+EXPORT = ("out/.*.orbitune-tmp", "out/.*.orbitune-tmp/*", "out/merged", "out/model.onnx")
+BUNDLE = (".out.*.orbitune-tmp", ".out.*.orbitune-tmp/out/*", "out")
+PREDICT = (".out.csv.*.orbitune-tmp", ".out.csv.*.orbitune-tmp/*", "out.csv")
+
+
 def cases(place: Path) -> list[Case]:
-    """Prepare the inputs of all commands, and name them."""
+    """Prepare the inputs of all commands and return the commands."""
     run(_prepare, place).check()
     recipe = ("--recipe", str(place / "recipe.yaml"))
-    saving = (
-        "out/.*.orbitune-tmp",
-        "out/adapter",
-        "out/predictions.npz",
-        "tmp/.orbitune.*",
-        "out/result.json",
-    )
-    training = (
-        "cache/tiles/.*.orbitune-tmp",
-        "cache/tiles/.*/*/meta.json",
-        "out/checkpoint/best.safetensors",
-        *saving,
-    )
-    prefix = ("cache/prefix/*/states.part", "cache/prefix/*/states.bin", *training)
-    study = (
-        "out/plans",
-        "out/linear/checkpoint/state.safetensors",
-        "out/linear/adapter",
-        "out/linear/result.json",
-    )
-    made = str(place / "run")
-    bundle = str(place / "bundle")
-    options = ("--mode", "dense", "--stride", "16", "--confidence", "OUT.confidence.tif")
+    made, bundle, scene = (str(place / name) for name in ("run", "bundle", "scene.tif"))
+    dense = ("--mode", "dense", "--stride", "16", "--confidence", "OUT.confidence.tif")
+    cached = ("--method", "linear", "--cache-frozen")
+    tiles = str(place / "tiles")
     return [
-        Case("train", ("train", *recipe, "--out", "OUT"), training),
-        Case("study", ("study", *recipe, "--methods", "linear", "--out", "OUT"), study),
-        Case("prefix", ("train", *recipe, "--method", "linear", "--cache-frozen", "--out", "OUT"), prefix),
-        Case(
-            "map",
-            ("map", bundle, str(place / "scene.tif"), "-o", "OUT.tif", *options),
-            (
-                ".OUT.tif.parts",
-                ".OUT.tif.parts/0000*.npy",
-                ".OUT*.orbitune-tmp",
-                "OUT.tif",
-                "OUT.confidence.tif",
-            ),
-        ),
-        Case(
-            "export",
-            ("export", made, "--to", "merged,onnx", "--out", "OUT"),
-            ("out/.*.orbitune-tmp", "out/.*.orbitune-tmp/*", "out/merged", "out/model.onnx"),
-        ),
-        Case(
-            "bundle",
-            ("bundle", made, "--out", "OUT"),
-            (".out.*.orbitune-tmp", ".out.*.orbitune-tmp/out/*", "out"),
-        ),
-        Case(
-            "predict",
-            ("predict", bundle, str(place / "tiles"), "--format", "csv", "--out", "OUT.csv"),
-            (".out.csv.*.orbitune-tmp", ".out.csv.*.orbitune-tmp/*", "out.csv"),
-        ),
+        Case("train", ("train", *recipe, "--out", "OUT"), TRAINING),
+        Case("study", ("study", *recipe, "--methods", "linear", "--out", "OUT"), STUDY),
+        Case("cache-frozen", ("train", *recipe, *cached, "--out", "OUT"), CACHE_FROZEN),
+        Case("map", ("map", bundle, scene, "-o", "OUT.tif", *dense), MAP),
+        Case("export", ("export", made, "--to", "merged,onnx", "--out", "OUT"), EXPORT),
+        Case("bundle", ("bundle", made, "--out", "OUT"), BUNDLE),
+        Case("predict", ("predict", bundle, tiles, "--format", "csv", "--out", "OUT.csv"), PREDICT),
     ]
 
 
@@ -130,7 +109,7 @@ def _prepare(place: Path) -> None:
 
 @dataclass
 class Forked:
-    """A fork at work."""
+    """A running fork."""
 
     process: int
     log: Path
@@ -154,7 +133,7 @@ class Forked:
 
 
 def run(work: Callable[[Path], None], place: Path) -> Forked:
-    """Start work in a fork with a session, a cache and a folder for temporary files of its own."""
+    """Start work in a fork with its own session, cache and temporary folder."""
     place.mkdir(parents=True, exist_ok=True)
     log = place.parent / f"{place.name}.log"
     if process := os.fork():
@@ -245,7 +224,7 @@ def processes_of(place: Path) -> list[int]:
 def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any]:
     """Kill a command at several moments; each run starts in an empty folder with an empty cache."""
     whole = folder / "whole"
-    run(command(case.arguments), whole).check()  # the first of all also compiles and loads what stays loaded
+    run(command(case.arguments), whole).check()  # the first run also compiles the kernels
     start = time.monotonic()
     run(command(case.arguments), folder / "again").check()
     seconds = time.monotonic() - start
@@ -286,7 +265,7 @@ def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> boo
 
 def _again(case: Case, place: Path, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """Run a killed command again and return the differences from an undisturbed run."""
-    complete = case.name == "bundle" and (place / "out").exists()  # a bundle is never written over
+    complete = case.name == "bundle" and (place / "out").exists()  # a bundle is never overwritten
     second = run(command(case.arguments), place)
     code = second.wait()
     failure: dict[str, Any] = {}
@@ -327,7 +306,7 @@ def main() -> None:
 
 
 def _load() -> None:
-    """Import what commands need, so that forks have it."""
+    """Import the libraries of the commands, which forks inherit."""
     import accelerate  # noqa: F401
     import peft  # noqa: F401
     import sklearn.metrics

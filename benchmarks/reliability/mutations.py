@@ -1,10 +1,10 @@
-"""Mutate small valid files at random and count what reading them does: a line for the user, or worse.
+"""Mutate small valid files at random and count the outcomes of reading them.
 
 Each `mutations_*.py` beside this file lists `TARGETS`, the kinds of file it reads. Run all of them with
 
     python benchmarks/reliability/mutations.py --count 1000
 
-which prints the counts as JSON, and ends with 1 where anything but a user error or a result came back.
+which prints the counts as JSON and exits with 1 if any read did not end in a result or a user error.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from typing import Any
 
 from orbitune.errors import OrbituneError
 
-SECONDS = 30.0  # after which a read counts as a hang
+SECONDS = 30.0  # a longer read counts as a hang
 MEMORY = 2**30  # bytes that reading one small file may add
 
 _VALUES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-_EDGE = 160  # bytes at both ends of a file where its headers mostly lie
+_EDGE = 160  # bytes at both ends of a file, where headers are
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Target:
     """One kind of file.
 
     Attributes:
-        name: of the kind, such as "images".
-        samples: valid files by name, from which the mutants are made; called once.
-        read: reads one mutant, given the sample's name and the bytes, as the product does.
+        name: name of the kind, such as "images".
+        samples: returns valid files by name; called once.
+        read: reads a mutant, given the sample's name and its bytes, as Orbitune does.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Findings:
     """Outcomes of the mutants of one target.
 
     Attributes:
-        read: number that could be read all the same.
-        refused: number that ended in a user error (`OrbituneError`).
+        read: number of mutants that could be read.
+        refused: number of mutants that ended in a user error (`OrbituneError`).
         tracebacks: "SAMPLE SEED: TYPE: MESSAGE (FILE:LINE)" of each other error.
-        hangs: "SAMPLE SEED" of each that took longer than `SECONDS`.
-        lines: what libraries printed to stderr on their own.
-        slowest: seconds of the slowest read.
-        memory: bytes that the process grew by at its peak.
+        hangs: "SAMPLE SEED" of each read that took longer than `SECONDS`.
+        lines: lines that libraries printed to stderr.
+        slowest: duration of the slowest read in seconds.
+        memory: growth of the peak memory in bytes.
     """
 
     read: int = 0
@@ -80,7 +80,7 @@ class Findings:
         return not (self.tracebacks or self.hangs or self.lines) and self.memory < MEMORY
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts, with the first ten of each kind of fault."""
+        """Return the counts and the first ten faults of each kind."""
         return {
             "mutants": self.read + self.refused + len(self.tracebacks) + len(self.hangs),
             "read": self.read,
@@ -95,7 +95,7 @@ class Findings:
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return a copy of a file with one to four random changes; the same for the same state of `rng`."""
+    """Return a copy of a file with one to four random changes, reproducible by the state of `rng`."""
     mutant = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choice(_CHANGES)(mutant, rng)
@@ -105,14 +105,14 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def attack(target: Target, count: int, seed: int = 0) -> Findings:
-    """Read `count` mutants of a target's samples, in turn; the n-th is the same for the same seed."""
+    """Read `count` mutants of a target's samples in turn, reproducible by the seed."""
     samples = list(target.samples().items())
     findings = Findings()
     for name, data in samples:
-        target.read(name, data)  # what is sound is read, and what it imports is no growth
+        target.read(name, data)  # valid files must be readable; imports do not count as growth
     before = _peak()
     with _caught_stderr() as lines, warnings.catch_warnings():
-        # PEFT's word on settings that it does not know is meant for the user.
+        # PEFT's warning about unknown settings is meant for the user.
         warnings.filterwarnings("ignore", message="Unexpected keyword arguments")
         for number in range(count):
             name, data = samples[number % len(samples)]
@@ -125,7 +125,7 @@ def attack(target: Target, count: int, seed: int = 0) -> Findings:
 
 @contextmanager
 def _caught_stderr() -> Iterator[list[str]]:
-    """Lines that anything, libraries in C too, writes to stderr until the block ends; filled at its end."""
+    """Capture what any code, C libraries included, writes to stderr; the list is filled at the end."""
     lines: list[str] = []
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
@@ -154,7 +154,7 @@ def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Fi
             findings.refused += 1
     except _Hang:
         findings.hangs.append(title)
-    except Exception as error:  # whatever it is, the user would have seen a traceback
+    except Exception as error:  # the user would see a traceback
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}:{last.lineno}"
         findings.tracebacks.append(f"{title}: {type(error).__name__}: {error} ({place})")
@@ -162,7 +162,7 @@ def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Fi
 
 
 class _Hang(BaseException):
-    """A read took too long; no `except Exception` may swallow it."""
+    """A read took too long; a BaseException, so that no `except Exception` catches it."""
 
 
 @contextmanager
@@ -180,15 +180,15 @@ def _alarm() -> Iterator[None]:
 
 
 def _peak() -> int:
-    """The most memory this process ever had, in bytes."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-# The changes
+# --- changes ----------------------------------------------------------------------------------------------
 
 
 def _place(mutant: bytearray, rng: random.Random) -> int:
-    """A position, more often near the ends than in the middle."""
+    """Return a random position, more often near the ends than in the middle."""
     part, length = rng.random(), len(mutant)
     if part < 0.4:
         return rng.randrange(min(length, _EDGE) or 1)
@@ -209,7 +209,7 @@ def _overwrite_byte(mutant: bytearray, rng: random.Random) -> None:
 
 
 def _overwrite_field(mutant: bytearray, rng: random.Random) -> None:
-    """A number of 2, 4 or 8 bytes that tends to be a limit of something."""
+    """Overwrite 2, 4 or 8 bytes with a number that tends to be an edge case."""
     value = rng.choice((*_VALUES, rng.getrandbits(32), len(mutant), len(mutant) + 1))
     width = rng.choice(("H", "I", "Q"))
     size = struct.calcsize(f"<{width}")
@@ -258,7 +258,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def _overwrite_tag(mutant: bytearray, rng: random.Random) -> None:
-    """Of a TIFF, the tag, type, count or value of one entry of the first directory; else any field."""
+    """Overwrite the tag, type, count or value of a random TIFF directory entry; in other files any field."""
     order = _TIFF.get(bytes(mutant[:4]))
     (directory,) = struct.unpack(f"{order}I", mutant[4:8]) if order and len(mutant) > 8 else (len(mutant),)
     if directory + 2 > len(mutant):
@@ -280,7 +280,7 @@ def _overwrite_tag(mutant: bytearray, rng: random.Random) -> None:
 
 
 def _fix_checksums(mutant: bytearray) -> None:
-    """Make the chunks of a PNG pass their checksums, so that what they hold is looked at."""
+    """Correct the checksums of a PNG's chunks, so that decoders read their content."""
     place = len(_PNG)
     while place + 12 <= len(mutant):
         (size,) = struct.unpack(">I", mutant[place : place + 4])
@@ -313,7 +313,7 @@ def find_targets() -> list[Target]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Attack the targets and print the counts as JSON; return 1 if there was a fault, else 0."""
+    """Attack the targets, print the counts as JSON, and return 1 if there was a fault, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("kinds", nargs="*", help="names of targets (default: all)")
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")

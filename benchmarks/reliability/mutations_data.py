@@ -1,4 +1,4 @@
-"""Mutants of what tiles come in: images, parquet files, zips and tables, read as the product reads them."""
+"""Targets for `mutations`: tile sources (images, parquet files, zips, tables), read as Orbitune does."""
 
 import io
 import json
@@ -78,7 +78,7 @@ def _exif() -> Image.Exif:
 
 
 def read_image(name: str, data: bytes) -> None:
-    """Read a header, the pixels and the place, as training and prediction do."""
+    """Read header, pixels and georeference, as training and prediction do."""
     with strict_decoding():
         read_header(data)
         to_uint8_tile(read_pixels(data), (_SIDE, _SIDE), 255)

@@ -1,7 +1,6 @@
-"""Mutants of what models come in: bundles, run folders, folders of PEFT, backbones, opened as commands do.
+"""Targets for `mutations`: model folders (bundles, runs, PEFT adapters, backbones), opened as commands do.
 
-A file of a folder is a sample by itself; the others stay whole. Small models with random weights serve, which
-are made once and without training.
+Each file of a folder is a sample; the other files stay valid. The models are small, with random weights.
 """
 
 import atexit
@@ -15,7 +14,7 @@ import inputs
 from mutations import Target
 
 CLASSES = ("a", "b", "c")
-at_hand: dict[str, Path] = {}  # `run`: a finished run, where there is one; else one is trained
+prepared: dict[str, Path] = {}  # `run`: a finished run; if absent, one is trained
 
 
 @cache
@@ -33,7 +32,7 @@ def backbone() -> Path:
 
 @cache
 def adapter() -> Path:
-    """Return a folder that plain PEFT wrote, with its head and all biases."""
+    """Return a folder written by plain PEFT, with head and all biases."""
     from peft import LoraConfig, get_peft_model
 
     from orbitune.models.backbones import find_backbone, load_weights
@@ -53,14 +52,14 @@ def bundle() -> Path:
     """Return a bundle of the adapter."""
     from orbitune.adapters.importer import import_adapter
 
-    return import_adapter(adapter(), str(backbone()), CLASSES, _place() / "bundle").folder
+    return import_adapter(adapter(), str(backbone()), labels=CLASSES, out=_place() / "bundle").folder
 
 
 @cache
 def run() -> Path:
     """Return the folder of a finished run of one epoch."""
-    if "run" in at_hand:
-        return at_hand["run"]
+    if "run" in prepared:
+        return prepared["run"]
     from orbitune.recipe import Recipe
     from orbitune.training.run import train
 
@@ -81,7 +80,12 @@ def _samples(folder: Callable[[], Path], patterns: tuple[str, ...]) -> Callable[
 def _reader(
     folder: Callable[[], Path], opened: Callable[[Path, Path], object]
 ) -> Callable[[str, bytes], None]:
-    """Return what opens a copy of a folder in which one file is a mutant; `opened` gets it, and a path."""
+    """Return a reader that opens a copy of a folder with one mutated file.
+
+    Args:
+        folder: returns the folder.
+        opened: opens the copy; its second argument is a path for outputs.
+    """
 
     def read(name: str, data: bytes) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -95,18 +99,18 @@ def _reader(
 def _import(folder: Path, made: Path) -> None:
     from orbitune.adapters.importer import import_adapter
 
-    import_adapter(folder, str(backbone()), CLASSES, made, say=lambda line: None)
+    import_adapter(folder, str(backbone()), labels=CLASSES, out=made, log=lambda line: None)
 
 
 def _verify(folder: Path, made: Path) -> None:
-    """Open it as `predict` and `adapters verify` do: the hashes catch most that happens to weights."""
+    """Open a bundle as `predict` and `adapters verify` do; the hashes detect most changes of weights."""
     from orbitune.adapters.tools import verify
 
     verify(folder)
 
 
 def _without_hashes(folder: Path, made: Path) -> None:
-    """Open it with the hashes removed, as an attacker would."""
+    """Open a bundle whose hashes were removed, as an attacker could."""
     from orbitune.errors import OrbituneError
     from orbitune.files import write_json
     from orbitune.inference.bundle import Bundle
@@ -128,7 +132,7 @@ def _load(folder: Path, made: Path) -> None:
 
 
 def _read_run(folder: Path, made: Path) -> None:
-    """Open a finished run as all do that read one: its result, its inputs, its model."""
+    """Open a finished run: its result, its inputs and its model."""
     from orbitune.inference.bundle import Bundle
     from orbitune.training.evaluate import reopen
 

@@ -1,4 +1,4 @@
-"""Mutants of scenes: GeoTIFFs of every layout, opened, checked and read in windows as `orbitune map` does."""
+"""Targets for `mutations`: GeoTIFFs of every layout, opened and read in windows as `orbitune map` does."""
 
 import tempfile
 from pathlib import Path
@@ -12,8 +12,8 @@ from orbitune.mapping.radiometry import choose_scaling
 from orbitune.mapping.reader import Scene
 
 _SIDE = 64
-_BUDGET = "2GB"  # of memory, the default of `orbitune map`
-_WINDOWS = 4  # that are read of a mutant
+_BUDGET = "2GB"  # default memory limit of `orbitune map`
+_WINDOWS = 4  # read of each mutant
 _UTM = {"crs": "EPSG:32632"}
 _KINDS: dict[str, tuple[str, int, dict[str, object]]] = {
     "striped-uint8": ("uint8", 3, _UTM),

@@ -11,7 +11,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-KILLED = ("train", "study", "prefix", "map", "export", "bundle", "predict")
+KILLED = ("train", "study", "cache-frozen", "map", "export", "bundle", "predict")
 KERNELS = "tests/fastpath/test_sanitizers.py"
 
 Found = dict[str, Any]
@@ -57,7 +57,7 @@ def prepare(work: Path) -> None:
 
 
 def measured(name: str, arguments: Sequence[str], work: Path) -> Found:
-    """Return what a script printed, now or in an earlier run of this one."""
+    """Run a script and return its JSON output, cached in the work folder."""
     kept = work / f"{name}.json"
     if not kept.is_file():
         print(f"{name}: {' '.join(arguments)}", file=sys.stderr, flush=True)
@@ -69,73 +69,72 @@ def measured(name: str, arguments: Sequence[str], work: Path) -> Found:
     return found
 
 
-def test_kernels(work: Path) -> Found:
-    """Return how the tests of the kernels ended under the address sanitizer."""
+def run_kernel_tests(work: Path) -> Found:
+    """Run the tests of the kernels under the address sanitizer and return the outcome."""
     kept = work / "kernels.json"
     if not kept.is_file():
         command = [sys.executable, "-m", "pytest", KERNELS]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        write_json(kept, {"passed": done.returncode == 0, "said": done.stdout.splitlines()[-1]})
+        write_json(kept, {"passed": done.returncode == 0, "summary": done.stdout.splitlines()[-1]})
     found: Found = read_json(kept)
     return found
 
 
 def rows(found: dict[str, Found]) -> list[Row]:
     """Return the rows of the table: what was tried, the target and the outcome."""
-    app, slow, kills = found["app"], found["slow"], _kills(found)
     kernels = found["kernels"]
-    outcomes = [each["outcome"] for each in found["flips"]["flips"]]
-    targets = found["mutations"]["targets"].values()
-    noticed = sum(outcome in ("told", "rebuilt") for outcome in outcomes)
-    count: Callable[[str], int] = lambda field: sum(each[field] for each in targets)  # noqa: E731
+    passed = "0 reports, 0 mismatches" if kernels["passed"] else "failed"
+    tried = f"the compiled kernels at odd shapes under the address sanitizer (`{KERNELS}`)"
     return [
-        (
-            f"hostile values to all {app['inputs']} inputs of the app's API: files read but not uploaded",
-            "0",
-            f"{app['read']} of {app['values']}; {app['tracebacks']} tracebacks in the log",
-        ),
-        *(
-            (
-                f"{each['connections']} {_held(sent)}: the median answer for others",
-                "under 1 s",
-                _waits(each),
-            )
-            for sent, each in slow.items()
-            if sent != "memory"
-        ),
-        (
-            "memory that these connections had the server hold",
-            "",
-            f"{(slow['memory']['after'] - slow['memory']['before']) / 1e6:,.0f} MB",
-        ),
+        *_app_rows(found["app"], found["slow"]),
         *(
             (
                 f"SIGKILL during `{each['command']}`, the same command again: same bytes, no leftovers",
                 f"{each['kills']} of {each['kills']}",
                 f"{each['well']} of {each['kills']}",
             )
-            for each in kills
+            for each in _kills(found)
         ),
-        (
-            "one byte flipped in caches, checkpoints, adapters, models, runs and bundles: told or rebuilt",
-            f"{len(outcomes)} of {len(outcomes)}",
-            f"{noticed} of {len(outcomes)}",
+        _flips_row([each["outcome"] for each in found["flips"]["flips"]]),
+        *_mutation_rows(list(found["mutations"]["targets"].values())),
+        (tried, "0 reports, 0 mismatches", f"{passed} ({kernels['summary']})"),
+    ]
+
+
+def _app_rows(app: Found, slow: Found) -> list[Row]:
+    """Return the rows of hostile values and held connections."""
+    tried = f"hostile values to all {app['inputs']} inputs of the app's API: files read but not uploaded"
+    held = (slow["memory"]["after"] - slow["memory"]["before"]) / 1e6
+    return [
+        (tried, "0", f"{app['read']} of {app['values']}; {app['tracebacks']} tracebacks in the log"),
+        *(
+            (
+                f"{each['connections']} {_held(sent)}: median response time for others",
+                "under 1 s",
+                _times(each),
+            )
+            for sent, each in slow.items()
+            if sent != "memory"
         ),
-        (
-            f"{count('mutants'):,} mutated files of {len(targets)} kinds: tracebacks, hangs, stray lines",
-            "0, 0, 0",
-            f"{count('tracebacks')}, {count('hangs')}, {count('lines_on_stderr')}",
-        ),
-        (
-            "the most memory that reading one kind of them added",
-            "under 1 GB",
-            f"{max(each['memory_mb'] for each in targets):,.0f} MB",
-        ),
-        (
-            f"the compiled kernels at odd shapes under the address sanitizer (`{KERNELS}`)",
-            "0 reports, 0 mismatches",
-            f"{'0 reports, 0 mismatches' if kernels['passed'] else 'failed'} ({kernels['said']})",
-        ),
+        ("memory that the server held for these connections", "", f"{held:,.0f} MB"),
+    ]
+
+
+def _flips_row(outcomes: list[str]) -> Row:
+    noticed = sum(outcome in ("reported", "rebuilt") for outcome in outcomes)
+    tried = "one byte flipped in caches, checkpoints, adapters, models, runs, bundles: reported or rebuilt"
+    return tried, f"{len(outcomes)} of {len(outcomes)}", f"{noticed} of {len(outcomes)}"
+
+
+def _mutation_rows(targets: list[Found]) -> list[Row]:
+    mutants, tracebacks, hangs, lines = (
+        sum(each[name] for each in targets) for name in ("mutants", "tracebacks", "hangs", "lines_on_stderr")
+    )
+    tried = f"{mutants:,} mutated files of {len(targets)} kinds: tracebacks, hangs, stray lines"
+    memory = max(each["memory_mb"] for each in targets)
+    return [
+        (tried, "0, 0, 0", f"{tracebacks}, {hangs}, {lines}"),
+        ("largest memory growth from reading one kind of them", "under 1 GB", f"{memory:,.0f} MB"),
     ]
 
 
@@ -147,13 +146,13 @@ def _kills(found: dict[str, Found]) -> list[Found]:
     return [each for name in KILLED for each in found[f"kills-{name}"]["kills"]]
 
 
-def _waits(found: Found) -> str:
+def _times(found: Found) -> str:
     median, longest, alone = (f"{1000 * found[name]:.0f} ms" for name in ("median", "longest", "alone"))
     return f"{median}, longest {longest}; {alone} without them"
 
 
 def _moments(found: Found) -> str:
-    """Return after what a command was killed, and how often."""
+    """Return the moments at which a command was killed, with counts."""
     named = {pattern: number for pattern, number in found["after"].items() if pattern != "a time"}
     return ", ".join(
         [
@@ -219,7 +218,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(work)
     found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
-    found["kernels"] = test_kernels(work)
+    found["kernels"] = run_kernel_tests(work)
     write_json(options.out / "reliability.json", {"environment": environment(), **found})
     write_text(options.out / "reliability.md", page(found))
 

@@ -1,4 +1,4 @@
-"""The app in a process of its own, for measurements that talk to it over HTTP."""
+"""Runs the web app in a separate process, for measurements over HTTP."""
 
 import os
 import socket
@@ -18,9 +18,9 @@ class Served:
     """A running `orbitune serve`.
 
     Attributes:
-        address: its URL.
-        pid: of its process.
-        log: the file of what it writes.
+        address: URL of the app.
+        pid: process id.
+        log: file with its output.
     """
 
     address: str
@@ -28,7 +28,7 @@ class Served:
     log: Path
 
     def peak_memory(self) -> int:
-        """Return the most memory that the process has held, bytes."""
+        """Return the peak memory of the process in bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024

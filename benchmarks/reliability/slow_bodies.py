@@ -1,9 +1,9 @@
-"""How long others wait for an answer while many connections are held: bodies and answers that never end.
+"""Measure response times while many connections are held by unfinished requests and unread responses.
 
     python benchmarks/reliability/slow_bodies.py RUN TILE [--connections 64]
 
-prints JSON, for bodies of one byte, for bodies of many megabytes, and for more streams of events than the
-server has connections for, of which nothing is read.
+prints JSON for bodies that stop after one byte, for bodies that stop after many megabytes, and for more
+unread event streams than the server allows connections.
 """
 
 import argparse
@@ -22,20 +22,27 @@ from urllib.parse import urlsplit
 
 import httpx
 
-CLAIMED = 31 * 2**20  # bytes that each body says it has: below the limit of one
-IDLE = 600  # streams of events, more than the server has connections
+CLAIMED = 31 * 2**20  # Content-Length of each body in bytes, below the limit
+IDLE = 600  # event streams, more than the server allows connections
 STREAMS = ("/gradio_api/heartbeat/{}", "/gradio_api/upload_progress?upload_id={}")
 
 
 @contextmanager
 def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api/predict") -> Iterator[None]:
-    """Hold connections open that stop after part of a body, while the block runs."""
+    """Hold connections open that have sent part of a body, while the block runs.
+
+    Args:
+        address: URL of the app.
+        connections: number of connections.
+        sent: bytes that each sends.
+        path: path of the request.
+    """
     parts = urlsplit(address)
     where = (parts.hostname or "127.0.0.1", parts.port or 80)
     head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {CLAIMED}\r\n\r\n".encode()
 
     def send(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # it is cut off, as it should be
+        with contextlib.suppress(OSError):  # the server closes it, as it should
             for start in range(0, sent, 2**20):
                 connection.sendall(bytes(min(2**20, sent - start)))
 
@@ -55,7 +62,7 @@ def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api
 
 @contextmanager
 def idle_streams(address: str, connections: int) -> Iterator[None]:
-    """Hold connections that ask for answers which never end, and read nothing, while the block runs."""
+    """Hold connections that request endless responses and read nothing, while the block runs."""
     parts = urlsplit(address)
     where = (parts.hostname or "127.0.0.1", parts.port or 80)
     with contextlib.ExitStack() as stack:
@@ -66,11 +73,11 @@ def idle_streams(address: str, connections: int) -> Iterator[None]:
         yield
 
 
-def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
-    """Return the seconds that each request of another client takes, one after the other.
+def response_times(address: str, tile: bytes, requests: int = 20) -> list[float]:
+    """Return the durations in seconds of consecutive requests of another client.
 
     Raises:
-        httpx.HTTPStatusError: one is not answered.
+        httpx.HTTPStatusError: a request failed.
     """
     taken = []
     for _ in range(requests):
@@ -81,16 +88,16 @@ def waits(address: str, tile: bytes, requests: int = 20) -> list[float]:
 
 
 def measure(address: str, tile: bytes, connections: int = 64, sent: int = 1) -> dict[str, Any]:
-    """Return the waits of others, without and with slow bodies; with idle streams where no byte is sent."""
-    alone = waits(address, tile)
+    """Return response times without and with slow bodies; with idle streams if `sent` is 0."""
+    alone = response_times(address, tile)
     with slow_bodies(address, connections, sent) if sent else idle_streams(address, connections):
-        beside = waits(address, tile)
+        beside = response_times(address, tile)
     medians = {"alone": statistics.median(alone), "median": statistics.median(beside), "longest": max(beside)}
     return {"connections": connections, "sent": sent, **medians}
 
 
 def main() -> None:
-    """Print the waits beside each kind of connection, and the most memory that the server held."""
+    """Print the response times beside each kind of connection, and the peak memory of the server."""
     from served import serve_run
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -8,12 +8,12 @@ from typing import Any
 from orbitune.errors import RunError, first_line
 from orbitune.extras import require
 
-KNOCK_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 _STORE_BYTES = 80 * 2**20  # the least Ray takes; what is sent is small
 
 
 def connect(cores: int) -> Any:
-    """The module ray, connected to the cluster that RAY_ADDRESS names, else to its own processes here.
+    """Return the module ray, connected to the cluster of RAY_ADDRESS, else to its own processes here.
 
     Args:
         cores: what those may use of this machine.
@@ -28,7 +28,7 @@ def connect(cores: int) -> Any:
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address := os.environ.get("RAY_ADDRESS"):
-        _knock(address)
+        _check_address(address)
         options |= {"address": "auto"}
     else:
         options |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
@@ -39,13 +39,13 @@ def connect(cores: int) -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
-    """See whether anybody is there; Ray itself would wait for minutes and then end the process."""
+def _check_address(address: str) -> None:
+    """Check that the address answers; Ray would wait for minutes and then end the process."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not (host and port.isdecimal()):
         return  # `auto` and the like
     try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         reason = error.strerror or "no answer"
         raise RunError(f"There is no Ray cluster at {address} ({reason}); see RAY_ADDRESS.") from None

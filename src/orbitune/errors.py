@@ -4,21 +4,21 @@ import unicodedata
 
 
 class OrbituneError(Exception):
-    """A mistake in the input or the surroundings; its message says what to do next.
+    """Invalid input or an unsuitable environment; the message says what to do.
 
     Attributes:
-        kind: what another program can tell it by, where there is something to tell; JSON output has it.
+        kind: a word for programs, part of JSON output; None for most errors.
     """
 
     kind: str | None = None
 
 
 class DataError(OrbituneError):
-    """Tiles that cannot be read, found, labelled or split as asked."""
+    """Tiles that cannot be found, read, labelled or split."""
 
 
 class ModelError(OrbituneError):
-    """A backbone, method or image size that does not fit the rest."""
+    """A backbone, method or image size that does not fit the other settings."""
 
 
 class RunError(OrbituneError):

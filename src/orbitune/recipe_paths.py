@@ -64,16 +64,16 @@ def is_local(place: str) -> bool:
 
 
 def is_there(place: str) -> bool:
-    """Whether every path of a field that may name files exists; hub ids and built-in names are no paths."""
+    """Return whether every path of a field that may name files exists; hub ids are no paths."""
     paths = [part.partition("=")[2] for part in place.split(",")] if "=" in place else [place]
     return all(is_local(path) and _exists(Path(path).expanduser()) for path in paths)
 
 
 def data_name(data: str) -> str:
-    """What a data set is called for short: the last part of its path or id."""
+    """Return the short name of a data set: the last part of its path or id."""
     return "synthetic tiles" if is_synthetic(data) else Path(data).stem
 
 
 def is_synthetic(data: str) -> bool:
-    """Whether `data` asks for tiles drawn by a program: synthetic or synthetic:COUNT."""
+    """Return whether `data` names synthetic tiles: synthetic or synthetic:COUNT."""
     return data.partition(":")[0] == "synthetic"

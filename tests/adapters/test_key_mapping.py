@@ -6,7 +6,7 @@ from peft import get_peft_model_state_dict
 from samples import backbone_folder
 from torch import nn
 
-from orbitune.adapters.key_mapping import canonical, canonical_config
+from orbitune.adapters.key_mapping import rename_config, rename_tensors
 from orbitune.errors import ModelError
 from orbitune.models.backbones import find_backbone
 from orbitune.models.factory import build
@@ -59,19 +59,19 @@ def test_names_of_transformers_4_become_those_of_5(tmp_path, model_type, table, 
     backbone, tensors = adapter(tmp_path, model_type, method=method, targets="all")
     old = renamed(tensors, table)
     assert method == "norm" or old.keys() != tensors.keys()
-    assert same(canonical(old, backbone.family), tensors)
+    assert same(rename_tensors(old, backbone.family), tensors)
 
 
 def test_names_of_transformers_5_stay_as_they_are(tmp_path):
     backbone, tensors = adapter(tmp_path, "dinov2", method="topk")
-    assert same(canonical(tensors, backbone.family), tensors)
+    assert same(rename_tensors(tensors, backbone.family), tensors)
 
 
 def test_the_names_that_other_writers_leave_in_are_taken_out(tmp_path):
     backbone, tensors = adapter(tmp_path)
     raw = {re.sub(r"(lora_[AB])", r"\1.default", name): tensor for name, tensor in tensors.items()}
     raw = {name.replace("classifier.", "classifier.modules_to_save.default."): t for name, t in raw.items()}
-    assert same(canonical(raw, backbone.family), tensors)
+    assert same(rename_tensors(raw, backbone.family), tensors)
 
 
 def test_the_fused_layer_of_timm_gives_the_same_outputs_when_it_is_split(tmp_path):
@@ -88,7 +88,7 @@ def test_the_fused_layer_of_timm_gives_the_same_outputs_when_it_is_split(tmp_pat
         f"{PREFIX}norm.weight": torch.ones(width),
         f"{PREFIX}head.weight": torch.randn(3, width),
     }
-    split = canonical(timm, backbone.family)
+    split = rename_tensors(timm, backbone.family)
     assert {name.removeprefix(PREFIX) for name in split} == {
         *(f"vit.layers.1.attention.{part}_proj.lora_{factor}.weight" for part in "qkv" for factor in "AB"),
         "vit.layers.1.attention.o_proj.lora_A.weight",
@@ -111,7 +111,7 @@ def test_the_fused_layer_of_timm_gives_the_same_outputs_when_it_is_split(tmp_pat
 def test_the_fused_gates_of_dinov2_in_transformers_4_are_split(tmp_path):
     backbone, _ = adapter(tmp_path, "dinov2")
     name = f"{PREFIX}dinov2.encoder.layer.0.mlp.weights_in.lora_B.weight"
-    split = canonical({name: torch.arange(8.0).view(8, 1)}, backbone.family)
+    split = rename_tensors({name: torch.arange(8.0).view(8, 1)}, backbone.family)
     layer = f"{PREFIX}dinov2.encoder.layer.0.mlp."
     assert split[f"{layer}gate_proj.lora_B.weight"].flatten().tolist() == [0, 1, 2, 3]
     assert split[f"{layer}up_proj.lora_B.weight"].flatten().tolist() == [4, 5, 6, 7]
@@ -120,26 +120,26 @@ def test_the_fused_gates_of_dinov2_in_transformers_4_are_split(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit.layers.0.attention.rotary.weight", "attention.rotary.weight, which is no part of a ViT"),
-        ("swin.embeddings.weight", "swin.embeddings, which is no part of a ViT"),
+        ("vit.layers.0.attention.rotary.weight", "attention.rotary.weight, which is not part of a ViT"),
+        ("swin.embeddings.weight", "swin.embeddings, which is not part of a ViT"),
         ("blocks.0.attn.qkv.oft_R.weight", "cannot be split into attention.q_proj"),
     ],
 )
 def test_a_name_that_belongs_to_no_part_is_an_error(tmp_path, name, message):
     backbone, _ = adapter(tmp_path)
     with pytest.raises(ModelError, match=message):
-        canonical({PREFIX + name: torch.zeros(3)}, backbone.family)
+        rename_tensors({PREFIX + name: torch.zeros(3)}, backbone.family)
 
 
 def test_a_tensor_under_two_names_is_an_error(tmp_path):
     backbone, tensors = adapter(tmp_path)
     with pytest.raises(ModelError, match="twice"):
-        canonical({**tensors, **renamed(tensors, VIT_4)}, backbone.family)
+        rename_tensors({**tensors, **renamed(tensors, VIT_4)}, backbone.family)
 
 
 def test_the_configuration_names_every_adapted_layer(tmp_path):
     _, tensors = adapter(tmp_path)
-    config = canonical_config({"r": 2, "target_modules": ["qkv"], "layers_pattern": ["blocks"]}, tensors)
+    config = rename_config({"r": 2, "target_modules": ["qkv"], "layers_pattern": ["blocks"]}, tensors)
     assert len(config["target_modules"]) == 2 * 3
     assert "vit.layers.0.attention.q_proj" in config["target_modules"]
     assert config["modules_to_save"] == ["classifier"]
@@ -148,4 +148,4 @@ def test_the_configuration_names_every_adapted_layer(tmp_path):
 
 def test_settings_of_single_layers_are_not_carried_over(tmp_path):
     with pytest.raises(ModelError, match="rank_pattern"):
-        canonical_config({"rank_pattern": {"blocks.0": 4}}, [])
+        rename_config({"rank_pattern": {"blocks.0": 4}}, [])

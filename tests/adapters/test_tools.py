@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from orbitune.adapters.tools import compare, find, merge, verify
+from orbitune.adapters.tools import compare, list_adapters, merge, verify
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_sealed_json, write_sealed_json
@@ -16,10 +16,10 @@ def test_runs_below_a_folder_are_listed_and_a_damaged_one_says_why(runs, tmp_pat
     for name in ("run", "full"):
         shutil.copytree(runs / name, tmp_path / "below" / name)
     (tmp_path / "below" / "full" / "model" / "orbitune.json").write_text("{")
-    damaged, whole = find(tmp_path)
-    assert "orbitune.json" in damaged["error"]
-    assert (whole["method"], whole["classes"], whole["image_size"]) == ("lora", 3, 32)
-    assert whole["bytes"] > 1000 and 0 <= whole["test_accuracy"] <= 1
+    damaged, whole = list_adapters(tmp_path)
+    assert "orbitune.json" in damaged.error
+    assert (whole.method, whole.classes, whole.image_size) == ("lora", 3, 32)
+    assert whole.bytes > 1000 and 0 <= whole.test_accuracy <= 1
 
 
 def test_a_whole_run_is_verified_and_one_on_other_weights_is_not(runs, tmp_path):
@@ -80,11 +80,11 @@ def test_a_model_of_other_data_than_the_result_says_is_refused(runs, tmp_path):
 
 def test_an_adapter_agrees_with_itself_wholly_and_with_another_a_little(runs):
     own, others = compare(runs / "run", runs / "run"), compare(runs / "run", runs / "other")
-    assert [row["layer"] for row in own] == [
+    assert [row.layer for row in own] == [
         f"vit.layers.{layer}.attention.{part}_proj" for layer in (0, 1) for part in "kqv"
     ]
-    assert [row["cosine"] for row in own] == pytest.approx([1] * 6)
-    assert all(abs(row["cosine"]) < 0.9 and row["one"] > 0 < row["other"] for row in others)
+    assert [row.cosine for row in own] == pytest.approx([1] * 6)
+    assert all(abs(row.cosine) < 0.9 and row.one > 0 < row.other for row in others)
 
 
 def updates(folder, scaling):
@@ -94,13 +94,13 @@ def updates(folder, scaling):
 
 
 def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_parents(runs, tmp_path):
-    scores = merge(runs / "run", runs / "other", tmp_path / "merged", share=0.75, progress=False)
+    scores = merge(runs / "run", runs / "other", out=tmp_path / "merged", weight=0.75, progress=False)
     one, other = (updates(runs / name / "adapter", 2.0) for name in ("run", "other"))
     merged = updates(tmp_path / "merged", 1.0)
     for name, update in merged.items():
         assert torch.allclose(update, 0.75 * one[name] + 0.25 * other[name], atol=1e-6)
-    assert [row["tiles"] for row in scores] == [str(runs / "run"), str(runs / "other")]
-    assert all(0 <= row[name] <= 1 for row in scores for name in ("one", "other", "merged"))
+    assert [row.tiles for row in scores] == [str(runs / "run"), str(runs / "other")]
+    assert all(0 <= getattr(row, name) <= 1 for row in scores for name in ("one", "other", "merged"))
     model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "run").backbone())
     with torch.inference_mode():
         assert np.isfinite(model(pixel_values=torch.zeros(1, 3, 32, 32)).logits.numpy()).all()
@@ -108,5 +108,5 @@ def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_pa
 
 def test_what_is_no_low_rank_adapter_is_not_merged(runs, tmp_path):
     with pytest.raises(ModelError, match="cannot be read as an adapter"):
-        merge(runs / "run", runs / "full", tmp_path / "merged", progress=False)
+        merge(runs / "run", runs / "full", out=tmp_path / "merged", progress=False)
     assert not (tmp_path / "merged").exists()

@@ -31,16 +31,16 @@ def recipe(tmp_path, monkeypatch, cache):
     )
 
 
-def state_feed(recipe):
+def activation_loader(recipe):
     job = prepare_training(recipe, progress=False)
     network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
-    return job, network, job.state_feed(network, TileLoader(job.tiles, CPU), CPU)
+    return job, network, job.activation_loader(network, TileLoader(job.tiles, CPU), CPU)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("change", [{}, {"method": "linear"}, {"lora": {"top_layers": 2}}])
 def test_logits_from_kept_states_are_those_from_tiles(recipe, precision, change):
-    job, network, feed = state_feed(recipe.replace(precision=precision, **change))
+    job, network, feed = activation_loader(recipe.replace(precision=precision, **change))
     feed.build(4)
     tiles = TileLoader(job.tiles, CPU).tiles(job.splits["test"])
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def test_logits_from_kept_states_are_those_from_tiles(recipe, precision, change)
 
 
 def test_all_eight_views_of_a_training_tile_are_kept(recipe):
-    job, network, feed = state_feed(recipe.replace(precision="fp32"))
+    job, network, feed = activation_loader(recipe.replace(precision="fp32"))
     feed.build(4)
     index = job.splits["train"][2:3]
     with torch.inference_mode():
@@ -59,14 +59,14 @@ def test_all_eight_views_of_a_training_tile_are_kept(recipe):
 
 
 def test_without_turns_one_view_is_kept(recipe):
-    job, _, feed = state_feed(recipe.replace(augment="none"))
+    job, _, feed = activation_loader(recipe.replace(augment="none"))
     feed.build(4)
     size = sum(file.stat().st_size for file in feed.key.folder.iterdir())
     assert size == 15 * feed.tiles(job.splits["test"][:1]).nbytes
 
 
 def test_a_build_that_was_stopped_goes_on_to_the_same_states(recipe):
-    _, _, feed = state_feed(recipe)
+    _, _, feed = activation_loader(recipe)
     folder = feed.key.folder
     feed.build(4)
     whole = (folder / "states.bin").read_bytes()
@@ -80,7 +80,7 @@ def test_a_build_that_was_stopped_goes_on_to_the_same_states(recipe):
 
 
 def test_states_that_were_damaged_are_noticed(recipe):
-    job, _, feed = state_feed(recipe)
+    job, _, feed = activation_loader(recipe)
     feed.build(4)
     feed.check(job.splits["train"])
     file = feed.key.folder / "states.bin"
@@ -90,7 +90,7 @@ def test_states_that_were_damaged_are_noticed(recipe):
 
 
 def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
-    _, _, feed = state_feed(recipe)
+    _, _, feed = activation_loader(recipe)
     key = feed.key
     changes = {
         "weights": "other",
@@ -109,7 +109,7 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
 @pytest.mark.parametrize("change", [{"lora": {}}, {"method": "full"}])
 def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
     with pytest.raises(ModelError, match="no frozen layers below"):
-        state_feed(recipe.replace(**change))
+        activation_loader(recipe.replace(**change))
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_settings_that_change_the_states_at_every_step_are_refused(recipe, chang
 
 def test_more_top_layers_than_there_are_is_one_clear_line(recipe):
     with pytest.raises(ModelError, match="has 3 layers; top_layers asks for the last 9"):
-        state_feed(recipe.replace(lora={"top_layers": 9}))
+        activation_loader(recipe.replace(lora={"top_layers": 9}))
 
 
 def test_a_full_disk_says_how_much_is_needed(recipe, monkeypatch):
-    _, _, feed = state_feed(recipe)
+    _, _, feed = activation_loader(recipe)
     folder = feed.key.folder
     folder.mkdir(parents=True)
     (folder / "states.part").symlink_to("/dev/full")
@@ -135,7 +135,7 @@ def test_a_full_disk_says_how_much_is_needed(recipe, monkeypatch):
 
 
 def test_an_interrupt_while_the_prefix_is_computed_leaves_what_is_done(recipe, tmp_path):
-    job, _, feed = state_feed(recipe)
+    job, _, feed = activation_loader(recipe)
 
     def stop(count):
         if count:

@@ -166,7 +166,7 @@ def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(
     draw, bias = (drawn(0.3, (count, out)), None) if dropped else (None, rows(4, out).detach())
     added = (low.float() @ lift.float()).bfloat16()
     expected = x.float() @ right.float() + (draw.apply(added) if draw else added + bias).float()
-    found = CompiledOperations().product(x, right, bias, LowRankUpdate(low, lift, draw))
+    found = CompiledOperations().product(x, right, bias=bias, update=LowRankUpdate(low, lift, draw))
     assert (found.float() - expected).abs().max() <= 2**-6 * expected.abs().max()
 
 

@@ -17,7 +17,7 @@ COUNTS = {"runs": 20, "bundles": 30, "bundles-without-hashes": 30, "imports": 40
 
 @pytest.fixture(autouse=True)
 def finished_run(run):
-    mutations_models.at_hand["run"] = run
+    mutations_models.prepared["run"] = run
 
 
 WRONG = (..., None, "x", -1, 10**9, [], {"a": 1})

@@ -44,7 +44,7 @@ def test_they_are_those_of_fp32_to_their_rounding(shape, dtype):
     assert_rounded(precision.linear(a, b.t(), bias), wide @ right + bias.float(), dtype)
     assert_rounded(precision.matmul(a, b), wide @ right, dtype)
     assert_rounded(precision.matmul(a[None], b[None], 0.3), 0.3 * (wide @ right)[None], dtype)
-    assert_rounded(Operations().product(a, b, bias), wide @ right + bias.float(), dtype)
+    assert_rounded(Operations().product(a, b, bias=bias), wide @ right + bias.float(), dtype)
     y = torch.ones(1, len(a), b.shape[1]).to(dtype)
     assert_rounded(precision.baddbmm(y, a[None], b[None]), 1 + (wide @ right)[None], dtype)
     precision.baddbmm_(y, a[None], b[None])

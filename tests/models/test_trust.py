@@ -32,9 +32,9 @@ for what, opened in {
     "backbone": lambda: load_weights(find_backbone(str(place / "backbone")), ("a",), 0),
     "model": lambda: load_saved(place / "model", find_backbone(good)),
     "import over it": lambda: import_adapter(
-        place / "adapter", str(place / "backbone"), ("a", "b", "c"), place / "made"
+        place / "adapter", str(place / "backbone"), labels=("a", "b", "c"), out=place / "made"
     ),
-    "import": lambda: import_adapter(place / "named", good, ("a", "b", "c"), place / "made"),
+    "import": lambda: import_adapter(place / "named", good, labels=("a", "b", "c"), out=place / "made"),
     "bundle": lambda: load_saved(place / "named", find_backbone(good)),
 }.items():
     try:

@@ -1,4 +1,4 @@
-"""A few moments and bytes of what the scripts under benchmarks/reliability try many of."""
+"""Small runs of the scripts under benchmarks/reliability."""
 
 import json
 import runpy
@@ -20,6 +20,6 @@ def test_a_killed_command_run_again_gives_the_same_bytes_and_leaves_nothing():
         assert each["kills"] == each["well"] == 2, each
 
 
-def test_a_flipped_byte_is_told_or_what_it_was_in_is_built_anew():
+def test_a_flipped_byte_is_reported_or_the_file_rebuilt():
     found = runpy.run_path(str(SCRIPTS / "flips.py"))["measure"](14, seed=3)
-    assert {each["outcome"] for each in found} <= {"told", "rebuilt"}, found
+    assert {each["outcome"] for each in found} <= {"reported", "rebuilt"}, found

@@ -5,9 +5,12 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.budget import Budget, fit_budget, fitted_recipe
+from orbitune.study.budget import Budget, fit_budget, fit_recipe
+from orbitune.study.plan import plan_run
+from orbitune.study.records import Plan
 
 GB = 10**9
+SIZES = {"train": 6000, "validation": 2000, "test": 2000}
 
 
 def machine(recipe):
@@ -17,21 +20,31 @@ def machine(recipe):
     micro = recipe.micro_batch or 64
     each = 0.1 * GB * work * (0.2 if recipe.checkpointing else 1)
     resolved = recipe.replace(image_size=side, micro_batch=micro, learning_rate=1e-3, precision="bf16")
-    return {
+    values = {
         "recipe": resolved.model_dump(mode="json"),
-        "data": {"sizes": {"train": 6000, "validation": 2000, "test": 2000}},
+        "data": {"source": "tiles", "classes": ["a", "b"], "sizes": SIZES},
+        "backbone": {"name": "b", "reference": "b", "description": "b", "weights_sha256": "0" * 64},
         "image_sizes": {"auto": 112, "native": 64},
         "peak_cuda_bytes": None,
         "peak_rss_bytes": int(0.5 * GB + micro * each),
         "seconds_per_epoch": 600 * work,
         "train_seconds": 600 * work * recipe.epochs,
         "evaluation_seconds": 60 * work * (recipe.epochs + 2),
-    }, 10.0
+        "images_per_second": 10 / work,
+        "parameters": {"trainable": 1},
+        "artefact_bytes": 4,
+    }
+    return Plan.model_validate(values), 10.0
 
 
 @pytest.fixture
 def recipe():
     return Recipe(epochs=10)
+
+
+def plan_here(recipe):
+    """Plan in this process, in place of a fresh one."""
+    return plan_run(recipe, progress=False), 10.0
 
 
 def test_a_recipe_that_fits_is_left_as_it_is(recipe):
@@ -47,7 +60,7 @@ def test_memory_is_saved_by_smaller_micro_batches_first(recipe):
     assert "micro-batches of 8 tiles" in fit.choices[0]
 
 
-def test_then_by_computing_activations_again(recipe):
+def test_then_by_activation_checkpointing(recipe):
     fit = fit_budget(recipe, Budget(int(0.56 * GB)), machine)
     assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (1, 224, True)
 
@@ -55,11 +68,11 @@ def test_then_by_computing_activations_again(recipe):
 def test_then_by_smaller_images(recipe):
     fit = fit_budget(recipe, Budget(int(0.535 * GB)), machine)
     assert (fit.recipe.image_size, fit.recipe.checkpointing) == (112, True)
-    assert "112 pixels for 224" in fit.choices[-1]
+    assert "112 instead of 224 pixels" in fit.choices[-1]
 
 
 def test_a_budget_below_the_leanest_plan_says_what_that_takes(recipe):
-    with pytest.raises(RunError, match=r"leanest takes 0\.50 GB"):
+    with pytest.raises(RunError, match=r"smallest needs 0\.50 GB"):
         fit_budget(recipe, Budget(int(0.4 * GB)), machine)
 
 
@@ -73,7 +86,7 @@ def test_then_by_fewer_epochs(recipe):
     fit = fit_budget(recipe, Budget(seconds=300), machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (64, 5)
     assert fit.seconds <= 300
-    assert "5 epochs for 10" in fit.choices[-1]
+    assert "5 epochs instead of 10" in fit.choices[-1]
 
 
 def test_few_epochs_less_go_before_smaller_images(recipe):
@@ -81,7 +94,7 @@ def test_few_epochs_less_go_before_smaller_images(recipe):
     assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)
 
 
-def test_the_last_resort_are_the_top_layers_over_a_kept_prefix(recipe):
+def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     fit = fit_budget(recipe, Budget(seconds=40), machine)
     assert (fit.recipe.cache_frozen, fit.recipe.lora.top_layers, fit.recipe.image_size) == (True, 4, 64)
     assert fit.seconds <= 40
@@ -93,17 +106,21 @@ def test_a_time_in_which_no_epoch_ends_says_how_long_one_takes(recipe):
         fit_budget(recipe, Budget(seconds=10), machine)
 
 
-def test_a_memory_budget_holds_for_real(tmp_path):
+def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
     tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
     recipe = Recipe(data=str(tiles), backbone=str(backbone), epochs=1, batch_size=16)
-    said = []
-    fitted = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
+    lines = []
+
+    def fit(memory, measure):
+        budget = Budget(memory, 3600)
+        return fit_recipe(recipe, budget, tmp_path / "run", say=lines.append, measure=measure)
+
+    fitted = fit(4 * GB, plan_here)
     assert fitted.image_size == 32
-    assert said == []
-    again = fitted_recipe(recipe, Budget(4 * GB, 3600), tmp_path / "run", said.append)
-    assert again == fitted
+    assert lines == []
+    assert fit(4 * GB, None) == fitted
     with pytest.raises(RunError, match="another recipe or budget"):
-        fitted_recipe(recipe, Budget(3 * GB, 3600), tmp_path / "run", said.append)
+        fit(3 * GB, None)
 
 
 @pytest.mark.parametrize(

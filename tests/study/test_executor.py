@@ -3,18 +3,11 @@
 import json
 
 import pytest
-from samples import Notes, backbone_folder, tile_folder
+from study_tasks import RecordingObserver
 
-from orbitune import Recipe
-from orbitune.errors import Interrupted
-from orbitune.study.executor import LocalExecutor, Task, cores, run_tasks
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), method="linear", epochs=9, batch_size=16)
+from orbitune.errors import DivergedError, Interrupted, RunError
+from orbitune.resources import core_count
+from orbitune.study.executor import LocalExecutor, Outcome, Task, run_tasks
 
 
 def trial(recipe, folder, name):
@@ -32,28 +25,47 @@ def trial(recipe, folder, name):
 
 
 def test_tasks_run_side_by_side_and_one_that_fails_stops_no_other(recipe, tmp_path):
+    recipe = recipe.replace(method="linear")
     tasks = [
-        trial(recipe.replace(method="full", learning_rate=1e30), tmp_path, "hot"),
-        trial(recipe.replace(backbone="./nothing"), tmp_path, "lost"),
-        trial(recipe.replace(epochs=1), tmp_path, "well"),
+        trial(recipe.replace(method="full", learning_rate=1e30, epochs=9), tmp_path, "hot"),
+        Task("lost", ("robustness", str(tmp_path / "nothing"), "--tiles", "1", "--json"), str),
+        trial(recipe, tmp_path, "well"),
     ]
-    notes, outcomes = Notes(), {}
+    observer, outcomes = RecordingObserver(), {}
     run_tasks(
-        LocalExecutor(2, tmp_path / "logs"), tasks, notes, lambda task, end: outcomes.update({task.name: end})
+        LocalExecutor(2, tmp_path / "logs"),
+        tasks,
+        observer=observer,
+        on_end=lambda task, outcome: outcomes.update({task.name: outcome}),
     )
-    assert notes.statuses == {"hot": "diverged", "lost": "failed", "well": "done"}
-    assert (notes.total, notes.most) == (3, 2)
-    assert "no backbone folder" in str(outcomes["lost"].error)
+    assert observer.statuses == {"hot": "diverged", "lost": "failed", "well": "done"}
+    assert (observer.total, observer.most) == (3, 2)
+    assert "holds no finished run" in str(outcomes["lost"].error)
     assert len(outcomes["well"].value["history"]) == 1
-    assert json.loads((tmp_path / "well" / "environment.json").read_text())["threads"] == max(1, cores() // 2)
+    environment = json.loads((tmp_path / "well" / "environment.json").read_text())
+    assert environment["threads"] == max(1, core_count() // 2)
 
 
 def test_an_interrupt_lets_every_running_task_save_its_state(recipe, tmp_path):
-    tasks = [trial(recipe.replace(epochs=100_000), tmp_path, name) for name in ("one", "two")]
+    recipe = recipe.replace(method="linear", epochs=100_000)
+    tasks = [trial(recipe, tmp_path, name) for name in ("one", "two")]
     states = [task.folder / "checkpoint" / "state.safetensors" for task in tasks]
-    engine = LocalExecutor(2, tmp_path / "logs")
+    executor = LocalExecutor(2, tmp_path / "logs")
+    observer = RecordingObserver(lambda: all(state.exists() for state in states))
     with pytest.raises(Interrupted, match="enough"):
-        run_tasks(engine, tasks, Notes(lambda: all(s.exists() for s in states)), lambda task, end: None)
-    assert engine.running == []
+        run_tasks(executor, tasks, observer=observer, on_end=lambda task, outcome: None)
+    assert executor.running == []
     for name in ("one", "two"):
         assert "Stopped after step" in (tmp_path / "logs" / f"{name}.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "message"),
+    [
+        (Outcome({}), "done", None),
+        (Outcome(error=RunError("lost")), "failed", "lost"),
+        (Outcome(error=DivergedError("not finite")), "diverged", "not finite"),
+    ],
+)
+def test_an_outcome_has_a_status_and_a_message(outcome, status, message):
+    assert (outcome.status, outcome.message) == (status, message)

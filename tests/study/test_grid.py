@@ -1,16 +1,10 @@
-"""A study is methods by seeds by splits, and sweeps around that; a name says what a run is."""
+"""A study is methods by seeds by splits, plus sweeps; the name of a run says what it is."""
 
 import pytest
-from samples import backbone_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError
 from orbitune.study.grid import Grid
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return str(backbone_folder(tmp_path_factory.mktemp("backbone") / "b"))
 
 
 def recipes(*methods, **settings):
@@ -21,39 +15,39 @@ def names(grid, *methods, **settings):
     return [spec.name for spec in grid.runs(recipes(*methods, **settings))]
 
 
-def test_with_one_value_of_everything_a_run_is_called_after_its_method():
+def test_with_one_value_of_everything_a_run_is_named_after_its_method():
     specs = Grid().runs(recipes("full", "lora"))
     assert [spec.name for spec in specs] == ["full", "lora"]
     assert [spec.recipe for spec in specs] == list(recipes("full", "lora"))
 
 
 def test_every_method_is_run_with_every_seed():
-    specs = Grid.parse(seeds="2").runs(recipes("full", "lora"))
+    specs = Grid.of(seeds=2).runs(recipes("full", "lora"))
     assert [spec.name for spec in specs] == ["full-seed0", "full-seed1", "lora-seed0", "lora-seed1"]
     assert [spec.recipe.seed for spec in specs] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("text", "first", "seeds"),
-    [("3", 0, (0, 1, 2)), ("3", 7, (7, 8, 9)), ("5,1", 0, (5, 1)), ("4,", 0, (4,)), (None, 7, ())],
+    ("given", "first", "seeds"),
+    [(3, 0, (0, 1, 2)), (3, 7, (7, 8, 9)), ([5, 1], 0, (5, 1)), ((4,), 0, (4,)), (None, 7, ())],
 )
-def test_one_number_of_seeds_is_a_count_and_several_are_the_seeds(text, first, seeds):
-    assert Grid.parse(seeds=text, first_seed=first).seeds == seeds
+def test_a_number_of_seeds_is_a_count_and_a_list_is_the_seeds(given, first, seeds):
+    assert Grid.of(seeds=given, first_seed=first).seeds == seeds
 
 
 def test_one_value_is_a_setting_and_adds_nothing_to_the_name():
-    [spec] = Grid.parse(seeds="4,", image_sizes="64", ranks="2").runs(recipes("lora"))
+    [spec] = Grid(seeds=(4,), image_sizes=(64,), ranks=(2,)).runs(recipes("lora"))
     assert (spec.name, spec.recipe.seed, spec.recipe.image_size, spec.recipe.lora.rank) == ("lora", 4, 64, 2)
     assert spec.sweep is None
 
 
 def test_a_sweep_leaves_out_the_value_that_the_recipe_has():
-    grid = Grid.parse(image_sizes="16,32,64")
+    grid = Grid(image_sizes=(16, 32, 64))
     assert names(grid, "lora", image_size=32) == ["lora", "lora-size16", "lora-size64"]
 
 
 def test_sweeps_change_one_setting_at_a_time_with_all_seeds(backbone):
-    grid = Grid.parse(seeds="2", ranks="8,16", image_sizes="32,64")
+    grid = Grid(seeds=(0, 1), ranks=(8, 16), image_sizes=(32, 64))
     specs = grid.runs(recipes("lora", image_size=32, backbone=backbone))
     assert [(s.name, s.sweep, s.recipe.lora.rank, s.recipe.image_size) for s in specs] == [
         ("lora-seed0", None, 8, 32),
@@ -66,7 +60,7 @@ def test_sweeps_change_one_setting_at_a_time_with_all_seeds(backbone):
 
 
 def test_the_rank_is_swept_for_the_methods_that_have_one(backbone):
-    grid = Grid.parse(ranks="4,8")
+    grid = Grid(ranks=(4, 8))
     assert names(grid, "full", "linear", "lora", backbone=backbone) == [
         "full",
         "linear",
@@ -77,14 +71,14 @@ def test_the_rank_is_swept_for_the_methods_that_have_one(backbone):
         names(grid, "full", "linear", backbone=backbone)
 
 
-def test_runs_that_differ_in_the_seed_alone_share_a_group():
-    specs = Grid.parse(seeds="2", image_sizes="32,64").runs(recipes("lora", image_size=32))
+def test_runs_that_differ_only_in_their_seed_share_a_group():
+    specs = Grid(seeds=(0, 1), image_sizes=(32, 64)).runs(recipes("lora", image_size=32))
     assert [spec.group for spec in specs] == ["lora", "lora", "lora-size64", "lora-size64"]
 
 
-def test_a_run_is_named_in_the_results_by_all_that_may_vary():
-    spec = Grid.parse(seeds="2", image_sizes="32,64").runs(recipes("lora", image_size=32))[-1]
-    assert spec.facts() == {
+def test_a_run_is_identified_in_the_results_by_all_that_may_vary():
+    spec = Grid(seeds=(0, 1), image_sizes=(32, 64)).runs(recipes("lora", image_size=32))[-1]
+    assert spec.fields() == {
         "name": "lora-seed1-size64",
         "group": "lora-size64",
         "method": "lora",
@@ -98,35 +92,38 @@ def test_a_run_is_named_in_the_results_by_all_that_may_vary():
 
 
 def test_the_settings_that_runs_of_one_method_do_not_share_are_known():
-    assert Grid.parse(seeds="2", image_sizes="32,64").varied == {"seed"}
-    assert Grid.parse(seeds="4,").varied == set()
+    assert Grid(seeds=(0, 1), image_sizes=(32, 64)).varied == {"seed"}
+    assert Grid(seeds=(4,)).varied == set()
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"seeds": "one"}, "--seeds takes whole numbers with commas between, not 'one'"),
-        ({"seeds": "0"}, "--seeds takes a count of one or more"),
-        ({"seeds": "1,1"}, "--seeds: a value stands there twice"),
-        ({"ranks": "4,-8"}, "--ranks takes whole numbers"),
-        ({"shots": "5,most"}, "--shots takes whole numbers"),
+        ({"seeds": 0}, "--seeds takes a count of one or more"),
+        ({"seeds": [1, 1]}, "--seeds: a value is given twice"),
+        ({"image_sizes": [64, 64]}, "--image-sizes: a value is given twice"),
+        ({"shots": [5, "most"]}, "--shots takes whole numbers or 'all', not 'most'"),
     ],
 )
-def test_a_value_that_is_none_is_one_clear_line(values, message):
+def test_an_invalid_value_is_one_clear_line(values, message):
     with pytest.raises(OrbituneError, match=message):
-        Grid.parse(**values)
+        Grid.of(**values)
 
 
 @pytest.mark.parametrize(
-    ("values", "field"),
-    [({"ranks": "0"}, "lora.rank"), ({"seeds": "0,4294967296"}, "seed"), ({"splits": "odd"}, "split")],
+    ("grid", "field"),
+    [
+        (Grid(ranks=(0,)), "lora.rank"),
+        (Grid(seeds=(0, 4294967296)), "seed"),
+        (Grid(splits=("odd",)), "split"),
+    ],
 )
-def test_a_value_that_the_recipe_does_not_take_is_its_error(values, field):
+def test_a_value_that_the_recipe_does_not_accept_is_its_error(grid, field):
     with pytest.raises(OrbituneError, match=f"Invalid recipe: {field}"):
-        Grid.parse(**values).runs([Recipe()])
+        grid.runs([Recipe()])
 
 
 def test_all_shots_are_none_in_the_recipe_and_a_word_in_the_results():
-    grid = Grid.parse(shots="1,5,all")
+    grid = Grid.of(shots=[1, 5, "all"])
     assert grid.shots == (1, 5, None)
     assert grid.to_json()["shots"] == [1, 5, "all"]

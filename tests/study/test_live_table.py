@@ -8,7 +8,7 @@ from rich.console import Console
 
 from orbitune.errors import DivergedError
 from orbitune.study.executor import Outcome, Task
-from orbitune.study.live_table import LiveTable, clock, epochs_of, seconds_left
+from orbitune.study.live_table import LiveTable, format_duration, read_epochs, seconds_left
 
 
 def task(name, folder=None, seconds=None, epochs=4):
@@ -25,36 +25,36 @@ def logged(folder, *accuracies):
 
 
 def test_a_row_shows_epoch_accuracy_and_time_left(tmp_path):
-    board, out = LiveTable(lambda line: None), io.StringIO()
+    table, out = LiveTable(), io.StringIO()
     running, waiting = logged(tmp_path, 0.5, 0.875), task("full", seconds=100)
-    board.begin(2)
-    board.started(running)
-    Console(file=out, width=100).print(board.table([running], [waiting], slots=1))
+    table.begin(2)
+    table.started(running)
+    Console(file=out, width=100).print(table.table([running], [waiting], slots=1))
     assert "lora" in out.getvalue() and "2/4" in out.getvalue() and "87.50%" in out.getvalue()
     assert "20 s" in out.getvalue()  # two epochs of ten seconds
-    assert "2 in all, 1 waiting, about 2 min left" in out.getvalue()
+    assert "2 tasks, 1 waiting, about 2 min left" in out.getvalue()
 
 
 def test_without_an_epoch_the_plan_says_how_long_it_takes(tmp_path):
-    assert epochs_of(task("lora", tmp_path)) == []
-    assert seconds_left(task("lora", seconds=50), [], spent=20) == 30
-    assert seconds_left(task("lora", seconds=50), [], spent=60) == 0
-    assert seconds_left(task("lora"), [], spent=20) is None
+    assert read_epochs(task("lora", tmp_path)) == []
+    assert seconds_left(task("lora", seconds=50), [], elapsed=20) == 30
+    assert seconds_left(task("lora", seconds=50), [], elapsed=60) == 0
+    assert seconds_left(task("lora"), [], elapsed=20) is None
 
 
-def test_without_a_terminal_starts_and_ends_are_plain_lines():
-    said = []
-    board, one, other = LiveTable(said.append), task("full"), task("lora")
-    board.begin(2)
-    board.started(one)
-    board.ended(one, Outcome({"accuracy": 1}))
-    board.started(other)
-    board.ended(other, Outcome(error=DivergedError("not finite")))
-    assert said == [
+def test_without_a_terminal_starts_and_ends_are_logged(caplog):
+    caplog.set_level("INFO", logger="orbitune")
+    table, one, other = LiveTable(), task("full"), task("lora")
+    table.begin(2)
+    table.started(one)
+    table.ended(one, Outcome({"accuracy": 1}))
+    table.started(other)
+    table.ended(other, Outcome(error=DivergedError("not finite")))
+    assert caplog.messages == [
         *("[1/2] full", "  full: accuracy {'accuracy': 1}", "[2/2] lora", "  lora: diverged: not finite")
     ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, ""), (45, "45 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_durations_fit_a_narrow_column(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text

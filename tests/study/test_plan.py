@@ -1,16 +1,14 @@
 import pytest
-from samples import backbone_folder, saved_model, tile_folder
+from samples import saved_model
 
-from orbitune import Recipe, plan_run
+from orbitune import plan_run
 from orbitune.models.backbones import find_backbone
 from orbitune.study.plan import plan_table
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), epochs=2, batch_size=8)
+@pytest.fixture
+def recipe(recipe):
+    return recipe.replace(epochs=2, batch_size=8)
 
 
 def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
@@ -38,7 +36,9 @@ def test_the_planned_file_size_is_that_of_the_saved_weights(recipe, tmp_path, me
 
 
 def test_the_table_has_a_column_per_method(recipe):
-    header, rows = plan_table([plan_run(recipe.replace(method=m), False).to_json() for m in ("full", "lora")])
+    header, rows = plan_table(
+        [plan_run(recipe.replace(method=method), progress=False) for method in ("full", "lora")]
+    )
     assert header == ["", "full", "lora"]
     assert all(len(row) == 3 for row in rows)
 
@@ -48,10 +48,10 @@ def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
     assert plan.steps_measured > plan_run(recipe, progress=False).steps_measured
 
 
-def test_a_plan_with_a_prefix_counts_its_time_and_its_space(recipe):
+def test_a_plan_with_an_activation_cache_counts_its_time_and_its_space(recipe):
     top = recipe.replace(lora={"top_layers": 1})
     plan, kept = plan_run(top, progress=False), plan_run(top.replace(cache_frozen=True), progress=False)
-    assert plan.prefix_bytes == 0
-    state = 17 * 32 * (2 if kept.recipe["precision"] == "bf16" else 4)
-    assert kept.prefix_bytes == (8 * 36 + 12 + 12) * state
-    assert any(row[0] == "disk: prefix" for row in plan_table([kept.to_json()])[1])
+    assert plan.cache_bytes == 0
+    state = 17 * 32 * (2 if kept.recipe.precision == "bf16" else 4)
+    assert kept.cache_bytes == (8 * 36 + 12 + 12) * state
+    assert any(row[0] == "disk: activation cache" for row in plan_table([kept])[1])

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import Notes, backbone_folder, tile_folder
+from study_tasks import RecordingObserver
 
-from orbitune import Recipe
 from orbitune.errors import Interrupted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.study.executor import LocalExecutor, Task, run_tasks
@@ -21,10 +20,8 @@ pytest.importorskip("ray", reason="needs the extra ray")
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), method="linear", epochs=60, batch_size=16)
+def recipe(recipe):
+    return recipe.replace(method="linear", epochs=60)
 
 
 def tasks_in(folder, recipe):
@@ -38,9 +35,14 @@ def tasks_in(folder, recipe):
     return tasks
 
 
-def outcomes_of(engine, tasks):
+def outcomes_of(executor, tasks):
     outcomes = {}
-    run_tasks(engine, tasks, Notes(), lambda task, outcome: outcomes.update({task.name: outcome}))
+    run_tasks(
+        executor,
+        tasks,
+        observer=RecordingObserver(),
+        on_end=lambda task, outcome: outcomes.update({task.name: outcome}),
+    )
     return outcomes
 
 
@@ -51,10 +53,10 @@ def cluster(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("ray")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what such a script starts inherits this
-    engine = RayExecutor(2, folder)
+    executor = RayExecutor(2, folder)
     signal.signal(signal.SIGINT, before)
-    yield engine, folder
-    engine.close()
+    yield executor, folder
+    executor.close()
 
 
 def worker_of(folder):
@@ -77,15 +79,15 @@ def kill_worker_once_it_trains(folder):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker through /proc")
 def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_machine(recipe, cluster, tmp_path):
-    engine, folder = cluster
-    assert engine.slots == 2
+    executor, folder = cluster
+    assert executor.slots == 2
     tasks = tasks_in(folder, recipe)
     killer = threading.Thread(target=kill_worker_once_it_trains, args=(tasks[1].folder,))
     killer.start()
-    spread = outcomes_of(engine, tasks)
+    spread = outcomes_of(executor, tasks)
     killer.join()
     local = LocalExecutor(2, tmp_path / "logs")
-    assert local.threads == engine.threads
+    assert local.threads == executor.threads
     outcomes_of(local, tasks_in(tmp_path, recipe))
     assert [spread[task.name].error for task in tasks] == [None, None]
     assert RunResult.load(tasks[1].folder).cost.resumed >= 1
@@ -97,21 +99,26 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_machine(re
 
 
 def test_a_task_that_fails_on_a_node_ends_with_its_own_error(recipe, cluster):
-    engine, folder = cluster
+    executor, folder = cluster
     recipe.replace(backbone="./nothing").save(folder / "lost.yaml")
     lost = Task("lost", ("plan", "--recipe", str(folder / "lost.yaml"), "--json"), str)
-    outcome = outcomes_of(engine, [lost])["lost"]
+    outcome = outcomes_of(executor, [lost])["lost"]
     assert outcome.status == "failed" and "no backbone folder" in str(outcome.error)
 
 
 def test_an_interrupt_lets_a_run_on_a_node_save_its_state(recipe, cluster):
-    engine, folder = cluster
+    executor, folder = cluster
     recipe.replace(epochs=100_000).save(folder / "long.yaml")
     out = folder / "long"
     arguments = ("trial", "--recipe", str(folder / "long.yaml"), "--stop-after", "100000", "--out", str(out))
     state = out / "checkpoint" / "state.safetensors"
     with pytest.raises(Interrupted, match="enough"):
-        run_tasks(engine, [Task("long", arguments, str, out)], Notes(state.exists), lambda task, end: None)
+        run_tasks(
+            executor,
+            [Task("long", arguments, str, out)],
+            observer=RecordingObserver(state.exists),
+            on_end=lambda task, outcome: None,
+        )
     assert "Stopped after step" in (folder / "logs" / "long.log").read_text()
 
 
@@ -119,7 +126,7 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(recipe, tmp_path):
     recipe.save(tmp_path / "r.yaml")
     command = [sys.executable, "-m", "orbitune", "study", "--recipe", str(tmp_path / "r.yaml")]
     done = subprocess.run(
-        [*command, "--methods", "linear", "--engine", "ray", "--out", str(tmp_path / "s")],
+        [*command, "--methods", "linear", "--executor", "ray", "--out", str(tmp_path / "s")],
         capture_output=True,
         text=True,
         env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1"},

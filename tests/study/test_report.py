@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from studies import CLASSES, done, failed, pair, study
+from studies import CLASSES, comparison_table, conclusions_text, done, failed, pair, study, write_report
 
-from orbitune.study.report import comparison_table, failure_lines, verdict, write_report
+from orbitune.study.records import StudyResults
+from orbitune.study.report import failure_lines
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -44,7 +45,7 @@ def rows(results: dict) -> dict[str, dict[str, str]]:
 
 
 def test_overlapping_intervals_are_never_called_a_difference(results):
-    text = verdict(results)
+    text = conclusions_text(results)
     assert "LoRA reached 97.80 % test accuracy (95 % interval 97.37–98.16)" in text
     assert "against 98.09 % (97.69–98.42) for full fine-tuning" in text
     assert (
@@ -54,23 +55,23 @@ def test_overlapping_intervals_are_never_called_a_difference(results):
 
 
 def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
-    text = verdict(pair(lora=0.93))
+    text = conclusions_text(pair(lora=0.93))
     assert "do not overlap: LoRA is 5.09 points below full fine-tuning" in text
-    assert "How far another seed would move these is not known." in text
+    assert "How much another seed would change these numbers is not known." in text
     assert "cannot tell" not in text
 
 
 def test_what_was_saved_is_said_in_numbers(results):
     assert (
         "It trained 1.01 % of the parameters, took 0.87× the time per epoch and 0.99× the peak memory, "
-        "and stores 0.90 MB instead of 88.2 MB." in verdict(results)
+        "and stores 0.90 MB instead of 88.2 MB." in conclusions_text(results)
     )
 
 
 def test_synthetic_tiles_are_named_first_and_wherever_a_number_stands(tmp_path):
     results = pair(synthetic=True)
     html, markdown = pages(results, tmp_path)
-    assert verdict(results).startswith(
+    assert conclusions_text(results).startswith(
         "Synthetic tiles: these figures say nothing about real satellite images."
     )
     for page in (html, markdown):
@@ -96,7 +97,7 @@ def test_each_cost_carries_its_ratio_to_full(results):
     assert lora["Peak memory"] == "2.08 GB (0.99×)"
     assert lora["Size on disk"] == "0.90 MB (0.01×)"
     assert lora["CPU time of a run"] == "497 s (0.87×)"
-    assert lora["One run costs"] == "8.3 core-minutes"
+    assert lora["Cost of one run"] == "8.3 core-minutes"
 
 
 def test_full_itself_carries_no_ratio(results):
@@ -106,8 +107,8 @@ def test_full_itself_carries_no_ratio(results):
 def test_without_full_there_are_no_ratios(tmp_path):
     results = study(done("lora", 0.978, 5400, CLASSES), done("linear", 0.95, 5400, CLASSES))
     assert "×" not in str(comparison_table(results)[1])
-    assert "×" not in verdict(results)
-    assert "linear probing is 2.80 points below LoRA" in verdict(results)
+    assert "×" not in conclusions_text(results)
+    assert "linear probing is 2.80 points below LoRA" in conclusions_text(results)
     pages(results, tmp_path)
 
 
@@ -121,28 +122,30 @@ def test_memory_of_a_gpu_has_its_own_column():
     for run, gpu in zip(results["runs"], (4_000_000_000, 1_000_000_000), strict=True):
         run["result"]["cost"]["peak_cuda_bytes"] = gpu
     assert rows(results)["LoRA"]["Peak GPU memory"] == "1.00 GB (0.25×)"
-    assert "0.25× the peak memory" in verdict(results)
+    assert "0.25× the peak memory" in conclusions_text(results)
 
 
 def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
     results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
     assert comparison_table(results)[1][-1] == ["full fine-tuning", "failed: out of memory at step 3"]
-    assert failure_lines(results) == ["full fine-tuning failed: out of memory at step 3"]
-    assert "Full fine-tuning failed." in verdict(results)
+    assert failure_lines(StudyResults.from_json(results)) == [
+        "full fine-tuning failed: out of memory at step 3"
+    ]
+    assert "Full fine-tuning failed." in conclusions_text(results)
     for page in pages(results, tmp_path):
         assert "failed: out of memory at step 3" in page
 
 
 def test_a_study_of_failures_says_so(tmp_path):
     results = study(failed("full"), failed("lora"))
-    assert "Every run failed" in verdict(results)
+    assert "Every run failed" in conclusions_text(results)
     for page in pages(results, tmp_path):
         assert page.count("failed: out of memory") == 2
 
 
 def test_a_single_method_is_compared_with_nothing(tmp_path):
     results = study(done("lora", 0.978, 5400, CLASSES))
-    assert "No other method was finished to compare it with." in verdict(results)
+    assert "No other method was finished to compare it with." in conclusions_text(results)
     html, _ = pages(results, tmp_path)
     assert "Accuracy against cost" not in html and "ratio to full" not in html
 
@@ -230,7 +233,7 @@ def test_settings_that_differ_stand_side_by_side(folder):
     page = (folder / "report.md").read_text()
     assert "| learning_rate | 5e-05 | 0.0005 |" in page
     assert "| epochs |" not in page  # the same for both
-    assert page.count("<summary>As resolved") == 2 and "batch_size: 64" in page
+    assert page.count("<summary>Resolved for") == 2 and "batch_size: 64" in page
 
 
 def test_every_run_has_what_the_comparison_leaves_out(folder):
@@ -245,13 +248,13 @@ def test_every_run_has_what_the_comparison_leaves_out(folder):
 def test_what_was_measured_says_how_to_make_it_again(folder):
     again = "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora\norbitune report FOLDER"
     page = (folder / "report.html").read_text()
-    assert page.count("Make this again") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
+    assert page.count("Reproduce") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
     assert again in page and again in (folder / "report.md").read_text()
 
 
 def test_how_it_was_done_is_said(folder):
     page = (folder / "report.html").read_text()
-    assert "the checkpoint of epoch 3 of 3 had the best validation accuracy and was kept" in page
+    assert "of 3 epochs, epoch 3 had the best validation accuracy; its checkpoint was kept" in page
     assert "The test split was read once by each of 2 runs, after the epoch had been chosen on" in page
     assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
     assert "2026-11-23 12:00 UTC" in page

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orbitune.study.report.figures.canvas import stretch
 from orbitune.study.report.figures.costs import pareto_front
+from orbitune.study.report.figures.drawing import to_error_scale
 
 
 def test_the_front_leaves_out_what_another_beats():
@@ -25,10 +25,10 @@ def test_no_points_have_no_front():
 
 
 def test_equal_steps_are_equal_factors_of_the_errors():
-    steps = [stretch(share, 10_000) for share in (0.8, 0.9, 0.95)]
+    steps = [to_error_scale(share, 10_000) for share in (0.8, 0.9, 0.95)]
     assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1])
 
 
 def test_without_errors_half_a_tile_is_drawn():
-    assert stretch(1.0, 500) == pytest.approx(3)
-    assert stretch(0.999, 500) == pytest.approx(3)
+    assert to_error_scale(1.0, 500) == pytest.approx(3)
+    assert to_error_scale(0.999, 500) == pytest.approx(3)

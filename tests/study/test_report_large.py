@@ -8,11 +8,21 @@ import re
 from pathlib import Path
 
 import pytest
-from studies import CLASSES, SKILL, Large, done, study
+from studies import (
+    CLASSES,
+    SKILL,
+    Large,
+    comparison_table,
+    conclusions_text,
+    done,
+    study,
+    write_report,
+)
 
-from orbitune.study.report import comparison_table, failure_lines, verdict, window_table, write_report
-from orbitune.study.report.methodology import procedure
-from orbitune.study.report.view_model import View
+from orbitune.study.records import StudyResults
+from orbitune.study.report import failure_lines, terminal_table
+from orbitune.study.report.methodology import describe_runs
+from orbitune.study.report.view_model import ReportView
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -50,11 +60,11 @@ def row(results, method):
     return dict(zip(header, next(line for line in lines if line[0] == method), strict=True))
 
 
-def judged(results, *verdicts, split="random"):
+def judged(results, *compare_methods, split="random"):
     """The results with these verdicts for linear probing, LoRA and DoRA on a split, to see the words."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
-    for entry, (said, difference, p) in zip(entries, verdicts, strict=True):
+    for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):
         entry |= {"verdict": said, "difference": difference, "within": p, "beyond": p}
     return changed
 
@@ -64,7 +74,7 @@ def judged(results, *verdicts, split="random"):
 
 def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cannot_be_told(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
-    random, spatial, *_ = verdict(told).splitlines()
+    random, spatial, *_ = conclusions_text(told).splitlines()
     assert random.startswith("On the random split full fine-tuning reached 9")
     assert "on 600 test tiles over 2 seeds. " in random
     assert "Within 0.5 points of it, or better (p = 0.004 after Holm): LoRA (−0.12)." in random
@@ -75,7 +85,7 @@ def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cann
 
 def test_of_several_methods_the_largest_p_value_is_told(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
-    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in verdict(told)
+    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in conclusions_text(told)
 
 
 def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
@@ -83,9 +93,9 @@ def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
     for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
         gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
     extremes = "2.9 (LoRA) to 8.4 (linear probing) points."
-    assert f"Every method is less accurate on the spatial split, by {extremes}" in verdict(told)
+    assert f"Every method is less accurate on the spatial split, by {extremes}" in conclusions_text(told)
     told["gaps"][0]["low"] = -0.001  # of full fine-tuning it is not known
-    assert f"From the random to the spatial split methods lose {extremes}" in verdict(told)
+    assert f"From the random to the spatial split methods lose {extremes}" in conclusions_text(told)
 
 
 def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
@@ -93,7 +103,7 @@ def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results
     told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
     assert (
         "Of the methods within the margin on every split, LoRA stores the least, 0.46 MB instead of 22.1 MB"
-        in verdict(told)
+        in conclusions_text(told)
     )
 
 
@@ -104,33 +114,37 @@ def test_where_the_reference_failed_on_a_split_the_other_takes_its_place_there(r
     spatial = [entry for entry in changed["verdicts"] if entry["split"] == "spatial"]
     for entry in spatial:
         entry |= {"method": "lora", "reference": "linear"}
-    assert "On the spatial split linear probing reached " in verdict(changed)
+    assert "On the spatial split linear probing reached " in conclusions_text(changed)
     assert row(changed, "full fine-tuning")["Test accuracy, spatial split (95 % interval)"] == "–"
 
 
 def test_few_methods_are_judged_with_their_intervals():
     results = Large(("full", "lora"), ("random",), seeds=2, count=200).results
     entry = results["verdicts"][0]
-    assert "On the" not in verdict(results)
-    assert re.search(r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", verdict(results))
-    assert re.search(r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", verdict(results))
-    assert "after Holm" not in verdict(results) and entry["family"] == 1
+    assert "On the" not in conclusions_text(results)
+    assert re.search(
+        r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", conclusions_text(results)
+    )
+    assert re.search(
+        r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", conclusions_text(results)
+    )
+    assert "after Holm" not in conclusions_text(results) and entry["family"] == 1
 
 
 def test_with_one_seed_the_verdict_is_of_the_trained_models():
     results = Large(("full", "lora"), ("random",), seeds=1, count=100).results
-    assert "With one seed each this holds for the models that were trained" in verdict(results)
+    assert "With one seed each, this holds for the trained models" in conclusions_text(results)
 
 
 def test_one_method_over_seeds_is_compared_with_nothing():
     results = Large(("lora",), ("random",), seeds=2, count=100).results
-    assert "on 100 test tiles over 2 seeds" in verdict(results)
-    assert "No other method was finished to compare it with." in verdict(results)
+    assert "on 100 test tiles over 2 seeds" in conclusions_text(results)
+    assert "No other method was finished to compare it with." in conclusions_text(results)
 
 
 def test_failures_are_named(results):
-    assert "DoRA random-seed2 diverged." in verdict(results)
-    assert failure_lines(results) == [
+    assert "DoRA random-seed2 diverged." in conclusions_text(results)
+    assert failure_lines(StudyResults.from_json(results)) == [
         "DoRA random-seed2 diverged: Training diverged: the loss is not finite."
     ]
 
@@ -143,7 +157,7 @@ def test_a_row_has_the_means_of_a_method_on_each_split_and_the_gap(results):
     summary = next(s for s in results["summaries"] if s["group"] == "lora-spatial")["accuracy"]
     ends = f"{100 * summary['low']:.1f}–{100 * summary['high']:.1f}"
     assert lora["Test accuracy, spatial split (95 % interval)"] == f"{100 * summary['mean']:.1f} % ({ends})"
-    assert re.fullmatch(r"\+\d\.\d\d points \(.+ to .+\)", lora["Gap, random less spatial (95 % interval)"])
+    assert re.fullmatch(r"\+\d\.\d\d points \(.+ to .+\)", lora["Gap, random minus spatial (95 % interval)"])
     assert lora["Size on disk"] == "0.46 MB (0.021×)"
 
 
@@ -155,7 +169,7 @@ def test_a_sweep_is_no_row_and_a_failed_run_is_one(results):
 def test_wall_clock_times_of_runs_beside_each_other_are_left_out(results, markdown):
     assert "Train time per epoch" not in row(results, "LoRA")
     assert "CPU time of a run" in row(results, "LoRA")
-    assert "wall-clock times cannot be compared" in markdown
+    assert "wall-clock times are not comparable" in markdown
     assert "figures/cost-cpu-random-split.svg" in markdown and "figures/cost-time" not in markdown
 
 
@@ -163,14 +177,14 @@ def test_where_joules_are_known_a_run_is_compared_with_a_lamp():
     run = done("lora", 0.9, 100, CLASSES)
     run["result"]["cost"] |= {"energy_joules": 1800.0, "energy_source": "joules of the GPU"}
     results = study(run, count=100)
-    assert row(results, "LoRA")["One run costs"] == "like a 10 W lamp for 3.0 min"
+    assert row(results, "LoRA")["Cost of one run"] == "like a 10 W lamp for 3.0 min"
 
 
 def test_the_table_of_a_window_fits_100_characters(capsys):
     from orbitune.cli.output import print_table
 
     results = Large(tuple(SKILL), seeds=1, count=1000).results
-    print_table(*window_table(results))
+    print_table(*terminal_table(StudyResults.from_json(results)))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert max(map(len, lines)) <= 100
@@ -196,7 +210,7 @@ def test_confusion_is_of_the_reference_and_the_closest_method_alone(folder):
     names = sorted(path.stem for path in (folder / "figures").glob("confusion-*"))
     assert names == [f"confusion-{m}-{s}" for m in ("dora", "full") for s in ("random", "spatial")]
     first = (folder / "figures" / "confusion-full-random.svg").read_text()
-    assert "of 1,200 tiles are right" in first  # 600 for each of two seeds
+    assert "of 1,200 tiles are correct" in first  # 600 for each of two seeds
 
 
 def test_a_sweep_joins_its_values_with_that_of_the_comparison(results, markdown):
@@ -217,7 +231,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>right: full fine-tuning", page)
+    assert re.search(r"<b>\w+</b><span>correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 
@@ -225,8 +239,8 @@ def test_without_its_image_a_disputed_tile_is_told_in_words(tmp_path):
     results = Large(("full", "linear"), ("random",), seeds=1, count=50).results
     write_report(results, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "<img" not in page and "The image is not beside these results" in page
-    assert "<span>right: full fine-tuning</span>" in page
+    assert "<img" not in page and "The image file is missing" in page
+    assert "<span>correct: full fine-tuning</span>" in page
 
 
 def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
@@ -238,7 +252,7 @@ def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
 
 
 def test_trials_are_folded_and_name_their_errors(markdown):
-    assert "trials of learning rates</summary>" in markdown
+    assert "learning-rate trials</summary>" in markdown
     assert "| LoRA | random | 0.001 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
     assert "| 0.009 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
 
@@ -253,12 +267,14 @@ def test_reads_of_the_test_split_are_counted(results, markdown):
 def test_a_run_that_read_the_test_split_twice_is_named(results):
     changed = copy.deepcopy(results)
     changed["runs"][0]["result"]["test_reads"] = 2
-    assert "Full fine-tuning random-seed0 read it twice" in " ".join(procedure(View(changed)))
+    assert "Full fine-tuning random-seed0 read it twice" in " ".join(
+        describe_runs(ReportView(StudyResults.from_json(changed)))
+    )
 
 
 def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):
-    assert markdown.count("<summary>As resolved for") == 4
-    block = markdown[markdown.index("<summary>As resolved for LoRA, 4 runs") :].split("```")[1]
+    assert markdown.count("<summary>Resolved for") == 4
+    block = markdown[markdown.index("<summary>Resolved for LoRA, 4 runs") :].split("```")[1]
     assert "split:\n- random\n- spatial\n" in block and "seed:\n- 0\n- 1\n" in block
     assert "| seed |" not in markdown
 

@@ -6,23 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from studies import run_record
 
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
-from orbitune.study.report import write_report
-from orbitune.study.results import load_predictions, read_results, reads_of_test
-from orbitune.training.checkpoint import Progress, save_checkpoint
+from orbitune.study.folder import count_test_reads
+from orbitune.study.predictions import load_predictions
+from orbitune.study.records import StudyResults
+from orbitune.study.results import read_results, write_results
+from orbitune.training.checkpoint import TrainingState, save_checkpoint
 from orbitune.training.run_folder import read_environment
 
 
 def run(folder, method, seed, logits, indices=(4, 7, 9), labels=(0, 1, 1), **more):
-    """A run with these test logits, as results.json and its folder have it."""
-    name = f"{method}-seed{seed}"
-    (folder / name).mkdir()
-    arrays = {"test_logits": logits, "test_indices": indices, "test_labels": labels}
-    np.savez(folder / name / "predictions.npz", **{key: np.array(value) for key, value in arrays.items()})
-    facts = {"name": name, "method": method, "seed": seed, "split": "default", "sweep": None}
-    return {**facts, "status": "done", **more}
+    """A finished run with these test logits."""
+    return run_record(folder, method, {"test": logits}, seed=seed, indices=indices, labels=labels, **more)
 
 
 ZERO, ONE = [2.0, 1.0], [1.0, 2.0]
@@ -34,7 +32,7 @@ def test_predictions_have_a_row_for_each_seed_in_rising_order(tmp_path):
         run(tmp_path, "lora", 0, [ONE, ONE, ZERO]),
         run(tmp_path, "full", 0, [ZERO, ZERO, ONE]),
     ]
-    found = load_predictions({"runs": runs}, tmp_path)
+    found = load_predictions(runs, tmp_path)
     assert found.seeds == {"lora": (0, 1), "full": (0,)}
     assert found.predicted["lora"].tolist() == [[1, 1, 0], [0, 1, 1]]
     assert found.correct["lora"].tolist() == [[False, True, False], [True, True, True]]
@@ -49,10 +47,10 @@ def test_failed_runs_sweeps_and_other_splits_are_left_out(tmp_path):
         run(tmp_path, "lora", 2, [ZERO, ONE, ONE], sweep="ranks"),
         run(tmp_path, "lora", 3, [ZERO, ONE, ONE], split="spatial"),
     ]
-    assert load_predictions({"runs": runs}, tmp_path).seeds == {"lora": (0,)}
-    assert load_predictions({"runs": runs}, tmp_path, "spatial").seeds == {"lora": (3,)}
+    assert load_predictions(runs, tmp_path).seeds == {"lora": (0,)}
+    assert load_predictions(runs, tmp_path, "spatial").seeds == {"lora": (3,)}
     with pytest.raises(RunError, match="no finished run on the random split"):
-        load_predictions({"runs": runs}, tmp_path, "random")
+        load_predictions(runs, tmp_path, "random")
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
@@ -61,40 +59,58 @@ def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
         run(tmp_path, "full", 0, [ZERO, ONE, ONE], indices=(4, 7, 8)),
     ]
     with pytest.raises(RunError, match=r"full-seed0 .* was scored on other test tiles"):
-        load_predictions({"runs": runs}, tmp_path)
+        load_predictions(runs, tmp_path)
 
 
 def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs(tmp_path):
-    assert reads_of_test(tmp_path) == 0
+    assert count_test_reads(tmp_path) == 0
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, Progress(test_reads=1))
-    assert reads_of_test(tmp_path) == 1
+    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, TrainingState(test_reads=1))
+    assert count_test_reads(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
-    assert reads_of_test(tmp_path) == 2
+    assert count_test_reads(tmp_path) == 2
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"runs": []}', "\xff", "[" * 100_000])
 def test_what_holds_no_results_is_one_clear_error(tmp_path, text):
     if text is not None:
         (tmp_path / "results.json").write_text(text, encoding="latin-1")
-    with pytest.raises(RunError, match=r"no results\.json|damaged"):
+    with pytest.raises(RunError, match=r"no results\.json|damaged|lacks"):
         read_results(tmp_path)
 
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "results"
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in COMMITTED.glob("*/results.json")))
-def test_results_of_earlier_versions_are_read_as_they_were_written(name):
-    assert read_results(COMMITTED / name) == json.loads((COMMITTED / name / "results.json").read_text())
+NAMES = sorted(path.parent.name for path in COMMITTED.glob("*/results.json"))
 
 
-def test_results_are_read_as_they_were_written(tmp_path):
-    results = {"format": 2, "runs": [{"status": "failed"}]}
-    (tmp_path / "results.json").write_text(json.dumps(results))
+@pytest.mark.parametrize("name", NAMES)
+def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
+    stored = json.loads((COMMITTED / name / "results.json").read_text())
+    results = read_results(COMMITTED / name)
+    assert (stored["format"] < 3, results.format) == (True, 3)
+    for run, values in zip(results.runs, stored["runs"], strict=True):
+        assert (run.method, run.status) == (values["method"], values["status"])
+    write_results(results, tmp_path)
     assert read_results(tmp_path) == results
+
+
+def test_fields_that_were_renamed_are_read_under_their_old_names():
+    stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
+    results = StudyResults.from_json(stored)
+    assert results.executor.jobs == stored["engine"]["jobs"]
+    assert [check.split for check in results.leakage_checks] == [each["split"] for each in stored["alarms"]]
+    assert results.runs[0].plan.cache_bytes == stored["runs"][0]["plan"]["prefix_bytes"]
+
+
+def test_results_of_a_newer_version_are_refused(tmp_path):
+    stored = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps({**stored, "format": 99}))
+    with pytest.raises(RunError, match="newer Orbitune"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize("field", ["format", "command", "created", "environment", "data", "recipe", "runs"])
@@ -102,7 +118,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
 def test_results_with_a_field_that_holds_what_it_cannot_are_refused_by_its_name(tmp_path, field, value):
     results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({**results, field: value}))
-    with pytest.raises(RunError, match=rf"results\.json is damaged or no study's.*{field}"):
+    with pytest.raises(RunError, match=rf"results\.json (is damaged|lacks).*{field}"):
         read_results(tmp_path)
 
 
@@ -117,14 +133,14 @@ def test_results_with_a_field_that_holds_what_it_cannot_are_refused_by_its_name(
     ],
 )
 def test_results_that_lack_what_the_report_shows_are_one_clear_error(tmp_path, place):
-    results = read_results(COMMITTED / "eurosat-vit-tiny-112")
+    results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
     holder = results
     for part in place[:-1]:
         holder = holder[part]
     del holder[place[-1]]
-    with pytest.raises(RunError, match=f"damaged or not complete .*{place[-1]}"):
-        write_report(results, tmp_path)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(RunError, match=f"(is damaged: |lacks ).*{place[-1]}"):
+        read_results(tmp_path)
 
 
 def test_a_damaged_environment_of_a_run_is_one_clear_error(tmp_path):
@@ -165,7 +181,7 @@ def test_damaged_predictions_are_one_clear_error(tmp_path, how):
     entry = run(tmp_path, "lora", 0, [ZERO, ONE, ONE])
     harmed(tmp_path / "lora-seed0" / "predictions.npz", how)
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged.*another --out") as caught:
-        load_predictions({"runs": [entry]}, tmp_path)
+        load_predictions([entry], tmp_path)
     assert "\n" not in str(caught.value)
 
 

@@ -1,3 +1,5 @@
+"""A study runs every method, continues where it was stopped, and reports what it measured."""
+
 import json
 import shutil
 import signal
@@ -7,217 +9,194 @@ import time
 
 import numpy as np
 import pytest
-from samples import backbone_folder, tile_folder
+import torch
 
-from orbitune import Recipe, Study
+from orbitune import Recipe, Study, train
 from orbitune.errors import OrbituneError, RunError
 from orbitune.resources import core_count
-from orbitune.study.analysis import gather
-from orbitune.study.child_processes import run_in_process, run_module
-from orbitune.study.grid import Grid
-from orbitune.study.results import load_predictions
+from orbitune.study.analysis import analyse_runs
+from orbitune.study.predictions import load_predictions
+from orbitune.study.records import StudyResults
+from orbitune.study.results import read_results
+
+METHODS = ["full", "linear", "lora"]
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), epochs=1, batch_size=16)
-
-
-def study_of(recipe, folder, *methods):
-    return Study(tuple(recipe.replace(method=m) for m in methods), folder, "orbitune study ...")
-
-
-@pytest.fixture(scope="module")
-def mistaken(recipe, tmp_path_factory):
-    """The folder of a study that failed for a typo, and how it failed."""
+def mistaken(recipe, forked, tmp_path_factory):
+    """The folder of a study that failed for a typo, and its error."""
     folder = tmp_path_factory.mktemp("study") / "s"
     with pytest.raises(RunError) as failure:
-        study_of(recipe.replace(data="./tiels"), folder, "linear").run(lambda line: None)
+        Study(recipe.replace(data="./tiels"), folder, methods=["linear"]).run(progress=False)
     return folder, str(failure.value)
 
 
 @pytest.fixture(scope="module")
 def finished(recipe, mistaken):
-    """The results of the study, corrected and of all three methods, its folder, and what it said."""
-    folder, said = mistaken[0], []
-    results = study_of(recipe, folder, "full", "linear", "lora").run(said.append)
-    return results, folder, said
+    """The results of the study, corrected and of all three methods, and its folder."""
+    return Study(recipe, mistaken[0], methods=METHODS).run(progress=False), mistaken[0]
 
 
 def with_plans_of(finished, folder):
-    """A folder that knows what methods cost, so that a study in it plans no more."""
+    """A folder with the plans of the methods, so that a study in it plans no more."""
     shutil.copytree(finished[1] / "plans", folder / "plans")
     return folder
 
 
 def test_a_study_runs_every_method_and_writes_the_report(finished):
-    results, folder, _ = finished
-    assert [(run["method"], run["status"]) for run in results["runs"]] == [
-        *(("full", "done"), ("linear", "done"), ("lora", "done"))
-    ]
-    assert json.loads((folder / "results.json").read_text()) == results
+    results, folder = finished
+    assert [(run.method, run.status) for run in results.runs] == [(method, "done") for method in METHODS]
+    assert json.loads((folder / "results.json").read_text()) == results.to_json()
+    assert read_results(folder) == results
     assert (folder / "report.html").stat().st_size > 10_000
     assert "| LoRA" in (folder / "report.md").read_text()
 
 
 def test_the_plan_stands_beside_what_was_measured(finished):
-    for run in finished[0]["runs"]:
-        assert run["plan"]["parameters"] == run["result"]["parameters"]
-        assert run["plan"]["peak_rss_bytes"] > 100e6
+    for run in finished[0].runs:
+        assert run.plan.parameters == run.finished.parameters
+        assert run.plan.peak_rss_bytes > 100e6
 
 
-def test_a_finished_study_repeats_no_run(recipe, finished):
-    results, folder, _ = finished
-    before = {m: (folder / m / "result.json").stat().st_mtime_ns for m in ("full", "linear", "lora")}
-    again = study_of(recipe, folder, "full", "linear", "lora").run(lambda line: None)
-    assert before == {m: (folder / m / "result.json").stat().st_mtime_ns for m in before}
-    assert again["runs"] == results["runs"]
+def test_a_finished_study_repeats_no_run(recipe, finished, caplog):
+    results, folder = finished
+    files = [folder / method / "result.json" for method in METHODS]
+    before = [file.stat().st_mtime_ns for file in files]
+    caplog.set_level("INFO", logger="orbitune")
+    again = Study(recipe, folder, methods=METHODS).run(progress=False)
+    assert [file.stat().st_mtime_ns for file in files] == before
+    assert again.runs == results.runs
+    assert "3 of 3 runs were finished before" in caplog.messages
 
 
-def test_the_evidence_stands_beside_the_runs(finished):
-    results, _, _ = finished
-    methods = ["full", "linear", "lora"]
-    assert [(each["group"], each["seeds"]) for each in results["summaries"]] == [(m, [0]) for m in methods]
-    for run, summary in zip(results["runs"], results["summaries"], strict=True):
-        assert summary["accuracy"]["mean"] == pytest.approx(run["result"]["test"]["accuracy"])
-    assert [entry["method"] for entry in results["verdicts"]] == ["linear", "lora"]
-    [alarms] = results["alarms"]
-    assert (alarms["split"], len(alarms["leaks"]), len(alarms["baselines"])) == ("default", 3, 1)
-    assert results["gaps"] == results["robustness"] == []
+def test_the_statistics_stand_beside_the_runs(finished):
+    results, _ = finished
+    assert [(each.group, each.seeds) for each in results.summaries] == [(method, [0]) for method in METHODS]
+    for run, summary in zip(results.runs, results.summaries, strict=True):
+        correct = np.trace(np.array(run.finished.test.confusion))
+        assert summary.accuracy.mean == pytest.approx(correct / summary.test_tiles)
+    assert [verdict.method for verdict in results.verdicts] == ["linear", "lora"]
+    [checks] = results.leakage_checks
+    assert (checks.split, len(checks.leaks), len(checks.baselines)) == ("default", 3, 1)
+    assert results.gaps == results.robustness == []
+
+
+def test_the_command_in_the_report_reproduces_the_study(recipe, finished, tmp_path):
+    _, folder = finished
+    command = f"orbitune study --recipe {folder}/recipes/full.yaml --methods full,linear,lora --out {folder}"
+    assert command in (folder / "report.md").read_text()
+    study = Study(recipe, tmp_path, methods=["lora"], seeds=[4], image_sizes=[16, 32], tune=3)
+    assert "--seeds 4, --image-sizes 16,32 --tune 3 --out" in study.command
 
 
 def test_the_tiles_on_which_methods_disagree_stand_there_too(finished, tmp_path):
-    results, folder, _ = finished
+    results, folder = finished
     shutil.copytree(folder, tmp_path / "s")
     file = tmp_path / "s" / "linear" / "predictions.npz"
     with np.load(file) as arrays:
-        kept = dict(arrays)
+        stored = dict(arrays)
     # The methods tell these tiles apart too well to disagree by themselves.
-    np.savez(file, **{**kept, "test_logits": np.roll(kept["test_logits"], 1, axis=1)})
-    [disputed] = gather(results, tmp_path / "s", lambda line: None)["disagreements"]
-    assert (disputed["split"], len(disputed["tiles"])) == ("default", len(kept["test_labels"]))
-    assert all(list(tile["predicted"]) == ["full", "linear", "lora"] for tile in disputed["tiles"])
-    assert (tmp_path / "s" / disputed["image"]).is_file()
+    np.savez(file, **{**stored, "test_logits": np.roll(stored["test_logits"], 1, axis=1)})
+    [disputed] = analyse_runs(results.runs, tmp_path / "s")["disagreements"]
+    assert (disputed.split, len(disputed.tiles)) == ("default", len(stored["test_labels"]))
+    assert all(list(tile.predicted) == METHODS for tile in disputed.tiles)
+    assert (tmp_path / "s" / disputed.image).is_file()
 
 
-def test_where_the_tiles_are_gone_the_runs_are_judged_all_the_same(finished, tmp_path):
-    results, folder, _ = finished
+def test_where_the_tiles_are_gone_the_runs_are_compared_all_the_same(finished, tmp_path, caplog):
+    results, folder = finished
     shutil.copytree(folder, tmp_path / "s")
-    for run in results["runs"]:
-        file = tmp_path / "s" / run["name"] / "result.json"
-        kept = json.loads(file.read_text())
-        file.write_text(json.dumps({**kept, "recipe": {**kept["recipe"], "data": "./moved"}}))
-    said = []
-    found = gather(results, tmp_path / "s", said.append)
-    assert found["summaries"] == results["summaries"] and found["verdicts"] == results["verdicts"]
-    assert found["alarms"] == found["disagreements"] == []
-    assert "tiles of the default split were not looked at: There is no folder or zip" in said[-1]
+    for run in results.runs:
+        file = tmp_path / "s" / run.name / "result.json"
+        stored = json.loads(file.read_text())
+        file.write_text(json.dumps({**stored, "recipe": {**stored["recipe"], "data": "./moved"}}))
+    caplog.set_level("INFO", logger="orbitune")
+    found = analyse_runs(results.runs, tmp_path / "s")
+    assert found["summaries"] == results.summaries and found["verdicts"] == results.verdicts
+    assert found["leakage_checks"] == found["disagreements"] == []
+    assert "tiles of the default split could not be checked: There is no folder" in caplog.messages[-1]
 
 
-def test_a_run_that_diverges_is_called_so_and_does_not_stop_the_rest(recipe, finished, tmp_path):
-    recipes = (recipe.replace(method="full", learning_rate=1e30, epochs=9), recipe.replace(method="linear"))
-    said = []
-    results = Study(recipes, with_plans_of(finished, tmp_path), "orbitune study ...").run(said.append)
-    assert [run["status"] for run in results["runs"]] == ["diverged", "done"]
-    assert "not finite" in results["runs"][0]["error"]
-    assert any("diverged: Training diverged" in line for line in said)
+def test_a_run_that_diverges_is_reported_and_does_not_stop_the_rest(recipe, finished, tmp_path, caplog):
+    recipes = [recipe.replace(method="full", learning_rate=1e30, epochs=9), recipe.replace(method="linear")]
+    caplog.set_level("INFO", logger="orbitune")
+    results = Study(recipes, with_plans_of(finished, tmp_path)).run(progress=False)
+    assert [run.status for run in results.runs] == ["diverged", "done"]
+    assert [run.name for run in results.failed] == ["full"]
+    assert "not finite" in results.runs[0].error
+    assert any("diverged: Training diverged" in message for message in caplog.messages)
     assert "not finite" in (tmp_path / "report.md").read_text()
-    assert results["test_reads"] == {"full": 0, "linear": 1}
+    assert results.test_reads == {"full": 0, "linear": 1}
 
 
 def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finished):
-    _, folder, _ = finished
+    _, folder = finished
     before = (folder / "results.json").read_bytes()
     with pytest.raises(RunError, match=r"another recipe \(epochs: 7, not 1\)"):
-        study_of(recipe.replace(epochs=7), folder, "full", "lora").run(lambda line: None)
+        Study(recipe.replace(epochs=7), folder, methods=["full", "lora"]).run(progress=False)
     assert (folder / "results.json").read_bytes() == before
 
 
 def test_a_study_that_failed_for_a_typo_can_be_corrected(mistaken, finished):
     assert "no folder or zip" in mistaken[1]
-    assert finished[1] == mistaken[0] and finished[0]["runs"][1]["status"] == "done"
+    assert finished[1] == mistaken[0] and finished[0].runs[1].status == "done"
 
 
-def test_a_study_in_which_nothing_succeeds_says_why(recipe, tmp_path):
+def test_a_study_in_which_nothing_succeeds_gives_the_reason(recipe, forked, tmp_path):
     with pytest.raises(RunError, match=r"No run of the study succeeded: .*no backbone folder"):
-        study_of(recipe.replace(backbone="./nothing"), tmp_path, "linear").run(lambda line: None)
+        Study(recipe.replace(backbone="./nothing", method="linear"), tmp_path).run(progress=False)
+
+
+def test_progress_is_shown_only_where_it_is_asked_for(recipe, finished, capsys):
+    _, folder = finished
+    Study(recipe, folder, methods=METHODS).run(progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_methods_must_differ(recipe, tmp_path):
     with pytest.raises(OrbituneError, match="different methods"):
-        study_of(recipe, tmp_path, "lora", "lora")
+        Study(recipe, tmp_path, methods=["lora", "lora"])
+    with pytest.raises(OrbituneError, match="not both"):
+        Study([recipe], tmp_path, methods=["lora"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_study_that_is_stopped_or_killed_takes_its_run_along_and_goes_on(
-    recipe, finished, tmp_path, number
-):
+def study_command(folder, *options):
+    recipe = ("--recipe", str(folder / "r.yaml"), "--methods", "linear")
+    return [sys.executable, "-m", "orbitune", "study", *recipe, *options, "--out", str(folder / "s")]
+
+
+def test_a_study_that_is_interrupted_lets_its_run_save_its_state(recipe, finished, tmp_path):
     with_plans_of(finished, tmp_path / "s")
-    long = recipe.replace(method="linear", epochs=3000)
-    long.save(tmp_path / "r.yaml")
-    command = [sys.executable, "-m", "orbitune", "study", "--recipe", str(tmp_path / "r.yaml")]
-    process = subprocess.Popen(
-        [*command, "--methods", "linear", "--out", str(tmp_path / "s")], stderr=subprocess.PIPE, text=True
-    )
+    recipe.replace(method="linear", epochs=3000).save(tmp_path / "r.yaml")
+    process = subprocess.Popen(study_command(tmp_path), stderr=subprocess.PIPE, text=True)
     run = tmp_path / "s" / "linear"
     while not (run / "checkpoint" / "state.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
-    assert "Stopped after step" in message  # the run saved its state
-    before = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["epoch"]
-    time.sleep(1)
-    assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["epoch"] == before  # and has ended
-    again = subprocess.Popen(
-        [*command, "--methods", "linear", "--out", str(tmp_path / "s")], stderr=subprocess.PIPE, text=True
-    )
-    assert any("going on after step" in line for line in again.stderr)
-    again.kill()
-
-
-def test_a_process_that_was_killed_is_told_from_one_that_failed(recipe, tmp_path):
-    recipe.replace(epochs=10_000).save(tmp_path / "r.yaml")
-    out = tmp_path / "run"
-    killer = (
-        'while [ ! -e $0/checkpoint/state.safetensors ]; do sleep 0.05; done; pkill -KILL -f -- "--out $0"'
-    )
-    with subprocess.Popen(["sh", "-c", killer, str(out)]), pytest.raises(RunError, match="SIGKILL"):
-        run_in_process("train", tmp_path / "r.yaml", "--out", str(out))
-    assert (out / "checkpoint").exists()
+    assert process.returncode == 130
+    assert "Stopped after step" in message
 
 
 @pytest.fixture(scope="module")
 def survivor(recipe, tmp_path_factory):
-    """A study that was killed while it tuned, and again while it trained, and then went on to its end.
+    """A study that was killed while it trained, and then continued to its end.
 
-    Its results, its folder, and when the files were written that were finished before the second kill.
+    Its results, its folder, and the modification times of the files that were finished before the kill.
     """
     place = tmp_path_factory.mktemp("killed")
     recipe.replace(method="linear", epochs=60).save(place / "r.yaml")
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "orbitune",
-            "study",
-            "--recipe",
-            str(place / "r.yaml"),
-            "--methods",
-            "linear",
-        ),
-        *("--seeds", "2", "--tune", "2", "--jobs", "2", "--robustness", "5"),
-        *("--out", str(place / "s"), "--json"),
-    ]
-    for moment in ("trials/linear/2", "linear-seed1"):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            while not (place / "s" / moment / "checkpoint" / "state.safetensors").exists():
-                assert process.poll() is None, process.stderr.read()
-                time.sleep(0.005)
-            process.kill()
+    options = ("--seeds", "2", "--tune", "2", "--jobs", "2", "--robustness", "5", "--json")
+    command, run = study_command(place, *options), place / "s" / "linear-seed1"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (run / "checkpoint" / "state.safetensors").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.kill()
+    log = place / "s" / "logs" / "linear-seed1.log"
+    while "Stopped after step" not in log.read_text():  # its parent was killed, so it was interrupted
+        time.sleep(0.02)
     finished = {
         path: path.stat().st_mtime_ns
         for path in (place / "s").rglob("*.json")
@@ -225,71 +204,75 @@ def survivor(recipe, tmp_path_factory):
     }
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), place / "s", finished
+    return StudyResults.from_json(json.loads(done.stdout)), place / "s", finished
 
 
-def test_a_study_killed_twice_ends_as_one_that_was_not(recipe, survivor, tmp_path):
+def test_a_killed_study_ends_as_one_that_was_not(recipe, survivor, tmp_path):
     results, folder, _ = survivor
-    assert [(run["name"], run["status"]) for run in results["runs"]] == [
+    assert [(run.name, run.status) for run in results.runs] == [
         *(("linear-seed0", "done"), ("linear-seed1", "done"))
     ]
-    [rate] = [trial["learning_rate"] for trial in results["trials"] if trial["chosen"]]
-    recipe.replace(method="linear", epochs=60, seed=1, learning_rate=rate).save(tmp_path / "r.yaml")
-    options = ("--recipe", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "whole"), "--json")
-    whole = run_module("orbitune", "train", *options, threads=max(1, core_count() // 2))
-    assert whole["test"] == results["runs"][1]["result"]["test"]
+    [rate] = [trial.learning_rate for trial in results.trials if trial.chosen]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, core_count() // 2))  # as each of the parallel runs
+    whole = recipe.replace(method="linear", epochs=60, seed=1, learning_rate=rate)
+    result = train(whole, tmp_path / "whole", progress=False)
+    torch.set_num_threads(threads)
+    assert result.test == results.runs[1].finished.test
     mine, theirs = (np.load(run / "predictions.npz") for run in (folder / "linear-seed1", tmp_path / "whole"))
     assert all(np.array_equal(mine[name], theirs[name]) for name in theirs.files)
 
 
 def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
     _, folder, finished = survivor
-    assert {folder / "plans" / "linear.json", folder / "trials" / "linear" / "1" / "trial.json"} <= set(
-        finished
-    )
+    trials = {folder / "trials" / "linear" / number / "trial.json" for number in "12"}
+    assert {folder / "plans" / "linear.json", *trials} <= set(finished)
     assert finished == {path: path.stat().st_mtime_ns for path in finished}
 
 
 def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
     results, _, _ = survivor
-    best = max(results["trials"], key=lambda trial: trial["validation_accuracy"])
-    assert [trial["status"] for trial in results["trials"]] == ["done", "done"]
-    assert best["chosen"] or best["validation_accuracy"] == next(
-        trial["validation_accuracy"] for trial in results["trials"] if trial["chosen"]
-    )
-    chosen = {trial["learning_rate"] for trial in results["trials"] if trial["chosen"]}
-    assert {run["result"]["recipe"]["learning_rate"] for run in results["runs"]} == chosen
+    best = max(trial.validation_accuracy for trial in results.trials)
+    assert [trial.status for trial in results.trials] == ["done", "done"]
+    [chosen] = [trial for trial in results.trials if trial.chosen]
+    assert chosen.validation_accuracy == best
+    rates = {run.finished.recipe.learning_rate for run in results.runs}
+    assert rates == {chosen.learning_rate}
 
 
 def test_the_test_split_was_read_once_by_each_run_and_by_no_trial(survivor):
     results, _, _ = survivor
-    assert results["test_reads"] == {"linear-seed0": 1, "linear-seed1": 1}
-    assert [trial["test_reads"] for trial in results["trials"]] == [0, 0]
+    assert results.test_reads == {"linear-seed0": 1, "linear-seed1": 1}
+    assert [trial.test_reads for trial in results.trials] == [0, 0]
 
 
-def test_the_first_seed_is_tried_on_corrupted_tiles(survivor):
+def test_the_first_seed_is_scored_on_corrupted_tiles(survivor):
     results, folder, _ = survivor
-    [entry] = results["robustness"]
-    assert (entry["split"], entry["method"], entry["seed"], entry["count"]) == ("default", "linear", 0, 5)
-    kept = json.loads((folder / "linear-seed0" / "robustness.json").read_text())
-    assert {name: entry[name] for name in kept} == kept
+    [record] = results.robustness
+    assert (record.split, record.method, record.seed, record.count) == ("default", "linear", 0, 5)
+    stored = json.loads((folder / "linear-seed0" / "robustness.json").read_text())
+    values = record.to_json()
+    assert {name: values[name] for name in stored} == stored
     assert not (folder / "linear-seed1" / "robustness.json").exists()
 
 
-def test_runs_side_by_side_divide_the_cores_and_their_times_are_marked(survivor, finished):
-    engine = survivor[0]["engine"]
+def test_parallel_runs_divide_the_cores_and_their_times_are_marked(survivor, finished):
+    results, folder, _ = survivor
     threads = max(1, core_count() // 2)
-    assert engine == {"name": "local", "jobs": 2, "threads": threads, "timings_comparable": False}
-    assert survivor[0]["environment"]["threads"] == threads
-    assert finished[0]["engine"]["timings_comparable"] is True
-    assert "epoch 60/60" in (survivor[1] / "logs" / "linear-seed1.log").read_text()
+    executor = results.executor
+    assert (executor.name, executor.jobs, executor.threads) == ("local", 2, threads)
+    assert not executor.timings_comparable
+    assert results.environment["threads"] == threads
+    assert finished[0].executor.timings_comparable
+    log = (folder / "logs" / "linear-seed1.log").read_text()
+    assert "epoch 60/60" in log and "after step" in log
 
 
 def test_the_runs_of_a_split_line_up_for_statistics(survivor):
     results, folder, _ = survivor
-    predictions = load_predictions(results, folder)
+    predictions = load_predictions(results.runs, folder)
     assert predictions.seeds == {"linear": (0, 1)}
-    accuracies = [run["result"]["test"]["accuracy"] for run in results["runs"]]
+    accuracies = results.summaries[0].accuracy.seeds
     assert predictions.correct["linear"].mean(axis=1).tolist() == pytest.approx(accuracies)
 
 
@@ -298,22 +281,21 @@ def test_a_report_of_several_runs_of_a_method_names_each(survivor):
     assert "| linear probing seed0 |" in page and "| linear probing seed1 |" in page
 
 
-def test_a_study_is_not_tuned_in_another_way_half_way(recipe, survivor):
-    long = recipe.replace(method="linear", epochs=60)
-    other = Study((long,), survivor[1], "orbitune study ...", Grid((0, 1)), trials=3)
+def test_a_study_is_not_continued_with_another_number_of_trials(recipe, survivor):
+    other = Study(recipe.replace(method="linear", epochs=60), survivor[1], seeds=2, tune=3)
     with pytest.raises(RunError, match=r"holds a study with other trials \(--tune 3, not 2\)"):
-        other.run(lambda line: None)
+        other.run(progress=False)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"engine": "spark"}, "There is no engine 'spark'; there is: local, ray"),
-        ({"trials": 1}, "two trials or more"),
+        ({"executor": "spark"}, "Unknown executor 'spark'. Choose from: local, ray"),
+        ({"tune": 1}, "two trials or more"),
         ({"jobs": 0}, "--jobs must be 1 or more"),
         ({"robustness": -1}, "--robustness takes a number of tiles"),
     ],
 )
-def test_a_setting_of_a_study_that_is_none_is_one_clear_line(recipe, tmp_path, values, message):
+def test_an_invalid_setting_of_a_study_is_one_clear_line(tmp_path, values, message):
     with pytest.raises(OrbituneError, match=message):
-        Study((recipe,), tmp_path, "orbitune study ...", **values)
+        Study(Recipe(), tmp_path, **values)

@@ -1,15 +1,16 @@
 """What runs say together: means over seeds, intervals, calibration and gaps, against values found by hand."""
 
-import json
-
 import numpy as np
 import pytest
+from studies import run_record, run_result
 
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.evaluation.metrics import score, wilson
-from orbitune.study.summaries import gaps, summaries
+from orbitune.recipe import Recipe
+from orbitune.study.records import GroupSummary
+from orbitune.study.summaries import split_gaps, summarise_groups
 
 COUNT, CLASSES = 1000, ("Forest", "River")
 LABELS = np.arange(COUNT) % 2
@@ -23,19 +24,16 @@ def logits_of(mistakes, sure=1.0):
 
 
 def run(folder, method, mistakes, seed=0, split="random", sweep=None, sure=1.0, **more):
-    """A finished run, as results.json and its folder have it."""
-    group = "-".join(filter(None, (method, split, sweep)))
-    name = f"{group}-seed{seed}"
-    (folder / name).mkdir()
+    """A finished run, with its predictions."""
     logits = {"test": logits_of(mistakes, sure), "validation": logits_of(mistakes // 2, sure)}
-    arrays = {f"{part}_logits": values for part, values in logits.items()}
-    for part in logits:
-        arrays |= {f"{part}_labels": LABELS, f"{part}_indices": np.arange(COUNT)}
-    np.savez(folder / name / "predictions.npz", **arrays)
-    result = {part: score(values, LABELS, CLASSES).to_json() for part, values in logits.items()}
-    facts = {"name": name, "group": group, "method": method, "seed": seed, "split": split, "sweep": sweep}
-    settings = {"shots": None, "rank": 8, "image_size": 64, "status": "done", "result": result}
-    return {**facts, **settings, **more}
+    scores = {part: score(values, LABELS, CLASSES).to_json() for part, values in logits.items()}
+    fields = {"seed": seed, "split": split, "sweep": sweep, "rank": 8, "image_size": 64, "labels": LABELS}
+    fields |= {"result": run_result(Recipe(method=method), scores["test"], scores["validation"])}
+    return run_record(folder, method, logits, **{**fields, **more})
+
+
+def failed(record):
+    return record.model_copy(update={"status": "failed"})
 
 
 def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
@@ -44,16 +42,16 @@ def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
         run(tmp_path, "lora", 40, seed=1),
         run(tmp_path, "lora", 90, seed=0, sweep="ranks", rank=2),
         run(tmp_path, "full", 20, seed=0, split="spatial"),
-        {**run(tmp_path, "full", 20, seed=1, split="spatial"), "status": "failed"},
-        {**run(tmp_path, "linear", 20), "status": "failed"},
+        failed(run(tmp_path, "full", 20, seed=1, split="spatial")),
+        failed(run(tmp_path, "linear", 20)),
     ]
-    found = summaries({"runs": runs}, tmp_path)
-    assert [(each["group"], each["seeds"], each["rank"]) for each in found] == [
+    found = summarise_groups(runs, tmp_path)
+    assert [(each.group, each.seeds, each.rank) for each in found] == [
         ("lora-random", [0, 1], 8),
         ("lora-random-ranks", [0], 2),
         ("full-spatial", [0], 8),
     ]
-    assert {(each["method"], each["sweep"], each["image_size"]) for each in found} == {
+    assert {(each.method, each.sweep, each.image_size) for each in found} == {
         ("lora", None, 64),
         ("lora", "ranks", 64),
         ("full", None, 64),
@@ -62,42 +60,42 @@ def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
 
 def test_scores_are_means_over_the_seeds_and_the_interval_covers_seeds_and_images(tmp_path):
     runs = [run(tmp_path, "lora", mistakes, seed) for seed, mistakes in enumerate((20, 40, 60))]
-    [summary] = summaries({"runs": runs}, tmp_path)
+    [summary] = summarise_groups(runs, tmp_path)
     correct = np.arange(COUNT) >= np.array([[20], [40], [60]])
     low, high = bootstrap_accuracy(correct)
-    assert summary["accuracy"] == {
+    assert summary.accuracy.model_dump() == {
         **{"mean": pytest.approx(0.96), "low": low, "high": high},
         **{"seeds": pytest.approx([0.98, 0.96, 0.94]), "interval": "bootstrap"},
     }
     # Both classes have 500 tiles and are mistaken for each other equally often, so F1 is the accuracy.
-    assert summary["macro_f1"] == pytest.approx(0.96)
-    assert summary["validation_accuracy"] == pytest.approx(0.98)
-    assert summary["test_tiles"] == COUNT
-    assert summary["per_class"][1] == {
+    assert summary.macro_f1 == pytest.approx(0.96)
+    assert summary.validation_accuracy == pytest.approx(0.98)
+    assert summary.test_tiles == COUNT
+    assert summary.per_class[1].model_dump() == {
         **{"name": "River", "support": 500},
         **{"f1": pytest.approx(0.96), "low": pytest.approx(0.94), "high": pytest.approx(0.98)},
     }
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert GroupSummary.model_validate_json(summary.model_dump_json()) == summary
 
 
 def test_one_seed_has_wilsons_interval(tmp_path):
-    [summary] = summaries({"runs": [run(tmp_path, "lora", 30)]}, tmp_path)
-    accuracy = summary["accuracy"]
-    assert accuracy["interval"] == "wilson"
-    assert [accuracy["low"], accuracy["high"]] == wilson(970, COUNT)
+    [summary] = summarise_groups([run(tmp_path, "lora", 30)], tmp_path)
+    accuracy = summary.accuracy
+    assert accuracy.interval == "wilson"
+    assert [accuracy.low, accuracy.high] == wilson(970, COUNT)
 
 
 def test_each_seed_has_a_temperature_of_its_own_from_validation(tmp_path):
     runs = [run(tmp_path, "lora", 200, seed=0, sure=8.0), run(tmp_path, "lora", 200, seed=1, sure=2.0)]
-    [summary] = summaries({"runs": runs}, tmp_path)
+    [summary] = summarise_groups(runs, tmp_path)
     # A tenth of validation is wrong, so the margin ought to be ln 9 and is 8 and 2.
-    temperatures = summary["calibration"]["temperatures"]
+    temperatures = summary.calibration.temperatures
     assert temperatures == pytest.approx([8 / np.log(9), 2 / np.log(9)], rel=1e-3)
     pooled = np.concatenate([logits_of(200, np.log(9))] * 2)
-    expected = score_calibration(pooled, np.tile(LABELS, 2)).to_json()
-    assert summary["calibration"]["after"]["loss"] == pytest.approx(expected["loss"], abs=1e-4)
+    expected = score_calibration(pooled, np.tile(LABELS, 2))
+    assert summary.calibration.after.loss == pytest.approx(expected.loss, abs=1e-4)
     before = np.concatenate([logits_of(200, 8.0), logits_of(200, 2.0)])
-    assert summary["calibration"]["before"] == score_calibration(before, np.tile(LABELS, 2)).to_json()
+    assert summary.calibration.before == score_calibration(before, np.tile(LABELS, 2))
 
 
 def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
@@ -107,9 +105,9 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
         run(tmp_path, "lora", 500, split="spatial", sweep="shots"),
         run(tmp_path, "full", 10, split="random"),
     ]
-    [gap] = gaps({"runs": runs}, tmp_path)
+    [gap] = split_gaps(runs, tmp_path)
     low, high = bootstrap_unpaired_difference(np.arange(COUNT)[None] >= 20, np.arange(COUNT)[None] >= 100)
-    assert gap == {
+    assert gap.model_dump() == {
         **{"method": "lora", "splits": ["random", "spatial"]},
         **{"difference": pytest.approx(0.08), "low": low, "high": high},
     }
@@ -117,6 +115,6 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
 
 def test_predictions_that_are_gone_are_one_clear_error(tmp_path):
     lost = run(tmp_path, "lora", 20)
-    (tmp_path / lost["name"] / "predictions.npz").write_bytes(b"half")
+    (tmp_path / lost.name / "predictions.npz").write_bytes(b"half")
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged\. Restore it"):
-        summaries({"runs": [lost]}, tmp_path)
+        summarise_groups([lost], tmp_path)

@@ -1,22 +1,24 @@
 """Every method gets the same trials, on validation alone, and the best rate wins."""
 
 import pytest
-from samples import backbone_folder, tile_folder
 
-from orbitune import Recipe
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
-from orbitune.study.tune import chosen_rates, enter, rates, rungs, tune
+from orbitune.study.tune import (
+    chosen_learning_rates,
+    halving_rungs,
+    learning_rates,
+    make_trials,
+    search_learning_rates,
+)
 from orbitune.training.trial import trial
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    place = tmp_path_factory.mktemp("inputs")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    return Recipe(data=str(tiles), backbone=str(backbone), method="linear", epochs=6, batch_size=16)
+@pytest.fixture
+def recipe(recipe):
+    return recipe.replace(method="linear", epochs=6)
 
 
 def in_this_process(done):
@@ -27,29 +29,32 @@ def in_this_process(done):
             done.append((each.spec.recipe.method, each.number, each.epochs))
             try:
                 result = trial(
-                    each.spec.recipe.replace(learning_rate=each.rate), each.folder, each.epochs, False
+                    each.spec.recipe.replace(learning_rate=each.learning_rate),
+                    each.folder,
+                    each.epochs,
+                    False,
                 )
-                each.take(Outcome(vars(result)))
+                each.store(Outcome(vars(result)))
             except OrbituneError as error:
-                each.take(Outcome(error=error))
+                each.store(Outcome(error=error))
 
     return work
 
 
-def contest(recipe, folder, count=3, **settings):
-    return enter(Grid().runs([recipe.replace(**settings)]), count, folder)
+def search_of(recipe, folder, count=3, **settings):
+    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder)
 
 
 def test_the_grid_is_powers_of_three_around_the_default():
-    assert rates(0.002, 3) == [0.000667, 0.002, 0.006]
-    assert rates(0.01, 5) == [0.00111, 0.00333, 0.01, 0.03, 0.09]
-    assert rates(0.01, 2) == [0.00333, 0.01]
+    assert learning_rates(0.002, 3) == [0.000667, 0.002, 0.006]
+    assert learning_rates(0.01, 5) == [0.00111, 0.00333, 0.01, 0.03, 0.09]
+    assert learning_rates(0.01, 2) == [0.00333, 0.01]
 
 
 @pytest.mark.parametrize("count", range(2, 12))
 def test_every_grid_holds_the_default_and_as_many_rates_as_asked(count):
-    assert 0.01 in rates(0.01, count)
-    assert len(set(rates(0.01, count))) == count
+    assert 0.01 in learning_rates(0.01, count)
+    assert len(set(learning_rates(0.01, count))) == count
 
 
 @pytest.mark.parametrize(
@@ -64,70 +69,75 @@ def test_every_grid_holds_the_default_and_as_many_rates_as_asked(count):
     ],
 )
 def test_a_third_goes_on_to_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
-    assert rungs(trials, epochs) == expected
+    assert halving_rungs(trials, epochs) == expected
 
 
 def test_every_method_and_split_gets_as_many_trials_around_its_own_rate(recipe, tmp_path):
-    specs = Grid.parse(seeds="2").runs([recipe.replace(method=method) for method in ("full", "linear")])
-    full, linear = enter(specs, 3, tmp_path)
-    assert [each.rate for each in full] == rates(METHODS["full"].learning_rate, 3)
-    assert [each.rate for each in linear] == rates(METHODS["linear"].learning_rate, 3)
+    specs = Grid(seeds=(0, 1)).runs([recipe.replace(method=method) for method in ("full", "linear")])
+    full, linear = make_trials(specs, 3, tmp_path)
+    assert [each.learning_rate for each in full] == learning_rates(METHODS["full"].learning_rate, 3)
+    assert [each.learning_rate for each in linear] == learning_rates(METHODS["linear"].learning_rate, 3)
     assert {each.spec.recipe.seed for each in full + linear} == {0}  # never once for each seed
-    assert [each.rate for each in contest(recipe, tmp_path, learning_rate=0.5)[0]] == rates(0.5, 3)
+    assert [
+        each.learning_rate for each in search_of(recipe, tmp_path, learning_rate=0.5)[0]
+    ] == learning_rates(0.5, 3)
 
 
 def test_the_best_on_validation_is_chosen_and_every_trial_recorded(recipe, tmp_path):
-    done, contests = [], contest(recipe, tmp_path)
-    tune(contests, in_this_process(done))
-    facts = [each.facts() for each in contests[0]]
+    done, searches = [], search_of(recipe, tmp_path)
+    search_learning_rates(searches, in_this_process(done))
+    records = [each.record() for each in searches[0]]
     assert done == [("linear", 1, 2), ("linear", 2, 2), ("linear", 3, 2)]
-    [winner] = [fact for fact in facts if fact["chosen"]]
-    assert winner["validation_accuracy"] == max(fact["validation_accuracy"] for fact in facts)
-    assert chosen_rates(contests) == {("linear", "default"): winner["learning_rate"]}
-    for fact in facts:
-        assert (fact["status"], fact["epochs"], fact["seed"], fact["test_reads"]) == ("done", 2, 0, 0)
-        assert fact["seconds"] > 0
+    [winner] = [record for record in records if record.chosen]
+    assert winner.validation_accuracy == max(record.validation_accuracy for record in records)
+    assert chosen_learning_rates(searches) == {("linear", "default"): winner.learning_rate}
+    for record in records:
+        assert (record.status, record.epochs, record.seed, record.test_reads) == ("done", 2, 0, 0)
+        assert record.seconds > 0
     assert not list(tmp_path.rglob("checkpoint"))  # what only a trial under way needs
 
 
 def test_those_that_go_on_train_further_from_where_they_are(recipe, tmp_path):
-    done, contests = [], contest(recipe, tmp_path, count=5, epochs=9)
-    tune(contests, in_this_process(done))
+    done, searches = [], search_of(recipe, tmp_path, count=5, epochs=9)
+    search_learning_rates(searches, in_this_process(done))
     assert [epochs for *_, epochs in done] == [1] * 5 + [3] * 2
-    best = sorted(contests[0], key=lambda each: each.epochs)[-2:]
+    best = sorted(searches[0], key=lambda each: each.epochs)[-2:]
     assert all(len(each.result.history) == 3 for each in best)
-    assert sum(each.chosen for each in contests[0]) == 1 and any(each.chosen for each in best)
+    assert sum(each.chosen for each in searches[0]) == 1 and any(each.chosen for each in best)
 
 
 def test_finished_trials_are_not_repeated(recipe, tmp_path):
-    first, again = contest(recipe, tmp_path, count=5, epochs=9), contest(recipe, tmp_path, count=5, epochs=9)
-    tune(first, in_this_process([]))
+    first, again = (
+        search_of(recipe, tmp_path, count=5, epochs=9),
+        search_of(recipe, tmp_path, count=5, epochs=9),
+    )
+    search_learning_rates(first, in_this_process([]))
     done = []
-    tune(again, in_this_process(done))
+    search_learning_rates(again, in_this_process(done))
     assert done == []
-    assert [each.facts() for each in again[0]] == [each.facts() for each in first[0]]
+    assert [each.record() for each in again[0]] == [each.record() for each in first[0]]
 
 
 def test_a_trial_that_diverges_is_recorded_and_loses(recipe, tmp_path):
-    contests = contest(recipe, tmp_path, method="full")
-    contests[0][1].rate = 1e30
-    tune(contests, in_this_process([]))
-    lost = contests[0][1].facts()
-    assert (lost["status"], lost["chosen"], lost["validation_accuracy"]) == ("diverged", False, None)
-    assert "not finite" in lost["error"]
-    assert any(each.chosen for each in contests[0])
-    again, done = contest(recipe, tmp_path, method="full"), []
-    again[0][1].rate = 1e30
-    tune(again, in_this_process(done))
-    assert done == [] and again[0][1].facts() == lost
+    searches = search_of(recipe, tmp_path, method="full")
+    searches[0][1].learning_rate = 1e30
+    search_learning_rates(searches, in_this_process([]))
+    lost = searches[0][1].record()
+    assert (lost.status, lost.chosen, lost.validation_accuracy) == ("diverged", False, None)
+    assert "not finite" in lost.error
+    assert any(each.chosen for each in searches[0])
+    again, done = search_of(recipe, tmp_path, method="full"), []
+    again[0][1].learning_rate = 1e30
+    search_learning_rates(again, in_this_process(done))
+    assert done == [] and again[0][1].record() == lost
 
 
 def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
-    contests = contest(recipe, tmp_path / "hot", count=2, method="full", learning_rate=1e30)
-    tune(contests, in_this_process([]))
-    error = chosen_rates(contests)["full", "default"]
+    searches = search_of(recipe, tmp_path / "hot", count=2, method="full", learning_rate=1e30)
+    search_learning_rates(searches, in_this_process([]))
+    error = chosen_learning_rates(searches)["full", "default"]
     assert isinstance(error, DivergedError) and "at 1e+30: Training diverged" in str(error)
-    contests = contest(recipe, tmp_path / "none", count=2, backbone="./nothing")
-    tune(contests, in_this_process([]))
-    error = chosen_rates(contests)["linear", "default"]
+    searches = search_of(recipe, tmp_path / "none", count=2, backbone="./nothing")
+    search_learning_rates(searches, in_this_process([]))
+    error = chosen_learning_rates(searches)["linear", "default"]
     assert type(error) is RunError and "no backbone folder" in str(error)

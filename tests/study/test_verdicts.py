@@ -1,29 +1,22 @@
-"""The methods of a study are judged from what its runs predicted."""
+"""Methods of a study are compared by the predictions of their runs."""
 
 import numpy as np
 import pytest
+from studies import run_record
 
 from orbitune.errors import RunError
-from orbitune.study.verdicts import verdicts
+from orbitune.study.verdicts import compare_methods
 
 COUNT = 2000
+LABELS = np.arange(COUNT) % 3
 
 
-def run(folder, method, mistakes, seed=0, split="default", indices=None, **entry):
+def run(folder, method, mistakes, seed=0, split="default", indices=None, **fields):
     """A finished run, with predictions that are wrong on these tiles."""
-    labels = np.arange(COUNT) % 3
-    logits = np.eye(3, dtype=np.float32)[labels]
+    logits = np.eye(3, dtype=np.float32)[LABELS]
     logits[mistakes] = np.roll(logits[mistakes], 1, axis=1)
-    name = f"{method}-{split}-{seed}"
-    (folder / name).mkdir()
-    np.savez(
-        folder / name / "predictions.npz",
-        test_logits=logits,
-        test_labels=labels,
-        test_indices=np.arange(COUNT) if indices is None else indices,
-    )
-    facts = {"name": name, "method": method, "seed": seed, "split": split, "sweep": None, "status": "done"}
-    return {**facts, **entry}
+    fields |= {"seed": seed, "split": split, "labels": LABELS, "indices": indices}
+    return run_record(folder, method, {"test": logits}, **fields)
 
 
 def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
@@ -32,29 +25,29 @@ def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
         for split in ("random", "spatial")
         for method, start, count in (("linear", 0, 400), ("full", 500, 40), ("lora", 500, 41))
     ]
-    entries = verdicts({"runs": runs}, tmp_path)
-    assert [(e["split"], e["method"], e["reference"]) for e in entries] == [
+    verdicts = compare_methods(runs, tmp_path)
+    assert [(v.split, v.method, v.reference) for v in verdicts] == [
         (split, method, "full") for split in ("random", "spatial") for method in ("linear", "lora")
     ]
-    assert [entry["verdict"] for entry in entries] == ["no", "yes"] * 2
-    assert entries[1]["difference"] == pytest.approx(-0.05)
-    assert "LoRA is within 0.5 points of full fine-tuning, or better: yes" in entries[1]["sentences"][0]
+    assert [verdict.verdict for verdict in verdicts] == ["no", "yes"] * 2
+    assert verdicts[1].difference == pytest.approx(-0.05)
+    assert "LoRA is within 0.5 points of full fine-tuning, or better: yes" in verdicts[1].sentences[0]
 
 
 def test_all_seeds_are_compared_and_sweeps_and_failures_are_not(tmp_path):
     runs = [run(tmp_path, method, slice(0, 40), seed) for method in ("full", "lora") for seed in (0, 1)]
     runs.append(run(tmp_path, "lora", slice(0, 900), seed=2, sweep="shots"))
-    runs.append({**runs[0], "seed": 3, "status": "failed"})
-    (entry,) = verdicts({"runs": runs}, tmp_path)
-    assert (entry["seeds"], entry["reference_seeds"], entry["difference"]) == (2, 2, 0)
+    runs.append(runs[0].model_copy(update={"seed": 3, "status": "failed"}))
+    (verdict,) = compare_methods(runs, tmp_path)
+    assert (verdict.seeds, verdict.reference_seeds, verdict.difference) == (2, 2, 0)
 
 
 def test_one_method_alone_is_not_judged(tmp_path):
-    assert verdicts({"runs": [run(tmp_path, "lora", slice(0, 40))]}, tmp_path) == []
+    assert compare_methods([run(tmp_path, "lora", slice(0, 40))], tmp_path) == []
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
     runs = [run(tmp_path, "full", slice(0, 40))]
     runs.append(run(tmp_path, "lora", slice(0, 40), indices=np.arange(COUNT) + 1))
     with pytest.raises(RunError, match="scored on other test tiles"):
-        verdicts({"runs": runs}, tmp_path)
+        compare_methods(runs, tmp_path)

@@ -50,7 +50,7 @@ def test_what_shows_on_validation_alone_is_divergence(inputs, tmp_path, monkeypa
 
     def last_step_breaks(self):
         loss = step(self)
-        if self.progress.step == self.job.steps_per_epoch:
+        if self.state.step == self.setup.steps_per_epoch:
             poison(self, float("nan"))
         return loss
 
@@ -62,8 +62,8 @@ def test_what_shows_on_validation_alone_is_divergence(inputs, tmp_path, monkeypa
 def test_what_shows_at_the_end_alone_is_divergence_and_no_failed_reload(inputs, tmp_path, monkeypatch):
     fit = Trainer.fit
 
-    def keep_broken_weights(self, display, epochs=None):
-        fit(self, display, epochs)
+    def keep_broken_weights(self, epochs=None):
+        fit(self, epochs)
         from orbitune.training.checkpoint import save_best
 
         poison(self, 3e38)

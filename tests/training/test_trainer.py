@@ -19,15 +19,15 @@ from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.run_result import RunResult
 from orbitune.models.factory import build
-from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best
+from orbitune.training.checks import check_gradients
 from orbitune.training.energy import cost_in_words
-from orbitune.training.run import fit, open_run
+from orbitune.training.run import open_run
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import image_size, learning_rate
 from orbitune.training.setup import prepare_training
-from orbitune.training.trainer import Trainer, check_gradients
+from orbitune.training.trainer import Trainer
 from orbitune.training.trial import trial
 
 PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
@@ -52,8 +52,8 @@ def outcome(out):
 
 def trained(recipe, out):
     """A run after its last epoch, when neither the test split is read nor anything saved and proven."""
-    with open_run(recipe, out, progress=False) as work:
-        return fit(*work)
+    with open_run(recipe, out, progress=False) as run:
+        return run.fit()
 
 
 def build_model(recipe):
@@ -145,11 +145,11 @@ def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tm
 def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe, tmp_path):
     job = prepare_training(recipe.replace(shots=4, passes=3), progress=False)
     folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
-    trainer = Trainer.build(job, folder, make_accelerator())
+    trainer = Trainer.build(job, folder, accelerator=make_accelerator())
     taken = []
     feed = trainer.batch
     trainer.batch = lambda chosen: (taken.append(chosen), feed(chosen))[1]
-    for _ in range(trainer.job.steps_per_epoch):
+    for _ in range(trainer.setup.steps_per_epoch):
         trainer.step()
     assert [len(batch) for batch in taken] == [8, 4] * 3
     passes = [np.concatenate(taken[start : start + 2]).tolist() for start in (0, 2, 4)]
@@ -158,13 +158,13 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
 
 
 def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
-    job = trained(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run").job
+    job = trained(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run").setup
     assert job.recipe.passes == 100 and job.data.sizes["train"] == 3
 
 
 def test_training_learns(tiles, backbone, tmp_path):
     recipe = Recipe(data=tiles, backbone=backbone, epochs=15, batch_size=8, learning_rate=1e-2)
-    assert trained(recipe, tmp_path / "run").evaluate("test", ProgressDisplay(False))["accuracy"] > 0.9
+    assert trained(recipe, tmp_path / "run").evaluate("test")["accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, t
     other = trained(recipe.replace(seed=1), tmp_path / "other")
     assert outcome(tmp_path / "again") == outcome(out)
     losses = [entry["train_loss"] for entry in outcome(out)[2]]
-    assert [entry["train_loss"] for entry in other.progress.history] != losses
+    assert [entry["train_loss"] for entry in other.state.history] != losses
 
 
 def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp_path):
@@ -217,21 +217,21 @@ def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp
 def interrupt(recipe, out, step):
     """Train until SIGINT arrives in this step."""
     job = prepare_training(recipe)
-    trainer = Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), make_accelerator())
+    trainer = Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), accelerator=make_accelerator())
     taken = trainer.step
 
     def step_and_interrupt():
         loss = taken()
-        if trainer.progress.step == step:
+        if trainer.state.step == step:
             os.kill(os.getpid(), signal.SIGINT)
         return loss
 
     trainer.step = step_and_interrupt
     with (
         pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
-        trainer.stop_on_sigint(),
+        trainer.interrupt,
     ):
-        trainer.fit(ProgressDisplay(False))
+        trainer.fit()
 
 
 def test_a_run_stopped_after_the_last_step_of_an_epoch_logs_the_rate_of_that_step(finished, tmp_path):
@@ -259,11 +259,11 @@ class InterruptedWrite(io.RawIOBase):
 def test_sigint_in_the_middle_of_a_message_stops_the_run_all_the_same(recipe, tmp_path, monkeypatch):
     job, file = prepare_training(recipe), InterruptedWrite()
     folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
-    trainer = Trainer.build(job, folder, make_accelerator())
+    trainer = Trainer.build(job, folder, accelerator=make_accelerator())
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
-    with trainer.stop_on_sigint():
+    with trainer.interrupt:
         print("epoch 1/2", file=sys.stderr, flush=True)
-    assert trainer.interrupted and file.written.startswith(b"epoch 1/2")
+    assert trainer.interrupt.is_set and file.written.startswith(b"epoch 1/2")
 
 
 def test_sigint_saves_within_the_epoch_and_the_run_goes_on_to_the_same_numbers(finished, tmp_path):
@@ -496,8 +496,8 @@ def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
     out = tmp_path / "run"
     changed = recipe.replace(mixup=0.2, label_smoothing=0.1, sizes="16:0.5,32:0.5", micro_batch=3)
     trainer = trained(changed, out)
-    assert trainer.job.preprocessing.image_size == 32
-    assert all(np.isfinite(epoch["train_loss"]) for epoch in trainer.progress.history)
+    assert trainer.setup.preprocessing.image_size == 32
+    assert all(np.isfinite(epoch["train_loss"]) for epoch in trainer.state.history)
 
 
 def test_flips_and_turns_are_scored_alike_when_a_run_is_evaluated_again(recipe, tmp_path):
@@ -508,7 +508,7 @@ def test_flips_and_turns_are_scored_alike_when_a_run_is_evaluated_again(recipe, 
 def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", epochs=1, lora={"dropout": 0})
     [whole], [parts] = (
-        trained(recipe.replace(micro_batch=size), tmp_path / str(size)).progress.history for size in (8, 3)
+        trained(recipe.replace(micro_batch=size), tmp_path / str(size)).state.history for size in (8, 3)
     )
     assert parts["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
 
@@ -517,7 +517,7 @@ def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     recipe = recipe.replace(precision="fp32", lora={"dropout": 0})
     fast, plain = (trained(recipe.replace(fast=fast), tmp_path / str(fast)) for fast in (True, False))
     assert (fast.computation().fast, plain.computation().fast) == (True, False)
-    for mine, theirs in zip(fast.progress.history, plain.progress.history, strict=True):
+    for mine, theirs in zip(fast.state.history, plain.state.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
 
 
@@ -530,7 +530,7 @@ def test_sizes_change_at_their_share_of_the_steps(recipe):
 def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):
     trainer = trained(recipe.replace(precision="fp16"), tmp_path / "run")
     assert trainer.computation().precision == "fp16"
-    first, last = trainer.progress.history
+    first, last = trainer.state.history
     assert last["train_loss"] < first["train_loss"]
 
 
@@ -540,9 +540,9 @@ def test_a_recipe_in_half_precision_trains_on_a_processor_without_it(recipe, tmp
     here = trained(recipe, tmp_path / "here")
     request.getfixturevalue("without_half_precision")
     there = train(recipe, tmp_path / "there", progress=False)
-    for mine, theirs in zip(there.history, here.progress.history, strict=True):
+    for mine, theirs in zip(there.history, here.state.history, strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
-    assert "float32 on" in there.compute["products"]
+    assert "float32 on" in there.compute.products
 
 
 def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, request):
@@ -551,7 +551,7 @@ def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, r
     interrupt(recipe, tmp_path / "moved", step=3)
     request.getfixturevalue("without_half_precision")
     moved = train(recipe, tmp_path / "moved", progress=False)
-    assert moved.cost["resumed"] == 1 and moved.compute["attention"] == whole.compute["attention"]
+    assert moved.cost.resumed == 1 and moved.compute.attention == whole.compute.attention
     assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.02)
 
 
@@ -559,7 +559,7 @@ def test_a_run_goes_on_upon_a_processor_without_its_products(recipe, tmp_path, r
 def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
     recipe = recipe.replace(fast=fast, precision="fp32", epochs=1, lora={"dropout": 0})
     [kept], [again] = (
-        trained(recipe.replace(checkpointing=on), tmp_path / str(on)).progress.history for on in (False, True)
+        trained(recipe.replace(checkpointing=on), tmp_path / str(on)).state.history for on in (False, True)
     )
     assert again["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)
 
@@ -569,8 +569,8 @@ def test_a_kept_prefix_changes_no_result_and_is_counted(recipe, tmp_path):
     whole = trained(recipe, tmp_path / "whole")
     kept = train(recipe.replace(cache_frozen=True), tmp_path / "kept", progress=False)
     again = train(recipe.replace(cache_frozen=True, seed=1), tmp_path / "again", progress=False)
-    for mine, theirs in zip(kept.history, whole.progress.history, strict=True):
+    for mine, theirs in zip(kept.history, whole.state.history, strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
-    assert kept.cost["prefix_seconds"] > 0
-    assert (kept.cost["prefix_reused"], again.cost["prefix_reused"]) == (False, True)
+    assert kept.cost.prefix_seconds > 0
+    assert (kept.cost.prefix_reused, again.cost.prefix_reused) == (False, True)
     assert evaluate(tmp_path / "kept", progress=False) == kept.test

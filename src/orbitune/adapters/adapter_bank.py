@@ -1,4 +1,4 @@
-"""Many tasks on one backbone: any number of adapters in memory, one for each image of a batch."""
+"""The adapter bank: one backbone in memory, with many adapters that can be mixed within a batch."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from orbitune.adapters.batched_lora import (
     Factors,
     Layout,
     batched_lora_layers,
-    no_low_rank,
+    not_low_rank_error,
     rank_of,
     read_low_rank,
 )
@@ -32,7 +32,7 @@ from orbitune.recipe import Recipe
 
 @dataclass(frozen=True)
 class _Saved:
-    """An adapter as its folder has it: factors by module, heads (C, H, D + 1), the bias as last column."""
+    """An adapter as read from its folder; heads are (C, H, D + 1) with the bias as last column."""
 
     classes: tuple[str, ...]
     temperature: float
@@ -42,7 +42,7 @@ class _Saved:
 
 @dataclass(frozen=True)
 class _Resident:
-    """An adapter in memory, its factors packed for a layout."""
+    """An adapter in memory, with its factors packed into one vector."""
 
     classes: tuple[str, ...]
     temperature: float
@@ -56,26 +56,31 @@ class _Resident:
 
 
 class AdapterBank:
-    """One backbone in memory, and adapters of which every image of a batch may use another.
+    """Serve many adapters on one backbone; each image of a batch can use another adapter.
 
-    Takes what LoRA, rsLoRA, LoRA+, PiSSA and linear probing save: low-rank updates and a head, with any
+    Accepts adapters of LoRA, rsLoRA, LoRA+, PiSSA and linear probing: low-rank updates and a head, with any
     number of classes. Adapters can be added, replaced and removed while other threads predict.
+
+        bank = AdapterBank("facebook/dinov2-small", 112)
+        bank.add("crops", "runs/crops/adapter")
+        bank.predict(tiles, ["crops"] * len(tiles))
 
     Args:
         backbone: hub id, folder or `demo`.
-        image_size: in pixels, that the adapters were trained at.
-        memory_limit: bytes of adapters to keep in memory; those used longest ago are dropped and loaded from
-            their folders when they are asked for again. The tasks of the batch at hand always stay.
-        precision: `bf16`, `fp16` or `fp32`; that of the processor where None.
+        image_size: that the adapters were trained at, in pixels.
+        memory_limit: bytes of adapters to keep in memory; None for no limit. The least recently used ones are
+            dropped, and loaded from their folders when needed again. Those of the current batch always stay.
+        precision: `bf16`, `fp16` or `fp32`; None for the fastest that the processor supports.
 
     Raises:
-        OrbituneError: the backbone cannot be had, or the size does not suit it.
+        OrbituneError: the backbone cannot be loaded, or does not support the image size.
     """
 
     def __init__(
         self,
         backbone: str | Path,
         image_size: int,
+        *,
         memory_limit: int | None = None,
         precision: str | None = None,
     ) -> None:
@@ -83,7 +88,7 @@ class AdapterBank:
         asked = {"backbone": str(backbone), "image_size": image_size, "precision": precision}
         recipe = resolve(Recipe.make(asked), self._backbone)
         assert recipe.micro_batch is not None
-        self._at_once = recipe.micro_batch
+        self._micro_batch = recipe.micro_batch
         stated = self._backbone.preprocessing.at_size(image_size)
         transform = Transform(image_size, stated.mean, stated.std, stated.resample)
         model = load_weights(self._backbone, ("none",), seed=0).eval().requires_grad_(False)
@@ -105,24 +110,25 @@ class AdapterBank:
 
     @property
     def names(self) -> list[str]:
-        """The adapters, whether in memory or not, in the order in which they were added."""
+        """Names of all adapters, in memory or not, in the order they were added."""
         return list(self._folders)
 
     @property
     def bytes(self) -> int:
-        """What the adapters in memory take."""
+        """Bytes that the adapters in memory take."""
         with self._lock:
             return sum(each.bytes for each in self._residents.values())
 
     def add(self, name: str, folder: str | Path) -> None:
-        """Take an adapter in, or put another in the place of one that has this name.
+        """Add an adapter, or replace the one of this name.
 
         Args:
-            folder: what a run saved as adapter/.
+            name: to refer to it in `predict`.
+            folder: the folder adapter/ of a run.
 
         Raises:
-            ModelError: it was trained on other weights, at another size, or by a method that is no low-rank
-                update; or its files are damaged. The bank is left as it was.
+            ModelError: it was trained on other weights, at another image size, or by a method without
+                low-rank updates; or its files are damaged. The bank stays as it was.
         """
         saved = self._read(Path(folder))
         with self._lock:
@@ -131,10 +137,10 @@ class AdapterBank:
             self._drop_oldest({name})
 
     def remove(self, name: str) -> None:
-        """Forget an adapter; its files stay.
+        """Remove an adapter from the bank; its files stay.
 
         Raises:
-            ModelError: there is none of this name.
+            ModelError: there is no adapter of this name.
         """
         with self._lock:
             if self._folders.pop(name, None) is None:
@@ -142,25 +148,26 @@ class AdapterBank:
             self._residents.pop(name, None)
 
     def classes(self, name: str) -> tuple[str, ...]:
-        """The class names of a task.
+        """Return the class names of an adapter.
 
         Raises:
-            ModelError: there is none of this name.
+            ModelError: there is no adapter of this name.
         """
         return self._take([name])[name].classes
 
     def predict(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
-        """Class probabilities of every tile by the adapter that its task names.
+        """Return class probabilities of tiles, each by its own adapter.
 
         Args:
             tiles: uint8 (B, H, W, 3).
-            tasks: B names of adapters.
+            tasks: name of the adapter for each tile, length B.
 
         Returns:
-            B arrays, float64 (C,), each over the classes of its task and calibrated where the adapter is.
+            B arrays, float64 (C,), over the classes of each adapter; calibrated if the adapter has a
+            temperature.
 
         Raises:
-            ModelError: there is no adapter of such a name.
+            ModelError: there is no adapter of one of these names.
         """
         taken = self._take(tasks)
         return [
@@ -169,15 +176,15 @@ class AdapterBank:
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
-        """As `predict`, before temperature and softmax; float32 (C,) each."""
+        """Return logits, as `predict` without temperature and softmax; B arrays, float32 (C,)."""
         return self._logits(tiles, tasks, self._take(tasks))
 
     def _logits(
         self, tiles: np.ndarray, tasks: Sequence[str], taken: dict[str, _Resident]
     ) -> list[np.ndarray]:
         rows: list[np.ndarray] = []
-        for start in range(0, len(tiles), self._at_once):
-            part = slice(start, start + self._at_once)
+        for start in range(0, len(tiles), self._micro_batch):
+            part = slice(start, start + self._micro_batch)
             rows += self._compute(torch.from_numpy(tiles[part]), tasks[part], taken)
         return rows
 
@@ -189,14 +196,14 @@ class AdapterBank:
             with self._computing:
                 used[0].layout.spread(torch.stack([each.vector for each in used]), places)
                 features = torch.stack(self._network.features(tiles), 1)  # (B, H, D)
-            # Heads of fewer classes are filled up with zeros, whose logits are cut off again.
+            # Heads with fewer classes are zero-padded; the extra logits are cut off below.
             heads = pad_sequence([each.heads for each in used], batch_first=True)[places]  # (B, C, H, D + 1)
             logits = torch.einsum("bchd,bhd->bch", heads[..., :-1], features) + heads[..., -1]
         rows = logits.mean(2).numpy()
         return [row[: len(taken[task].classes)] for task, row in zip(tasks, rows, strict=True)]
 
     def _take(self, tasks: Sequence[str]) -> dict[str, _Resident]:
-        """The adapters of a batch, all packed alike; those that are not in memory are loaded."""
+        """Return the adapters of a batch in one layout, loading those that are not in memory."""
         names = dict.fromkeys(tasks)
         with self._lock:
             for name in names:
@@ -211,7 +218,7 @@ class AdapterBank:
         return taken
 
     def _keep(self, name: str, saved: _Saved) -> None:
-        """Pack an adapter; where it has no place in the layout, that grows and the others are packed anew."""
+        """Pack an adapter into memory; if the layout must grow for it, drop all others to be packed again."""
         if not self._layout.holds(saved.factors):
             modules = self._layout.modules.union(saved.factors)
             self._layout = Layout(self._products, modules, max(self._layout.rank, rank_of(saved.factors)))
@@ -221,7 +228,7 @@ class AdapterBank:
         self._residents.move_to_end(name)
 
     def _drop_oldest(self, needed: Collection[str]) -> None:
-        """Keep to the limit, but for what is needed now."""
+        """Drop the least recently used adapters above the memory limit, except those needed now."""
         if self._limit is None:
             return
         held = sum(each.bytes for each in self._residents.values())
@@ -249,14 +256,14 @@ class AdapterBank:
         for head in self._heads:
             both = [tensors.get(f"{head}.{kind}") for kind in ("weight", "bias")]
             if any(tensor is None or len(tensor) != len(classes) for tensor in both):
-                raise no_low_rank(folder, f"it holds no head of {len(classes)} classes")
+                raise not_low_rank_error(folder, f"it holds no head of {len(classes)} classes")
         computed = set().union(*(product.outputs for product in self._products))
         heads = [
             torch.cat([tensors.pop(f"{head}.weight"), tensors.pop(f"{head}.bias")[:, None]], 1)
             for head in self._heads
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
-            raise no_low_rank(folder, f"it changes {beside[0]}")
+            raise not_low_rank_error(folder, f"it changes {beside[0]}")
         return _Saved(classes, metadata.temperature or 1.0, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:

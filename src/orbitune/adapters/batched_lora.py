@@ -1,8 +1,8 @@
-"""The low-rank updates of many adapters on one backbone, and a batch in which every image has its own.
+"""Batched LoRA: low-rank updates of many adapters, a different one for each image of a batch.
 
-An adapter is kept as one vector in the precision that products are computed in. For a batch the vectors of
-its tasks are laid out as matrices, of which each image takes those of its task, in one batched product down
-and one up (Punica, Chen et al. 2023, arXiv:2310.18547, calls this gathered; here on plain matrices).
+An adapter is packed into one vector in the compute precision. For a batch, the vectors of its adapters are
+unpacked into matrices, gathered by image, and applied in one batched product down and one up. The gathering
+follows Punica (Chen et al. 2023, arXiv:2310.18547), with plain matrix products.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.fastpath.linear import FusedLinear
 
-# Settings of PEFT's by which a layer's output is another than that of W + B A.
-_MORE = (
+# Settings of PEFT with which a layer computes something other than W + B A.
+_UNSUPPORTED = (
     "use_dora",
     "lora_bias",
     "fan_in_fan_out",
@@ -43,7 +43,7 @@ PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class Factors(NamedTuple):
-    """One layer's update B A: A (r, in) and B (out, r), the scaling multiplied into B; fp32."""
+    """The update B A of one layer: A (r, in), and B (out, r) multiplied by the scaling; fp32."""
 
     down: Tensor
     up: Tensor
@@ -137,12 +137,12 @@ def _hook(layer: nn.Linear, names: Mapping[int, str]) -> BatchedLoraLinear:
 
 
 class Layout:
-    """Where the factors of an adapter lie in its vector.
+    """The layout of packed adapters: where each factor lies in the vector.
 
     Args:
-        products: of the network, in its order.
-        modules: those that any adapter changes; the others take no room.
-        rank: that of every update; a smaller one is filled up with zeros.
+        products: linear layers of the network, in order.
+        modules: names of the modules that any adapter changes; others are left out.
+        rank: of every update; smaller ones are zero-padded.
     """
 
     def __init__(self, products: Sequence[BatchedLoraLinear], modules: frozenset[str], rank: int) -> None:
@@ -156,11 +156,11 @@ class Layout:
         self._idle = [product for product in products if not modules.intersection(product.outputs)]
 
     def holds(self, factors: Mapping[str, Factors]) -> bool:
-        """Whether an adapter with these updates has a place here."""
+        """Return whether an adapter with these updates fits the layout."""
         return self.modules.issuperset(factors) and self.rank >= rank_of(factors)
 
     def pack(self, factors: Mapping[str, Factors], dtype: torch.dtype) -> Tensor:
-        """An adapter's vector, (L,)."""
+        """Return the updates of an adapter as a vector (L,)."""
         flat = [torch.empty(0)]
         for product, adapted in self._parts:
             down = torch.zeros(product.shape[0], len(adapted), self.rank)
@@ -176,11 +176,11 @@ class Layout:
         return torch.cat(flat).to(dtype)
 
     def spread(self, vectors: Tensor, tasks: Tensor) -> None:
-        """Give every product the updates of a batch.
+        """Set the updates of a batch on all linear layers.
 
         Args:
-            vectors: of the T different tasks in the batch, (T, L).
-            tasks: of each image, its row in the vectors, int64 (B,).
+            vectors: packed adapters of the T distinct tasks in the batch, (T, L).
+            tasks: row in `vectors` for each image, int64 (B,).
         """
         start = 0
         for product, adapted in self._parts:
@@ -188,8 +188,8 @@ class Layout:
             size = product.shape[0] * inner
             down = vectors[:, start : start + size].view(-1, product.shape[0], inner)
             start += size
-            # Block by block, so that one product serves all layers: what it multiplies by zero costs less
-            # than a product for each.
+            # Block-diagonal, so that one product serves all layers of a fused one: multiplying the zeros
+            # costs less than a product per layer.
             up = vectors.new_zeros(len(vectors), inner, product.shape[1])
             for place, name in enumerate(adapted):
                 outputs = product.outputs[name]
@@ -203,7 +203,7 @@ class Layout:
 
 
 def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
-    """The updates of a PEFT folder by module, and its other tensors, all fp32, by the backbone's own names.
+    """Return the low-rank updates of a PEFT folder by module, and its other tensors by name, in fp32.
 
     Raises:
         ModelError: it is damaged, or holds more than low-rank updates.
@@ -212,13 +212,13 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
     config = read_adapter_config(folder)
     stored = read_tensors(folder / ADAPTER_WEIGHTS)
     if config["peft_type"] != "LORA":
-        raise no_low_rank(folder, f"it is of PEFT's type {config['peft_type']}")
+        raise not_low_rank_error(folder, f"it is of PEFT's type {config['peft_type']}")
     start = config.get("init_lora_weights")
-    for setting in _MORE:
+    for setting in _UNSUPPORTED:
         if config.get(setting):
-            raise no_low_rank(folder, f"it has {setting}")
+            raise not_low_rank_error(folder, f"it has {setting}")
     if isinstance(start, str) and start.lower() in ("pissa", "olora"):
-        raise no_low_rank(folder, f"it was started by {start}, which changed the frozen weights")
+        raise not_low_rank_error(folder, f"it was started by {start}, which changed the frozen weights")
     rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
     scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}
@@ -227,21 +227,21 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
     for name in modules:
         down, up = tensors.pop(name + DOWN), tensors.pop(name + UP, None)
         if up is None or down.ndim != 2 or up.ndim != 2 or len(down) != rank or up.shape[1] != rank:
-            raise no_low_rank(folder, f"its factors of {name} are not of rank {rank}")
+            raise not_low_rank_error(folder, f"its factors of {name} are not of rank {rank}")
         factors[name] = Factors(down, up * scaling)
     return factors, tensors
 
 
-def no_low_rank(folder: Path, reason: str) -> ModelError:
-    """The error for an adapter that is more than low-rank updates."""
+def not_low_rank_error(folder: Path, reason: str) -> ModelError:
+    """Return the error for an adapter that is more than low-rank updates."""
     return ModelError(
-        f"{folder} is no plain low-rank adapter ({reason}); merge it (orbitune export --to merged) and serve "
-        "it by itself."
+        f"{folder} is not a plain low-rank adapter ({reason}): merge it (orbitune export --to merged) and "
+        "serve it on its own."
     )
 
 
 def rank_of(factors: Mapping[str, Factors]) -> int:
-    """The largest rank of an adapter's updates."""
+    """Return the largest rank of an adapter's updates; 0 if there are none."""
     return max((len(each.down) for each in factors.values()), default=0)
 
 

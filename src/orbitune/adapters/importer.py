@@ -1,12 +1,12 @@
-"""Adapters that other programs trained, as bundles: under one form of names, told what they do not say."""
+"""Import of LoRA adapters that other programs trained, as bundles."""
 
+import logging
 import re
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.adapters.key_mapping import canonical, canonical_config, canonical_patterns, without_copies
+from orbitune.adapters.key_mapping import drop_copies, rename_config, rename_patterns, rename_tensors
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
@@ -23,43 +23,47 @@ from orbitune.models.preprocessing import (
     write_preprocessing,
 )
 
+_LOGGER = logging.getLogger("orbitune")
+
 
 def import_adapter(
     folder: str | Path,
     backbone: str,
-    labels: tuple[str, ...],
+    *,
+    labels: Sequence[str],
     out: str | Path,
-    say: Callable[[str], None] = warnings.warn,
+    log: Callable[[str], None] = _LOGGER.warning,
 ) -> Bundle:
-    """Make a bundle of a PEFT LoRA over transformers 4, transformers 5 or timm; it has no scores.
+    """Import a PEFT LoRA for transformers 4, transformers 5 or timm as a bundle without scores.
 
     Args:
-        folder: adapter_config.json and adapter_model.safetensors; a preprocessor_config.json in it goes
-            before the backbone's.
+        folder: adapter_config.json and adapter_model.safetensors. If it has a preprocessor_config.json, that
+            overrides the backbone's.
+        backbone: hub id or folder of the backbone.
         labels: class names in the order of the adapter's head.
-        out: the folder to make; it must not exist.
-        say: receives one line if the adapter names another backbone than `backbone`.
+        out: folder of the bundle; it must not exist.
+        log: called with one line if the adapter names another backbone than `backbone`.
 
     Raises:
-        ModelError: it is no such adapter, has no head for these classes, or does not fit the backbone; or a
-            class has no name of its own.
+        ModelError: it is not such an adapter, has no head for these classes, or does not fit the backbone; or
+            class names are empty or repeated.
     """
     folder, out, found = Path(folder), Path(out), find_backbone(backbone)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
-    labels = _class_names(labels)
+    classes = _class_names(labels)
     config, tensors = _read(folder)
-    stated = _check_backbone(folder, config, found, say)
-    if _speaks_ours(tensors, found, labels):
-        named = without_copies(tensors)
+    stated = _check_backbone(folder, config, found, log)
+    if _has_native_names(tensors, found, classes):
+        named = drop_copies(tensors)
     else:
-        named = canonical(tensors, found.family)
+        named = rename_tensors(tensors, found.family)
         config = _renamed(config, tensors, named, found)
     shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
-    check_head(folder, shapes, found, len(labels), "--labels")
+    check_head(folder, shapes, found, len(classes), "--labels")
     metadata = ModelMetadata(
         method="lora",
-        classes=labels,
+        classes=classes,
         preprocessing=_preprocessing(folder, found),
         backbone=found.record,
         scores={},
@@ -72,16 +76,16 @@ def import_adapter(
     return Bundle.open(out)
 
 
-def _class_names(labels: tuple[str, ...]) -> tuple[str, ...]:
+def _class_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the class names without surrounding blanks, or raise a ModelError."""
     try:
-        return check_class_names(labels.split(",") if isinstance(labels, str) else labels)
+        return check_class_names(labels)
     except (ValueError, AttributeError) as error:
-        raise ModelError(
-            f"The class names (--labels) do not do: {error}. Give one of its own for each class."
-        ) from None
+        raise ModelError(f"Invalid class names (--labels): {error}. Give each class its own name.") from None
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return configuration and tensors of a LoRA folder."""
     check_adapter(folder)
     config = read_adapter_config(folder)
     if config["peft_type"] != "LORA":
@@ -90,35 +94,35 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_backbone(
-    folder: Path, config: dict[str, Any], backbone: Backbone, say: Callable[[str], None]
+    folder: Path, config: dict[str, Any], backbone: Backbone, log: Callable[[str], None]
 ) -> str | None:
-    """Compare the backbone that an adapter names with the one that was passed, and return its name.
+    """Compare the backbone that an adapter names with the given one, and return its name.
 
-    The same checkpoint has many names (a hub id, folders of several machines), so a difference is a warning,
-    not an error; where the adapter keeps a hash of the weights, that decides.
+    A checkpoint can have many names (a hub id, folders on several machines), so a difference is a warning. If
+    the adapter stores a hash of the weights, a difference of hashes is an error.
 
     Raises:
-        ModelError: the weights are not those that the adapter was trained on.
+        ModelError: the adapter was trained on other weights.
     """
     stated = config.get("base_model_name_or_path") or None
-    if (digest := _kept_digest(folder)) is not None:
+    if (digest := _stored_hash(folder)) is not None:
         if digest != backbone.weights_hash:
             raise ModelError(
                 f"{folder} was trained on {stated or 'a backbone'}, with other weights than {backbone.name} "
                 "holds; its predictions would be wrong. Pass that one as --backbone."
             )
-    elif stated and _plain(stated) not in {
-        _plain(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
+    elif stated and _basename(stated) not in {
+        _basename(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
     }:
-        say(
+        log(
             f"{folder} states that it was trained on {stated}, not on {backbone.name}: check that their "
             "weights are the same, or its predictions are wrong."
         )
     return stated
 
 
-def _kept_digest(folder: Path) -> str | None:
-    """The hash of the backbone's weights, which an adapter of Orbitune keeps."""
+def _stored_hash(folder: Path) -> str | None:
+    """Return the hash of the backbone's weights that an adapter of Orbitune stores; None if there is none."""
     try:
         digest = read_json(folder / FILE)["backbone"]["weights_sha256"]
     except (OrbituneError, KeyError, TypeError):
@@ -126,13 +130,13 @@ def _kept_digest(folder: Path) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def _plain(name: str) -> str:
+def _basename(name: str) -> str:
     """Return a checkpoint's name without its owner or folder."""
     return name.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()
 
 
-def _speaks_ours(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, ...]) -> bool:
-    """Return whether every tensor name belongs to a module of the backbone in this transformers."""
+def _has_native_names(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, ...]) -> bool:
+    """Return whether all tensors have the names of this version of transformers."""
     modules = {name for name, _ in empty_model(backbone, labels).named_modules()}
     wrapping = re.compile(r"\.(lora_|base_layer|modules_to_save|original_module).*|\.[^.]*$")
     return all(
@@ -143,23 +147,23 @@ def _speaks_ours(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, 
 def _renamed(
     config: dict[str, Any], tensors: dict[str, Any], named: dict[str, Any], backbone: Backbone
 ) -> dict[str, Any]:
-    """Return the configuration for renamed tensors.
+    """Return the adapter configuration for renamed tensors.
 
     Raises:
-        ModelError: it has a setting that means the names, or the shapes, of the other library.
+        ModelError: a setting refers to names or shapes of the other library.
     """
     if config.get("target_parameters"):
         raise ModelError(
             "The adapter has target_parameters, which cannot be renamed. Train it again without them."
         )
-    start, fused = config.get("init_lora_weights"), len(named) > len(without_copies(tensors))
+    start, fused = config.get("init_lora_weights"), len(named) > len(drop_copies(tensors))
     if fused and isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise ModelError(
             f"The adapter was started by {start}, which changed fused layers, and these cannot be split. "
             "Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     plain = {**config, "rank_pattern": {}, "alpha_pattern": {}, "exclude_modules": None}
-    return canonical_config(plain, named) | canonical_patterns(config, tensors, backbone.family)
+    return rename_config(plain, named) | rename_patterns(config, tensors, backbone.family)
 
 
 def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:

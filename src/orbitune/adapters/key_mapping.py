@@ -1,8 +1,8 @@
-"""One form for the names in an adapter, whichever library made it: those of transformers 5.
+"""State-dict key mapping of adapters to the names of transformers 5.
 
-Adapters are read as PEFT writes them over transformers 4 (`attention.attention.query`), transformers 5
-(`attention.q_proj`) and timm (`attn.qkv`). Where a library fuses layers, the low-rank update of the fused
-one is split exactly: (B A) x is cut along the rows of B, and each part keeps the whole of A.
+Adapters are read as PEFT writes them for transformers 4 (`attention.attention.query`), transformers 5
+(`attention.q_proj`) and timm (`attn.qkv`). If a library fuses layers, the low-rank update B A of the fused
+layer is split exactly: B by rows, and each part keeps all of A.
 """
 
 import re
@@ -20,8 +20,8 @@ _LAYER = re.compile(r"(?:.*\.)?(?:encoder\.layers?|layers?|blocks)\.(\d+)\.(.+)"
 _TENSOR = re.compile(r"(.+?)\.((?:lora_|base_layer).+|[^.]+)")  # a module, and a tensor of it
 _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
-# Parts of a layer as others name them, and what they are in transformers 5; one that is fused is several.
-# NORM1 and NORM2 stand for the family's own names.
+# Modules of a layer in other libraries -> transformers 5; a fused module maps to several.
+# NORM1 and NORM2 stand for the names of the family.
 _PARTS: dict[str, tuple[str, ...]] = {
     # transformers 4
     "attention.attention.query": _QKV[:1],
@@ -38,26 +38,26 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "norm1": ("NORM1",),
     "norm2": ("NORM2",),
 }
-# The same outside of the layers; BODY stands for the family's own name.
+# The same for modules outside the layers; BODY stands for the model type of the family.
 _OUTSIDE = {"norm": "BODY.layernorm", "head": "classifier"}
 
-# How a tensor of a fused layer is shared out: A reads the input, which the parts have in common.
+# How tensors of a fused module are split: A reads the input, which all parts share.
 _WHOLE = {"lora_A.weight"}
 _ROWS = {"lora_B.weight", "lora_B.bias", "lora_magnitude_vector", "base_layer.bias", "weight", "bias"}
 
 
-def canonical(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str, Tensor]":
-    """The tensors of an adapter under the names of transformers 5, as PEFT reads them.
+def rename_tensors(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str, Tensor]":
+    """Return the tensors of an adapter under the names of transformers 5.
 
     Args:
         tensors: of an adapter_model.safetensors.
-        family: of the backbone it belongs to.
+        family: of the backbone.
 
     Raises:
-        ModelError: a name belongs to no part of this family, or a tensor of a fused layer cannot be split.
+        ModelError: a name belongs to no module of this family, or a fused tensor cannot be split.
     """
     named: dict[str, Tensor] = {}
-    for old, tensor in without_copies(tensors).items():
+    for old, tensor in drop_copies(tensors).items():
         for new, part in _parts(old, tensor, family):
             if new in named:
                 raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
@@ -65,25 +65,25 @@ def canonical(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str, Ten
     return named
 
 
-def without_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the tensors that PEFT reads of an adapter, each under one name.
+def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors that PEFT reads from an adapter, each under one name.
 
-    With `bias="all"` PEFT writes the bias of a module that was saved whole three times: as it was before, and
-    as it is under two names, of which it reads the plain one.
+    With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
+    and the trained one under two names, of which it reads the plain one.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        # Some write the adapter's name, or PEFT's wrapper of a whole module, into the name.
+        # Some programs leave the adapter's name or PEFT's wrapper in the key.
         plain = name.replace(".default", "").replace(".modules_to_save", "")
         if ".original_module." not in name and (plain == name or plain not in tensors):
             kept[plain] = tensor
     return kept
 
 
-def canonical_patterns(
+def rename_patterns(
     config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
 ) -> dict[str, dict[str, Any]]:
-    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `canonical` renames.
+    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `rename_tensors` renames.
 
     Args:
         config: the adapter's own, whose patterns match its own names.
@@ -93,7 +93,7 @@ def canonical_patterns(
 
     alphas = config.get("alpha_pattern") or {}
     found: dict[str, dict[str, Any]] = {"rank_pattern": {}, "alpha_pattern": {}}
-    for old, tensor in without_copies(tensors).items():
+    for old, tensor in drop_copies(tensors).items():
         module, kind, _ = old.removeprefix(_PREFIX).partition(".lora_A.")
         if not kind:
             continue
@@ -110,11 +110,11 @@ def canonical_patterns(
     return found
 
 
-def canonical_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
-    """PEFT's adapter_config for tensors that `canonical` has renamed: its targets are named one by one.
+def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
+    """Return PEFT's adapter_config for tensors that `rename_tensors` renamed, with its target modules listed.
 
     Raises:
-        ModelError: it has settings for single layers, whose names are no longer theirs.
+        ModelError: it has settings for single layers, which refer to the old names.
     """
     for setting in ("rank_pattern", "alpha_pattern", "exclude_modules"):
         if config.get(setting):
@@ -134,9 +134,9 @@ def canonical_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[
 
 
 def _parts(name: str, tensor: "Tensor", family: Family) -> "Iterator[tuple[str, Tensor]]":
-    """What one tensor is in the one form: itself under another name, or its parts."""
+    """Yield a tensor under its new name, or its parts if it is fused."""
     if name.startswith("base_model.") and not name.startswith(_PREFIX):
-        yield name, tensor  # a tensor that all layers share, such as VeRA's
+        yield name, tensor  # shared by all layers, as in VeRA
         return
     own = name.removeprefix(_PREFIX)
     if not (match := _LAYER.fullmatch(own)):
@@ -155,7 +155,7 @@ def _parts(name: str, tensor: "Tensor", family: Family) -> "Iterator[tuple[str, 
 
 
 def _inside(name: str, family: Family) -> tuple[list[str], str]:
-    """The modules that a name inside a layer means, and what tensor of them it is."""
+    """Return the modules that a key inside a layer refers to, and the kind of tensor."""
     ours = [spelling for names in family.roles.values() for spelling in names]
     ours += [*family.norms, "layer_scale1", "layer_scale2"]
     known = {**{part: (part,) for part in ours}, **_PARTS}
@@ -163,13 +163,14 @@ def _inside(name: str, family: Family) -> tuple[list[str], str]:
     for part, modules in known.items():
         if name.startswith(f"{part}."):
             return [norms.get(module, module) for module in modules], name.removeprefix(f"{part}.")
-    raise ModelError(f"The adapter changes {name}, which is no part of a {family.title} that is known here.")
+    raise ModelError(f"The adapter changes {name}, which is not part of a {family.title} that is known here.")
 
 
 def _outside(name: str, family: Family) -> str:
+    """Return the key of a tensor outside the layers in transformers 5."""
     matched = _TENSOR.fullmatch(name)
     module, kind = matched.groups() if matched else ("", name)
     module = _OUTSIDE.get(module, module).replace("BODY", family.model_type)
     if module not in family.heads and not module.startswith(f"{family.model_type}."):
-        raise ModelError(f"The adapter changes {module}, which is no part of a {family.title}.")
+        raise ModelError(f"The adapter changes {module}, which is not part of a {family.title}.")
     return f"{module}.{kind}"

@@ -1,7 +1,7 @@
-"""Adapters on disk: what there is, whether they are whole, how they differ, and two of them made one."""
+"""Tools for saved adapters: list, verify, compare and merge them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.metadata import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 
@@ -19,60 +20,104 @@ if TYPE_CHECKING:
 
     from orbitune.adapters.batched_lora import Factors
 
-_DEPTH = 4  # folders below the one that is listed
+_MAX_DEPTH = 4  # of folders to search for adapters
 
 
-def find(folder: str | Path) -> list[dict[str, Any]]:
-    """Every bundle and finished run in a folder or below it, ready for JSON, sorted by path.
+@dataclass(frozen=True)
+class AdapterSummary:
+    """A bundle or run in a list.
 
-    Returns:
-        Of each: path, method, classes (how many), image_size, backbone, bytes, test accuracy or None; or, of
-        one that is damaged, path and error.
+    Attributes:
+        path: its folder.
+        method: name of the fine-tuning method; None, like all that follows, if the folder is damaged.
+        classes: number of classes.
+        image_size: in pixels.
+        backbone: name of the backbone.
+        bytes: size on disk.
+        test_accuracy: 0..1; None if unknown.
+        error: why it cannot be opened; None if it can.
+    """
+
+    path: str
+    method: str | None = None
+    classes: int | None = None
+    image_size: int | None = None
+    backbone: str | None = None
+    bytes: int | None = None
+    test_accuracy: float | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary for JSON: path and error of a damaged folder, else all but the error."""
+        if self.error:
+            return {"path": self.path, "error": self.error}
+        return {name: value for name, value in asdict(self).items() if name != "error"}
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """The updates of two adapters to one layer.
+
+    Attributes:
+        layer: name of the layer.
+        one, other: Frobenius norms of the updates.
+        cosine: cosine similarity of the updates as vectors, -1..1.
+    """
+
+    layer: str
+    one: float
+    other: float
+    cosine: float
+
+
+def list_adapters(folder: str | Path) -> list[AdapterSummary]:
+    """Return a summary of every bundle and finished run below a folder, sorted by path.
 
     Raises:
         RunError: there is no such folder.
     """
     if not Path(folder).is_dir():
         raise RunError(f"There is no folder {folder}.")
-    return [_described(place) for place in _places(Path(folder), _DEPTH)]
+    return [_summarise(place) for place in _find_folders(Path(folder), _MAX_DEPTH)]
 
 
-def _places(folder: Path, depth: int) -> Iterator[Path]:
-    """Runs and bundles; what lies inside of one is part of it."""
+def _find_folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield folders of runs and bundles, without searching inside them."""
     if (folder / "result.json").is_file() or (folder / "orbitune.json").is_file():
         yield folder
     elif depth:
         for below in sorted(path for path in folder.iterdir() if path.is_dir()):
-            yield from _places(below, depth - 1)
+            yield from _find_folders(below, depth - 1)
 
 
-def _described(place: Path) -> dict[str, Any]:
+def _summarise(folder: Path) -> AdapterSummary:
+    """Return the summary of one folder; of a damaged one, its error."""
     try:
-        bundle = Bundle.open(place)
+        bundle = Bundle.open(folder)
     except OrbituneError as error:
-        return {"path": str(place), "error": str(error)}
+        return AdapterSummary(path=str(folder), error=str(error))
     metadata = bundle.metadata
-    return {
-        "path": str(place),
-        "method": metadata.method,
-        "classes": len(bundle.classes),
-        "image_size": metadata.preprocessing.image_size,
-        "backbone": metadata.backbone.name,
-        "bytes": sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()),
-        "test_accuracy": metadata.scores["test"].accuracy if "test" in metadata.scores else None,
-    }
+    return AdapterSummary(
+        path=str(folder),
+        method=metadata.method,
+        classes=len(bundle.classes),
+        image_size=metadata.preprocessing.image_size,
+        backbone=metadata.backbone.name,
+        bytes=sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()),
+        test_accuracy=metadata.scores["test"].accuracy if "test" in metadata.scores else None,
+    )
 
 
 def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
-    """Open a bundle or run, compare its files' and its backbone's hashes, and load it.
+    """Verify a bundle or run: the hashes of its files and of its backbone's weights, and that it loads.
 
-    Of a run, every other file is checked too.
+    Of a run, the recipe, environment and log are verified too.
 
     Returns:
-        What was compared, each with its outcome in words.
+        The result of each check, as text.
 
     Raises:
-        OrbituneError: the first thing that is not as it should be.
+        OrbituneError: a check failed.
     """
     bundle = Bundle.open(source)
     hashed = {**bundle.metadata.files, **bundle.metadata.settings}
@@ -81,55 +126,52 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
     found = bundle.backbone(backbone)
     bundle.model(found)
     return {
-        "files": f"{len(hashed)} as when they were written" if hashed else "no hashes were kept",
-        "backbone": f"{found.name}, the weights of the training ({found.weights_hash[:12]})",
+        "files": f"{len(hashed)} match their hashes" if hashed else "no hashes are stored",
+        "backbone": f"{found.name}, with the weights of the training ({found.weights_hash[:12]})",
         "model": f"loads, {len(bundle.classes)} classes",
-        "tiles": "known" if bundle.ood_detector else "what the training tiles are like is not known",
+        "ood_detector": "stored" if bundle.ood_detector else "none",
     }
 
 
-def compare(one: str | Path, other: str | Path) -> list[dict[str, Any]]:
-    """How far two low-rank adapters of one backbone change each layer, and how much they agree.
-
-    Returns:
-        For each layer: layer; one and other, the Frobenius norms of their updates; cosine, of the updates
-        as vectors, from -1 to 1.
+def compare(one: str | Path, other: str | Path) -> list[LayerComparison]:
+    """Compare the updates of two low-rank adapters of one backbone, layer by layer.
 
     Raises:
-        ModelError: one is no low-rank adapter, or they belong to different backbones.
+        ModelError: one of them is not a low-rank adapter, or they belong to different backbones.
     """
-    _check_alike(one, other)
+    _check_compatible(one, other)
     first, second = _updates(one), _updates(other)
     rows = []
-    for layer in sorted(first.keys() | second.keys(), key=_in_order):
+    for layer in sorted(first.keys() | second.keys(), key=_natural_order):
         pair = [updates.get(layer) for updates in (first, second)]
         if pair[0] is not None and pair[1] is not None and pair[0].shape != pair[1].shape:
-            raise ModelError(f"The updates of {layer} have other shapes: one of the adapters is damaged.")
+            raise ModelError(f"The updates of {layer} have different shapes: one of the adapters is damaged.")
         norms = [0.0 if each is None else float(each.norm()) for each in pair]
         product = float((pair[0] * pair[1]).sum()) if pair[0] is not None and pair[1] is not None else 0.0
         cosine = product / (norms[0] * norms[1]) if all(norms) else 0.0
-        rows.append({"layer": layer, "one": norms[0], "other": norms[1], "cosine": cosine})
+        rows.append(LayerComparison(layer=layer, one=norms[0], other=norms[1], cosine=cosine))
     return rows
 
 
 def merge(
-    one: str | Path, other: str | Path, out: str | Path, share: float = 0.5, progress: bool = True
-) -> list[dict[str, Any]]:
-    """Make one adapter whose update is the weighted mean of two, and score all three on both validations.
+    one: str | Path, other: str | Path, *, out: str | Path, weight: float = 0.5, progress: bool = True
+) -> list[MergeScore]:
+    """Merge two adapters into the weighted mean of their updates, and score all three.
 
-    The mean of the updates is exact: their factors lie side by side, so the ranks add up (PEFT's `cat`).
-    Heads are averaged. No test split is read.
+    The mean is exact: the factors are concatenated, so the ranks add up (`combination_type="cat"` of PEFT).
+    Heads are averaged. Scores are on the validation tiles of both runs; no test split is read.
 
     Args:
-        one, other: finished runs with the same classes, on the same backbone, at the same size.
-        out: the folder to make; it must not exist.
-        share: the weight of `one`, 0..1.
+        one, other: finished runs with the same classes, backbone and image size.
+        out: folder of the merged adapter; it must not exist.
+        weight: of `one`, 0..1; that of `other` is 1 - weight.
+        progress: whether to show progress on stderr.
 
     Returns:
-        For each of the two validation splits: tiles, whose they are; and accuracies of one, other and merged.
+        Accuracies on the validation tiles of each run.
 
     Raises:
-        OrbituneError: they cannot be merged, or a run's tiles are no longer the same.
+        OrbituneError: they cannot be merged, or the tiles of a run have changed.
     """
     from safetensors.torch import save_file
 
@@ -138,17 +180,20 @@ def merge(
     out = Path(out)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
-    if not 0 <= share <= 1:
-        raise ModelError("The share of the first adapter lies between 0 and 1.")
-    _check_alike(one, other)
+    if not 0 <= weight <= 1:
+        raise ModelError(f"The weight of the first adapter is between 0 and 1, not {weight:g}.")
+    _check_compatible(one, other)
     first, second = Bundle.open(one), Bundle.open(other)
     if first.classes != second.classes:
         raise ModelError(f"{one} and {other} have different classes.")
-    tensors, rank = _mean(first.folder, second.folder, share)
+    tensors, rank = _weighted_mean(first.folder, second.folder, weight=weight)
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
-    parents = tuple({"path": str(path), "share": part} for path, part in ((one, share), (other, 1 - share)))
+    parents = (
+        MergeParent(path=str(one), weight=weight),
+        MergeParent(path=str(other), weight=1 - weight),
+    )
     metadata = first.metadata.model_copy(
         update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
     )
@@ -158,30 +203,31 @@ def merge(
         write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessing(folder, metadata.preprocessing)
         write_metadata(folder, metadata)
-        scores = _scores([Path(one), Path(other)], [first, second, replace(first, folder=folder)], progress)
+        bundles = [first, second, replace(first, folder=folder)]
+        scores = _score([Path(one), Path(other)], bundles, progress=progress)
         write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
     return scores
 
 
-def _mean(one: Path, other: Path, share: float) -> "tuple[dict[str, Tensor], int]":
-    """The tensors of the weighted mean as PEFT names them, and the rank of its updates."""
+def _weighted_mean(one: Path, other: Path, *, weight: float) -> "tuple[dict[str, Tensor], int]":
+    """Return the tensors of the weighted mean by PEFT's names, and the rank of its updates."""
     import torch
 
     from orbitune.adapters.batched_lora import DOWN, PREFIX, UP, rank_of, read_low_rank
 
     (first, head), (second, other_head) = read_low_rank(one), read_low_rank(other)
     if {name: t.shape for name, t in head.items()} != {name: t.shape for name, t in other_head.items()}:
-        raise ModelError(f"{one} and {other} change other tensors than each other beside their updates.")
+        raise ModelError(f"{one} and {other} differ in the tensors they change besides low-rank updates.")
     _check_shapes(first, second)
     ranks = rank_of(first), rank_of(second)
-    merged = {name: share * head[name] + (1 - share) * other_head[name] for name in head}
+    merged = {name: weight * head[name] + (1 - weight) * other_head[name] for name in head}
     for layer in sorted(first.keys() | second.keys()):
         like = first.get(layer) or second[layer]
         downs, ups = [], []
-        for factors, part, rank in ((first, share, ranks[0]), (second, 1 - share, ranks[1])):
+        for factors, part, rank in ((first, weight, ranks[0]), (second, 1 - weight, ranks[1])):
             down = like.down.new_zeros(rank, like.down.shape[1])
             up = like.up.new_zeros(len(like.up), rank)
-            if layer in factors:  # else the other alone adapts it
+            if layer in factors:  # otherwise its update is zero
                 own = len(factors[layer].down)
                 down[:own], up[:, :own] = factors[layer].down, part * factors[layer].up
             downs.append(down)
@@ -191,15 +237,15 @@ def _mean(one: Path, other: Path, share: float) -> "tuple[dict[str, Tensor], int
 
 
 def _check_shapes(first: "Mapping[str, Factors]", second: "Mapping[str, Factors]") -> None:
-    """Check that the updates of both have the shapes of the same layers."""
+    """Raise a ModelError if updates of the same layer differ in shape."""
     for layer in first.keys() & second.keys():
         one, other = first[layer], second[layer]
         if (len(one.up), one.down.shape[1]) != (len(other.up), other.down.shape[1]):
-            raise ModelError(f"The updates of {layer} have other shapes: one of the adapters is damaged.")
+            raise ModelError(f"The updates of {layer} have different shapes: one of the adapters is damaged.")
 
 
-def _scores(runs: list[Path], bundles: list[Bundle], progress: bool) -> list[dict[str, Any]]:
-    """Accuracy of each bundle on the validation tiles of each run."""
+def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[MergeScore]:
+    """Return the accuracy of each bundle on the validation tiles of each run."""
     from orbitune.inference.bundle_model import BundleModel
     from orbitune.training.evaluate import reopen
 
@@ -212,11 +258,12 @@ def _scores(runs: list[Path], bundles: list[Bundle], progress: bool) -> list[dic
             float((BundleModel(bundle, job.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
-        rows.append({"tiles": str(run), **dict(zip(("one", "other", "merged"), accuracies, strict=True))})
+        rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
     return rows
 
 
-def _check_alike(one: str | Path, other: str | Path) -> None:
+def _check_compatible(one: str | Path, other: str | Path) -> None:
+    """Raise a ModelError if two adapters differ in backbone or image size."""
     first, second = (Bundle.open(place).metadata for place in (one, other))
     if first.backbone.weights_sha256 != second.backbone.weights_sha256:
         raise ModelError(f"{one} and {other} belong to different backbones.")
@@ -225,13 +272,13 @@ def _check_alike(one: str | Path, other: str | Path) -> None:
 
 
 def _updates(place: str | Path) -> "dict[str, Tensor]":
-    """The update B A of each layer, scaled, by the layer's name."""
+    """Return the scaled update B A of each layer, by the layer's name."""
     from orbitune.adapters.batched_lora import read_low_rank
 
     factors, _ = read_low_rank(Bundle.open(place).folder)
     return {name: each.up @ each.down for name, each in factors.items()}
 
 
-def _in_order(layer: str) -> list[tuple[int, str]]:
-    """Layer 10 comes after layer 9."""
+def _natural_order(layer: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts layer 10 after layer 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in layer.split(".")]

@@ -1,6 +1,7 @@
 """Bundles and adapters: `bundle`, `import`, `push`, `pull`, and the group `adapters`."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,11 @@ def import_(
 
     names = tuple(labels.split(","))
     made = import_adapter(
-        folder, backbone, names, out, lambda line: print(f"warning: {line}", file=sys.stderr)
+        folder,
+        backbone,
+        labels=names,
+        out=out,
+        log=lambda line: print(f"warning: {line}", file=sys.stderr),
     )
     if as_json:
         print_json({"folder": str(out), **made.metadata.to_json()})
@@ -102,28 +107,28 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the bundles and finished runs in a folder."""
-    from orbitune.adapters.tools import find
+    from orbitune.adapters.tools import list_adapters
 
-    found = find(folder)
+    found = list_adapters(folder)
     if as_json:
-        print_json(found)
+        print_json([each.to_json() for each in found])
         return
     rows = [
         [
-            each["path"],
-            each["method"],
-            str(each["classes"]),
-            f"{each['image_size']} px",
-            f"{each['bytes'] / 1e6:.2f} MB",
-            "" if each["test_accuracy"] is None else f"{each['test_accuracy']:.2%}",
+            each.path,
+            str(each.method),
+            str(each.classes),
+            f"{each.image_size} px",
+            f"{(each.bytes or 0) / 1e6:.2f} MB",
+            "" if each.test_accuracy is None else f"{each.test_accuracy:.2%}",
         ]
         for each in found
-        if "error" not in each
+        if not each.error
     ]
     print_table(["folder", "method", "classes", "size", "on disk", "test accuracy"], rows)
     for each in found:
-        if "error" in each:
-            print(f"damaged: {each['error']}")
+        if each.error:
+            print(f"damaged: {each.error}")
 
 
 @adapters.command()
@@ -146,11 +151,11 @@ def compare(one: Source, other: Source, as_json: Json = False) -> None:
 
     layers = compare(one, other)
     if as_json:
-        print_json(layers)
+        print_json([asdict(each) for each in layers])
         return
     header = ["layer", f"change by {one}", f"by {other}", "cosine"]
     numbers = [
-        [each["layer"], *(f"{each[key]:.3f}" for key in ("one", "other", "cosine"))] for each in layers
+        [each.layer, *(f"{value:.3f}" for value in (each.one, each.other, each.cosine))] for each in layers
     ]
     print_table(header, numbers)
 
@@ -160,19 +165,21 @@ def merge(
     one: Source,
     other: Source,
     out: BundleOut,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first adapter")] = 0.5,
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Weight of the first adapter")] = 0.5,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Merge the adapters of two runs into their weighted mean, and score all three."""
     from orbitune.adapters.tools import merge
 
-    scores = merge(one, other, out, share, not quiet)
+    scores = merge(one, other, out=out, weight=weight, progress=not quiet)
     if as_json:
-        print_json(scores)
+        print_json([each.to_json() for each in scores])
         return
-    names = ("one", "other", "merged")
-    rows = [[each["tiles"], *(f"{each[name]:.2%}" for name in names)] for each in scores]
+    rows = [
+        [each.tiles, *(f"{accuracy:.2%}" for accuracy in (each.one, each.other, each.merged))]
+        for each in scores
+    ]
     print_table(["validation tiles of", str(one), str(other), "merged"], rows)
     print(f"saved {out}")
 

@@ -43,6 +43,14 @@ TimeBudget = Annotated[
         rich_help_panel="Budget",
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        help="Log metrics to tensorboard, mlflow or wandb; may be repeated",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OUT_HELP = "run the same command again to continue [default: runs/DATA-BACKBONE"
 
 

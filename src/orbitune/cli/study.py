@@ -53,7 +53,7 @@ def study(
             help="Runs at the same time; they share the cores [default: 1]", rich_help_panel="Study"
         ),
     ] = None,
-    engine: Annotated[
+    executor: Annotated[
         str, typer.Option(help="local, or ray for a Ray cluster", rich_help_panel="Study")
     ] = "local",
     robustness: Annotated[
@@ -69,28 +69,36 @@ def study(
 
     Every method is trained with every seed on every split. A sweep changes one setting at a time.
     """
-    from orbitune.evaluation.run_result import RunData
-    from orbitune.study.grid import Grid
-    from orbitune.study.report import failure_lines, verdict, window_table
+    from orbitune.cli.grid_options import parse_names, parse_numbers, parse_seeds, parse_shots
+    from orbitune.study.report import conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
     recipes = tuple(make_recipe(method) for method in split_names(methods))
     out = out or default_out(make_recipe())
-    command = shlex.join(["orbitune", *sys.argv[1:]])
-    grid = Grid.parse(seeds, splits, shots, ranks, image_sizes, make_recipe().seed)
-    results = Study(recipes, out, command, grid, tune, jobs, engine, robustness).run(
-        lambda line: print(line, file=sys.stderr), live=sys.stderr.isatty()
-    )
+    results = Study(
+        recipes,
+        out,
+        seeds=parse_seeds(seeds),
+        splits=parse_names(splits),
+        shots=parse_shots(shots),
+        ranks=parse_numbers("--ranks", ranks),
+        image_sizes=parse_numbers("--image-sizes", image_sizes),
+        tune=tune,
+        jobs=jobs,
+        executor=executor,
+        robustness=robustness,
+        command=shlex.join(["orbitune", *sys.argv[1:]]),
+    ).run()
     if as_json:
-        print_json(results)
+        print_json(results.to_json())
     else:
-        print_table(*window_table(results))
+        print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
-        print(f"\n{verdict(results)}")
-        print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])
+        print(f"\n{conclusions_text(results)}")
+        print_inputs(results.data, results.backbone.description)
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
-    if any(run["status"] != "done" for run in results["runs"]):
+    if results.failed:
         sys.exit(1)
 
 

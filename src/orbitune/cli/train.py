@@ -15,6 +15,7 @@ from orbitune.cli.options import (
     MemoryBudget,
     Quiet,
     TimeBudget,
+    Track,
     default_out,
     recipe_options,
     split_names,
@@ -39,7 +40,6 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Estimate parameters, time, memory and disk of a training run from a few measured steps."""
-    from orbitune.evaluation.run_result import RunData
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
@@ -53,12 +53,12 @@ def plan(
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
-        print_json({"plans": plans, "choices": choices})
+        print_json({"plans": [plan.to_json() for plan in plans], "choices": choices})
         return
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(RunData.model_validate(plans[0]["data"]), plans[0]["backbone"]["description"])
+    print_inputs(plans[0].data, plans[0].backbone.description)
 
 
 @app.command()
@@ -70,20 +70,23 @@ def train(
     ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
+    track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     from orbitune.models.methods import find_method
-    from orbitune.study.budget import Budget, fitted_recipe
+    from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
+    from orbitune.training.tracking import make_trackers
 
     recipe = make_recipe()
     out = out or default_out(recipe, recipe.method)
+    trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):
-        recipe = fitted_recipe(recipe, budget, out, lambda line: print(line, file=sys.stderr))
+        recipe = fit_recipe(recipe, budget, out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
-    result = run(recipe, out, not quiet)
+    result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:

@@ -55,7 +55,7 @@ class ActivationCacheKey:
     def folder(self) -> Path:
         """Folder of the states in the cache."""
         text = json.dumps([CODE_VERSION, asdict(self)], sort_keys=True)
-        return cache_folder("prefix") / hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder("activations") / hashlib.sha256(text.encode()).hexdigest()
 
 
 class ActivationLoader:

@@ -101,7 +101,7 @@ class LoraUpdates(NamedTuple):
     dropout: Dropout | None
 
     def joined(
-        self, x: Tensor, out: int, factors: Sequence[Tensor], padded_rank: int
+        self, x: Tensor, out: int, *, factors: Sequence[Tensor], padded_rank: int
     ) -> tuple[Tensor, Tensor]:
         """Return all updates as one: A (R, in), and B^T (R, out) block by block, in the dtype of x.
 
@@ -146,13 +146,15 @@ class _Linear(torch.autograd.Function):
         ctx.operations, ctx.lora = operations, lora
         saved, update = [x if weight.requires_grad else None, weight], None
         if lora:
-            down, up = lora.joined(x, len(weight), factors, operations.padded_rank(sum(lora.ranks)))
+            down, up = lora.joined(
+                x, len(weight), factors=factors, padded_rank=operations.padded_rank(sum(lora.ranks))
+            )
             dropped = lora.dropout.apply(x) if lora.dropout else x
             reduced = operations.product(dropped, down.t())
             update = LowRankUpdate(reduced, up)
             saved += [dropped, down, up, reduced]
         ctx.save_for_backward(*saved)
-        return operations.product(x, weight.t(), bias, update)
+        return operations.product(x, weight.t(), bias=bias, update=update)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -170,7 +172,7 @@ class _Linear(torch.autograd.Function):
         dropped, down, up, reduced = low_rank
         grad_reduced = operations.product(grad, up.t())
         update = LowRankUpdate(grad_reduced, down, lora.dropout)
-        grad_x = operations.product(grad, weight, None, update) if needs[0] else None
+        grad_x = operations.product(grad, weight, update=update) if needs[0] else None
         rank = sum(lora.ranks)
         grad_down = operations.outer(grad_reduced, dropped, rank)
         grad_factors = lora.split(grad_down, operations.outer(reduced, grad, rank))

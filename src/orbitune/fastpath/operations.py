@@ -98,7 +98,7 @@ class Operations:
         return total, F.layer_norm(total, norm.normalized_shape, weight, bias, norm.eps)
 
     def product(
-        self, x: Tensor, right: Tensor, bias: Tensor | None = None, update: LowRankUpdate | None = None
+        self, x: Tensor, right: Tensor, *, bias: Tensor | None = None, update: LowRankUpdate | None = None
     ) -> Tensor:
         """Return x right + bias + update, (M, out), without a gradient.
 
@@ -148,7 +148,7 @@ class CompiledOperations(CompiledElementwise):
         return kernels.padded(rank)
 
     def product(
-        self, x: Tensor, right: Tensor, bias: Tensor | None = None, update: LowRankUpdate | None = None
+        self, x: Tensor, right: Tensor, *, bias: Tensor | None = None, update: LowRankUpdate | None = None
     ) -> Tensor:
         """Return x right + bias + update, (M, out), without a gradient."""
         x, y = x.contiguous(), x.new_empty(len(x), right.shape[1])

@@ -1,1 +1,1 @@
-"""Several runs compared: plan, runner and report."""
+"""Compare fine-tuning methods on the same tiles: grid, execution, statistics and report."""

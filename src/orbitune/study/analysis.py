@@ -1,52 +1,56 @@
-"""Everything that a study concludes from its finished runs, as it goes into results.json beside them."""
+"""Analysis of a study's finished runs: statistics, leakage checks and disputed tiles."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.study.disagreements import disagreements
-from orbitune.study.leakage_checks import alarms
-from orbitune.study.results import compared_runs, compared_splits
-from orbitune.study.summaries import gaps, summaries
-from orbitune.study.verdicts import verdicts
+from orbitune.study.disagreements import find_disagreements
+from orbitune.study.leakage_checks import check_leakage
+from orbitune.study.records import DisagreementRecord, LeakageRecord, RunRecord
+from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.verdicts import compare_methods
 from orbitune.training.evaluate import reopen
 
+_LOGGER = logging.getLogger(__name__)
 
-def gather(results: dict[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Judge the runs, and look at their tiles.
 
-    Where the tiles are no longer at hand it says so, and the alarms and disagreements of that split are left
-    out: the runs themselves are finished and have their report.
+def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
+    """Compare the runs and check their tiles.
+
+    Where the tiles are no longer available a message is logged, and the leakage checks and disagreements of
+    that split are left out.
 
     Args:
-        results: what results.json holds of the runs.
-        folder: of the study, with the runs below it.
-        say: receives a line where something takes long or is left out.
+        runs: all runs of the study.
+        folder: the study's folder.
 
     Returns:
-        summaries, gaps, verdicts, alarms and disagreements.
+        The fields summaries, gaps, verdicts, leakage_checks and disagreements of `StudyResults`.
 
     Raises:
         RunError: predictions are missing, or runs of a split were scored on different tiles.
     """
-    found: dict[str, Any] = {
-        "summaries": summaries(results, folder),
-        "gaps": gaps(results, folder),
-        "verdicts": verdicts(results, folder),
-        "alarms": [],
-        "disagreements": [],
-    }
-    for split in compared_splits(results):
-        first = compared_runs(results, split)[0]
+    checks: list[LeakageRecord] = []
+    disputed: list[DisagreementRecord] = []
+    compared = [run for run in runs if run.status == "done" and run.sweep is None]
+    for split in dict.fromkeys(run.split for run in compared):
+        first = next(run for run in compared if run.split == split)
         try:
-            say(f"checking the {split} split for leaks and shortcuts")
-            _, job = reopen(folder / first["name"], progress=False)
-            found["alarms"].append(alarms(job, split, folder))
-            disputed = disagreements(results, folder, split, job.tiles)
+            _LOGGER.info("checking the %s split for leaks and shortcuts", split)
+            _, setup = reopen(folder / first.name, progress=False)
+            checks.append(check_leakage(setup, split, folder))
+            found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)
         except OrbituneError as error:
-            say(f"  the tiles of the {split} split were not looked at: {error}")
+            _LOGGER.info("  the tiles of the %s split could not be checked: %s", split, error)
             continue
-        if disputed:
-            found["disagreements"].append(disputed)
-    return found
+        if found:
+            disputed.append(found)
+    return {
+        "summaries": summarise_groups(runs, folder),
+        "gaps": split_gaps(runs, folder),
+        "verdicts": compare_methods(runs, folder),
+        "leakage_checks": checks,
+        "disagreements": disputed,
+    }

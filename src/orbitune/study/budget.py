@@ -1,8 +1,8 @@
-"""Fitting a recipe into the memory and the time there are, by measured plans.
+"""Fit a recipe into a memory and a time budget, by measured plans.
 
-Memory is saved first by what changes no result (smaller micro-batches, activations computed again), then by
-smaller images. Time is saved by smaller images, then by fewer epochs, and at last by adapting the top layers
-over a kept prefix. Every choice says why it was made.
+Memory is saved first by what changes no result (smaller micro-batches, activation checkpointing), then by
+smaller images. Time is saved by smaller images, then by fewer epochs, and at last by adapting only the top
+layers over cached activations. Every change is reported with its reason.
 """
 
 import time
@@ -17,20 +17,23 @@ from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe, upgrade
 from orbitune.recipe_paths import PLACES
 from orbitune.resources import parse_bytes, parse_seconds
-from orbitune.study.child_processes import run_in_process
+from orbitune.study.child_processes import run_command
+from orbitune.study.records import Plan
 
-MARGIN = 0.95  # of the memory may be planned for: a run allocates in another order than a plan
-ENOUGH_EPOCHS = 0.75  # of those asked for; with fewer left, smaller images lose less
+MEMORY_MARGIN = 0.95  # fraction of the budget that is planned for: a run allocates in another order
+MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller images cost less accuracy
 TOP_LAYERS = 4
+
+Measure = Callable[[Recipe], tuple[Plan, float]]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may use; None where there is no limit.
+    """Limits of a run; None where there is no limit.
 
     Attributes:
-        memory_bytes: peak of the process, or of the GPU where there is one.
-        seconds: from start to end, with evaluation.
+        memory_bytes: peak memory of the process, or of the GPU where there is one.
+        seconds: total duration, with evaluation.
     """
 
     memory_bytes: int | None = None
@@ -38,10 +41,10 @@ class Budget:
 
     @classmethod
     def parse(cls, memory: str | None, duration: str | None) -> "Budget":
-        """Return a budget read from text such as "1.5GB" and "30min".
+        """Return the budget in text such as "1.5GB" and "30min".
 
         Raises:
-            OrbituneError: either text is something else.
+            OrbituneError: the text cannot be read.
         """
         return cls(
             None if memory is None else parse_bytes(memory),
@@ -53,63 +56,91 @@ class Budget:
 
 
 @dataclass
-class Fit:
-    """A recipe on its way into a budget.
+class BudgetFit:
+    """A recipe while it is fitted into a budget.
 
     Attributes:
-        plan: the measured plan of the recipe as it is now, see `orbitune.study.plan.Plan`.
-        overhead: seconds of a run besides training and evaluation, as the plan's own process took them.
-        choices: what was chosen and why, one sentence each.
+        recipe: the recipe with all changes so far.
+        measure: returns the plan of a recipe and the further seconds that a run takes.
+        plan: measured plan of the current recipe.
+        overhead: seconds of a run besides training and evaluation.
+        choices: changes and their reasons, one sentence each.
     """
 
     recipe: Recipe
-    measure: Callable[[Recipe], tuple[dict[str, Any], float]]
-    plan: dict[str, Any] = field(default_factory=dict)
-    overhead: float = 0.0
+    measure: Measure
+    plan: Plan = field(init=False)
+    overhead: float = field(init=False)
     choices: list[str] = field(default_factory=list)
 
-    def take(self, **changes: Any) -> None:
-        """Change the recipe and measure it."""
-        self.recipe = self.recipe.replace(**changes)
+    def __post_init__(self) -> None:
+        self.change()
+
+    def change(self, **settings: Any) -> None:
+        """Change settings of the recipe and measure it again."""
+        self.recipe = self.recipe.replace(**settings)
         self.plan, self.overhead = self.measure(self.recipe)
 
     @property
     def resolved(self) -> Recipe:
-        return Recipe.make(self.plan["recipe"])
+        """Recipe with all open settings filled in."""
+        return self.plan.recipe
 
     @property
     def memory(self) -> int:
-        return int(self.plan["peak_cuda_bytes"] or self.plan["peak_rss_bytes"])
+        """Peak memory in bytes: the GPU's where there is one, else the process's."""
+        return int(self.plan.peak_cuda_bytes or self.plan.peak_rss_bytes)
 
     @property
     def seconds(self) -> float:
-        return float(self.plan["train_seconds"] + self.plan["evaluation_seconds"] + self.overhead)
+        """Duration of the whole run."""
+        return self.plan.seconds + self.overhead
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds of one more epoch, with its evaluation."""
+        sizes = self.plan.data.sizes
+        evaluated = (self.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
+        fraction = sizes["validation"] / evaluated
+        return self.plan.seconds_per_epoch + fraction * self.plan.evaluation_seconds
+
+    def affordable_epochs(self, limit: float) -> int:
+        """Return the number of epochs that fit into `limit` seconds."""
+        fixed = self.seconds - self.resolved.epochs * self.epoch_seconds
+        return int((limit - fixed) / self.epoch_seconds)
 
     def smaller_sizes(self) -> list[str]:
-        """Which of `auto` and `native` is smaller than the image size now."""
-        sizes = []
-        for name, side in self.plan["image_sizes"].items():
-            if side < self.resolved.image_size and side not in sizes:
-                sizes.append(name)
-        return sizes
+        """Return which of `auto` and `native` are smaller than the current image size."""
+        current = self.resolved.image_size
+        assert isinstance(current, int)
+        return [name for name, side in self.plan.image_sizes.items() if side < current]
+
+    def shrink_images(self, size: str, reason: str) -> None:
+        """Use a smaller image size, and record the reason."""
+        before = self.resolved.image_size
+        self.change(image_size=size, sizes=None)
+        self.choices.append(
+            f"image size {self.resolved.image_size} instead of {before} pixels, to save {reason}; "
+            "accuracy may drop"
+        )
 
 
-def fit_budget(
-    recipe: Recipe,
-    budget: Budget,
-    measure: Callable[[Recipe], tuple[dict[str, Any], float]] | None = None,
-) -> Fit:
-    """The recipe, changed as little as a budget allows, with its measured plan.
+def fit_budget(recipe: Recipe, budget: Budget, measure: Measure | None = None) -> BudgetFit:
+    """Change a recipe as little as a budget allows.
 
     Args:
-        measure: gives the plan of a recipe and the seconds its process took besides; by default in a process
-            of its own, so that the peak of its memory is its own.
+        recipe: the recipe as requested.
+        budget: limits of memory and time.
+        measure: returns the plan of a recipe and the further seconds that a run takes; by default measured in
+            a fresh process, so that the peak memory is that of the plan alone.
+
+    Returns:
+        The fitted recipe with its plan and the changes.
 
     Raises:
-        RunError: it does not fit; the message says what the least would be.
+        RunError: no plan fits; the message names the smallest requirement.
     """
-    fit = Fit(recipe, measure or _measure)
-    fit.take()
+    fit = BudgetFit(recipe, measure or _measure)
     if budget.memory_bytes is not None:
         _fit_memory(fit, budget.memory_bytes)
     if budget.seconds is not None:
@@ -118,119 +149,119 @@ def fit_budget(
     return fit
 
 
-def _fit_memory(fit: Fit, limit: int) -> None:
-    whole, first = fit.resolved.micro_batch or 1, fit.memory
-    if first <= MARGIN * limit:
+def _fit_memory(fit: BudgetFit, limit: int) -> None:
+    """Reduce peak memory to the limit: micro-batches, then checkpointing, then smaller images."""
+    batch, memory = fit.resolved.micro_batch or 1, fit.memory
+    if memory <= MEMORY_MARGIN * limit:
         return
-    fit.take(micro_batch=1)
-    if fit.memory <= MARGIN * limit:
-        # Memory grows evenly with the micro-batch: the largest power of two below the line, then measured.
-        each = (first - fit.memory) / max(1, whole - 1)
-        room = 1 + (MARGIN * limit - fit.memory) / max(each, 1)
-        largest = 1 << int(min(room, whole / 2)).bit_length() - 1
-        while largest > 1:
-            fit.take(micro_batch=largest)
-            if fit.memory <= MARGIN * limit:
-                break
-            largest //= 2
-        else:
-            fit.take(micro_batch=1)
+    fit.change(micro_batch=1)
+    if fit.memory <= MEMORY_MARGIN * limit:
+        _grow_micro_batch(fit, limit, batch, memory)
         fit.choices.append(
-            f"micro-batches of {fit.resolved.micro_batch} tiles, whose gradients are summed: {whole} at once "
-            f"take {_gb(first)}; the result is the same"
+            f"micro-batches of {fit.resolved.micro_batch} tiles with summed gradients: {batch} tiles at once "
+            f"take {_gigabytes(memory)}; the result is the same"
         )
         return
-    fit.take(checkpointing=True)
+    fit.change(checkpointing=True)
     fit.choices.append(
-        f"micro-batches of one tile and activations computed again for the backward pass: {whole} tiles at "
-        f"once take {_gb(first)}; the result is the same"
+        f"micro-batches of one tile and activation checkpointing: {batch} tiles at once take "
+        f"{_gigabytes(memory)}; the result is the same"
     )
     for size in fit.smaller_sizes():
-        if fit.memory <= MARGIN * limit:
+        if fit.memory <= MEMORY_MARGIN * limit:
             return
-        before = fit.resolved.image_size
-        fit.take(image_size=size, sizes=None)
-        fit.choices.append(_smaller(before, fit, "memory"))
-    if fit.memory > MARGIN * limit:
-        raise RunError(f"No plan fits into {_gb(limit)} of memory: the leanest takes {_gb(fit.memory)}.")
+        fit.shrink_images(size, "memory")
+    if fit.memory > MEMORY_MARGIN * limit:
+        raise RunError(
+            f"No plan fits into {_gigabytes(limit)} of memory: the smallest needs {_gigabytes(fit.memory)}."
+        )
 
 
-def _fit_time(fit: Fit, limit: float) -> None:
-    asked = fit.resolved.epochs
+def _grow_micro_batch(fit: BudgetFit, limit: int, batch: int, batch_memory: int) -> None:
+    """Find the largest power of two that fits, from one tile's memory and that of the whole batch."""
+    # Memory grows linearly with the micro-batch: start from the estimate, then measure.
+    per_tile = (batch_memory - fit.memory) / max(1, batch - 1)
+    room = 1 + (MEMORY_MARGIN * limit - fit.memory) / max(per_tile, 1)
+    largest = 1 << int(min(room, batch / 2)).bit_length() - 1
+    while largest > 1:
+        fit.change(micro_batch=largest)
+        if fit.memory <= MEMORY_MARGIN * limit:
+            return
+        largest //= 2
+    fit.change(micro_batch=1)
+
+
+def _fit_time(fit: BudgetFit, limit: float) -> None:
+    """Reduce the duration to the limit: smaller images, then top layers only, then fewer epochs."""
+    requested = fit.resolved.epochs
     for size in fit.smaller_sizes():
-        if fit.seconds <= limit or _affordable(fit, limit) >= ENOUGH_EPOCHS * asked:
+        if fit.seconds <= limit or fit.affordable_epochs(limit) >= MIN_EPOCH_FRACTION * requested:
             break
-        before, seconds = fit.resolved.image_size, fit.seconds
-        fit.take(image_size=size, sizes=None)
-        fit.choices.append(_smaller(before, fit, f"the run took {_minutes(seconds)}"))
+        fit.shrink_images(size, f"time: the run would take {_duration(fit.seconds)}")
     if fit.seconds <= limit:
         return
-    if _affordable(fit, limit) < 1 and fit.resolved.method == "lora" and not fit.resolved.cache_frozen:
+    if fit.affordable_epochs(limit) < 1 and fit.resolved.method == "lora" and not fit.resolved.cache_frozen:
         seconds = fit.seconds
         top = fit.resolved.lora.top_layers or TOP_LAYERS
         lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
-        fit.take(lora=lora, cache_frozen=True, sizes=None, mixup=0.0, tta="none")
+        fit.change(lora=lora, cache_frozen=True, sizes=None, mixup=0.0, tta="none")
         fit.choices.append(
-            f"adapters on the last {top} layers only, over a prefix kept on disk: with all layers the run "
-            f"took {_minutes(seconds)}; accuracy will suffer"
+            f"adapters on the last {top} layers only, over cached activations: with all layers the run would "
+            f"take {_duration(seconds)}; accuracy will drop"
         )
-    epochs = _affordable(fit, limit)
     if fit.seconds <= limit:
         return
+    epochs = fit.affordable_epochs(limit)
     if epochs < 1:
-        least = fit.seconds - (asked - 1) * _an_epoch(fit)
-        raise RunError(f"No plan fits into {_minutes(limit)}: one epoch takes {_minutes(least)}.")
+        least = fit.seconds - (requested - 1) * fit.epoch_seconds
+        raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
     seconds = fit.seconds
-    fit.take(epochs=epochs)
-    fit.choices.append(f"{epochs} epochs for {asked}, which take {_minutes(seconds)}; accuracy may suffer")
+    fit.change(epochs=epochs)
+    fit.choices.append(
+        f"{epochs} epochs instead of {requested}, which would take {_duration(seconds)}; accuracy may drop"
+    )
 
 
-def _an_epoch(fit: Fit) -> float:
-    """Seconds of one more epoch, with its evaluation."""
-    sizes = fit.plan["data"]["sizes"]
-    evaluated = (fit.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
-    share = sizes["validation"] / evaluated
-    return float(fit.plan["seconds_per_epoch"] + share * fit.plan["evaluation_seconds"])
-
-
-def _affordable(fit: Fit, limit: float) -> int:
-    """How many epochs fit."""
-    fixed = fit.seconds - fit.resolved.epochs * _an_epoch(fit)
-    return int((limit - fixed) / _an_epoch(fit))
-
-
-def _smaller(before: Any, fit: Fit, why: str) -> str:
-    return f"{fit.resolved.image_size} pixels for {before}, to save {why}; accuracy may suffer"
-
-
-def _measure(recipe: Recipe) -> tuple[dict[str, Any], float]:
+def _measure(recipe: Recipe) -> tuple[Plan, float]:
+    """Plan a recipe in a fresh process; also return the further seconds of a run."""
     with scratch() as temporary:
         file = temporary / "recipe.yaml"
         recipe.save(file)
         start = time.perf_counter()
-        plan = run_in_process("plan", file, "--methods", recipe.method)["plans"][0]
-    # A run starts two processes as the plan did one: its own, and the one that proves what was saved.
-    return plan, 2 * (time.perf_counter() - start - plan["seconds_measured"])
+        plan = Plan.model_validate(run_command("plan", file, "--methods", recipe.method)["plans"][0])
+    # A run starts two processes like the plan's: its own, and the one that verifies what was saved.
+    return plan, 2 * (time.perf_counter() - start - plan.seconds_measured)
 
 
-def _gb(count: float) -> str:
+def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def _minutes(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def fitted_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[str], None]) -> Recipe:
-    """The recipe fitted to a budget; what was chosen is kept in the run folder, for a run that goes on.
+def fit_recipe(
+    recipe: Recipe,
+    budget: Budget,
+    folder: Path,
+    *,
+    say: Callable[[str], None],
+    measure: Measure | None = None,
+) -> Recipe:
+    """Return the recipe fitted into a budget; the changes are stored in the run folder for a resumed run.
 
     Args:
-        say: receives a line about each choice.
+        recipe: the recipe as requested.
+        budget: limits of memory and time.
+        folder: of the run.
+        say: receives one line about each change.
+        measure: as in `fit_budget`.
 
     Raises:
-        RunError: it does not fit, or the folder holds a run that was fitted from something else.
+        RunError: no plan fits, or the folder holds a run that was fitted from another recipe or budget.
     """
-    settings = recipe.model_dump(mode="json", exclude=set(PLACES))  # a run compares what these hold
+    settings = recipe.model_dump(mode="json", exclude=set(PLACES))  # paths may differ on a resumed run
     file, asked = folder / "budget.json", {"recipe": settings, **asdict(budget)}
     if file.exists():
         try:
@@ -244,12 +275,12 @@ def fitted_recipe(recipe: Recipe, budget: Budget, folder: Path, say: Callable[[s
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."
             )
-        for choice in kept["choices"]:
-            say(choice)
-        return fitted
-    fit = fit_budget(recipe, budget)
-    chosen = {"asked": asked, "chosen": fit.recipe.model_dump(mode="json"), "choices": fit.choices}
-    write_sealed_json(file, chosen)
-    for choice in fit.choices:
+        choices = kept["choices"]
+    else:
+        fit = fit_budget(recipe, budget, measure)
+        fitted, choices = fit.recipe, fit.choices
+        chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
+        write_sealed_json(file, chosen)
+    for choice in choices:
         say(choice)
-    return fit.recipe
+    return fitted

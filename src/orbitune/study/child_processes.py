@@ -1,4 +1,4 @@
-"""A program in a fresh process: its peak memory is its own, and its crash is not ours."""
+"""Child processes: a run of its own has its own peak memory, and its crash is contained."""
 
 import ctypes
 import json
@@ -19,21 +19,27 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
-def run_in_process(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run a verb of the command line in a fresh process, see `run_module`."""
+def run_command(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
+    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process, see `run_module`."""
     return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 
 def run_module(
     module: str, *arguments: str, log: Path | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Run `python -m module` in a fresh process and return its JSON, see `Child`.
+    """Run `python -m MODULE ...` in a fresh process and return the JSON that it prints.
+
+    Args:
+        module: name of the module.
+        arguments: its command line.
+        log: file that its stderr is appended to; None to share ours.
+        threads: value of OMP_NUM_THREADS; None leaves it unset.
 
     Raises:
-        RunError: it failed; the message is its own. DivergedError where it says so.
-        Interrupted: it, or we, received SIGINT.
+        RunError: the process failed; the message is its own. DivergedError where training diverged.
+        Interrupted: the child or this process received SIGINT.
     """
-    child = Child(module, *arguments, log=log, threads=threads)
+    child = ChildProcess(module, *arguments, log=log, threads=threads)
     try:
         while child.process.poll() is None:  # Ray's interrupt would not end a wait
             time.sleep(POLL_SECONDS)
@@ -42,20 +48,22 @@ def run_module(
     return child.result()
 
 
-class Child:
-    """`python -m module` under way.
+class ChildProcess:
+    """A running `python -m MODULE ...`, which ends as the command line does.
 
-    The module ends as our command line does: 2 with the JSON {"error": ...}, or 130 after SIGINT.
+    Exit code 0 prints JSON; 2 prints {"error": ...}; 130 follows SIGINT.
 
     Args:
-        log: receives what it writes on stderr, at its end; without it that shows on ours.
-        threads: how many it computes with; None leaves that to it.
+        module: name of the module.
+        arguments: its command line.
+        log: file that its stderr is appended to; None to share ours.
+        threads: value of OMP_NUM_THREADS; None leaves it unset.
     """
 
     def __init__(
         self, module: str, *arguments: str, log: Path | None = None, threads: int | None = None
     ) -> None:
-        # Not a pipe: nobody has to read it while it fills.
+        # A file, not a pipe: a pipe blocks the child once it is full.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._log = log
         own = {"OMP_NUM_THREADS": str(threads)} if threads else {}
@@ -75,11 +83,15 @@ class Child:
                 stderr.close()
 
     def interrupt(self) -> None:
-        """Tell it to save its state and end."""
+        """Send SIGINT: the child saves its state and ends."""
         self.process.send_signal(signal.SIGINT)
 
     def result(self) -> dict[str, Any]:
-        """Wait for its end, and return its JSON; raises as `run_module` does."""
+        """Wait for the end and return the JSON.
+
+        Raises:
+            RunError, Interrupted: as `run_module`.
+        """
         code = self.process.wait()
         with self._output:
             self._output.seek(0)
@@ -98,7 +110,7 @@ class Child:
 
 
 def _end_with_parent() -> None:
-    """In the new process: be interrupted, and so save, if the parent ends in whatever way (Linux)."""
+    """Deliver SIGINT to the child when its parent ends, so that it saves its state (Linux)."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

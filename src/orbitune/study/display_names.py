@@ -1,17 +1,15 @@
-"""What methods and runs are called in sentences, tables and figures."""
-
-from typing import Any
+"""Names of methods and runs in sentences, tables and figures."""
 
 from orbitune.models.methods import METHODS
+from orbitune.study.records import RunRecord
 
 
 def method_name(method: str) -> str:
-    """What a method is called in a sentence: "lora" is LoRA, unknown names stand as they are."""
+    """Return the title of a method: "lora" is LoRA; unknown names are returned unchanged."""
     return METHODS[method].title if method in METHODS else method
 
 
-def run_name(run: dict[str, Any]) -> str:
-    """What a run is called: its method, and what else its name says where a study has several of that."""
-    # Results of format 1 have one run for each method.
-    rest = run.get("name", run["method"]).removeprefix(run["method"]).strip("-")
-    return f"{method_name(run['method'])} {rest}".strip()
+def run_name(run: RunRecord) -> str:
+    """Return the title of a run: its method, and the rest of its name where a method has several runs."""
+    rest = run.name.removeprefix(run.method).strip("-")
+    return f"{method_name(run.method)} {rest}".strip()

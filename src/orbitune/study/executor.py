@@ -1,7 +1,7 @@
-"""Work that is done in processes, several at once: what a task is, and the engine of one machine.
+"""Execution of a study's tasks in parallel processes, and the executor of one machine.
 
-An engine starts tasks and says which have ended; who hands them out, in which order, is written once, in
-`run_tasks`. Every task is a verb of the command line that goes on where it was stopped.
+An executor starts tasks and reports which have ended; `run_tasks` schedules them. Every task is a command of
+the command line that resumes where it was stopped.
 """
 
 import time
@@ -13,25 +13,26 @@ from typing import Any, Protocol
 
 from orbitune.errors import DivergedError, OrbituneError
 from orbitune.resources import core_count
-from orbitune.study.child_processes import POLL_SECONDS, Child
+from orbitune.study.child_processes import POLL_SECONDS, ChildProcess
+from orbitune.study.records import Status
 
 
 @dataclass(frozen=True)
 class Task:
-    """A verb of the command line for a process of its own.
+    """A command for a process of its own.
 
     Attributes:
-        name: what it is called, for its reader and its log file; no other task of the study has it.
-        arguments: the verb and its options.
-        tell: what to say of the JSON that it ends with.
-        folder: the run folder it works in, where its log of epochs shows how far it is; None for a plan.
-        epochs: how many it trains there.
-        seconds: how long it takes by the plan, where there is one.
+        name: unique in the study; shown to the user and used for the log file.
+        arguments: verb and options of the command line.
+        describe_result: turns the JSON it prints into one line for the user.
+        folder: run folder, whose log of epochs shows the progress; None for a plan.
+        epochs: number of epochs it trains.
+        seconds: expected duration; None if not planned.
     """
 
     name: str
     arguments: tuple[str, ...]
-    tell: Callable[[dict[str, Any]], str]
+    describe_result: Callable[[dict[str, Any]], str]
     folder: Path | None = None
     epochs: int = 0
     seconds: float | None = None
@@ -39,28 +40,30 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: with its JSON, or with an error."""
+    """Result of a task: the JSON it printed, or an error."""
 
     value: dict[str, Any] | None = None
     error: OrbituneError | None = None
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """`done`, `diverged` or `failed`."""
         if self.error is None:
             return "done"
         return "diverged" if isinstance(self.error, DivergedError) else "failed"
 
-    def facts(self) -> dict[str, str]:
-        """The status, and the error if there is one, as results.json states them."""
-        return {"status": self.status, **({"error": str(self.error)} if self.error else {})}
+    @property
+    def message(self) -> str | None:
+        """Text of the error; None where there is none."""
+        return None if self.error is None else str(self.error)
 
 
 class Executor(Protocol):
-    """Where tasks are done.
+    """Runs tasks in processes of this machine or of a cluster.
 
     Attributes:
-        slots: how many at once.
+        name: as in `--executor`.
+        slots: number of tasks at once.
     """
 
     name: str
@@ -68,104 +71,123 @@ class Executor(Protocol):
 
     @property
     def threads(self) -> int | None:
-        """What each task computes with; None leaves that to it."""
+        """Threads of each task; None leaves the choice to the task."""
 
     @property
     def running(self) -> list[Task]:
-        """The tasks that were started and have not ended."""
+        """Tasks that were started and have not ended."""
 
     def start(self, task: Task) -> None:
-        """Begin a task; there must be a free slot."""
+        """Start a task; a slot must be free."""
 
-    def ended(self) -> list[tuple[Task, Outcome]]:
-        """The tasks that ended since the last call; waits a moment where there are none.
+    def poll(self) -> list[tuple[Task, Outcome]]:
+        """Return the tasks that ended since the last call; wait a moment if there are none.
 
         Raises:
-            Interrupted: one of them received SIGINT.
+            Interrupted: a task received SIGINT.
         """
 
     def stop(self) -> None:
-        """Let every running task save its state and end."""
+        """Interrupt all running tasks; each saves its state."""
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release what the executor holds."""
 
 
-class Watcher(Protocol):
-    """Who is told what happens to the tasks."""
+class TaskObserver(Protocol):
+    """Receives the events of `run_tasks`."""
 
-    def begin(self, total: int) -> None: ...
+    def begin(self, total: int) -> None:
+        """Handle the start of a stage of `total` tasks."""
 
-    def started(self, task: Task) -> None: ...
+    def started(self, task: Task) -> None:
+        """Handle the start of a task."""
 
-    def ended(self, task: Task, outcome: Outcome) -> None: ...
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        """Handle the end of a task."""
 
-    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None: ...
+    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
+        """Update the display; called often."""
 
 
 def run_tasks(
-    engine: Executor, tasks: Sequence[Task], watcher: Watcher, take: Callable[[Task, Outcome], None]
+    executor: Executor,
+    tasks: Sequence[Task],
+    *,
+    observer: TaskObserver,
+    on_end: Callable[[Task, Outcome], None],
 ) -> None:
-    """Do all tasks, as many at once as the engine has slots, and pass on how each ended as soon as it has.
+    """Run all tasks, as many at once as the executor has slots.
 
-    A task that fails does not stop the others; SIGINT stops all of them, and each saves its state.
+    A task that fails does not stop the others. SIGINT stops all of them, and each saves its state.
+
+    Args:
+        executor: runs the tasks.
+        tasks: in the order in which they are started.
+        observer: shows the progress.
+        on_end: called with each task and its outcome as soon as it has ended.
     """
     waiting = deque(tasks)
-    watcher.begin(len(tasks))
+    observer.begin(len(tasks))
     try:
-        while waiting or engine.running:
-            while waiting and len(engine.running) < engine.slots:
+        while waiting or executor.running:
+            while waiting and len(executor.running) < executor.slots:
                 task = waiting.popleft()
-                watcher.started(task)
-                engine.start(task)
-            for task, outcome in engine.ended():
-                take(task, outcome)
-                watcher.ended(task, outcome)
-            watcher.refresh(engine.running, waiting, engine.slots)
+                observer.started(task)
+                executor.start(task)
+            for task, outcome in executor.poll():
+                on_end(task, outcome)
+                observer.ended(task, outcome)
+            observer.refresh(executor.running, waiting, executor.slots)
     finally:
-        engine.stop()
+        executor.stop()
 
 
 class LocalExecutor:
-    """Processes on this machine, which share its cores.
+    """Runs tasks in processes of this machine, which share its cores equally.
 
     Args:
-        jobs: how many at once; each computes with an equal part of the cores.
-        logs: a folder for what they write on stderr; without one that shows on ours.
+        jobs: number of tasks at once.
+        logs: folder for the stderr of each task; None to share ours.
     """
 
     name = "local"
 
     def __init__(self, jobs: int, logs: Path | None) -> None:
         self.slots, self.logs = jobs, logs
-        self._children: dict[Task, Child] = {}
+        self._children: dict[Task, ChildProcess] = {}
 
     @property
     def threads(self) -> int | None:
+        """Threads of each task; None for a single one, which may use all cores."""
         return max(1, core_count() // self.slots) if self.slots > 1 else None
 
     @property
     def running(self) -> list[Task]:
+        """Tasks that were started and have not ended."""
         return list(self._children)
 
     def start(self, task: Task) -> None:
-        self._children[task] = Child(
+        """Start a task in a child process."""
+        self._children[task] = ChildProcess(
             "orbitune", *task.arguments, log=log_file(self.logs, task), threads=self.threads
         )
 
-    def ended(self) -> list[tuple[Task, Outcome]]:
+    def poll(self) -> list[tuple[Task, Outcome]]:
+        """Return the tasks that ended since the last call, see `Executor.poll`."""
         gone = [task for task, child in self._children.items() if child.process.poll() is not None]
         if not gone:
             time.sleep(POLL_SECONDS)
         return [(task, self._outcome(self._children.pop(task))) for task in gone]
 
-    def _outcome(self, child: Child) -> Outcome:
+    def _outcome(self, child: ChildProcess) -> Outcome:
         try:
             return Outcome(child.result())
         except OrbituneError as error:
             return Outcome(error=error)
 
     def stop(self) -> None:
+        """Interrupt all child processes and wait until they have saved their state."""
         for child in self._children.values():
             child.interrupt()
         for child in self._children.values():
@@ -173,11 +195,12 @@ class LocalExecutor:
         self._children.clear()
 
     def close(self) -> None:
+        """Stop all child processes."""
         self.stop()
 
 
 def log_file(logs: Path | None, task: Task) -> Path | None:
-    """Where a task's messages go; the file is made if need be."""
+    """Return the log file of a task and create its folder; None without a folder."""
     if logs is None:
         return None
     logs.mkdir(parents=True, exist_ok=True)

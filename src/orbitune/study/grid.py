@@ -1,4 +1,4 @@
-"""Which runs a study is made of: every method with every seed on every split, and sweeps around that.
+"""Runs of a study: every method with every seed on every split, and sweeps of single settings.
 
 A sweep changes one setting at a time (training tiles per class, rank, image size) and leaves the others as
 the recipe has them, so its cost is a sum and not a product. The names that runs get here are their folders.
@@ -11,29 +11,33 @@ from typing import Any
 from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe
 
-ALL = "all"  # as many training tiles per class as there are
+ALL = "all"  # in names and results: all training tiles of each class
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting that a study varies: its field in the recipe, and how a value shows in a run's name."""
+    """A setting that a study varies: its field in the recipe, and its label in the names of runs."""
 
     field: str
     label: str
 
     def value(self, recipe: Recipe) -> Any:
-        """What a recipe says; None for a field that it does not have."""
+        """Return the recipe's value; None for a field that it does not have."""
         return _lookup(recipe.model_dump(), self.field)
 
-    def set(self, recipe: Recipe, value: Any) -> Recipe:
-        """The recipe with another value; an OrbituneError of one line where it does not fit."""
+    def replace(self, recipe: Recipe, value: Any) -> Recipe:
+        """Return the recipe with another value.
+
+        Raises:
+            OrbituneError: the value is invalid.
+        """
         group, _, name = self.field.rpartition(".")
         if not group:
             return recipe.replace(**{name: value})
         return recipe.replace(**{group: {**recipe.model_dump()[group], name: value}})
 
-    def part(self, value: Any) -> str:
-        """What a value adds to the name of a run, such as `seed1`."""
+    def name(self, value: Any) -> str:
+        """Return the part that a value adds to the name of a run, such as `seed1`."""
         return f"{self.label}{ALL if value is None else value}"
 
 
@@ -50,10 +54,10 @@ class RunSpec:
     """One run of a study.
 
     Attributes:
-        name: readable, unique in the study, and the run's folder.
-        group: the name without the seed, which runs that differ in the seed alone share.
-        recipe: what the run does, but for the learning rate if that is tuned.
-        sweep: which sweep the run is a point of (`shots`, `ranks`, `image_sizes`); None for the comparison.
+        name: unique in the study; the run's folder.
+        group: the name without the seed, shared by the runs that differ only in their seed.
+        recipe: recipe of the run; a tuned learning rate is filled in later.
+        sweep: sweep that the run is a point of (`shots`, `ranks`, `image_sizes`); None for the comparison.
     """
 
     name: str
@@ -63,15 +67,16 @@ class RunSpec:
 
     @property
     def split(self) -> str:
+        """Name of the split; `default` where the recipe names none."""
         return str(SPLIT.value(self.recipe) or "default")
 
     @property
-    def tuning(self) -> tuple[str, str]:
-        """The method and the split: learning rates are tuned once for each pair."""
+    def tuning_key(self) -> tuple[str, str]:
+        """Method and split: learning rates are tuned once for each pair."""
         return self.recipe.method, self.split
 
-    def facts(self) -> dict[str, Any]:
-        """The run as results.json names it."""
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that identify the run in a `RunRecord`."""
         return {
             "name": self.name,
             "group": self.group,
@@ -87,11 +92,14 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Grid:
-    """The values a study takes; an empty tuple leaves what the recipe says.
+    """Values that a study varies; an empty tuple keeps the recipe's value.
 
     Attributes:
-        seeds, splits: every method is run with all of these.
-        shots, ranks, image_sizes: sweeps; in `shots`, None stands for all tiles.
+        seeds, splits: every method is run with all of them.
+        shots, ranks, image_sizes: values of the sweeps; in `shots`, None stands for all tiles.
+
+    Raises:
+        OrbituneError: a value is given twice.
     """
 
     seeds: tuple[int, ...] = ()
@@ -100,46 +108,69 @@ class Grid:
     ranks: tuple[int, ...] = ()
     image_sizes: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, values in asdict(self).items():
+            if len(set(values)) < len(values):
+                raise OrbituneError(f"--{name.replace('_', '-')}: a value is given twice.")
+
     @classmethod
-    def parse(
+    def of(
         cls,
-        seeds: str | None = None,
-        splits: str | None = None,
-        shots: str | None = None,
-        ranks: str | None = None,
-        image_sizes: str | None = None,
+        *,
+        seeds: int | Sequence[int] | None = None,
+        splits: Sequence[str] = (),
+        shots: Sequence[int | str | None] = (),
+        ranks: Sequence[int] = (),
+        image_sizes: Sequence[int] = (),
         first_seed: int = 0,
     ) -> "Grid":
-        """Read values as the command line has them, with commas between; one number of seeds is a count.
+        """Return a grid from plain Python values.
+
+        Args:
+            seeds: the seeds, or their number; these are counted from `first_seed`.
+            splits: names of splits.
+            shots: training tiles per class; "all" or None for all tiles.
+            ranks: ranks of the adapters.
+            image_sizes: pixels.
+            first_seed: first seed where `seeds` is a number.
 
         Raises:
-            OrbituneError: a value is no whole number, or stands twice.
+            OrbituneError: a value is given twice, or the number of seeds is below one.
         """
+        if isinstance(seeds, int):
+            if seeds < 1:
+                raise OrbituneError("--seeds takes a count of one or more, or the seeds with commas between.")
+            seeds = range(first_seed, first_seed + seeds)
+        if wrong := [count for count in shots if isinstance(count, str) and count != ALL]:
+            raise OrbituneError(f"--shots takes whole numbers or {ALL!r}, not {wrong[0]!r}.")
         return cls(
-            seeds=_seeds(seeds, first_seed),
-            splits=_distinct("--splits", _parts(splits)),
-            shots=_distinct("--shots", [None if p == ALL else _number("--shots", p) for p in _parts(shots)]),
-            ranks=_numbers("--ranks", ranks),
-            image_sizes=_numbers("--image-sizes", image_sizes),
+            seeds=tuple(seeds or ()),
+            splits=tuple(splits),
+            shots=tuple(None if isinstance(count, str) else count for count in shots),
+            ranks=tuple(ranks),
+            image_sizes=tuple(image_sizes),
         )
 
     def to_json(self) -> dict[str, list[Any]]:
-        """The values for results.json, where all shots are `all`."""
+        """Return the values as results.json stores them, with `all` for all shots."""
         values = {name: list(values) for name, values in asdict(self).items()}
         return {**values, "shots": [ALL if count is None else count for count in self.shots]}
 
     @property
     def varied(self) -> set[str]:
-        """The settings of the recipe in which the runs of one method differ, sweeps apart."""
+        """Recipe fields in which the runs of one method differ, apart from sweeps."""
         return {axis.field for axis, values in ((SEED, self.seeds), (SPLIT, self.splits)) if len(values) > 1}
 
     def runs(self, recipes: Sequence[Recipe]) -> list[RunSpec]:
-        """All runs of a study of these recipes, one recipe per method; the comparison first, then the sweeps.
+        """Return all runs of a study: the comparison first, then the sweeps.
 
-        The rank is swept for the methods whose number of trained parameters depends on it.
+        The rank is swept only for methods whose number of trained parameters depends on it.
+
+        Args:
+            recipes: one per method.
 
         Raises:
-            OrbituneError: a recipe does not take a value, or no method has a rank to sweep.
+            OrbituneError: a value is invalid in a recipe, or no method has a rank to sweep.
         """
         base = [self._fixed(recipe) for recipe in recipes]
         specs = [spec for recipe in base for spec in self._cross(recipe)]
@@ -153,18 +184,18 @@ class Grid:
             for recipe in swept:
                 for value in values:
                     if value != axis.value(recipe):  # that one is in the comparison
-                        specs += self._cross(axis.set(recipe, value), sweep, axis.part(value))
+                        specs += self._cross(axis.replace(recipe, value), sweep, axis.name(value))
         return specs
 
     def _fixed(self, recipe: Recipe) -> Recipe:
-        """The recipe with each setting for which there is one value only."""
+        """Return the recipe with each setting for which the grid has a single value."""
         for name, axis in {"seeds": SEED, "splits": SPLIT, **SWEEPS}.items():
             if len(values := getattr(self, name)) == 1:
-                recipe = axis.set(recipe, values[0])
+                recipe = axis.replace(recipe, values[0])
         return recipe
 
     def _cross(self, recipe: Recipe, sweep: str | None = None, part: str = "") -> Iterator[RunSpec]:
-        """The runs of one recipe with every split and seed."""
+        """Yield the runs of one recipe with every split and seed."""
         for on_split, split in _each(recipe, SPLIT, self.splits):
             for chosen, seed in _each(on_split, SEED, self.seeds):
                 name, group = (
@@ -175,21 +206,21 @@ class Grid:
 
 
 def _each(recipe: Recipe, axis: Axis, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:
-    """The recipe with each value, and what that adds to a name; as it is where there is one value or none."""
+    """Yield the recipe with each value and its part of the name; unchanged for fewer than two values."""
     if len(values) < 2:
         yield recipe, ""
         return
     for value in values:
-        yield axis.set(recipe, value), axis.part(value)
+        yield axis.replace(recipe, value), axis.name(value)
 
 
 def _has_rank(recipe: Recipe) -> bool:
-    """Whether another rank gives the method another number of trained parameters on this backbone."""
+    """Return whether the method's number of trained parameters depends on the rank."""
     from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
 
     backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
-    one, two = (plan_parameters(rank.set(recipe, value), backbone, ("a", "b")) for value in (1, 2))
+    one, two = (plan_parameters(rank.replace(recipe, value), backbone, ("a", "b")) for value in (1, 2))
     return one["trainable"] != two["trainable"]
 
 
@@ -197,32 +228,3 @@ def _lookup(values: Any, field: str) -> Any:
     for name in field.split("."):
         values = values.get(name)
     return values
-
-
-def _seeds(text: str | None, first: int) -> tuple[int, ...]:
-    listed = _numbers("--seeds", text)
-    if not listed or "," in str(text):
-        return listed
-    if listed == (0,):
-        raise OrbituneError("--seeds takes a count of one or more, or the seeds with commas between.")
-    return tuple(range(first, first + listed[0]))
-
-
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def _numbers(option: str, text: str | None) -> tuple[int, ...]:
-    return _distinct(option, [_number(option, part) for part in _parts(text)])
-
-
-def _number(option: str, text: str) -> int:
-    if not text.isdecimal():
-        raise OrbituneError(f"{option} takes whole numbers with commas between, not {text!r}.")
-    return int(text)
-
-
-def _distinct(option: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    if len(set(values)) < len(values):
-        raise OrbituneError(f"{option}: a value stands there twice.")
-    return tuple(values)

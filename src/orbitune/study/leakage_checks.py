@@ -1,12 +1,14 @@
-"""Alarms about a split, which hold for every method: leaks, and what colours or coordinates alone reach.
+"""Leakage checks of a split: near-duplicates across splits, and what colours or coordinates alone reach.
 
-They take long where there are many tiles, so they are kept in the study's folder as alarms.json and found
-again under the hashes of the tiles and of their split.
+The checks hold for every method. They take long on many tiles, so they are stored in the study's folder as
+leakage_checks.json, under the hashes of the tiles and of their split.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from orbitune.data.georeference import read_locations
 from orbitune.data.near_duplicates import find_near_duplicates
@@ -15,53 +17,56 @@ from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
+from orbitune.study.records import LeakageRecord
 from orbitune.training.setup import TrainingSetup
 
-_PAIRS = 3  # of near-duplicates that are named
-_FIELDS = {"leaks", "baselines"}
+_EXAMPLES = 3  # near-duplicate pairs that are named
 
 
-def alarms(job: TrainingSetup, split: str, folder: Path) -> dict[str, Any]:
-    """What is alarming about one split. The baselines read its test labels, as every method's scores do.
+def check_leakage(setup: TrainingSetup, split: str, folder: Path) -> LeakageRecord:
+    """Check one split. The baselines read its test labels, as every method's scores do.
 
     Args:
-        job: of a run on this split.
-        split: its name.
-        folder: of the study.
-
-    Returns:
-        split; leaks, see `find_near_duplicates`, each with its sentence and a few pairs; baselines, see
-        `coordinates_baseline`; no_coordinates, why there is no baseline of coordinates, where tiles have some
-        that are of no use.
+        setup: of a run on this split.
+        split: name of the split.
+        folder: the study's folder.
     """
-    file, key = folder / "alarms.json", _key(job.inputs())
-    kept = _kept(file)
-    if key not in kept:
-        kept[key] = _measured(job)
-        write_json(file, kept)
-    return {"split": split, **kept[key]}
+    file, key = folder / "leakage_checks.json", _key(setup.inputs())
+    stored = _read_stored(file)
+    if key not in stored:
+        stored[key] = LeakageRecord.model_validate({"split": split, **_measure(setup)})
+        values = {key: each.model_dump(mode="json", exclude={"split"}) for key, each in stored.items()}
+        write_json(file, values)
+    return stored[key].model_copy(update={"split": split})
 
 
-def _kept(file: Path) -> dict[str, Any]:
-    """Return what was measured before; what is missing or damaged is measured again."""
-    kept = read_kept(file) or {}
-    return {key: found for key, found in kept.items() if isinstance(found, dict) and found.keys() >= _FIELDS}
+def _read_stored(file: Path) -> dict[str, LeakageRecord]:
+    """Return earlier checks; missing or damaged ones are measured again."""
+    stored = {}
+    for key, value in (read_kept(file) or {}).items():
+        try:
+            stored[key] = LeakageRecord.model_validate({"split": "", **value})
+        except (ValidationError, TypeError):
+            continue
+    return stored
 
 
 def _key(inputs: Mapping[str, str]) -> str:
     return f"tiles {inputs['tiles'][:16]} splits {inputs['splits'][:16]}"
 
 
-def _measured(job: TrainingSetup) -> dict[str, Any]:
+def _measure(setup: TrainingSetup) -> dict[str, Any]:
+    """Find near-duplicates and fit the baselines."""
     leaks = [
-        {**found.to_json(), "pairs": found.to_json()["pairs"][:_PAIRS], "sentence": found.describe()}
-        for found in find_near_duplicates(job.tiles, job.splits)
+        {**leak.to_json(), "pairs": leak.to_json()["pairs"][:_EXAMPLES], "sentence": leak.describe()}
+        for leak in find_near_duplicates(setup.tiles, setup.splits)
     ]
-    found = {"leaks": leaks, "baselines": [colour_baseline(job.tiles, job.splits).to_json()]}
+    baselines = [colour_baseline(setup.tiles, setup.splits)]
+    found = {"leaks": leaks, "baselines": baselines}
     try:
-        ground = read_locations(job.tiles)
+        locations = read_locations(setup.tiles)
     except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
-    if ground is not None:
-        found["baselines"].append(coordinates_baseline(job.tiles, job.splits, ground).to_json())
+    if locations is not None:
+        baselines.append(coordinates_baseline(setup.tiles, setup.splits, locations))
     return found

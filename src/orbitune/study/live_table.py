@@ -1,11 +1,12 @@
-"""What a person sees while a study works: a live table of the running tasks on a terminal, else plain lines.
+"""Progress of a study: a live table of the running tasks on a terminal, else one message per event.
 
-How far a run is stands in its folder's log of epochs, so the table needs no word with the run itself.
+The progress of a run is read from the log of epochs in its folder; no other communication is needed.
 """
 
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -17,22 +18,22 @@ from rich.table import Table
 from orbitune.study.executor import Outcome, Task
 
 REFRESH_SECONDS = 0.5
+_LOGGER = logging.getLogger(__name__)
 
 
 class LiveTable:
-    """Shows the tasks of a study on stderr.
+    """Shows the tasks of a study.
 
     Args:
-        say: receives a line about each start and end.
-        live: show a table of what runs instead of the starts, and print the other lines above it.
+        live: show a table of the running tasks on stderr, with messages above it; otherwise starts and ends
+            are logged.
     """
 
-    def __init__(self, say: Callable[[str], None], live: bool = False) -> None:
+    def __init__(self, live: bool = False) -> None:
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
-        self._say = say
         self._started: dict[str, float] = {}
-        self._numbers = {"done": 0, "failed": 0, "diverged": 0}
+        self._counts = {"done": 0, "failed": 0, "diverged": 0}
         self._total = 0
         self._refreshed = 0.0
 
@@ -47,67 +48,64 @@ class LiveTable:
         if self._live:
             self._live.stop()
 
-    def line(self, text: str) -> None:
-        """Say something that stays."""
-        if self._live:
-            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        else:
-            self._say(text)
-
     def begin(self, total: int) -> None:
-        """A stage with so many tasks begins."""
-        self._total, self._numbers = total, dict.fromkeys(self._numbers, 0)
+        """Start a stage of `total` tasks."""
+        self._total, self._counts = total, dict.fromkeys(self._counts, 0)
         self._started.clear()
 
     def started(self, task: Task) -> None:
-        """A task begins."""
+        """Record and report the start of a task."""
         self._started[task.name] = time.monotonic()
         if not self._live:
-            self.line(f"[{len(self._started)}/{self._total}] {task.name}")
+            _LOGGER.info("[%d/%d] %s", len(self._started), self._total, task.name)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
-        """A task has ended."""
-        self._numbers[outcome.status] += 1
-        said = f"{outcome.status}: {outcome.error}" if outcome.value is None else task.tell(outcome.value)
-        self.line(f"{task.name}: {said}" if self._live else f"  {task.name}: {said}")
+        """Record and report the end of a task."""
+        self._counts[outcome.status] += 1
+        failed = outcome.value is None
+        result = f"{outcome.status}: {outcome.error}" if failed else task.describe_result(outcome.value or {})
+        _LOGGER.info("%s%s: %s", "" if self._live else "  ", task.name, result)
 
     def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
-        """Draw the table again, now and then."""
+        """Redraw the table, at most every `REFRESH_SECONDS`."""
         now = time.monotonic()
         if self._live and now - self._refreshed > REFRESH_SECONDS:
             self._refreshed = now
             self._live.update(self.table(running, waiting, slots), refresh=True)
 
     def table(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> Table:
-        """A row for each running task, and below them how much of the stage is done and how much is left."""
+        """Return a table with one row per running task, and a caption about the whole stage."""
         now = time.monotonic()
         table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
         for head in ("running", "epoch", "validation accuracy", "time", "left"):
             table.add_column(head, justify="left" if head == "running" else "right")
-        lefts = []
+        remaining = []
         for task in running:
-            spent = now - self._started[task.name]
-            log = epochs_of(task)
-            lefts.append(seconds_left(task, log, spent))
+            elapsed = now - self._started[task.name]
+            epochs = read_epochs(task)
+            remaining.append(seconds_left(task, epochs, elapsed))
             table.add_row(
                 task.name,
-                f"{len(log)}/{task.epochs}" if task.epochs else "",
-                f"{log[-1]['validation_accuracy']:.2%}" if log else "",
-                clock(spent),
-                clock(lefts[-1]),
+                f"{len(epochs)}/{task.epochs}" if task.epochs else "",
+                f"{epochs[-1]['validation_accuracy']:.2%}" if epochs else "",
+                format_duration(elapsed),
+                format_duration(remaining[-1]),
             )
-        table.caption = self._caption(lefts + [task.seconds for task in waiting], len(waiting), slots)
+        remaining += [task.seconds for task in waiting]
+        table.caption = self._caption(remaining, len(waiting), slots)
         return table
 
-    def _caption(self, lefts: Sequence[float | None], waiting: int, slots: int) -> str:
-        counts = [f"{count} {status}" for status, count in self._numbers.items() if count]
-        known = [seconds for seconds in lefts if seconds is not None]
-        left = f"about {clock(sum(known) / slots)} left" if known and len(known) == len(lefts) else ""
-        return ", ".join(filter(None, [f"{self._total} in all", *counts, f"{waiting} waiting", left]))
+    def _caption(self, remaining: Sequence[float | None], waiting: int, slots: int) -> str:
+        """Summarise the stage; the time left is given where it is known for every task."""
+        counts = [f"{count} {status}" for status, count in self._counts.items() if count]
+        known = [seconds for seconds in remaining if seconds is not None]
+        complete = bool(known) and len(known) == len(remaining)
+        left = f"about {format_duration(sum(known) / slots)} left" if complete else ""
+        return ", ".join(filter(None, [f"{self._total} tasks", *counts, f"{waiting} waiting", left]))
 
 
-def epochs_of(task: Task) -> list[dict[str, Any]]:
-    """The epochs that the run of a task has finished so far."""
+def read_epochs(task: Task) -> list[dict[str, Any]]:
+    """Read the epochs that the run of a task has finished so far."""
     if task.folder is None:
         return []
     with suppress(OSError, ValueError):
@@ -115,16 +113,25 @@ def epochs_of(task: Task) -> list[dict[str, Any]]:
     return []
 
 
-def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], spent: float) -> float | None:
-    """How long a task still takes: by the epochs it has finished, else by its plan; None if neither says."""
+def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], elapsed: float) -> float | None:
+    """Estimate the remaining seconds of a task from its finished epochs, else from its plan.
+
+    Args:
+        task: the running task.
+        epochs: its finished epochs.
+        elapsed: seconds since it was started.
+
+    Returns:
+        None where there is neither an epoch nor a plan.
+    """
     if epochs:
         each = sum(entry["train_seconds"] + entry["evaluation_seconds"] for entry in epochs) / len(epochs)
         return max(0.0, (task.epochs - len(epochs)) * each)
-    return None if task.seconds is None else max(0.0, task.seconds - spent)
+    return None if task.seconds is None else max(0.0, task.seconds - elapsed)
 
 
-def clock(seconds: float | None) -> str:
-    """A duration for a narrow column: 45 s, 12 min, 3.5 h; nothing for None."""
+def format_duration(seconds: float | None) -> str:
+    """Format a duration for a narrow column: 45 s, 12 min, 3.5 h; empty for None."""
     if seconds is None:
         return ""
     if seconds < 90:

@@ -1,8 +1,8 @@
-"""The tasks of a study on a Ray cluster (Moritz et al. 2018, arXiv:1712.05889).
+"""Executor of a Ray cluster (Moritz et al. 2018, arXiv:1712.05889).
 
-Nothing is sent but the command of a task: the study's folder, the data and the backbone must be on a
-filesystem that all nodes see at the same path, which is checked for the folder before the first task. A task
-whose worker was killed is started again by Ray, on whatever node, and goes on from its run's checkpoint.
+Only the command of a task is sent: the study's folder, the data and the backbone must be on a filesystem that
+all nodes see at the same path, which is checked for the folder before the first task. A task whose worker was
+killed is started again by Ray on any node, and resumes from its run's checkpoint.
 """
 
 import os
@@ -23,14 +23,14 @@ PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its
 
 
 class RayExecutor:
-    """The cluster that RAY_ADDRESS names, else Ray's own processes on this machine.
+    """Runs tasks on the cluster that RAY_ADDRESS names, else on Ray processes of this machine.
 
     Args:
-        jobs: how many tasks at once, each with an equal part of the cores; None for one on each node.
-        folder: of the study; every node must see it.
+        jobs: tasks at once, each with an equal part of the cores; None for one per node.
+        folder: the study's folder; every node must see it.
 
     Raises:
-        RunError: Ray is not installed, there is no cluster there, or a node does not see the folder.
+        RunError: Ray is not installed, there is no cluster, or a node does not see the folder.
     """
 
     name = "ray"
@@ -52,30 +52,34 @@ class RayExecutor:
 
     @property
     def threads(self) -> int:
-        """What each task computes with: all the cores that Ray sets aside for it."""
+        """Threads of each task: all cores that Ray reserves for it."""
         return self._cores
 
     @property
     def running(self) -> list[Task]:
+        """Tasks that were started and have not ended."""
         return list(self._running.values())
 
     def start(self, task: Task) -> None:
+        """Start a task on any node."""
         import ray
 
-        remote = ray.remote(num_cpus=self._cores, max_retries=RETRIES)(_work)
+        remote = ray.remote(num_cpus=self._cores, max_retries=RETRIES)(_run_task)
         folder = str(task.folder.resolve()) if task.folder else None
         reference = remote.remote(
             task.arguments, folder, str(log_file(self._logs, task)), self._cores, str(Path.cwd())
         )
         self._running[reference] = task
 
-    def ended(self) -> list[tuple[Task, Outcome]]:
+    def poll(self) -> list[tuple[Task, Outcome]]:
+        """Return the tasks that ended since the last call, see `Executor.poll`."""
         import ray
 
         ready, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
         return [(self._running.pop(reference), _outcome(reference)) for reference in ready]
 
     def stop(self) -> None:
+        """Cancel all running tasks and wait until they have saved their state."""
         import ray
 
         for reference in self._running:
@@ -85,13 +89,14 @@ class RayExecutor:
         self._running.clear()
 
     def close(self) -> None:
+        """Disconnect from the cluster."""
         import ray
 
         ray.shutdown()
 
 
 def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:
-    """Let every node look for a file in the folder that was written here just now."""
+    """Check that every node sees a file that was just written into the folder."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -110,10 +115,10 @@ def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:
         token.unlink(missing_ok=True)
 
 
-def _work(
+def _run_task(
     arguments: tuple[str, ...], folder: str | None, log: str, threads: int, place: str
 ) -> tuple[str, Any]:
-    """On a node: do a task; `done` with its JSON, or the status and the message of its error."""
+    """Run a task on a node; return `done` with its JSON, or the status and message of its error."""
     # Workers of a Ray that a script started in the background ignore SIGINT, and a cancel would do nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -132,7 +137,7 @@ def _work(
 
 
 def _wait_for_predecessor(folder: Path) -> None:
-    """Where a worker was killed its run is told to stop; it lets go of the lock once it has saved."""
+    """Wait until the run of a killed worker has saved its state and released its lock."""
     from filelock import FileLock, Timeout
 
     lock = folder / "checkpoint" / "lock"
@@ -145,6 +150,7 @@ def _wait_for_predecessor(folder: Path) -> None:
 
 
 def _outcome(reference: Any) -> Outcome:
+    """Return the outcome of a task on the cluster."""
     import ray
 
     try:

@@ -1,328 +1,282 @@
-"""A study: methods, seeds and splits on the same tiles, each run in a process of its own, then one report.
+"""Run a study: methods, seeds and splits on the same tiles, each run in its own process, then one report.
 
-A process per run makes its peak memory its own. A study that was stopped, in whatever way, is started again
-with the same command: what is finished is not repeated, and what was under way goes on from its checkpoint.
+A process per run gives each its own peak memory. A study that was stopped in any way continues when it is
+started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.evaluation.run_result import RunResult
+from orbitune.errors import OrbituneError, RunError
 from orbitune.extras import require
-from orbitune.files import remove_abandoned, write_json
-from orbitune.integrity import read_kept, write_sealed_json
-from orbitune.recipe import Recipe, read_yaml
-from orbitune.study.analysis import gather
-from orbitune.study.executor import Executor, LocalExecutor, Outcome, Task, run_tasks
+from orbitune.files import remove_abandoned
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import data_name
+from orbitune.study.analysis import analyse_runs
+from orbitune.study.corrupted_runs import score_corrupted
+from orbitune.study.executor import Executor, LocalExecutor, Outcome
+from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
+from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyBackbone, StudyResults
 from orbitune.study.report import write_report
-from orbitune.study.results import FORMAT, reads_of_test, shared_facts
-from orbitune.study.robustness_tasks import corrupted
-from orbitune.study.tune import Trial, chosen_rates, enter, tune
-from orbitune.training.run_folder import check_inputs, divergence
-from orbitune.training.setup import prepare_training
-
-Outcomes = dict[str, Outcome]
+from orbitune.study.results import write_results
+from orbitune.study.stages import Stages
+from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
+from orbitune.training.run_folder import read_environment
 
 
-def _local(jobs: int | None, folder: Path, live: bool) -> Executor:
-    # One run at a time may speak for itself, where no table is in its way.
-    return LocalExecutor(jobs or 1, folder / "logs" if live or (jobs or 1) > 1 else None)
+def _make_local(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
+    return LocalExecutor(jobs or 1, folder / "logs" if to_logs or (jobs or 1) > 1 else None)
 
 
-def _ray(jobs: int | None, folder: Path, live: bool) -> Executor:
+def _make_ray(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
     from orbitune.study.ray import RayExecutor
 
     return RayExecutor(jobs, folder)
 
 
-ENGINES: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _local, "ray": _ray}
+EXECUTORS: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _make_local, "ray": _make_ray}
 
 
-@dataclass(frozen=True)
 class Study:
-    """Several recipes that differ in the method, and the folder that holds their runs and the report.
+    """Compare fine-tuning methods on the same tiles.
 
-    Attributes:
-        recipes: one per method, in the order of the report.
-        folder: each run is in the folder of its name below it.
-        command: what reproduces the study, for the report.
-        grid: the seeds, splits and sweeps of every method.
-        trials: how many learning rates are tried per method and split, see `orbitune.study.tune`; 0 for none.
-        jobs: how many runs at once; None lets the engine choose.
-        engine: `local`, or `ray` for the machines of a Ray cluster.
-        robustness: on how many validation tiles the first seed of each method is tried with corruptions, see
-            `orbitune.evaluation.robustness`; 0 for none.
+    Example::
+
+        study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
+        results = study.run()
+        print(results.summaries[0].accuracy.mean)
+
+    Args:
+        recipes: one recipe per method, in the order of the report; or one recipe for all `methods`.
+        out: the study's folder; each run is in the folder of its name below it.
+        methods: names of methods, with a single recipe.
+        seeds: the seeds of every method, or their number, counted from the recipe's seed.
+        splits: splits of every method, such as ["random", "spatial"].
+        shots: sweep over training tiles per class; "all" for all tiles.
+        ranks: sweep over ranks, for the methods that have one.
+        image_sizes: sweep over input sizes in pixels.
+        tune: number of learning rates tried per method and split, see `orbitune.study.tune`; 0 for none.
+        jobs: number of runs at once; None lets the executor choose.
+        executor: `local`, or `ray` for the machines of a Ray cluster.
+        robustness: number of validation tiles on which the first seed of each method is scored with
+            corruptions, see `orbitune.evaluation.robustness`; 0 for none.
+        command: command that reproduces the study, for the report; by default one with the same settings.
+
+    Raises:
+        OrbituneError: a setting is invalid.
     """
 
-    recipes: tuple[Recipe, ...]
-    folder: Path
-    command: str
-    grid: Grid = field(default_factory=Grid)
-    trials: int = 0
-    jobs: int | None = None
-    engine: str = "local"
-    robustness: int = 0
-
-    def __post_init__(self) -> None:
-        methods = [recipe.method for recipe in self.recipes]
-        if not methods or len(set(methods)) < len(methods):
-            raise OrbituneError("A study needs one or more different methods.")
-        if self.engine not in ENGINES:
-            raise OrbituneError(f"There is no engine {self.engine!r}; there is: {', '.join(ENGINES)}.")
-        if self.trials == 1 or self.trials < 0:
+    def __init__(
+        self,
+        recipes: Recipe | Sequence[Recipe],
+        out: str | Path,
+        *,
+        methods: Sequence[str] | None = None,
+        seeds: int | Sequence[int] | None = None,
+        splits: Sequence[str] = (),
+        shots: Sequence[int | str | None] = (),
+        ranks: Sequence[int] = (),
+        image_sizes: Sequence[int] = (),
+        tune: int = 0,
+        jobs: int | None = None,
+        executor: str = "local",
+        robustness: int = 0,
+        command: str | None = None,
+    ) -> None:
+        self.recipes = _one_per_method(recipes, methods)
+        self.grid = Grid.of(
+            seeds=seeds,
+            splits=splits,
+            shots=shots,
+            ranks=ranks,
+            image_sizes=image_sizes,
+            first_seed=self.recipes[0].seed,
+        )
+        if executor not in EXECUTORS:
+            raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
+        if tune == 1 or tune < 0:
             raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
-        if self.jobs is not None and self.jobs < 1:
+        if jobs is not None and jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
-        if self.robustness < 0:
+        if robustness < 0:
             raise OrbituneError("--robustness takes a number of tiles; 0 is none.")
+        self.folder = StudyFolder(Path(out), tune)
+        self.jobs, self.executor, self.robustness = jobs, executor, robustness
+        self.command = command or self._default_command()
 
-    def run(self, say: Callable[[str], None] = print, live: bool = False) -> dict[str, Any]:
-        """Do every run that is not finished, then write results.json, report.html and report.md.
+    def run(self, progress: bool = True) -> StudyResults:
+        """Train every run that is not finished, then write results.json, report.html and report.md.
 
-        A run that fails or diverges is reported so and does not stop the others.
+        A run that fails or diverges is reported as such and does not stop the others.
 
         Args:
-            say: receives a line about each run.
-            live: show a table of what runs on stderr, where the runs' own messages would be.
+            progress: show a live table on a terminal, else a message per event; False for no output.
 
         Returns:
-            The results, as results.json has them.
+            The results, as results.json stores them.
 
         Raises:
-            OrbituneError: a recipe does not take a value of the grid.
-            RunError: the folder holds a study of another recipe; or no run succeeded.
-            Interrupted: SIGINT arrived; the runs under way have saved their state.
+            OrbituneError: a recipe does not accept a value of the grid.
+            RunError: the folder holds a study of another recipe, or no run succeeded.
+            Interrupted: SIGINT was received; the running runs have saved their state.
         """
         require("train", purpose="studies")
         require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
-        remove_abandoned(self.folder, recursive=True)
-        known = self._claim(specs)
-        engine = ENGINES[self.engine](self.jobs, self.folder, live)
-        with closing(engine), LiveTable(say, live) as board:
-            self._note(engine.slots)
-            sitting = _Sitting(self.folder, specs, known, engine, board)
-            plans = sitting.plan()
-            planned = [spec for spec in specs if plans[spec.recipe.method].error is None]
-            contests = enter(planned, self.trials, self.folder / "trials") if self.trials else []
-            sitting.tune(contests)
-            outcomes = sitting.train(plans, chosen_rates(contests))
-            tried = corrupted(specs, outcomes, self.folder, self.robustness, engine, board)
-        results = self._collect(specs, plans, contests, outcomes, engine)
-        results |= {"robustness": tried, **gather(results, self.folder, say)}
-        write_json(self.folder / "results.json", results)
-        write_report(results, self.folder)
+        path, live = self.folder.path, progress and sys.stderr.isatty()
+        remove_abandoned(path, recursive=True)
+        known = self.folder.claim(specs)
+        executor = EXECUTORS[self.executor](self.jobs, path, live or not progress)
+        with _messages_shown(progress), closing(executor), LiveTable(live) as table:
+            self.folder.note_jobs(executor.slots)
+            stages = Stages(self.folder, specs, known, executor, table)
+            plans = stages.plan()
+            planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
+            searches = make_trials(planned, self.folder.trials, path / "trials") if self.folder.trials else []
+            stages.tune(searches)
+            outcomes = stages.train(plans, chosen_learning_rates(searches))
+            robustness = score_corrupted(
+                specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
+            )
+            runs = [_record_run(spec, plans[spec.recipe.method], outcomes[spec.name]) for spec in specs]
+            measured = self._collect(runs, searches, executor)
+            results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
+        write_results(results, path)
+        write_report(results, path)
         return results
 
-    def _claim(self, specs: Sequence[RunSpec]) -> set[str]:
-        """Keep the recipes in the folder, unless it has runs of others: those must not be written over.
-
-        Returns:
-            The names of the runs whose recipe was kept before, so that what they left can be trusted.
-        """
-        known = set()
-        notes = _notes(self.folder)
-        for spec in specs:
-            file = _recipe_file(self.folder, spec)
-            begun = (self.folder / spec.name).exists() or (self.folder / "trials" / spec.group).exists()
-            if not file.is_file():
-                continue
-            kept = Recipe.make(read_yaml(file))
-            differences = spec.recipe.differences(kept)
-            moved = spec.recipe.places != kept.places
-            if begun and differences:
-                raise self._other("of another recipe", differences)
-            if moved and begun:
-                self._check_inputs(spec)
-            if differences or (moved and not begun):
-                _plan_file(self.folder, spec).unlink(missing_ok=True)
-            elif begun and notes.get("tune", self.trials) != self.trials:
-                raise self._other("with other trials", [f"--tune {self.trials}, not {notes['tune']}"])
-            else:
-                known.add(spec.name)
-        for spec in specs:
-            spec.recipe.save(_recipe_file(self.folder, spec))
-        return known
-
-    def _check_inputs(self, spec: RunSpec) -> None:
-        """Compare what data, split files and backbone hold with what they held where they lay before.
-
-        Raises:
-            RunError: they are others.
-        """
-        trials = (self.folder / "trials" / spec.group).glob("*")
-        begun = [place for place in (self.folder / spec.name, *trials) if (place / "inputs.json").is_file()]
-        inputs = prepare_training(spec.recipe, progress=False).inputs() if begun else {}
-        for place in begun:
-            check_inputs(place, inputs)
-
-    def _note(self, jobs: int) -> None:
-        """Keep in study.json what later sittings must know: the trials, and the most runs at once."""
-        most = max(jobs, _notes(self.folder).get("jobs", 1))
-        write_sealed_json(self.folder / "study.json", {"tune": self.trials, "jobs": most})
-
-    def _other(self, kind: str, differences: Sequence[str]) -> RunError:
-        return RunError(
-            f"{self.folder} holds a study {kind} ({'; '.join(differences)}). Choose another --out."
-        )
-
     def _collect(
-        self,
-        specs: Sequence[RunSpec],
-        plans: Outcomes,
-        contests: Sequence[Sequence[Trial]],
-        outcomes: Outcomes,
-        engine: Executor,
+        self, runs: Sequence[RunRecord], searches: Sequence[Sequence[Trial]], executor: Executor
     ) -> dict[str, Any]:
-        """What the runs measured, and what they share."""
-        entries = [_entry(spec, plans, outcomes[spec.name]) for spec in specs]
+        """Return the measured fields of `StudyResults`."""
         varied = {"method", "learning_rate", *self.grid.varied}
-        shared = shared_facts(entries, self.folder, varied)
+        shared = _shared_fields(runs, self.folder.path, varied)
         return {
-            "format": FORMAT,
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             **shared,
             "grid": self.grid.to_json(),
-            "engine": {
-                "name": engine.name,
-                "jobs": engine.slots,
-                "threads": engine.threads or shared["environment"]["threads"],
-                # Runs beside each other share the caches and the memory's bandwidth.
-                "timings_comparable": _notes(self.folder)["jobs"] == 1,
-            },
-            "runs": entries,
-            "trials": [trial.facts() for trials in contests for trial in trials],
-            "test_reads": {spec.name: reads_of_test(self.folder / spec.name) for spec in specs},
+            "executor": ExecutorRecord(
+                name=executor.name,
+                jobs=executor.slots,
+                threads=executor.threads or shared["environment"]["threads"],
+                # Parallel runs share caches and memory bandwidth.
+                timings_comparable=self.folder.highest_jobs == 1,
+            ),
+            "runs": runs,
+            "trials": [trial.record() for trials in searches for trial in trials],
+            "test_reads": {run.name: count_test_reads(self.folder.path / run.name) for run in runs},
         }
 
-
-@dataclass(frozen=True)
-class _Sitting:
-    """The work of a study from one start to its end."""
-
-    folder: Path
-    specs: Sequence[RunSpec]
-    known: set[str]
-    engine: Executor
-    board: LiveTable
-
-    def plan(self) -> Outcomes:
-        """Plan each method once, by its first run; the report puts the plan beside what was measured."""
-        firsts: dict[str, RunSpec] = {}
-        for spec in self.specs:
-            firsts.setdefault(spec.recipe.method, spec)
-        files = {method: _plan_file(self.folder, spec) for method, spec in firsts.items()}
-        plans: Outcomes = {}
-
-        def take(task: Task, outcome: Outcome) -> None:
-            method = task.name.removeprefix("plan of ")
-            if outcome.value is None:
-                plans[method] = outcome
-            else:
-                write_sealed_json(files[method], outcome.value["plans"][0])
-
-        tasks = [self._plan_task(spec) for method, spec in firsts.items() if read_kept(files[method]) is None]
-        run_tasks(self.engine, tasks, self.board, take)
-        kept = {method: Outcome(plan) for method, file in files.items() if (plan := read_kept(file))}
-        return {**kept, **plans}
-
-    def _plan_task(self, spec: RunSpec) -> Task:
-        recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
-        return Task(
-            name=f"plan of {spec.recipe.method}",
-            arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
-            tell=lambda value: _plan_words(value["plans"][0]),
-        )
-
-    def tune(self, contests: Sequence[list[Trial]]) -> None:
-        """Let the trials of each method and split choose its learning rate."""
-
-        def work(trials: Sequence[Trial]) -> None:
-            tasks = {trial.task(_recipe_file(self.folder, trial.spec)): trial for trial in trials}
-            run_tasks(self.engine, list(tasks), self.board, lambda task, end: tasks[task].take(end))
-
-        if contests:
-            tune(contests, work)
-
-    def train(self, plans: Outcomes, rates: Mapping[tuple[str, str], float | OrbituneError]) -> Outcomes:
-        """Do the runs that are not finished; all outcomes by the runs' names."""
-        outcomes: Outcomes = {}
-        tasks, before = [], 0
-        for spec in self.specs:
-            plan, rate = plans[spec.recipe.method], rates.get(spec.tuning)
-            obstacle = plan.error or (rate if isinstance(rate, OrbituneError) else None)
-            if obstacle:
-                outcomes[spec.name] = Outcome(error=obstacle)
-            elif kept := self._kept(spec):
-                outcomes[spec.name] = kept
-                before += 1
-            else:
-                tasks.append(self._run_task(spec, rate, plan.value))
-        if before:
-            self.board.line(f"{before} of {len(self.specs)} runs had ended before")
-        run_tasks(self.engine, tasks, self.board, lambda task, end: outcomes.update({task.name: end}))
-        return outcomes
-
-    def _kept(self, spec: RunSpec) -> Outcome | None:
-        """How a run ended in an earlier sitting; None where it has to be started, or to go on."""
-        folder = self.folder / spec.name
-        if spec.name not in self.known:
-            return None  # the run itself will see whether what is there is its own
-        if error := divergence(folder):
-            return Outcome(error=DivergedError(error))
-        return Outcome(RunResult.load(folder).to_json()) if (folder / "result.json").is_file() else None
-
-    def _run_task(self, spec: RunSpec, rate: Any, plan: Any) -> Task:
-        recipe = ("--recipe", str(_recipe_file(self.folder, spec)))
-        tuned = ("--learning-rate", repr(rate)) if rate else ()
-        out = self.folder / spec.name
-        return Task(
-            name=spec.name,
-            arguments=("train", *recipe, *tuned, "--out", str(out), "--json"),
-            tell=lambda value: f"test accuracy {value['test']['accuracy']:.2%}",
-            folder=out,
-            epochs=spec.recipe.epochs,
-            seconds=None if spec.sweep else plan["train_seconds"] + plan["evaluation_seconds"],
-        )
+    def _default_command(self) -> str:
+        """Return the command line with the settings of this study, whose recipes are stored in its folder."""
+        grid = self.grid.to_json()
+        lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
+        first = Grid(self.grid.seeds, self.grid.splits).runs(self.recipes)[0]
+        words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
+        words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
+        for option, values in lists.items():
+            text = ",".join(map(str, values))
+            words += [option, f"{text}," if option == "--seeds" and len(values) == 1 else text]
+        numbers = {"--tune": self.folder.trials, "--jobs": self.jobs, "--robustness": self.robustness}
+        for option, number in numbers.items():
+            words += [option, str(number)] if number else []
+        if self.executor != "local":
+            words += ["--executor", self.executor]
+        return shlex.join([*words, "--out", str(self.folder.path)])
 
 
-def _entry(spec: RunSpec, plans: Outcomes, outcome: Outcome) -> dict[str, Any]:
-    """A run as results.json has it; a plan is for the comparison, not for the points of a sweep."""
-    entry = {
-        **spec.facts(),
-        "plan": None if spec.sweep else plans[spec.recipe.method].value,
-        **outcome.facts(),
+@contextmanager
+def _messages_shown(progress: bool) -> Iterator[None]:
+    """Show messages on stderr, unless the program has configured the logging of Orbitune itself."""
+    logger = logging.getLogger("orbitune")
+    if not progress or logger.hasHandlers():
+        yield
+        return
+    handler, level = _StderrHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _StderrHandler(logging.StreamHandler):
+    """Writes to today's sys.stderr, which a live table replaces while it is shown."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass
+
+
+def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
+    """Return one recipe per method."""
+    if isinstance(recipes, Recipe):
+        recipes = [recipes.replace(method=method) for method in methods or [recipes.method]]
+    elif methods is not None:
+        raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
+    names = [recipe.method for recipe in recipes]
+    if not names or len(set(names)) < len(names):
+        raise OrbituneError("A study needs one or more different methods.")
+    return tuple(recipes)
+
+
+def _record_run(spec: RunSpec, plan: Plan | OrbituneError, outcome: Outcome) -> RunRecord:
+    """Return a run as results.json stores it; the points of a sweep have no plan."""
+    fields = {
+        **spec.fields(),
+        "plan": plan if isinstance(plan, Plan) and not spec.sweep else None,
+        "status": outcome.status,
+        "error": outcome.message,
+        "result": outcome.value,
     }
-    if outcome.value is None:
-        return entry
-    resolved = outcome.value["recipe"]["image_size"]
-    return {**entry, "image_size": resolved, "result": outcome.value}
+    if outcome.value is not None:
+        fields["image_size"] = outcome.value["recipe"]["image_size"]  # resolved
+    return RunRecord.model_validate(fields)
 
 
-def _plan_words(plan: dict[str, Any]) -> str:
-    minutes = (plan["train_seconds"] + plan["evaluation_seconds"]) / 60
-    return (
-        f"{plan['parameters']['trainable']:,} parameters to train, about {minutes:.1f} min, "
-        f"{plan['peak_rss_bytes'] / 1e9:.1f} GB of memory"
-    )
+def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) -> dict[str, Any]:
+    """Return what all runs share, from the first that is done: environment, data, backbone and recipe.
 
+    Args:
+        runs: all runs of the study.
+        folder: the study's folder.
+        varied: recipe fields in which the runs differ.
 
-def _recipe_file(folder: Path, spec: RunSpec) -> Path:
-    return folder / "recipes" / f"{spec.name}.yaml"
-
-
-def _plan_file(folder: Path, spec: RunSpec) -> Path:
-    return folder / "plans" / f"{spec.recipe.method}.json"
-
-
-def _notes(folder: Path) -> dict[str, Any]:
-    """study.json: how the study was tuned, and with how many runs side by side at most."""
-    return read_kept(folder / "study.json") or {}
+    Raises:
+        RunError: no run is done, or two of them were trained on different tiles.
+    """
+    done = [run for run in runs if run.status == "done"]
+    if not done:
+        raise RunError(
+            "No run of the study succeeded: " + "; ".join(dict.fromkeys(str(r.error) for r in runs))
+        )
+    first = done[0].finished
+    for run in done:
+        if run.finished.data.fingerprint != first.data.fingerprint:
+            raise RunError(
+                f"{done[0].name} and {run.name} of {folder} saw other tiles: the data was changed "
+                "while the study went on. Restore it, or remove the folder of one of them."
+            )
+    return {
+        "environment": read_environment(folder / done[0].name),
+        "data": {**first.data.to_json(), "name": data_name(first.recipe.data)},
+        "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters["backbone"]),
+        "recipe": {
+            name: value for name, value in first.recipe.model_dump(mode="json").items() if name not in varied
+        },
+    }

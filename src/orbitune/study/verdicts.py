@@ -1,40 +1,43 @@
-"""What the finished runs of a study say about its methods: each against one of them, on the same test tiles.
+"""Verdicts on the methods of a study: each against a reference, on the same test tiles.
 
-That one is full fine-tuning where it was run, else the first method. Each split is judged by itself, over all
-seeds; the statistics are those of `orbitune.evaluation.significance`.
+The reference is full fine-tuning where it was run, else the first method. Each split is judged separately,
+over all seeds, with the statistics of `orbitune.evaluation.significance`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
 from orbitune.study.display_names import method_name
-from orbitune.study.results import compared_splits, load_predictions
+from orbitune.study.predictions import load_predictions
+from orbitune.study.records import RunRecord, VerdictRecord
 
 
-def reference_of(methods: list[str]) -> str:
-    """The method that the others are compared with."""
+def choose_reference(methods: Sequence[str]) -> str:
+    """Return the method that the others are compared with."""
     return "full" if "full" in methods else methods[0]
 
 
-def verdicts(results: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """One entry for each split and method but the reference; none where a split has a single method.
+def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictRecord]:
+    """Compare every method with the reference on each split; sweeps are left out.
 
     Args:
-        results: what results.json holds.
-        folder: of the study, with the runs below it.
+        runs: all runs of the study.
+        folder: the study's folder.
 
     Returns:
-        split, the numbers of the `Comparison`, and its sentences.
+        One verdict per split and method other than the reference.
 
     Raises:
         RunError: runs of a split were scored on different tiles.
     """
-    entries = []
-    for split in compared_splits(results):
-        correct = load_predictions(results, folder, split).correct
+    done = [run for run in runs if run.status == "done" and run.sweep is None]
+    verdicts = []
+    for split in dict.fromkeys(run.split for run in done):
+        correct = load_predictions(done, folder, split).correct
         names = {method: method_name(method) for method in correct}
-        for compared in compare_all(correct, reference_of(list(correct))):
-            sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
-            entries.append({"split": split, **compared.to_json(), "sentences": sentences})
-    return entries
+        for comparison in compare_all(correct, choose_reference(list(correct))):
+            sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
+            values = {"split": split, **comparison.to_json(), "sentences": sentences}
+            verdicts.append(VerdictRecord.model_validate(values))
+    return verdicts

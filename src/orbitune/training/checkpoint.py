@@ -1,6 +1,6 @@
-"""The state of a run between two steps, in one safetensors file that is either old or new, never half.
+"""Checkpoints: the state of a run between two steps, one safetensors file that is written whole.
 
-There are no random generator states in it: every step draws from the seed and its own number.
+It holds no states of random generators: every step is seeded with the recipe's seed and its own number.
 """
 
 import json
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Progress:
-    """How far a run has come.
+class TrainingState:
+    """The state of a run between two steps, beside its tensors.
 
     Attributes:
-        step: optimizer steps done.
+        step: number of optimizer steps so far.
         loss_sum, correct, seen: sums over the training tiles of the current epoch so far.
         history: one entry per evaluated epoch.
         totals: seconds by phase and joules, from the meter.
-        peak_rss_bytes: the highest of all processes that worked on this run.
-        resumed: how often the run was continued.
-        attention: the kernel that was chosen at the start; another would round otherwise.
-        prefix_built: whether this run computed the states of its frozen layers, or found them on disk.
+        peak_rss_bytes: highest resident memory of all processes that worked on this run.
+        resumed: how often the run was resumed.
+        attention: name of the attention kernel; another one rounds in another way.
+        cache_built: whether this run computed the cached activations, or found them on disk.
         test_reads: how often the test split was read.
     """
 
@@ -45,17 +45,17 @@ class Progress:
     peak_rss_bytes: int = 0
     resumed: int = 0
     attention: str | None = None
-    prefix_built: bool = False
+    cache_built: bool = False
     test_reads: int = 0
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, with the best validation accuracy; the earliest of equals."""
+        """Return the epoch, from 1, with the best validation accuracy; the earliest of equals."""
         return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
 
 
 def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
-    """The tensors that training changes, by name."""
+    """Return the tensors that training changes, by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -64,21 +64,21 @@ def save_checkpoint(
     model: "nn.Module",
     optimizer: "Optimizer",
     schedule: "RankSchedule | None",
-    progress: Progress,
+    state: TrainingState,
 ) -> None:
-    """Write all that the next step depends on."""
+    """Write everything the next step depends on."""
     tensors = {f"model/{name}": tensor for name, tensor in trainable(model).items()}
     if schedule:
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
-    save_sealed(path, tensors, {"progress": json.dumps(asdict(progress))})
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value for key, value in moments.items()}
+    save_sealed(path, tensors, {"progress": json.dumps(asdict(state))})
 
 
 def load_checkpoint(
     path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
-) -> Progress:
-    """Put a saved state back into the model, the optimizer and the method's schedule, if it has one.
+) -> TrainingState:
+    """Load a checkpoint into the model, the optimizer and the method's schedule, if it has one.
 
     Raises:
         RunError: the file is damaged or belongs to another model.
@@ -86,26 +86,26 @@ def load_checkpoint(
     tensors, metadata = _read(path)
     try:
         put_trainable(model, _part(tensors, "model/"))
-        state: dict[int, dict[str, Any]] = {}
+        moments: dict[int, dict[str, Any]] = {}
         for name, tensor in _part(tensors, "optimizer/").items():
             index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            moments.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         if schedule:
             schedule.restore(_part(tensors, "schedule/"))
-        return Progress(**json.loads(metadata["progress"]))
+        return _state(metadata)
     except (KeyError, ValueError, TypeError) as error:
         raise _unusable(path, f"does not fit this run ({error})") from None
 
 
-def read_progress(path: Path) -> Progress:
-    """How far the run of a checkpoint has come, without its tensors.
+def read_state(path: Path) -> TrainingState:
+    """Read the state of a run from its checkpoint, without the tensors.
 
     Raises:
         RunError: the file is damaged.
     """
     with _opened(path, "numpy") as file:
-        return Progress(**json.loads(file.metadata()["progress"]))
+        return _state(file.metadata())
 
 
 def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
@@ -114,7 +114,7 @@ def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
 
 
 def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
-    """Put the weights that `save_best` wrote after this epoch into the model.
+    """Load the weights that `save_best` wrote after this epoch into the model.
 
     Raises:
         RunError: the file is missing, damaged, of another epoch or of another model.
@@ -128,12 +128,24 @@ def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
         raise _unusable(path, f"does not fit this run ({error})") from None
 
 
+def _state(metadata: dict[str, str]) -> TrainingState:
+    """Return the state that a checkpoint of this version or of version 0.1 holds."""
+    values = json.loads(metadata["progress"])
+    if "prefix_built" in values:
+        values["cache_built"] = values.pop("prefix_built")
+    return TrainingState(**values)
+
+
 def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
-    """Copy saved values into the trainable tensors; KeyError or ValueError where they do not match."""
+    """Copy saved values into the trainable tensors.
+
+    Raises:
+        ValueError: names or shapes do not match.
+    """
     import torch
 
     own = trainable(model)

@@ -37,19 +37,19 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
     file = folder / "robustness.json"
     if (kept := _read_kept(file)) and kept.count == count:
         return kept
-    result, job = reopen(folder, progress)
-    sample = np.random.default_rng(_SEED).choice(job.splits["validation"], count, replace=False)
-    model = SavedModel.of(folder, result, job)
+    result, setup = reopen(folder, progress)
+    sample = np.random.default_rng(_SEED).choice(setup.splits["validation"], count, replace=False)
+    model = SavedModel.load(folder, result, setup)
 
     def predict(pixels: np.ndarray) -> np.ndarray:
-        return model.logits(replace(job.tiles, tiles=pixels), np.arange(len(pixels)))
+        return model.logits(replace(setup.tiles, tiles=pixels), np.arange(len(pixels)))
 
     with (
         ProgressDisplay(progress) as display,
         display.task("robustness", count * EVALUATIONS) as task,
     ):
         scores = score_corruptions(
-            predict, job.tiles.read(sample), job.tiles.labels[sample], after_batch=task.advance
+            predict, setup.tiles.read(sample), setup.tiles.labels[sample], after_batch=task.advance
         )
     write_json(file, scores.to_json())
     return scores

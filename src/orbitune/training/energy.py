@@ -1,8 +1,8 @@
-"""What a run takes from the socket, where the machine shows it: the GPU's joules, or the processor package's.
+"""Energy of a run in joules, of the GPU or the processor package, where the machine reports it.
 
 NVIDIA's driver counts a GPU's energy (NVML, since Volta), Linux the processor's (RAPL, through powercap;
 Khan et al. 2018, doi:10.1145/3177754, on how far it can be trusted). Both count all that runs on the device.
-Where neither can be read, a run's CPU seconds are what is left, and that is said.
+Where neither can be read, CPU seconds are reported instead, with the reason.
 """
 
 import os
@@ -23,11 +23,11 @@ _LONG = {"s": "seconds", "min": "minutes", "h": "hours"}
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter of energy that only grows, until it starts again at 0.
+    """An energy counter that grows until it wraps around to 0.
 
     Attributes:
-        read: gives joules; OSError where it cannot.
-        wraps: the joules at which it starts again; None where it does not.
+        read: returns joules, or raises OSError.
+        wraps: joules at which it wraps around; None if it does not.
     """
 
     read: Callable[[], float]
@@ -35,23 +35,23 @@ class Counter:
 
 
 class EnergyMeter:
-    """Joules since the meter was made, or since they were last asked for.
+    """Measures the energy between two readings.
 
     Attributes:
         source: GPU, PACKAGE, or NOTHING.
     """
 
     def __init__(self, on_gpu: bool, rapl: Path = RAPL) -> None:
-        """Find the counters of the device that computes: a processor's joules say nothing of a GPU's work."""
+        """Find the counters of the device that computes, a GPU or the processor, and take a first reading."""
         self._counters = gpu_counters(_gpu_uuids()) if on_gpu else package_counters(rapl)
         self._before: list[float] = []
         self.source = GPU if on_gpu else PACKAGE
         self.joules()
 
     def joules(self) -> float | None:
-        """What was spent since the last call; None, and no source from then on, where it cannot be read.
+        """Return the joules since the last call; None, and no source from then on, if they cannot be read.
 
-        A counter may start again once between two calls: RAPL's do so after some 40 minutes at 100 W.
+        A counter may wrap around once between two calls; those of RAPL do so after about 40 minutes at 100 W.
         """
         try:
             now = [counter.read() for counter in self._counters]
@@ -69,7 +69,7 @@ class EnergyMeter:
 
 
 def package_counters(root: Path = RAPL) -> list[Counter]:
-    """RAPL's counters of all processor packages; none where one of them cannot be read.
+    """Return the RAPL counters of all processor packages; none if one of them cannot be read.
 
     Args:
         root: the folder with a folder `intel-rapl:N` for each, holding name, energy_uj, max_energy_range_uj.
@@ -98,7 +98,7 @@ def _text(file: Path) -> str:
 
 
 def gpu_counters(uuids: Sequence[str]) -> list[Counter]:
-    """NVML's counters of these GPUs; none where nvidia-ml-py, the driver or a counter is missing."""
+    """Return the NVML counters of these GPUs; none if nvidia-ml-py, the driver or a counter is missing."""
     try:
         import pynvml
     except ImportError:
@@ -121,7 +121,7 @@ def gpu_counters(uuids: Sequence[str]) -> list[Counter]:
 
 
 def _gpu_uuids() -> list[str]:
-    """The GPUs of this machine that the run computes on, as NVML names them: one for each process."""
+    """Return the NVML names of the GPUs that the run computes on, one per process."""
     import torch
 
     count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -129,7 +129,7 @@ def _gpu_uuids() -> list[str]:
 
 
 def cost_in_words(cost: Mapping[str, Any]) -> str:
-    """A run's cost as something a person can picture.
+    """Return the cost of a run in everyday terms.
 
     Args:
         cost: of a RunResult; of one from before energy was measured too.
@@ -146,7 +146,7 @@ def cost_in_words(cost: Mapping[str, Any]) -> str:
 
 
 def _duration(seconds: float) -> tuple[str, str]:
-    """Two digits or more, and the unit: s, min or h."""
+    """Return a duration as text with at least two digits, and its unit: s, min or h."""
     unit, size = ("s", 1) if seconds < 90 else ("min", 60) if seconds < 5400 else ("h", 3600)
     number = seconds / size
     return (f"{number:.1f}" if number < 10 else f"{number:,.0f}"), unit

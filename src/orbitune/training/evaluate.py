@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
-    """The result of a finished run, and its job anew.
+    """Return the result of a finished run, and its training setup.
 
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     result = RunResult.load(run)
-    job = prepare_training(result.recipe, progress)
-    check_inputs(run, job.inputs())
-    return result, job
+    setup = prepare_training(result.recipe, progress)
+    check_inputs(run, setup.inputs())
+    return result, setup
 
 
 def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> SplitScores:
@@ -45,37 +45,46 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> Spl
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     folder = Path(run)
-    result, job = reopen(folder, progress)
-    if split not in job.splits:
-        raise RunError(f"There is no split {split!r}; there is: {', '.join(job.splits)}.")
-    model, indices = SavedModel.of(folder, result, job), job.splits[split]
+    result, setup = reopen(folder, progress)
+    if split not in setup.splits:
+        raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(setup.splits)}.")
+    model, indices = SavedModel.load(folder, result, setup), setup.splits[split]
     with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
-        logits = model.logits(job.tiles, indices, task.advance)
+        logits = model.logits(setup.tiles, indices, task.advance)
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
-    return score(logits, job.tiles.labels[indices], job.tiles.classes)
+    return score(logits, setup.tiles.labels[indices], setup.tiles.classes)
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The saved model of a finished run, which computes as the run did."""
+    """The saved model of a finished run, computed as in the run."""
 
-    job: TrainingSetup
+    setup: TrainingSetup
     network: "nn.Module"
     accelerator: "Accelerator"
 
     @classmethod
-    def of(cls, folder: Path, result: RunResult, job: TrainingSetup) -> "SavedModel":
-        """Load it from the run's folder; an OrbituneError where it cannot be loaded."""
+    def load(cls, folder: Path, result: RunResult, setup: TrainingSetup) -> "SavedModel":
+        """Load the model from the run's folder.
+
+        Raises:
+            OrbituneError: it cannot be loaded.
+        """
         accelerator = make_accelerator()
         saved, metadata = open_model(folder, result)
-        model = load_saved(saved, job.backbone, metadata).to(accelerator.device)
-        return cls(job, job.network(model, result.compute.attention), accelerator)
+        model = load_saved(saved, setup.backbone, metadata).to(accelerator.device)
+        return cls(setup, setup.network(model, result.compute.attention), accelerator)
 
     def logits(
         self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
-        """Of some tiles, float32 (len(indices), C); see `TrainingSetup.predict`."""
-        feed = TileLoader(tiles, self.accelerator.device)
-        tta = self.job.recipe.tta
-        return self.job.predict(self.network, feed, self.accelerator, indices, tta, after_batch)
+        """Return the logits of some tiles, float32 (len(indices), C); see `TrainingSetup.predict`."""
+        return self.setup.predict(
+            self.network,
+            TileLoader(tiles, self.accelerator.device),
+            accelerator=self.accelerator,
+            indices=indices,
+            tta=self.setup.recipe.tta,
+            after_batch=after_batch,
+        )

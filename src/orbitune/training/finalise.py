@@ -1,6 +1,6 @@
-"""The end of a run: the test split is read, once, with the best weights; the model is saved and proven.
+"""The end of a run: score the best weights on the test split, once; save the model and check the files.
 
-result.json is the last file written, so a run that is killed here does this again and nothing else.
+result.json is written last, so a run that is killed here repeats this part and nothing else.
 """
 
 from pathlib import Path
@@ -16,101 +16,101 @@ from orbitune.models.checkpoint_io import prove_saved, save_model, tolerance
 from orbitune.models.factory import build
 from orbitune.models.metadata import ModelMetadata, TrainingData
 from orbitune.models.methods import count_parameters, find_method
-from orbitune.progress import ProgressDisplay
 from orbitune.training.checkpoint import load_best
+from orbitune.training.checks import check_outputs
 from orbitune.training.meter import folder_bytes, peak_cuda_bytes, peak_rss_bytes
-from orbitune.training.trainer import Trainer, check_outputs
+from orbitune.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from torch import nn
 
-PROOF_TILES = 8
+CHECK_TILES = 8
 
 
-def finish(trainer: Trainer, display: ProgressDisplay) -> RunResult:
-    """Score the best weights on validation and test, save the model, prove it, write the result.
+def finalise(trainer: Trainer) -> RunResult:
+    """Score the best weights on validation and test, save and check the model, write the result.
 
     Raises:
         DivergedError: the best weights, or their outputs, are not finite.
-        RunError: what was saved does not load again, or gives other outputs.
+        RunError: the saved model does not load, or gives other outputs.
     """
     accelerator = trainer.accelerator
     accelerator.wait_for_everyone()  # until the first process has written the best weights
-    trainer.progress.test_reads += 1
+    trainer.state.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
-    load_best(trainer.folder.best, trainer.model, trainer.progress.best_epoch)
+    load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
     with trainer.folder.keeping_divergence():
         with trainer.meter.phase("evaluation"):
-            tta = trainer.job.recipe.tta
-            logits = {split: trainer.logits(split, display, tta) for split in ("validation", "test")}
+            tta = trainer.setup.recipe.tta
+            logits = {split: trainer.logits(split, tta) for split in ("validation", "test")}
         if accelerator.is_main_process:
-            _conclude(trainer, logits)
+            _write_outputs(trainer, logits)
     accelerator.wait_for_everyone()
     return RunResult.load(trainer.folder.path)
 
 
-def _conclude(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
-    job, folder = trainer.job, trainer.folder
-    scores = {split: score(logits[split], trainer.labels(split), job.tiles.classes) for split in logits}
-    saved = folder.path / find_method(job.recipe.method).folder
+def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
+    setup, folder = trainer.setup, trainer.folder
+    scores = {split: score(logits[split], trainer.labels(split), setup.tiles.classes) for split in logits}
+    saved = folder.path / find_method(setup.recipe.method).folder
     plain = _plain_model(trainer)
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
-    save_model(plain, saved, job.backbone, _metadata(trainer, scores, temperature))
-    proof = _prove(trainer, plain, saved)
-    write_predictions(folder.path, _predictions(trainer, logits), job.recipe.hash)
+    save_model(plain, saved, setup.backbone, _metadata(trainer, scores, temperature))
+    check = _check_reload(trainer, plain, saved)
+    write_predictions(folder.path, _predictions(trainer, logits), setup.recipe.hash)
     trainer.meter.count_run()
-    peak = max(trainer.progress.peak_rss_bytes, peak_rss_bytes())
+    peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
-        recipe=job.recipe,
-        recipe_hash=job.recipe.hash,
-        parameters=count_parameters(plain, job.backbone.family),
-        backbone=job.backbone.record,
-        preprocessing=job.preprocessing,
-        data=job.data,
-        best_epoch=trainer.progress.best_epoch,
+        recipe=setup.recipe,
+        recipe_hash=setup.recipe.hash,
+        parameters=count_parameters(plain, setup.backbone.family),
+        backbone=setup.backbone.record,
+        preprocessing=setup.preprocessing,
+        data=setup.data,
+        best_epoch=trainer.state.best_epoch,
         validation=scores["validation"],
         test=scores["test"],
-        test_reads=trainer.progress.test_reads,
-        history=tuple(trainer.progress.history),
+        test_reads=trainer.state.test_reads,
+        history=tuple(trainer.state.history),
         cost=_cost(trainer, peak, folder_bytes(saved)),
         compute=trainer.computation(),
-        proof=proof,
+        proof=check,
     )
     result.save(folder.path)
     folder.drop_checkpoint()
 
 
 def _plain_model(trainer: Trainer) -> "nn.Module":
-    """The best weights in a model of fp32 on the CPU; the trained one may hold frozen weights of less."""
-    job = trainer.job
-    model = build(job.recipe, job.backbone, job.tiles.classes)
-    load_best(trainer.folder.best, model, trainer.progress.best_epoch)
+    """Return the best weights in an fp32 model on the CPU; the trained one may have bf16 weights."""
+    setup = trainer.setup
+    model = build(setup.recipe, setup.backbone, setup.tiles.classes)
+    load_best(trainer.folder.best, model, trainer.state.best_epoch)
     return model.eval()
 
 
-def _prove(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCheck:
+def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCheck:
     """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
     import torch
 
-    job = trainer.job
-    pixels = job.transform(torch.from_numpy(job.tiles.read(job.splits["validation"][:PROOF_TILES])))
+    setup = trainer.setup
+    pixels = setup.transform(torch.from_numpy(setup.tiles.read(setup.splits["validation"][:CHECK_TILES])))
     with torch.inference_mode():
-        logits = model(pixel_values=pixels, **job.backbone.family.forward).logits
+        logits = model(pixel_values=pixels, **setup.backbone.family.forward).logits
     check_outputs(logits.numpy())
-    difference = prove_saved(saved, job.backbone, pixels, logits)
+    difference = prove_saved(saved, setup.backbone, pixels, logits)
     return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 
 def _metadata(trainer: Trainer, scores: dict[str, SplitScores], temperature: float) -> ModelMetadata:
     """Return what goes beside the weights, so that they can be used without the run."""
-    job = trainer.job
+    setup = trainer.setup
     return ModelMetadata(
-        method=job.recipe.method,
-        classes=job.tiles.classes,
-        preprocessing=job.preprocessing,
-        backbone=job.backbone.record,
-        data=TrainingData(fingerprint=job.tiles.fingerprint, split_files=job.recipe.split_files),
-        recipe_hash=job.recipe.hash,
+        method=setup.recipe.method,
+        classes=setup.tiles.classes,
+        preprocessing=setup.preprocessing,
+        backbone=setup.backbone.record,
+        data=TrainingData(fingerprint=setup.tiles.fingerprint, split_files=setup.recipe.split_files),
+        recipe_hash=setup.recipe.hash,
         scores={split: values.summary() for split, values in scores.items()},
         temperature=temperature,
     )
@@ -118,7 +118,7 @@ def _metadata(trainer: Trainer, scores: dict[str, SplitScores], temperature: flo
 
 def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, Predictions]:
     """Return the run's predictions by split."""
-    splits = trainer.job.splits
+    splits = trainer.setup.splits
     return {
         split: Predictions(splits[split], trainer.labels(split), values) for split, values in logits.items()
     }
@@ -126,19 +126,19 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
 
 def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size; the time of each epoch is in the history."""
-    totals, epochs = trainer.meter.totals, trainer.job.recipe.epochs
-    # A prefix that this run computed is part of what its epochs took.
+    totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
+    # Activations that this run computed for the cache are part of the time of its epochs.
     seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)
     return Cost.model_validate(
         {
             **trainer.meter.seconds(),
             **trainer.meter.energy(),
             "seconds_per_epoch": seconds / epochs,
-            "images_per_second": epochs * trainer.job.tiles_per_epoch / seconds,
-            "prefix_reused": trainer.job.recipe.cache_frozen and not trainer.progress.prefix_built,
+            "images_per_second": epochs * trainer.setup.tiles_per_epoch / seconds,
+            "prefix_reused": trainer.setup.recipe.cache_frozen and not trainer.state.cache_built,
             "peak_rss_bytes": peak_rss_bytes,
             "peak_cuda_bytes": peak_cuda_bytes(),
             "artefact_bytes": artefact_bytes,
-            "resumed": trainer.progress.resumed,
+            "resumed": trainer.state.resumed,
         }
     )

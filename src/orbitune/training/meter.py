@@ -1,4 +1,4 @@
-"""What a run costs: wall time and CPU seconds by phase, energy, and peak memory of this process."""
+"""Cost of a run: wall time and CPU seconds by phase, energy, peak memory of this process."""
 
 import mmap
 import os
@@ -15,16 +15,16 @@ _IMPORTED = time.perf_counter()
 
 
 class Meter:
-    """Adds up seconds by phase, and joules; checkpoints keep the totals, so a resumed run adds to them.
+    """Adds up seconds by phase, and joules. Checkpoints store the totals, so a resumed run adds to them.
 
-    `run_seconds` are all seconds of the processes that worked on a run, from their cold start on. Energy is
-    counted from when a meter was made, whatever the phase.
+    `run_seconds` is the wall time of all processes that worked on a run, from their start. Energy is counted
+    from when the meter was made, in all phases.
     """
 
     _first = True
 
     def __init__(self, totals: dict[str, float] | None = None, energy: EnergyMeter | None = None) -> None:
-        """Start, or go on from the totals of the process before; `energy` is the processor's if not given."""
+        """Start, or continue from earlier totals; the default energy meter is of the processor."""
         self.totals = dict(totals or {})
         self._energy = energy or EnergyMeter(on_gpu=False)
         self._joules = _JOULES.get(self._energy.source)
@@ -54,7 +54,7 @@ class Meter:
         return {"energy_joules": self.totals.get(self._joules, 0.0), "energy_source": source}
 
     def seconds(self) -> dict[str, float]:
-        """The totals that are seconds."""
+        """Return the totals that are seconds."""
         return {name: total for name, total in self.totals.items() if name not in _JOULES.values()}
 
     @contextmanager
@@ -72,7 +72,7 @@ class Meter:
 
 
 def process_seconds() -> float:
-    """How long this process has lived: on Linux since it was started, elsewhere since it came here first."""
+    """Return the age of this process in seconds, elsewhere than on Linux since this module was imported."""
     status = Path("/proc/self/stat")
     if not status.exists():
         return time.perf_counter() - _IMPORTED
@@ -81,7 +81,7 @@ def process_seconds() -> float:
 
 
 def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far, in bytes.
+    """Return the highest resident memory of this process so far, in bytes.
 
     On Linux this is VmHWM, which starts anew with the program; ru_maxrss would inherit the parent's. It is 0
     on systems that do not state it.
@@ -108,25 +108,25 @@ def rss_bytes() -> int:
 
 
 def reset_peak_rss() -> None:
-    """Let the peak start anew from what is resident now, where the system allows it (Linux)."""
+    """Reset the peak to the memory that is resident now, where the system allows it (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_cuda_bytes() -> int | None:
-    """Highest memory that torch allocated on the GPU, in bytes; None without a GPU."""
+    """Return the highest memory that torch allocated on the GPU, in bytes; None without a GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder."""
+    """Return the size of all files below a folder, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def environment() -> dict[str, object]:
-    """The software and hardware a figure was measured on; no names of machines or people."""
+    """Return the software and hardware of a measurement; no names of machines or people."""
     import platform
     from importlib.metadata import version
 

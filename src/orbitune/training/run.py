@@ -1,7 +1,8 @@
-"""One run: train a recipe in a folder, from the start or from where it was stopped."""
+"""One run: train a recipe in a folder, from the start or from its last checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,80 +11,107 @@ from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
+from orbitune.training.callbacks import Callback, CallbackList
+from orbitune.training.finalise import finalise
 from orbitune.training.meter import environment, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
+from orbitune.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-from orbitune.training.finalise import finish
-from orbitune.training.trainer import Trainer
-
-
-def train(recipe: Recipe, out: str | Path, progress: bool = True) -> RunResult:
-    """Run one recipe in the folder `out`, from the start or from where it was stopped.
+def train(
+    recipe: Recipe, out: str | Path, *, callbacks: Sequence[Callback] = (), progress: bool = True
+) -> RunResult:
+    """Train a recipe in the folder `out`, from the start or from its last checkpoint.
 
     Args:
-        recipe: what to do; open settings are resolved, and the folder keeps the resolved recipe.
-        out: the run folder. A finished run is not repeated, its result is returned.
-        progress: show a progress bar on stderr.
+        recipe: the settings; those left open are resolved, and the folder keeps the resolved recipe.
+        out: the run folder. A finished run is not repeated: its result is returned.
+        callbacks: observers of the run, see `orbitune.training.callbacks.Callback`.
+        progress: show progress on stderr.
+
+    Returns:
+        Scores, cost and history of the run, as in its result.json.
 
     Raises:
         OrbituneError: the recipe does not fit the data, the backbone or the folder.
-        DivergedError: the loss is no longer finite; the folder keeps that it was so.
-        Interrupted: SIGINT arrived.
+        DivergedError: the loss is not finite; the folder keeps a note of it.
+        Interrupted: SIGINT arrived; the same call resumes the run.
     """
-    with open_run(recipe, out, progress) as (job, folder, accelerator, display):
-        if folder.finished:
-            folder.drop_checkpoint()
-            return _kept_result(job, folder)
-        return finish(fit(job, folder, accelerator, display), display)
+    with open_run(recipe, out, progress=progress) as run:
+        if run.folder.finished:
+            run.folder.drop_checkpoint()
+            return _stored_result(run)
+        observers = CallbackList(callbacks if run.accelerator.is_main_process else ())
+        with observers.reporting_exceptions():
+            result = finalise(run.fit(callbacks=observers))
+        observers.on_train_end(result)
+        return result
 
 
-def _kept_result(job: TrainingSetup, folder: RunFolder) -> RunResult:
-    """Return the checked result of a finished run, with the present places of its inputs."""
-    result = RunResult.load(folder.path)
-    open_model(folder.path, result)
+def _stored_result(run: "ActiveRun") -> RunResult:
+    """Return the checked result of a finished run, with the present paths of its inputs."""
+    folder = run.folder.path
+    result = RunResult.load(folder)
+    open_model(folder, result)
     for split in ("validation", "test"):
-        read_predictions(folder.path, split, len(result.data.classes))
-    recipe = result.recipe.model_copy(update=job.recipe.places)
+        read_predictions(folder, split, len(result.data.classes))
+    recipe = result.recipe.model_copy(update=run.setup.recipe.places)
     if recipe != result.recipe:
         result = result.model_copy(update={"recipe": recipe})
-        result.save(folder.path)
+        result.save(folder)
     return result
 
 
+@dataclass(frozen=True)
+class ActiveRun:
+    """A run folder that this process works in, with what it needs for that."""
+
+    setup: TrainingSetup
+    folder: RunFolder
+    accelerator: "Accelerator"
+    display: ProgressDisplay
+
+    def fit(self, epochs: int | None = None, *, callbacks: Callback | None = None) -> Trainer:
+        """Train from the start or the last checkpoint to the last epoch, or to an earlier one.
+
+        Raises:
+            DivergedError: the loss is not finite, now or in an earlier attempt.
+            Interrupted: SIGINT arrived; the state is saved.
+        """
+        with self.folder.keeping_divergence():
+            reset_peak_rss()  # decoding came before, and belongs to no method
+            if self.accelerator.is_main_process:
+                self.folder.write_facts(environment(), self.setup.tiles.skipped)
+            trainer = Trainer.build(
+                self.setup,
+                self.folder,
+                accelerator=self.accelerator,
+                display=self.display,
+                callbacks=callbacks,
+            )
+            with trainer.interrupt:
+                if self.setup.recipe.cache_frozen:
+                    trainer.cache_frozen_layers()
+                trainer.callbacks.on_train_start(self.setup)
+                trainer.fit(epochs)
+            return trainer
+
+
 @contextmanager
-def open_run(
-    recipe: Recipe, out: str | Path, progress: bool
-) -> "Iterator[tuple[TrainingSetup, RunFolder, Accelerator, ProgressDisplay]]":
-    """The job of a recipe and the folder of its run, which no other process works in meanwhile."""
-    job = prepare_training(recipe, progress)
+def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[ActiveRun]:
+    """Prepare a recipe and lock the folder of its run, so that no other process works in it.
+
+    Raises:
+        OrbituneError: see `train`.
+    """
+    setup = prepare_training(recipe, progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        folder = RunFolder(out, job.recipe, job.inputs())
+        folder = RunFolder(out, setup.recipe, setup.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
-        yield job, folder, accelerator, display
-
-
-def fit(
-    job: TrainingSetup,
-    folder: RunFolder,
-    accelerator: "Accelerator",
-    display: ProgressDisplay,
-    epochs: int | None = None,
-) -> "Trainer":
-    """Train from the start, or the last checkpoint, to the last epoch or the one asked for."""
-    with folder.keeping_divergence():
-        reset_peak_rss()  # decoding came before, and belongs to no method
-        if accelerator.is_main_process:
-            folder.write_facts(environment(), job.tiles.skipped)
-        trainer = Trainer.build(job, folder, accelerator)
-        with trainer.stop_on_sigint():
-            if job.recipe.cache_frozen:
-                trainer.keep_prefix(display)
-            trainer.fit(display, epochs)
-        return trainer
+        yield ActiveRun(setup, folder, accelerator, display)

@@ -1,4 +1,4 @@
-"""The folder of one run: either empty, resumable, finished or diverged, and of one recipe only."""
+"""The folder of one run: empty, resumable, finished or diverged, and of one recipe only."""
 
 import json
 import shutil
@@ -17,10 +17,10 @@ PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step fir
 
 
 class RunFolder:
-    """Paths of a run, and what state it is in.
+    """Paths and state of a run.
 
     Args:
-        path: the folder; it is made if it is not there.
+        path: the folder; created if missing.
         recipe: the resolved recipe.
         inputs: hashes of what the recipe names, see `TrainingSetup.inputs`.
 
@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is complete; result.json is the last file written."""
+        """Return whether the run is complete; result.json is the last file written."""
         return (self.path / "result.json").is_file()
 
     @contextmanager
@@ -63,7 +63,7 @@ class RunFolder:
         """Keep other processes out while this one works; the lock ends with the process, however it ends.
 
         Raises:
-            RunError: another process is at work here.
+            RunError: another process works in this folder.
         """
         from filelock import FileLock, Timeout
 
@@ -77,10 +77,10 @@ class RunFolder:
 
     @contextmanager
     def keeping_divergence(self) -> Iterator[None]:
-        """Keep that the block diverged, in diverged.json; where it did before, say so again and do nothing.
+        """Record in diverged.json that the block diverged; raise at once if it did in an earlier attempt.
 
         Raises:
-            DivergedError: it did, now or before.
+            DivergedError: it diverged, now or before.
         """
         if before := divergence(self.path):
             self.drop_checkpoint()
@@ -102,24 +102,38 @@ class RunFolder:
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
     def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
-        """Keep what the run was made on, and which images it left out."""
+        """Write the environment of the run and the images it skipped."""
         write_sealed_json(self.path / _ENVIRONMENT, environment)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
             write_json(self.path / "skipped-images.json", lines)
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
-        """log.jsonl: one line per epoch, rewritten whole so that a resumed run leaves no line twice."""
+        """Write log.jsonl, one line per epoch; rewritten whole, so that a resumed run repeats no line."""
         write_text(self.path / "log.jsonl", log_text(history))
 
 
 def log_text(history: Sequence[Mapping[str, Any]]) -> str:
-    """Return what log.jsonl holds of these epochs."""
+    """Return the content of log.jsonl for these epochs."""
     return "".join(json.dumps(entry) + "\n" for entry in history)
 
 
+def epoch_line(metrics: dict[str, float], epochs: int) -> str:
+    """Return the metrics of an epoch as a line for people."""
+    return (
+        f"epoch {metrics['epoch']}/{epochs}  "
+        f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.2%}  "
+        f"validation loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.2%}  "
+        f"({metrics['train_seconds']:.0f} s)"
+    )
+
+
 def read_environment(folder: Path) -> dict[str, Any]:
-    """Read what a run was made on; a RunError where it is missing or damaged."""
+    """Read the environment of a run.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
     try:
         return read_sealed_json(folder / _ENVIRONMENT)
     except OrbituneError as error:
@@ -127,7 +141,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def divergence(folder: Path) -> str | None:
-    """How the run of this folder diverged, as its error said; None where it did not."""
+    """Return the message with which the run of this folder diverged; None if it did not."""
     file = folder / _DIVERGED
     try:
         return str(read_json(file)["error"]) if file.is_file() else None

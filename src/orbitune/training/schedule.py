@@ -1,4 +1,4 @@
-"""What changes from step to step of a run: the learning rate, and the size at which tiles are seen."""
+"""Schedules over the steps of a run: learning rate and input size."""
 
 import math
 
@@ -6,22 +6,22 @@ from orbitune.recipe import Recipe
 
 
 def image_size(recipe: Recipe, step: int, steps: int) -> int:
-    """The size in pixels at which this step trains."""
+    """Return the input size of a step in pixels."""
     return next(size for size, first in reversed(size_phases(recipe, steps)) if step >= first)
 
 
 def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
-    """The sizes in pixels that a run trains at in turn, each with its first step."""
+    """Return the input sizes of a run in pixels, each with its first step."""
     assert isinstance(recipe.image_size, int)
     phases, done = [], 0.0
-    for size, share in recipe.sizes or ((recipe.image_size, 1.0),):
+    for size, fraction in recipe.sizes or ((recipe.image_size, 1.0),):
         phases.append((size, round(done * steps)))
-        done += share
+        done += fraction
     return phases
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate of one step: a linear rise over the warm-up, then a cosine to zero, or constant."""
+    """Return the learning rate of a step: linear warm-up, then cosine decay to zero or constant."""
     assert recipe.learning_rate is not None
     warmup = round(recipe.warmup * steps)
     if step < warmup:

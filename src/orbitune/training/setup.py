@@ -1,6 +1,6 @@
-"""A job is a recipe made concrete: resolved settings, backbone, tiles, splits and transform, all checked.
+"""Training setup: a recipe with its resolved settings, backbone, tiles, splits and transform, all checked.
 
-Training, planning and evaluation start from the same job, so they cannot differ in what they do to a tile.
+Training, planning and evaluation use the same setup, so that they preprocess a tile in the same way.
 """
 
 import hashlib
@@ -44,12 +44,12 @@ BACKBONE_SETTINGS = "backbone settings"
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What a run works with.
+    """Everything a run needs.
 
     Attributes:
-        recipe: resolved, nothing is open.
+        recipe: resolved; no setting is open.
         splits: indices into the tiles for `train`, `validation` and `test`.
-        notes: what was done to the data that its user should know.
+        notes: changes to the data that a user should know of.
     """
 
     recipe: Recipe
@@ -67,13 +67,16 @@ class TrainingSetup:
             model, self.recipe, backbone=self.backbone, transform=self.transform, attention=attention
         )
 
-    def state_feed(
-        self, network: "nn.Module", feed: TileLoader, device: "torch.device", folder: Path | None = None
+    def activation_loader(
+        self, network: "nn.Module", loader: TileLoader, device: "torch.device", folder: Path | None = None
     ) -> "ActivationLoader":
-        """States of the layers below the first trained one, in place of tiles.
+        """Return a loader of activations of the frozen layers below the first trained one, in place of tiles.
 
         Args:
-            folder: where they are kept, if not in the cache.
+            network: on the fast path.
+            loader: of the tiles.
+            device: where batches are wanted.
+            folder: of the activations; by default in the cache.
 
         Raises:
             ModelError: nothing is frozen below it, or the fast path does not compute this model.
@@ -100,26 +103,33 @@ class TrainingSetup:
             depth=network.frozen_depth,
             views=self.views,
         )
-        return ActivationLoader(key, feed, network=network, splits=self.splits, device=device, folder=folder)
+        return ActivationLoader(
+            key, loader, network=network, splits=self.splits, device=device, folder=folder
+        )
 
     @property
     def steps_per_pass(self) -> int:
-        """Steps in which every training tile is seen once; the last batch may be smaller."""
+        """Return the number of steps of one pass over the training tiles; the last batch may be smaller."""
         return -(-len(self.splits["train"]) // self.recipe.batch_size)
 
     @property
     def tiles_per_epoch(self) -> int:
-        """Training tiles seen in an epoch, each as often as there are passes."""
+        """Return the number of training tiles per epoch, all passes counted."""
         return len(self.splits["train"]) * (self.recipe.passes or 1)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch, with all its passes."""
+        """Return the number of steps per epoch, with all its passes."""
         return self.steps_per_pass * (self.recipe.passes or 1)
 
     @property
+    def steps(self) -> int:
+        """Return the number of steps of the whole run."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
     def views(self) -> int:
-        """How many ways the recipe turns a training tile."""
+        """Return the number of flips and quarter turns of a training tile that the recipe allows."""
         if self.recipe.augment == "none":
             return 1
         height, width = self.tiles.tiles.shape[1:3]
@@ -128,13 +138,14 @@ class TrainingSetup:
     def predict(
         self,
         network: "nn.Module",
-        feed: "TileLoader | ActivationLoader",
+        loader: "TileLoader | ActivationLoader",
+        *,
         accelerator: "Accelerator",
         indices: np.ndarray,
         tta: str = "none",
         after_batch: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
-        """Logits of the tiles at these indices, float32 (N, C), in the precision of the recipe.
+        """Return logits of the tiles at these indices, float32 (N, C), computed in the recipe's precision.
 
         With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
         Under torchrun each process computes a part, and all receive the whole.
@@ -144,7 +155,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return forward_with_tta(network, feed.tiles(batch), tta)
+            return forward_with_tta(network, loader.tiles(batch), tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
@@ -188,10 +199,10 @@ class TrainingSetup:
 
 
 def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
-    """Find the backbone, resolve the recipe, decode the tiles (once) and split them.
+    """Find the backbone, resolve the recipe, load the tiles and split them.
 
     Raises:
-        OrbituneError: any of these is not as it should be.
+        OrbituneError: the backbone, the tiles or the splits are missing, invalid or do not fit the recipe.
     """
     require("train", purpose="training and scoring runs")
     recipe = recipe.anchored()

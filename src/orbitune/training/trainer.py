@@ -1,38 +1,34 @@
-"""Training, as one page: load, build, step, evaluate, keep the best, save, prove.
+"""The training loop: steps, epochs with their validation, checkpoints.
 
-Each step draws its randomness from the seed and its own number, so a run that was killed goes on from its
-last checkpoint to the same result, bit for bit on a CPU.
+Each step draws its randomness from the seed and its own number, so a run that was killed resumes from its
+last checkpoint and reaches the same result, bit for bit on a CPU.
 """
 
-import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
-from orbitune.errors import DivergedError, Interrupted, RunError
+from orbitune.errors import Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Computation
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
-from orbitune.training.checkpoint import (
-    Progress,
-    load_checkpoint,
-    save_best,
-    save_checkpoint,
-)
+from orbitune.training.batches import batch_indices, step_seed
+from orbitune.training.callbacks import Callback, CallbackList
+from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
+from orbitune.training.checks import check_gradients, check_loss, check_outputs
 from orbitune.training.energy import EnergyMeter
+from orbitune.training.gradients import accumulate_gradients, sum_over_processes
+from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
-from orbitune.training.run_folder import RunFolder
+from orbitune.training.run_folder import RunFolder, epoch_line
 from orbitune.training.schedule import image_size, learning_rate
 from orbitune.training.setup import TrainingSetup
 
@@ -45,155 +41,207 @@ if TYPE_CHECKING:
     from orbitune.fastpath.activation_cache import ActivationLoader
     from orbitune.models.adalora import RankSchedule
 
-logger = logging.getLogger(__name__)
-
 CHECKPOINT_SECONDS = 60.0
-LARGEST_LOSS = 1e4  # nats a tile; chance is ln(classes), and from here no run has come back
 
 
 @dataclass
 class Trainer:
-    """A job under way: the model, its optimizer, and how far they have come.
+    """A run under way: the model, its optimizer, and the state of training.
 
-    Under torchrun each process holds all of this and computes its share of every batch; the first one writes.
+    Under torchrun each process holds all of this and computes its part of every batch; the first one writes.
+
+    Attributes:
+        network: computes the model; `replica` is the network, or averages its gradients over processes.
+        rank_schedule: of AdaLoRA; None for other methods.
+        loader: gives tiles, or the cached activations of the frozen layers.
+        interrupt: set by SIGINT.
     """
 
-    job: TrainingSetup
+    setup: TrainingSetup
     folder: RunFolder
     accelerator: "Accelerator"
     model: "nn.Module"
-    network: Any  # computes the model: `FastClassifier` or `PlainClassifier`
-    replica: Any  # the network, or what averages its gradients over the processes
+    network: Any
+    replica: Any
     optimizer: "Optimizer"
-    schedule: "RankSchedule | None"  # what the method does beside the optimizer
+    rank_schedule: "RankSchedule | None"
     scaler: "GradScaler"
-    feed: "TileLoader | ActivationLoader"
-    progress: Progress
+    loader: "TileLoader | ActivationLoader"
+    state: TrainingState
     meter: Meter
-    interrupted: bool = False
+    display: ProgressDisplay
+    callbacks: Callback
+    interrupt: InterruptFlag = field(default_factory=InterruptFlag)
 
     @classmethod
-    def build(cls, job: TrainingSetup, folder: RunFolder, accelerator: "Accelerator") -> "Trainer":
-        """Build the model and the optimizer, and put the last checkpoint into them if there is one."""
+    def build(
+        cls,
+        setup: TrainingSetup,
+        folder: RunFolder,
+        *,
+        accelerator: "Accelerator",
+        display: ProgressDisplay | None = None,
+        callbacks: Callback | None = None,
+    ) -> "Trainer":
+        """Build the model and the optimizer, and load the last checkpoint if there is one."""
         import torch
         from torch.nn.parallel import DistributedDataParallel
 
-        model = build(job.recipe, job.backbone, job.tiles.classes).to(accelerator.device)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, job.recipe), weight_decay=job.recipe.weight_decay, fused=True
-        )
-        make_schedule = find_method(job.recipe.method).schedule
-        schedule = make_schedule(model, job.recipe.epochs * job.steps_per_epoch) if make_schedule else None
-        progress = Progress()
+        recipe, device = setup.recipe, accelerator.device
+        model = build(recipe, setup.backbone, setup.tiles.classes).to(device)
+        groups = parameter_groups(model, recipe)
+        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+        make_schedule = find_method(recipe.method).schedule
+        rank_schedule = make_schedule(model, setup.steps) if make_schedule else None
+        state = TrainingState()
         if folder.checkpoint.exists():
-            progress = load_checkpoint(folder.checkpoint, model, optimizer, schedule)
-            progress.resumed += 1
-        network: Any = job.network(model, progress.attention)
-        progress.attention = str(network.plan.attention)
+            state = load_checkpoint(folder.checkpoint, model, optimizer, rank_schedule)
+            state.resumed += 1
+        network: Any = setup.network(model, state.attention)
+        state.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
         return cls(
-            job=job,
+            setup=setup,
             folder=folder,
             accelerator=accelerator,
             model=model,
             network=network,
             replica=replica,
             optimizer=optimizer,
-            schedule=schedule,
-            # Small gradients of fp16 would round to zero; the scale starts anew where a run goes on.
-            scaler=torch.amp.GradScaler(accelerator.device.type, enabled=job.recipe.precision == "fp16"),
-            feed=TileLoader(job.tiles, accelerator.device),
-            progress=progress,
-            meter=Meter(progress.totals, EnergyMeter(on_gpu=accelerator.device.type == "cuda")),
+            rank_schedule=rank_schedule,
+            # Small gradients of fp16 would round to zero; the scale starts anew where a run resumes.
+            scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
+            loader=TileLoader(setup.tiles, device),
+            state=state,
+            meter=Meter(state.totals, EnergyMeter(on_gpu=device.type == "cuda")),
+            display=display or ProgressDisplay(False),
+            callbacks=callbacks or CallbackList(),
         )
 
-    def keep_prefix(self, display: ProgressDisplay) -> None:
-        """Take the states below the first trained layer from disk, where they are computed first if need be.
+    def cache_frozen_layers(self) -> None:
+        """Load cached activations of the frozen layers in place of tiles; compute them first if needed.
 
         Raises:
-            ModelError: there is nothing frozen below the trained layers, or no fast path.
+            ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
         """
-
-        assert isinstance(self.feed, TileLoader)
-        feed = self.job.state_feed(self.network, self.feed, self.accelerator.device)
+        assert isinstance(self.loader, TileLoader)
+        loader = self.setup.activation_loader(self.network, self.loader, self.accelerator.device)
         with self.meter.phase("prefix"), self.accelerator.main_process_first():
-            if not feed.complete:
-                total = sum(map(len, self.job.splits.values()))
-                with display.task("caching frozen layers", total) as task:
-                    feed.build(self.job.recipe.micro_batch or 1, partial(self._after_cached, task))
-                self.progress.prefix_built = True
-            feed.check(self.job.splits["train"])
-        self.feed = feed
+            if not loader.complete:
+                total = sum(map(len, self.setup.splits.values()))
+                with self.display.task("caching frozen layers", total) as task:
+                    loader.build(self.setup.recipe.micro_batch or 1, lambda count: self._cached(task, count))
+                self.state.cache_built = True
+            loader.check(self.setup.splits["train"])
+        self.loader = loader
 
-    def _after_cached(self, task: ProgressTask, count: int) -> None:
+    def _cached(self, task: ProgressTask, count: int) -> None:
         task.advance(count)
-        if self.interrupted:
+        if self.interrupt.is_set:
             raise Interrupted(
-                "Stopped while the activations of the frozen layers were cached. The same command resumes it."
+                "Stopped while the activations of the frozen layers were cached. The same command goes on "
+                "from there."
             )
 
-    def fit(self, display: ProgressDisplay, epochs: int | None = None) -> None:
-        """Train to the last epoch, or to an earlier one; evaluate on validation after each, keep the best."""
-        state, recipe = self.progress, self.job.recipe
-        total = recipe.epochs * self.job.steps_per_epoch
+    def fit(self, epochs: int | None = None) -> None:
+        """Train to the last epoch, or to an earlier one; validate after each and keep the best weights.
+
+        Raises:
+            DivergedError: see `step`.
+            Interrupted: SIGINT arrived; the state is saved.
+        """
+        state, recipe = self.state, self.setup.recipe
         if state.step:
-            display.print(f"resumed after step {state.step} of {total}")
+            self.display.print(f"resumed after step {state.step} of {self.setup.steps}")
         last_save = time.monotonic()
-        with display.task("training", total, done=state.step) as task:
+        with self.display.task("training", self.setup.steps, done=state.step) as task:
             while len(state.history) < (epochs or recipe.epochs):
-                if state.step == (len(state.history) + 1) * self.job.steps_per_epoch:
-                    self.end_epoch(display)
+                if state.step == (len(state.history) + 1) * self.setup.steps_per_epoch:
+                    self.end_epoch()
                 else:
-                    with self.meter.phase("train"):
-                        loss = self.step()
-                    task.advance(1, f"loss {loss:.3f}  accuracy {state.correct / state.seen:.1%}")
-                stopping = self.summed([self.interrupted])[0] > 0
+                    self._train_step(task)
+                stopping = sum_over_processes(self.accelerator, [self.interrupt.is_set])[0] > 0
                 if stopping or time.monotonic() - last_save > CHECKPOINT_SECONDS:
                     self.save()
                     last_save = time.monotonic()
                 if stopping:
                     raise Interrupted(
-                        f"Stopped after step {state.step} of {total}. The same command goes on from there."
+                        f"Stopped after step {state.step} of {self.setup.steps}. The same command goes on "
+                        f"from there."
                     )
 
+    def _train_step(self, task: ProgressTask) -> None:
+        with self.meter.phase("train"):
+            loss = self.step()
+        state = self.state
+        task.advance(1, f"loss {loss:.3f}  accuracy {state.correct / state.seen:.1%}")
+        with self._saving_on_error():
+            self.callbacks.on_step_end(state.step, loss, self.learning_rate(state.step - 1))
+
     def step(self) -> float:
-        """One optimizer step on the next batch; returns its mean loss.
+        """Take one optimizer step on the next batch; return its mean loss.
 
         Raises:
             DivergedError: the loss is not finite, or beyond `LARGEST_LOSS`.
             RunError: a trainable tensor received no gradient.
         """
+        state, setup = self.state, self.setup
+        chosen = batch_indices(setup, state.step)
+        tiles, targets, weight = self.local_batch(chosen)
+        if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
+            self.replica.train()
+        sums = accumulate_gradients(
+            self.replica,
+            tiles,
+            targets,
+            recipe=setup.recipe,
+            scaler=self.scaler,
+            weight=weight,
+            size=image_size(setup.recipe, state.step, setup.steps),
+        )
+        loss_sum, correct = sum_over_processes(self.accelerator, sums)
+        loss = loss_sum / len(chosen)
+        check_loss(loss, state.step + 1)
+        self.update_weights()
+        state.loss_sum += loss_sum
+        state.correct += int(correct)
+        state.seen += len(chosen)
+        return loss
+
+    def local_batch(self, chosen: np.ndarray) -> "tuple[Tensor, Tensor, float]":
+        """Return this process's part of a batch: tiles, targets (B, C), and the weight of their loss.
+
+        Every process augments the whole batch alike and takes its part. Where a short batch leaves nothing,
+        it takes one tile with weight zero. Gradients are averaged over the processes, whose parts of the last
+        batch may differ in size.
+        """
         import torch
 
-        recipe, state = self.job.recipe, self.progress
-        total = recipe.epochs * self.job.steps_per_epoch
-        epoch, position = divmod(state.step, self.job.steps_per_epoch)
-        turn, place = divmod(position, self.job.steps_per_pass)
-        chosen = self.order(epoch, turn)[place * recipe.batch_size : (place + 1) * recipe.batch_size]
-        torch.manual_seed(_mixed(recipe.seed, 1, state.step))
+        seed, step = self.setup.recipe.seed, self.state.step
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        # Every process turns the whole batch alike, and takes its share of it.
-        # Where a short batch leaves nothing, it takes one tile with weight zero.
-        share = len(chosen[rank::ranks])
-        own = slice(rank, None, ranks) if share else slice(0, 1)
+        torch.manual_seed(step_seed(seed, step))
+        has_part = len(chosen[rank::ranks]) > 0
+        own = slice(rank, None, ranks) if has_part else slice(0, 1)
         tiles, targets = (part[own] for part in self.batch(chosen))
         if rank:
-            torch.manual_seed(_mixed(recipe.seed, 1, state.step, rank))  # for a dropout of its own
-        if not self.network.training:  # after an evaluation; telling hundreds of modules takes a while
-            self.replica.train()
-        # Gradients are averaged over the processes, whose shares of the last batch may differ in size.
-        weight = ranks / len(chosen) if share else 0.0
-        loss_sum, correct_sum = self.summed(
-            self.gradients(tiles, targets, weight, image_size(recipe, state.step, total))
-        )
-        if not loss_sum / len(chosen) <= LARGEST_LOSS:
-            reached = f"{loss_sum / len(chosen):.3g}" if np.isfinite(loss_sum) else "not finite"
-            raise DivergedError(
-                f"Training diverged: the loss of step {state.step + 1} is {reached}. Lower --learning-rate."
-            )
-        if self.schedule:
-            self.schedule.add_penalty(self.scaler.get_scale())
+            torch.manual_seed(step_seed(seed, step, rank))  # for a dropout of its own
+        return tiles, targets, ranks / len(chosen) if has_part else 0.0
+
+    def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
+        """Return tiles uint8 (B, H, W, 3), augmented as the recipe says, and their targets (B, C)."""
+        from torch.nn import functional as F
+
+        recipe = self.setup.recipe
+        tiles = self.loader.augmented(indices, recipe.augment)
+        targets = F.one_hot(self.loader.labels(indices), len(self.setup.tiles.classes)).float()
+        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
+
+    def update_weights(self) -> None:
+        """Take the optimizer's step with the accumulated gradients, and clear them."""
+        state = self.state
+        if self.rank_schedule:
+            self.rank_schedule.add_penalty(self.scaler.get_scale())
         if state.step == 0:
             check_gradients(self.model)
         for number, group in enumerate(self.optimizer.param_groups):
@@ -201,118 +249,73 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         state.step += 1
-        if self.schedule:
-            self.schedule.after_step(state.step)
+        if self.rank_schedule:
+            self.rank_schedule.after_step(state.step)
         self.optimizer.zero_grad()
-        state.loss_sum += loss_sum
-        state.correct += int(correct_sum)
-        state.seen += len(chosen)
-        return loss_sum / len(chosen)
-
-    def gradients(self, tiles: "Tensor", targets: "Tensor", weight: float, size: int) -> list[float]:
-        """Add the gradients of `weight` times the summed loss, a micro-batch at a time.
-
-        Args:
-            targets: class probabilities (B, C).
-
-        Returns:
-            The summed loss and the number of tiles classified rightly; zeros where the weight is zero.
-        """
-        import torch
-        from torch.nn import functional as F
-
-        loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
-        recipe, ranks = self.job.recipe, self.replica is not self.network
-        parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
-        for number, (part, truth) in enumerate(parts, 1):
-            # Processes exchange their gradients once, with the last part.
-            with self.replica.no_sync() if ranks and number < len(parts) else nullcontext():
-                logits = self.replica(part, size)
-                loss = F.cross_entropy(logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing)
-                self.scaler.scale(loss * weight).backward()
-            loss_sum += loss.detach()
-            correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
-        return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
 
     def learning_rate(self, step: int, group: int = 0) -> float:
-        """Return the rate of a step for a group of parameters; a resumed run has it before its next step."""
-        total = self.job.recipe.epochs * self.job.steps_per_epoch
+        """Return the learning rate of a step, from 0, for a group of parameters."""
         factor = float(self.optimizer.param_groups[group]["factor"])
-        return factor * learning_rate(self.job.recipe, step, total)
+        return factor * learning_rate(self.setup.recipe, step, self.setup.steps)
 
-    def summed(self, values: Sequence[float]) -> list[float]:
-        """Each value summed over the processes."""
-        import torch
-
-        if self.accelerator.num_processes == 1:
-            return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
-        return self.accelerator.reduce(tensor, "sum").tolist()
-
-    def order(self, epoch: int, turn: int) -> np.ndarray:
-        """The training indices in the order of one pass, the `turn`-th (from 0) of this epoch."""
-        generator = np.random.default_rng([self.job.recipe.seed, 0, epoch])
-        orders = [generator.permutation(self.job.splits["train"]) for _ in range(turn + 1)]
-        return orders[turn]
-
-    def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Tiles uint8 (B, H, W, 3), turned and mixed as the recipe says, and their targets (B, C)."""
-        from torch.nn import functional as F
-
-        recipe = self.job.recipe
-        tiles = self.feed.augmented(indices, recipe.augment)
-        targets = F.one_hot(self.feed.labels(indices), len(self.job.tiles.classes)).float()
-        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
-
-    def end_epoch(self, display: ProgressDisplay) -> None:
-        """Evaluate on validation, log the epoch, keep its weights if they are the best so far."""
-        state = self.progress
+    def end_epoch(self) -> None:
+        """Score the validation split, log the epoch, and keep its weights if they are the best so far."""
+        state = self.state
         before = self.meter.totals.get("evaluation_seconds", 0.0)
         with self.meter.phase("evaluation"):
-            validation = self.evaluate("validation", display)
+            validation = self.evaluate("validation")
         trained = sum(entry["train_seconds"] for entry in state.history)
-        state.history.append(
-            {
-                "epoch": len(state.history) + 1,
-                "train_loss": state.loss_sum / state.seen,
-                "train_accuracy": state.correct / state.seen,
-                "validation_loss": validation.loss,
-                "validation_accuracy": validation.accuracy,
-                "learning_rate": self.learning_rate(state.step - 1),
-                "train_seconds": self.meter.totals["train_seconds"] - trained,
-                "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
-            }
-        )
+        metrics = {
+            "epoch": len(state.history) + 1,
+            "train_loss": state.loss_sum / state.seen,
+            "train_accuracy": state.correct / state.seen,
+            "validation_loss": validation.loss,
+            "validation_accuracy": validation.accuracy,
+            "learning_rate": self.learning_rate(state.step - 1),
+            "train_seconds": self.meter.totals["train_seconds"] - trained,
+            "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
+        }
+        state.history.append(metrics)
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
             if state.best_epoch == len(state.history):
                 save_best(self.folder.best, self.model, state.best_epoch)
             self.folder.write_log(state.history)
+        with self._saving_on_error():
+            self.callbacks.on_epoch_end(len(state.history), metrics)
         self.save()
-        display.print(epoch_line(state.history[-1], self.job.recipe.epochs))
+        self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
 
-    def evaluate(self, split: str, display: ProgressDisplay) -> SplitScores:
-        """Scores on one split."""
-        return score(self.logits(split, display), self.labels(split), self.job.tiles.classes)
+    def evaluate(self, split: str) -> SplitScores:
+        """Return the scores on one split."""
+        return score(self.logits(split), self.labels(split), self.setup.tiles.classes)
 
     def labels(self, split: str) -> np.ndarray:
-        return self.job.tiles.labels[self.job.splits[split]]
+        """Return the labels of one split, int64 (N,)."""
+        return self.setup.tiles.labels[self.setup.splits[split]]
 
-    def logits(self, split: str, display: ProgressDisplay, tta: str = "none") -> np.ndarray:
-        """Logits of one split, float32 (N, C), see `TrainingSetup.predict`.
+    def logits(self, split: str, tta: str = "none") -> np.ndarray:
+        """Return the logits of one split, float32 (N, C), see `TrainingSetup.predict`.
 
         Raises:
             DivergedError: they are not finite.
         """
-        indices = self.job.splits[split]
-        with display.task(split, len(indices)) as task:
-            logits = self.job.predict(self.network, self.feed, self.accelerator, indices, tta, task.advance)
+        indices = self.setup.splits[split]
+        with self.display.task(split, len(indices)) as task:
+            logits = self.setup.predict(
+                self.network,
+                self.loader,
+                accelerator=self.accelerator,
+                indices=indices,
+                tta=tta,
+                after_batch=task.advance,
+            )
         check_outputs(logits)
         return logits
 
     def computation(self) -> Computation:
         """Return how this run computes: what another machine or setting may do in another way."""
-        recipe = self.job.recipe
+        recipe = self.setup.recipe
         return Computation(
             **self.network.plan.to_json(),
             precision=recipe.precision,
@@ -321,67 +324,24 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the checkpoint; after a kill at any moment the run goes on from the last one."""
+        """Write the checkpoint; after a kill at any moment the run resumes from the last one."""
         if not self.accelerator.is_main_process:
             return
         self.meter.count_run()
-        self.progress.totals = self.meter.totals
-        self.progress.peak_rss_bytes = max(self.progress.peak_rss_bytes, peak_rss_bytes())
-        save_checkpoint(self.folder.checkpoint, self.model, self.optimizer, self.schedule, self.progress)
+        self.state.totals = self.meter.totals
+        self.state.peak_rss_bytes = max(self.state.peak_rss_bytes, peak_rss_bytes())
+        try:
+            self.callbacks.on_checkpoint(self.state.step)
+        finally:
+            save_checkpoint(
+                self.folder.checkpoint, self.model, self.optimizer, self.rank_schedule, self.state
+            )
 
     @contextmanager
-    def stop_on_sigint(self) -> Iterator[None]:
-        """Let SIGINT finish the step under way; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-            logger.info("Stopping after this step ...")
-
-        before = signal.signal(signal.SIGINT, stop)
+    def _saving_on_error(self) -> Iterator[None]:
+        """Save the checkpoint if a callback fails."""
         try:
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-def check_gradients(model: "nn.Module") -> None:
-    """After the first backward pass every trainable tensor must have received a gradient.
-
-    Raises:
-        RunError: one did not; it would stay as it is, and be saved as if it were trained.
-    """
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    if without:
-        raise RunError(
-            f"{len(without)} trainable tensors received no gradient, such as {without[0]}; the method does "
-            f"not fit this backbone."
-        )
-
-
-def _mixed(*numbers: int) -> int:
-    """One seed out of several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def check_outputs(logits: np.ndarray) -> None:
-    """Check that a model's logits are finite.
-
-    Raises:
-        DivergedError: one is not.
-    """
-    if not np.isfinite(logits).all():
-        raise DivergedError("Training diverged: the model's outputs are not finite. Lower --learning-rate.")
-
-
-def epoch_line(metrics: dict[str, float], epochs: int) -> str:
-    """Return the metrics of an epoch as a line for people."""
-    return (
-        f"epoch {metrics['epoch']}/{epochs}  "
-        f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.2%}  "
-        f"validation loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.2%}  "
-        f"({metrics['train_seconds']:.0f} s)"
-    )
+        except Exception:
+            self.save()
+            raise

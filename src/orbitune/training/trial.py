@@ -1,7 +1,7 @@
-"""A trial: the first epochs of a run, judged on validation alone; the test split is never read.
+"""A trial: the first epochs of a run, scored on the validation split; the test split is never read.
 
-It stops and goes on like any run. The schedule is that of the whole run, so a trial that is sent on to
-more epochs has lost nothing by the pause.
+It is resumed like any run. Its schedule is that of the whole run, so a trial that continues to more epochs
+equals one that never paused.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,18 +11,18 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_sealed_json, write_sealed_json
 from orbitune.recipe import Recipe
-from orbitune.training.run import fit, open_run
+from orbitune.training.run import open_run
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial has shown so far.
+    """The metrics of a trial so far.
 
     Attributes:
         recipe: the resolved recipe.
         history: one entry per epoch that was trained, as in `RunResult`.
         seconds: of all processes that worked on it, from their cold start on.
-        test_reads: how often the test split was read, as the training itself counts it.
+        test_reads: how often the test split was read; 0.
     """
 
     recipe: dict[str, Any]
@@ -51,18 +51,18 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
         OrbituneError: as training would; DivergedError where the loss is no longer finite.
         Interrupted: SIGINT arrived.
     """
-    with open_run(recipe, out, progress) as (job, folder, accelerator, display):
-        kept = TrialResult.load(folder.path)
+    with open_run(recipe, out, progress=progress) as run:
+        kept = TrialResult.load(run.folder.path)
         if kept and len(kept.history) >= epochs:
             return kept
-        trainer = fit(job, folder, accelerator, display, epochs)
+        trainer = run.fit(epochs)
         trainer.save()  # brings the seconds up to now
-        state = trainer.progress
+        state = trainer.state
         result = TrialResult(
-            recipe=job.recipe.model_dump(mode="json"),
+            recipe=run.setup.recipe.model_dump(mode="json"),
             history=state.history,
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_sealed_json(folder.path / "trial.json", asdict(result))
+        write_sealed_json(run.folder.path / "trial.json", asdict(result))
         return result

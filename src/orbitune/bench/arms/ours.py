@@ -17,10 +17,10 @@ def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
     with scratch() as temporary:
         folder = RunFolder(temporary / "run", job.recipe, job.inputs())
-        trainer = Trainer.build(job, folder, make_accelerator())
+        trainer = Trainer.build(job, folder, accelerator=make_accelerator())
         wanted = True
         while wanted:
-            seen = trainer.progress.seen
+            seen = trainer.state.seen
             trainer.step()
-            wanted = watch.step(trainer.progress.seen - seen)
+            wanted = watch.step(trainer.state.seen - seen)
         return trainer.computation().to_json()

@@ -1,140 +1,147 @@
-"""The one table: what every method reached and what it cost, over all its runs."""
+"""Comparison table: accuracy and cost of every method over all its runs."""
 
 from collections.abc import Callable
 
 from orbitune.study.display_names import run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.view_model import Row, View
+from orbitune.study.records import StudyResults
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
 from orbitune.training.energy import cost_in_words
 
-Column = tuple[str, Callable[[Row], str]]
+Cell = Callable[[MethodRow], str]
+Column = tuple[str, Cell]
 
 
-def columns(view: View) -> list[Column]:
-    """The heads of the comparison and, for each, what turns a row into a cell."""
+def comparison_columns(view: ReportView) -> list[Column]:
+    """Return the head of each column and the function that formats its cell."""
     return [
         *[_accuracy_column(view, split) for split in view.splits],
         *_gap_columns(view),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
-        ("One run costs", lambda row: cost_in_words(row.cost)),
+        ("Cost of one run", lambda row: cost_in_words(row.cost)),
     ]
 
 
-def caption(view: View) -> str:
+def table_caption(view: ReportView) -> str:
+    """Return the caption of the comparison table."""
     several = any(len(group.runs) > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
     compared = view.full is not None and len(view.rows) > 1
-    ratios = f"; with {say.TIMES} the ratio to full fine-tuning" if compared else ""
-    return f"Every method{means}, measured on this machine{ratios}"
+    ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning" if compared else ""
+    return f"Accuracy and cost of each method{means}, measured on this machine{ratios}"
 
 
-def notes(view: View) -> list[str]:
-    """What has to be known to read the table."""
+def table_notes(view: ReportView) -> list[str]:
+    """Return notes that are needed to read the table."""
     lines = []
     if not view.timings_comparable:
         lines += [
-            "Several runs shared the machine, so their wall-clock times cannot be compared and are left out; "
-            "CPU seconds, of a whole run on all cores, can."
+            "Several runs shared the machine, so their wall-clock times are not comparable and are left out. "
+            "CPU times, summed over all cores for a whole run, are comparable."
         ]
     if any(row.cost["energy_joules"] is None for row in view.rows):
-        lines += ["A core-minute is one processor core busy for a minute; energy was not measured."]
+        lines += ["A core-minute is one processor core busy for a minute. Energy was not measured."]
     elif view.rows:
-        lines += [f"Energy is that of a run, in {view.done[0]['result']['cost']['energy_source']}."]
+        source = view.results.done[0].finished.cost.energy_source
+        lines += [f"Energy is that of one run, in {source}."]
     return lines
 
 
-def failures(view: View) -> list[tuple[str, str]]:
-    """The name and the end of every run that was not finished."""
-    return [(run_name(run), f"{run['status']}: {say.one_line(run['error'])}") for run in view.failed]
+def failures(results: StudyResults) -> list[tuple[str, str]]:
+    """Return the name and the error of every run that is not finished."""
+    return [(run_name(run), f"{run.status}: {fmt.one_line(run.error)}") for run in results.failed]
 
 
-def comparison_rows(view: View, cells: list[Column]) -> list[list[str]]:
-    """The methods in the order of the study; of a failed run, its name and error."""
-    rows = [[row.title, *(cell(row) for _, cell in cells)] for row in view.rows]
-    return [*rows, *map(list, failures(view))]
+def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:
+    """Return one row per method in the order of the study, then one per failed run."""
+    rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
+    return [*rows, *map(list, failures(view.results))]
 
 
-def narrow_columns(view: View) -> list[Column]:
-    """What fits a window of 100 characters, with two splits: no ratios, units in the heads where they can."""
-    digits = view.digits
+def terminal_columns(view: ReportView) -> list[Column]:
+    """Return columns that fit 100 characters with two splits: no ratios, units in the heads."""
 
-    def accuracy(split: str) -> Callable[[Row], str]:
-        def cell(row: Row) -> str:
+    def accuracy(split: str) -> Cell:
+        def cell(row: MethodRow) -> str:
             if split not in row.groups:
-                return say.NOTHING
-            return say.with_interval(row.groups[split].accuracy, digits).replace(" %", "")
+                return fmt.NOTHING
+            return fmt.with_interval(row.groups[split].accuracy, view.digits).replace(" %", "")
 
         return cell
 
     return [
         *((f"{view.split_name(split) or 'test'}, %", accuracy(split)) for split in view.splits),
         ("trained", lambda row: f"{row.parameters['trainable']:,}"),
-        ("memory", lambda row: say.size(say.memory(row.cost))),
-        ("on disk", lambda row: say.size(row.cost["artefact_bytes"])),
-        ("CPU time", lambda row: say.seconds(row.cost["cpu_seconds"])),
+        ("memory", lambda row: fmt.size(peak_memory(row.cost))),
+        ("on disk", lambda row: fmt.size(row.cost["artefact_bytes"])),
+        ("CPU time", lambda row: fmt.seconds(row.cost["cpu_seconds"])),
     ]
 
 
-def _seeds(view: View) -> str:
+def _seeds(view: ReportView) -> str:
+    """Return the number of seeds, or its range."""
     counts = sorted({len(group.runs) for row in view.rows for group in row.groups.values()})
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def _accuracy_column(view: View, split: str) -> Column:
-    def cell(row: Row) -> str:
+def _accuracy_column(view: ReportView, split: str) -> Column:
+    def cell(row: MethodRow) -> str:
         if split not in row.groups:
-            return say.NOTHING
-        return say.with_interval(row.groups[split].accuracy, view.digits)
+            return fmt.NOTHING
+        return fmt.with_interval(row.groups[split].accuracy, view.digits)
 
-    return f"{view.of(split, 'Test accuracy')} (95 % interval)", cell
+    return f"{view.with_split('Test accuracy', split)} (95 % interval)", cell
 
 
-def _gap_columns(view: View) -> list[Column]:
-    entries = view.results.get("gaps", [])
+def _gap_columns(view: ReportView) -> list[Column]:
+    """Return one column per pair of splits, with the difference in accuracy."""
+    gaps = view.results.gaps
 
-    def column(pair: list[str]) -> Column:
-        own = {entry["method"]: entry for entry in entries if entry["splits"] == pair}
+    def column(pair: tuple[str, ...]) -> Column:
+        own = {gap.method: gap for gap in gaps if tuple(gap.splits) == pair}
 
-        def cell(row: Row) -> str:
+        def cell(row: MethodRow) -> str:
             if row.method not in own:
-                return say.NOTHING
-            gap, low, high = (100 * own[row.method][key] for key in ("difference", "low", "high"))
-            return f"{say.signed(gap)} points ({say.signed_span(low, high)})"
+                return fmt.NOTHING
+            gap = own[row.method]
+            ends = fmt.signed_range(100 * gap.low, 100 * gap.high)
+            return f"{fmt.signed(100 * gap.difference)} points ({ends})"
 
-        return f"Gap, {pair[0]} less {pair[1]} (95 % interval)", cell
+        return f"Gap, {pair[0]} minus {pair[1]} (95 % interval)", cell
 
-    pairs = [list(pair) for pair in dict.fromkeys(tuple(entry["splits"]) for entry in entries)]
-    return [column(pair) for pair in pairs]
-
-
-def _parameters(row: Row) -> str:
-    return f"{row.parameters['trainable']:,} ({say.share_trained(row.parameters)})"
+    return [column(pair) for pair in dict.fromkeys(tuple(gap.splits) for gap in gaps)]
 
 
-def _cost_columns(view: View) -> list[Column]:
+def _parameters(row: MethodRow) -> str:
+    return f"{row.parameters['trainable']:,} ({fmt.trained_percentage(row.parameters)})"
+
+
+def _cost_columns(view: ReportView) -> list[Column]:
+    """Return the columns of costs; wall-clock times only where they are comparable."""
     named: list[tuple[str, str, Callable[[float], str]]] = [
-        ("Peak memory", "peak_rss_bytes", say.size),
-        ("Peak GPU memory", "peak_cuda_bytes", say.size),
-        ("Size on disk", "artefact_bytes", say.size),
-        ("CPU time of a run", "cpu_seconds", say.seconds),
+        ("Peak memory", "peak_rss_bytes", fmt.size),
+        ("Peak GPU memory", "peak_cuda_bytes", fmt.size),
+        ("Size on disk", "artefact_bytes", fmt.size),
+        ("CPU time of a run", "cpu_seconds", fmt.seconds),
     ]
     if view.timings_comparable:
-        named.insert(0, ("Train time per epoch", "seconds_per_epoch", say.seconds))
+        named.insert(0, ("Train time per epoch", "seconds_per_epoch", fmt.seconds))
     if not any(row.cost["peak_cuda_bytes"] for row in view.rows):
         named = [column for column in named if column[1] != "peak_cuda_bytes"]
-    return [(head, _cost_cell(key, write, view)) for head, key, write in named]
+    return [(head, _cost_cell(view, key, write)) for head, key, write in named]
 
 
-def _cost_cell(key: str, write: Callable[[float], str], view: View) -> Callable[[Row], str]:
+def _cost_cell(view: ReportView, key: str, write: Callable[[float], str]) -> Cell:
+    """Return the function that formats one cost, with its ratio to full fine-tuning."""
     full = view.full
 
-    def cell(row: Row) -> str:
+    def cell(row: MethodRow) -> str:
         value = row.cost[key]
         if value is None:
-            return say.NOTHING
+            return fmt.NOTHING
         if full is None or row is full or not full.cost[key]:
             return write(value)
-        return f"{write(value)} ({say.ratio(value, full.cost[key])})"
+        return f"{write(value)} ({fmt.ratio(value, full.cost[key])})"
 
     return cell

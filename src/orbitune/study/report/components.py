@@ -1,4 +1,4 @@
-"""What a page of the report is made of. Each kind of block has one macro in each of the two templates."""
+"""Components of a report page. Each kind has one macro in each of the two templates."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -7,16 +7,16 @@ from orbitune.study.report.formatting import slug
 
 
 @dataclass(frozen=True)
-class Points:
-    """Sentences, one a line."""
+class BulletList:
+    """Sentences, one per bullet."""
 
     lines: list[str]
-    kind: ClassVar[str] = "points"
+    kind: ClassVar[str] = "bullets"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, C column heads and rows of C cells; a row of fewer ends in one cell that fills it."""
+    """A caption, column heads and rows of cells; the last cell of a shorter row spans the rest."""
 
     caption: str
     header: list[str]
@@ -26,7 +26,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Panel:
-    """One SVG: its file stem, what it shows in words, its markup and its natural width in CSS pixels."""
+    """One SVG image of a figure.
+
+    Attributes:
+        name: stem of its file, unique in the report.
+        alt: text alternative.
+        svg: markup.
+        width: natural width in CSS pixels.
+    """
 
     name: str
     alt: str
@@ -35,17 +42,17 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Plate:
-    """Panels over one caption."""
+class Figure:
+    """Panels with one caption."""
 
     caption: str
     panels: list[Panel]
-    kind: ClassVar[str] = "plate"
+    kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
-class Tile:
-    """An image that is looked at, as a data URI or None, with its label and what was said of it."""
+class GalleryTile:
+    """An image tile with its label and notes; source is a data URI, or None without the image."""
 
     source: str | None
     name: str
@@ -54,26 +61,26 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """Tiles side by side; `image` is the file of them all, relative to the report, where it is there."""
+class Gallery:
+    """Tiles side by side; image is the file of all tiles, relative to the report, or None."""
 
     caption: str
     image: str | None
-    tiles: list[Tile]
-    kind: ClassVar[str] = "sheet"
+    tiles: list[GalleryTile]
+    kind: ClassVar[str] = "gallery"
 
 
 @dataclass(frozen=True)
-class Facts:
+class DescriptionList:
     """Names and values."""
 
     pairs: list[tuple[str, str]]
-    kind: ClassVar[str] = "facts"
+    kind: ClassVar[str] = "descriptions"
 
 
 @dataclass(frozen=True)
-class Code:
-    """Text in the letters of a machine, in a language such as yaml or sh."""
+class CodeBlock:
+    """Preformatted text in a language such as yaml or sh."""
 
     text: str
     language: str
@@ -81,26 +88,26 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Folded:
-    """Blocks that are shown when asked for."""
+class Collapsible:
+    """Components that are hidden until they are opened."""
 
     title: str
-    blocks: list["Block"]
-    kind: ClassVar[str] = "folded"
+    components: list["Component"]
+    kind: ClassVar[str] = "collapsible"
 
 
-Block = Points | Table | Plate | Sheet | Facts | Code | Folded
+Component = BulletList | Table | Figure | Gallery | DescriptionList | CodeBlock | Collapsible
 
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under one heading; measured ones say how to make them again."""
+    """Components under one heading; a measured one shows how to reproduce it."""
 
     title: str
-    blocks: list[Block] = field(default_factory=list)
+    components: list[Component] = field(default_factory=list)
     measured: bool = True
 
     @property
     def anchor(self) -> str:
-        """Its place in the page, which no id of a figure has."""
+        """HTML id, which no figure uses."""
         return f"section-{slug(self.title)}"

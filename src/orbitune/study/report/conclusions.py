@@ -1,130 +1,127 @@
-"""The title of a report, and what its study shows in a few careful sentences.
+"""Title of a report and its conclusions, a few careful sentences.
 
-Methods are judged by the verdicts that the study keeps. Results without them have one seed per method; there,
-two methods whose 95 % intervals overlap are never called different.
+Methods are judged by the verdicts of the study. Results of format 1 have no verdicts and one seed per method;
+there, two methods whose 95 % intervals overlap are never called different.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.view_model import FEW, Group, Row, View
+from orbitune.study.records import VerdictRecord
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup, peak_memory
 
 SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
-WARNING = f"{say.capital(SYNTHETIC)}."
+WARNING = f"{fmt.capital(SYNTHETIC)}."
 
 
-def title(view: View) -> str:
-    names = list(dict.fromkeys(method_name(run["method"]) for run in view.results["runs"]))
-    methods = say.listed(names) if len(names) <= FEW else f"{len(names)} methods"
-    return f"{say.capital(methods)} on {view.results['data']['name']}"
+def write_title(view: ReportView) -> str:
+    """Return the title of the report: methods and data."""
+    names = list(dict.fromkeys(method_name(run.method) for run in view.results.runs))
+    methods = fmt.listed(names) if len(names) <= FEW else f"{len(names)} methods"
+    return f"{fmt.capital(methods)} on {view.results.data.name}"
 
 
-def paragraphs(view: View) -> list[str]:
-    """What the study shows; the warning about synthetic tiles is left to the page."""
+def write_conclusions(view: ReportView) -> list[str]:
+    """Return the conclusions, one paragraph each; the page adds the warning about synthetic tiles."""
     reference = view.reference
     if reference is None:
         return ["Every run failed, so there is nothing to compare."]
-    if view.results.get("verdicts"):
-        shown = [_judged(view, split) for split in view.splits]
-        shown += [" ".join([*_gaps(view), *_savings(view, reference)])]
+    if view.results.verdicts:
+        shown = [_verdicts_on(view, split) for split in view.splits]
+        shown += [" ".join([*_gap_sentences(view), *_savings(view, reference)])]
     elif len(view.rows) == 1:
-        shown = [_alone(view, reference)]
-    elif len({row.method for row in view.rows}) < len(view.rows):
-        shown = [f"{len(view.done)} runs were finished; the table shows each of them."]
+        shown = [_single_method(view, reference)]
     else:
-        shown = _beside(view, reference)
-    return [say.capital(each) for each in [*shown, " ".join(_reservations(view))] if each]
+        shown = _single_runs(view, reference)
+    return [fmt.capital(each) for each in [*shown, " ".join(_caveats(view))] if each]
 
 
-def _judged(view: View, split: str) -> str:
-    """The verdicts on one split, whose reference is its own where full fine-tuning failed there."""
-    entries = [entry for entry in view.results["verdicts"] if entry["split"] == split]
-    if not entries:
+def _verdicts_on(view: ReportView, split: str) -> str:
+    """Return the verdicts on one split, whose reference may differ where full fine-tuning failed."""
+    verdicts = [verdict for verdict in view.results.verdicts if verdict.split == split]
+    if not verdicts:
         return ""
     where = f"on the {split} split " if len(view.splits) > 1 else ""
-    reference = next(group for group in view.on(split) if group.method == entries[0]["reference"])
-    sentences = [f"{where}{_reached(view, reference.title, reference)}."]
-    margin = f"{entries[0]['margin']:g} points of it"
-    for verdict, claim in (
+    reference = next(group for group in view.groups_on(split) if group.method == verdicts[0].reference)
+    sentences = [f"{where}{_accuracy_clause(view, reference)}."]
+    margin = f"{verdicts[0].margin:g} points of it"
+    for answer, claim in (
         ("yes", f"Within {margin}, or better"),
         ("no", f"Not within {margin}"),
         ("cannot be told", "Cannot be told from these tiles"),
     ):
-        named = [entry for entry in entries if entry["verdict"] == verdict]
+        named = [verdict for verdict in verdicts if verdict.verdict == answer]
         if named:
-            sentences += [f"{claim}{_worst_p(named, verdict)}: {_named(view, named)}."]
+            sentences += [f"{claim}{_largest_p(named, answer)}: {_differences(view, named)}."]
     return " ".join(sentences)
 
 
-def _reached(view: View, name: str, group: Group) -> str:
-    seeds = len(group.summary["seeds"])
+def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
+    """Return the test accuracy of a group with its interval, number of tiles and seeds."""
+    seeds = len(group.summary.seeds)
     from_seeds = "from one seed" if seeds == 1 else f"over {seeds} seeds"
     mean, *interval = group.accuracy
     return (
-        f"{name} reached {say.percent(mean, view.digits)} test accuracy "
-        f"(95 % interval {say.span(interval, view.digits)}) "
-        f"on {group.summary['test_tiles']:,} test tiles {from_seeds}"
+        f"{group.title} reached {fmt.percent(mean, view.digits)} test accuracy "
+        f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
+        f"on {group.summary.test_tiles:,} test tiles {from_seeds}"
     )
 
 
-def _named(view: View, entries: Sequence[dict[str, Any]]) -> str:
-    """Methods with their differences to the reference; with the intervals where the methods are few."""
+def _differences(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
+    """List methods with their differences to the reference, with intervals where there are few."""
 
-    def numbers(entry: dict[str, Any]) -> str:
-        points = say.signed(entry["difference"])
+    def numbers(verdict: VerdictRecord) -> str:
+        points = fmt.signed(verdict.difference)
         if view.many:
             return points
-        return f"{points} points, 95 % interval {say.signed_span(entry['low'], entry['high'])}"
+        return f"{points} points, 95 % interval {fmt.signed_range(verdict.low, verdict.high)}"
 
-    return say.listed([f"{method_name(entry['method'])} ({numbers(entry)})" for entry in entries])
+    return fmt.listed([f"{method_name(verdict.method)} ({numbers(verdict)})" for verdict in verdicts])
 
 
-def _worst_p(entries: Sequence[dict[str, Any]], verdict: str) -> str:
-    """The largest p value behind the verdicts; nothing where they are open."""
-    if verdict == "cannot be told":
+def _largest_p(verdicts: Sequence[VerdictRecord], answer: str) -> str:
+    """Return the largest p value behind the verdicts; empty where they are open."""
+    if answer == "cannot be told":
         return ""
-    worst = say.p_value(max(entry["within" if verdict == "yes" else "beyond"] for entry in entries))
-    sign = "" if worst[0] == "<" else "= " if len(entries) == 1 else "\N{LESS-THAN OR EQUAL TO} "
-    holm = " after Holm" if entries[0]["family"] > 1 else ""
-    return f" (p {sign}{worst}{holm})"
+    largest = fmt.p_value(max(each.within if answer == "yes" else each.beyond for each in verdicts))
+    sign = "" if largest[0] == "<" else "= " if len(verdicts) == 1 else "\N{LESS-THAN OR EQUAL TO} "
+    holm = " after Holm" if verdicts[0].family > 1 else ""
+    return f" (p {sign}{largest}{holm})"
 
 
-def _gaps(view: View) -> list[str]:
-    """How much accuracy the methods lose from one split to another."""
-    entries = view.results.get("gaps", [])
+def _gap_sentences(view: ReportView) -> list[str]:
+    """Describe the accuracy that methods lose from one split to another."""
     sentences = []
-    for pair in dict.fromkeys(tuple(entry["splits"]) for entry in entries):
+    for pair in dict.fromkeys(tuple(gap.splits) for gap in view.results.gaps):
         own = sorted(
-            (entry for entry in entries if tuple(entry["splits"]) == pair), key=lambda e: e["difference"]
+            (gap for gap in view.results.gaps if tuple(gap.splits) == pair), key=lambda gap: gap.difference
         )
         least, most = (
-            f"{100 * entry['difference']:.{view.digits}f} ({method_name(entry['method'])})"
-            for entry in (own[0], own[-1])
+            f"{100 * gap.difference:.{view.digits}f} ({method_name(gap.method)})" for gap in (own[0], own[-1])
         )
-        if len(own) > 1 and all(entry["low"] > 0 for entry in own):
+        if len(own) > 1 and all(gap.low > 0 for gap in own):
             loss = f"every method is less accurate on the {pair[1]} split, by {least} to {most} points"
         elif len(own) > 1:
             loss = f"from the {pair[0]} to the {pair[1]} split methods lose {least} to {most} points"
         else:
             loss = f"from the {pair[0]} to the {pair[1]} split it loses {least} points"
-        sentences.append(f"{say.capital(loss)}.")
+        sentences.append(f"{fmt.capital(loss)}.")
     return sentences
 
 
-def _savings(view: View, reference: Row) -> list[str]:
-    """What is saved: by each of a few methods; of many, the most by those within the margin everywhere."""
+def _savings(view: ReportView, reference: MethodRow) -> list[str]:
+    """Describe what each of a few methods saves; of many, the best of those within the margin everywhere."""
     others = [row for row in view.rows if row is not reference]
     if reference.method != "full":
         return []
     if len(others) < FEW:
-        return [_saving(view, row, reference, say.capital(row.title)) for row in others]
-    verdicts = view.results["verdicts"]
+        return [_saving(view, row, reference, fmt.capital(row.title)) for row in others]
     within = [
         row
         for row in others
-        if all(entry["verdict"] == "yes" for entry in verdicts if entry["method"] == row.method)
+        if all(each.verdict == "yes" for each in view.results.verdicts if each.method == row.method)
     ]
     if not within:
         return []
@@ -133,58 +130,62 @@ def _savings(view: View, reference: Row) -> list[str]:
     where = " on every split" if len(view.splits) > 1 else ""
     return [
         f"Of the methods within the margin{where}, {small.title} stores the least, "
-        f"{say.size(small.cost['artefact_bytes'])} instead of {say.size(reference.cost['artefact_bytes'])}, "
+        f"{fmt.size(small.cost['artefact_bytes'])} instead of {fmt.size(reference.cost['artefact_bytes'])}, "
         f"and {quick.title} takes the least CPU time, "
-        f"{say.ratio(quick.cost['cpu_seconds'], reference.cost['cpu_seconds'])} that of {reference.title}."
+        f"{fmt.ratio(quick.cost['cpu_seconds'], reference.cost['cpu_seconds'])} that of {reference.title}."
     ]
 
 
-def _saving(view: View, row: Row, full: Row, name: str) -> str:
-    what, key = (
+def _saving(view: ReportView, row: MethodRow, full: MethodRow, subject: str) -> str:
+    """Describe what one method saves against full fine-tuning."""
+    quantity, key = (
         ("time per epoch", "seconds_per_epoch") if view.timings_comparable else ("CPU time", "cpu_seconds")
     )
     return (
-        f"{name} trained {say.share_trained(row.parameters)} of the parameters, took "
-        f"{say.ratio(row.cost[key], full.cost[key])} the {what} and "
-        f"{say.ratio(say.memory(row.cost), say.memory(full.cost))} the peak memory, and stores "
-        f"{say.size(row.cost['artefact_bytes'])} instead of {say.size(full.cost['artefact_bytes'])}."
+        f"{subject} trained {fmt.trained_percentage(row.parameters)} of the parameters, took "
+        f"{fmt.ratio(row.cost[key], full.cost[key])} the {quantity} and "
+        f"{fmt.ratio(peak_memory(row.cost), peak_memory(full.cost))} the peak memory, and stores "
+        f"{fmt.size(row.cost['artefact_bytes'])} instead of {fmt.size(full.cost['artefact_bytes'])}."
     )
 
 
-def _alone(view: View, row: Row) -> str:
+def _single_method(view: ReportView, row: MethodRow) -> str:
+    """Describe the only method of a study."""
     sentences = [
-        _reached(view, row.title, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
+        _accuracy_clause(view, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
         for split, group in row.groups.items()
     ]
-    return " ".join([*sentences, *_gaps(view), "No other method was finished to compare it with."])
+    return " ".join([*sentences, *_gap_sentences(view), "No other method was finished to compare it with."])
 
 
-def _beside(view: View, reference: Row) -> list[str]:
-    """Single runs without verdicts: whether the intervals overlap, a paragraph for each method."""
+def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:
+    """Compare single runs without verdicts by their intervals, one paragraph per method."""
     others = [row for row in view.rows if row is not reference]
-    # With more methods than these the table says it better.
+    # With more methods the table is easier to read.
     saving = reference.method == "full" and len(others) < FEW
     shown = [
-        _against(view, row, reference) + (f" {_saving(view, row, reference, 'It')}" if saving else "")
+        _interval_sentence(view, row, reference)
+        + (f" {_saving(view, row, reference, 'It')}" if saving else "")
         for row in others
     ]
-    if not all(_overlap(_only(row), _only(reference)) for row in others):
-        shown += ["How far another seed would move these is not known."]
+    if not all(_overlap(_first_group(row), _first_group(reference)) for row in others):
+        shown += ["How much another seed would change these numbers is not known."]
     return shown
 
 
-def _only(row: Row) -> Group:
+def _first_group(row: MethodRow) -> RunGroup:
     return next(iter(row.groups.values()))
 
 
-def _against(view: View, row: Row, reference: Row) -> str:
-    mine, theirs = _only(row), _only(reference)
+def _interval_sentence(view: ReportView, row: MethodRow, reference: MethodRow) -> str:
+    """Compare two single runs by whether their intervals overlap."""
+    mine, theirs = _first_group(row), _first_group(reference)
     (value, *interval), (other, *others) = mine.accuracy, theirs.accuracy
     reached = (
-        f"{row.title} reached {say.percent(value, view.digits)} test accuracy "
-        f"(95 % interval {say.span(interval, view.digits)}) "
-        f"against {say.percent(other, view.digits)} ({say.span(others, view.digits)}) for {reference.title}; "
-        f"on {mine.summary['test_tiles']:,} test tiles from one seed the intervals "
+        f"{row.title} reached {fmt.percent(value, view.digits)} test accuracy "
+        f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
+        f"against {fmt.percent(other, view.digits)} ({fmt.percent_range(others, view.digits)}) for "
+        f"{reference.title}; on {mine.summary.test_tiles:,} test tiles from one seed the intervals "
     )
     if _overlap(mine, theirs):
         return reached + "overlap, so this run cannot tell them apart."
@@ -195,21 +196,21 @@ def _against(view: View, row: Row, reference: Row) -> str:
     )
 
 
-def _overlap(one: Group, other: Group) -> bool:
-    (low, high), (floor, ceiling) = one.interval, other.interval
-    return low <= ceiling and floor <= high
+def _overlap(one: RunGroup, other: RunGroup) -> bool:
+    (low, high), (other_low, other_high) = one.interval, other.interval
+    return low <= other_high and other_low <= high
 
 
-def _reservations(view: View) -> list[str]:
-    """What the sentences before cannot say."""
+def _caveats(view: ReportView) -> list[str]:
+    """Return failed runs and limits of the conclusions."""
     sentences = []
     for status in ("failed", "diverged"):
-        names = [run_name(run) for run in view.failed if run["status"] == status]
+        names = [run_name(run) for run in view.results.failed if run.status == status]
         if names:
-            sentences += [f"{say.capital(say.listed(names))} {status}."]
-    judged = view.results.get("verdicts", [])
-    if judged and all(min(entry["seeds"], entry["reference_seeds"]) == 1 for entry in judged):
-        sentences += ["With one seed each this holds for the models that were trained, not for the methods."]
+            sentences += [f"{fmt.capital(fmt.listed(names))} {status}."]
+    verdicts = view.results.verdicts
+    if verdicts and all(min(each.seeds, each.reference_seeds) == 1 for each in verdicts):
+        sentences += ["With one seed each, this holds for the trained models, not for the methods."]
     if view.full is None:
-        sentences += ["Without a run of full fine-tuning no cost is compared with it."]
+        sentences += ["Costs are not compared, because full fine-tuning has no finished run."]
     return sentences

@@ -1,8 +1,8 @@
-"""Numbers and lists as the report writes them."""
+"""Formatting of numbers and lists in reports."""
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DASH = NOTHING = "\N{EN DASH}"
@@ -10,82 +10,86 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 
 
-def percent(share: float, digits: int) -> str:
-    return f"{100 * share:.{digits}f} %"
+def percent(fraction: float, digits: int) -> str:
+    """Format a fraction in 0..1 as a percentage."""
+    return f"{100 * fraction:.{digits}f} %"
 
 
-def span(interval: Sequence[float], digits: int) -> str:
-    """Both ends of an interval of shares, in percent."""
+def percent_range(interval: Sequence[float], digits: int) -> str:
+    """Format both ends of an interval of fractions as percentages without the sign."""
     low, high = (f"{100 * bound:.{digits}f}" for bound in interval)
     return f"{low}{DASH}{high}"
 
 
-def with_interval(accuracy: tuple[float, float, float], digits: int) -> str:
-    """Value, low and high as a table has them."""
-    return f"{percent(accuracy[0], digits)} ({span(accuracy[1:], digits)})"
+def with_interval(accuracy: Sequence[float], digits: int) -> str:
+    """Format (value, low, high), fractions in 0..1, for a table cell."""
+    return f"{percent(accuracy[0], digits)} ({percent_range(accuracy[1:], digits)})"
 
 
 def signed(points: float, digits: int = 2) -> str:
-    """A difference with its sign."""
+    """Format a difference with its sign."""
     text = f"{points:+.{digits}f}"
     return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
-def signed_span(low: float, high: float, digits: int = 2) -> str:
+def signed_range(low: float, high: float, digits: int = 2) -> str:
+    """Format the interval of a difference."""
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def p_value(p: float) -> str:
+    """Format a p value to two or three digits."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def share_trained(parameters: dict[str, int]) -> str:
+def trained_percentage(parameters: Mapping[str, int]) -> str:
+    """Format the percentage of parameters that is trained."""
     percentage = 100 * parameters["trainable"] / parameters["total"]
     return f"{percentage:.2f} %" if percentage >= 0.01 else "less than 0.01 %"
 
 
 def ratio(value: float, full: float) -> str:
+    """Format a ratio to full fine-tuning."""
     times = value / full
     return (f"{times:.2f}" if times >= 0.1 else f"{times:.2g}") + TIMES
 
 
 def three_digits(value: float) -> str:
-    """About three significant digits, with thousands separated."""
+    """Format a number to about three significant digits, with thousands separated."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def seconds(value: float) -> str:
+    """Format a duration in seconds."""
     return f"{three_digits(value)} s"
 
 
 def size(count: float) -> str:
-    """Bytes in MB or GB."""
+    """Format bytes in MB or GB."""
     return f"{three_digits(count / 1e9)} GB" if count >= 1e9 else f"{three_digits(count / 1e6)} MB"
 
 
-def memory(cost: dict[str, Any]) -> float:
-    """Peak bytes of the GPU, where the run used one, else of the process."""
-    return float(cost["peak_cuda_bytes"] or cost["peak_rss_bytes"])
-
-
 def listed(words: Sequence[str]) -> str:
+    """Join words with commas and "and"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def capital(text: str) -> str:
+    """Return the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def one_line(value: Any) -> str:
+    """Return a value as text in one line; the items of a list are joined with commas."""
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return " ".join(text.split())
 
 
 def slug(text: str) -> str:
-    """Text as a file or an anchor is called."""
+    """Return text as the name of a file or an HTML id."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def markdown(value: Any) -> str:
-    """Text that GitHub shows as it is, in a table cell too: no markup, no pipes, one line."""
+    """Escape text for GitHub Markdown, table cells included: no markup, no pipes, one line."""
     return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", one_line(value)), quote=False)

@@ -1,54 +1,54 @@
-"""The tiles on which methods disagree most, cut from the one image that the study keeps of them."""
+"""Gallery of the test tiles on which methods disagree most, cut from the study's image of them."""
 
 import base64
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Sheet, Tile
+from orbitune.study.records import DisagreementRecord, DisputedTile
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Gallery, GalleryTile
 
 
-def disagreement_sheet(entry: Mapping[str, Any], folder: Path) -> Sheet:
-    """The tiles of one split with what each method took them for.
+def disagreement_gallery(record: DisagreementRecord, folder: Path) -> Gallery:
+    """Return the disputed tiles of one split with the prediction of each method.
 
     Args:
-        entry: as results.json has it.
-        folder: that holds its image; where that is not there, words are shown alone.
+        record: the tiles and the file of their image.
+        folder: holds the image; without it the gallery has text only.
     """
-    file = folder / entry["image"]
-    sources = _cut(file, entry) if file.is_file() else [None] * len(entry["tiles"])
+    file = folder / record.image
+    found = file.is_file()
+    sources = _cut_tiles(file, record) if found else [None] * len(record.tiles)
     tiles = [
-        Tile(source, tile["name"], tile["label"], _said(tile))
-        for source, tile in zip(sources, entry["tiles"], strict=True)
+        GalleryTile(source, tile.name, tile.label, _answer_lines(tile))
+        for source, tile in zip(sources, record.tiles, strict=True)
     ]
-    caption = f"{len(tiles)} test tiles of the {entry['split']} split on which the methods disagree"
-    return Sheet(caption, entry["image"] if file.is_file() else None, tiles)
+    caption = f"{len(tiles)} test tiles of the {record.split} split on which the methods disagree"
+    return Gallery(caption, record.image if found else None, tiles)
 
 
-def _cut(file: Path, entry: Mapping[str, Any]) -> list[str | None]:
-    """Each tile of the image as a data URI."""
+def _cut_tiles(file: Path, record: DisagreementRecord) -> list[str | None]:
+    """Return each tile of the image as a data URI."""
     from PIL import Image
 
-    height, width = entry["tile_size"]
+    height, width = record.tile_size
     sources: list[str | None] = []
     with Image.open(file) as image:
-        for place in range(len(entry["tiles"])):
-            row, column = divmod(place, entry["columns"])
-            corner = column * width, row * height
-            part = io.BytesIO()
-            image.crop((*corner, corner[0] + width, corner[1] + height)).save(part, "PNG", optimize=True)
-            sources.append(f"data:image/png;base64,{base64.b64encode(part.getvalue()).decode()}")
+        for place in range(len(record.tiles)):
+            row, column = divmod(place, record.columns)
+            left, top = column * width, row * height
+            png = io.BytesIO()
+            image.crop((left, top, left + width, top + height)).save(png, "PNG", optimize=True)
+            sources.append(f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}")
     return sources
 
 
-def _said(tile: Mapping[str, Any]) -> list[str]:
-    """Who was right, then each wrong answer with those who gave it."""
+def _answer_lines(tile: DisputedTile) -> list[str]:
+    """List the methods that are correct, then each wrong class with its methods."""
     answers: dict[str, list[str]] = {}
-    for method, answer in tile["predicted"].items():
+    for method, answer in tile.predicted.items():
         answers.setdefault(answer, []).append(method_name(method))
-    right = answers.pop(tile["label"], [])
-    lines = [f"right: {say.listed(right) if right else 'none'}"]
-    return [*lines, *(f"{answer}: {say.listed(names)}" for answer, names in answers.items())]
+    correct = answers.pop(tile.label, [])
+    lines = [f"correct: {fmt.listed(correct) if correct else 'none'}"]
+    return [*lines, *(f"{answer}: {fmt.listed(names)}" for answer, names in answers.items())]

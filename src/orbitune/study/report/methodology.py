@@ -1,127 +1,124 @@
-"""How a study was done, in sentences: what was read when, what computed, and what the numbers mean."""
+"""Methodology of a study in sentences: checkpoints, computation, test reads and intervals."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from orbitune.evaluation.run_result import Computation
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.view_model import Row, Run, View
+from orbitune.study.records import LeakageRecord, RunRecord
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.view_model import MethodRow, ReportView
 
-_MEANINGS = (
-    "Time per epoch and images per second are of training alone, without evaluation. Peak memory is that "
-    "of the whole process. CPU time adds up all cores over the whole run."
+_COST_NOTE = (
+    "Time per epoch and images per second cover training without evaluation. Peak memory is that of the "
+    "whole process. CPU time is summed over all cores for the whole run."
 )
 
 
-def procedure(view: View) -> list[str]:
-    """Sentences about the runs; one for each run where there are few, else for each method."""
-    if len(view.done) == len(view.rows):
-        lines = [_run_sentences(run) for run in view.done]
+def describe_runs(view: ReportView) -> list[str]:
+    """Return sentences about each run where there are few, else about each method."""
+    done = view.results.done
+    if len(done) == len(view.rows):
+        lines = [_run_sentences(run) for run in done]
     else:
-        lines = [_kept(view), *_ways(view), *_resumed(view)]
-    return [*lines, _test_reads(view), *_intervals(view), _MEANINGS]
+        lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
+    return [*lines, _test_reads(view), *_intervals(view), _COST_NOTE]
 
 
-def alarms(entry: Mapping[str, Any]) -> list[str]:
-    """What was found about one split."""
-    lines = [
-        f"{say.capital(' and '.join(leak['splits']))} tiles: {leak['sentence']}." for leak in entry["leaks"]
-    ]
+def leakage_sentences(record: LeakageRecord) -> list[str]:
+    """Return the results of the leakage checks of one split."""
+    lines = [f"{fmt.capital(' and '.join(leak.splits))} tiles: {leak.sentence}." for leak in record.leaks]
     lines += [
-        f"{say.capital(base['sentence'])}. On {base['test']['count']:,} test tiles, 95 % interval "
-        f"{say.span(base['test']['interval'], 1)} %."
-        for base in entry["baselines"]
+        f"{fmt.capital(baseline.sentence)}. On {baseline.test.count:,} test tiles, 95 % interval "
+        f"{fmt.percent_range(baseline.test.interval, 1)} %."
+        for baseline in record.baselines
     ]
-    if "no_coordinates" in entry:
-        lines += [f"No baseline of coordinates: {entry['no_coordinates']}"]
+    if record.no_coordinates is not None:
+        lines += [f"No coordinate baseline: {record.no_coordinates}"]
     return lines
 
 
-def _run_sentences(run: Run) -> str:
-    result = run["result"]
+def _run_sentences(run: RunRecord) -> str:
+    """Describe one run: epoch, computation, duration."""
+    result = run.finished
+    resumed = (
+        f" The run was resumed {result.cost.resumed}{fmt.TIMES}, so its time and memory may be less exact."
+        if result.cost.resumed
+        else ""
+    )
     return (
-        f"{method_name(run['method'])}: the checkpoint of epoch {result['best_epoch']} of "
-        f"{len(result['history'])} had the best validation accuracy and was kept."
-        + _computed(result.get("compute"))
-        + _whole(result["cost"].get("run_seconds"))
-        + (
-            f" The run was resumed {result['cost']['resumed']}{say.TIMES}: its time and memory may be less "
-            "exact."
-            if result["cost"]["resumed"]
-            else ""
-        )
+        f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
+        "validation accuracy; its checkpoint was kept."
+        + _computed(result.compute)
+        + _duration(result.cost.run_seconds)
+        + resumed
     )
 
 
-def _kept(view: View) -> str:
-    """Which epochs were kept, of all runs in one sentence."""
+def _best_epochs(view: ReportView) -> str:
+    """Describe which epochs were kept, for all methods in one sentence."""
 
-    def epochs(row: Row) -> str:
-        kept = sorted({run["result"]["best_epoch"] for run in row.runs})
-        return f"{row.title} {kept[0]}" if len(kept) == 1 else f"{row.title} {kept[0]} to {kept[-1]}"
+    def epochs(row: MethodRow) -> str:
+        best = sorted({run.finished.best_epoch for run in row.runs})
+        return f"{row.title} {best[0]}" if len(best) == 1 else f"{row.title} {best[0]} to {best[-1]}"
 
-    of = max(len(run["result"]["history"]) for run in view.done)
+    total = max(len(run.finished.history) for run in view.results.done)
     return (
-        "Of each run the checkpoint with the best validation accuracy was kept; that was, of "
-        f"{of} epochs: {', '.join(map(epochs, view.rows))}."
+        f"Each run kept the checkpoint with the best validation accuracy. Of {total} epochs, that was epoch: "
+        f"{', '.join(map(epochs, view.rows))}."
     )
 
 
-def _ways(view: View) -> list[str]:
-    """How the runs computed, with the methods that did so."""
-    ways: dict[str, list[str]] = {}
+def _computation(view: ReportView) -> list[str]:
+    """Describe how the runs were computed, with the methods that share it."""
+    titles: dict[str, list[str]] = {}
     for row in view.rows:
-        for way in dict.fromkeys(_computed(run["result"].get("compute")) for run in row.runs):
-            ways.setdefault(way.strip(), []).append(row.title)
-    return [f"{say.capital(', '.join(titles))}: {way}" for way, titles in ways.items() if way]
+        for sentence in dict.fromkeys(_computed(run.finished.compute) for run in row.runs):
+            titles.setdefault(sentence.strip(), []).append(row.title)
+    return [
+        f"{fmt.capital(', '.join(methods))}: {sentence}" for sentence, methods in titles.items() if sentence
+    ]
 
 
-def _resumed(view: View) -> list[str]:
-    names = [run_name(run) for run in view.done if run["result"]["cost"]["resumed"]]
+def _resumed(view: ReportView) -> list[str]:
+    """Name the runs that were resumed."""
+    names = [run_name(run) for run in view.results.done if run.finished.cost.resumed]
     if not names:
         return []
-    return [f"Resumed, so that time and memory may be less exact: {say.listed(names)}."]
+    return [f"Resumed runs, whose time and memory may be less exact: {fmt.listed(names)}."]
 
 
-def _computed(compute: dict[str, Any] | None) -> str:
-    """How a run computed, as a sentence; nothing for a result that does not say."""
-    if compute is None:
+def _computed(compute: Computation) -> str:
+    """Describe how a run was computed; empty for results without this."""
+    if compute.fast is None:
         return ""
-    tiles = f"{compute['micro_batch']} tiles at a time in {compute['precision']}"
-    if compute["fast"]:
-        kernels = "compiled" if compute["compiled_kernels"] else "torch's"
-        return f" Computed by the fast path, {tiles}, {compute['attention']} attention, {kernels} kernels."
-    reason = f", as {compute['why_not_fast']}" if compute["why_not_fast"] else ""
-    return f" Computed by transformers and PEFT{reason}, {tiles}."
+    tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
+    if compute.fast:
+        kernels = "compiled" if compute.compiled_kernels else "torch's"
+        return f" Computed by the fast path: {tiles}, {compute.attention} attention, {kernels} kernels."
+    reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
+    return f" Computed by transformers and PEFT{reason}: {tiles}."
 
 
-def _whole(seconds: float | None) -> str:
-    """How long a run took in all, as a sentence; nothing for a result that does not say."""
+def _duration(seconds: float | None) -> str:
+    """Describe the total duration of a run; empty for results without it."""
     if seconds is None:
         return ""
-    return f" From the cold start of its process to the proof of what it saved: {seconds / 60:.1f} minutes."
+    return f" The whole run took {seconds / 60:.1f} minutes, from process start to the verified model."
 
 
-def _test_reads(view: View) -> str:
-    """How often the test split was read; exceptions by name."""
-    reads = {run_name(run): run["result"]["test_reads"] for run in view.done}
-    counted = view.results.get("test_reads", {})
-    reads |= {run_name(run): counted.get(run.get("name"), 0) for run in view.failed}
+def _test_reads(view: ReportView) -> str:
+    """Describe how often the test split was read, with exceptions by name."""
+    reads = {run_name(run): run.finished.test_reads for run in view.results.done}
+    reads |= {run_name(run): view.results.test_reads.get(run.name, 0) for run in view.results.failed}
     once = [name for name, count in reads.items() if count == 1]
     if not once:
-        first = "No run read the test split just once."
+        first = "No run read the test split exactly once."
     elif len(reads) == 1:
         first = "The test split was read once, after the epoch had been chosen on validation."
     else:
         runs = f"each of {len(once)} runs" if len(once) > 1 else once[0]
         first = f"The test split was read once by {runs}, after the epoch had been chosen on validation."
-    others = [
-        f"{name} read it {_times(count)}" for name, count in reads.items() if count != 1 and name not in once
-    ]
-    sentences = [first, f"{say.capital(say.listed(others))}." if others else ""]
-    trials = [
-        trial["test_reads"] for trial in view.results.get("trials", []) if trial["test_reads"] is not None
-    ]
+    others = [f"{name} read it {_times(count)}" for name, count in reads.items() if count != 1]
+    sentences = [first, f"{fmt.capital(fmt.listed(others))}." if others else ""]
+    trials = [trial.test_reads for trial in view.results.trials if trial.test_reads is not None]
     if trials:
         sentences += [f"{len(trials)} trials read it {_times(sum(trials))}."]
     return " ".join(filter(None, sentences))
@@ -131,16 +128,16 @@ def _times(count: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _intervals(view: View) -> list[str]:
-    """What the intervals of the accuracy hold, and what not."""
+def _intervals(view: ReportView) -> list[str]:
+    """Describe what the intervals of the accuracy cover."""
     if any(len(group.runs) > 1 for group in view.groups):
         return [
-            "Intervals of an accuracy over several seeds are 95 % intervals by a bootstrap over seeds and "
-            "test tiles (Owen 2007); they hold for other seeds and other tiles of the same kind. Of a single "
-            "run they are Wilson's (1927). Differences have the interval of a score test with the spread of "
-            "the seeds (see orbitune.evaluation.paired)."
+            "Accuracies over several seeds have 95 % intervals from a bootstrap over seeds and test tiles "
+            "(Owen 2007), which cover other seeds and other tiles of the same kind. Single runs have Wilson "
+            "intervals (Wilson 1927). Differences have the interval of a score test that includes the "
+            "variance between seeds (see orbitune.evaluation.paired)."
         ]
     return [
-        "Intervals are 95 % Wilson score intervals (Wilson 1927). They hold the chance in which tiles were "
-        "drawn for the test, not the chance in training: one seed was run."
+        "Intervals are 95 % Wilson score intervals (Wilson 1927). They cover the random choice of test "
+        "tiles, not the randomness of training: only one seed was run."
     ]

@@ -1,4 +1,4 @@
-"""The page of a study: what stands at its top, and the sections of the long part."""
+"""Report page of a study: its summary and its sections."""
 
 import shlex
 from collections.abc import Iterator
@@ -6,173 +6,183 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from orbitune.study.report import formatting as say
+from orbitune.study.records import StudyResults
+from orbitune.study.report import formatting as fmt
 from orbitune.study.report import methodology, run_details, tables
-from orbitune.study.report.comparison import caption, columns, comparison_rows, notes
-from orbitune.study.report.components import Block, Code, Facts, Folded, Points, Section, Table
-from orbitune.study.report.conclusions import WARNING, paragraphs, title
-from orbitune.study.report.figures.accuracy import accuracy_plate
-from orbitune.study.report.figures.canvas import Looks, looks, style
-from orbitune.study.report.figures.classes import class_plate
-from orbitune.study.report.figures.confusion import confusion_plate
-from orbitune.study.report.figures.costs import cost_plate
-from orbitune.study.report.figures.curves import curve_plate
-from orbitune.study.report.figures.reliability_diagram import reliability_plate
-from orbitune.study.report.figures.severity_curves import robustness_plate
-from orbitune.study.report.figures.sweeps import SWEEPS, sweep_lines, sweep_plate
-from orbitune.study.report.gallery import disagreement_sheet
-from orbitune.study.report.view_model import Results, View
+from orbitune.study.report.comparison import (
+    comparison_columns,
+    comparison_rows,
+    table_caption,
+    table_notes,
+)
+from orbitune.study.report.components import (
+    BulletList,
+    CodeBlock,
+    Collapsible,
+    Component,
+    DescriptionList,
+    Section,
+    Table,
+)
+from orbitune.study.report.conclusions import WARNING, write_conclusions, write_title
+from orbitune.study.report.figures.accuracy import accuracy_figure
+from orbitune.study.report.figures.classes import class_figure
+from orbitune.study.report.figures.confusion import confusion_figure
+from orbitune.study.report.figures.costs import cost_figure
+from orbitune.study.report.figures.curves import curve_figure
+from orbitune.study.report.figures.drawing import Styles, method_styles, report_style
+from orbitune.study.report.figures.reliability_diagram import reliability_figure
+from orbitune.study.report.figures.severity_curves import robustness_figure
+from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
+from orbitune.study.report.gallery import disagreement_gallery
+from orbitune.study.report.view_model import ReportView
 
 
-def page(results: Results, folder: Path) -> dict[str, Any]:
-    """What both templates show.
+def build_page(results: StudyResults, folder: Path) -> dict[str, Any]:
+    """Return the variables of both templates.
 
     Args:
-        folder: that holds the images which the results name.
+        results: of the study.
+        folder: holds the images that the results name.
     """
-    view = View(results)
-    created = datetime.fromisoformat(results["created"]).astimezone(timezone.utc)
-    cells = columns(view)
-    comparison = Table(caption(view), ["Method", *(head for head, _ in cells)], comparison_rows(view, cells))
-    with style():
+    view = ReportView(results)
+    created = datetime.fromisoformat(results.created).astimezone(timezone.utc)
+    columns = comparison_columns(view)
+    header = ["Method", *(head for head, _ in columns)]
+    with report_style():
         return {
-            "title": title(view),
+            "title": write_title(view),
             "created": f"{created:%Y-%m-%d %H:%M} UTC",
-            "backbone": results["backbone"],
-            "warning": WARNING if results["data"]["synthetic"] else "",
-            "verdict": paragraphs(view),
-            "comparison": comparison,
-            "notes": notes(view),
-            "picture": accuracy_plate(view) if view.rows else None,
-            "sections": [section for section in _sections(view, folder) if section.blocks],
-            "command": results["command"],
-            "again": _again(results["command"]),
+            "backbone": results.backbone,
+            "warning": WARNING if results.data.synthetic else "",
+            "conclusions": write_conclusions(view),
+            "comparison": Table(table_caption(view), header, comparison_rows(view, columns)),
+            "notes": table_notes(view),
+            "picture": accuracy_figure(view) if view.rows else None,
+            "sections": [section for section in _sections(view, folder) if section.components],
+            "command": results.command,
+            "report_command": _report_command(results.command),
         }
 
 
-def _again(command: str) -> str:
-    """The command that writes the report again, with the folder that the study's command names."""
+def _report_command(command: str) -> str:
+    """Return the command that writes the report again, with the folder that the study's command names."""
     words = shlex.split(command)
     out = words[words.index("--out") + 1] if "--out" in words[:-1] else "FOLDER"
     return shlex.join(["orbitune", "report", out])
 
 
-def _sections(view: View, folder: Path) -> Iterator[Section]:
-    """The long part in its order; a section without blocks is left out."""
-    drawn = looks(view)
-    yield Section("Every verdict", _verdicts(view))
-    yield Section("Accuracy against cost", [cost_plate(view, drawn)] * (len(view.rows) > 1))
-    yield from _sweeps(view, drawn)
+def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
+    """Yield the sections in order; one without components is left out of the page."""
+    styles = method_styles(view)
+    yield Section("Verdicts", _verdicts(view))
+    yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
+    yield from _sweeps(view, styles)
     yield Section("Classes", _classes(view))
-    yield Section("Confusion on the test split", [confusion_plate(view, drawn)] * bool(view.rows))
-    yield Section(
-        "Where the methods disagree",
-        [disagreement_sheet(entry, folder) for entry in view.results.get("disagreements", [])],
-    )
-    yield Section("Calibration", _calibration(view, drawn))
-    yield Section("Robustness", _robustness(view, drawn))
-    yield Section("Alarms", _alarms(view))
-    yield Section("Training curves", [curve_plate(view, drawn)] * bool(view.rows))
-    yield Section("Every run", _runs(view))
-    yield Section("Plan and measurement", _plans(view))
+    yield Section("Confusion on the test split", [confusion_figure(view, styles)] * bool(view.rows))
+    galleries = [disagreement_gallery(record, folder) for record in view.results.disagreements]
+    yield Section("Where the methods disagree", [*galleries])
+    yield Section("Calibration", _calibration(view, styles))
+    yield Section("Robustness", _robustness(view, styles))
+    yield Section("Leakage checks", _leakage_checks(view))
+    yield Section("Training curves", [curve_figure(view, styles)] * bool(view.rows))
+    yield Section("All runs", _runs(view))
+    yield Section("Planned and measured cost", _plans(view))
     yield Section("Data", _data(view), measured=False)
     differences = run_details.difference_table(view)
-    yield Section(
-        "Recipe", [*([differences] if differences else []), *run_details.recipes(view)], measured=False
-    )
-    yield Section("Environment", [Facts(run_details.environment_facts(view))], measured=False)
-    commands = Code(f"{view.results['command']}\n{_again(view.results['command'])}", "sh")
-    yield Section("How it was done", [Points(methodology.procedure(view)), commands], measured=False)
+    recipes = [*([differences] if differences else []), *run_details.recipes(view)]
+    yield Section("Recipe", recipes, measured=False)
+    environment = DescriptionList(run_details.environment_pairs(view))
+    yield Section("Environment", [environment], measured=False)
+    command = view.results.command
+    commands = CodeBlock(f"{command}\n{_report_command(command)}", "sh")
+    yield Section("Methodology", [BulletList(methodology.describe_runs(view)), commands], measured=False)
 
 
-def _verdicts(view: View) -> list[Block]:
-    if not view.results.get("verdicts"):
+def _verdicts(view: ReportView) -> list[Component]:
+    if not view.results.verdicts:
         return []
-    sentences = Points(tables.judged(view))
+    sentences = BulletList(tables.verdict_sentences(view))
     return [
         tables.verdict_table(view),
-        Folded("The verdicts in sentences", [sentences]) if view.many else sentences,
+        Collapsible("Verdicts in sentences", [sentences]) if view.many else sentences,
     ]
 
 
-def _sweeps(view: View, drawn: Looks) -> Iterator[Section]:
+def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:
     for sweep in SWEEPS:
         lines = {split: sweep_lines(view, sweep, split) for split in view.splits}
         found = [
-            tables.sweep_table(view, points, say.capital(sweep.axis), split)
+            tables.sweep_table(view, points, head=fmt.capital(sweep.axis), split=split)
             for split, points in lines.items()
             if points
         ]
         if found:
-            yield Section(sweep.title, [sweep_plate(view, sweep, drawn), Folded("The numbers", [*found])])
+            figure = sweep_figure(view, sweep, styles)
+            yield Section(sweep.title, [figure, Collapsible("Numbers", [*found])])
 
 
-def _classes(view: View) -> list[Block]:
-    found: list[Block] = [tables.class_table(view, split) for split in view.splits]
+def _classes(view: ReportView) -> list[Component]:
+    found: list[Component] = [tables.class_table(view, split) for split in view.splits]
     if view.reference is None or len(view.rows) < 2:
         return found
-    plate = class_plate(view, view.reference)
-    return [plate, Folded("The numbers", found)] if view.many else [plate, *found]
+    figure = class_figure(view, view.reference)
+    return [figure, Collapsible("Numbers", found)] if view.many else [figure, *found]
 
 
-def _calibration(view: View, drawn: Looks) -> list[Block]:
-    splits = [s for s in view.splits if any("calibration" in group.summary for group in view.on(s))]
+def _calibration(view: ReportView, styles: Styles) -> list[Component]:
+    splits = [s for s in view.splits if any(group.summary.calibration for group in view.groups_on(s))]
     if not splits:
         return []
-    return [reliability_plate(view, splits, drawn), *(tables.calibration_table(view, s) for s in splits)]
+    figure = reliability_figure(view, splits, styles)
+    return [figure, *(tables.calibration_table(view, split) for split in splits)]
 
 
-def _robustness(view: View, drawn: Looks) -> list[Block]:
-    measured = {entry["split"] for entry in view.results.get("robustness", [])}
+def _robustness(view: ReportView, styles: Styles) -> list[Component]:
+    measured = {record.split for record in view.results.robustness}
     return [
-        block
+        component
         for split in view.splits
         if split in measured
-        for block in (
-            robustness_plate(view, split, drawn),
+        for component in (
+            robustness_figure(view, split, styles),
             tables.robustness_table(view, split),
-            Folded("Every severity", [tables.severity_table(view, split)]),
+            Collapsible("All severities", [tables.severity_table(view, split)]),
         )
     ]
 
 
-def _alarms(view: View) -> list[Block]:
-    entries = view.results.get("alarms", [])
-    return [
-        Points(
-            [
-                f"{say.capital(view.split_name(entry['split']))}. {line}" if len(entries) > 1 else line
-                for entry in entries
-                for line in methodology.alarms(entry)
-            ]
-        )
-    ] * bool(entries)
+def _leakage_checks(view: ReportView) -> list[Component]:
+    records = view.results.leakage_checks
+    lines = [
+        f"{fmt.capital(view.split_name(record.split))}. {line}" if len(records) > 1 else line
+        for record in records
+        for line in methodology.leakage_sentences(record)
+    ]
+    return [BulletList(lines)] if records else []
 
 
-def _runs(view: View) -> list[Block]:
-    blocks: list[Block] = []
-    if view.done:
-        count = f"{len(view.done)} runs" if len(view.done) > 1 else "The run"
-        blocks += [
-            Folded(count, [run_details.run_table(view)])
-            if len(view.done) > 3
-            else run_details.run_table(view)
-        ]
-    if view.results.get("trials"):
+def _runs(view: ReportView) -> list[Component]:
+    components: list[Component] = []
+    count = len(view.results.done)
+    if count:
+        table = run_details.run_table(view)
+        components += [Collapsible(f"{count} runs", [table]) if count > 3 else table]
+    if view.results.trials:
         trials = run_details.trial_table(view)
-        blocks += [Folded(f"{len(trials.rows)} trials of learning rates", [trials])]
-    return blocks
+        components += [Collapsible(f"{len(trials.rows)} learning-rate trials", [trials])]
+    return components
 
 
-def _data(view: View) -> list[Block]:
-    data = view.results["data"]
-    warning = [WARNING] if data["synthetic"] else []
-    lines = [*warning, *(f"Note: {note}" for note in data["notes"])]
-    return [Facts(run_details.data_facts(view)), *([Points(lines)] if lines else [])]
+def _data(view: ReportView) -> list[Component]:
+    data = view.results.data
+    warning = [WARNING] if data.synthetic else []
+    lines = [*warning, *(f"Note: {note}" for note in data.notes)]
+    return [DescriptionList(run_details.data_pairs(view)), *([BulletList(lines)] if lines else [])]
 
 
-def _plans(view: View) -> list[Block]:
+def _plans(view: ReportView) -> list[Component]:
     plan = run_details.plan_table(view)
     if plan is None:
         return []
-    return [Folded("Of the first run of each method", [plan]) if view.many else plan]
+    return [Collapsible("First run of each method", [plan]) if view.many else plan]

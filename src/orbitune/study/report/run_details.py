@@ -1,33 +1,35 @@
-"""How the runs were made: each run, the trials, plans, settings, data, surroundings."""
+"""Details of the runs: each run, trials, plans, settings, data and environment."""
 
 from collections.abc import Callable
 from typing import Any
 
 import yaml
 
+from orbitune.evaluation.run_result import RunResult
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Block, Code, Folded, Table
-from orbitune.study.report.view_model import Row, Run, View
+from orbitune.study.records import Plan, RunRecord, TrialRecord
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import CodeBlock, Collapsible, Component, Table
+from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
 
 
-def run_table(view: View) -> Table:
-    """Every finished run by itself, sweeps included."""
+def run_table(view: ReportView) -> Table:
+    """Return a table of every finished run, sweeps included."""
 
-    def cells(run: Run) -> list[str]:
-        result, digits = run["result"], view.digits
-        test, cost = result["test"], result["cost"]
+    def cells(run: RunRecord) -> list[str]:
+        result, digits = run.finished, view.digits
+        test, cost = result.test, result.cost.to_json()
         return [
             run_name(run),
-            say.percent(result["validation"]["accuracy"], digits),
-            say.with_interval((test["accuracy"], *test["interval"]), digits),
-            say.percent(test["macro_f1"], digits),
-            f"{result['best_epoch']} of {len(result['history'])}",
-            say.seconds(cost["seconds_per_epoch"]),
-            say.three_digits(cost["images_per_second"]),
-            say.size(say.memory(cost)),
-            say.seconds(cost["cpu_seconds"]),
-            result["recipe_hash"],
+            fmt.percent(result.validation.accuracy, digits),
+            fmt.with_interval((test.accuracy, *test.interval), digits),
+            fmt.percent(test.macro_f1, digits),
+            f"{result.best_epoch} of {len(result.history)}",
+            fmt.seconds(cost["seconds_per_epoch"]),
+            fmt.three_digits(cost["images_per_second"]),
+            fmt.size(peak_memory(cost)),
+            fmt.seconds(cost["cpu_seconds"]),
+            result.recipe_hash,
         ]
 
     header = [
@@ -42,75 +44,76 @@ def run_table(view: View) -> Table:
         "CPU time",
         "Recipe",
     ]
-    shared = "" if view.timings_comparable else "; the times are of runs beside each other"
-    return Table(f"Every finished run, intervals by Wilson{shared}", header, [*map(cells, view.done)])
+    shared = "" if view.timings_comparable else "; times are of runs that shared the machine"
+    caption = f"All finished runs, with Wilson intervals{shared}"
+    return Table(caption, header, [*map(cells, view.results.done)])
 
 
-def trial_table(view: View) -> Table:
-    def cells(trial: dict[str, Any]) -> list[str]:
-        accuracy, seconds = trial["validation_accuracy"], trial["seconds"]
+def trial_table(view: ReportView) -> Table:
+    """Return a table of all trials of learning rates."""
+
+    def cells(trial: TrialRecord) -> list[str]:
+        accuracy, seconds = trial.validation_accuracy, trial.seconds
         return [
-            method_name(trial["method"]),
-            trial["split"],
-            f"{trial['learning_rate']:g}",
-            f"{trial['epochs']}",
-            say.NOTHING if accuracy is None else say.percent(accuracy, view.digits),
-            say.NOTHING if seconds is None else say.seconds(seconds),
-            "chosen" if trial["chosen"] else say.one_line(trial.get("error", "")),
+            method_name(trial.method),
+            trial.split,
+            f"{trial.learning_rate:g}",
+            f"{trial.epochs}",
+            fmt.NOTHING if accuracy is None else fmt.percent(accuracy, view.digits),
+            fmt.NOTHING if seconds is None else fmt.seconds(seconds),
+            "chosen" if trial.chosen else fmt.one_line(trial.error or ""),
         ]
 
     header = ["Method", "Split", "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
-    return Table("Trials of the learning rate", header, [cells(trial) for trial in view.results["trials"]])
+    return Table("Learning-rate trials", header, [*map(cells, view.results.trials)])
 
 
-def plan_table(view: View) -> Table | None:
-    """What was planned for a method beside what its first run measured."""
-    planned: dict[str, Run] = {}
-    for run in view.results["runs"]:
-        if run.get("plan"):
-            planned.setdefault(run["method"], run)
+def plan_table(view: ReportView) -> Table | None:
+    """Return a table of each method's plan beside the measured cost of its first run."""
+    planned: dict[str, tuple[Plan, RunResult | None]] = {}
+    for run in view.results.runs:
+        if run.plan:
+            planned.setdefault(run.method, (run.plan, run.result))
     rows = [
         [f"{method_name(method)}, {quantity}", *cells]
-        for method, run in planned.items()
-        for quantity, *cells in _plan_rows(run["plan"], run["result"] if run["status"] == "done" else None)
+        for method, (plan, result) in planned.items()
+        for quantity, *cells in _plan_rows(plan, result)
     ]
     header = ["Method and quantity", "Planned", "Measured", "Error of the plan"]
-    return Table("What was planned before the runs, and what came", header, rows) if rows else None
+    return Table("Planned cost, measured cost and the error of the plan", header, rows) if rows else None
 
 
-def _plan_rows(plan: dict[str, Any], result: dict[str, Any] | None) -> list[list[str]]:
-    measured = {**result["cost"], **result["parameters"]} if result else {}
-    planned = {**plan, **plan["parameters"]}
-    quantities: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("time per epoch", "seconds_per_epoch", say.seconds),
-        ("peak memory", "peak_rss_bytes", say.size),
-        ("size on disk", "artefact_bytes", say.size),
-        ("trainable parameters", "trainable", "{:,}".format),
+def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
+    measured = {**result.cost.to_json(), **result.parameters} if result else {}
+    quantities: tuple[tuple[str, str, float, Callable[[float], str]], ...] = (
+        ("time per epoch", "seconds_per_epoch", plan.seconds_per_epoch, fmt.seconds),
+        ("peak memory", "peak_rss_bytes", plan.peak_rss_bytes, fmt.size),
+        ("size on disk", "artefact_bytes", plan.artefact_bytes, fmt.size),
+        ("trainable parameters", "trainable", plan.parameters["trainable"], "{:,}".format),
     )
     rows = []
-    for name, key, write in quantities:
-        before, after = planned[key], measured.get(key)
-        error = f"{100 * (before / after - 1):+.1f} %" if before is not None and after else say.NOTHING
-        values = [say.NOTHING if value is None else write(value) for value in (before, after)]
-        rows.append([name, *values, error])
+    for name, key, expected, write in quantities:
+        value = measured.get(key)
+        error = f"{100 * (expected / value - 1):+.1f} %" if value else fmt.NOTHING
+        rows.append([name, write(expected), fmt.NOTHING if value is None else write(value), error])
     return rows
 
 
-def difference_table(view: View) -> Table | None:
-    """The settings in which the resolved recipes of the methods differ."""
-    recipes = [_flat(_shared_settings(row)) for row in view.rows]
+def difference_table(view: ReportView) -> Table | None:
+    """Return a table of the settings in which the resolved recipes of the methods differ."""
+    recipes = [_flatten(_shared_settings(row)) for row in view.rows]
     if len(recipes) < 2:
         return None
     rows = [
-        [name, *(say.one_line(recipe.get(name)) for recipe in recipes)]
+        [name, *(fmt.one_line(recipe.get(name)) for recipe in recipes)]
         for name in recipes[0]
         if any(recipe.get(name) != recipes[0][name] for recipe in recipes)
     ]
     return Table("Settings that differ", ["Setting", *(row.title for row in view.rows)], rows)
 
 
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Groups of settings opened into `group.name`."""
+def _flatten(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings as `group.name`."""
     flat: dict[str, Any] = {}
     for name, value in recipe.items():
         flat |= (
@@ -119,26 +122,27 @@ def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def recipes(view: View) -> list[Block]:
-    """The recipe as it was asked for, then as each method resolved it, folded."""
-    asked = [("The recipe all methods share", view.results["recipe"])]
+def recipes(view: ReportView) -> list[Component]:
+    """Return the shared recipe, then the resolved recipe of each method, collapsed."""
+    shared = [("Recipe that all methods share", view.results.recipe)]
     resolved = [(_resolved_title(row), _shared_settings(row)) for row in view.rows]
     return [
-        Folded(title, [Code(yaml.safe_dump(recipe, sort_keys=False), "yaml")])
-        for title, recipe in asked + resolved
+        Collapsible(title, [CodeBlock(yaml.safe_dump(recipe, sort_keys=False), "yaml")])
+        for title, recipe in shared + resolved
     ]
 
 
-def _resolved_title(row: Row) -> str:
-    first = row.runs[0]["result"]["recipe_hash"]
+def _resolved_title(row: MethodRow) -> str:
+    first = row.runs[0].finished.recipe_hash
     if len(row.runs) == 1:
-        return f"As resolved for {row.title} ({first})"
-    return f"As resolved for {row.title}, {len(row.runs)} runs, the first of which is {first}"
+        return f"Resolved for {row.title} ({first})"
+    return f"Resolved for {row.title}, {len(row.runs)} runs, first run {first}"
 
 
-def _shared_settings(row: Row) -> dict[str, Any]:
-    """The recipe of the first run; where others differ in a setting, the values of all."""
-    every = [run["result"]["recipe"] for run in row.runs]
+def _shared_settings(row: MethodRow) -> dict[str, Any]:
+    """Return the recipe of a method; a setting in which its runs differ lists all values."""
+    # Of older versions, the settings that there were.
+    every = [run.finished.recipe.model_dump(mode="json", exclude_unset=True) for run in row.runs]
     return {
         name: value
         if all(recipe[name] == value for recipe in every)
@@ -151,23 +155,24 @@ def _distinct(values: list[Any]) -> list[Any]:
     return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
-def data_facts(view: View) -> list[tuple[str, str]]:
-    data = view.results["data"]
+def data_pairs(view: ReportView) -> list[tuple[str, str]]:
+    """Return names and values that describe the data."""
+    data = view.results.data
     sizes = {
-        split: group.runs[0]["result"].get("data", data)["sizes"]
+        split: group.runs[0].finished.data.sizes
         for split in view.splits
-        for group in view.on(split)[:1]
-    } or {"": data["sizes"]}
+        for group in view.groups_on(split)[:1]
+    } or {"": data.sizes}
     tiles = [
-        (say.capital(f"{view.split_name(split)} tiles".strip()), _counts(counts))
+        (fmt.capital(f"{view.split_name(split)} tiles".strip()), _counts(counts))
         for split, counts in sizes.items()
     ]
     return [
-        ("Source", data["source"]),
+        ("Source", data.source),
         *tiles,
-        ("Classes", f"{len(data['classes'])}: {', '.join(data['classes'])}"),
-        ("Tile size", f" {say.TIMES} ".join(map(str, data["tile_size"])) + " pixels"),
-        ("Fingerprint", data["fingerprint"]),
+        ("Classes", f"{len(data.classes)}: {', '.join(data.classes)}"),
+        ("Tile size", f" {fmt.TIMES} ".join(map(str, data.tile_size or ())) + " pixels"),
+        ("Fingerprint", data.fingerprint),
     ]
 
 
@@ -175,10 +180,10 @@ def _counts(sizes: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in sizes.items())
 
 
-def environment_facts(view: View) -> list[tuple[str, str]]:
-    facts = dict(view.results["environment"])
-    facts["memory"] = say.size(facts.pop("memory_bytes"))
-    engine = view.results.get("engine")
-    if engine:
-        facts["runs at once"] = f"{engine['jobs']}, {engine['threads']} threads each ({engine['name']})"
-    return [(name, "none" if value is None else str(value)) for name, value in facts.items()]
+def environment_pairs(view: ReportView) -> list[tuple[str, str]]:
+    """Return names and values that describe versions and hardware."""
+    values = dict(view.results.environment)
+    values["memory"] = fmt.size(values.pop("memory_bytes"))
+    if executor := view.results.executor:
+        values["runs at once"] = f"{executor.jobs}, {executor.threads} threads each ({executor.name})"
+    return [(name, "none" if value is None else str(value)) for name, value in values.items()]

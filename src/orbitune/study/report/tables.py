@@ -1,152 +1,160 @@
-"""The tables of the long part that speak of what was measured on test and validation tiles."""
+"""Tables of scores on test and validation tiles."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+from orbitune.evaluation.robustness import Accuracy
 from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as say
+from orbitune.study.records import ClassRecord
+from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Table
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 
-def verdict_table(view: View) -> Table:
-    """Every comparison with the reference: the difference, both questions, and the check by resampling."""
-    entries = view.results["verdicts"]
-    several = len({entry["split"] for entry in entries}) > 1
+def verdict_table(view: ReportView) -> Table:
+    """Return a table of every comparison with the reference."""
+    verdicts = view.results.verdicts
+    several = len({verdict.split for verdict in verdicts}) > 1
     header = [
         "Method",
         *(["Split"] if several else []),
         "Difference, points (95 % interval)",
-        "Interval by bootstrap",
-        f"Within {entries[0]['margin']:g} points, or better",
-        "p for within",
-        "p for not within",
+        "Bootstrap interval",
+        f"Within {verdicts[0].margin:g} points, or better",
+        "p, within",
+        "p, not within",
         "p, McNemar",
-        "Alone right / reference alone",
-        "Images needed",
+        "Only this method correct / only the reference",
+        "Test images needed",
     ]
     rows = [
         [
-            method_name(entry["method"]),
-            *([entry["split"]] if several else []),
-            f"{say.signed(entry['difference'])} ({say.signed_span(entry['low'], entry['high'])})",
-            say.signed_span(entry["bootstrap_low"], entry["bootstrap_high"]),
-            entry["verdict"],
-            *(say.p_value(entry[key]) for key in ("within", "beyond", "differ")),
-            f"{entry['wins']:,.0f} / {entry['losses']:,.0f}",
-            say.NOTHING if entry["images_needed"] is None else f"{entry['images_needed']:,}",
+            method_name(verdict.method),
+            *([verdict.split] if several else []),
+            f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
+            fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
+            verdict.verdict,
+            *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
+            f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
+            fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
         ]
-        for entry in entries
+        for verdict in verdicts
     ]
-    reference = method_name(entries[0]["reference"])
-    holm = "; p values after Holm's correction" if any(entry["family"] > 1 for entry in entries) else ""
-    return Table(f"Against {reference}, decided at a one-sided 2.5 %{holm}", header, rows)
+    reference = method_name(verdicts[0].reference)
+    holm = "; p values after Holm's correction" if any(verdict.family > 1 for verdict in verdicts) else ""
+    return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{holm}", header, rows)
 
 
-def judged(view: View) -> list[str]:
-    """The sentences of all verdicts, each with its split where there are several."""
-    entries = view.results["verdicts"]
-    several = len({entry["split"] for entry in entries}) > 1
+def verdict_sentences(view: ReportView) -> list[str]:
+    """Return the sentences of all verdicts, with the split where there are several."""
+    verdicts = view.results.verdicts
+    several = len({verdict.split for verdict in verdicts}) > 1
     return [
-        f"{entry['split'].capitalize()} split. {sentence}" if several else sentence
-        for entry in entries
-        for sentence in entry["sentences"]
+        f"{verdict.split.capitalize()} split. {sentence}" if several else sentence
+        for verdict in verdicts
+        for sentence in verdict.sentences
     ]
 
 
-def class_table(view: View, split: str) -> Table:
-    """F1 of each class; with several seeds their mean, and the least and the largest of them."""
-    groups = view.on(split)
+def class_table(view: ReportView, split: str) -> Table:
+    """Return the F1 of each class; with several seeds the mean, lowest and highest."""
+    groups = view.groups_on(split)
 
-    def cell(row: dict[str, Any]) -> str:
-        if not row["support"]:
-            return say.NOTHING
-        mean = say.percent(row["f1"], view.digits)
-        low, high = row["low"], row["high"]
-        return mean if low == high else f"{mean} ({say.span((low, high), view.digits)})"
+    def cell(row: ClassRecord) -> str:
+        if not row.support:
+            return fmt.NOTHING
+        mean = fmt.percent(row.f1, view.digits)
+        return (
+            mean if row.low == row.high else f"{mean} ({fmt.percent_range((row.low, row.high), view.digits)})"
+        )
 
     rows = [
-        [several[0]["name"], f"{several[0]['support']:,}", *map(cell, several)]
-        for several in zip(*(group.summary["per_class"] for group in groups), strict=True)
+        [classes[0].name, f"{classes[0].support:,}", *map(cell, classes)]
+        for classes in zip(*(group.summary.per_class for group in groups), strict=True)
     ]
-    ranges = "; in brackets the least and the largest of the seeds" if _several_seeds(groups) else ""
+    several = any(len(group.summary.seeds) > 1 for group in groups)
+    ranges = "; in brackets the lowest and highest of the seeds" if several else ""
     header = ["Class", "Test tiles", *(group.title for group in groups)]
-    return Table(view.of(split, "F1 of each class on the test split") + ranges, header, rows)
+    return Table(view.with_split("F1 of each class on the test split", split) + ranges, header, rows)
 
 
-def calibration_table(view: View, split: str) -> Table:
-    """How far confidence is from accuracy on test, before and after the temperature."""
-    groups = [group for group in view.on(split) if "calibration" in group.summary]
+def calibration_table(view: ReportView, split: str) -> Table:
+    """Return calibration scores on test before and after temperature scaling."""
     measures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("ECE", "ece", lambda value: say.percent(value, 2)),
-        ("ECE, bins of equal width", "ece_equal_width", lambda value: say.percent(value, 2)),
+        ("ECE", "ece", lambda value: fmt.percent(value, 2)),
+        ("ECE, equal-width bins", "ece_equal_width", lambda value: fmt.percent(value, 2)),
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
     rows = []
-    for group in groups:
-        found = group.summary["calibration"]
-        temperatures = ", ".join(f"{value:.2f}" for value in found["temperatures"])
+    for group in view.groups_on(split):
+        if not (scores := group.summary.calibration):
+            continue
+        temperatures = ", ".join(f"{value:.2f}" for value in scores.temperatures)
         pairs = [
-            f"{write(found['before'][key])} \N{RIGHTWARDS ARROW} {write(found['after'][key])}"
+            f"{write(getattr(scores.before, key))} \N{RIGHTWARDS ARROW} {write(getattr(scores.after, key))}"
             for _, key, write in measures
         ]
         rows.append([group.title, temperatures, *pairs])
     header = ["Method", "Temperatures", *(head for head, _, _ in measures)]
-    caption = "Calibration on test before and after the temperature, which was fitted on validation"
-    return Table(view.of(split, caption), header, rows)
+    caption = "Calibration on test before and after temperature scaling, fitted on validation"
+    return Table(view.with_split(caption, split), header, rows)
 
 
-def robustness_table(view: View, split: str) -> Table:
-    """The mean over severities of each kind of corruption."""
-    entries = [entry for entry in view.results["robustness"] if entry["split"] == split]
-    kinds = [kind["name"] for kind in entries[0]["corruptions"]]
+def robustness_table(view: ReportView, split: str) -> Table:
+    """Return the mean accuracy over severities of each kind of corruption."""
+    records = [record for record in view.results.robustness if record.split == split]
+    kinds = [kind.name for kind in records[0].corruptions]
     rows = [
         [
-            method_name(entry["method"]),
-            f"{entry['seed']}",
-            _scored(entry["clean"], view.digits),
-            *(say.percent(kind["mean"], view.digits) for kind in entry["corruptions"]),
-            say.percent(entry["mean"], view.digits),
+            method_name(record.method),
+            f"{record.seed}",
+            _with_interval(record.clean, view.digits),
+            *(fmt.percent(kind.mean, view.digits) for kind in record.corruptions),
+            fmt.percent(record.mean, view.digits),
         ]
-        for entry in entries
+        for record in records
     ]
-    caption = f"Accuracy on {entries[0]['count']:,} validation tiles, mean over five severities"
-    header = ["Method", "Seed", "As they are (95 % interval)", *map(say.capital, kinds), "Mean"]
-    return Table(view.of(split, caption), header, rows)
+    caption = f"Accuracy on {records[0].count:,} validation tiles, mean over five severities"
+    header = ["Method", "Seed", "Clean (95 % interval)", *map(fmt.capital, kinds), "Mean"]
+    return Table(view.with_split(caption, split), header, rows)
 
 
-def severity_table(view: View, split: str) -> Table:
-    """Every point of the figures of robustness with its interval."""
-    entries = [entry for entry in view.results["robustness"] if entry["split"] == split]
+def severity_table(view: ReportView, split: str) -> Table:
+    """Return the accuracy at each severity of each corruption with its interval."""
+    records = [record for record in view.results.robustness if record.split == split]
     rows = [
-        [f"{say.capital(kind['name'])} {point['severity']}"]
-        + [_scored(entry["corruptions"][k]["severities"][i], view.digits) for entry in entries]
-        for k, kind in enumerate(entries[0]["corruptions"])
-        for i, point in enumerate(kind["severities"])
+        [f"{fmt.capital(kind.name)} {point.severity}"]
+        + [_with_interval(record.corruptions[k].severities[i], view.digits) for record in records]
+        for k, kind in enumerate(records[0].corruptions)
+        for i, point in enumerate(kind.severities)
     ]
-    header = ["Corruption and severity", *(method_name(entry["method"]) for entry in entries)]
-    return Table(view.of(split, "Accuracy at each severity (95 % interval)"), header, rows)
+    header = ["Corruption and severity", *(method_name(record.method) for record in records)]
+    return Table(view.with_split("Accuracy at each severity (95 % interval)", split), header, rows)
 
 
-def sweep_table(view: View, lines: dict[str, list[tuple[Any, Group]]], head: str, split: str) -> Table:
-    """Accuracy at each value of a sweep, a column for each method.
+def sweep_table(
+    view: ReportView,
+    lines: Mapping[str, Sequence[tuple[int | None, RunGroup]]],
+    *,
+    head: str,
+    split: str,
+) -> Table:
+    """Return the accuracy at each value of a sweep, one column per method.
 
     Args:
-        lines: for each method the values and their groups.
+        view: of the study.
+        lines: values and groups of each method.
+        head: head of the column of values.
+        split: name of the split.
     """
     values = list(dict.fromkeys(value for points in lines.values() for value, _ in points))
     rows = []
     for value in sorted(values, key=lambda v: (v is None, v or 0)):
         found = [dict(points).get(value) for points in lines.values()]
-        cells = [say.with_interval(g.accuracy, view.digits) if g else say.NOTHING for g in found]
+        cells = [fmt.with_interval(g.accuracy, view.digits) if g else fmt.NOTHING for g in found]
         rows.append(["all" if value is None else f"{value:,}", *cells])
-    return Table(view.of(split, "Test accuracy (95 % interval)"), [head, *lines], rows)
+    return Table(view.with_split("Test accuracy (95 % interval)", split), [head, *lines], rows)
 
 
-def _scored(scores: dict[str, Any], digits: int) -> str:
-    return say.with_interval((scores["accuracy"], *scores["interval"]), digits)
-
-
-def _several_seeds(groups: Sequence[Group]) -> bool:
-    return any(len(group.summary["seeds"]) > 1 for group in groups)
+def _with_interval(point: Accuracy, digits: int) -> str:
+    return fmt.with_interval((point.accuracy, *point.interval), digits)

@@ -1,177 +1,156 @@
-"""What results.json says, lined up once for all of the report: runs in groups, groups in rows."""
+"""View model of a report: runs in groups, groups in one row per method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from orbitune.study.display_names import method_name, run_name
-from orbitune.study.verdicts import reference_of
+from orbitune.study.display_names import method_name
+from orbitune.study.records import GroupSummary, RunRecord, StudyResults
+from orbitune.study.verdicts import choose_reference
 
-Results = dict[str, Any]
-Run = dict[str, Any]
+FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
 
-FEW = 3  # methods that fit side by side in a sentence, and whose every figure can be shown
-_SHARED = ("method", "split", "sweep", "shots", "rank", "image_size")
+Cost = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Finished runs that differ in the seed alone.
+class RunGroup:
+    """Finished runs that differ only in their seed.
 
     Attributes:
-        title: what its row or line is called.
-        summary: as results.json has it, over the seeds.
-        runs: their entries in results.json, one or more.
+        title: label of its row or line.
+        summary: scores over the seeds.
+        runs: one or more.
     """
 
     title: str
-    summary: dict[str, Any]
-    runs: list[Run]
+    summary: GroupSummary
+    runs: list[RunRecord]
 
     @property
     def method(self) -> str:
-        return str(self.summary["method"])
+        """Name of the method."""
+        return self.summary.method
 
     @property
     def split(self) -> str:
-        return str(self.summary["split"])
+        """Name of the split."""
+        return self.summary.split
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
-        """Mean over the seeds, and the ends of its 95 % interval, shares in 0..1."""
-        accuracy = self.summary["accuracy"]
-        return accuracy["mean"], accuracy["low"], accuracy["high"]
+        """Mean test accuracy over the seeds and its 95 % interval, 0..1."""
+        accuracy = self.summary.accuracy
+        return accuracy.mean, accuracy.low, accuracy.high
 
     @property
     def interval(self) -> tuple[float, float]:
+        """95 % interval of the test accuracy, 0..1."""
         return self.accuracy[1:]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method with its groups, one for each split that it has finished runs on."""
+class MethodRow:
+    """A method with its groups, one for each split on which it has finished runs."""
 
     title: str
     method: str
-    groups: dict[str, Group]
+    groups: dict[str, RunGroup]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunRecord]:
+        """All finished runs of the method, without sweeps."""
         return [run for group in self.groups.values() for run in group.runs]
 
     @property
-    def cost(self) -> dict[str, Any]:
-        """The mean over the runs of everything that all of them measured."""
+    def cost(self) -> Cost:
+        """Mean cost over the runs, see `mean_cost`."""
         return mean_cost(self.runs)
 
     @property
     def parameters(self) -> dict[str, int]:
-        return dict(self.runs[0]["result"]["parameters"])
+        """Parameter counts of the first run."""
+        return dict(self.runs[0].finished.parameters)
 
 
-class View:
-    """A study as its report looks at it.
+class ReportView:
+    """A study as its report shows it.
 
     Attributes:
-        results: what results.json holds.
-        done, failed: the entries of the runs that were finished, and of the others.
-        groups: of finished runs, sweeps included.
-        rows: the methods that are compared, in the order of the study; sweeps are left out.
-        splits: that they are compared on.
-        digits: decimals of a percentage; one tile in fewer than 1,000 moves an accuracy by more than the
-            second can say.
+        results: content of results.json.
+        groups: groups of finished runs, sweeps included.
+        rows: compared methods in the order of the study, without sweeps.
+        splits: splits that the methods are compared on.
+        digits: decimals of a percentage; with fewer than 1,000 test tiles one tile is more than 0.1 %.
     """
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: StudyResults) -> None:
         self.results = results
-        self.done = [run for run in results["runs"] if run["status"] == "done"]
-        self.failed = [run for run in results["runs"] if run["status"] != "done"]
-        self.groups = _groups(results, self.done)
-        compared = [group for group in self.groups if group.summary["sweep"] is None]
+        self.groups = [
+            RunGroup(method_name(summary.method), summary, _runs_of(summary, results.done))
+            for summary in results.summaries
+        ]
+        compared = [group for group in self.groups if group.summary.sweep is None]
         self.splits = list(dict.fromkeys(group.split for group in compared))
         self.rows = [
-            Row(title, own[0].method, {group.split: group for group in own})
+            MethodRow(title, own[0].method, {group.split: group for group in own})
             for title in dict.fromkeys(group.title for group in compared)
             for own in [[group for group in compared if group.title == title]]
         ]
-        self.digits = 2 if not compared or compared[0].summary["test_tiles"] >= 1000 else 1
+        self.digits = 2 if not compared or compared[0].summary.test_tiles >= 1000 else 1
 
     @property
     def many(self) -> bool:
-        """Whether there are too many methods for every one to have every figure."""
+        """Whether there are too many methods to show every number of each."""
         return len(self.rows) > FEW
 
     @property
-    def reference(self) -> Row | None:
-        """The method that the others are compared with; None where no run was finished."""
+    def reference(self) -> MethodRow | None:
+        """Method that the others are compared with; None where no run is finished."""
         if not self.rows:
             return None
-        method = reference_of([row.method for row in self.rows])
+        method = choose_reference([row.method for row in self.rows])
         return next(row for row in self.rows if row.method == method)
 
     @property
-    def full(self) -> Row | None:
-        """Full fine-tuning, to which costs are compared; None where it has no finished run."""
+    def full(self) -> MethodRow | None:
+        """Full fine-tuning, which costs are compared with; None where it has no finished run."""
         return self.reference if self.reference and self.reference.method == "full" else None
 
     @property
     def timings_comparable(self) -> bool:
-        """Whether the runs had the machine to themselves."""
-        return bool(self.results.get("engine", {}).get("timings_comparable", True))
+        """Whether no two runs shared the machine."""
+        executor = self.results.executor
+        return executor is None or executor.timings_comparable
 
-    def on(self, split: str) -> list[Group]:
-        """The groups of one split, in the order of the rows."""
+    def groups_on(self, split: str) -> list[RunGroup]:
+        """Return the groups of one split in the order of the rows."""
         return [row.groups[split] for row in self.rows if split in row.groups]
 
     def split_name(self, split: str) -> str:
-        """What a heading adds for a split; nothing where there is one only."""
+        """Return "NAME split" for a heading; empty where there is only one split."""
         return f"{split} split" if len(self.splits) > 1 else ""
 
-    def of(self, split: str, before: str) -> str:
-        """Words that end with the name of the split, where there are several."""
-        return ", ".join(filter(None, [before, self.split_name(split)]))
+    def with_split(self, text: str, split: str) -> str:
+        """Return text followed by the name of the split, where there are several."""
+        return ", ".join(filter(None, [text, self.split_name(split)]))
 
 
-def mean_cost(runs: Sequence[Run]) -> dict[str, Any]:
-    """The mean of each number that every run's cost has; what one of them lacks is None."""
-    costs = [run["result"]["cost"] for run in runs]
+def mean_cost(runs: Sequence[RunRecord]) -> Cost:
+    """Return the mean of each numeric cost over the runs; None for what a run did not measure."""
+    costs = [run.finished.cost.to_json() for run in runs]
     numbers = {name for cost in costs for name, value in cost.items() if not isinstance(value, str | None)}
     return {
-        name: fmean(values) if all(value is not None for value in values) else None
+        name: None if any(cost.get(name) is None for cost in costs) else fmean(cost[name] for cost in costs)
         for name in sorted(numbers | {"peak_cuda_bytes", "energy_joules"})
-        for values in [[cost.get(name) for cost in costs]]
     }
 
 
-def _groups(results: Results, done: Sequence[Run]) -> list[Group]:
-    """Those of the summaries; of results from before there were any, each run by itself."""
-    if not results.get("summaries"):
-        return [Group(run_name(run), _summary(run), [run]) for run in done]
-    return [
-        Group(method_name(summary["method"]), summary, _runs_of(summary, done))
-        for summary in results["summaries"]
-    ]
+def peak_memory(cost: Cost) -> float:
+    """Return the peak bytes of the GPU where the run used one, else of the process."""
+    return float(cost["peak_cuda_bytes"] or cost["peak_rss_bytes"])
 
 
-def _runs_of(summary: dict[str, Any], done: Sequence[Run]) -> list[Run]:
-    return [run for run in done if all(run[name] == summary[name] for name in _SHARED)]
-
-
-def _summary(run: Run) -> dict[str, Any]:
-    """A run alone, in the words of the summaries."""
-    test = run["result"]["test"]
-    low, high = test["interval"]
-    return {
-        "group": run.get("name", run["method"]),
-        "method": run["method"],
-        "split": run.get("split", "default"),
-        "sweep": run.get("sweep"),
-        **{name: run.get(name) for name in ("shots", "rank", "image_size")},
-        "seeds": [run.get("seed", 0)],
-        "test_tiles": test["count"],
-        "accuracy": {"mean": test["accuracy"], "low": low, "high": high, "seeds": [test["accuracy"]]},
-        "macro_f1": test["macro_f1"],
-        "validation_accuracy": run["result"]["validation"]["accuracy"],
-        "per_class": [{**row, "low": row["f1"], "high": row["f1"]} for row in test["per_class"]],
-    }
+def _runs_of(summary: GroupSummary, done: Sequence[RunRecord]) -> list[RunRecord]:
+    return [run for run in done if run.group == summary.group]

@@ -1,26 +1,30 @@
 """Write a report from the results of a study, or its short forms for a terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError, one_line
 from orbitune.extras import require
 from orbitune.files import replacing, write_text
+from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
-from orbitune.study.report.components import Block, Folded, Panel, Plate
-from orbitune.study.report.conclusions import WARNING, paragraphs
+from orbitune.study.report.components import Collapsible, Component, Figure, Panel
+from orbitune.study.report.conclusions import WARNING, write_conclusions
 from orbitune.study.report.formatting import markdown
-from orbitune.study.report.pages import page
-from orbitune.study.report.view_model import Results, View
+from orbitune.study.report.pages import build_page
+from orbitune.study.report.view_model import ReportView
 
 
-def write_report(results: Results, folder: Path) -> None:
-    """Write report.html, report.md and figures/*.svg into `folder` from what results.json holds.
+def write_report(results: StudyResults, folder: str | Path) -> None:
+    """Write report.html, report.md and figures/*.svg.
 
-    The images that the results name are looked for in the folder too.
+    Args:
+        results: of the study.
+        folder: the report's folder, which also holds the images that the results name.
 
     Raises:
-        RunError: the results lack something, as those of a damaged results.json.
+        RunError: the results are incomplete, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
     require("study", purpose="reports")
@@ -28,22 +32,22 @@ def write_report(results: Results, folder: Path) -> None:
 
     folder = Path(folder)
     try:
-        shown = page(results, folder)
-        texts = {kind: _rendered(shown, kind) for kind in ("html", "md")}
+        page = build_page(results, folder)
+        texts = {kind: _render(page, kind) for kind in ("html", "md")}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
         reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise RunError(f"The results of {folder} are damaged or not complete ({reason}).") from error
-    blocks = [block for section in shown["sections"] for block in section.blocks]
+    components = [component for section in page["sections"] for component in section.components]
     with replacing(folder / "figures") as figures:
         figures.mkdir()
-        for panel in _panels([*([shown["picture"]] if shown["picture"] else []), *blocks]):
+        for panel in _panels([*([page["picture"]] if page["picture"] else []), *components]):
             (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     for kind, text in texts.items():
         write_text(folder / f"report.{kind}", text)
 
 
-def _rendered(shown: dict[str, Any], kind: str) -> str:
-    """The page as HTML (`html`) or Markdown (`md`)."""
+def _render(page: dict[str, Any], kind: str) -> str:
+    """Return the page as HTML (`html`) or Markdown (`md`)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -55,45 +59,45 @@ def _rendered(shown: dict[str, Any], kind: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markdown
-    return environment.get_template(f"report.{kind}.jinja").render(shown)
+    return environment.get_template(f"report.{kind}.jinja").render(page)
 
 
-def comparison_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows, one a method, of what was reached and what it cost on this machine.
+def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of accuracy and cost, one row per method.
 
-    Costs are means over the runs of a method, and carry their ratio to full fine-tuning where that was run. A
-    failed or diverged run has a row of its name and its error alone.
+    Costs are means over the runs of a method, with their ratio to full fine-tuning where that was run. A
+    failed or diverged run has a row with its name and its error.
     """
-    view = View(results)
-    columns = comparison.columns(view)
+    view = ReportView(results)
+    columns = comparison.comparison_columns(view)
     return ["Method", *(head for head, _ in columns)], comparison.comparison_rows(view, columns)
 
 
-def window_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """The same for a window of 100 characters: fewer columns, and finished runs alone."""
-    view = View(results)
-    columns = comparison.narrow_columns(view)
+def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
+    """Return `comparison_table` for 100 characters: fewer columns, only finished runs."""
+    view = ReportView(results)
+    columns = comparison.terminal_columns(view)
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
     return ["method", *(head for head, _ in columns)], rows
 
 
-def failure_lines(results: Results) -> list[str]:
-    """A line for each run that was not finished, with its error."""
-    return [" ".join(failure) for failure in comparison.failures(View(results))]
+def failure_lines(results: StudyResults) -> list[str]:
+    """Return one line for each run that is not finished, with its error."""
+    return [" ".join(failure) for failure in comparison.failures(results)]
 
 
-def verdict(results: Results) -> str:
-    """What the study shows, in a few paragraphs of careful sentences."""
-    warning = [WARNING] if results["data"]["synthetic"] else []
-    return "\n".join([*warning, *paragraphs(View(results))])
+def conclusions_text(results: StudyResults) -> str:
+    """Return the conclusions of the study, one paragraph per line."""
+    warning = [WARNING] if results.data.synthetic else []
+    return "\n".join([*warning, *write_conclusions(ReportView(results))])
 
 
-def _panels(blocks: list[Block]) -> list[Panel]:
-    """All panels, folded ones too."""
+def _panels(components: Sequence[Component]) -> list[Panel]:
+    """Return the panels of all figures, those in collapsed parts too."""
     found: list[Panel] = []
-    for block in blocks:
-        if isinstance(block, Plate):
-            found += block.panels
-        elif isinstance(block, Folded):
-            found += _panels(block.blocks)
+    for component in components:
+        if isinstance(component, Figure):
+            found += component.panels
+        elif isinstance(component, Collapsible):
+            found += _panels(component.components)
     return found

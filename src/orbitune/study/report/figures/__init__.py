@@ -1,2 +1,4 @@
-"""The figures of a report. Each is its own small SVG, so that a page can lay them side by side on a screen
-and stack them on a phone without shrinking the type. The same results give the same bytes."""
+"""Figures of a report. Each panel is a small SVG, so that a page can lay panels side by side or stack them.
+
+The same results give the same bytes.
+"""

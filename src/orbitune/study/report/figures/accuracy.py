@@ -1,20 +1,21 @@
-"""The one picture: the accuracy of every method on every split, with its interval, above what is trivial."""
+"""Main figure: test accuracy of every method on every split with its interval, and trivial baselines."""
 
 from typing import TYPE_CHECKING
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
+from orbitune.evaluation.baselines import Baseline
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure
+from orbitune.study.report.figures.drawing import (
+    HALF_WIDTH,
     QUIET,
-    canvas,
     legend,
-    panel,
-    plain,
-    stretch,
-    stretched_axis,
+    new_figure,
+    set_error_axis,
+    shorten,
+    to_error_scale,
+    to_panel,
 )
-from orbitune.study.report.view_model import View
+from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 _SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"))
 
 
-def accuracy_plate(view: View) -> Plate:
-    """A row for each method, a dot with its interval for each split, a thin line over the gap."""
-    figure, axes = canvas(HALF, 120 + 30 * len(view.rows) + 20 * len(view.splits), "Test accuracy, %", view)
+def accuracy_figure(view: ReportView) -> Figure:
+    """Draw one row per method, with a dot and an interval per split."""
+    height = 120 + 30 * len(view.rows) + 20 * len(view.splits)
+    figure, axes = new_figure(view, "Test accuracy, %", width=HALF_WIDTH, height=height)
     ends = [*_dots(axes, view), *_baselines(axes, view)]
-    stretched_axis(axes, "x", min(ends), max(ends))
-    axes.set_yticks(range(len(view.rows)), [plain(row.title) for row in view.rows])
+    set_error_axis(axes, "x", min(ends), max(ends))
+    axes.set_yticks(range(len(view.rows)), [shorten(row.title) for row in view.rows])
     axes.set_ylim(len(view.rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -35,18 +37,18 @@ def accuracy_plate(view: View) -> Plate:
         (view.split_name(split) or "test split", {"color": colour, "marker": marker, "linestyle": "-"})
         for split, (colour, marker) in zip(view.splits, _SPLITS, strict=False)
     ]
-    if _alarms(view):
+    if _colour_baselines(view):
         entries += [
-            ("colours alone, of that split", {"color": QUIET, "linestyle": "--"}),
+            ("colours alone", {"color": QUIET, "linestyle": "--"}),
             ("chance", {"color": QUIET, "linestyle": ":"}),
         ]
     if len(entries) > 1:
-        legend(figure, entries, HALF)
-    return Plate(_caption(view), [panel(figure, "accuracy", _alt(view), HALF)])
+        legend(figure, entries, HALF_WIDTH)
+    return Figure(_caption(view), [to_panel(figure, "accuracy", alt=_alt(view), width=HALF_WIDTH)])
 
 
-def _dots(axes: "Axes", view: View) -> list[float]:
-    """Draw what the methods reached; the places of all ends."""
+def _dots(axes: "Axes", view: ReportView) -> list[float]:
+    """Draw accuracies with their intervals; return the ends of all intervals."""
     ends: list[float] = []
     apart = 0.16 if len(view.splits) > 1 else 0.0
     for place, row in enumerate(view.rows):
@@ -55,7 +57,7 @@ def _dots(axes: "Axes", view: View) -> list[float]:
             if split not in row.groups:
                 continue
             group = row.groups[split]
-            middle, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+            middle, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
             height = place + apart * (number - (len(view.splits) - 1) / 2)
             axes.plot([low, high], [height] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.plot(middle, height, color=colour, marker=marker, markersize=6.5, linestyle="none")
@@ -66,45 +68,47 @@ def _dots(axes: "Axes", view: View) -> list[float]:
     return ends
 
 
-def _baselines(axes: "Axes", view: View) -> list[float]:
-    """Draw what colours alone and chance reach; their places."""
+def _baselines(axes: "Axes", view: ReportView) -> list[float]:
+    """Draw the accuracy of colour statistics and of chance; return their positions."""
     places = []
     for split, (colour, _) in zip(view.splits, _SPLITS, strict=False):
-        for base in _alarms(view).get(split, []):
-            accuracy, count = base["test"]["accuracy"], base["test"]["count"]
-            for share, dash in ((accuracy, "--"), (base["chance"], ":")):
-                axes.axvline(stretch(share, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0)
-                places.append(stretch(share, count))
+        for baseline in _colour_baselines(view).get(split, []):
+            accuracy, count = baseline.test.accuracy, baseline.test.count
+            for fraction, dash in ((accuracy, "--"), (baseline.chance, ":")):
+                axes.axvline(
+                    to_error_scale(fraction, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0
+                )
+                places.append(to_error_scale(fraction, count))
     return places
 
 
-def _alarms(view: View) -> dict[str, list[dict]]:
-    """The baseline of colours of each split, where the study has it."""
+def _colour_baselines(view: ReportView) -> dict[str, list[Baseline]]:
+    """Return the baseline of colour statistics of each split, where it was measured."""
     return {
-        entry["split"]: [base for base in entry["baselines"] if base["name"] == "colour statistics"]
-        for entry in view.results.get("alarms", [])
+        record.split: [each for each in record.baselines if each.name == "colour statistics"]
+        for record in view.results.leakage_checks
     }
 
 
-def _caption(view: View) -> str:
-    sentences = [
-        "Bars are 95 % intervals. The axis is stretched: equal steps are equal factors of the errors."
-    ]
+def _caption(view: ReportView) -> str:
+    """Return the caption of the figure."""
+    sentences = ["Bars are 95 % intervals. The axis is logarithmic in the error rate."]
     if len(view.splits) > 1:
-        sentences += ["The grey line is the gap between the splits."]
-    if _alarms(view):
+        sentences += ["The grey line joins the splits."]
+    if _colour_baselines(view):
         sentences += [
-            "Dashed: what a classifier reaches that sees colour statistics alone; dotted: chance, always "
-            "naming the commonest class."
+            "Dashed: a classifier that sees colour statistics only. Dotted: chance, always predicting the "
+            "commonest class."
         ]
     return " ".join(sentences)
 
 
-def _alt(view: View) -> str:
+def _alt(view: ReportView) -> str:
+    """Return the text alternative of the figure."""
     texts = [
-        f"{row.title} {split} {say.with_interval(group.accuracy, view.digits)}"
+        f"{row.title} {split} {fmt.with_interval(group.accuracy, view.digits)}"
         if len(view.splits) > 1
-        else f"{row.title} {say.with_interval(group.accuracy, view.digits)}"
+        else f"{row.title} {fmt.with_interval(group.accuracy, view.digits)}"
         for row in view.rows
         for split, group in row.groups.items()
     ]

@@ -1,13 +1,21 @@
-"""Which classes a method gains or loses, against the reference."""
+"""Difference in F1 of each class and method to the reference."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Plate
-from orbitune.study.report.figures.canvas import HALF, INK, LINE, WHOLE, canvas, panel, plain
-from orbitune.study.report.view_model import Row, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure
+from orbitune.study.report.figures.drawing import (
+    FULL_WIDTH,
+    HALF_WIDTH,
+    INK,
+    LINE,
+    new_figure,
+    shorten,
+    to_panel,
+)
+from orbitune.study.report.view_model import MethodRow, ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,38 +24,39 @@ _STRONG = 5.0  # points of F1 that have the full colour
 _WIDE = 9  # methods that fit half the page
 
 
-def class_plate(view: View, reference: Row) -> Plate:
-    """A matrix for each split: classes by methods, the difference of F1 to the reference in points."""
+def class_figure(view: ReportView, reference: MethodRow) -> Figure:
+    """Draw one matrix per split: classes by methods, difference in F1 to the reference in points."""
     panels = []
     for split in view.splits:
-        if split not in reference.groups or len(view.on(split)) < 2:
+        if split not in reference.groups or len(view.groups_on(split)) < 2:
             continue
-        others = [group for group in view.on(split) if group.method != reference.method]
-        classes = [row for row in reference.groups[split].summary["per_class"] if row["support"]]
-        first = np.array([row["f1"] for row in classes])
-        f1 = np.array(
-            [[row["f1"] for row in group.summary["per_class"] if row["support"]] for group in others]
-        ).T
-        width = HALF if len(others) < _WIDE else WHOLE
-        heading = f"F1 less that of {reference.title}"
-        figure, axes = canvas(width, 90 + 22 * len(classes), view.split_name(split) or heading, view)
+        others = [group for group in view.groups_on(split) if group.method != reference.method]
+        classes = [row for row in reference.groups[split].summary.per_class if row.support]
+        first = np.array([row.f1 for row in classes])
+        f1 = np.array([[row.f1 for row in group.summary.per_class if row.support] for group in others]).T
+        width = HALF_WIDTH if len(others) < _WIDE else FULL_WIDTH
+        heading = f"F1 minus that of {reference.title}"
+        figure, axes = new_figure(
+            view, view.split_name(split) or heading, width=width, height=90 + 22 * len(classes)
+        )
         columns = [group.title for group in others]
-        _matrix(axes, 100 * (f1 - first[:, None]), [plain(row["name"]) for row in classes], columns)
+        _matrix(axes, 100 * (f1 - first[:, None]), [shorten(row.name) for row in classes], columns)
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.of(split, heading)}. "
-            f"The most is lost by {columns[worst[1]]} on {classes[worst[0]]['name']}, "
+            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.with_split(heading, split)}. "
+            f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
         )
-        panels.append(panel(figure, say.slug(view.of(split, "classes")), alt, width))
+        panels.append(to_panel(figure, fmt.slug(view.with_split("classes", split)), alt=alt, width=width))
     caption = (
-        f"F1 of each class less that of {reference.title}, in points. Orange: worse, blue: better; the "
-        f"colour is full at {_STRONG:g} points."
+        f"F1 of each class minus that of {reference.title}, in points. Orange is worse, blue is better; the "
+        f"colour scale ends at {_STRONG:g} points."
     )
-    return Plate(caption, panels)
+    return Figure(caption, panels)
 
 
 def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    """Draw values in points, (classes, methods), with a diverging colour scale."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("change", ["#d55e00", "#ffffff", "#0072b2"])
@@ -55,7 +64,7 @@ def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str
     axes.pcolormesh(*edges, values, cmap=colours, vmin=-_STRONG, vmax=_STRONG, edgecolor=LINE, linewidth=0.5)
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if abs(value) > 0.7 * _STRONG else INK
-        text = say.signed(value, 1)
+        text = fmt.signed(value, 1)
         axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=9, ha="center", va="center")
     axes.set_xticks(
         edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10

@@ -1,21 +1,21 @@
-"""Accuracy against what it costs, and which methods no other beats in both."""
+"""Accuracy against cost, with the Pareto front of the methods."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    THIRD,
-    Looks,
-    canvas,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Panel
+from orbitune.study.report.figures.drawing import (
+    THIRD_WIDTH,
+    Styles,
     legend,
-    panel,
-    plain,
-    stretch,
-    stretched_axis,
+    new_figure,
+    set_error_axis,
+    shorten,
+    to_error_scale,
+    to_panel,
 )
-from orbitune.study.report.view_model import Group, View, mean_cost
+from orbitune.study.report.view_model import ReportView, RunGroup, mean_cost, peak_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,19 +25,19 @@ Cost = tuple[str, str, Callable[[dict[str, Any]], float]]
 _TIME: Cost = ("time", "Train time per epoch, s", lambda cost: cost["seconds_per_epoch"])
 _CPU: Cost = ("cpu", "CPU time of a run, s", lambda cost: cost["cpu_seconds"])
 _OTHERS: tuple[Cost, ...] = (
-    ("memory", "Peak memory, MB", lambda cost: say.memory(cost) / 1e6),
+    ("memory", "Peak memory, MB", lambda cost: peak_memory(cost) / 1e6),
     ("size", "Size on disk, MB", lambda cost: cost["artefact_bytes"] / 1e6),
 )
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points, by their places, that no other point beats: none costs as little and reaches as much.
+    """Return the positions of the points on the Pareto front of low cost and high accuracy.
 
     Args:
-        points: cost and accuracy of each.
+        points: (cost, accuracy) of each.
 
     Returns:
-        In rising order of cost. Of points that are equal in both, all are on the front.
+        Positions in rising order of cost. Of equal points, all are on the front.
     """
 
     def beaten(cost: float, reached: float) -> bool:
@@ -50,80 +50,84 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return sorted(front, key=lambda place: points[place])
 
 
-def cost_plate(view: View, looks: Looks) -> Plate:
-    """A panel for each split and cost."""
+def cost_figure(view: ReportView, styles: Styles) -> Figure:
+    """Draw one panel per split and kind of cost."""
     panels = [
-        _cost_panel(view, split, looks, cost)
+        _cost_draw_panel(view, split, styles, cost)
         for split in view.splits
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
     caption = (
-        "Up is better, left is cheaper. Bars are 95 % intervals of the test accuracy. The grey line joins "
-        "the methods that no other beats in both (the Pareto front of the means). "
+        "Up is better, left is cheaper. Bars are 95 % intervals of the test accuracy. The grey line is the "
+        "Pareto front of the means: methods that no other method beats in both. "
         "Memory is the GPU's where the run used one, else the whole process's."
     )
-    return Plate(caption, panels)
+    return Figure(caption, panels)
 
 
-def _cost_panel(view: View, split: str, looks: Looks, cost: Cost) -> Panel:
+def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -> Panel:
     key, title, value = cost
-    groups = view.on(split)
+    groups = view.groups_on(split)
     costs = [value(mean_cost(group.runs)) for group in groups]
-    figure, axes = canvas(THIRD, 290 if not view.many else 300 + 9 * len(groups), title, view)
+    figure, axes = new_figure(
+        view, title, width=THIRD_WIDTH, height=300 + 9 * len(groups) if view.many else 290
+    )
     front = pareto_front([(x, group.accuracy[0]) for x, group in zip(costs, groups, strict=True)])
-    height = [stretch(group.accuracy[0], group.summary["test_tiles"]) for group in groups]
+    height = [to_error_scale(group.accuracy[0], group.summary.test_tiles) for group in groups]
     halo: dict[str, Any] = {"color": "#cbd2d9", "linewidth": 5, "marker": "o", "markersize": 14, "zorder": 1}
     axes.plot([costs[i] for i in front], [height[i] for i in front], **halo)
     for group, x in zip(groups, costs, strict=True):
-        _point(axes, group, x, looks[group.title])
+        _point(axes, group, x, styles[group.title])
     _axes(axes, groups, costs)
     axes.set_ylabel(
         f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
     )
     if view.many:
-        entries = [(group.title, {**looks[group.title], "linestyle": "none"}) for group in groups]
-        legend(figure, entries, THIRD)
+        entries = [(group.title, {**styles[group.title], "linestyle": "none"}) for group in groups]
+        legend(figure, entries, THIRD_WIDTH)
     else:
-        _names(axes, groups, costs, looks)
+        _names(axes, groups, costs, styles)
     named = "; ".join(
-        f"{group.title} {say.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
+        f"{group.title} {fmt.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
         + (", on the front" if place in front else "")
         for place, (group, x) in enumerate(zip(groups, costs, strict=True))
     )
-    alt = f"{view.of(split, 'Test accuracy')}, against {title}: {named}."
-    return panel(figure, say.slug(view.of(split, f"cost {key}")), alt, THIRD)
+    alt = f"{view.with_split('Test accuracy', split)}, against {title}: {named}."
+    return to_panel(figure, fmt.slug(view.with_split(f"cost {key}", split)), alt=alt, width=THIRD_WIDTH)
 
 
-def _point(axes: "Axes", group: Group, cost: float, look: dict[str, Any]) -> None:
-    middle, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+def _point(axes: "Axes", group: RunGroup, cost: float, look: dict[str, Any]) -> None:
+    """Draw one method with the interval of its accuracy."""
+    middle, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
     errors = [[middle - low], [high - middle]]
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
 
 
-def _names(axes: "Axes", groups: Sequence[Group], costs: Sequence[float], looks: Looks) -> None:
-    """Write the names beside the points, at opposite ends of the bars of neighbours in accuracy."""
+def _names(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], styles: Styles) -> None:
+    """Write names next to the points, alternately above and below in the order of accuracy."""
     ranked = sorted(zip(groups, costs, strict=True), key=lambda pair: pair[0].accuracy[0], reverse=True)
     for rank, (group, cost) in enumerate(ranked):
-        _, low, high = (stretch(share, group.summary["test_tiles"]) for share in group.accuracy)
+        _, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
         above = rank % 2 == 0
         axes.annotate(
-            plain(group.title),
+            shorten(group.title),
             (cost, high if above else low),
             xytext=(0, 4 if above else -4),
             textcoords="offset points",
             ha="center",
             va="bottom" if above else "top",
-            color=looks[group.title]["color"],
+            color=styles[group.title]["color"],
             fontsize=11,
         )
 
 
-def _axes(axes: "Axes", groups: Sequence[Group], costs: Sequence[float]) -> None:
+def _axes(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float]) -> None:
+    """Set the limits of both axes; the cost axis is logarithmic where costs differ by more than ten times."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    ends = [stretch(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
+    ends = [to_error_scale(share, g.summary.test_tiles) for g in groups for share in g.interval]
     room = 0.08 * max(max(ends) - min(ends), 0.2)
-    stretched_axis(axes, "y", min(ends) - room, max(ends) + room)
+    set_error_axis(axes, "y", min(ends) - room, max(ends) + room)
     low, high = min(costs), max(costs)
     if high > 10 * low > 0:
         axes.set_xscale("log")

@@ -1,13 +1,20 @@
-"""Training curves, the mean over the seeds."""
+"""Training curves, mean over the seeds."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import HALF, INK, Looks, canvas, legend, panel
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Panel
+from orbitune.study.report.figures.drawing import (
+    HALF_WIDTH,
+    INK,
+    Styles,
+    legend,
+    new_figure,
+    to_panel,
+)
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,50 +23,50 @@ if TYPE_CHECKING:
 _MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
 
 
-def curve_plate(view: View, looks: Looks) -> Plate:
-    """Loss and accuracy by epoch; of few methods on the training split too."""
+def curve_figure(view: ReportView, styles: Styles) -> Figure:
+    """Draw loss and accuracy by epoch; with few methods, of the training split too."""
     panels = [
-        _curve_panel(view, split, measure, title, scale, looks)
+        _draw_panel(view, split, measure, title, scale, styles)
         for split in view.splits
         for measure, title, scale in _MEASURES
     ]
-    return Plate(_caption(view), panels)
+    return Figure(_caption(view), panels)
 
 
-def _curve_panel(view: View, split: str, measure: str, title: str, scale: int, looks: Looks) -> Panel:
-    groups = view.on(split)
+def _draw_panel(view: ReportView, split: str, measure: str, title: str, scale: int, styles: Styles) -> Panel:
+    groups = view.groups_on(split)
     sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
-    figure, axes = canvas(HALF, 340, view.of(split, title), view)
+    figure, axes = new_figure(view, view.with_split(title, split), width=HALF_WIDTH, height=340)
     for group in groups:
         for side, line in sides:
-            _curve(axes, group, f"{side}_{measure}", scale, {**looks[group.title], "linestyle": line})
-        _ring(axes, group, f"validation_{measure}", scale, looks[group.title]["color"])
-    _epoch_axis(axes, max(len(run["result"]["history"]) for group in groups for run in group.runs))
+            _curve(axes, group, f"{side}_{measure}", scale, {**styles[group.title], "linestyle": line})
+        _ring(axes, group, f"validation_{measure}", scale, styles[group.title]["color"])
+    _epoch_axis(axes, max(len(run.finished.history) for group in groups for run in group.runs))
     entries: list[tuple[str, dict[str, Any]]] = [
-        (group.title, {"linestyle": "-", **looks[group.title]}) for group in groups
+        (group.title, {"linestyle": "-", **styles[group.title]}) for group in groups
     ]
     if not view.many:
         entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-    legend(figure, entries, HALF)
-    tiles = say.listed([side for side, _ in sides])
+    legend(figure, entries, HALF_WIDTH)
+    tiles = fmt.listed([side for side, _ in sides])
     names = ", ".join(group.title for group in groups)
-    alt = f"{view.of(split, 'Line chart')}: {measure} by epoch on the {tiles} tiles for {names}."
-    return panel(figure, say.slug(view.of(split, f"curves {measure}")), alt, HALF)
+    alt = f"{view.with_split('Line chart', split)}: {measure} by epoch on the {tiles} tiles for {names}."
+    return to_panel(figure, fmt.slug(view.with_split(f"curves {measure}", split)), alt=alt, width=HALF_WIDTH)
 
 
-def _caption(view: View) -> str:
+def _caption(view: ReportView) -> str:
+    """Return the caption of the figure."""
     sentences = [
-        "On validation tiles."
-        if view.many
-        else "Solid: validation. Dashed: training, measured while the weights move."
+        "Validation tiles." if view.many else "Solid: validation. Dashed: training, averaged over the epoch."
     ]
     if any(len(group.runs) > 1 for group in view.groups):
-        return " ".join([*sentences, "Means over the seeds."])
-    return " ".join([*sentences, "Ring: the epoch kept."])
+        return " ".join([*sentences, "Mean over seeds."])
+    return " ".join([*sentences, "Ring: epoch of the checkpoint that was kept."])
 
 
-def _curve(axes: "Axes", group: Group, key: str, scale: int, look: dict[str, Any]) -> None:
-    histories = [run["result"]["history"] for run in group.runs]
+def _curve(axes: "Axes", group: RunGroup, key: str, scale: int, look: dict[str, Any]) -> None:
+    """Draw the mean of one measure over the seeds by epoch."""
+    histories = [run.finished.history for run in group.runs]
     epochs = [row["epoch"] for row in max(histories, key=len)]
     values = [
         np.mean([scale * row[key] for history in histories for row in history if row["epoch"] == epoch])
@@ -68,18 +75,19 @@ def _curve(axes: "Axes", group: Group, key: str, scale: int, look: dict[str, Any
     axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
 
 
-def _ring(axes: "Axes", group: Group, key: str, scale: int, colour: str) -> None:
-    """Mark the epoch that was kept, where the line is that of one run."""
+def _ring(axes: "Axes", group: RunGroup, key: str, scale: int, colour: str) -> None:
+    """Mark the epoch whose checkpoint was kept, for a single run."""
     if len(group.runs) > 1:
         return
-    result = group.runs[0]["result"]
-    for row in result["history"]:
-        if row["epoch"] == result["best_epoch"]:
+    result = group.runs[0].finished
+    for row in result.history:
+        if row["epoch"] == result.best_epoch:
             ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
             axes.plot(row["epoch"], scale * row[key], linestyle="none", color=colour, **ring)
 
 
 def _epoch_axis(axes: "Axes", epochs: int) -> None:
+    """Label the epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")

@@ -1,58 +1,68 @@
-"""Whether the methods are as often right as they say, before and after their temperatures."""
+"""Reliability diagrams before and after temperature scaling."""
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
+from orbitune.evaluation.calibration import Calibration
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Panel
+from orbitune.study.report.figures.drawing import (
+    HALF_WIDTH,
     QUIET,
-    Looks,
-    canvas,
+    Styles,
     legend,
-    panel,
-    stretch,
-    stretched_axis,
+    new_figure,
+    set_error_axis,
+    to_error_scale,
+    to_panel,
 )
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
-_STATES = (("before", "Before the temperature"), ("after", "After the temperature"))
+_STATES = (("before", "Before temperature scaling"), ("after", "After temperature scaling"))
 
 
-def reliability_plate(view: View, splits: list[str], looks: Looks) -> Plate:
-    """Accuracy against confidence in bins of equal mass; for each split a panel before and one after."""
-    panels = [_reliability(view, split, state, looks) for split in splits for state, _ in _STATES]
+def reliability_figure(view: ReportView, splits: list[str], styles: Styles) -> Figure:
+    """Draw accuracy against confidence in bins of equal size; two panels per split."""
+    panels = [_draw_panel(view, split, state, styles) for split in splits for state, _ in _STATES]
     caption = (
-        "Test tiles in bins of equal numbers by confidence. On the diagonal a method is as often right as it "
-        "says; below it, it is too sure. Both axes are stretched towards 100 %, where most tiles lie; a bin "
-        "without errors is drawn as if half a tile were wrong, and no confidence is drawn beyond that."
+        "Test tiles in bins of equal size by confidence. On the diagonal, accuracy equals confidence; below "
+        "it, a method is overconfident. Both axes are logarithmic in the error rate, as most tiles lie near "
+        "100 %; a bin without errors is drawn with half an error."
     )
-    return Plate(caption, panels)
+    return Figure(caption, panels)
 
 
-def _points(group: Group, state: str) -> list[tuple[float, float]]:
-    """Confidence and accuracy of each bin, on the stretched axes."""
+def _scores(group: RunGroup, state: str) -> Calibration:
+    assert group.summary.calibration is not None
+    return group.summary.calibration.before if state == "before" else group.summary.calibration.after
+
+
+def _points(group: RunGroup, state: str) -> list[tuple[float, float]]:
+    """Return (confidence, accuracy) of each bin in the scale of the axes."""
     return [
-        (stretch(row["confidence"], row["count"]), stretch(row["accuracy"], row["count"]))
-        for row in group.summary["calibration"][state]["reliability"]
+        (to_error_scale(row.confidence, row.count), to_error_scale(row.accuracy, row.count))
+        for row in _scores(group, state).reliability
     ]
 
 
-def _reliability(view: View, split: str, state: str, looks: Looks) -> Panel:
-    groups = [group for group in view.on(split) if "calibration" in group.summary]
+def _draw_panel(view: ReportView, split: str, state: str, styles: Styles) -> Panel:
+    groups = [group for group in view.groups_on(split) if group.summary.calibration]
     both = [end for group in groups for each, _ in _STATES for point in _points(group, each) for end in point]
     ends = min(both), max(both)
-    title = view.of(split, dict(_STATES)[state])
-    figure, axes = canvas(HALF, 420, title, view)
+    title = view.with_split(dict(_STATES)[state], split)
+    figure, axes = new_figure(view, title, width=HALF_WIDTH, height=420)
     axes.plot(ends, ends, color=QUIET, linewidth=1, linestyle="--")
     for group in groups:
         points = _points(group, state)
-        axes.plot(*zip(*points, strict=True), **looks[group.title], linewidth=1.2, alpha=0.9)
+        axes.plot(*zip(*points, strict=True), **styles[group.title], linewidth=1.2, alpha=0.9)
     for which in ("x", "y"):
-        stretched_axis(axes, which, *ends)
+        set_error_axis(axes, which, *ends)
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("accuracy, %")
-    legend(figure, [(group.title, {**looks[group.title], "linestyle": "-"}) for group in groups], HALF)
-    errors = "; ".join(
-        f"{group.title} {say.percent(group.summary['calibration'][state]['ece'], 2)}" for group in groups
+    legend(
+        figure,
+        [(group.title, {**styles[group.title], "linestyle": "-"}) for group in groups],
+        HALF_WIDTH,
     )
+    errors = "; ".join(f"{group.title} {fmt.percent(_scores(group, state).ece, 2)}" for group in groups)
     alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."
-    return panel(figure, say.slug(view.of(split, f"reliability {state}")), alt, HALF)
+    return to_panel(
+        figure, fmt.slug(view.with_split(f"reliability {state}", split)), alt=alt, width=HALF_WIDTH
+    )

@@ -1,59 +1,56 @@
-"""Accuracy on corrupted tiles against the severity, a small figure for each kind."""
+"""Accuracy on corrupted tiles by severity, one panel per kind of corruption."""
 
-from typing import Any
-
+from orbitune.evaluation.robustness import Accuracy
 from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import THIRD, Looks, canvas, legend, panel
-from orbitune.study.report.view_model import View
+from orbitune.study.records import RobustnessRecord
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Panel
+from orbitune.study.report.figures.drawing import THIRD_WIDTH, Styles, legend, new_figure, to_panel
+from orbitune.study.report.view_model import ReportView
 
-Entry = dict[str, Any]
 
-
-def robustness_plate(view: View, split: str, looks: Looks) -> Plate:
-    """A line for each method from the clean tiles, severity 0, to the worst."""
-    entries = [entry for entry in view.results["robustness"] if entry["split"] == split]
-    kinds = [kind["name"] for kind in entries[0]["corruptions"]]
-    panels = [_kind_panel(view, entries, place, looks) for place in range(len(kinds))]
+def robustness_figure(view: ReportView, split: str, styles: Styles) -> Figure:
+    """Draw one line per method, from clean tiles (severity 0) to the highest severity."""
+    records = [record for record in view.results.robustness if record.split == split]
+    kinds = len(records[0].corruptions)
+    panels = [_draw_panel(view, records, kind=kind, styles=styles) for kind in range(kinds)]
     caption = (
-        f"Accuracy on {entries[0]['count']:,} validation tiles, corrupted ever more from left to right; "
-        "severity 0 are the tiles as they are. Bars are 95 % intervals."
+        f"Accuracy on {records[0].count:,} corrupted validation tiles; severity 0 is without corruption. "
+        "Bars are 95 % intervals."
     )
-    return Plate(caption, panels)
+    return Figure(caption, panels)
 
 
-def _kind_panel(view: View, entries: list[Entry], place: int, looks: Looks) -> Panel:
-    split, kind = entries[0]["split"], entries[0]["corruptions"][place]["name"]
-    figure, axes = canvas(THIRD, 280, view.of(split, say.capital(kind)), view)
-    for entry in entries:
-        points = [{"severity": 0, **entry["clean"]}, *entry["corruptions"][place]["severities"]]
-        middle = [100 * point["accuracy"] for point in points]
-        low, high = ([100 * point["interval"][end] for point in points] for end in (0, 1))
+def _draw_panel(view: ReportView, records: list[RobustnessRecord], *, kind: int, styles: Styles) -> Panel:
+    """Draw one kind of corruption, given by its position."""
+    split, name = records[0].split, records[0].corruptions[kind].name
+    figure, axes = new_figure(view, view.with_split(fmt.capital(name), split), width=THIRD_WIDTH, height=280)
+    for record in records:
+        points: list[Accuracy] = [record.clean, *record.corruptions[kind].severities]
+        middle = [100 * point.accuracy for point in points]
         errors = [
-            [m - a for m, a in zip(middle, low, strict=True)],
-            [b - m for m, b in zip(middle, high, strict=True)],
+            [m - 100 * point.interval[0] for m, point in zip(middle, points, strict=True)],
+            [100 * point.interval[1] - m for m, point in zip(middle, points, strict=True)],
         ]
-        look = looks[method_name(entry["method"])]
-        severities = [point["severity"] for point in points]
-        axes.errorbar(severities, middle, yerr=errors, **look, linewidth=1.4, elinewidth=0.9)
-    axes.set(xlabel="severity", ylabel="accuracy, %", ylim=(_floor(entries), 101))
-    names = [method_name(entry["method"]) for entry in entries]
-    legend(figure, [(name, {**looks[name], "linestyle": "-"}) for name in names], THIRD)
+        severities = [0, *(point.severity for point in record.corruptions[kind].severities)]
+        style = styles[method_name(record.method)]
+        axes.errorbar(severities, middle, yerr=errors, **style, linewidth=1.4, elinewidth=0.9)
+    axes.set(xlabel="severity", ylabel="accuracy, %", ylim=(_lower_limit(records), 101))
+    names = [method_name(record.method) for record in records]
+    legend(figure, [(each, {**styles[each], "linestyle": "-"}) for each in names], THIRD_WIDTH)
     means = "; ".join(
-        f"{name} {say.percent(entry['corruptions'][place]['mean'], view.digits)}"
-        for name, entry in zip(names, entries, strict=True)
+        f"{each} {fmt.percent(record.corruptions[kind].mean, view.digits)}"
+        for each, record in zip(names, records, strict=True)
     )
-    alt = f"{view.of(split, f'Accuracy by severity of {kind}')}; means: {means}."
-    return panel(figure, say.slug(view.of(split, f"robustness {kind}")), alt, THIRD)
+    alt = f"{view.with_split(f'Accuracy by severity of {name}', split)}; means: {means}."
+    return to_panel(
+        figure, fmt.slug(view.with_split(f"robustness {name}", split)), alt=alt, width=THIRD_WIDTH
+    )
 
 
-def _floor(entries: list[Entry]) -> float:
-    """Where the axis of all kinds begins, in percent, so that they can be compared."""
+def _lower_limit(records: list[RobustnessRecord]) -> float:
+    """Return the common lower limit of the accuracy axes in percent, a multiple of ten."""
     least = min(
-        point["interval"][0]
-        for entry in entries
-        for kind in entry["corruptions"]
-        for point in kind["severities"]
+        point.interval[0] for record in records for kind in record.corruptions for point in kind.severities
     )
     return 10 * (100 * least // 10)

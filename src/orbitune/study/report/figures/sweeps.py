@@ -1,30 +1,37 @@
-"""Accuracy against the value of a setting that a study sweeps."""
+"""Accuracy by the value of a swept setting."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as say
-from orbitune.study.report.components import Panel, Plate
-from orbitune.study.report.figures.canvas import (
-    HALF,
-    Looks,
-    canvas,
+from orbitune.study.report import formatting as fmt
+from orbitune.study.report.components import Figure, Panel
+from orbitune.study.report.figures.drawing import (
+    HALF_WIDTH,
+    Styles,
     legend,
-    panel,
-    stretch,
-    stretched_axis,
+    new_figure,
+    set_error_axis,
+    to_error_scale,
+    to_panel,
 )
-from orbitune.study.report.view_model import Group, View
+from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Lines = dict[str, list[tuple[Any, Group]]]
+Lines = dict[str, list[tuple[Any, RunGroup]]]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A setting: its name in results.json, the field of a summary with its value, and words for both."""
+    """A swept setting.
+
+    Attributes:
+        name: in results.json.
+        field: field of a summary with its value.
+        title: heading of its section.
+        axis: label of its axis.
+    """
 
     name: str
     field: str
@@ -39,70 +46,72 @@ SWEEPS = (
 )
 
 
-def sweep_lines(view: View, sweep: Sweep, split: str) -> Lines:
-    """For each method that is swept on a split the values, in rising order with all tiles last, and groups.
+def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
+    """Return, for each swept method on a split, its (value, group) pairs in rising order, all tiles last.
 
-    The value of the recipe itself is in the comparison, so its group is found there.
+    The value of the recipe itself belongs to the comparison, so its group is taken from there.
     """
     swept = [group for group in view.groups if group.split == split]
-    methods = {group.method for group in swept if group.summary["sweep"] == sweep.name}
+    methods = {group.method for group in swept if group.summary.sweep == sweep.name}
     lines: Lines = {}
     for group in swept:
-        if group.method in methods and group.summary["sweep"] in (None, sweep.name):
-            lines.setdefault(group.title, []).append((group.summary[sweep.field], group))
+        if group.method in methods and group.summary.sweep in (None, sweep.name):
+            lines.setdefault(group.title, []).append((getattr(group.summary, sweep.field), group))
     return {
         title: sorted(points, key=lambda point: (point[0] is None, point[0] or 0))
         for title, points in lines.items()
     }
 
 
-def sweep_plate(view: View, sweep: Sweep, looks: Looks) -> Plate:
-    """A panel for each split."""
+def sweep_figure(view: ReportView, sweep: Sweep, styles: Styles) -> Figure:
+    """Draw one panel per split."""
     panels = [
-        _sweep_panel(view, sweep, split, looks) for split in view.splits if sweep_lines(view, sweep, split)
+        _sweep_draw_panel(view, sweep, split, styles)
+        for split in view.splits
+        if sweep_lines(view, sweep, split)
     ]
-    logarithmic = " Equal steps to the right are equal factors." if sweep.name != "image_sizes" else ""
-    caption = (
-        f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is stretched: equal steps are equal "
-        "factors of the errors."
-    )
-    return Plate(caption, panels)
+    logarithmic = " The horizontal axis is logarithmic." if sweep.name != "image_sizes" else ""
+    caption = f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is logarithmic in the error rate."
+    return Figure(caption, panels)
 
 
-def _sweep_panel(view: View, sweep: Sweep, split: str, looks: Looks) -> Panel:
+def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles) -> Panel:
     lines = sweep_lines(view, sweep, split)
-    figure, axes = canvas(HALF, 400, view.of(split, "Test accuracy, %"), view)
+    figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
-        y = [[stretch(share, g.summary["test_tiles"]) for share in g.accuracy] for _, g in points]
+        y = [[to_error_scale(share, g.summary.test_tiles) for share in g.accuracy] for _, g in points]
         errors = [[m - low for m, low, _ in y], [high - m for m, _, high in y]]
-        axes.errorbar(x, [m for m, *_ in y], yerr=errors, **looks[title], capsize=2, elinewidth=1)
+        axes.errorbar(x, [m for m, *_ in y], yerr=errors, **styles[title], capsize=2, elinewidth=1)
     groups = [group for points in lines.values() for _, group in points]
-    ends = [stretch(share, g.summary["test_tiles"]) for g in groups for share in g.interval]
-    stretched_axis(axes, "y", min(ends), max(ends))
+    ends = [to_error_scale(share, g.summary.test_tiles) for g in groups for share in g.interval]
+    set_error_axis(axes, "y", min(ends), max(ends))
     _value_axis(axes, sweep, lines)
-    legend(figure, [(title, {**looks[title], "linestyle": "-"}) for title in lines], HALF)
+    legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], HALF_WIDTH)
     texts = "; ".join(
         f"{title} "
         + ", ".join(
-            f"{say.percent(group.accuracy[0], view.digits)} at {'all' if value is None else value}"
+            f"{fmt.percent(group.accuracy[0], view.digits)} at {'all' if value is None else value}"
             for value, group in points
         )
         for title, points in lines.items()
     )
-    alt = f"{view.of(split, 'Test accuracy')}, by {sweep.axis}: {texts}."
-    return panel(figure, say.slug(view.of(split, f"sweep {sweep.name}")), alt, HALF)
+    alt = f"{view.with_split('Test accuracy', split)}, by {sweep.axis}: {texts}."
+    return to_panel(
+        figure, fmt.slug(view.with_split(f"sweep {sweep.name}", split)), alt=alt, width=HALF_WIDTH
+    )
 
 
-def _place(value: int | None, group: Group) -> float:
-    """A value on its axis; all tiles are as many per class as there are on average."""
+def _place(value: int | None, group: RunGroup) -> float:
+    """Return the position of a value on its axis; all tiles count as the mean number per class."""
     if value is not None:
         return value
-    data = group.runs[0]["result"]["data"]
-    return float(data["sizes"]["train"]) / len(data["classes"])
+    data = group.runs[0].finished.data
+    return float(data.sizes["train"]) / len(data.classes)
 
 
 def _value_axis(axes: "Axes", sweep: Sweep, lines: Lines) -> None:
+    """Label the values that were run."""
     from matplotlib.ticker import NullLocator
 
     if sweep.name != "image_sizes":

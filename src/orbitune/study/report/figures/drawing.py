@@ -1,4 +1,4 @@
-"""What all figures share: the style, the colour of each method, axes that suit accuracies, and SVG text."""
+"""Drawing of figures: style, colours of methods, axes that are logarithmic in the error rate, SVG text."""
 
 import html
 import io
@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.study.report.components import Panel
-from orbitune.study.report.view_model import View
+from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, QUIET, LINE = "#1f2933", "#5c6b7a", "#e4e7eb"
-THIRD, HALF, LARGE, WHOLE = 305, 460, 640, 940  # panel widths in CSS pixels at their natural size
+THIRD_WIDTH, HALF_WIDTH, LARGE_WIDTH, FULL_WIDTH = (
+    305,
+    460,
+    640,
+    940,
+)  # panel widths in CSS pixels at their natural size
 
 # Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
 _COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
@@ -47,20 +52,20 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
-Looks = dict[str, dict[str, Any]]
+Styles = dict[str, dict[str, Any]]
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Within it matplotlib draws as all figures are drawn, whatever the user has set."""
-    from matplotlib import style as styles
+def report_style() -> Iterator[None]:
+    """Apply the style of all figures, whatever the user's own matplotlib settings are."""
+    from matplotlib import style
 
-    with styles.context(["default", _STYLE]):
+    with style.context(["default", _STYLE]):
         yield
 
 
-def looks(view: View) -> Looks:
-    """The colour and the marker that each method, by its title, keeps in every figure."""
+def method_styles(view: ReportView) -> Styles:
+    """Return the colour and marker of each method, by title; they are the same in every figure."""
     spare = cycle(_MORE_COLOURS)
     titles = {group.title: group.method for group in view.groups}
     colours: dict[str, str] = {}
@@ -73,77 +78,96 @@ def looks(view: View) -> Looks:
     }
 
 
-def canvas(width: int, height: int, title: str, view: View) -> "tuple[Figure, Axes]":
-    """A figure of that many CSS pixels with one axes; synthetic tiles are named above the title."""
+def new_figure(view: ReportView, title: str, *, width: int, height: int) -> "tuple[Figure, Axes]":
+    """Create a figure with one axes; synthetic tiles are named above the title.
+
+    Args:
+        view: of the study.
+        title: title of the axes.
+        width, height: CSS pixels.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
-    if view.results["data"]["synthetic"]:
+    if view.results.data.synthetic:
         figure.suptitle("synthetic tiles", x=0.01, ha="left", fontsize=10, color="#9a3412")
     return figure, axes
 
 
-def panel(figure: "Figure", name: str, alt: str, width: int) -> Panel:
-    """The figure as SVG text, with a name that is unique in the report."""
+def to_panel(figure: "Figure", name: str, *, alt: str, width: int) -> Panel:
+    """Return the figure as an SVG panel.
+
+    Args:
+        figure: the drawn figure.
+        name: unique in the report; the stem of its file.
+        alt: text alternative.
+        width: natural width in CSS pixels.
+    """
     text = io.StringIO()
     with warnings.catch_warnings():
-        # Letters that matplotlib's own font lacks are drawn by the reader's.
+        # The browser draws characters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = text.getvalue()
     svg = re.sub(r'="([\d.]+)pt"', r'="\1"', svg[svg.index("<svg") :], count=2)  # one point is one CSS pixel
-    # Several of these share one page, where an id may exist only once.
+    # Several figures share one page, where every id must be unique.
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)
 
 
 def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
-    """Lines and markers with their names below the axes, in columns that the width has room for."""
+    """Add lines and markers with their labels below the axes, in as many columns as fit the width."""
     axes = figure.axes[0]
-    handles = [axes.plot([], [], label=plain(label, 40), **look)[0] for label, look in entries]
+    handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
     columns = max(1, min(len(entries), int(width / (6.2 * longest + 46))))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 
-def stretch(share: float, count: int) -> float:
-    """Where an accuracy lies on an axis whose equal steps are equal factors of the errors.
+def to_error_scale(share: float, count: int) -> float:
+    """Return the position of an accuracy on an axis that is logarithmic in the error rate.
 
     Args:
-        share: 0..1.
-        count: tiles behind it; what is right on all of them is drawn as if half a tile were wrong.
+        share: accuracy, 0..1.
+        count: number of tiles; an accuracy of 1 is drawn with half an error.
     """
     return float(-np.log10(max(1 - share, 0.5 / count)))
 
 
-def stretched_axis(axes: "Axes", which: str, low: float, high: float) -> None:
-    """Ticks in percent on an axis of `stretch`, between two of its values; and some room around them."""
+def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:
+    """Set limits and percentage ticks of an axis in the scale of `to_error_scale`.
+
+    Args:
+        axes: the axes to change.
+        which: "x" or "y".
+        low, high: range of the data, in the scale of the axis.
+    """
     room = 0.06 * max(high - low, 0.2)
     low, high = low - room, high + room
-    inside = [tick for tick in _TICKS if low <= stretch(tick, 10**9) <= high]
+    inside = [tick for tick in _TICKS if low <= to_error_scale(tick, 10**9) <= high]
     if len(inside) < 3:  # a narrow range: even steps, to a tenth of a point
         ends = [100 * (1 - 10**-bound) for bound in (low, high)]
         step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if (ends[1] - ends[0]) / s <= 6)
         inside = [t / 100 for t in np.arange(np.ceil(ends[0] / step) * step, ends[1], step) if t < 100]
-    inside = _apart(inside, (high - low) / (9 if which == "x" else 12))
-    places = [stretch(tick, 10**9) for tick in inside]
+    inside = _thin_ticks(inside, (high - low) / (9 if which == "x" else 12))
+    places = [to_error_scale(tick, 10**9) for tick in inside]
     labels = [f"{100 * tick:.6g}" for tick in inside]
     axes.set(**{f"{which}lim": (low, high)})
     getattr(axes, f"set_{which}ticks")(places, labels)
 
 
-def _apart(ticks: Sequence[float], least: float) -> list[float]:
-    """Those ticks, from the right, that leave so much room between each other."""
+def _thin_ticks(ticks: Sequence[float], least: float) -> list[float]:
+    """Return the ticks that are at least `least` apart, starting from the right."""
     kept: list[float] = []
     for tick in reversed(ticks):
-        if not kept or stretch(kept[-1], 10**9) - stretch(tick, 10**9) >= least:
+        if not kept or to_error_scale(kept[-1], 10**9) - to_error_scale(tick, 10**9) >= least:
             kept.append(tick)
     return kept[::-1]
 
 
-def plain(name: str, length: int = 22) -> str:
-    """A name as an axis can carry it."""
+def shorten(name: str, length: int = 22) -> str:
+    """Shorten a name for an axis."""
     # A dollar sign would start matplotlib's formulas.
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")

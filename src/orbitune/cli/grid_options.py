@@ -1,0 +1,43 @@
+"""Values of a study's grid as the command line takes them, with commas between."""
+
+from orbitune.errors import OrbituneError
+from orbitune.study.grid import ALL
+
+
+def parse_names(text: str | None) -> list[str]:
+    """Return the names in text such as "random,spatial"; none for None."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def parse_numbers(option: str, text: str | None) -> list[int]:
+    """Return the whole numbers in text such as "4,8,16"; none for None.
+
+    Raises:
+        OrbituneError: a part is not a whole number.
+    """
+    return [_number(option, part) for part in parse_names(text)]
+
+
+def parse_seeds(text: str | None) -> int | list[int] | None:
+    """Return the number of seeds in text such as "3", or the seeds in "0,1,2" and "4,".
+
+    Raises:
+        OrbituneError: a part is not a whole number.
+    """
+    numbers = parse_numbers("--seeds", text)
+    return numbers[0] if len(numbers) == 1 and "," not in str(text) else numbers or None
+
+
+def parse_shots(text: str | None) -> list[int | str]:
+    """Return the training tiles per class in text such as "1,5,all".
+
+    Raises:
+        OrbituneError: a part is neither a whole number nor "all".
+    """
+    return [part if part == ALL else _number("--shots", part) for part in parse_names(text)]
+
+
+def _number(option: str, text: str) -> int:
+    if not text.isdecimal():
+        raise OrbituneError(f"{option} takes whole numbers with commas between, not {text!r}.")
+    return int(text)

@@ -1,0 +1,61 @@
+"""Robustness of a study's methods: the first seed of each is scored on corrupted tiles."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orbitune.evaluation.robustness import Robustness
+from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
+from orbitune.study.grid import RunSpec
+from orbitune.study.records import RobustnessRecord
+
+
+def score_corrupted(
+    specs: Sequence[RunSpec],
+    outcomes: Mapping[str, Outcome],
+    *,
+    folder: Path,
+    tiles: int,
+    executor: Executor,
+    observer: TaskObserver,
+) -> list[RobustnessRecord]:
+    """Score the first finished seed of each method and split; failed tasks are left out.
+
+    Args:
+        specs: runs of the study.
+        outcomes: how they ended, by name.
+        folder: the study's folder.
+        tiles: number of validation tiles per run; 0 for none.
+        executor: runs the tasks.
+        observer: shows the progress.
+
+    Returns:
+        Scores in the order of the study.
+    """
+    tasks = {_task(spec, folder, tiles): spec for spec in _first_seeds(specs, outcomes) if tiles}
+    records: dict[str, RobustnessRecord] = {}
+
+    def store(task: Task, outcome: Outcome) -> None:
+        spec = tasks[task]
+        if outcome.value is not None:
+            names = {"split": spec.split, "method": spec.recipe.method, "seed": spec.recipe.seed}
+            records[spec.name] = RobustnessRecord.model_validate({**names, **outcome.value})
+
+    run_tasks(executor, list(tasks), observer=observer, on_end=store)
+    return [records[spec.name] for spec in tasks.values() if spec.name in records]
+
+
+def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[RunSpec]:
+    """Return the finished run with the lowest seed for each method and split, without sweeps."""
+    done = [spec for spec in specs if spec.sweep is None and outcomes[spec.name].value is not None]
+    firsts: dict[tuple[str, str], RunSpec] = {}
+    for spec in sorted(done, key=lambda spec: spec.recipe.seed):
+        firsts.setdefault(spec.tuning_key, spec)
+    return [spec for spec in done if firsts[spec.tuning_key] is spec]
+
+
+def _task(spec: RunSpec, folder: Path, tiles: int) -> Task:
+    return Task(
+        name=f"robustness of {spec.name}",
+        arguments=("robustness", str(folder / spec.name), "--tiles", str(tiles), "--json"),
+        describe_result=lambda value: Robustness.model_validate(value).describe(),
+    )

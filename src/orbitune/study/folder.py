@@ -1,0 +1,135 @@
+"""Folder of a study: recipes, plans and settings of its runs, and what earlier sessions left in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.integrity import read_kept, read_sealed_json, write_sealed_json
+from orbitune.recipe import Recipe, read_yaml
+from orbitune.study.executor import Outcome
+from orbitune.study.grid import RunSpec
+from orbitune.study.records import Plan
+from orbitune.training.checkpoint import read_state
+from orbitune.training.run_folder import check_inputs, divergence
+from orbitune.training.setup import prepare_training
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Paths and stored state of a study.
+
+    Attributes:
+        path: the folder; each run is in the folder of its name below it.
+        trials: number of learning rates that are tried, see `orbitune.study.tune`.
+    """
+
+    path: Path
+    trials: int
+
+    def recipe_file(self, spec: RunSpec) -> Path:
+        """Return the file of a run's recipe."""
+        return self.path / "recipes" / f"{spec.name}.yaml"
+
+    def plan_file(self, method: str) -> Path:
+        """Return the file of a method's plan."""
+        return self.path / "plans" / f"{method}.json"
+
+    def read_plan(self, method: str) -> Plan | None:
+        """Return a method's stored plan; None where it is missing or damaged."""
+        try:
+            return Plan.model_validate(read_kept(self.plan_file(method)))
+        except ValidationError:
+            return None
+
+    def claim(self, specs: Sequence[RunSpec]) -> set[str]:
+        """Store the recipes of all runs, unless the folder holds runs of other recipes.
+
+        Returns:
+            Names of the runs whose recipe was stored before, so that their results can be reused.
+
+        Raises:
+            RunError: the folder holds runs of other recipes, other inputs or another number of trials.
+        """
+        known = {spec.name for spec in specs if self._matches(spec)}
+        for spec in specs:
+            spec.recipe.save(self.recipe_file(spec))
+        return known
+
+    def _matches(self, spec: RunSpec) -> bool:
+        """Return whether the stored recipe of a run is that of `spec`; RunError where it must not change."""
+        file = self.recipe_file(spec)
+        if not file.is_file():
+            return False
+        begun = (self.path / spec.name).exists() or (self.path / "trials" / spec.group).exists()
+        stored = Recipe.make(read_yaml(file))
+        differences = spec.recipe.differences(stored)
+        moved = spec.recipe.places != stored.places
+        if begun and differences:
+            raise self._conflict("of another recipe", differences)
+        if moved and begun:
+            self._check_inputs(spec)
+        if differences or (moved and not begun):
+            self.plan_file(spec.recipe.method).unlink(missing_ok=True)
+            return False
+        trials = self._settings().get("tune", self.trials)
+        if begun and trials != self.trials:
+            raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
+        return True
+
+    def _check_inputs(self, spec: RunSpec) -> None:
+        """Check that data, split files and backbone have the same content at their new place."""
+        trials = (self.path / "trials" / spec.group).glob("*")
+        begun = [place for place in (self.path / spec.name, *trials) if (place / "inputs.json").is_file()]
+        inputs = prepare_training(spec.recipe, progress=False).inputs() if begun else {}
+        for place in begun:
+            check_inputs(place, inputs)
+
+    def _conflict(self, kind: str, differences: Sequence[str]) -> RunError:
+        return RunError(f"{self.path} holds a study {kind} ({'; '.join(differences)}). Choose another --out.")
+
+    def note_jobs(self, jobs: int) -> None:
+        """Store the number of trials, and the highest number of parallel runs so far, in study.json."""
+        write_sealed_json(
+            self.path / "study.json", {"tune": self.trials, "jobs": max(jobs, self.highest_jobs)}
+        )
+
+    @property
+    def highest_jobs(self) -> int:
+        """Highest number of parallel runs in any session."""
+        return int(self._settings().get("jobs", 1))
+
+    def _settings(self) -> dict[str, Any]:
+        return read_kept(self.path / "study.json") or {}
+
+    def finished(self, spec: RunSpec) -> Outcome | None:
+        """Return how a run ended in an earlier session; None where it has to be started or resumed."""
+        folder = self.path / spec.name
+        if error := divergence(folder):
+            return Outcome(error=DivergedError(error))
+        return Outcome(RunResult.load(folder).to_json()) if (folder / "result.json").is_file() else None
+
+
+def count_test_reads(run: Path) -> int:
+    """Return how often a run has read the test split, finished or not.
+
+    A run counts a read in its checkpoint before it reads, so a run without result and checkpoint has read
+    none.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        RunError: its result.json is damaged.
+    """
+    if (file := run / "result.json").is_file():
+        try:
+            return int(read_sealed_json(file)["test_reads"])
+        except (OrbituneError, LookupError, TypeError, ValueError):
+            raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
+    state = run / "checkpoint" / "state.safetensors"
+    return read_state(state).test_reads if state.is_file() else 0

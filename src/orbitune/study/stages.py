@@ -1,0 +1,140 @@
+"""Stages of a study in one session: plan each method, search learning rates, train the runs."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orbitune.errors import OrbituneError
+from orbitune.integrity import write_sealed_json
+from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
+from orbitune.study.folder import StudyFolder
+from orbitune.study.grid import RunSpec
+from orbitune.study.records import Plan
+from orbitune.study.tune import Trial, search_learning_rates
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Tasks of a study from one start to its end.
+
+    Attributes:
+        folder: the study's folder.
+        specs: all runs of the study.
+        known: names of the runs whose stored results can be reused, see `StudyFolder.claim`.
+        executor: runs the tasks.
+        observer: shows the progress.
+    """
+
+    folder: StudyFolder
+    specs: Sequence[RunSpec]
+    known: set[str]
+    executor: Executor
+    observer: TaskObserver
+
+    def plan(self) -> dict[str, Plan | OrbituneError]:
+        """Plan each method once, by its first run; return the plan or the error of each method."""
+        firsts: dict[str, RunSpec] = {}
+        for spec in self.specs:
+            firsts.setdefault(spec.recipe.method, spec)
+        plans: dict[str, Plan | OrbituneError] = {}
+
+        def store(task: Task, outcome: Outcome) -> None:
+            method = task.name.removeprefix("plan of ")
+            if outcome.error is not None:
+                plans[method] = outcome.error
+            elif outcome.value is not None:
+                plans[method] = Plan.model_validate(outcome.value["plans"][0])
+                write_sealed_json(self.folder.plan_file(method), outcome.value["plans"][0])
+
+        for method in firsts:
+            if plan := self.folder.read_plan(method):
+                plans[method] = plan
+        tasks = [self._plan_task(spec) for method, spec in firsts.items() if method not in plans]
+        run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
+        return plans
+
+    def _plan_task(self, spec: RunSpec) -> Task:
+        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        return Task(
+            name=f"plan of {spec.recipe.method}",
+            arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
+            describe_result=_describe_plan,
+        )
+
+    def tune(self, searches: Sequence[list[Trial]]) -> None:
+        """Search the learning rate of each method and split."""
+
+        def run_trials(trials: Sequence[Trial]) -> None:
+            tasks = {trial.task(self.folder.recipe_file(trial.spec)): trial for trial in trials}
+            run_tasks(
+                self.executor,
+                list(tasks),
+                observer=self.observer,
+                on_end=lambda task, outcome: tasks[task].store(outcome),
+            )
+
+        if searches:
+            search_learning_rates(searches, run_trials)
+
+    def train(
+        self,
+        plans: Mapping[str, Plan | OrbituneError],
+        rates: Mapping[tuple[str, str], float | OrbituneError],
+    ) -> dict[str, Outcome]:
+        """Train the runs that are not finished; return the outcomes of all runs by name.
+
+        Args:
+            plans: plan or error of each method.
+            rates: tuned learning rate or error of each method and split; empty without tuning.
+        """
+        outcomes: dict[str, Outcome] = {}
+        tasks, finished = [], 0
+        for spec in self.specs:
+            plan, rate = plans[spec.recipe.method], rates.get(spec.tuning_key)
+            stored = self.folder.finished(spec) if spec.name in self.known else None
+            if isinstance(plan, OrbituneError):
+                outcomes[spec.name] = Outcome(error=plan)
+            elif isinstance(rate, OrbituneError):
+                outcomes[spec.name] = Outcome(error=rate)
+            elif stored:
+                outcomes[spec.name] = stored
+                finished += 1
+            else:
+                tasks.append(self._run_task(spec, rate, plan))
+        if finished:
+            _LOGGER.info("%d of %d runs were finished before", finished, len(self.specs))
+        run_tasks(
+            self.executor,
+            tasks,
+            observer=self.observer,
+            on_end=lambda task, outcome: outcomes.update({task.name: outcome}),
+        )
+        return outcomes
+
+    def _run_task(self, spec: RunSpec, rate: float | None, plan: Plan) -> Task:
+        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        tuned = ("--learning-rate", repr(rate)) if rate else ()
+        out = self.folder.path / spec.name
+        return Task(
+            name=spec.name,
+            arguments=("train", *recipe, *tuned, "--out", str(out), "--json"),
+            describe_result=_describe_run,
+            folder=out,
+            epochs=spec.recipe.epochs,
+            seconds=None if spec.sweep else plan.seconds,  # a sweep's point costs something else
+        )
+
+
+def _describe_plan(value: dict[str, Any]) -> str:
+    plan = Plan.model_validate(value["plans"][0])
+    return (
+        f"{plan.parameters['trainable']:,} trainable parameters, about {plan.seconds / 60:.1f} min, "
+        f"{plan.peak_rss_bytes / 1e9:.1f} GB of memory"
+    )
+
+
+def _describe_run(value: dict[str, Any]) -> str:
+    return f"test accuracy {value['test']['accuracy']:.2%}"

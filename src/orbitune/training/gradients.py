@@ -1,0 +1,63 @@
+"""Gradients of a batch, in micro-batches and over several processes."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from torch.amp import GradScaler
+
+    from orbitune.recipe import Recipe
+
+
+def accumulate_gradients(
+    replica: Any,
+    tiles: "Tensor",
+    targets: "Tensor",
+    *,
+    recipe: "Recipe",
+    scaler: "GradScaler",
+    weight: float,
+    size: int,
+) -> list[float]:
+    """Add the gradients of `weight` times the summed loss, one micro-batch at a time.
+
+    Args:
+        replica: the network, or what averages its gradients over the processes.
+        tiles: uint8 (B, H, W, 3).
+        targets: class probabilities (B, C).
+        recipe: for the micro-batch size and label smoothing.
+        scaler: of the loss.
+        weight: of the loss; 0 where this process has no part of the batch.
+        size: side of the input in pixels.
+
+    Returns:
+        The summed loss and the number of correct tiles; zeros where the weight is zero.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
+    parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
+    for number, (part, truth) in enumerate(parts, 1):
+        # Processes exchange their gradients once, with the last micro-batch.
+        waits = number < len(parts) and hasattr(replica, "no_sync")
+        with replica.no_sync() if waits else nullcontext():
+            logits = replica(part, size)
+            loss = F.cross_entropy(logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing)
+            scaler.scale(loss * weight).backward()
+        loss_sum += loss.detach()
+        correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
+    return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
+
+
+def sum_over_processes(accelerator: "Accelerator", values: Sequence[float]) -> list[float]:
+    """Return each value summed over the processes."""
+    import torch
+
+    if accelerator.num_processes == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=accelerator.device)
+    return accelerator.reduce(tensor, "sum").tolist()

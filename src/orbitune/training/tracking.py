@@ -1,0 +1,274 @@
+"""Experiment trackers: the metrics of a run in TensorBoard, MLflow or Weights & Biases.
+
+To add a tracker, subclass `Tracker` and add it to TRACKERS.
+"""
+
+import logging
+import os
+import secrets
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from orbitune.errors import Interrupted, RunError, first_line
+from orbitune.extras import require
+from orbitune.integrity import read_kept, write_sealed_json
+from orbitune.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from orbitune.evaluation.run_result import RunResult
+    from orbitune.training.setup import TrainingSetup
+
+logger = logging.getLogger(__name__)
+
+SEND_SECONDS = 5.0  # between two transfers of metrics
+PROJECT = "orbitune"  # the experiment or project, where the tracker's own variables name none
+
+Row = tuple[int, dict[str, float]]  # a step and its metrics
+
+
+class Tracker(Callback):
+    """Sends the metrics of a run to a tracker, each of them once.
+
+    The folder `tracking` of the run stores the id of the tracker's run and the last step sent, so that a
+    resumed run continues there. Metrics are sent before each checkpoint, so that a killed run resumes
+    without a gap. A tracker that fails during training is dropped with a warning.
+
+    Attributes:
+        name: as in TRACKERS.
+        modules: of the extra `tracking` that it needs.
+    """
+
+    name: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+
+    def __init__(self, run_folder: str | Path) -> None:
+        """Check that the tracker is installed; nothing is written before training starts.
+
+        Raises:
+            MissingExtraError: it is not.
+        """
+        require("tracking", *self.modules, purpose=f"tracking with {self.name}")
+        self.run_folder = Path(run_folder)
+        self.folder = self.run_folder / "tracking"
+        self._rows: list[Row] = []
+        self._sent_at = 0.0
+        self._works = False
+
+    @abstractmethod
+    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+        """Begin or continue the run of the tracker.
+
+        Args:
+            recipe: the settings, by name; those of LoRA as lora.NAME.
+            run_id: what it returned when the run began; None where it begins now.
+            first_step: the first step that was not sent yet.
+
+        Returns:
+            The name under which it finds this run again.
+        """
+
+    @abstractmethod
+    def send(self, rows: Sequence[Row]) -> None:
+        """Send metrics, whose steps never fall."""
+
+    @abstractmethod
+    def finish(self, status: str) -> None:
+        """End the run of the tracker as FINISHED, FAILED or KILLED."""
+
+    def on_train_start(self, setup: "TrainingSetup") -> None:
+        self._steps_per_epoch = setup.steps_per_epoch
+        self._state: dict[str, Any] = {"run_id": None, "step": 0, "epoch": 0}
+        self._state |= read_kept(self.folder / f"{self.name}.json") or {}
+        self.folder.mkdir(exist_ok=True)
+        try:
+            self._state["run_id"] = self.start(
+                _flat(setup.recipe.model_dump(mode="json")), self._state["run_id"], self._state["step"] + 1
+            )
+        except Exception as error:
+            raise RunError(f"Tracking with {self.name} does not start: {first_line(error)}.") from error
+        self._works = True
+        self._keep_state()
+
+    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+        if step > self._state["step"]:
+            self._state["step"] = step
+            self._rows.append((step, {"train/loss": loss, "train/learning_rate": learning_rate}))
+        if time.monotonic() - self._sent_at > SEND_SECONDS:
+            self._transfer()
+
+    def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch > self._state["epoch"]:
+            self._state["epoch"] = epoch
+            named = {
+                "epoch": float(epoch),
+                "epoch/train_loss": metrics["train_loss"],
+                "epoch/train_accuracy": metrics["train_accuracy"],
+                "epoch/validation_loss": metrics["validation_loss"],
+                "epoch/validation_accuracy": metrics["validation_accuracy"],
+            }
+            self._rows.append((epoch * self._steps_per_epoch, named))
+        self._transfer()
+
+    def on_checkpoint(self, step: int) -> None:
+        self._transfer()
+
+    def on_train_end(self, result: "RunResult") -> None:
+        scores = {"test/accuracy": result.test.accuracy, "test/macro_f1": result.test.macro_f1}
+        self._rows.append((self._state["step"], scores))
+        self._transfer()
+        self._end("FINISHED")
+
+    def on_exception(self, error: BaseException) -> None:
+        self._transfer()
+        self._end("KILLED" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "FAILED")
+
+    def _transfer(self) -> None:
+        """Send the rows that wait, and keep what was sent."""
+        self._sent_at = time.monotonic()
+        if not (self._works and self._rows):
+            return
+        try:
+            self.send(self._rows)
+        except Exception as error:
+            self._give_up(error)
+        self._rows = []
+        if self._works:
+            self._keep_state()
+
+    def _end(self, status: str) -> None:
+        if self._works:
+            try:
+                self.finish(status)
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._works = False
+        logger.warning("Tracking with %s stopped: %s. Training goes on.", self.name, first_line(error))
+
+    def _keep_state(self) -> None:
+        write_sealed_json(self.folder / f"{self.name}.json", self._state)
+
+
+class TensorBoardTracker(Tracker):
+    """Writes event files into the folder `tracking/tensorboard` of the run."""
+
+    name = "tensorboard"
+    modules = ("tensorboard",)
+
+    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step)
+        if run_id is None:
+            table = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+            self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{table}", 0)
+        return "tensorboard"
+
+    def send(self, rows: Sequence[Row]) -> None:
+        for step, metrics in rows:
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def finish(self, status: str) -> None:
+        self._writer.close()
+
+
+class MLflowTracker(Tracker):
+    """Logs to the server or file that MLFLOW_TRACKING_URI names, else as MLflow does, to mlflow.db."""
+
+    name = "mlflow"
+    modules = ("mlflow", "sqlalchemy", "alembic")
+
+    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports the tables of a new mlflow.db
+        uri = mlflow.get_tracking_uri()
+        self._client = mlflow.MlflowClient(uri, registry_uri=uri)
+        if run_id is None:
+            run_id = self._create_run(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), recipe)
+        self._run_id = run_id
+        self._client.update_run(run_id, "RUNNING")
+        return run_id
+
+    def _create_run(self, name: str, recipe: dict[str, Any]) -> str:
+        from mlflow.entities import Param
+
+        found = self._client.get_experiment_by_name(name)
+        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        run_id = self._client.create_run(experiment, run_name=self.run_folder.name).info.run_id
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in recipe.items()])
+        return str(run_id)
+
+    def send(self, rows: Sequence[Row]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for step, row in rows for name, value in row.items()]
+        for start in range(0, len(metrics), 1000):  # the most that MLflow takes at once
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
+
+    def finish(self, status: str) -> None:
+        self._client.set_terminated(self._run_id, status)
+
+
+class WandbTracker(Tracker):
+    """Logs to Weights & Biases; its variables WANDB_PROJECT, WANDB_MODE and so on apply."""
+
+    name = "wandb"
+    modules = ("wandb",)
+
+    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+        import wandb
+
+        run_id = run_id or secrets.token_hex(4)
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=self.run_folder.name,
+            id=run_id,
+            resume="allow",
+            config=recipe,
+            dir=str(self.folder),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        return run_id
+
+    def send(self, rows: Sequence[Row]) -> None:
+        for step, metrics in rows:
+            self._run.log(metrics, step=step)
+
+    def finish(self, status: str) -> None:
+        self._run.finish(exit_code=0 if status == "FINISHED" else 1)
+
+
+TRACKERS: dict[str, type[Tracker]] = {
+    each.name: each for each in (TensorBoardTracker, MLflowTracker, WandbTracker)
+}
+
+
+def make_trackers(names: Iterable[str], run_folder: str | Path) -> list[Tracker]:
+    """Return the trackers of these names, as callbacks for the run of a folder.
+
+    Raises:
+        RunError: there is no tracker of such a name.
+        MissingExtraError: a tracker is not installed.
+    """
+    names = tuple(dict.fromkeys(names))
+    for name in names:
+        if name not in TRACKERS:
+            raise RunError(f"Unknown tracker {name!r}. Choose from: {', '.join(TRACKERS)}.")
+    return [TRACKERS[name](run_folder) for name in names]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of nested groups as group.name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
