@@ -128,3 +128,9 @@ def test_class_names_that_do_not_tell_classes_apart_are_refused(names, message):
 
 def test_class_names_lose_the_blanks_around_them():
     assert check_class_names((" Annual Crop", "森林", "Forest ")) == ("Annual Crop", "森林", "Forest")
+
+
+def test_version_1_named_the_weights_of_merged_adapters_shares(tmp_path):
+    parents = [{"path": "a", "share": 0.25}, {"path": "b", "share": 0.75}]
+    read_back = read(tmp_path, {**SOUND, "format": 1, "merged_from": parents})
+    assert [each.weight for each in read_back.merged_from] == [0.25, 0.75]

@@ -162,6 +162,32 @@ class Storage(Record):
     largest_logit_difference: FiniteFloat | None = None
 
 
+class MergeParent(Record):
+    """One of the two adapters that a merged adapter was made of.
+
+    Attributes:
+        path: of its run.
+        weight: of its update in the mean, 0..1.
+    """
+
+    path: str
+    weight: Fraction
+
+
+class MergeScore(Record):
+    """Accuracies, 0..1, on the validation tiles of one of two merged runs.
+
+    Attributes:
+        tiles: the run that the tiles belong to.
+        one, other, merged: accuracy of each adapter.
+    """
+
+    tiles: str
+    one: Fraction
+    other: Fraction
+    merged: Fraction
+
+
 class ModelMetadata(StoredRecord):
     """The content of orbitune.json; what is not known is None.
 
@@ -178,7 +204,7 @@ class ModelMetadata(StoredRecord):
         confusion: test tiles by true class (rows) and prediction.
         ood_detector: None for a run, and for an imported adapter.
         imported: what an imported adapter stated about its backbone.
-        merged_from: the two parents of a merged adapter, and `validations` its scores on their tiles.
+        merged_from: the parents of a merged adapter; `validations` are its scores on their tiles.
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
@@ -199,8 +225,8 @@ class ModelMetadata(StoredRecord):
     ood_detector: OODThreshold | None = None
     storage: Storage | None = None
     imported: dict[str, str | None] | None = None
-    merged_from: JsonTuple[dict[str, str | float]] | None = None
-    validations: JsonTuple[dict[str, str | float]] | None = None
+    merged_from: JsonTuple[MergeParent] | None = None
+    validations: JsonTuple[MergeScore] | None = None
     files: Hashes = Field(default_factory=dict)
     settings: Hashes = Field(default_factory=dict)
 
@@ -214,9 +240,13 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1, which named the detector `likeness`, as those of version 2."""
+        """Return the values of version 1, in which two fields had other names, as those of version 2."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
+        if isinstance(parents := values.get("merged_from"), list):
+            values["merged_from"] = [
+                {"weight": each.get("share"), **each} if isinstance(each, dict) else each for each in parents
+            ]
         return values
 
     def to_json(self) -> dict[str, Any]:
