@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,8 +56,12 @@ def extra_names() -> list[str]:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel of the working tree into a folder, and return its path."""
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    """Build the wheel of the working tree in a folder, and return its path."""
+    copy = folder / "copy"  # a build leaves files in its folder, which the next one would pack
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(copy)]
     subprocess.run(command, check=True)
     return next(folder.glob("orbitune-*.whl"))
 
@@ -65,25 +70,32 @@ def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
     """Install an extra into a new environment; return seconds, bytes and number of packages."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
     target = f"{wheel}[{extra}]" if extra else str(wheel)
-    start = time.perf_counter()
-    subprocess.run([str(python), "-m", "pip", "install", "-q", target], check=True)
-    seconds = time.perf_counter() - start
+    start, before = time.perf_counter(), cpu_seconds()
+    subprocess.run([str(python), "-m", "pip", "install", "-q", target], check=True, env=clean)
+    seconds, cpu = time.perf_counter() - start, cpu_seconds() - before
     packages = next(environment.glob("lib/python*/site-packages"))
     found = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
     start = time.perf_counter()
     doctor = [str(environment / "bin" / "orbitune"), "doctor", "--json"]
     done = subprocess.run(doctor, check=True, capture_output=True, text=True, env=clean, cwd=environment)
     return {
         "extra": extra,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
         "bytes": sum(size(path) for path in packages.iterdir() if not path.name.startswith(TOOLS)),
         "packages": len(found - set(TOOLS)),
         "wheel_bytes": wheel.stat().st_size,
         "doctor_seconds": round(time.perf_counter() - start, 1),
         "installed_extras": [each["name"] for each in json.loads(done.stdout)["extras"] if each["installed"]],
     }
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of the processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def size(path: Path) -> int:
@@ -98,7 +110,7 @@ def page(results: dict[str, Any]) -> str:
     rows = "\n".join(
         f"| `orbitune{'[' + each['extra'] + ']' if each['extra'] else ''}` | {each['packages']} "
         f"| {each['bytes'] / 1e6:,.0f} MB | +{(each['bytes'] - base['bytes']) / 1e6:,.0f} MB "
-        f"| {each['seconds']:.0f} s |"
+        f"| {each['seconds']:.0f} s | {each['cpu_seconds']:.0f} s |"
         for each in results["installs"]
     )
     return f"""# Size of an installation
@@ -107,10 +119,10 @@ Written by `python benchmarks/install_size.py` with version {results["orbitune"]
 {results["wheel_bytes"] / 1e3:,.0f} kB), Python {results["python"]}, {results["platform"]}. Each row is one
 `pip install` into a new virtual environment, with the CPU build of PyTorch. Size is that of `site-packages`
 without pip, setuptools and compiled Python files. Time includes downloads from a package index nearby, on a
-machine with other work, so it is an upper bound.
+machine with other work, so it is an upper bound; CPU time is that of pip.
 
-| install | packages | size | more than the base | time |
-| --- | ---: | ---: | ---: | ---: |
+| install | packages | size | more than the base | time | CPU time |
+| --- | ---: | ---: | ---: | ---: | ---: |
 {rows}
 
 The base predicts from a bundle. PyTorch is most of it.

@@ -120,6 +120,7 @@ def test_what_is_found_is_ready_for_json(synthetic):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_eurosats_random_split_has_near_duplicates_and_its_published_spatial_split_has_none(shared):
     tiles = load_tiles(str(shared / "eurosat"))
     random, spatial = (

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from image_files import encode, tile, write
 
-from orbitune.data import splits
 from orbitune.data.splits import SPLITS, draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.errors import DataError
@@ -245,12 +244,14 @@ def test_the_published_spatial_split_of_eurosat_fits(shared):
     assert notes == ()
 
 
-def test_a_list_entry_never_matches_a_tile_of_another_folder():
-    names = ("Forest/1.jpg", "Forest/2.jpg", "River/2.jpg")
-    index, folders = splits._index(names), {"Forest", "River"}
-    assert splits._find("elsewhere/Forest/1.jpg", index, folders, "train.txt") == 0
+def test_a_list_entry_never_matches_a_tile_of_another_folder(tmp_path):
+    tiles = tile_set((2, 1), names=["Forest/1.jpg", "Forest/2.jpg", "River/2.jpg"])
+    longer = lists(tmp_path / "a", train=["elsewhere/Forest/1.jpg", "River/2"], val=["Forest/2"], test=[])
+    with pytest.raises(DataError, match=r"^test\.txt lists no tile"):  # the other names are found
+        split_tiles(tiles, longer, 0)
+    wrong = lists(tmp_path / "b", train=["River/1.jpg"], val=["Forest/2"], test=["River/2"])
     with pytest.raises(DataError, match=r"River/1\.jpg, listed in train\.txt, is not among the tiles"):
-        splits._find("River/1.jpg", index, folders, "train.txt")
+        split_tiles(tiles, wrong, 0)
 
 
 # --- few shots --------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from orbitune.evaluation import intervals
 from orbitune.evaluation.intervals import (
     bootstrap_accuracy,
     bootstrap_difference,
@@ -77,15 +78,17 @@ def test_a_gap_between_other_images_is_as_unsure_as_both_accuracies_together():
 
 
 def test_the_two_sides_of_a_gap_are_drawn_apart():
-    low, high = bootstrap_unpaired_difference(
-        right(970, 980), right(970, 980)
-    )  # the same draws would leave the seeds alone
+    # The same draws for both would leave the seeds alone.
+    low, high = bootstrap_unpaired_difference(right(970, 980), right(970, 980))
     assert low == pytest.approx(-high, abs=0.001)
     assert high > 1.96 * np.sqrt(2 * 0.975 * 0.025 / 1000)
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (3, 0.002), (5, 0.004)])
-def test_the_bootstrap_interval_of_an_accuracy_holds_the_truth_in_at_least_92_of_100_studies(seeds, spread):
+def test_the_bootstrap_interval_of_an_accuracy_holds_the_truth_in_at_least_92_of_100_studies(
+    seeds, spread, monkeypatch
+):
+    monkeypatch.setattr(intervals, "RESAMPLES", 2000)
     random = np.random.default_rng(seeds)
     held = 0
     for _ in range(300):

@@ -11,7 +11,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.adapter_files import read_adapter_config
 from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.checkpoint_io import write_metadata
-from orbitune.models.metadata import MergeAccuracies, MergeParent
+from orbitune.models.metadata import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 
@@ -68,21 +68,6 @@ class LayerComparison:
     one: float
     other: float
     cosine: float
-
-
-@dataclass(frozen=True)
-class MergeScore:
-    """Accuracies, 0..1, on the validation tiles of one of two merged runs.
-
-    Attributes:
-        tiles: the run that the tiles belong to.
-        one, other, merged: accuracy of each adapter.
-    """
-
-    tiles: str
-    one: float
-    other: float
-    merged: float
 
 
 def list_adapters(folder: str | Path) -> list[AdapterSummary]:
@@ -220,8 +205,7 @@ def merge(
         write_metadata(folder, metadata)
         bundles = [first, second, replace(first, folder=folder)]
         scores = _score([Path(one), Path(other)], bundles, progress=progress)
-        stored = tuple(MergeAccuracies.model_validate(asdict(each)) for each in scores)
-        write_metadata(folder, metadata.model_copy(update={"validations": stored}))
+        write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
     return scores
 
 
@@ -274,7 +258,7 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
             float((BundleModel(bundle, job.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
-        rows.append(MergeScore(str(run), *accuracies))
+        rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
     return rows
 
 

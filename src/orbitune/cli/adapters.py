@@ -174,7 +174,7 @@ def merge(
 
     scores = merge(one, other, out=out, weight=weight, progress=not quiet)
     if as_json:
-        print_json([asdict(each) for each in scores])
+        print_json([each.to_json() for each in scores])
         return
     rows = [
         [each.tiles, *(f"{accuracy:.2%}" for accuracy in (each.one, each.other, each.merged))]

@@ -1,4 +1,4 @@
-"""The command line: one thin function per verb, which reads options, calls the library and prints."""
+"""Entry point of the command line: commands, errors and exit codes."""
 
 import gc
 import json
@@ -35,11 +35,10 @@ def main() -> None:
     and 141 where the reader of a pipe has gone.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
-    # Threads that turn in circles for long while they wait are twenty times slower on a machine that does
-    # something else as well; a few microseconds are enough on one that does not.
+    # Limit OpenMP spin-waiting: long spins are about 20 times slower on shared cores.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    # Libraries make a million objects that stay; looking for cycles among them was a seventh of a start.
+    # Libraries create a million permanent objects; collecting cycles among them took a seventh of start-up.
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, _interrupt)
     show_messages()
@@ -88,7 +87,7 @@ def _fail(error: OrbituneError) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Typer would end on KeyboardInterrupt without a word."""
+    """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
     raise Interrupted("Stopped. The same command starts again, from what is saved.")
 
 

@@ -13,7 +13,13 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...] = ()) -> None:
-    """Columns of numbers, and of prose, which is wrapped to the window."""
+    """Print a table.
+
+    Args:
+        header: name of each column.
+        rows: one text per column.
+        prose: names of columns whose text is wrapped to the window; others are numbers.
+    """
     from rich.console import Console
     from rich.table import Table
 

@@ -47,16 +47,15 @@ def predict(
     check_paths(inputs)
     classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
-    with _opened(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
-        predictions = counter.watch(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
+    with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
+        predictions = counter.count(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
         for line in write(predictions, classifier.classes, top_k):
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)
     if classifier.bundle.ood_detector is None:
         print(
-            f"no image is called not sure, as {source} does not describe its training tiles; what "
-            "`orbitune bundle` makes does",
+            f"{source} has no OOD detector, so no image is called not sure; `orbitune bundle` adds one",
             file=sys.stderr,
         )
     if counter.seen and counter.bad == counter.seen:
@@ -64,14 +63,14 @@ def predict(
 
 
 class _Counter:
-    """Counts predictions as they pass by, with a bar on stderr."""
+    """Counts predictions as they are written, with a progress bar on stderr."""
 
     def __init__(self, shown: bool, total: Any) -> None:
         from orbitune.progress import ProgressDisplay
 
         self._display = ProgressDisplay(shown)
         self._task = self._display.task("predicting", total() if shown else 0)
-        self.seen = self.bad = self.unlike = 0
+        self.seen = self.bad = self.not_sure = 0
 
     def __enter__(self) -> "_Counter":
         self._display.__enter__()
@@ -80,23 +79,26 @@ class _Counter:
     def __exit__(self, *error: object) -> None:
         self._display.__exit__(None, None, None)
 
-    def watch(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+    def count(self, predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        """Yield the predictions and count them."""
         for prediction in predictions:
             self.seen += 1
             self.bad += prediction.error is not None
-            self.unlike += prediction.sure is False
+            self.not_sure += prediction.sure is False
             self._task.advance()
             yield prediction
 
     def remarks(self) -> list[str]:
+        """Return a line each about unreadable files and images that are not sure."""
         lines = [f"{self.bad:,} of {self.seen:,} files could not be read: see their rows"] if self.bad else []
-        if self.unlike:
-            lines.append(f"{self.unlike:,} of {self.seen:,} are not like the training tiles")
+        if self.not_sure:
+            lines.append(f"{self.not_sure:,} of {self.seen:,} images are not sure: out of distribution")
         return lines
 
 
 @contextmanager
-def _opened(out: Path | None) -> Iterator[TextIO]:
+def _open_output(out: Path | None) -> Iterator[TextIO]:
+    """Open the file to write, or standard output."""
     from orbitune.files import replacing
 
     if out is None:

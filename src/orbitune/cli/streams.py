@@ -10,7 +10,7 @@ from orbitune.errors import OrbituneError
 
 
 class OutputError(OrbituneError):
-    """What is printed cannot be written: standard output is full or closed."""
+    """Standard output is full or closed."""
 
 
 class ReaderGone(BaseException):
@@ -75,10 +75,10 @@ class _Output(_Stream):
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Report a full or closed standard output in one line; drop what standard error cannot take.
+    """Report a full or closed standard output in one line; ignore one of standard error.
 
-    Python leaves a stream out that is closed when it starts; a result would then be lost in silence, and the
-    next file that is opened would take the stream's number and receive what libraries print.
+    Python sets a stream that is closed at start-up to None. A result would then be lost without a message,
+    and the next file that is opened would get the number of the stream and receive what libraries print.
     """
     before = sys.stdout, sys.stderr
     for number, stream in enumerate((sys.stdin, *before)):

@@ -95,7 +95,7 @@ def train(
     print_scores("test", result.test)
     saved = out / find_method(recipe.method).folder
     if finished:
-        print(f"{saved} was finished before; nothing was done")
+        print(f"{saved} exists already: the run is finished")
     else:
         print(
             f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "

@@ -1,1 +1,1 @@
-"""Tile sets: decoding into a memory-mapped store, splits, preprocessing and augmentation."""
+"""Tile sets: decoded tiles, splits, preprocessing and augmentation."""

@@ -25,7 +25,7 @@ def dihedral_views(tiles: "Tensor") -> "list[Tensor]":
 
 
 def random_dihedral(tiles: "Tensor") -> "Tensor":
-    """Apply a random flip and quarter turn to each tile, as satellite images have no upright.
+    """Apply a random flip and quarter turn to each tile.
 
     Args:
         tiles: (B, H, W, C), any dtype. Tiles that are not square are only flipped.

@@ -1,4 +1,4 @@
-"""Files of equally sized rows, each with a checksum that is verified when the row is read.
+"""Files of equally sized rows, with checksums that are verified on reading.
 
 So damage is found without reading a whole file of gigabytes. CRC-32 is the cheapest checksum at hand: 4 GB/s
 on one core (SHA-256 1.8, BLAKE2b 0.9), 3.5 microseconds for a tile of 64 x 64 pixels.
@@ -62,7 +62,7 @@ class ChecksummedRows:
 
     @property
     def whole(self) -> bool:
-        """Whether the file has the right size and, up to `MAX_VERIFIED` bytes, all rows match."""
+        """Whether the size and, up to `MAX_VERIFIED` bytes, all rows are right."""
         size = self.row_bytes * len(self.sums)
         if not self.file.is_file() or self.file.stat().st_size != self.offset + size:
             return False

@@ -1,4 +1,4 @@
-"""Corruptions of satellite tiles: haze, sensor noise, blur, brightness and missing stripes.
+"""Corruptions of satellite tiles, such as haze, sensor noise and blur.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
 that a sensor above an atmosphere meets. The result depends on the seed and the tile's index, not on the
@@ -64,7 +64,7 @@ def _haze(tile: Array, lost: float, random: Rng) -> Array:
 
 
 def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
-    """Add shot noise of a detector with this many electrons at full scale, and 2 electrons of read noise.
+    """Add shot noise for this many electrons at full scale, and read noise of 2.
 
     The Poisson-Gaussian model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
     """
@@ -73,7 +73,7 @@ def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
 
 
 def _blur(tile: Array, sigma: float, random: Rng) -> Array:
-    """Blur with a Gaussian point-spread function of this standard deviation in pixels."""
+    """Blur with a Gaussian of this standard deviation in pixels."""
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(tile, (sigma, sigma, 0)))
@@ -85,7 +85,7 @@ def _brightness(tile: Array, gain: float, random: Rng) -> Array:
 
 
 def _missing_stripe(tile: Array, fraction: float, random: Rng) -> Array:
-    """Set a stripe of rows or columns to zero, this fraction of the tile, as dead detectors do."""
+    """Set a stripe of rows or columns to zero, this fraction of the tile."""
     axis = int(random.integers(2))
     side = tile.shape[axis]
     lines = max(1, round(fraction * side))

@@ -49,7 +49,9 @@ def read_locations(tiles: TileSet) -> np.ndarray | None:
 
 
 def unit_vectors(locations: np.ndarray) -> np.ndarray:
-    """Return locations as points on the unit sphere, whose distances are right at any latitude.
+    """Return locations as points on the unit sphere.
+
+    Their distances are right at any latitude.
 
     Args:
         locations: float (N, 2 or more), longitude and latitude in degrees first.
@@ -63,7 +65,7 @@ def unit_vectors(locations: np.ndarray) -> np.ndarray:
 
 
 def _cached_locations(tiles: TileSet, origin: Source) -> np.ndarray:
-    """Return the locations stored beside the tiles; read and store them first if there are none."""
+    """Return the stored locations; read and store them if there are none."""
     file = cache_folder("tiles", tiles.fingerprint) / "locations.npy"
     try:
         locations = np.load(BytesIO(unsealed(file.read_bytes())))
@@ -101,7 +103,7 @@ def _read_locations(tiles: TileSet, origin: Source) -> np.ndarray:
 
 
 def _to_degrees(found: list[Georeference | None], names: Sequence[str]) -> np.ndarray:
-    """Return locations in degrees from georeferences in each file's own reference system."""
+    """Return locations in degrees from georeferences in any reference system."""
     locations = np.full((len(found), 3), np.nan)
     systems = defaultdict(list)
     for row, georeference in enumerate(found):
@@ -123,7 +125,7 @@ def _to_degrees(found: list[Georeference | None], names: Sequence[str]) -> np.nd
 
 
 def _transform(system: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return longitude and latitude in degrees, float64 (4 N, 2), of four points per file; inf if invalid."""
+    """Return longitudes and latitudes of points, float64 (4 N, 2); inf if invalid."""
     from rasterio.warp import transform
 
     try:

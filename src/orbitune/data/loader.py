@@ -1,4 +1,4 @@
-"""Batches of tiles on the device that trains; a GPU keeps all tiles if they fit into its memory."""
+"""Batches of tiles on the device that trains."""
 
 from typing import TYPE_CHECKING
 

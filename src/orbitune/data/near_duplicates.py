@@ -1,4 +1,4 @@
-"""Near-duplicates across splits: tiles of one split that also lie in another, perhaps slightly changed.
+"""Near-duplicates across splits: tiles, or slightly changed copies, in two splits.
 
 A tile's fingerprint is its brightness on a 16 x 16 grid, centred and normalised to length 1. The distance of
 two tiles is 1 minus the correlation of their grids, the minimum over the eight flips and quarter turns. All
@@ -41,7 +41,7 @@ _BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601), as
 
 
 class DuplicatePair(NamedTuple):
-    """A tile of the second split and the nearest tile of the first, by file name, and their distance."""
+    """A tile of the second split, the nearest of the first, and their distance."""
 
     first: str
     second: str
@@ -144,7 +144,7 @@ def _compute_fingerprints(tiles: TileSet) -> _Fingerprints:
 def _nearest_pairs(
     prints: _Fingerprints, first: np.ndarray, second: np.ndarray
 ) -> list[tuple[int, int, float]]:
-    """Return (row in first, row in second, distance) of near-duplicates, the nearest for each, sorted."""
+    """Return (row in first, row in second, distance) of near-duplicates, sorted."""
     known = {prints.digests[row]: row for row in first.tolist()}
     best = {row: (0.0, known[d]) for row in second.tolist() if (d := prints.digests[row]) in known}
     whole = prints.grids[first].reshape(len(first), -1).T.contiguous()
@@ -166,7 +166,7 @@ def _nearest_pairs(
 def _are_near(
     prints: _Fingerprints, ones: np.ndarray, others: np.ndarray, distances: np.ndarray
 ) -> np.ndarray:
-    """Return which pairs are near-duplicates, bool; all distances are at most `MAX_DISTANCE`."""
+    """Return which pairs, at most `MAX_DISTANCE` apart, are near-duplicates."""
     colours, contrasts = prints.colours + 1, prints.contrasts  # + 1, so that black tiles can be compared
     limit = 1 + TOLERANCE
     flat = np.minimum(contrasts[ones], contrasts[others]) < FLAT

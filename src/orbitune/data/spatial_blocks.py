@@ -25,7 +25,7 @@ _FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 def split_by_blocks(
     tiles: TileSet, locations: np.ndarray, *, seed: int, block_size: float | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Split georeferenced tiles by blocks, near 60/20/20 and as stratified as whole blocks allow.
+    """Split georeferenced tiles by blocks, near 60/20/20 and nearly stratified.
 
     Training tiles that overlap validation or test tiles are left out, and validation tiles that overlap test
     tiles.
@@ -114,7 +114,7 @@ def _assign(labels: np.ndarray, blocks: np.ndarray, seed: int) -> dict[str, np.n
 
 
 def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None:
-    """Remove training tiles that overlap other splits, and validation tiles that overlap test."""
+    """Remove training and validation tiles that overlap other splits."""
     from scipy.spatial import cKDTree
 
     points, reach = unit_vectors(locations), OVERLAP * locations[:, 2].max() / EARTH_RADIUS
@@ -126,7 +126,7 @@ def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None
 
 
 def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet) -> bool:
-    """Return whether every split holds every class and the right fraction of the tiles."""
+    """Return whether each split has every class and its fraction of the tiles."""
     total = sum(map(len, splits.values()))
     return all(
         len(np.unique(tiles.labels[rows])) == len(tiles.classes)

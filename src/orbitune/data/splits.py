@@ -1,4 +1,4 @@
-"""Train, validation and test splits: the data set's own, from lists, stratified at random, or spatial.
+"""Train, validation and test splits: own, from lists, random or spatial.
 
 Splits are disjoint, the same for the same tiles and seed, and every class has training tiles.
 """
@@ -71,7 +71,7 @@ def split_tiles(
 
 
 def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the data set's own splits; draw missing ones from train, or from all tiles."""
+    """Return the data set's own splits, and draw those that are missing."""
     splits = {name: rows for name, rows in tiles.own_splits.items() if len(rows)}
     missing = [name for name in _FRACTIONS if name not in splits]
     if splits and "train" not in splits:
@@ -111,7 +111,9 @@ def _draw(tiles: TileSet, rows: np.ndarray, fraction: float, seed: int) -> tuple
 
 
 def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
-    """Draw `shots` training tiles per class. With the same seed, smaller draws are subsets of larger ones.
+    """Draw `shots` training tiles per class.
+
+    With the same seed, smaller draws are subsets of larger ones.
 
     Args:
         tiles: the tiles.
@@ -165,7 +167,7 @@ def _spatial(
 
 
 def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
-    """Return the list file of each split; in a folder, among the files that match the pattern."""
+    """Return the list file of each split."""
     folder = Path(split_files).expanduser()
     if folder.is_dir():
         found = [(path.stem, path) for path in sorted(folder.glob(pattern))]
@@ -230,7 +232,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _keys(name: str, folders: Container[str] = ()) -> Iterator[str]:
-    """Yield the keys that a name is looked up by, the strictest first: a/b/c.jpg, a/b/c, b/c.jpg, b/c, ...
+    """Yield the keys to look a name up by: a/b/c.jpg, a/b/c, b/c.jpg, b/c, ...
 
     Leading folders are dropped unless they are in `folders`, so River/1.jpg never matches Forest/1.jpg.
     """

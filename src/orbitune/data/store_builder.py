@@ -1,4 +1,4 @@
-"""Building of tile stores: sources are decoded in parallel, synthetic tiles are drawn."""
+"""Building of tile stores from sources and from synthetic tiles."""
 
 import os
 from collections import Counter
@@ -130,7 +130,7 @@ def _scaling_note(white: int, count: int) -> str:
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Apply functions to the files of a manifest in threads, and sort out the bad ones."""
+    """Apply functions to the files of a manifest in threads."""
 
     manifest: Manifest
     bad: BadFiles
@@ -138,7 +138,7 @@ class _Decoder:
     task: ProgressTask
 
     def map(self, function: Callable[[bytes], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
-        """Yield (index, result) in order, without the bad files, reading `READ_AHEAD` files ahead."""
+        """Yield (index, result) in order for all files that are not bad."""
 
         def attempt(run: Sequence[int]) -> list[T | BadImageError]:
             return [self._attempt(function, index) for index in run]
@@ -176,7 +176,7 @@ def _require_tiles(kept: Sequence[int] | dict[int, Header], bad: BadFiles) -> No
 
 
 def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Return the most common width and height, the longer side capped, and notes on what is resized."""
+    """Return the most common size, capped, and notes on what is resized."""
     counts = Counter((header.width, header.height) for header in headers)
     width, height = common = counts.most_common(1)[0][0]
     shrink = min(1.0, LONGEST_SIDE / max(common))
@@ -191,7 +191,7 @@ def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str,
 
 
 def _estimate_white(manifest: Manifest, deep: Sequence[int]) -> int:
-    """Return the 16-bit value that becomes 255: a high quantile over an even sample of the tiles."""
+    """Return the 16-bit value that becomes 255, a quantile of sampled tiles."""
     counts = np.zeros(65536, np.int64)
     for position in np.unique(np.linspace(0, len(deep) - 1, WHITE_SAMPLE).astype(int)) if deep else ():
         try:
@@ -219,5 +219,5 @@ def _write_tiles(path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: t
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the header of a uint8 .npy file, which numpy pads so that it can be rewritten in place."""
+    """Write a .npy header, which numpy pads so that it can be rewritten in place."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

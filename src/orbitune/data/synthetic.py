@@ -1,4 +1,4 @@
-"""Synthetic tiles for the demo: ten land-cover classes that resemble Sentinel-2 at 10 m.
+"""Synthetic tiles of ten land-cover classes, like Sentinel-2 at 10 m.
 
 Colours of different classes overlap, and roads and rivers are drawn over other classes, so that the class
 depends on a tile's structure rather than its mean colour.
@@ -74,14 +74,14 @@ def generate(count: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def _relief(rng: Rng, slope: float) -> Array:
-    """Return fractal noise, mean 0 and standard deviation 1; `slope` > 0: 0.3 is gritty, 3 smooth."""
+    """Return standardised fractal noise; a slope of 0.3 is gritty, 3 smooth."""
     real, imaginary = rng.standard_normal((2, *_FREQUENCY.shape))
     field = np.fft.irfft2((real + 1j * imaginary) * _FREQUENCY**-slope, (SIZE, SIZE))
     return field / field.std()
 
 
 def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
-    """Return coordinates in pixels, rotated and shifted at random, distorted by about `warp` pixels."""
+    """Return randomly rotated coordinates, distorted by about `warp` pixels."""
     angle = rng.uniform(0, 2 * np.pi)
     u = np.cos(angle) * _X + np.sin(angle) * _Y
     v = np.cos(angle) * _Y - np.sin(angle) * _X
@@ -89,7 +89,7 @@ def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
 
 
 def _colours(rng: Rng, names: Sequence[str] | Array, count: int, spread: float = 0.12) -> Array:
-    """Return random colours (count, 3) around named ones; `spread` is the deviation of the brightness."""
+    """Return random colours (count, 3) around named ones."""
     means = np.array([_PALETTE[name] for name in names], float)[rng.integers(len(names), size=count)]
     brightness = 1 + spread * rng.standard_normal((count, 1))
     return means * brightness + 4 * rng.standard_normal((count, 3))
@@ -101,7 +101,7 @@ def _over(land: Array, mask: Array, colour: Array) -> Array:
 
 
 def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple[Array, Array]:
-    """Divide the plane into strips `size` wide, and those into parcels about `stretch` times as long.
+    """Divide the plane into parcels `size` wide, about `stretch` times as long.
 
     Returns:
         The index of each pixel's parcel, 0 to 255, and its distance to the parcel's border in pixels.
@@ -115,7 +115,7 @@ def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple
 
 
 def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
-    """Return the distance in pixels to a winding line that passes within `reach` pixels of the centre."""
+    """Return the distance in pixels to a winding line near the centre."""
     u, v = _frame(rng, 0.5)
     period, phase = rng.uniform(50, 130), rng.uniform(0, 2 * np.pi)
     wave = 2 * np.pi * u / period + phase
@@ -124,7 +124,7 @@ def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
 
 
 def _band(distance: Array, width: float) -> Array:
-    """Return 1 within `width` / 2 pixels of a line, 0 outside, with a soft edge of one pixel."""
+    """Return 1 within `width` / 2 pixels of a line, 0 outside, with a soft edge."""
     return np.clip(width / 2 - distance + 0.5, 0, 1)
 
 
@@ -294,7 +294,7 @@ _LAND = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Pasture", "PermanentCr
 
 
 def _sense(rng: Rng, land: Array) -> Array:
-    """Return the tile as a satellite sees it, uint8: with clouds, light, haze, blur and noise."""
+    """Return the tile as a satellite sees it, uint8, with haze, blur and noise."""
     if rng.random() < 0.25:
         land = _cloud(rng, land)
     land = land * rng.uniform(0.75, 1.25) * rng.uniform(0.95, 1.05, 3)

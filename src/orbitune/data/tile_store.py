@@ -149,7 +149,7 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """Return the content of a store as `open_store` does; None if it is absent or damaged."""
+    """Return the content of a store; None if it is absent or damaged."""
     try:
         meta = StoredMetadata.model_validate(read_sealed_json(folder / _META, MAX_META))
         if meta.hashes != FileHashes.compute(folder, folder.name, meta.hashes.offset):

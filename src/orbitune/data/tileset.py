@@ -1,4 +1,4 @@
-"""Tile sets: all tiles of a data set, decoded once and memory-mapped from then on.
+"""Tile sets: the decoded and memory-mapped tiles of a data set.
 
 The decoded tiles lie in the cache under a fingerprint of the files' content and of the decoder, see
 `orbitune.data.tile_store`. A second start only hashes the files.

@@ -1,4 +1,4 @@
-"""Preprocessing of uint8 tiles into model input: rescaling, resizing and normalisation.
+"""Preprocessing of tiles: rescaling, resizing and normalisation.
 
 Whole batches are transformed on the device they lie on. Tiles stay uint8 until then, so that nothing is
 decoded, resized or copied image by image.

@@ -1,1 +1,1 @@
-"""Evaluation of classifiers: scores, intervals, paired tests, calibration, OOD detection, attribution."""
+"""Evaluation of classifiers: scores, tests, calibration, OOD, attribution."""

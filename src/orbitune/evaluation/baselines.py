@@ -1,4 +1,4 @@
-"""Baselines without a network: classification by colour statistics and by coordinates.
+"""Baselines without a network: colour statistics and coordinates.
 
 Both are fitted on the training tiles and scored on the test tiles, as every method. The colour baseline shows
 what needs no network (as ImageStats of torchgeo-bench); the coordinates baseline shows how much the split
@@ -39,7 +39,9 @@ class Baseline(Record):
 
 
 def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baseline:
-    """Classify by `colour_statistics`, with logistic regression on features of a Gaussian kernel (Nystroem).
+    """Classify by `colour_statistics`.
+
+    Logistic regression on features of a Gaussian kernel (Nystroem).
 
     On EuroSAT RGB (random / published spatial split) it reaches 83.7 / 69.4 %, where linear logistic
     regression reaches 72.3 / 62.0 %, boosted trees 82.2 / 65.8 % and extra trees 81.3 / 63.5 %; unlike trees
@@ -70,7 +72,7 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
 
 
 def coordinates_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray], locations: np.ndarray) -> Baseline:
-    """Classify by coordinates: a vote of the nearest training tiles, weighted by inverse distance.
+    """Classify by a vote of the nearest tiles, weighted by inverse distance.
 
     Args:
         tiles: the tiles.
@@ -88,7 +90,7 @@ def coordinates_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray], locat
 
 
 def colour_statistics(tiles: TileSet) -> np.ndarray:
-    """Return mean, standard deviation and five quantiles (5 to 95 %) of each channel in grey levels.
+    """Return mean, deviation and five quantiles (5 to 95 %) of each channel.
 
     Returns:
         float64 (N, 21).
@@ -99,7 +101,7 @@ def colour_statistics(tiles: TileSet) -> np.ndarray:
 
 
 def _statistics(pixels: np.ndarray) -> np.ndarray:
-    """Return the statistics of uint8 (B, H, W, 3), from histograms: faster than sorting the pixels."""
+    """Return the statistics of uint8 (B, H, W, 3), from histograms for speed."""
     count, height, width, channels = pixels.shape
     offsets = (np.arange(count * channels) * _LEVELS).reshape(count, 1, 1, channels)
     total = count * channels * _LEVELS
@@ -115,7 +117,7 @@ def _statistics(pixels: np.ndarray) -> np.ndarray:
 def _fit_and_score(
     model: Any, features: np.ndarray, tiles: TileSet, splits: Mapping[str, np.ndarray]
 ) -> tuple[SplitScores, float]:
-    """Return the test scores of a scikit-learn classifier fitted to train, and the chance level."""
+    """Return test scores of a classifier fitted to train, and the chance level."""
     train, test = splits["train"], splits["test"]
     model.fit(features[train], tiles.labels[train])
     # The floor is for classes without a vote, whose logarithm would be infinite.

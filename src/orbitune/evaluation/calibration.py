@@ -1,4 +1,4 @@
-"""Calibration of a classifier's probabilities, measured and corrected by temperature scaling.
+"""Calibration of probabilities, and its correction by temperature scaling.
 
 Logits are divided by a temperature before the softmax (Guo et al. 2017, arXiv:1706.04599), which changes the
 confidence but never the predicted class. The temperature is fitted on validation tiles and evaluated on test
@@ -56,7 +56,7 @@ class Calibration(Record):
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature, between 0.01 and 100, with the lowest cross-entropy on these tiles.
+    """Return the temperature, in 0.01..100, with the lowest cross-entropy.
 
     It is 1 if every tile is classified correctly, as the cross-entropy has no minimum then.
 
@@ -83,7 +83,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Return class probabilities, float64 (N, C), of logits (N, C) divided by the temperature."""
+    """Return probabilities, float64 (N, C), of logits (N, C) / temperature."""
     scaled = logits.astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -152,12 +152,12 @@ def reliability_table(
 
 
 def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
-    """Return the mean difference of confidence and accuracy over the tiles of a table, 0..1."""
+    """Return the mean difference of confidence and accuracy, 0..1."""
     count = sum(each.count for each in table)
     return float(sum(each.count * abs(each.confidence - each.accuracy) for each in table) / count)
 
 
 def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the Brier score (1950), 0..2: mean squared distance of probabilities (N, C) from the truth."""
+    """Return the Brier score (1950), 0..2, of probabilities (N, C)."""
     truth = np.eye(predicted.shape[1])[labels]
     return float(((predicted - truth) ** 2).sum(axis=1).mean())

@@ -1,4 +1,4 @@
-"""Confidence intervals of accuracies: a bootstrap over seeds and images, and Wilson's interval for one seed.
+"""Confidence intervals of accuracies over seeds and images.
 
 All functions take `correct`, bool (S, N): whether the model of seed s is correct on test image n. Both the
 seeds and the images of a study are random samples. Student's interval accounts for the seeds alone (with
@@ -55,7 +55,7 @@ def mean_accuracy(correct: np.ndarray) -> MeanAccuracy:
 
 
 def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
-    """Return the 95 % interval [low, high], in 0..1, of the accuracy over other seeds and images.
+    """Return the 95 % bootstrap interval [low, high] of an accuracy, in 0..1.
 
     Seeds and images are resampled independently, the pigeonhole bootstrap of Owen (2007,
     doi:10.1214/07-AOAS122), which slightly overestimates the variance. Of S seeds S - 1 are drawn, as S draws
@@ -71,7 +71,9 @@ def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
 
 
 def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[float]:
-    """Return the 95 % interval [low, high], in -1..1, of the accuracy of `method` minus that of `reference`.
+    """Return the 95 % interval [low, high] of a paired difference, in -1..1.
+
+    The difference is the accuracy of `method` minus that of `reference`.
 
     As `bootstrap_accuracy`; both methods share the resampled images, and draw their own seeds.
 
@@ -84,7 +86,9 @@ def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[floa
 
 
 def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list[float]:
-    """Return the 95 % interval [low, high], in -1..1, of the accuracy of `first` minus that of `second`.
+    """Return the 95 % interval [low, high] of an unpaired difference, in -1..1.
+
+    The difference is the accuracy of `first` minus that of `second`.
 
     As `bootstrap_accuracy`, with images and seeds of their own. Images that are in both sets are treated as
     independent, which widens the interval.
@@ -121,7 +125,7 @@ def _random() -> np.random.Generator:
 
 
 def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
-    """Return the accuracies of each method with resampled seeds and images, float64 (RESAMPLES,) each."""
+    """Return resampled accuracies of each method, float64 (RESAMPLES,) each."""
     # Images with the same pattern of correct models are exchangeable, so counts per pattern are drawn.
     patterns, counts = np.unique(np.concatenate(methods), axis=1, return_counts=True)
     drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)

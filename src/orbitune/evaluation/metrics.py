@@ -1,4 +1,4 @@
-"""Scores of a classifier from its logits: accuracy, macro-F1, loss, scores per class, confusion matrix.
+"""Scores of a classifier: accuracy, macro-F1, loss, per class, confusion.
 
 scikit-learn computes them. The interval of the accuracy is Wilson's (1927,
 doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage near 100 %, unlike the
@@ -89,7 +89,7 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Spl
 
 
 def wilson(correct: int, count: int) -> list[float]:
-    """Return the 95 % Wilson score interval, [low, high] in 0..1, of `correct` out of `count`."""
+    """Return the 95 % Wilson interval [low, high] of `correct` out of `count`."""
     from scipy.stats import binomtest
 
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
@@ -117,7 +117,7 @@ def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[objec
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats of logits, float (N, C), with true classes, int (N,)."""
+    """Return the mean cross-entropy in nats of logits (N, C) and labels (N,)."""
     from scipy.special import log_softmax
 
     # In float64: with 16-bit logits the mean would be rounded to three digits.

@@ -1,4 +1,4 @@
-"""Out-of-distribution (OOD) detection from the features that the head of a model reads.
+"""Out-of-distribution (OOD) detection from the features before the head.
 
 The OOD score is the Mahalanobis distance to the nearest class mean (Lee et al. 2018, arXiv:1807.03888) of
 L2-normalised features (Mueller and Hein 2025, arXiv:2505.18032), with the covariance shrunk as by Ledoit and

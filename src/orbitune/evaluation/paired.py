@@ -1,4 +1,4 @@
-"""Score test for the accuracies of two methods on the same images, with one or several seeds each.
+"""Score test for the accuracies of two methods on the same images.
 
 With one seed it is Tango's test for paired proportions (1998, Statistics in Medicine 17:891-908), which keeps
 its level if few images tell the methods apart, as near 100 %; against a difference of zero it is McNemar's
@@ -49,7 +49,7 @@ class SeedVariance:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The score test of a method against a reference on the same images. Accuracies are in 0..1.
+    """The score test of a method against a reference; accuracies are in 0..1.
 
     Attributes:
         images: number of images.
@@ -104,7 +104,7 @@ class PairedTest:
         return sqrt(variance), max(variance**2 / known, min(spread.df for spread in self.seeds))
 
     def p_values(self, truth: float) -> tuple[float, float]:
-        """Return one-sided p values of "the true difference is at most `truth`" and "at least `truth`".
+        """Return one-sided p values of a true difference <= `truth` and >= `truth`.
 
         Args:
             truth: in -1..1 and not 0, where the statistic may be 0 / 0.
@@ -116,7 +116,7 @@ class PairedTest:
         return float(t.sf(statistic, df)), float(t.cdf(statistic, df))
 
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval: the differences that the two-sided test does not reject."""
+        """Return the 95 % interval: differences that the test does not reject."""
         from scipy.optimize import brentq
         from scipy.stats import t
 
@@ -132,7 +132,7 @@ class PairedTest:
         )
 
     def images_needed(self, truth: float, alpha: float, power: float = 0.8) -> int | None:
-        """Return the sample size at which the one-sided test against `truth` succeeds with this power.
+        """Return the sample size of the one-sided test with this power.
 
         The true difference, the disagreement and the variance of the seeds are taken as observed. The size is
         Nam's (1997, Biometrics 53:1422-1430) for the score test, (z_alpha sqrt(v0) + z_beta sqrt(v1))^2 /
@@ -171,7 +171,10 @@ class PairedTest:
 
 
 def restricted_variance(wins: float, losses: float, truth: float) -> float:
-    """Return the variance of one image's difference by maximum likelihood under a true difference (Tango)."""
+    """Return the variance of one image's difference under `truth` (Tango).
+
+    By maximum likelihood, with `truth` as the true difference.
+    """
     linear = (2 - wins + losses) * truth - wins - losses
     lost = (sqrt(linear**2 + 8 * losses * truth * (1 - truth)) - linear) / 4
     return max(0.0, 2 * lost + truth * (1 - truth))

@@ -1,4 +1,4 @@
-"""Robustness to corruptions: the accuracy on corrupted tiles, by kind and severity.
+"""Robustness to corruptions: the accuracy by kind and severity.
 
 As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of `orbitune.data.corruptions`.
 """
@@ -74,7 +74,7 @@ def score_corruptions(
     seed: int = 0,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> Robustness:
-    """Score a classifier on clean tiles, and with each kind and severity of corruption.
+    """Score a classifier on clean tiles and with every corruption.
 
     Args:
         predict: takes uint8 (B, H, W, 3), returns logits (B, C).

@@ -1,4 +1,4 @@
-"""Comparison of methods on the same test images: tests, verdicts and the sentences that report them.
+"""Comparison of methods on the same test images: tests and verdicts.
 
 McNemar's test (1947) decides whether two methods differ. A non-inferiority test decides whether a method is
 at most a margin worse than a reference, at a one-sided 2.5 % as in ICH E9, which agrees with the 95 %
@@ -23,7 +23,7 @@ Verdict = Literal["yes", "no", "cannot be told"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method compared with a reference on the same test images. Differences are in percentage points.
+    """A method compared with a reference; differences are in percentage points.
 
     Attributes:
         images, seeds, reference_seeds: numbers of test images and of seeds. If either method has one seed,
@@ -73,7 +73,7 @@ class Comparison:
 def compare_all(
     correct: Mapping[str, np.ndarray], reference: str, margin: float = MARGIN
 ) -> list[Comparison]:
-    """Compare every other method with the reference, with Holm's correction over all comparisons.
+    """Compare every other method with the reference, with Holm's correction.
 
     Args:
         correct: for each method, whether each seed is correct on each image, bool (S, N); S may differ.
@@ -142,7 +142,7 @@ def _verdict(within: float, beyond: float) -> Verdict:
 
 
 def mcnemar(method: np.ndarray, reference: np.ndarray) -> float:
-    """Return the p value of McNemar's exact two-sided test, a sign test on the images that differ.
+    """Return the p value of McNemar's exact two-sided test.
 
     Args:
         method, reference: bool (N,), whether each model is correct on image n.
@@ -154,7 +154,7 @@ def mcnemar(method: np.ndarray, reference: np.ndarray) -> float:
 
 
 def mcnemar_over_seeds(method: np.ndarray, reference: np.ndarray) -> float:
-    """Return the combined p value of McNemar's tests of each pair of seeds; with one seed, `mcnemar`.
+    """Return the combined p value of McNemar's tests of each pair of seeds.
 
     The tests share their images, so their p values are dependent, and Fisher's method does not apply. The
     k-th of S sorted p values, times S / k, is valid under any dependence (Rueger 1978, Metrika 25:171-178;
@@ -207,7 +207,7 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """Return whether the two methods differ, as a sentence; arguments as in `verdict_sentence`."""
+    """Return whether the methods differ as a sentence; see `verdict_sentence`."""
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
     differ = compared.differ <= 2 * ALPHA

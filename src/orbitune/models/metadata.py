@@ -174,8 +174,13 @@ class MergeParent(Record):
     weight: Fraction
 
 
-class MergeAccuracies(Record):
-    """Accuracies of both parents and of the merged adapter on the validation tiles of one parent, 0..1."""
+class MergeScore(Record):
+    """Accuracies, 0..1, on the validation tiles of one of two merged runs.
+
+    Attributes:
+        tiles: the run that the tiles belong to.
+        one, other, merged: accuracy of each adapter.
+    """
 
     tiles: str
     one: Fraction
@@ -221,7 +226,7 @@ class ModelMetadata(StoredRecord):
     storage: Storage | None = None
     imported: dict[str, str | None] | None = None
     merged_from: JsonTuple[MergeParent] | None = None
-    validations: JsonTuple[MergeAccuracies] | None = None
+    validations: JsonTuple[MergeScore] | None = None
     files: Hashes = Field(default_factory=dict)
     settings: Hashes = Field(default_factory=dict)
 

@@ -1,1 +1,1 @@
-"""Readers of data sets: image folders, zip archives, tables, Parquet files and the hub."""
+"""Readers of data sets: folders, zip archives, tables, Parquet and the hub."""

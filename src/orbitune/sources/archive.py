@@ -65,7 +65,7 @@ def open_archive(
 
 
 class _CheckedFile:
-    """A file whose central directory is checked while `zipfile` reads it, before entries are created.
+    """A zip file whose central directory is checked while `zipfile` reads it.
 
     `zipfile` locates the directory itself: a second search could be tricked into finding another one.
     """
@@ -120,7 +120,7 @@ def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archi
 
 
 def _check_overlaps(entries: Sequence[zipfile.ZipInfo], end: int, archive: str) -> None:
-    """Raise a DataError if entries overlap, as in a zip bomb (Fifield 2019, "A better zip bomb")."""
+    """Raise a DataError if entries overlap, as in a zip bomb (Fifield 2019)."""
     starts = sorted((entry.header_offset, entry.compress_size) for entry in entries)
     ends = [start for start, _ in starts] + [end]
     for (start, size), after in zip(starts, ends[1:], strict=True):

@@ -87,7 +87,7 @@ def _kind(value: Any) -> str:
 
 
 def _check_spellings(texts: set[str], column: str) -> None:
-    """Raise a DataError if an integer is written in two ways: 1 and 01 may or may not be one class."""
+    """Raise a DataError if an integer is written in two ways, such as 1 and 01."""
     seen: dict[int, str] = {}
     for text in sorted(filter(_is_whole, texts)):
         other = seen.setdefault(int(text), text)

@@ -33,7 +33,7 @@ STRIP_PIXELS = 2**22  # pixels converted at a time: two copies of a large image 
 
 
 class BadImageError(DataError):
-    """A file is not a usable image. The message follows the file's name in a sentence."""
+    """A file is not a usable image; the message follows the file's name."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.n
 
 @contextmanager
 def strict_decoding() -> Iterator[None]:
-    """Turn Pillow's decompression bomb warning into an error, and silence warnings about single files.
+    """Turn Pillow's decompression bomb warning into an error, and silence others.
 
     Enter it in the main thread, around the threads that decode: warning filters apply to the whole process.
     """
@@ -216,7 +216,7 @@ def _reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
 
 @contextmanager
 def _raster(data: bytes) -> "Iterator[DatasetReader]":
-    """Open with rasterio; the file may not choose the driver, as a VRT could name other files."""
+    """Open with rasterio and a fixed driver, as a VRT could name other files."""
     require("geo", "rasterio", purpose="tiles of 16-bit RGB or many bands, and for coordinates")
     from rasterio.io import MemoryFile
 

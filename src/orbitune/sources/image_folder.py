@@ -1,4 +1,4 @@
-"""Class folders on disk or in a zip archive, as torchvision's ImageFolder has them.
+"""Class folders on disk or in a zip archive, as in torchvision's ImageFolder.
 
 Each folder is a class; the class folders may lie below train, validation and test. Side files such as
 readme.txt are ignored; every other file is expected to be an image.
@@ -31,7 +31,7 @@ _SIDE_NAMES = {"readme", "license", "licence"}
 
 
 def is_side_file(name: str) -> bool:
-    """Return whether a file is ignored by its name, such as labels.csv, Thumbs.db or LICENSE."""
+    """Return whether a file name is ignored, such as labels.csv or LICENSE."""
     path = Path(name.lower())
     return path.suffix in _SIDE_SUFFIXES or path.name in _SIDE_NAMES
 
@@ -71,7 +71,7 @@ def list_files(
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether a path is a folder; raise a DataError if that cannot be found out."""
+    """Return whether a path is a folder; raise a DataError if it cannot be read."""
     try:
         return path.is_dir()
     except OSError as error:
@@ -113,7 +113,7 @@ def _check_size(number: int) -> None:
 
 @contextmanager
 def open_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the manifest of a zip archive, which stays open meanwhile; `scratch` is not used.
+    """Yield the manifest of a zip archive, which stays open meanwhile.
 
     Raises:
         DataError: as `zip_files`.
@@ -162,7 +162,7 @@ def _leaves(names: Sequence[str]) -> Iterator[str]:
 
 
 def _build_manifest(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
-    """Return the manifest of files in class folders: [wrapping folder/][split/]class/file."""
+    """Return the manifest of files as [wrapping folder/][split/]class/file."""
     paths = [leaf.split("/") for leaf in leaves]
     level = _wrapping_levels(paths)
     tops = {path[level] for path in paths if len(path) > level + 1}

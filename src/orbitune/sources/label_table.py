@@ -60,7 +60,7 @@ def _is_part(name: str) -> bool:
 
 @contextmanager
 def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the manifest of a folder of images with metadata files; `scratch` is not used.
+    """Yield the manifest of a folder of images with metadata files.
 
     Raises:
         DataError: a metadata file is damaged, has no column of labels, or names missing files.
@@ -70,7 +70,7 @@ def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) 
 
 @contextmanager
 def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the manifest of a zip of images with metadata, which stays open meanwhile.
+    """Yield the manifest of a zip of images with metadata files.
 
     Raises:
         DataError: as `open_metadata_folder` and `orbitune.sources.image_folder.zip_files`.
@@ -80,7 +80,7 @@ def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> 
 
 
 def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
-    """Return the names of a table and of the files that it lists, relative to its folder."""
+    """Return the relative names of a table and of the files that it lists."""
     return [table.name, *(name for name, _ in _labelled_names(_read(table), "", selection))]
 
 
@@ -109,7 +109,7 @@ def _is_file(path: Path) -> bool:
 def _from_metadata(
     names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection
 ) -> Manifest:
-    """Return the manifest of images whose labels are in metadata files beside or above them."""
+    """Return the manifest of images with labels in metadata files."""
     tables = []
     for name in names:
         if is_metadata(PurePosixPath(name).name):
@@ -166,7 +166,7 @@ def _build_manifest(
 
 
 def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the splits if every tile lies below a folder called train, validation or test."""
+    """Return the splits if every tile lies below a folder named after one."""
     splits = []
     for name in names:
         folders = [part for part in name.split("/")[:-1] if part.lower() in SPLIT_NAMES]
@@ -194,7 +194,7 @@ def _labelled_names(table: Table, folder: str, selection: ColumnSelection) -> li
 
 
 def _normalise_path(name: Any, table: str) -> str:
-    """Return a relative path with slashes; raise a DataError if it leaves the table's folder."""
+    """Return a path with slashes; raise a DataError if it leaves its folder."""
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if not parts or "\0" in text:

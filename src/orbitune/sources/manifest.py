@@ -1,4 +1,4 @@
-"""The manifest of a data set: file names, labels and a reader, before anything is decoded."""
+"""The manifest of a data set: file names, labels and a reader."""
 
 import stat
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ _SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", ":zone.identifier")
 
 
 def is_hidden(part: str) -> bool:
-    """Return whether one part of a path is a hidden or system file, such as @eaDir or Thumbs.db."""
+    """Return whether a file name is hidden or a system's, such as Thumbs.db."""
     name = part.lower()
     return part.startswith(".") or name in _SYSTEM_NAMES or name.endswith(_SYSTEM_SUFFIXES)
 

@@ -30,7 +30,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parquet_files(folder: Path) -> list[str]:
-    """Return the files of a Parquet data set, relative to its folder; none without a Parquet file."""
+    """Return the files of a Parquet data set, relative to its folder."""
     paths = (path.relative_to(folder) for path in sorted(folder.rglob("*.parquet")))
     files = [
         path.as_posix() for path in paths if not (any(map(is_hidden, path.parts)) or is_metadata(path.name))
@@ -41,7 +41,7 @@ def parquet_files(folder: Path) -> list[str]:
 
 @contextmanager
 def open_parquet(folder: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
-    """Yield the manifest of a Parquet data set; a working copy of its rows lies in `scratch` meanwhile.
+    """Yield the manifest of a Parquet data set, copied to `scratch` meanwhile.
 
     Raises:
         DataError: a file is damaged, there is no column of images or labels, or there are several
@@ -145,7 +145,7 @@ def _names_configurations(card: Path) -> bool:
 
 
 def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]:
-    """Return the files of the chosen configuration, if each has its own folder, as in rgb/train.parquet.
+    """Return the files of a configuration with a folder, as in rgb/train.parquet.
 
     Raises:
         DataError: there are several and none was chosen, or the chosen one is missing.
@@ -163,7 +163,7 @@ def _configuration_folder(files: Sequence[str], config: str | None) -> list[str]
 
 
 def _configuration(links: str, config: str | None) -> str | None:
-    """Return the configuration to load: the chosen one, the card's default, or the only one."""
+    """Return the configuration to load: the chosen, the default or the only one."""
     from datasets import get_dataset_config_names, get_dataset_default_config_name
 
     names = get_dataset_config_names(links)
@@ -206,7 +206,7 @@ def _quiet_datasets() -> Iterator[None]:
 
 
 def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tuple[str, ...]]":
-    """Return the train, validation and test splits, if there are any, and a note on others left out."""
+    """Return the splits that Orbitune knows, and a note on others left out."""
     if not splits:
         raise DataError("The parquet data set holds no rows.")
     known = {name: part for name, part in splits.items() if name.lower() in SPLIT_NAMES}
@@ -217,7 +217,7 @@ def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tu
 
 
 def _image_column(features: dict[str, Any], chosen: str | None) -> str:
-    """Return the column of images, found by type: data sets name it image, img, tile, ..."""
+    """Return the column of images by type, as names vary: image, img, tile, ..."""
     from datasets import Image, Value
 
     binary = (Value("binary"), Value("large_binary"))
@@ -230,7 +230,7 @@ def _image_column(features: dict[str, Any], chosen: str | None) -> str:
 
 
 def _label_column(features: dict[str, Any], chosen: str | None) -> str:
-    """Return the label column: `label`, the only ClassLabel, or the only one with a usual name."""
+    """Return the label column, by its name or the type ClassLabel."""
     from datasets import ClassLabel
 
     typed = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]

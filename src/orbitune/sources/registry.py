@@ -1,4 +1,4 @@
-"""Find data sets and their format: folders, zips, lists and Parquet files, here or on the hub.
+"""Find data sets and recognise their format, on disk or on the hub.
 
 The format is recognised from the files, without a flag, and opened as a `Manifest`: names, labels and a
 function that reads each file. To add a format, add one entry to `SOURCE_FORMATS`.
@@ -73,7 +73,7 @@ class Source:
     selection: ColumnSelection = NOTHING_SELECTED
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of all files' names and contents, and of the selection.
+        """Return the SHA-256 (hex) of all files' names and contents.
 
         Copies of a data set at other places have the same digest.
         """
@@ -159,7 +159,7 @@ def _download(name: str) -> Path:
 
 
 def _only_zip(folder: Path) -> Path | None:
-    """Return the zip that is a folder's only file, as on the hub; None if it holds anything else."""
+    """Return the zip archive that is a folder's only file, as on the hub."""
     if not folder.is_dir():
         return None
     try:

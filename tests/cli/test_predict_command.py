@@ -1,22 +1,10 @@
+"""`predict`."""
+
 import csv
 import json
-import socket
 
 import pytest
 from commands import orbitune
-from samples import backbone_folder, tile_folder
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with tiles, one of them damaged, and a finished run."""
-    place = tmp_path_factory.mktemp("place")
-    tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
-    inputs = ["--data", tiles, "--backbone", backbone, "--epochs", 1, "--batch-size", 16]
-    assert orbitune("train", *inputs, "--out", place / "run").returncode == 0
-    (tiles / "class_0" / "tile_0_3.png").write_bytes(b"damaged")
-    (place / "empty").mkdir()
-    return place
 
 
 def test_a_folder_is_predicted_as_csv_and_a_bad_file_is_a_row(place, tmp_path):
@@ -78,24 +66,3 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(place, arguments, messa
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_bundle_is_not_made_of_other_tiles_than_those_of_the_run(place, tmp_path):
-    done = orbitune("bundle", place / "run", "--out", tmp_path / "bundle")
-    assert done.returncode == 2  # one of its tiles was damaged since
-    assert "tile_0_3.png" in done.stderr and not (tmp_path / "bundle").exists()
-
-
-def test_serving_on_a_port_that_is_taken_is_one_line(place):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = orbitune("serve", place / "run", "--port", port)
-    assert done.returncode == 2
-    assert done.stderr.strip() == (
-        f"error: Cannot listen on 127.0.0.1:{port}: Address already in use. Choose another --port."
-    )
-
-
-def test_a_login_without_a_password_is_one_line(place):
-    done = orbitune("serve", place / "run", "--login", "ann")
-    assert (done.returncode, done.stderr.strip()) == (2, "error: --login takes USER:PASSWORD.")

@@ -1,0 +1,29 @@
+"""Options of the recipe: one for each field, and which source overrides which."""
+
+from commands import orbitune
+
+from orbitune.cli.options import make_recipe
+from orbitune.recipe import LoraSettings, Recipe
+
+
+def test_every_setting_of_a_recipe_is_an_option_with_its_help():
+    text = " ".join(orbitune("train", "--help-all").stdout.split())
+    fields = {n: f for n, f in Recipe.model_fields.items() if n != "lora"}
+    fields |= {f"lora_{n}": f for n, f in LoraSettings.model_fields.items()}
+    for name, field in fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description in text
+
+
+def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
+    (tmp_path / "r.yaml").write_text("epochs: 5\nbatch_size: 7\nlora: {rank: 2}\n")
+    recipe = make_recipe(tmp_path / "r.yaml", "original", {"batch_size": 9}, {"alpha": 4}, "lora")
+    assert (recipe.batch_size, recipe.epochs, recipe.image_size) == (9, 5, 224)
+    assert (recipe.lora.rank, recipe.lora.alpha) == (2, 4)
+    assert recipe.learning_rate == 5e-4
+
+
+def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):
+    (tmp_path / "r.yaml").write_text("method: lora\nlearning_rate: 0.002\n")
+    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "lora").learning_rate == 0.002
+    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "full").learning_rate is None

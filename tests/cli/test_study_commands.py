@@ -1,0 +1,39 @@
+"""`study` and `report`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import orbitune
+
+
+def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, tmp_path):
+    (tmp_path / "linear-seed0").write_text("in the way")
+    done = orbitune("study", *inputs, "--methods", "linear", "--seeds", 2, "--out", tmp_path, "--json")
+    assert done.returncode == 1
+    assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["failed", "done"]
+
+
+def test_a_report_is_written_again_from_the_results_alone(tmp_path):
+    kept = Path(__file__).parents[2] / "docs" / "results" / "eurosat-vit-tiny-112"
+    (tmp_path / "results.json").write_bytes((kept / "results.json").read_bytes())
+    done = orbitune("report", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.md").read_bytes() == (kept / "report.md").read_bytes()
+    assert (tmp_path / "report.html").exists()
+    assert "no results.json" in orbitune("report", tmp_path / "nothing").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "two"], "--seeds takes whole numbers"),
+        (["--splits", "random,odd"], "Invalid recipe: split"),
+        (["--tune", "1"], "--tune needs two trials or more"),
+    ],
+)
+def test_a_mistake_in_the_grid_of_a_study_is_one_line(inputs, tmp_path, arguments, message):
+    done = orbitune("study", *inputs, "--methods", "linear", "--out", tmp_path / "s", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert not (tmp_path / "s").exists()

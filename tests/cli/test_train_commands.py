@@ -1,0 +1,84 @@
+"""`plan`, `train`, `evaluate` and `methods`."""
+
+import json
+import re
+
+import pytest
+from commands import orbitune
+
+from orbitune.models.methods import METHODS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere/at/all"], "nowhere/at/all"),
+        (["--backbone", "./nothing"], "There is no backbone folder ./nothing"),
+        (["--epochs", "0"], "epochs: must be at least 1, not 0"),
+        (["--method", "lorra"], "Unknown method 'lorra'. Choose from: full, linear, lora"),
+        (["--lora-targets", "qkv"], "no layer 'qkv' to adapt; there is: q (attention.q_proj)"),
+        (["--image-size", "30"], "use 24 or 32"),
+        (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),
+        (["--preset", "orignal"], "Unknown preset 'orignal'"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):
+    done = orbitune("train", *inputs, "--out", tmp_path / "run", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_with_json_a_mistake_is_json_too(inputs, tmp_path):
+    done = orbitune("train", *inputs, "--method", "lorra", "--out", tmp_path / "run", "--json")
+    assert done.returncode == 2
+    assert "lorra" in json.loads(done.stdout)["error"]
+
+
+def test_the_verbs_work_in_turn_from_prepare_to_evaluate(inputs, tmp_path):
+    prepared = json.loads(orbitune("prepare", *inputs, "--json").stdout)
+    assert prepared["data"]["sizes"] == {"train": 36, "validation": 12, "test": 12}
+
+    planned = orbitune("plan", *inputs, "--methods", "lora").stdout
+    assert re.search(r"parameters: adapter +3,072", planned)
+    assert "peak memory" in planned
+
+    trained = orbitune("train", *inputs, "--out", tmp_path / "run")
+    assert "reloaded in a fresh process" in trained.stdout, trained.stderr
+    assert "epoch 1/1" in trained.stderr
+
+    evaluated = orbitune("evaluate", tmp_path / "run")
+    assert evaluated.stdout.splitlines()[0] == trained.stdout.splitlines()[0]
+    assert all(f"class_{label}" in evaluated.stdout for label in range(3))
+
+
+def test_methods_are_listed_with_their_parameters_on_the_backbone(inputs):
+    backbone = inputs[inputs.index("--backbone") + 1]
+    listed = json.loads(orbitune("methods", "--backbone", backbone, "--classes", "3", "--json").stdout)
+    assert [method["name"] for method in listed["methods"]] == list(METHODS)
+    by_name = {method["name"]: method for method in listed["methods"]}
+    assert by_name["linear"]["parameters"]["trainable"] == 32 * 3 + 3
+    assert by_name["lora"]["learning_rate"] == 2e-3
+    assert [name for name, method in by_name.items() if not method["merges"]] == ["full"]
+    table = orbitune("methods", "--backbone", backbone, "--classes", "3").stdout.splitlines()
+    assert len(table) == 1 + len(METHODS)
+    assert "arXiv:2106.09685" in next(line for line in table if line.startswith("lora "))
+
+
+def test_synthetic_tiles_are_called_so_by_every_command_that_reports(inputs, tmp_path):
+    synthetic = [*inputs, "--data", "synthetic:60", "--method", "linear"]
+    for arguments in (
+        ["prepare", *synthetic[:-2]],
+        ["plan", *synthetic[:-2]],
+        ["train", *synthetic, "--out", tmp_path / "run"],
+        ["evaluate", tmp_path / "run"],
+    ):
+        assert "synthetic tiles" in orbitune(*arguments).stdout
+
+
+def test_a_run_that_diverged_is_told_apart_with_json(inputs, tmp_path):
+    hot = ("--method", "full", "--learning-rate", "1e30", "--epochs", "9")
+    done = orbitune("train", *inputs, *hot, "--out", tmp_path / "run", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["kind"] == "diverged"
