@@ -255,7 +255,7 @@ def pages() -> dict[str, str]:
     }
 
 
-if __name__ in ("__main__", "<run_path>"):
+if __name__ == "<run_path>":  # as the plugin gen-files runs it
     import mkdocs_gen_files
 
     for path, text in pages().items():

@@ -147,7 +147,7 @@ def test_links_lead_to_files_that_exist(page):
 
 @pytest.fixture(scope="module")
 def generated():
-    return runpy.run_path(str(DOCS / "reference_pages.py"))["pages"]()
+    return runpy.run_path(str(DOCS / "reference_pages.py"), run_name="reference_pages")["pages"]()
 
 
 def test_the_reference_has_every_command_and_every_setting(generated):

@@ -5,9 +5,12 @@ import yaml
 from commands import orbitune
 from samples import backbone_folder, tile_folder
 
+from orbitune.bench import runner
+from orbitune.bench.arms.__main__ import measure
 from orbitune.bench.runner import Bench, turns
 from orbitune.bench.suites import Suite
 from orbitune.errors import Interrupted
+from orbitune.study.child_processes import run_module
 
 SIZE = {"image_size": 32, "precision": "fp32"}
 LORA = {"kind": "ours", "method": "lora", **SIZE}
@@ -37,7 +40,15 @@ def suite_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stopped(suite_file, tmp_path_factory):
+def in_process():
+    """Arms are measured in this process, in place of a fresh one for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "run_module", lambda module, spec: measure(json.loads(spec)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def stopped(suite_file, in_process, tmp_path_factory):
     """A benchmark that was stopped at its fifth process; what it said, and its folder."""
     said, out = [], tmp_path_factory.mktemp("out")
 
@@ -53,24 +64,23 @@ def stopped(suite_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(suite_file, stopped):
-    """The same benchmark, finished by the command line."""
-    done = orbitune("bench", suite_file, "--out", stopped[1], "--json")
-    assert done.returncode == 0, done.stderr
-    return done
+    """The results of the same benchmark, finished later, and its messages."""
+    said = []
+    return Bench(Suite.load(suite_file), stopped[1], "orbitune bench tiny.yaml").run(said.append), said
 
 
-def test_a_stopped_benchmark_goes_on_with_what_is_not_measured_yet(stopped, finished, cache):
-    lines = [line.partition(",")[0] for line in finished.stderr.splitlines() if line.startswith("[")]
+def test_a_stopped_benchmark_continues_with_what_is_not_measured_yet(stopped, finished, cache):
+    lines = [line.partition(",")[0] for line in finished[1] if line.startswith("[")]
     assert lines == ["[5/6] hf-trainer", "[6/6] ours"]
     assert not list((cache / "bench").iterdir())
 
 
 def test_the_results_pair_the_rounds_and_the_report_follows_from_them(stopped, finished):
-    results = json.loads(finished.stdout)
-    assert json.loads((stopped[1] / "bench-tiny.json").read_text()) == results
+    results = finished[0]
+    assert json.loads((stopped[1] / "bench-tiny.json").read_text()) == json.loads(json.dumps(results))
     measured = {arm["kind"]: arm["measured"] for arm in results["arms"]}
     speed, memory = results["comparisons"]
-    assert speed["rounds"] == [
+    assert list(speed["rounds"]) == [
         ours["images_per_second"] / theirs["images_per_second"]
         for ours, theirs in zip(measured["ours"], measured["hf-trainer"], strict=True)
     ]
@@ -79,16 +89,23 @@ def test_the_results_pair_the_rounds_and_the_report_follows_from_them(stopped, f
     )
     report = (stopped[1] / "bench-tiny.md").read_text()
     assert f"{speed['median']:.2f}" in report and "least reached" in report
+    assert "processor: " in report and "torch: " in report
 
 
-def test_what_an_arm_costs_is_what_its_process_used(finished):
-    for arm in json.loads(finished.stdout)["arms"]:
+def test_the_steps_of_an_arm_are_measured(finished):
+    for arm in finished[0]["arms"]:
         for measured in arm["measured"]:
             assert measured["steps"] >= 3
             assert measured["images"] <= 16 * measured["steps"]
             assert measured["images_per_second"] * measured["seconds"] == pytest.approx(measured["images"])
-            assert 0 < measured["memory_bytes"] < measured["peak_rss_bytes"]
             assert measured["cpu_seconds_per_image"] > 0 and measured["ceiling"] > 1e9
+
+
+def test_the_memory_of_an_arm_is_that_of_its_own_process(suite_file):
+    arm = Suite.load(suite_file).arms()[0]
+    spec = {"kind": arm.kind, "recipe": arm.recipe.model_dump(mode="json"), "settings": {}}
+    measured = run_module("orbitune.bench.arms", json.dumps({**spec, "warmup": 1, "seconds": 0.05}))
+    assert 0 < measured["memory_bytes"] < measured["peak_rss_bytes"]
 
 
 def test_a_mistake_of_an_arm_is_one_line(suite_file, tmp_path):

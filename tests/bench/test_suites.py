@@ -51,7 +51,7 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
         ({"secnods": 3}, "secnods: Extra inputs are not permitted"),
         ({"comparisons": []}, "comparisons: there are none"),
         ({"comparison": {"measure": "joy"}}, "comparisons.0.measure: Input should be 'images_per_second' or"),
-        ({"comparison": {"ours": {"method": "lora"}}}, "There is no kind of arm None; there is: ours,"),
+        ({"comparison": {"ours": {"method": "lora"}}}, "Unknown kind of arm None. Choose from: ours,"),
         ({"comparison": {"ours": {**OURS, "image_sise": 3}}}, "image_sise: unknown setting; did you mean"),
         ({"comparison": {"ours": {**OURS, "data": "x"}}}, "The arms of a suite share its data"),
         ({"comparison": {"against": {"kind": "original"}}}, "set `precision: fp32` for that arm"),

@@ -156,6 +156,8 @@ def test_progress_is_shown_only_where_it_is_asked_for(recipe, finished, capsys):
 def test_methods_must_differ(recipe, tmp_path):
     with pytest.raises(OrbituneError, match="different methods"):
         Study(recipe, tmp_path, methods=["lora", "lora"])
+    with pytest.raises(OrbituneError, match="Unknown tracker 'x'"):
+        Study(recipe, tmp_path, methods=["lora"], track=["x"])
     with pytest.raises(OrbituneError, match="not both"):
         Study([recipe], tmp_path, methods=["lora"])
 

@@ -9,7 +9,7 @@ from orbitune.evaluation.calibration import score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.evaluation.metrics import score, wilson
 from orbitune.recipe import Recipe
-from orbitune.study.records import GroupSummary
+from orbitune.study.findings import GroupSummary
 from orbitune.study.summaries import split_gaps, summarise_groups
 
 COUNT, CLASSES = 1000, ("Forest", "River")

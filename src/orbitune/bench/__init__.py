@@ -1,1 +1,1 @@
-"""Benchmarks: arms side by side, each in a process of its own, in turn, on the same tiles."""
+"""Benchmarks: ways to train or predict ("arms") side by side, each in its own process, on the same tiles."""

@@ -1,4 +1,4 @@
-"""How the programs of a benchmark end, so that `orbitune.study.child_processes` understands them."""
+"""End of a benchmark's program, in the form that `orbitune.study.child_processes` reads."""
 
 import contextlib
 import json
@@ -10,12 +10,12 @@ from typing import Any
 from orbitune.errors import OrbituneError
 
 
-def answer(measure: Callable[[dict[str, Any]], dict[str, Any]], order: dict[str, Any]) -> int:
+def print_result(measure: Callable[[dict[str, Any]], dict[str, Any]], spec: dict[str, Any]) -> int:
     """Print what was measured as JSON; the exit code, 2 after a user's mistake and 130 after SIGINT."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
     try:
         with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like
-            result = measure(order)
+            result = measure(spec)
     except OrbituneError as error:
         print(json.dumps({"error": str(error)}))
         return 2

@@ -1,4 +1,4 @@
-"""Paired ratios: what is measured in the same round is compared, so that a slow minute is slow for both."""
+"""Paired ratios: values of the same round are compared, so that a slow minute affects both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of the ratios of all rounds, and the 95 % interval of that median."""
+    """Median of the ratios of all rounds, and its 95 % interval."""
 
     rounds: tuple[float, ...]
     median: float
@@ -20,9 +20,9 @@ class Ratio:
 
 
 def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
-    """Above over below, round by round.
+    """Return the ratios `above` / `below`, round by round.
 
-    The interval is the bootstrap's (Efron 1979, percentiles), from a fixed seed.
+    The interval is a percentile bootstrap (Efron 1979) with a fixed seed.
     """
     ratios = np.asarray(above, float) / np.asarray(below, float)
     drawn = np.random.default_rng(_SEED).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
@@ -31,7 +31,7 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 
 
 def verdict(ratio: Ratio, at_least: float | None, aim: float | None) -> str:
-    """Whether the median reaches the targets, and whether the interval leaves that open."""
+    """Return whether the median reaches the targets, and whether the interval leaves that open."""
     targets = [(name, value) for name, value in (("aim", aim), ("least", at_least)) if value is not None]
     if not targets:
         return "no target"

@@ -1,4 +1,4 @@
-"""The report of a benchmark, as Markdown: ratios, arms, environment, and how it was measured."""
+"""Markdown report of a benchmark: ratios, arms, environment and method."""
 
 import html
 import re
@@ -17,7 +17,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def write_report(results: Results, path: Path) -> None:
-    """Write the Markdown that follows from the results alone."""
+    """Write the Markdown report from the results alone."""
     parts = [
         f"# Benchmark {_markdown(results['suite']['name'])}",
         _summary(results),
@@ -45,7 +45,7 @@ def _arms(results: Results) -> list[str]:
 
 
 def warnings(results: Results) -> list[str]:
-    """Why these figures may not be trusted, one sentence each; none if nothing speaks against them."""
+    """Return reasons not to trust the figures, one sentence each."""
     load, cores = results["load"]["before"], results["environment"]["cores"]
     lines = []
     if load > cores:
@@ -59,7 +59,7 @@ def warnings(results: Results) -> list[str]:
 
 
 def ratio_table(results: Results) -> Table:
-    """Header and rows: one comparison each, its ratio, its targets and whether they were reached."""
+    """Return header and rows: one comparison each, with its ratio, targets and verdict."""
     header = ["Comparison", "Arms", "Of", "Ratio (95 % interval)", "At least", "Aim", "Verdict"]
     rows = [
         [
@@ -86,7 +86,7 @@ _WRITE: dict[str, Callable[[float], str]] = {
 
 
 def figure_table(results: Results) -> Table:
-    """Header and rows: one figure each, what it should be and whether it is."""
+    """Return header and rows: one figure each, with its targets and verdict."""
     rows = []
     for each in results["figures"]:
         write = _WRITE[each["unit"]]
@@ -98,13 +98,13 @@ def figure_table(results: Results) -> Table:
 
 
 def ratio_words(comparison: Results) -> str:
-    """The ratio of a comparison with its interval."""
+    """Return the ratio of a comparison with its interval."""
     low, high = comparison["low"], comparison["high"]
     return f"{comparison['median']:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"
 
 
 def arm_table(results: Results) -> Table:
-    """Header and rows: one arm each, and what it cost."""
+    """Return header and rows: one arm each, with its cost."""
     columns: list[tuple[str, Callable[[Results], str]]] = [
         ("Arm", lambda arm: arm["name"]),
         ("Images per second", lambda arm: _spread(arm, "images_per_second")),
@@ -196,5 +196,5 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Text that GitHub shows as it is, in a table cell too: no markup, no pipes, one line."""
+    """Escape text for GitHub Markdown, table cells included."""
     return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split())), quote=False)

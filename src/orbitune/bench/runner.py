@@ -1,7 +1,7 @@
-"""A benchmark: every arm once a round, there and back, each time in a fresh process; then one report.
+"""Run a benchmark: every arm once per round, each time in a fresh process; then write one report.
 
-A round goes through the arms in order, the next one backwards, so that of any two arms each is first as often
-as the other (ABBA) and a machine that grows slower is unfair to neither.
+Every other round is run in reverse order, so that of any two arms each is first equally often (ABBA), and a
+machine that slows down favours neither.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from orbitune.training.setup import TrainingSetup, prepare_training
 
 
 def turns(arms: int, rounds: int) -> list[tuple[int, int]]:
-    """(round, arm) in the order in which they are run."""
+    """Return (round, arm) pairs in the order in which they are run."""
     there = range(arms)
     return [(number, arm) for number in range(rounds) for arm in (there if number % 2 == 0 else there[::-1])]
 
@@ -40,8 +40,9 @@ class Bench:
     """A suite to be measured on this machine.
 
     Attributes:
-        out: the folder of the report.
-        command: what does it again, for the report.
+        suite: arms, comparisons and figures.
+        out: folder of the report.
+        command: reproduces the benchmark, for the report.
     """
 
     suite: Suite
@@ -56,25 +57,25 @@ class Bench:
         """Measure what is not measured yet, then write bench-NAME.md and bench-NAME.json.
 
         Args:
-            say: receives a line about each process.
+            say: receives one line about each process.
             progress: show a bar while tiles are decoded.
 
         Returns:
-            The results, as the JSON has them.
+            The results, as the JSON file stores them.
 
         Raises:
             OrbituneError: an arm does not fit the data or the backbone, or failed.
-            Interrupted: SIGINT arrived; what was measured before is kept for the same command.
+            Interrupted: SIGINT was received; earlier measurements are kept for the same command.
         """
         arms = self.suite.arms()
         kinds = {arm.kind for arm in arms} | {figure.kind for figure in self.suite.figures}
         if self.suite.run is None and kinds & {*PREDICTION, *OF_RUN}:
             raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
         # Mistakes show, and tiles are decoded, before the first process starts.
-        jobs = [prepare_training(arm.recipe, progress) for arm in arms]
-        job = jobs[0] if jobs else prepare_training(self.suite.trained(), progress)
+        setups = [prepare_training(arm.recipe, progress) for arm in arms]
+        setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
         facts = {**environment(), "code": _code_hash()}
-        kept = cache_folder("bench") / _key(self.suite, facts, job)
+        kept = cache_folder("bench") / _key(self.suite, facts, setup)
         before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
         loads = [each["load"] for arm in measured for each in arm] or [before]
@@ -85,9 +86,9 @@ class Bench:
             "suite": self.suite.model_dump(mode="json"),
             "environment": facts,
             "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
-            "data": job.data.to_json(),
-            "backbone": job.backbone.record.to_json(),
-            "arms": [_arm_results(*each) for each in zip(arms, jobs, measured, strict=True)],
+            "data": setup.data.to_json(),
+            "backbone": setup.backbone.record.to_json(),
+            "arms": [_arm_results(*each) for each in zip(arms, setups, measured, strict=True)],
         }
         results["figures"] = [self._figure(figure, say) for figure in self.suite.figures]
         results["comparisons"] = [
@@ -99,7 +100,7 @@ class Bench:
         return results
 
     def _figure(self, figure: Figure, say: Callable[[str], None]) -> dict[str, Any]:
-        """A figure of the suite, measured after the arms."""
+        """Measure a figure of the suite, after the arms."""
         settings = {
             **figure.settings,
             **({"run": self.suite.run} if figure.kind in OF_RUN else {}),
@@ -117,8 +118,8 @@ class Bench:
             "verdict": verdict,
         }
 
-    def _order(self, arm: Arm) -> str:
-        """What `orbitune.bench.arms` is told, as JSON."""
+    def _spec(self, arm: Arm) -> str:
+        """Return the spec of an arm for `orbitune.bench.arms`, as JSON."""
         recipe = arm.recipe.model_dump(mode="json")
         settings = dict(arm.settings)
         if arm.kind in PREDICTION:
@@ -129,7 +130,7 @@ class Bench:
     def _measure(
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
     ) -> list[list[dict[str, Any]]]:
-        """The measurements of each arm, in the order of the rounds; each is kept as soon as there is one."""
+        """Return the measurements of each arm by round; each is stored as soon as it is made."""
         order = turns(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
         todo = [turn for turn in order if read_kept(files[turn]) is None]
@@ -140,7 +141,7 @@ class Bench:
             arm = arms[turn[1]]
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]
-            measurement = run_module("orbitune.bench.arms", self._order(arm))
+            measurement = run_module("orbitune.bench.arms", self._spec(arm))
             write_sealed_json(files[turn], {**measurement, "load": load})
             say(f"  {measurement['images_per_second']:,.1f} images/s")
         return [
@@ -149,33 +150,33 @@ class Bench:
         ]
 
 
-def _key(suite: Suite, facts: dict[str, Any], job: TrainingSetup) -> str:
-    """Measurements of another suite, machine or code are never mixed with these.
+def _key(suite: Suite, facts: dict[str, Any], setup: TrainingSetup) -> str:
+    """Return a hash of suite, inputs, machine and code: measurements of others are never mixed in.
 
-    What the suite names counts by what it holds, however its path is written.
+    Files that the suite names count by their content.
     """
     run = file_hash(Path(suite.run) / "result.json") if suite.run else None
     settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run"})
-    text = json.dumps([settings, job.inputs(), run, facts], sort_keys=True)
+    text = json.dumps([settings, setup.inputs(), run, facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _code_hash() -> str:
-    """Twelve hex digits over the sources of this package."""
+    """Return twelve hex digits of a hash over the sources of this package."""
     return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
-def _arm_results(arm: Arm, job: TrainingSetup, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    size = job.recipe.image_size
+def _arm_results(arm: Arm, setup: TrainingSetup, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    size = setup.recipe.image_size
     assert isinstance(size, int)
     if arm.kind in PREDICTION:
-        flops = forward_flops(job.backbone, size)
+        flops = forward_flops(setup.backbone, size)
     else:
-        flops = training_flops(job.recipe, job.backbone)
+        flops = training_flops(setup.recipe, setup.backbone)
     return {
         "name": arm.name,
         "kind": arm.kind,
-        "recipe": job.recipe.model_dump(mode="json"),
+        "recipe": setup.recipe.model_dump(mode="json"),
         "flop_per_image": flops,
         "measured": list(measured),
     }

@@ -1,4 +1,4 @@
-"""A suite: which arms are compared with which, on what data, for how long. One small YAML file."""
+"""Benchmark suites: arms that are compared, on which data and for how long; one small YAML file each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,13 @@ OF_SCENE = ("dense-agreement",)  # those of the suite's scene besides
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train, or to predict with what was trained, as a program in a process of its own.
+    """One way to train, or to predict with a trained model, as a program in its own process.
 
     Attributes:
-        name: what a suite says of it, in words.
+        name: readable description, unique in the suite.
         kind: one of KINDS.
-        recipe: of the training; for a prediction that of the suite's run.
-        settings: (name, value) of a prediction.
+        recipe: of the training; for a prediction, that of the suite's run.
+        settings: (name, value) pairs of a prediction.
     """
 
     name: str
@@ -52,13 +52,13 @@ class _Strict(BaseModel):
 
 
 class Comparison(_Strict):
-    """Two arms, and what their ratio should be; above 1 it is better for `ours`.
+    """Two arms and the target for their ratio; above 1 is better for `ours`.
 
     Attributes:
-        ours, against: the kind of an arm, and any settings of a recipe; or of a prediction, such as `tasks`.
-        measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS above the
-            imports.
-        at_least, aim: the ratio that is asked for, and the one that is hoped for.
+        ours, against: the kind of an arm and its settings: of a recipe, or of a prediction, such as `tasks`.
+        measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS minus that
+            of the imports.
+        at_least, aim: required and desired ratio.
     """
 
     title: str
@@ -70,11 +70,11 @@ class Comparison(_Strict):
 
 
 class Figure(_Strict):
-    """One number, and what it should be.
+    """One number and its target.
 
     Attributes:
-        measure: its kind, one of FIGURES, and the settings of that.
-        at_least, at_most: what is asked for; one of them, which also says on which side of `aim` is better.
+        measure: its kind, one of FIGURES, and its settings.
+        at_least, at_most: required bound; the one that is given also says which side of `aim` is better.
     """
 
     title: str
@@ -92,7 +92,7 @@ class Figure(_Strict):
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
     def reached(self, value: float) -> str:
-        """Whether a value reaches the aim or what is asked for."""
+        """Return whether a value reaches the aim or the required bound."""
         for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
                 return "aim reached" if name == "aim" else "reached"
@@ -100,16 +100,16 @@ class Figure(_Strict):
 
 
 class Suite(_Strict):
-    """Comparisons on the same data with the same backbone and batch.
+    """Comparisons on the same data with the same backbone and batch size.
 
     Attributes:
-        name: of the files that are written; that of the YAML file.
+        name: stem of the report's files; that of the YAML file.
         data, backbone: of every training; a prediction has those of its run.
-        run: folder of a finished run, for arms of prediction.
-        scene: raster of a real scene, for figures of its map.
-        warmup: steps of each process that are not counted.
-        seconds: how long each process is measured after these.
-        rounds: how often each arm is run; even, as every other round goes backwards.
+        run: folder of a finished run, for prediction arms.
+        scene: raster of a real scene, for map figures.
+        warmup: steps of each process that are not measured.
+        seconds: measured time of each process.
+        rounds: how often each arm is run; even, as every other round is reversed.
     """
 
     name: str
@@ -133,52 +133,56 @@ class Suite(_Strict):
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> "Suite":
-        """Build a suite from plain values; what does not fit is an OrbituneError of one line."""
+        """Build a suite from plain values.
+
+        Raises:
+            OrbituneError: a value is missing, unknown or invalid.
+        """
         try:
             suite = cls.model_validate(values)
         except ValidationError as error:
             parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise OrbituneError("The suite does not fit. " + "; ".join(parts)) from None
+            raise OrbituneError("Invalid suite: " + "; ".join(parts)) from None
         if not (suite.comparisons or suite.figures):
-            raise OrbituneError("The suite does not fit. comparisons: there are none, and no figures either")
+            raise OrbituneError("Invalid suite: comparisons: there are none, and no figures either")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:
-                raise OrbituneError(f"There is no figure {figure.kind!r}; there is: {', '.join(FIGURES)}.")
+                raise OrbituneError(f"Unknown figure {figure.kind!r}. Choose from: {', '.join(FIGURES)}.")
         return suite
 
     @classmethod
     def load(cls, path: Path) -> "Suite":
-        """Read a suite from a YAML file, whose name it takes; paths in it are relative to its folder."""
+        """Read a suite from a YAML file, whose stem is its name; paths in it are relative to its folder."""
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
         self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
     ) -> "Suite":
-        """The same on other data, another backbone, run or scene, where one is given."""
+        """Return the suite with other data, or another backbone, run or scene, where one is given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
         return self.model_copy(
             update=_anchored({name: value for name, value in given.items() if value is not None})
         )
 
     def quick(self) -> "Suite":
-        """A short form, to see that everything works; its figures are not to be published."""
+        """Return a short form for a check; its figures are not to be published."""
         short = {"name": f"{self.name}-quick", "warmup": 2, "seconds": 2.0, "rounds": 2}
         return self.model_copy(update=short)
 
     def arms(self) -> list[Arm]:
-        """The arms that differ, in the order in which they are named."""
+        """Return the distinct arms in the order in which they are named."""
         return list(dict.fromkeys(arm for each in self.comparisons for arm in self.pair(each)))
 
     def pair(self, comparison: Comparison) -> tuple[Arm, Arm]:
-        """The two arms of a comparison."""
+        """Return the two arms of a comparison."""
         return self._arm(comparison.ours), self._arm(comparison.against)
 
     def _arm(self, settings: dict[str, Any]) -> Arm:
         own = dict(settings)
         kind, method = own.pop("kind", None), own.get("method", "lora")
         if kind not in KINDS:
-            raise OrbituneError(f"There is no kind of arm {kind!r}; there is: {', '.join(KINDS)}.")
+            raise OrbituneError(f"Unknown kind of arm {kind!r}. Choose from: {', '.join(KINDS)}.")
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
             return Arm(", ".join((kind, *words)), kind, self.trained(), tuple(sorted(own.items())))
@@ -200,7 +204,7 @@ class Suite(_Strict):
         return Arm(", ".join(filter(None, named)), kind, recipe)
 
     def trained(self) -> Recipe:
-        """The recipe of the run, with the suite's batch; a suite may be read before its run is named."""
+        """Return the run's recipe with the suite's batch size; the default recipe if no run is named yet."""
         recipe = read_recipe(Path(self.run)) if self.run else Recipe()
         return recipe.replace(batch_size=self.batch_size)
 

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import OUT_HELP, Json, MakeRecipe, Quiet, default_out, recipe_options, split_names
+from orbitune.cli.options import (
+    OUT_HELP,
+    Json,
+    MakeRecipe,
+    Quiet,
+    Track,
+    default_out,
+    recipe_options,
+    split_names,
+)
 from orbitune.cli.output import print_inputs, print_json, print_table
 
 app = CommandSet("Comparison")
@@ -63,6 +72,7 @@ def study(
             rich_help_panel="Study",
         ),
     ] = 0,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Compare fine-tuning methods on the same tiles and write a report.
@@ -87,6 +97,7 @@ def study(
         jobs=jobs,
         executor=executor,
         robustness=robustness,
+        track=track or (),
         command=shlex.join(["orbitune", *sys.argv[1:]]),
     ).run()
     if as_json:

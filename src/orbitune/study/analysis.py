@@ -7,8 +7,9 @@ from typing import Any
 
 from orbitune.errors import OrbituneError
 from orbitune.study.disagreements import find_disagreements
+from orbitune.study.findings import DisagreementRecord, LeakageRecord
 from orbitune.study.leakage_checks import check_leakage
-from orbitune.study.records import DisagreementRecord, LeakageRecord, RunRecord
+from orbitune.study.records import RunRecord
 from orbitune.study.summaries import split_gaps, summarise_groups
 from orbitune.study.verdicts import compare_methods
 from orbitune.training.evaluate import reopen

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from orbitune.evaluation.robustness import Robustness
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
+from orbitune.study.findings import RobustnessRecord
 from orbitune.study.grid import RunSpec
-from orbitune.study.records import RobustnessRecord
 
 
 def score_corrupted(

@@ -7,8 +7,9 @@ import numpy as np
 
 from orbitune.data.tileset import TileSet
 from orbitune.files import replacing
+from orbitune.study.findings import DisagreementRecord, DisputedTile
 from orbitune.study.predictions import load_predictions
-from orbitune.study.records import DisagreementRecord, DisputedTile, RunRecord
+from orbitune.study.records import RunRecord
 
 MAX_TILES = 24
 _COLUMNS = 8

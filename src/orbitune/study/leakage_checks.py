@@ -17,7 +17,7 @@ from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
 from orbitune.files import write_json
 from orbitune.integrity import read_kept
-from orbitune.study.records import LeakageRecord
+from orbitune.study.findings import LeakageRecord
 from orbitune.training.setup import TrainingSetup
 
 _EXAMPLES = 3  # near-duplicate pairs that are named

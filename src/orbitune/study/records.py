@@ -4,17 +4,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from orbitune.evaluation.baselines import Baseline
-from orbitune.evaluation.calibration import Calibration
-from orbitune.evaluation.intervals import MeanAccuracy
-from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.run_result import RunData, RunResult
 from orbitune.models.metadata import BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord
+from orbitune.study.findings import (
+    DisagreementRecord,
+    GroupSummary,
+    LeakageRecord,
+    RobustnessRecord,
+    SplitGap,
+    VerdictRecord,
+)
 
 Status = Literal["done", "failed", "diverged"]
-Verdict = Literal["yes", "no", "cannot be told"]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
@@ -151,149 +154,6 @@ class TrialRecord(Record):
     chosen: bool
     status: Status
     error: str | None = None
-
-
-class ClassRecord(Record):
-    """F1 of one class: mean over seeds, lowest and highest; support is its number of test tiles."""
-
-    name: str
-    support: int
-    f1: float
-    low: float
-    high: float
-
-
-class CalibrationRecord(Record):
-    """Calibration on test before and after temperature scaling; one temperature per seed."""
-
-    temperatures: list[float]
-    before: Calibration
-    after: Calibration
-
-
-class GroupSummary(Record):
-    """Scores over the runs that differ only in their seed.
-
-    Attributes:
-        seeds: of the finished runs.
-        macro_f1: mean over seeds, on test, 0..1.
-        validation_accuracy: mean over seeds, 0..1.
-    """
-
-    group: str
-    method: str
-    split: str
-    sweep: str | None
-    shots: int | None
-    rank: int | None
-    image_size: int | str | None
-    seeds: list[int]
-    test_tiles: int
-    accuracy: MeanAccuracy
-    macro_f1: float
-    validation_accuracy: float
-    per_class: list[ClassRecord]
-    calibration: CalibrationRecord | None = None
-
-
-class SplitGap(Record):
-    """Accuracy of a method on the first split minus that on the second, -1..1, with its 95 % interval."""
-
-    method: str
-    splits: list[str]
-    difference: float
-    low: float
-    high: float
-
-
-class VerdictRecord(Record):
-    """A method against the reference on one split, see `orbitune.evaluation.significance.Comparison`."""
-
-    split: str
-    method: str
-    reference: str
-    images: int
-    seeds: int
-    reference_seeds: int
-    margin: float
-    difference: float
-    low: float
-    high: float
-    bootstrap_low: float
-    bootstrap_high: float
-    wins: float
-    losses: float
-    within: float
-    beyond: float
-    differ: float
-    family: int
-    verdict: Verdict
-    images_needed: int | None
-    sentences: list[str]
-
-
-class LeakRecord(Record):
-    """Near-duplicate tiles across two splits.
-
-    Attributes:
-        splits: the two splits.
-        tiles: tiles of the second split; count: those that have a near-duplicate in the first.
-        identical: those that are equal in every pixel.
-        pairs: a few examples.
-    """
-
-    splits: list[str]
-    tiles: int
-    count: int
-    identical: int
-    pairs: list[Any]
-    sentence: str
-
-
-class LeakageRecord(Record):
-    """Leakage checks of one split.
-
-    Attributes:
-        no_coordinates: why there is no baseline of coordinates, where tiles have unusable ones.
-    """
-
-    split: str
-    leaks: list[LeakRecord]
-    baselines: list[Baseline]
-    no_coordinates: str | None = None
-
-
-class DisputedTile(Record):
-    """A test tile with its true class and the class that each method predicted."""
-
-    name: str
-    label: str
-    predicted: dict[str, str]
-
-
-class DisagreementRecord(Record):
-    """Test tiles of one split on which the methods disagree most.
-
-    Attributes:
-        image: file of all tiles in a grid without gaps, relative to the study's folder.
-        columns: tiles in a row of the image.
-        tile_size: height and width in pixels.
-        tiles: in the order of the image, row by row.
-    """
-
-    split: str
-    image: str
-    columns: int
-    tile_size: list[int]
-    tiles: list[DisputedTile]
-
-
-class RobustnessRecord(Robustness):
-    """Accuracy of one run on corrupted validation tiles."""
-
-    split: str
-    method: str
-    seed: int
 
 
 class StudyResults(StoredRecord):

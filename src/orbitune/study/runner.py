@@ -30,6 +30,7 @@ from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
 from orbitune.training.run_folder import read_environment
+from orbitune.training.tracking import make_trackers
 
 
 def _make_local(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
@@ -68,6 +69,7 @@ class Study:
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
             corruptions, see `orbitune.evaluation.robustness`; 0 for none.
+        track: names of trackers that log every run, see `orbitune.training.tracking.TRACKERS`.
         command: command that reproduces the study, for the report; by default one with the same settings.
 
     Raises:
@@ -89,6 +91,7 @@ class Study:
         jobs: int | None = None,
         executor: str = "local",
         robustness: int = 0,
+        track: Sequence[str] = (),
         command: str | None = None,
     ) -> None:
         self.recipes = _one_per_method(recipes, methods)
@@ -108,7 +111,8 @@ class Study:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
             raise OrbituneError("--robustness takes a number of tiles; 0 is none.")
-        self.folder = StudyFolder(Path(out), tune)
+        make_trackers(track, out)  # checks that they are known and installed
+        self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
         self.jobs, self.executor, self.robustness = jobs, executor, robustness
         self.command = command or self._default_command()
 
@@ -137,7 +141,7 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, live or not progress)
         with _messages_shown(progress), closing(executor), LiveTable(live) as table:
             self.folder.note_jobs(executor.slots)
-            stages = Stages(self.folder, specs, known, executor, table)
+            stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
             planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
             searches = make_trials(planned, self.folder.trials, path / "trials") if self.folder.trials else []
@@ -189,6 +193,7 @@ class Study:
         numbers = {"--tune": self.folder.trials, "--jobs": self.jobs, "--robustness": self.robustness}
         for option, number in numbers.items():
             words += [option, str(number)] if number else []
+        words += [word for name in self.track for word in ("--track", name)]
         if self.executor != "local":
             words += ["--executor", self.executor]
         return shlex.join([*words, "--out", str(self.folder.path)])

@@ -26,6 +26,7 @@ class Stages:
         known: names of the runs whose stored results can be reused, see `StudyFolder.claim`.
         executor: runs the tasks.
         observer: shows the progress.
+        track: names of the trackers of every run.
     """
 
     folder: StudyFolder
@@ -33,6 +34,7 @@ class Stages:
     known: set[str]
     executor: Executor
     observer: TaskObserver
+    track: Sequence[str] = ()
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
         """Plan each method once, by its first run; return the plan or the error of each method."""
@@ -117,10 +119,11 @@ class Stages:
     def _run_task(self, spec: RunSpec, rate: float | None, plan: Plan) -> Task:
         recipe = ("--recipe", str(self.folder.recipe_file(spec)))
         tuned = ("--learning-rate", repr(rate)) if rate else ()
+        tracked = [word for name in self.track for word in ("--track", name)]
         out = self.folder.path / spec.name
         return Task(
             name=spec.name,
-            arguments=("train", *recipe, *tuned, "--out", str(out), "--json"),
+            arguments=("train", *recipe, *tuned, *tracked, "--out", str(out), "--json"),
             describe_result=_describe_run,
             folder=out,
             epochs=spec.recipe.epochs,

@@ -14,14 +14,9 @@ import numpy as np
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.evaluation.metrics import ClassScores
+from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SplitGap
 from orbitune.study.predictions import AlignedLogits, load_logits, load_predictions
-from orbitune.study.records import (
-    CalibrationRecord,
-    ClassRecord,
-    GroupSummary,
-    RunRecord,
-    SplitGap,
-)
+from orbitune.study.records import RunRecord
 
 
 def summarise_groups(runs: Sequence[RunRecord], folder: Path) -> list[GroupSummary]:

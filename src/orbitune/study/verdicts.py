@@ -9,8 +9,9 @@ from pathlib import Path
 
 from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
 from orbitune.study.display_names import method_name
+from orbitune.study.findings import VerdictRecord
 from orbitune.study.predictions import load_predictions
-from orbitune.study.records import RunRecord, VerdictRecord
+from orbitune.study.records import RunRecord
 
 
 def choose_reference(methods: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The programs that are measured; each module imports at its head all that it needs.
+"""Measured programs; each module imports at its top everything that it needs.
 
-`python -m orbitune.bench.arms ORDER` runs one of them, see `orbitune.bench.arms.__main__`.
+`python -m orbitune.bench.arms SPEC` runs one of them, see `orbitune.bench.arms.__main__`.
 """

@@ -1,27 +1,27 @@
-"""Run one arm in this process and print what it cost: python -m orbitune.bench.arms ORDER, both JSON."""
+"""Run one arm in this process and print its cost: python -m orbitune.bench.arms SPEC, both JSON."""
 
 import importlib
 import json
 import sys
 from typing import Any
 
-from orbitune.bench.child_process import answer
+from orbitune.bench.child_process import print_result
 
 
-def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Train, or predict, as an order says, and measure it.
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Train or predict as a spec says, and measure the cost.
 
     Args:
-        order: `kind`, `recipe` and `settings` of an arm, `warmup` in steps and `seconds` to measure.
+        spec: `kind`, `recipe` and `settings` of an arm, `warmup` in steps and `seconds` to measure.
 
     Returns:
-        images, steps and seconds that were measured, and what follows from them; peak_rss_bytes from before
-        the model was loaded to the last step; imports_rss_bytes, resident before the data were opened;
-        peak_cuda_bytes, None without a GPU; memory_bytes, the GPU's peak or else the peak RSS above the
-        imports; compute, how the arm says that it computed; ceiling, what the machine multiplies at the
-        arm's precision, in operations per second.
+        Measured images, steps and seconds, and the rates that follow. peak_rss_bytes is the peak from before
+        the model was loaded to the last step; imports_rss_bytes is resident before the data were opened;
+        peak_cuda_bytes is None without a GPU; memory_bytes is the GPU's peak, or else the peak RSS minus that
+        of the imports; compute describes how the arm computed; ceiling is the machine's matrix-product speed
+        at the arm's precision, in operations per second.
     """
-    arm = importlib.import_module(f"orbitune.bench.arms.{order['kind'].replace('-', '_')}")
+    arm = importlib.import_module(f"orbitune.bench.arms.{spec['kind'].replace('-', '_')}")
     from orbitune.bench.arms.stopwatch import Stopwatch, matmul_ceiling
     from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
@@ -29,15 +29,15 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
     from orbitune.training.setup import prepare_training
 
-    recipe = Recipe.make(order["recipe"])
+    recipe = Recipe.make(spec["recipe"])
     # A model without weights: transformers and PEFT import its parts when it is built.
     plan_parameters(recipe, find_backbone(recipe.backbone), ("one", "other"))
     reset_peak_rss()
     imports = peak_rss_bytes()
-    job = prepare_training(recipe, progress=False)
+    setup = prepare_training(recipe, progress=False)
     reset_peak_rss()
-    watch = Stopwatch(order["warmup"], order["seconds"])
-    compute = arm.work(job, watch, **order["settings"])
+    watch = Stopwatch(spec["warmup"], spec["seconds"])
+    compute = arm.run_arm(setup, watch, **spec["settings"])
     peak, peak_cuda = peak_rss_bytes(), peak_cuda_bytes()
     return {
         "images": watch.images,
@@ -50,9 +50,9 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
         "peak_cuda_bytes": peak_cuda,
         "memory_bytes": peak - imports if peak_cuda is None else peak_cuda,
         "compute": compute,
-        "ceiling": matmul_ceiling(str(job.recipe.precision)),
+        "ceiling": matmul_ceiling(str(setup.recipe.precision)),
     }
 
 
 if __name__ == "__main__":
-    sys.exit(answer(measure, json.loads(sys.argv[1])))
+    sys.exit(print_result(measure, json.loads(sys.argv[1])))

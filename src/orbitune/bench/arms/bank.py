@@ -1,23 +1,23 @@
-"""Our bank: one backbone, and of its adapters another for each image of a batch."""
+"""Adapter bank: one backbone, and another of its adapters for each image of a batch."""
 
 from pathlib import Path
 from typing import Any
 
 from orbitune.adapters.adapter_bank import AdapterBank
-from orbitune.bench.arms.served import batches, tasks_of
+from orbitune.bench.arms.prediction_inputs import assign_tasks, batches
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.training.setup import TrainingSetup
 
 
-def work(job: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
     """Predict batches over `tasks` adapters, all of them the run's, until the stopwatch has seen enough."""
-    recipe = job.recipe
+    recipe = setup.recipe
     assert isinstance(recipe.image_size, int)
     bank = AdapterBank(recipe.backbone, recipe.image_size, precision=recipe.precision)
-    for name in tasks_of(tasks, tasks):
+    for name in assign_tasks(tasks, tasks):
         bank.add(name, Path(run) / "adapter")
-    for tiles in batches(job):
-        bank.predict(tiles, tasks_of(tasks, len(tiles)))
+    for tiles in batches(setup):
+        bank.predict(tiles, assign_tasks(tasks, len(tiles)))
         if not watch.step(len(tiles)):
             break
     return {"precision": recipe.precision, "bytes of adapters": bank.bytes}

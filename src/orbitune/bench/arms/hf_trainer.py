@@ -1,4 +1,4 @@
-"""The Trainer of transformers with PEFT, on decoded tiles, with the flags that a search found fastest."""
+"""Trainer of transformers with PEFT, on decoded tiles, with the fastest settings that a search found."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from orbitune.bench.arms.plain import plain_model
+from orbitune.bench.arms.peft_model import build_peft_model
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.data.augment import random_dihedral
 from orbitune.files import scratch
@@ -17,8 +17,8 @@ from orbitune.training.setup import TrainingSetup
 _FOREVER = 10**9  # steps
 
 
-class TileNumbers(Dataset):
-    """The numbers of the training tiles: their pixels are read for a batch at once."""
+class TileIndices(Dataset):
+    """Indices of the training tiles; their pixels are read for a whole batch at once."""
 
     def __init__(self, indices: np.ndarray) -> None:
         self.indices = indices
@@ -30,8 +30,8 @@ class TileNumbers(Dataset):
         return self.indices[positions]
 
 
-class Timed(TrainerCallback):
-    """Tells the stopwatch of each step, and the Trainer when to stop."""
+class StopCallback(TrainerCallback):
+    """Callback that times each step and stops the Trainer."""
 
     def __init__(self, watch: Stopwatch, batch_size: int) -> None:
         self.watch = watch
@@ -41,22 +41,22 @@ class Timed(TrainerCallback):
         control.should_training_stop = not self.watch.step(self.batch_size)
 
 
-def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Let the Trainer take steps until the stopwatch has seen enough, and say how."""
-    recipe = job.recipe
+    recipe = setup.recipe
     assert recipe.learning_rate is not None
     # What a search found fastest on a CPU, with ViT-Tiny at 112 pixels: plain attention (with sdpa a step
     # takes 1.4 times as long) under autocast over fp32 weights. As fast: bf16 weights under autocast, a batch
     # in two parts. Slower: loader processes, torch.compile, bf16 weights with fp32 adapters without autocast.
     # Adapters in bf16 gain another 4 %, but AdamW then adds its small steps to numbers of eight bits.
-    model = plain_model(job, attn_implementation=attention())
+    model = build_peft_model(setup, attn_implementation=attention())
 
     def collate(indices: Any) -> dict[str, Any]:
-        tiles = torch.from_numpy(job.tiles.read(indices))
+        tiles = torch.from_numpy(setup.tiles.read(indices))
         if recipe.augment == "flips":
             tiles = random_dihedral(tiles)
-        labels = torch.from_numpy(job.tiles.labels[indices])
-        return {"pixel_values": job.transform(tiles), "labels": labels, **job.backbone.family.forward}
+        labels = torch.from_numpy(setup.tiles.labels[indices])
+        return {"pixel_values": setup.transform(tiles), "labels": labels, **setup.backbone.family.forward}
 
     with scratch() as temporary:
         arguments = TrainingArguments(
@@ -77,8 +77,8 @@ def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
             save_strategy="no",
             report_to="none",
         )
-        callback = Timed(watch, recipe.batch_size)
-        trainer = Trainer(model, arguments, collate, TileNumbers(job.splits["train"]), callbacks=[callback])
+        callback = StopCallback(watch, recipe.batch_size)
+        trainer = Trainer(model, arguments, collate, TileIndices(setup.splits["train"]), callbacks=[callback])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return {"precision": recipe.precision, "attention": model.config._attn_implementation}

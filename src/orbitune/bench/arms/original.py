@@ -1,7 +1,7 @@
-"""The loop of the study that Orbitune began with, repaired: the head is trained, layers have today's names.
+"""Training loop of the original study with two repairs: the head is trained, layers have today's names.
 
-Each image is decoded, resized by Pillow and normalised when it is asked for, in the process that trains;
-everything is fp32, and the rate is constant.
+Each image is decoded, resized by Pillow and normalised when it is needed, in the training process; everything
+is fp32, and the learning rate is constant.
 """
 
 import io
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from orbitune.bench.arms.plain import plain_model
+from orbitune.bench.arms.peft_model import build_peft_model
 from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.files import scratch
 from orbitune.training.meter import reset_peak_rss
@@ -27,13 +27,13 @@ OpenImage = Callable[[int], Image.Image]
 
 
 class LazyTiles(Dataset):
-    """The training tiles, opened one at a time."""
+    """Training tiles that are opened one at a time."""
 
-    def __init__(self, job: TrainingSetup, open_image: OpenImage) -> None:
-        self.indices = job.splits["train"]
-        self.labels = job.tiles.labels
-        self.size = job.transform.size
-        stated = job.backbone.preprocessing
+    def __init__(self, setup: TrainingSetup, open_image: OpenImage) -> None:
+        self.indices = setup.splits["train"]
+        self.labels = setup.tiles.labels
+        self.size = setup.transform.size
+        stated = setup.backbone.preprocessing
         self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (stated.mean, stated.std))
         self.open_image = open_image
 
@@ -50,34 +50,34 @@ class LazyTiles(Dataset):
 
 
 @contextmanager
-def opened(job: TrainingSetup) -> Iterator[OpenImage]:
-    """Opens a tile by its index: from the bytes of its file, or from its pixels where it was drawn."""
-    if job.tiles.origin is None:  # drawn by a program
-        yield lambda index: Image.fromarray(job.tiles.tiles[index])
+def open_tiles(setup: TrainingSetup) -> Iterator[OpenImage]:
+    """Yield a function that opens a tile by its index, from its file or from its synthetic pixels."""
+    if setup.tiles.origin is None:  # drawn by a program
+        yield lambda index: Image.fromarray(setup.tiles.tiles[index])
         return
     with (
         scratch() as copies,
-        job.tiles.origin.open(copies) as listing,
+        setup.tiles.origin.open(copies) as listing,
     ):
         place = {name: number for number, name in enumerate(listing.names)}
-        yield lambda index: Image.open(io.BytesIO(listing.read(place[job.tiles.names[index]])))
+        yield lambda index: Image.open(io.BytesIO(listing.read(place[setup.tiles.names[index]])))
 
 
-def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how."""
-    recipe = job.recipe
+    recipe = setup.recipe
     assert recipe.learning_rate is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with opened(job) as open_image:
+    with open_tiles(setup) as open_image:
         reset_peak_rss()  # opening a data set belongs to no arm
-        model = plain_model(job).to(device).train()
+        model = build_peft_model(setup).to(device).train()
         optimizer = torch.optim.AdamW(
             [p for p in model.parameters() if p.requires_grad], recipe.learning_rate
         )
-        loader = DataLoader(LazyTiles(job, open_image), recipe.batch_size, shuffle=True)
+        loader = DataLoader(LazyTiles(setup, open_image), recipe.batch_size, shuffle=True)
         for pixels, labels in chain.from_iterable(repeat(loader)):
             optimizer.zero_grad()
-            logits = model(pixel_values=pixels.to(device), **job.backbone.family.forward).logits
+            logits = model(pixel_values=pixels.to(device), **setup.backbone.family.forward).logits
             loss = F.cross_entropy(logits, labels.to(device))
             loss.backward()
             optimizer.step()

@@ -1,4 +1,4 @@
-"""Our own training loop, as `orbitune train` runs it."""
+"""Training loop of Orbitune, as `orbitune train` runs it."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from orbitune.training.trainer import Trainer
 fast_path()  # its imports count among those of this module
 
 
-def work(job: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
     with scratch() as temporary:
-        folder = RunFolder(temporary / "run", job.recipe, job.inputs())
-        trainer = Trainer.build(job, folder, accelerator=make_accelerator())
+        folder = RunFolder(temporary / "run", setup.recipe, setup.inputs())
+        trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         wanted = True
         while wanted:
             seen = trainer.state.seen

@@ -1,4 +1,4 @@
-"""What an arm costs: wall time and CPU seconds of its steps, and the ceiling of the machine it ran on."""
+"""Timing of an arm's steps, and the matrix-product ceiling of the machine."""
 
 import time
 
@@ -14,11 +14,11 @@ _REPEATS, _BLOCKS = 5, 6
 
 
 class Stopwatch:
-    """Counts the images of all steps after the warm-up, until the time is over.
+    """Counts images and time of all steps after the warm-up, until the time is over.
 
     Attributes:
-        images, steps: that were measured.
-        wall, cpu: their seconds; those of the CPU summed over all threads of this process.
+        images, steps: measured so far.
+        wall, cpu: seconds of the measured steps; CPU seconds are summed over all threads of this process.
     """
 
     def __init__(self, warmup: int, seconds: float) -> None:
@@ -28,7 +28,7 @@ class Stopwatch:
         self._start = self._cpu_start = 0.0
 
     def step(self, images: int) -> bool:
-        """Count a step that is done; returns whether another is wanted."""
+        """Count a finished step; return whether another one is wanted."""
         self.steps += 1
         if self.steps < 0:
             return True
@@ -46,7 +46,7 @@ class Stopwatch:
 
 
 def matmul_ceiling(precision: str) -> float:
-    """Floating point operations per second of a plain matrix product on all threads, or on the GPU."""
+    """Return the speed of a matrix product on all threads, or on the GPU, in operations per second."""
     gpu = torch.cuda.is_available()
     device, rows = ("cuda", _GPU_ROWS) if gpu else ("cpu", _ROWS)
     x = torch.randn(rows, _WIDTH, device=device, dtype=_DTYPES[precision])

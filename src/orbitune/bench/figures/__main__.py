@@ -1,22 +1,22 @@
-"""Measure one figure and print it: python -m orbitune.bench.figures ORDER, both JSON."""
+"""Measure one figure and print it: python -m orbitune.bench.figures SPEC, both JSON."""
 
 import importlib
 import json
 import sys
 from typing import Any
 
-from orbitune.bench.child_process import answer
+from orbitune.bench.child_process import print_result
 
 
-def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """The figure that an order names by `kind`, with its `settings`.
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Measure the figure that a spec names by `kind`, with its `settings`.
 
     Returns:
-        value, in the unit of its kind, and details, what else was seen, as (name, words).
+        value, in the unit of its kind, and details as (name, text) pairs.
     """
-    figure = importlib.import_module(f"orbitune.bench.figures.{order['kind'].replace('-', '_')}")
-    return figure.measure(**order["settings"])
+    figure = importlib.import_module(f"orbitune.bench.figures.{spec['kind'].replace('-', '_')}")
+    return figure.measure(**spec["settings"])
 
 
 if __name__ == "__main__":
-    sys.exit(answer(measure, json.loads(sys.argv[1])))
+    sys.exit(print_result(measure, json.loads(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""How long the app takes to answer for one tile over HTTP, once it is warm."""
+"""Latency of the web app for one tile over HTTP, when it is warm."""
 
 import io
 import socket
@@ -19,11 +19,11 @@ _WARMUP, _REQUESTS = 10, 200
 
 
 def measure(run: str) -> dict[str, Any]:
-    """The median of many requests, one after the other, each for another validation tile, as PNG."""
+    """Return the median seconds of sequential requests, each with another validation tile as PNG."""
     from pathlib import Path
 
-    _, job = reopen(Path(run), progress=False)
-    bodies = [_png(tile) for tile in job.tiles.read(job.splits["validation"][: _WARMUP + _REQUESTS])]
+    _, setup = reopen(Path(run), progress=False)
+    bodies = [_png(tile) for tile in setup.tiles.read(setup.splits["validation"][: _WARMUP + _REQUESTS])]
     app = create_app(PredictionService({"run": run}))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))

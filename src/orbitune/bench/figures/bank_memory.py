@@ -1,4 +1,4 @@
-"""What many adapters add to the memory of a bank that holds one."""
+"""Memory that further adapters add to an adapter bank."""
 
 import ctypes
 import gc
@@ -11,7 +11,7 @@ from orbitune.training.meter import rss_bytes
 
 
 def measure(run: str, adapters: int) -> dict[str, Any]:
-    """Resident bytes that `adapters` adapters, all of them the run's, take above the first."""
+    """Return the resident bytes of `adapters` adapters, all of them the run's, minus those of the first."""
     result = RunResult.load(Path(run))
     recipe = result.recipe
     bank = AdapterBank(recipe.backbone, result.preprocessing.image_size, precision=recipe.precision)

@@ -1,4 +1,4 @@
-"""How many adapters of ViT-Base/16, with their heads, fit into the bytes of one full model."""
+"""Size of a fully fine-tuned ViT-Base/16 relative to one adapter with its head."""
 
 from typing import Any, get_args
 
@@ -13,9 +13,9 @@ from orbitune.recipe import Recipe
 
 
 def measure(classes: int, dtype: str) -> dict[str, Any]:
-    """Bytes of a fully fine-tuned model in fp32 over those of a LoRA of rank 8 on q, k and v.
+    """Return the bytes of a fully fine-tuned model in fp32 divided by those of a rank-8 LoRA on q, k and v.
 
-    The value counts the weights; files, which name each tensor besides, are in the details. The weights are
+    The value counts weights; sizes of files, which also name each tensor, are in the details. The weights are
     random, which changes no size.
     """
     from safetensors import safe_open

@@ -1,24 +1,24 @@
-"""At which share of the cells of a real scene a dense map says what tile-by-tile answers say."""
+"""Agreement of a dense map with a tile-wise map of a real scene."""
 
 from typing import Any
 
 import numpy as np
 import rasterio
 
-from orbitune.bench.figures.scenes import mapped, workshop
+from orbitune.bench.figures.scenes import map_scene_with, temporary_bundle
 from orbitune.errors import OrbituneError
 
 _STRIDE = 16
 
 
 def measure(run: str, scene: str | None) -> dict[str, Any]:
-    """The share, 0..1, of all cells, classes and `not sure` alike, in two whole maps."""
+    """Return the fraction of grid cells, 0..1, with the same class or `not sure` in both maps."""
     if scene is None:
         raise OrbituneError("This figure is of a real scene: name its file with --scene.")
     maps = []
-    with workshop(run) as folder:
+    with temporary_bundle(run) as folder:
         for mode in ("tiles", "dense"):
-            report = mapped(folder, scene, stride=_STRIDE, mode=mode, grid="cells")
+            report = map_scene_with(folder, scene, stride=_STRIDE, mode=mode, grid="cells")
             with rasterio.open(folder / "map.tif") as file:
                 maps.append(file.read(1))
     there, same = maps[0] > 0, maps[0] == maps[1]

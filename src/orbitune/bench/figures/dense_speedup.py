@@ -1,22 +1,22 @@
-"""How much faster dense answers are than a tile for each label."""
+"""Speed-up of dense prediction over one tile per label."""
 
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-from orbitune.bench.figures.scenes import lay_out, mapped, workshop
+from orbitune.bench.figures.scenes import map_scene_with, temporary_bundle, write_scene
 
 _SIDE, _STRIDE = 2_000, 16
 
 
 def measure(run: str) -> dict[str, Any]:
-    """The median ratio of seconds, there and back; all that a map takes is in both."""
+    """Return the median ratio of seconds of whole maps, each way run twice."""
     seconds: dict[str, list[float]] = {"dense": [], "tiles": []}
-    with workshop(run) as folder:
+    with temporary_bundle(run) as folder:
         scene = folder / "scene.tif"
-        lay_out(run, scene, _SIDE)
-        mapped(folder, scene, stride=_STRIDE)  # what is loaded once for a process
+        write_scene(run, scene, _SIDE)
+        map_scene_with(folder, scene, stride=_STRIDE)  # what is loaded once for a process
         for mode in ("dense", "tiles", "tiles", "dense"):
             seconds[mode].append(_seconds(folder, scene, mode))
     ratios = [slow / fast for slow, fast in zip(seconds["tiles"], seconds["dense"], strict=True)]
@@ -29,5 +29,5 @@ def measure(run: str) -> dict[str, Any]:
 
 def _seconds(folder: Path, scene: Path, mode: str) -> float:
     start = time.perf_counter()
-    mapped(folder, scene, stride=_STRIDE, mode=mode)
+    map_scene_with(folder, scene, stride=_STRIDE, mode=mode)
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What the int8 file of a run loses of its test accuracy."""
+"""Test accuracy lost by the int8 export of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from orbitune.exporting.reference import ReferenceModel, predict_in_batches
 
 
 def measure(run: str) -> dict[str, Any]:
-    """Points of test accuracy that RUN/export/model-int8.onnx loses against the run's own predictions.
+    """Return the points of test accuracy that RUN/export/model-int8.onnx loses against the run's predictions.
 
-    It reads the test split, which is counted in result.json as any other reading.
+    The test split is read, which is counted in result.json.
     """
     folder, form = Path(run), FORMATS["onnx-int8"]
     if not (file := folder / "export" / form.path).is_file():

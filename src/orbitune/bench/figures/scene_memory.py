@@ -1,10 +1,10 @@
-"""The peak memory of a process that maps a whole Sentinel-2 tile."""
+"""Peak memory of a process that maps a whole Sentinel-2 tile."""
 
 import subprocess
 import sys
 from typing import Any
 
-from orbitune.bench.figures.scenes import lay_out, workshop
+from orbitune.bench.figures.scenes import temporary_bundle, write_scene
 
 _CHILD = """
 import sys
@@ -19,9 +19,9 @@ finally:
 
 
 def measure(run: str) -> dict[str, Any]:
-    """Highest resident set, in bytes, of `orbitune map` in a process of its own."""
-    with workshop(run) as folder:
-        lay_out(run, folder / "scene.tif")
+    """Return the peak resident bytes of `orbitune map` in its own process."""
+    with temporary_bundle(run) as folder:
+        write_scene(run, folder / "scene.tif")
         places = [str(folder / name) for name in ("bundle", "scene.tif", "map.tif")]
         command = [sys.executable, "-c", _CHILD, *places[:2], "--out", places[2], "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

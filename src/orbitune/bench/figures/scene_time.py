@@ -1,17 +1,17 @@
-"""How long a whole Sentinel-2 tile takes, one label per tile, read and write included."""
+"""Duration of mapping a whole Sentinel-2 tile with one label per tile, reading and writing included."""
 
 import time
 from typing import Any
 
-from orbitune.bench.figures.scenes import SIDE, lay_out, mapped, workshop
+from orbitune.bench.figures.scenes import SIDE, map_scene_with, temporary_bundle, write_scene
 
 
 def measure(run: str) -> dict[str, Any]:
-    """Seconds from the closed file to the finished map and its confidence."""
-    with workshop(run) as folder:
-        lay_out(run, folder / "scene.tif")
+    """Return the seconds from the closed file to the finished map and its confidence."""
+    with temporary_bundle(run) as folder:
+        write_scene(run, folder / "scene.tif")
         start = time.perf_counter()
-        report = mapped(folder, folder / "scene.tif")
+        report = map_scene_with(folder, folder / "scene.tif")
         seconds = time.perf_counter() - start
         size = (folder / "scene.tif").stat().st_size
     labels = (-(-SIDE // report.metadata.stride)) ** 2

@@ -1,4 +1,4 @@
-"""What the figures of maps share: a bundle of the run, and a scene of its tiles."""
+"""Shared inputs of the map figures: a bundle of the run, and a scene made of its tiles."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,28 +18,28 @@ _WHITE = 2750  # digital numbers that EuroSAT's 255 stands for
 
 
 @contextmanager
-def workshop(run: str) -> Iterator[Path]:
-    """A temporary folder with a bundle of the run in `bundle`."""
+def temporary_bundle(run: str) -> Iterator[Path]:
+    """Yield a temporary folder with a bundle of the run in `bundle`."""
     with scratch() as folder:
         build_bundle(run, folder / "bundle", progress=False)
         yield folder
 
 
-def mapped(folder: Path, scene: str | Path, **settings: Any) -> MapReport:
-    """Map a scene with the workshop's bundle."""
+def map_scene_with(folder: Path, scene: str | Path, **settings: Any) -> MapReport:
+    """Map a scene with the bundle in the folder."""
     outputs = {"map": folder / "map.tif", "confidence": folder / "confidence.tif"}
     return map_scene(folder / "bundle", scene, outputs, progress=False, **settings)
 
 
-def lay_out(run: str, path: Path, pixels: int = SIDE) -> None:
-    """Write a square scene of three bands of 16 bits, laid out of the run's test tiles."""
+def write_scene(run: str, path: Path, pixels: int = SIDE) -> None:
+    """Write a square 16-bit scene of three bands, made of the run's test tiles."""
     import rasterio
     from rasterio.transform import from_origin
 
-    _, job = reopen(Path(run), progress=False)
+    _, setup = reopen(Path(run), progress=False)
     random = np.random.default_rng(0)
-    indices = np.sort(random.permutation(job.splits["test"])[:1000])
-    tiles = job.tiles.read(indices)
+    indices = np.sort(random.permutation(setup.splits["test"])[:1000])
+    tiles = setup.tiles.read(indices)
     side = tiles.shape[1]
     count = -(-pixels // side)
     profile = {

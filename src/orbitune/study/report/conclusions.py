@@ -7,7 +7,7 @@ there, two methods whose 95 % intervals overlap are never called different.
 from collections.abc import Sequence
 
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.records import VerdictRecord
+from orbitune.study.findings import VerdictRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup, peak_memory
 

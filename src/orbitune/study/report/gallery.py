@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from orbitune.study.display_names import method_name
-from orbitune.study.records import DisagreementRecord, DisputedTile
+from orbitune.study.findings import DisagreementRecord, DisputedTile
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Gallery, GalleryTile
 

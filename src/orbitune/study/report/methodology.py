@@ -2,7 +2,8 @@
 
 from orbitune.evaluation.run_result import Computation
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.records import LeakageRecord, RunRecord
+from orbitune.study.findings import LeakageRecord
+from orbitune.study.records import RunRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MethodRow, ReportView
 

@@ -6,7 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from orbitune.study.display_names import method_name
-from orbitune.study.records import GroupSummary, RunRecord, StudyResults
+from orbitune.study.findings import GroupSummary
+from orbitune.study.records import RunRecord, StudyResults
 from orbitune.study.verdicts import choose_reference
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown

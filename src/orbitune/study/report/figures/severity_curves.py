@@ -2,7 +2,7 @@
 
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.study.display_names import method_name
-from orbitune.study.records import RobustnessRecord
+from orbitune.study.findings import RobustnessRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import Figure, Panel
 from orbitune.study.report.figures.drawing import THIRD_WIDTH, Styles, legend, new_figure, to_panel

@@ -1,6 +1,6 @@
 import pytest
 
-from orbitune.bench.arms.served import exported
+from orbitune.bench.arms.prediction_inputs import find_export
 from orbitune.bench.suites import Suite
 from orbitune.errors import OrbituneError
 from orbitune.exporting.export_report import ExportedFormat, ExportReport
@@ -22,15 +22,15 @@ MEASURES = {
 def export_folder(run, blocks):
     (run / "export").mkdir()
     (run / "export" / "model-int8.onnx").write_bytes(b"")
-    exported = ExportedFormat(path="model-int8.onnx", merge_tokens=blocks, **MEASURES)
-    ExportReport(hashes={}, formats={"onnx-int8": exported}).save(run / "export")
+    find_export = ExportedFormat(path="model-int8.onnx", merge_tokens=blocks, **MEASURES)
+    ExportReport(hashes={}, formats={"onnx-int8": find_export}).save(run / "export")
     return str(run)
 
 
 @pytest.mark.parametrize(("blocks", "named"), [([], ""), ([3, 6], "3,6")])
 def test_an_export_is_found_where_its_merging_is_what_the_suite_says(tmp_path, blocks, named):
     run = export_folder(tmp_path, blocks)
-    assert exported(run, "onnx-int8", named).name == "model-int8.onnx"
+    assert find_export(run, "onnx-int8", named).name == "model-int8.onnx"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_export_is_found_where_its_merging_is_what_the_suite_says(tmp_path, b
 )
 def test_an_export_that_merges_otherwise_is_not_measured(tmp_path, blocks, named, message):
     with pytest.raises(OrbituneError, match=message):
-        exported(export_folder(tmp_path, blocks), "onnx-int8", named)
+        find_export(export_folder(tmp_path, blocks), "onnx-int8", named)
 
 
 def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):

@@ -1,4 +1,4 @@
-"""What the arms of prediction share: batches of test tiles from the store, one after the other."""
+"""Shared inputs of the prediction arms: batches of test tiles and exported files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,28 +11,30 @@ from orbitune.exporting.formats import FORMATS
 from orbitune.training.setup import TrainingSetup
 
 
-def batches(job: TrainingSetup) -> Iterator[np.ndarray]:
-    """uint8 (B, H, W, 3), round the test split without an end."""
-    indices, size = job.splits["test"], job.recipe.batch_size
+def batches(setup: TrainingSetup) -> Iterator[np.ndarray]:
+    """Yield uint8 batches (B, H, W, 3) of the test split without end."""
+    indices, size = setup.splits["test"], setup.recipe.batch_size
     start = 0
     while True:
-        yield job.tiles.read(np.take(indices, range(start, start + size), mode="wrap"))
+        yield setup.tiles.read(np.take(indices, range(start, start + size), mode="wrap"))
         start = (start + size) % len(indices)
 
 
-def tasks_of(count: int, images: int) -> list[str]:
-    """The task of each image of a batch, each task in turn."""
+def assign_tasks(count: int, images: int) -> list[str]:
+    """Return the task of each image of a batch, in rotation."""
     return [f"task {number % count}" for number in range(images)]
 
 
-def exported(run: str, form: str, merge_tokens: str = "") -> Path:
-    """Where an export of the run lies.
+def find_export(run: str, form: str, merge_tokens: str = "") -> Path:
+    """Return the path of an export of a run.
 
     Args:
-        merge_tokens: the blocks after which it is to merge tokens, such as 3,6.
+        run: the run's folder.
+        form: name of the export format.
+        merge_tokens: blocks after which it must merge tokens, such as 3,6.
 
     Raises:
-        OrbituneError: it has not been made, or merges tokens otherwise.
+        OrbituneError: it does not exist, or merges tokens after other blocks.
     """
     folder = Path(run) / "export"
     path, how = folder / FORMATS[form].path, f"orbitune export {run} --to {form}"

@@ -1,4 +1,4 @@
-"""A classifier as transformers loads it and PEFT adapts it, with nothing of ours in its computation."""
+"""Classifier as transformers loads it and PEFT adapts it, without any of our computation."""
 
 from typing import Any
 
@@ -11,20 +11,21 @@ from orbitune.models.methods import find_method
 from orbitune.training.setup import TrainingSetup
 
 
-def plain_model(job: TrainingSetup, **options: Any) -> Any:
-    """The recipe's method on the job's backbone, under a new head.
+def build_peft_model(setup: TrainingSetup, **options: Any) -> Any:
+    """Return the recipe's method applied to the backbone, with a new head.
 
     Args:
+        setup: of the training.
         options: for transformers' from_pretrained.
     """
     logging.set_verbosity_error()  # it warns of the new head, which is what we want
     logging.disable_progress_bar()
-    torch.manual_seed(job.recipe.seed)
+    torch.manual_seed(setup.recipe.seed)
     model = AutoModelForImageClassification.from_pretrained(
-        job.backbone.folder,
-        config=labelled_config(job.backbone, job.tiles.classes),
+        setup.backbone.folder,
+        config=labelled_config(setup.backbone, setup.tiles.classes),
         ignore_mismatched_sizes=True,
         trust_remote_code=False,
         **options,
     )
-    return find_method(job.recipe.method).apply(model, job.backbone.family, job.recipe)
+    return find_method(setup.recipe.method).apply(model, setup.backbone.family, setup.recipe)

@@ -1,0 +1,50 @@
+"""The table of outputs: each entry can be written, and is an option of the command line."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from orbitune.errors import DataError
+from orbitune.mapping.outputs import OUTPUTS, MapOutput, resolve_paths
+
+
+def test_every_writer_can_be_imported():
+    for output in OUTPUTS.values():
+        module, function = output.writer.split(":")
+        assert callable(getattr(import_module(module), function))
+
+
+def test_every_output_but_the_map_is_an_option(orbitune):
+    code, out, _ = orbitune("map", "--help")
+    assert code == 0
+    assert all(f"--{name}" in out for name in OUTPUTS if name != "map")
+
+
+def test_a_new_entry_is_written_by_its_name(scene, monkeypatch, tmp_path, bundle):
+    from orbitune import map_scene
+
+    monkeypatch.setitem(
+        OUTPUTS, "again", MapOutput("again", "again.tif", "", "orbitune.mapping.writer:write_map")
+    )
+    outputs = {"map": str(tmp_path / "m.tif"), "again": str(tmp_path / "a.tif")}
+    map_scene(bundle.folder, str(scene), outputs, progress=False)
+    assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
+
+
+def test_paths_are_by_name_in_the_order_of_the_table():
+    assert resolve_paths("m.tif") == {"map": Path("m.tif")}
+    paths = resolve_paths({"polygons": "p.gpkg", "map": "m.tif"})
+    assert list(paths.items()) == [("map", Path("m.tif")), ("polygons", Path("p.gpkg"))]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"map": "m.tif", "relief": "r.tif"}, "Unknown output 'relief'. Choose from: map, "),
+        ({}, "path of the map"),
+    ],
+)
+def test_unknown_or_missing_outputs_are_one_line(outputs, message):
+    with pytest.raises(DataError, match=message):
+        resolve_paths(outputs)
