@@ -36,17 +36,17 @@ def orbitune(tmp_path_factory):
 
 
 def test_a_bundle_predicts_what_it_did_when_it_was_made(orbitune):
-    tiles = sorted((STORED / "tiles").rglob("*.png"))
+    expected = json.loads((STORED / "predictions.json").read_text())["bundle"]
+    tiles = [STORED / before["input"] for before in expected]
     done = orbitune(
         "predict", STORED / "bundle", *tiles, "--json", "--top-k", 3, "--backbone", STORED / "backbone"
     )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    expected = json.loads((STORED / "predictions.json").read_text())["bundle"]
-    assert len(rows) == len(tiles) == len(expected)
     for row, before in zip(rows, expected, strict=True):
-        assert [label for label, _ in row["labels"]] == [label for label, _ in before["labels"]]
-        assert [p for _, p in row["labels"]] == pytest.approx([p for _, p in before["labels"]], abs=0.01)
+        labels, probabilities = zip(*before["labels"], strict=True)
+        assert tuple(each["label"] for each in row["labels"]) == labels
+        assert [each["probability"] for each in row["labels"]] == pytest.approx(probabilities, abs=0.01)
 
 
 def test_the_base_install_has_no_extra_and_says_how_to_get_each(orbitune):
