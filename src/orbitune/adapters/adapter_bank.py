@@ -1,4 +1,4 @@
-"""The adapter bank: one backbone in memory, with many adapters that can be mixed within a batch."""
+"""Adapter bank: one backbone with many adapters, mixed within a batch."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -32,7 +32,10 @@ from orbitune.recipe import Recipe
 
 @dataclass(frozen=True)
 class _Saved:
-    """An adapter as read from its folder; heads are (C, H, D + 1) with the bias as last column."""
+    """An adapter as read from its folder.
+
+    Heads are (C, H, D + 1) with the bias as last column.
+    """
 
     classes: tuple[str, ...]
     temperature: float
@@ -56,10 +59,11 @@ class _Resident:
 
 
 class AdapterBank:
-    """Serve many adapters on one backbone; each image of a batch can use another adapter.
+    """Serve many adapters on one backbone.
 
-    Accepts adapters of LoRA, rsLoRA, LoRA+, PiSSA and linear probing: low-rank updates and a head, with any
-    number of classes. Adapters can be added, replaced and removed while other threads predict.
+    Each image of a batch can use another adapter. Accepts adapters of LoRA, rsLoRA, LoRA+, PiSSA and linear
+    probing: low-rank updates and a head, with any number of classes. Adapters can be added, replaced and
+    removed while other threads predict.
 
         bank = AdapterBank("facebook/dinov2-small", 112)
         bank.add("crops", "runs/crops/adapter")
@@ -110,12 +114,12 @@ class AdapterBank:
 
     @property
     def names(self) -> list[str]:
-        """Names of all adapters, in memory or not, in the order they were added."""
+        """Return the names of all adapters, in memory or not, in order of addition."""
         return list(self._folders)
 
     @property
     def bytes(self) -> int:
-        """Bytes that the adapters in memory take."""
+        """Return the bytes that the adapters in memory take."""
         with self._lock:
             return sum(each.bytes for each in self._residents.values())
 
@@ -176,7 +180,10 @@ class AdapterBank:
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
-        """Return logits, as `predict` without temperature and softmax; B arrays, float32 (C,)."""
+        """Return logits, as `predict` without temperature and softmax.
+
+        B arrays, float32 (C,).
+        """
         return self._logits(tiles, tasks, self._take(tasks))
 
     def _logits(
@@ -203,7 +210,7 @@ class AdapterBank:
         return [row[: len(taken[task].classes)] for task, row in zip(tasks, rows, strict=True)]
 
     def _take(self, tasks: Sequence[str]) -> dict[str, _Resident]:
-        """Return the adapters of a batch in one layout, loading those that are not in memory."""
+        """Return the adapters of a batch in one layout, loading those not in memory."""
         names = dict.fromkeys(tasks)
         with self._lock:
             for name in names:
@@ -218,7 +225,10 @@ class AdapterBank:
         return taken
 
     def _keep(self, name: str, saved: _Saved) -> None:
-        """Pack an adapter into memory; if the layout must grow for it, drop all others to be packed again."""
+        """Pack an adapter into memory.
+
+        If the layout must grow for it, drop all others to be packed again.
+        """
         if not self._layout.holds(saved.factors):
             modules = self._layout.modules.union(saved.factors)
             self._layout = Layout(self._products, modules, max(self._layout.rank, rank_of(saved.factors)))
@@ -228,7 +238,7 @@ class AdapterBank:
         self._residents.move_to_end(name)
 
     def _drop_oldest(self, needed: Collection[str]) -> None:
-        """Drop the least recently used adapters above the memory limit, except those needed now."""
+        """Drop the least recently used adapters above the memory limit, except `needed`."""
         if self._limit is None:
             return
         held = sum(each.bytes for each in self._residents.values())

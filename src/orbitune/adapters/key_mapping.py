@@ -83,7 +83,7 @@ def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 def rename_patterns(
     config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
 ) -> dict[str, dict[str, Any]]:
-    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `rename_tensors` renames.
+    """Return PEFT's `rank_pattern` and `alpha_pattern` for the renamed tensors.
 
     Args:
         config: the adapter's own, whose patterns match its own names.
@@ -111,7 +111,9 @@ def rename_patterns(
 
 
 def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
-    """Return PEFT's adapter_config for tensors that `rename_tensors` renamed, with its target modules listed.
+    """Return PEFT's adapter_config for the renamed tensors.
+
+    Its target modules are listed by name.
 
     Raises:
         ModelError: it has settings for single layers, which refer to the old names.

@@ -77,7 +77,7 @@ def _run() -> int:
 
 
 def _fail(error: OrbituneError) -> int:
-    """Print a user error, as JSON where the command prints JSON, and return the exit code."""
+    """Print a user error, as JSON if the command prints JSON; return the exit code."""
     if "--json" in sys.argv:
         kind = {"kind": error.kind} if error.kind else {}
         print(json.dumps({"error": str(error), **kind}))

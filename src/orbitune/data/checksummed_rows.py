@@ -62,7 +62,7 @@ class ChecksummedRows:
 
     @property
     def whole(self) -> bool:
-        """Whether the size and, up to `MAX_VERIFIED` bytes, all rows are right."""
+        """Return whether the size and, up to `MAX_VERIFIED` bytes, all rows are right."""
         size = self.row_bytes * len(self.sums)
         if not self.file.is_file() or self.file.stat().st_size != self.offset + size:
             return False

@@ -146,7 +146,7 @@ class RunResult(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1, whose recipe had "on" and "off", as those of version 2."""
+        """Convert values of version 1 to version 2: "on" and "off" become booleans."""
         recipe, backbone = values.get("recipe"), values.get("backbone")
         if isinstance(recipe, dict):
             values["recipe"] = upgrade(recipe)

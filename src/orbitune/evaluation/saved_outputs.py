@@ -21,7 +21,7 @@ _PREDICTIONS = "predictions.npz"
 
 
 def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
-    """Return the folder of a finished run's model and its metadata, its files compared with their hashes.
+    """Return folder and metadata of a run's model, its files checked by hash.
 
     Raises:
         OrbituneError: a file is missing or damaged, or the model is of another run.
@@ -135,7 +135,10 @@ def _check(kept: Predictions, classes: int | None) -> None:
 
 
 def _recipe_hash(run: Path) -> str | None:
-    """Return the recipe hash in the result.json of a run; None where it cannot be read."""
+    """Return the recipe hash in the result.json of a run.
+
+    Returns None if it cannot be read.
+    """
     try:
         return str(json.loads((run / "result.json").read_text())["recipe_hash"])
     except (OSError, ValueError, LookupError, TypeError):

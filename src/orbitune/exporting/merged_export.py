@@ -1,4 +1,4 @@
-"""Export to a plain transformers folder, with any adapter merged into the weights."""
+"""Export to a transformers folder, with any adapter merged into the weights."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

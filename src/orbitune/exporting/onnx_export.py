@@ -26,10 +26,10 @@ def write_onnx(reference: "ReferenceModel", path: Path) -> None:
 
 
 def write_int8(reference: "ReferenceModel", path: Path) -> None:
-    """Write the model with int8 linear layers: weights scaled per channel, activations per tensor.
+    """Write the model with int8 linear layers.
 
-    The ranges of activations are measured on some training tiles. Attention, normalisation and residual sums
-    stay in fp32.
+    Weights are scaled per channel, activations per tensor. The ranges of activations are measured on some
+    training tiles. Attention, normalisation and residual sums stay in fp32.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

@@ -18,7 +18,7 @@ def write_openvino(
     *,
     write: "Callable[[ReferenceModel, Path], None]" = write_onnx,
 ) -> None:
-    """Write model.xml and model.bin, converted from the ONNX file that `write` writes."""
+    """Write model.xml and model.bin, converted from the file that `write` writes."""
     import onnx
     import openvino
 

@@ -1,4 +1,4 @@
-"""The activation cache: hidden states of the frozen layers below the trained ones, computed once and stored.
+"""Activation cache: stored hidden states of the frozen layers below trained ones.
 
 Where only the last layers are trained, the hidden states before them are the same in every epoch. With these
 stored, an epoch costs the last layers alone, at the price of one pass over all views and of disk space.
@@ -109,7 +109,7 @@ class ActivationLoader:
         return self._read([self._first[index] for index in indices.tolist()])
 
     def augmented(self, indices: np.ndarray, augment: str) -> Tensor:
-        """Return the states of training tiles, (len(indices), N, D), each in a random view.
+        """Return states of training tiles, each in a random view: (len(indices), N, D).
 
         Views are drawn from torch's generator.
         """
@@ -118,7 +118,7 @@ class ActivationLoader:
 
     @property
     def complete(self) -> bool:
-        """Whether all states and their checksums are stored."""
+        """Return whether all states and their checksums are stored."""
         return len(self._stored.sums) == self.rows and self._stored.whole
 
     @property

@@ -1,4 +1,4 @@
-"""Build bundles from finished runs: the stored weights, an OOD detector of the tiles, and a model card."""
+"""Bundle builder: stored weights, OOD detector and model card of a run."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -127,7 +127,7 @@ def store(saved: Path, folder: Path, dtype: str) -> None:
 def _storage_loss(
     before: Bundle, after: Bundle, job: TrainingSetup, display: ProgressDisplay, dtype: StorageType
 ) -> Storage:
-    """Measure what storing in 16 bits changes on the validation tiles, in fp32 arithmetic."""
+    """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
     indices = job.splits["validation"]
     logits = [
         _measure(bundle, job, indices, f"validation, {words}", display, "fp32")[0]
@@ -145,7 +145,7 @@ def _storage_loss(
 
 
 def _fit_detector(bundle: Bundle, job: TrainingSetup, rate: float, display: ProgressDisplay) -> OODThreshold:
-    """Fit the OOD detector on training tiles and set its threshold on validation tiles; write its file."""
+    """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
     random = np.random.default_rng(0)
     train = _sample(job.splits["train"], job.tiles.labels, random)
     held_out = random.permutation(job.splits["validation"])[:SAMPLE]
@@ -164,7 +164,7 @@ def _fit_detector(bundle: Bundle, job: TrainingSetup, rate: float, display: Prog
 
 
 def _brightness(job: TrainingSetup) -> Brightness:
-    """Return mean and standard deviation of the training tiles' brightness in each band, 0..255."""
+    """Return mean and standard deviation of each band's brightness, 0..255."""
     some = np.random.default_rng(0).permutation(job.splits["train"])[:SAMPLE]
     means = np.concatenate(
         [job.tiles.read(some[start : start + BATCH]).mean((1, 2)) for start in range(0, len(some), BATCH)]
@@ -173,7 +173,7 @@ def _brightness(job: TrainingSetup) -> Brightness:
 
 
 def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw at most SAMPLE indices, the same number of each class where there are as many."""
+    """Draw at most SAMPLE indices, balanced over the classes where possible."""
     indices = random.permutation(indices)
     present = np.unique(labels[indices])
     share = max(1, SAMPLE // len(present))

@@ -103,7 +103,7 @@ class Classifier:
         return self.bundle.classes
 
     def predict(self, inputs: Any, *, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
-        """Predict any number of images, in their order; they are read one batch at a time.
+        """Predict images in order, one batch at a time.
 
         Args:
             inputs: a path of a file or folder, a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or

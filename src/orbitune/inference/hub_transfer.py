@@ -1,4 +1,7 @@
-"""Upload and download bundles of the Hugging Face hub. No other module sends anything to a network."""
+"""Upload and download of bundles.
+
+No other module sends anything to a network.
+"""
 
 from pathlib import Path
 

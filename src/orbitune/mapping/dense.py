@@ -1,8 +1,9 @@
-"""Dense prediction of grid cells: tiles of neighbouring cells share tokens, each pixel is encoded once.
+"""Dense prediction of grid cells: overlapping tiles share tokens.
 
-The scene is cut into windows, enlarged so that one patch of the backbone is one cell. The first third of the
-backbone encodes them, tokens are averaged over each cell's tile, and a linear head predicts the classes. The
-head is fitted on each scene to tile-wise predictions of a sample of cells (see `dense_fit`).
+Each pixel is encoded once. The scene is cut into windows, enlarged so that one patch of the backbone is one
+cell. The first third of the backbone encodes them, tokens are averaged over each cell's tile, and a linear
+head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells (see
+`dense_fit`).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _WEIGHT_DECAY = 1e-2
 
 
 def min_rows(cells: CellGrid) -> int:
-    """Return the smallest number of rows of cells whose tiles fill whole windows of tokens."""
+    """Return the smallest number of rows of cells that fills whole token windows."""
     return WINDOW_TOKENS - (cells.tile // cells.stride - 1) % WINDOW_TOKENS
 
 

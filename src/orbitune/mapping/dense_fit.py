@@ -1,4 +1,4 @@
-"""Fitting the dense head to tile-wise predictions of a scene, and measuring how well the two agree."""
+"""Fit of the dense head to tile-wise predictions, and the agreement of the two."""
 
 import numpy as np
 

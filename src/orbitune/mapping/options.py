@@ -54,7 +54,9 @@ class MapOptions:
 
 
 def parse_bands(text: str) -> tuple[int, ...] | None:
-    """Return the band numbers of a comma-separated string such as `3,2,1`; None for a blank one.
+    """Return the band numbers of a comma-separated string such as `3,2,1`.
+
+    Returns None for a blank string.
 
     Raises:
         DataError: a part is not a whole number.

@@ -49,7 +49,10 @@ class PartStore:
         return cls(path.with_name(f".{path.name}.parts"))
 
     def read_plan(self) -> PlanFile | None:
-        """Return the plan that the parts belong to; None if there is none that can be read."""
+        """Return the plan that the parts belong to.
+
+        Returns None if none can be read.
+        """
         stored = read_kept(self.folder / "plan.json")
         try:
             return None if stored is None else PlanFile(**stored)

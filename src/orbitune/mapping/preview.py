@@ -1,4 +1,4 @@
-"""A picture of a map: the scene and its classes side by side, with a legend and a scale bar."""
+"""Preview of a map: scene and classes side by side, with legend and scale bar."""
 
 import math
 from pathlib import Path
@@ -50,7 +50,10 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
 
 
 def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Return codes (rows, columns) as an RGBA image, uint8 (rows, columns, 4); nodata is transparent."""
+    """Return codes (rows, columns) as an RGBA image, uint8 (rows, columns, 4).
+
+    Nodata is transparent.
+    """
     table = np.zeros((256, 4), np.uint8)
     for code, colour in class_colours(classes).items():
         table[code] = (*colour, 0 if code == NODATA else 255)
@@ -77,7 +80,7 @@ def read_overviews(
 
 
 def _draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
-    """Draw a bar of 1, 2 or 5 times a power of ten metres, at most a quarter of the scene's width."""
+    """Draw a bar of 1, 2 or 5 x 10^n metres, at most a quarter of the scene's width."""
     grid = rasters.grid
     metres = grid.pixel_size[0]
     width = grid.width * metres

@@ -77,12 +77,15 @@ class Backbone:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Return the SHA-256 over the weight files, 64 hex digits; cached after the first call."""
+        """Return the SHA-256 over the weight files, 64 hex digits.
+
+        Cached after the first call.
+        """
         return file_hash(*sorted(self.folder.glob("*.safetensors")))
 
     @property
     def settings_hash(self) -> str:
-        """Return the SHA-256 of the config and preprocessing, which change outputs as weights do."""
+        """Return the SHA-256 of config and preprocessing, which change outputs too."""
         config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
         preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
         settings = {**preprocessing, "size": self.image_size, "config": config}
@@ -210,7 +213,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
-    """Check that a checkpoint's files hold as many numbers as its config.json asks for.
+    """Check that a checkpoint's files have the sizes that its config.json implies.
 
     Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
 

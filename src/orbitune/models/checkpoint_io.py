@@ -1,4 +1,4 @@
-"""Save and load trained models, in folders that plain transformers and PEFT open too.
+"""Saved models: folders that plain transformers and PEFT can open too.
 
 An adapter folder holds PEFT's own files; a model folder those of transformers. Both hold
 orbitune.json, see `orbitune.models.metadata`.
@@ -32,12 +32,12 @@ _ROUNDING = 1e-5  # of the largest logit: beyond 10, sums in another order diffe
 
 
 def tolerance(logits: "Tensor") -> float:
-    """Return the largest difference of a logit that is allowed after a model is reloaded."""
+    """Return the largest allowed difference of a logit after reloading."""
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: ModelMetadata) -> None:
-    """Save an adapter (of a PEFT model) or all weights (of any other), with orbitune.json beside it.
+    """Save an adapter (PEFT model) or all weights, with orbitune.json.
 
     Args:
         model: with its weights in fp32.
@@ -61,7 +61,7 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: M
 
 
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
-    """Write orbitune.json, with the hashes of the weight files and the JSON files that lie beside it."""
+    """Write orbitune.json with the hashes of the folder's weights and JSON files."""
     hashes = {"files": _hashes(folder, "*.safetensors"), "settings": _hashes(folder, "*.json")}
     metadata.model_copy(update=hashes).write(folder / FILE)
 
@@ -179,12 +179,15 @@ def _words(error: Exception) -> str:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Return whether a saved folder needs its backbone's weights; any other holds all weights."""
+    """Return whether a saved folder needs its backbone's weights.
+
+    Other folders hold all weights.
+    """
     return (folder / ADAPTER_CONFIG).exists()
 
 
 def open_saved(folder: Path) -> ModelMetadata:
-    """Read the metadata of a saved model, and compare the folder's files with the hashes in it.
+    """Read the metadata of a saved model and compare its files with their hashes.
 
     Raises:
         RunError: there is no readable orbitune.json, or it is damaged.

@@ -1,4 +1,4 @@
-"""Fine-tuning methods: the table of them, and functions of a model that a method built.
+"""Fine-tuning methods: their table, and functions of models they built.
 
 To add a method, add one entry to METHODS; the command line, the study and the tests go through this table.
 `orbitune.models.peft_methods` has the functions that apply them.

@@ -1,4 +1,4 @@
-"""Matrix products in half precision, on processors with instructions for them and on others.
+"""Matrix products in half precision, with or without native instructions.
 
 Without such instructions torch multiplies half precision element by element, at a seventh of the speed of
 fp32 or less, and oneDNN's operators raise. Operands are then widened to fp32 and the product is rounded to
@@ -36,12 +36,12 @@ def has_instructions(dtype: torch.dtype) -> bool:
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which products of tensors like `x` are computed: its own, or float32."""
+    """Return the dtype for products of tensors like `x`: its own or float32."""
     return x.dtype if x.device.type != "cpu" or has_instructions(x.dtype) else torch.float32
 
 
 def product_method(x: Tensor) -> str:
-    """Return dtype, hardware and torch version of products of `x`, which decide their rounding."""
+    """Return what decides the rounding of products: dtype, hardware, torch version."""
     where = torch.backends.cpu.get_cpu_capability() if x.device.type == "cpu" else x.device.type
     return f"{product_dtype(x)} on {where} by torch {torch.__version__}".removeprefix("torch.")
 
@@ -62,7 +62,7 @@ def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
 
 
 def baddbmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return start + a b, of batches of matrices, in the dtype of a; `start` is broadcast."""
+    """Return start + a b of batches of matrices, in the dtype of a."""
     dtype = product_dtype(a)
     return torch.baddbmm(start.to(dtype), a.to(dtype), b.to(dtype)).to(a.dtype)
 

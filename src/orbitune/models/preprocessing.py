@@ -110,6 +110,6 @@ def _preprocessor_file(folder: Path) -> _PreprocessorConfig:
 
 
 def _stated_size(stated: _PreprocessorConfig) -> int | None:
-    """Return the side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
+    """Return the side in pixels that the checkpoint's preprocessing outputs."""
     size = stated.crop_size if stated.do_center_crop else stated.size
     return (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size

@@ -1,4 +1,4 @@
-"""Uploads from untrusted clients: images, zips and scenes, with limits checked before unpacking."""
+"""Uploads from untrusted clients, with limits checked before unpacking."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Analysis of a study's finished runs: statistics, leakage checks and disputed tiles."""
+"""Analysis of finished runs: statistics, leakage checks and disputed tiles."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Child processes: a run of its own has its own peak memory, and its crash is contained."""
+"""Child processes of runs, with their own peak memory and contained crashes."""
 
 import ctypes
 import json
@@ -20,14 +20,14 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 
 
 def run_command(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process, see `run_module`."""
+    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process."""
     return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 
 def run_module(
     module: str, *arguments: str, log: Path | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Run `python -m MODULE ...` in a fresh process and return the JSON that it prints.
+    """Run `python -m MODULE ...` in a fresh process and return its JSON output.
 
     Args:
         module: name of the module.
@@ -110,7 +110,7 @@ class ChildProcess:
 
 
 def _end_with_parent() -> None:
-    """Deliver SIGINT to the child when its parent ends, so that it saves its state (Linux)."""
+    """Have the child receive SIGINT when its parent ends (Linux)."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

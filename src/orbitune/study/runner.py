@@ -1,4 +1,4 @@
-"""Run a study: methods, seeds and splits on the same tiles, each run in its own process, then one report.
+"""Runner of a study: every run in its own process, then results and report.
 
 A process per run gives each its own peak memory. A study that was stopped in any way continues when it is
 started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
@@ -117,7 +117,7 @@ class Study:
         self.command = command or self._default_command()
 
     def run(self, progress: bool = True) -> StudyResults:
-        """Train every run that is not finished, then write results.json, report.html and report.md.
+        """Train the unfinished runs; write results.json, report.html and report.md.
 
         A run that fails or diverges is reported as such and does not stop the others.
 
@@ -181,7 +181,7 @@ class Study:
         }
 
     def _default_command(self) -> str:
-        """Return the command line with the settings of this study, whose recipes are stored in its folder."""
+        """Return the command line of this study's settings."""
         grid = self.grid.to_json()
         lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
         first = Grid(self.grid.seeds, self.grid.splits).runs(self.recipes)[0]
@@ -201,7 +201,7 @@ class Study:
 
 @contextmanager
 def _messages_shown(progress: bool) -> Iterator[None]:
-    """Show messages on stderr, unless the program has configured the logging of Orbitune itself."""
+    """Show messages on stderr, unless the program configures Orbitune's logging."""
     logger = logging.getLogger("orbitune")
     if not progress or logger.hasHandlers():
         yield
@@ -255,7 +255,7 @@ def _record_run(spec: RunSpec, plan: Plan | OrbituneError, outcome: Outcome) -> 
 
 
 def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) -> dict[str, Any]:
-    """Return what all runs share, from the first that is done: environment, data, backbone and recipe.
+    """Return what all runs share: environment, data, backbone and recipe.
 
     Args:
         runs: all runs of the study.

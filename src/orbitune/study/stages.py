@@ -1,4 +1,4 @@
-"""Stages of a study in one session: plan each method, search learning rates, train the runs."""
+"""Stages of a study: plan each method, tune learning rates, train the runs."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,10 @@ class Stages:
     track: Sequence[str] = ()
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
-        """Plan each method once, by its first run; return the plan or the error of each method."""
+        """Plan each method once, by its first run.
+
+        Return the plan or the error of each method.
+        """
         firsts: dict[str, RunSpec] = {}
         for spec in self.specs:
             firsts.setdefault(spec.recipe.method, spec)

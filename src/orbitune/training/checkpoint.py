@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run between two steps, one safetensors file that is written whole.
+"""Checkpoints: the state between two steps, in one safetensors file.
 
 It holds no states of random generators: every step is seeded with the recipe's seed and its own number.
 """
@@ -50,7 +50,7 @@ class TrainingState:
 
     @property
     def best_epoch(self) -> int:
-        """Return the epoch, from 1, with the best validation accuracy; the earliest of equals."""
+        """Return the first epoch, from 1, with the best validation accuracy."""
         return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
 
 
@@ -78,7 +78,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
 ) -> TrainingState:
-    """Load a checkpoint into the model, the optimizer and the method's schedule, if it has one.
+    """Load a checkpoint into the model, the optimizer and the method's schedule.
 
     Raises:
         RunError: the file is damaged or belongs to another model.
@@ -165,7 +165,7 @@ def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 @contextmanager
 def _opened(path: Path, framework: str) -> Iterator[Any]:
-    """Open a safetensors file after checking its seal; raise a RunError if it is damaged."""
+    """Open a safetensors file after checking its checksum."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -79,7 +79,7 @@ class SavedModel:
     def logits(
         self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
-        """Return the logits of some tiles, float32 (len(indices), C); see `TrainingSetup.predict`."""
+        """Return the logits of some tiles, float32 (len(indices), C)."""
         return self.setup.predict(
             self.network,
             TileLoader(tiles, self.accelerator.device),

@@ -21,7 +21,7 @@ def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then cosine decay to zero or constant."""
+    """Return a step's learning rate: linear warm-up, then cosine or constant."""
     assert recipe.learning_rate is not None
     warmup = round(recipe.warmup * steps)
     if step < warmup:

@@ -1,4 +1,4 @@
-"""Experiment trackers: the metrics of a run in TensorBoard, MLflow or Weights & Biases.
+"""Experiment trackers: TensorBoard, MLflow and Weights & Biases.
 
 To add a tracker, subclass `Tracker` and add it to TRACKERS.
 """
@@ -180,7 +180,7 @@ class TensorBoardTracker(Tracker):
 
 
 class MLflowTracker(Tracker):
-    """Logs to the server or file that MLFLOW_TRACKING_URI names, else as MLflow does, to mlflow.db."""
+    """Tracker for MLflow; MLFLOW_TRACKING_URI applies, else mlflow.db."""
 
     name = "mlflow"
     modules = ("mlflow", "sqlalchemy", "alembic")
@@ -219,7 +219,7 @@ class MLflowTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Logs to Weights & Biases; its variables WANDB_PROJECT, WANDB_MODE and so on apply."""
+    """Tracker for Weights & Biases; WANDB_PROJECT, WANDB_MODE etc. apply."""
 
     name = "wandb"
     modules = ("wandb",)

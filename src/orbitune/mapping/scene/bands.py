@@ -30,7 +30,7 @@ class BandTags:
 
 
 def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Return the 1-based numbers of the red, green and blue band, and how they were chosen.
+    """Choose the red, green and blue bands of a raster.
 
     Args:
         file: an open rasterio dataset.
@@ -56,7 +56,7 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 
 
 def read_band_tags(file: Any, band: int) -> BandTags:
-    """Return scale and offset of a band, from GDAL's band metadata or Sentinel-2's offset tags.
+    """Read scale and offset of a band from GDAL's metadata or Sentinel-2's tags.
 
     Raises:
         DataError: the scale is 0, a value is not finite, or several offsets could belong to the band.
@@ -76,10 +76,10 @@ def read_band_tags(file: Any, band: int) -> BandTags:
 
 
 def _offset(file: Any, band: int, key: str) -> float:
-    """Return the value of an offset tag of the band, else of the file; 0 if there is none.
+    """Return the value of an offset tag of the band, else of the file.
 
-    Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its number counts bands of
-    the product, not of the file.
+    Without one, it is 0. Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its
+    number counts bands of the product, not of the file.
     """
     for tags in (file.tags(band), file.tags()):
         stated = {tag: value for tag, value in tags.items() if re.fullmatch(rf"{key}(_\d+)?", tag.upper())}
@@ -96,14 +96,14 @@ def _offset(file: Any, band: int, key: str) -> float:
 
 
 def needs_palette_expansion(file: Any, asked: Sequence[int] | None) -> bool:
-    """Return whether the raster has a colour table that must be expanded to give the bands asked for."""
+    """Return whether the bands have to be expanded from a colour table."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
     return not asked or any(band > file.count for band in asked)
 
 
 def palette_vrt(file: Any) -> str:
-    """Return a VRT (XML) with the colours of a palette raster as three bands, and its mask."""
+    """Return a VRT (XML) with a palette's colours as three bands, and its mask."""
     place = file.transform
     name = file.files[0] if "://" in file.name else file.name  # the GDAL identifier of a URL
     source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
@@ -141,7 +141,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
 
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the numbers of the bands named red, green and blue; None unless each occurs once."""
+    """Return the bands named red, green and blue; None unless each occurs once."""
     if any(names.count(colour) != 1 for colour in _COLOURS):
         return None
     return tuple(names.index(colour) + 1 for colour in _COLOURS)

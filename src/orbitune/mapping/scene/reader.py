@@ -1,4 +1,4 @@
-"""Windowed reading of a scene, as uint8 pixels on the grid of the training resolution."""
+"""Scene reader: windows of uint8 pixels at the training resolution."""
 
 import os
 import warnings
@@ -183,7 +183,7 @@ class Scene:
         )
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where no band is nodata and not all are saturated, which is no measurement either."""
+        """Return where no band is nodata and not all bands are saturated."""
         valid = np.ones(pixels.shape[1:], bool)
         if self._has_masks():
             masks = self._read_masks(window, shape)
@@ -195,7 +195,7 @@ class Scene:
         return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
     def _has_masks(self) -> bool:
-        """Return whether the file has a nodata value, a mask, or an alpha band not read as a colour."""
+        """Return whether the file has nodata, a mask, or an alpha band (not a colour)."""
         from rasterio.enums import ColorInterp, MaskFlags
 
         data = self._data
@@ -221,7 +221,7 @@ class Scene:
         self.grid = self._grid(resolution)
 
     def _check_georeference(self) -> None:
-        """Raise a DataError if the file has no usable CRS and transform, or its header is damaged."""
+        """Check that the file has a usable CRS and transform, and a sound header."""
         file = self._file
         place, crs = file.transform, file.crs
         if file.gcps[0] and place.is_identity:
@@ -259,7 +259,7 @@ class Scene:
             raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> RasterGrid:
-        """Return the grid of the file, resampled to the training resolution if its pixels differ in size."""
+        """Return the file's grid, resampled if its pixels differ in size from training."""
         file, crs = self._file, self._file.crs.to_wkt()
         metres = self._pixel_size(file, crs)
         if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):

@@ -80,7 +80,9 @@ def check_config(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a checkpoint's weights; only safetensors are ever read.
+    """Return the files that hold a checkpoint's weights.
+
+    Only safetensors are ever read.
 
     Raises:
         ModelError: there are none, or they are in a form that can run programs or lies elsewhere.
@@ -112,7 +114,9 @@ def _are_names(values: Any) -> bool:
 
 
 def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a safetensors file, by name; no tensor is read.
+    """Return the shapes of the tensors in a safetensors file, by name.
+
+    No tensor is read.
 
     Raises:
         ModelError: the file is missing or damaged.

@@ -46,7 +46,7 @@ def check_sealed(path: Path) -> None:
 
 
 def _measure(path: Path) -> tuple[int, bytes, int]:
-    """Return a checksum's place in the file, its stated value, and that of the other bytes."""
+    """Return the checksum's place, its stated value, and the computed value."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= _HEADER:
