@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,17 @@ def test_no_modules_import_each_other_in_a_circle():
         for name in ends:
             del left[name]
     assert not left, f"a circle among {sorted(left)}"
+
+
+def test_no_file_is_longer_than_350_lines():
+    assert [name for name, path in FILES.items() if len(path.read_text().splitlines()) > 350] == []
+
+
+def test_no_folder_but_study_is_longer_than_2500_lines():
+    lines = Counter()
+    for path in FILES.values():
+        lines[path.parent.name] += len(path.read_text().splitlines())
+    assert {name for name, count in lines.items() if count > 2500} <= {"study"}
 
 
 @pytest.mark.parametrize("module", ["orbitune", "orbitune.cli.main"])

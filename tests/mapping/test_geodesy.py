@@ -11,10 +11,10 @@ from rasterio.transform import Affine, from_origin
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.geodesy import PixelAreas, pixel_size
 from orbitune.mapping.map_report import ClassArea
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.geodesy import PixelAreas, pixel_size
+from orbitune.mapping.scene.reader import Scene
 
 FEET = "EPSG:2263"  # New York, in US survey feet
 PLACES = {  # by name: CRS, upper left corner, and units of a pixel of 10 m on the ground

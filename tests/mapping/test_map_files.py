@@ -22,9 +22,9 @@ from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.polygons import write_polygons
 from orbitune.mapping.preview import write_preview
-from orbitune.mapping.radiometry import ReflectanceScaling
 from orbitune.mapping.rasters import MapRasters
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.mapping.scene.reader import Scene
 from orbitune.mapping.writer import write_map
 
 # Square metres of a square unit of UTM 32 at the scene's corner, by the projection's own factors.

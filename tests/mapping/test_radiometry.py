@@ -8,8 +8,8 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.radiometry import ReflectanceScaling, choose_scaling
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.reader import Scene
 
 AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}

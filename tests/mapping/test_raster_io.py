@@ -15,8 +15,8 @@ from scenes import mosaic, write_scene
 from orbitune.errors import DataError
 from orbitune.mapping import writer
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.raster_io import short_name
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.raster_io import short_name
+from orbitune.mapping.scene.reader import Scene
 
 
 @pytest.fixture
@@ -278,8 +278,8 @@ def test_what_the_libraries_say_does_not_reach_the_terminal(bundle, grid, tmp_pa
     scene.write_bytes(content)
     code = (
         "import sys, threading\n"
-        "from orbitune.mapping.reader import Scene\n"
-        "from orbitune.mapping.radiometry import ReflectanceScaling\n"
+        "from orbitune.mapping.scene.reader import Scene\n"
+        "from orbitune.mapping.scene.radiometry import ReflectanceScaling\n"
         "from orbitune.errors import DataError\n"
         "scene = Scene(sys.argv[1])\n"
         "scaling = ReflectanceScaling((0.,) * 3, (255.,) * 3, '')\n"

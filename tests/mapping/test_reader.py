@@ -6,8 +6,8 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.radiometry import ReflectanceScaling, choose_scaling
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.reader import Scene
 
 AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from orbitune.errors import ModelError
-from orbitune.models.adapter_files import check_adapter, read_adapter_config
-from orbitune.models.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.families import Family
+from orbitune.models.files.adapter_files import check_adapter, read_adapter_config
+from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.precision import baddbmm_, matmul
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_json
-from orbitune.models.adapter_files import check_adapter, check_head, read_adapter_config
 from orbitune.models.backbones import Backbone, empty_model, find_backbone
-from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.checkpoint_io import load_saved, write_metadata
+from orbitune.models.files.adapter_files import check_adapter, check_head, read_adapter_config
+from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
 from orbitune.models.preprocessing import (
     PREPROCESSOR_CONFIG,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
-from orbitune.models.adapter_files import read_adapter_config
-from orbitune.models.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.files.adapter_files import read_adapter_config
+from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.metadata import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run

@@ -9,8 +9,8 @@ import numpy as np
 
 from orbitune.mapping.grid import NOT_SURE
 from orbitune.mapping.map_report import ClassArea
-from orbitune.mapping.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 _Z = 1.96  # standard errors of a 95 % interval
 _ROWS = 256  # rows of pixels counted at a time

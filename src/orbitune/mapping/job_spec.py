@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orbitune.mapping.grid import CellGrid
-from orbitune.mapping.radiometry import ReflectanceScaling
+from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
 
 @dataclass(frozen=True)

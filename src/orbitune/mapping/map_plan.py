@@ -13,15 +13,15 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
-from orbitune.mapping.geodesy import size_range
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs import check_paths
-from orbitune.mapping.radiometry import choose_scaling
-from orbitune.mapping.raster_io import short_name, stat_digest
-from orbitune.mapping.reader import RasterGrid, Scene
+from orbitune.mapping.scene.geodesy import size_range
+from orbitune.mapping.scene.radiometry import choose_scaling
+from orbitune.mapping.scene.raster_io import short_name, stat_digest
+from orbitune.mapping.scene.reader import RasterGrid, Scene
 from orbitune.resources import core_count, parse_bytes
 
 _BASE_BYTES = 900 << 20  # memory of the libraries, the model and a batch, for any scene

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from orbitune.mapping.radiometry import ReflectanceScaling
+from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
 
 class _Record(BaseModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from orbitune.errors import DataError
-from orbitune.mapping.reader import RESOLUTION
+from orbitune.mapping.scene.reader import RESOLUTION
 
 Mode = Literal["auto", "tiles", "dense"]
 PixelGrid = Literal["scene", "cells"]

@@ -7,10 +7,10 @@ import numpy as np
 
 from orbitune.errors import OrbituneError, first_line
 from orbitune.extras import require
-from orbitune.mapping.geodesy import PixelAreas
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.scene.geodesy import PixelAreas
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 
 def write_polygons(rasters: MapRasters, path: Path) -> None:

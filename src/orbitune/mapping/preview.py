@@ -10,9 +10,9 @@ from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapMetadata
-from orbitune.mapping.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.rasters import MapRasters
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
+from orbitune.mapping.scene.reader import Scene
 
 _INCHES = 14.0  # width of the figure
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from orbitune.files import replacing
-from orbitune.mapping.geodesy import PixelAreas
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.part_store import PartStore
-from orbitune.mapping.reader import RasterGrid
+from orbitune.mapping.scene.geodesy import PixelAreas
+from orbitune.mapping.scene.reader import RasterGrid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.dense import DenseHead, DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.reader import Scene
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
 

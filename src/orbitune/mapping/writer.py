@@ -13,9 +13,9 @@ from orbitune.errors import OrbituneError, first_line
 from orbitune.files import write_text
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.legend import class_colours
-from orbitune.mapping.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.rasters import MapRasters
-from orbitune.mapping.reader import Scene
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
+from orbitune.mapping.scene.reader import Scene
 
 _BLOCK = 512  # pixels
 _CODES, _CONFIDENCE, _COMPLETE = range(3)  # planes of `Worker.label`

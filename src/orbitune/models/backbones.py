@@ -12,9 +12,9 @@ from orbitune.errors import ModelError, OrbituneError, first_line, one_line
 from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
-from orbitune.models.checkpoint_files import check_config, check_finite, checkpoint_shapes
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
+from orbitune.models.files.checkpoint_files import check_config, check_finite, checkpoint_shapes
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe import DEFAULT_BACKBONE

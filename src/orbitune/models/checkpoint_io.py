@@ -16,9 +16,9 @@ from orbitune.errors import ModelError, OrbituneError, RunError, one_line
 from orbitune.files import replacing, scratch
 from orbitune.integrity import file_hash
 from orbitune.models import reload
-from orbitune.models.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
-from orbitune.models.checkpoint_files import ADAPTER_CONFIG, check_finite
+from orbitune.models.files.adapter_files import check_adapter, check_all_used, check_head
+from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import storable
 from orbitune.models.preprocessing import write_preprocessing

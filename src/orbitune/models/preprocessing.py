@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Strict
 
 from orbitune.errors import ModelError
 from orbitune.files import write_json
-from orbitune.models.config_files import read_config_file
+from orbitune.models.files.config_files import read_config_file
 from orbitune.records import Record
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions, parse_bands
 from orbitune.mapping.outputs import OUTPUTS
 from orbitune.mapping.preview import colourise, read_overviews
-from orbitune.mapping.reader import RESOLUTION
+from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import alpha_blend, stretch_contrast
 from orbitune.serving.service import PredictionService, ServedModel

@@ -8,8 +8,8 @@ import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.inference.image_inputs import ImageInput
-from orbitune.mapping.raster_io import import_rasterio
-from orbitune.mapping.reader import RESOLUTION, Scene
+from orbitune.mapping.scene.raster_io import import_rasterio
+from orbitune.mapping.scene.reader import RESOLUTION, Scene
 from orbitune.sources.decode import BadImageError, read_header, read_pixels
 from orbitune.sources.image_folder import read_file, zip_files
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import RunError
-from orbitune.models.checksummed_safetensors import check_sealed, save_sealed
+from orbitune.models.files.checksummed_safetensors import check_sealed, save_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line
-from orbitune.mapping.bands import (
+from orbitune.mapping.scene.bands import (
     BandTags,
     choose_bands,
     needs_palette_expansion,
     palette_vrt,
     read_band_tags,
 )
-from orbitune.mapping.geodesy import pixel_size
-from orbitune.mapping.radiometry import SAMPLE_SIDE, ReflectanceScaling
-from orbitune.mapping.raster_io import gdal_environment, import_rasterio, local_files, open_raster
+from orbitune.mapping.scene.geodesy import pixel_size
+from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, local_files, open_raster
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
 _MAX_DEVIATION = 0.02  # relative deviation from the training resolution that needs no resampling

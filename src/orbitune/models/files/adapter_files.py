@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone
-from orbitune.models.checkpoint_files import (
+from orbitune.models.families import Family
+from orbitune.models.files.checkpoint_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     checkpoint_shapes,
     stored_shapes,
 )
-from orbitune.models.config_files import read_config_file
-from orbitune.models.families import Family
+from orbitune.models.files.config_files import read_config_file
 from orbitune.models.methods import PEFT_TYPES
 
 if TYPE_CHECKING:

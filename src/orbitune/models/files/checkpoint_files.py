@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orbitune.errors import ModelError, first_line
 from orbitune.integrity import read_json
-from orbitune.models.config_files import read_config_file
+from orbitune.models.files.config_files import read_config_file
 
 if TYPE_CHECKING:
     from torch import Tensor

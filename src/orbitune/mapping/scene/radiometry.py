@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.mapping.bands import BandTags
+from orbitune.mapping.scene.bands import BandTags
 
 _DIGITAL_NUMBERS = (0.0, 2750.0)
 _REFLECTANCE = (0.0, 0.275)

@@ -1,0 +1,1 @@
+"""A scene on disk: its bands, georeference and radiometry, read in windows."""

@@ -1,0 +1,1 @@
+"""Files of saved models, checked before transformers and PEFT read them."""
