@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import orbitune
 
 ROOT = Path(orbitune.__file__).parent
@@ -57,6 +59,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_on_other_systems():
     done = subprocess.run([sys.executable, "-c", CODE, *MODULES], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr

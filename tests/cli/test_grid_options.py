@@ -2,7 +2,8 @@
 
 import pytest
 
-from orbitune.cli.grid_options import parse_names, parse_numbers, parse_seeds, parse_shots
+from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
+from orbitune.cli.options import split_names
 from orbitune.errors import OrbituneError
 
 
@@ -19,7 +20,7 @@ def test_shots_are_numbers_or_all():
 
 
 def test_names_and_numbers_are_separated_by_commas():
-    assert parse_names(" random, spatial,") == ["random", "spatial"]
+    assert split_names(" random, spatial,") == ["random", "spatial"]
     assert parse_numbers("--ranks", "4, 8") == [4, 8]
 
 

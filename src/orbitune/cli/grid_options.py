@@ -1,12 +1,8 @@
 """Values of a study's grid as the command line takes them, with commas between."""
 
+from orbitune.cli.options import split_names
 from orbitune.errors import OrbituneError
 from orbitune.study.grid import ALL
-
-
-def parse_names(text: str | None) -> list[str]:
-    """Return the names in text such as "random,spatial"; none for None."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def parse_numbers(option: str, text: str | None) -> list[int]:
@@ -15,7 +11,7 @@ def parse_numbers(option: str, text: str | None) -> list[int]:
     Raises:
         OrbituneError: a part is not a whole number.
     """
-    return [_number(option, part) for part in parse_names(text)]
+    return [_number(option, part) for part in split_names(text)]
 
 
 def parse_seeds(text: str | None) -> int | list[int] | None:
@@ -34,7 +30,7 @@ def parse_shots(text: str | None) -> list[int | str]:
     Raises:
         OrbituneError: a part is neither a whole number nor "all".
     """
-    return [part if part == ALL else _number("--shots", part) for part in parse_names(text)]
+    return [part if part == ALL else _number("--shots", part) for part in split_names(text)]
 
 
 def _number(option: str, text: str) -> int:

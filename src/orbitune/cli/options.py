@@ -228,6 +228,6 @@ def default_out(recipe: Recipe, *more: str) -> Path:
     return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
 
 
-def split_names(text: str) -> list[str]:
-    """Return the names in a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+def split_names(text: str | None) -> list[str]:
+    """Return the names in a comma-separated list; none for None."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -79,7 +79,7 @@ def study(
 
     Every method is trained with every seed on every split. A sweep changes one setting at a time.
     """
-    from orbitune.cli.grid_options import parse_names, parse_numbers, parse_seeds, parse_shots
+    from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
     from orbitune.study.report import conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
@@ -89,7 +89,7 @@ def study(
         recipes,
         out,
         seeds=parse_seeds(seeds),
-        splits=parse_names(splits),
+        splits=split_names(splits),
         shots=parse_shots(shots),
         ranks=parse_numbers("--ranks", ranks),
         image_sizes=parse_numbers("--image-sizes", image_sizes),

@@ -109,7 +109,7 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    run: Annotated[Path, typer.Argument(help="Finished run folder")],
     split: Annotated[str, typer.Option(help="Split to score: train, validation or test")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -176,7 +176,7 @@ def trial(
 
 @app.command(hidden=True)
 def robustness(
-    run: Annotated[Path, typer.Argument(help="A finished run folder")],
+    run: Annotated[Path, typer.Argument(help="Finished run folder")],
     tiles: Annotated[int, typer.Option("--tiles", min=1, help="Validation tiles to corrupt")],
     as_json: Json = False,
     quiet: Quiet = False,
