@@ -212,9 +212,9 @@ def _finish_replacement(folder: int, place: int) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path.
 
-    When the block ends without an error, the file or folder that it made is flushed to disk and renamed to `path`:
-    a power cut leaves the old or the new one. The temporary path has the same name, in a folder beside `path`.
-    A device such as /dev/stdout is written to directly.
+    When the block ends without an error, what it wrote is flushed to disk and renamed to `path`: a power cut
+    leaves the old or the new file. The temporary path has the same name, in a folder beside `path`. A device
+    such as /dev/stdout is written to directly.
 
     Raises:
         OrbituneError: it cannot be written, as on a full or read-only disk.

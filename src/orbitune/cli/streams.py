@@ -77,9 +77,9 @@ class _Output(_Stream):
 def guarded_streams() -> Iterator[None]:
     """Report a full or closed standard output in one line.
 
-    A full or closed standard error is ignored. Python sets a stream that is closed at start-up to None. Results
-    would then be lost without a message, and the next opened file would get the stream's number and receive
-    what libraries print.
+    A full or closed standard error is ignored. Python sets a stream that is closed at start-up to None.
+    Results would then be lost without a message, and the next opened file would get the stream's number and
+    receive what libraries print.
     """
     before = sys.stdout, sys.stderr
     for number, stream in enumerate((sys.stdin, *before)):
