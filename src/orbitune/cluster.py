@@ -35,7 +35,7 @@ def connect(cores: int) -> Any:
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray does not start: {first_line(error)}.") from None
+        raise RunError(f"Ray cannot start: {first_line(error)}.") from None
     return ray
 
 

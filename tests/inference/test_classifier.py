@@ -144,7 +144,7 @@ def test_a_folder_without_images_is_an_error_before_any_work(tmp_path):
     for name in ("README.md", ".hidden.png", "Thumbs.db"):
         (tmp_path / "notes" / name).write_bytes(b"x")
     for name in ("empty", "notes", "no*"):
-        with pytest.raises(DataError, match=r"^There is nothing to predict in .*: no image lies there"):
+        with pytest.raises(DataError, match=r"^There is nothing to predict in .*: it contains no image"):
             check_paths([str(tmp_path / name)])
     for name in ("*.png", "x" * 400, "nothing\n.png"):
         with pytest.raises(DataError, match="There is no file or folder") as caught:

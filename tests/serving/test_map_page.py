@@ -103,7 +103,7 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
     from gradio_client.exceptions import AppError
 
     scene.write_bytes(b"hello")
-    with pytest.raises(AppError, match=r"stripes\.tif is no GeoTIFF, or damaged"):
+    with pytest.raises(AppError, match=r"stripes\.tif is not a GeoTIFF, or is damaged"):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_refused(service, scene, storage):
     scene.write_bytes(whole[:5000])
     assert refusal(service, scene, storage).startswith("stripes.tif is damaged")
     scene.write_bytes(whole[:100])
-    assert refusal(service, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
+    assert refusal(service, scene, storage).startswith("stripes.tif is not a GeoTIFF, or is damaged")
 
 
 def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):

@@ -113,7 +113,7 @@ def test_large_data_sets_are_read(tmp_path):
         ("Sea//x.png", "holds names that do not begin"),
         ("Sea/./x.png", "holds names that do not begin"),
         ("././Sea/x.png", "holds names that do not begin"),
-        ("./Forest/0.png", "holds two files of one name"),
+        ("./Forest/0.png", "holds two files of the same name"),
         ("Sea\\x.png", "holds names with a backslash"),
         ("a" * 1025, "holds a name of more than 1,024 characters"),
         ("a/" * 17 + "x.png", "or 16 folders"),

@@ -247,7 +247,7 @@ def test_damaged_and_oddly_packed_zip_entries_are_bad_tiles(folder, tmp_path):
     data = archive.read_bytes()
     archive.write_bytes(data.replace(encode(tile(3)), encode(tile(4)), 1))
     skipped = dict(load_tiles(str(archive), "skip").skipped)
-    assert skipped["Sea/odd.png"] == "is packed in another way than deflate"
+    assert skipped["Sea/odd.png"] == "uses another compression than deflate"
     assert "CRC" in skipped["Forest/Forest_3.png"]
 
 

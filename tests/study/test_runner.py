@@ -66,7 +66,7 @@ def test_a_finished_study_repeats_no_run(recipe, finished, caplog):
     again = Study(recipe, folder, methods=METHODS).run(progress=False)
     assert [file.stat().st_mtime_ns for file in files] == before
     assert again.runs == results.runs
-    assert "3 of 3 runs were finished before" in caplog.messages
+    assert "3 of 3 runs were already finished" in caplog.messages
 
 
 def test_the_statistics_stand_beside_the_runs(finished):

@@ -253,13 +253,13 @@ class AdapterBank:
         except OrbituneError as error:
             raise ModelError(f"{folder} cannot be read as an adapter: {error}") from None
         if metadata.backbone.weights_sha256 != self._backbone.weights_hash:
-            raise ModelError(f"{folder} was trained on other weights than {self._backbone.name} holds.")
+            raise ModelError(f"{folder} was trained on other weights than those of {self._backbone.name}.")
         for key in ("image_size", "mean", "std", "resample"):
             own, ours = (getattr(each, key) for each in (metadata.preprocessing, self._preprocessing))
             if own != ours:
                 raise ModelError(
-                    f"{folder} was trained with {key} {own}, the bank computes with {ours}; "
-                    "use a bank of its own."
+                    f"{folder} was trained with {key} {own}, but the adapter bank uses {ours}; "
+                    "add it to another bank."
                 )
         factors, tensors = read_low_rank(folder)
         classes = metadata.classes
@@ -277,4 +277,4 @@ class AdapterBank:
         return _Saved(classes, metadata.temperature or 1.0, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
-        return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")
+        return ModelError(f"Unknown adapter {name!r}. The bank has: {', '.join(self._folders) or 'none'}.")

@@ -212,13 +212,13 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
     config = read_adapter_config(folder)
     stored = read_tensors(folder / ADAPTER_WEIGHTS)
     if config["peft_type"] != "LORA":
-        raise not_low_rank_error(folder, f"it is of PEFT's type {config['peft_type']}")
+        raise not_low_rank_error(folder, f"its PEFT type is {config['peft_type']}")
     start = config.get("init_lora_weights")
     for setting in _UNSUPPORTED:
         if config.get(setting):
             raise not_low_rank_error(folder, f"it has {setting}")
     if isinstance(start, str) and start.lower() in ("pissa", "olora"):
-        raise not_low_rank_error(folder, f"it was started by {start}, which changed the frozen weights")
+        raise not_low_rank_error(folder, f"it was initialised by {start}, which changed the frozen weights")
     rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
     scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}

@@ -91,7 +91,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     check_adapter(folder)
     config = read_adapter_config(folder)
     if config["peft_type"] != "LORA":
-        raise ModelError(f"{folder} is of PEFT's type {config['peft_type']}; only LORA can be imported.")
+        raise ModelError(f"{folder} has the PEFT type {config['peft_type']}; only LORA can be imported.")
     return config, read_tensors(folder / ADAPTER_WEIGHTS)
 
 
@@ -110,8 +110,8 @@ def _check_backbone(
     if (digest := _stored_hash(folder)) is not None:
         if digest != backbone.weights_hash:
             raise ModelError(
-                f"{folder} was trained on {stated or 'a backbone'}, with other weights than {backbone.name} "
-                "holds; its predictions would be wrong. Pass that one as --backbone."
+                f"{folder} was trained on {stated or 'a backbone'}, with other weights than those of "
+                f"{backbone.name}; its predictions would be wrong. Pass that backbone as --backbone."
             )
     elif stated and _basename(stated) not in {
         _basename(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
@@ -161,7 +161,7 @@ def _renamed(
     start, fused = config.get("init_lora_weights"), len(named) > len(drop_copies(tensors))
     if fused and isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise ModelError(
-            f"The adapter was started by {start}, which changed fused layers, and these cannot be split. "
+            f"The adapter was initialised by {start}, which changed fused layers, and these cannot be split. "
             "Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     plain = {**config, "rank_pattern": {}, "alpha_pattern": {}, "exclude_modules": None}

@@ -120,7 +120,7 @@ def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str
     """
     for setting in ("rank_pattern", "alpha_pattern", "exclude_modules"):
         if config.get(setting):
-            raise ModelError(f"The adapter has {setting}, which cannot be carried over to other names.")
+            raise ModelError(f"The adapter has {setting}, which cannot be mapped to other keys.")
     names = [name.removeprefix(_PREFIX) for name in tensors]
     targets = {name.partition(".lora_")[0] for name in names if ".lora_" in name}
     whole = {

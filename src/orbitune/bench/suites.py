@@ -128,7 +128,7 @@ class Suite(_Strict):
     @classmethod
     def _as_many_there_as_back(cls, value: int) -> int:
         if value % 2:
-            raise ValueError("must be even, as every other round goes backwards")
+            raise ValueError("must be even, since every other round runs in reverse order")
         return value
 
     @classmethod
@@ -144,7 +144,7 @@ class Suite(_Strict):
             parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise OrbituneError("Invalid suite: " + "; ".join(parts)) from None
         if not (suite.comparisons or suite.figures):
-            raise OrbituneError("Invalid suite: comparisons: there are none, and no figures either")
+            raise OrbituneError("Invalid suite: comparisons: there are none, and no figures")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:

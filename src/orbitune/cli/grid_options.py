@@ -35,5 +35,5 @@ def parse_shots(text: str | None) -> list[int | str]:
 
 def _number(option: str, text: str) -> int:
     if not text.isdecimal():
-        raise OrbituneError(f"{option} takes whole numbers with commas between, not {text!r}.")
+        raise OrbituneError(f"{option} takes whole numbers separated by commas, not {text!r}.")
     return int(text)

@@ -88,7 +88,7 @@ def _fail(error: OrbituneError) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
-    raise Interrupted("Stopped. The same command starts again, from what is saved.")
+    raise Interrupted("Stopped. Run the same command again to continue from what is saved.")
 
 
 def _version(asked: bool) -> None:

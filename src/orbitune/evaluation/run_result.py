@@ -195,7 +195,7 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(file)
     except OrbituneError:
-        raise _damaged(folder, "it is not as it was written") from None
+        raise _damaged(folder, "it was changed after it was written") from None
 
 
 def _damaged(folder: Path, reason: str) -> RunError:

@@ -114,7 +114,7 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
             unsealed(data)
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise _MisfitError("it is no archive of arrays")
+            raise _MisfitError("it is not an archive of arrays")
         stated = str(arrays["recipe_hash"]) if "recipe_hash" in arrays else None
         return Predictions(*(arrays[f"{split}_{name}"] for name in Predictions.__annotations__)), stated
 

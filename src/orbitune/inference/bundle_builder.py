@@ -58,7 +58,7 @@ def build_bundle(
     if dtype not in get_args(StorageType):
         raise RunError(f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}.")
     if not 0 < false_alarm_rate < 0.5:
-        raise RunError("The rate of false alarms lies between 0 and 0.5, such as 0.01.")
+        raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out, or remove it.")
     source = Bundle.open(run)

@@ -118,7 +118,7 @@ class Classifier:
             DataError: top_k or batch_size is below 1.
         """
         if min(top_k, batch_size) < 1:
-            raise DataError("Give at least one label, and predict at least one image at a time.")
+            raise DataError("top_k and batch_size must be at least 1.")
         return self._predict(expand(inputs), top_k, batch_size)
 
     def predict_proba(self, tiles: np.ndarray) -> np.ndarray:

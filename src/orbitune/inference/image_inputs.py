@@ -55,11 +55,11 @@ def check_paths(inputs: Iterable[str]) -> None:
     """
     for name in inputs:
         if not _exists(name) and not _matches(name):
-            raise DataError(f"There is no file or folder {printable(name)}, and it is no pattern of any.")
+            raise DataError(f"There is no file or folder {printable(name)}, and no file matches it.")
         if next(_files(name), None) is None:
             raise DataError(
-                f"There is nothing to predict in {printable(name)}: no image lies there or in the folders "
-                "below. Lists, notes and hidden files are ignored; name a file to have it read."
+                f"There is nothing to predict in {printable(name)}: it contains no image, nor do its "
+                "subfolders. Lists, notes and hidden files are ignored; name a file to have it read."
             )
 
 
@@ -79,7 +79,7 @@ def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.n
     """
     pixels = image.read()
     if pixels.dtype == np.uint16 and white is None:
-        raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
+        raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
     return to_uint8_tile(pixels, size, white or 255)
 
 

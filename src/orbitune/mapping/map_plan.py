@@ -138,12 +138,12 @@ def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid) -> tuple[C
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
         raise DataError(
-            f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
+            f"Maps need square tiles, but this model was trained on {tile}x{bundle.tile_size[1]}."
         )
     stride = tile if options.stride is None else options.stride
     if stride not in valid_strides(tile):
         choices = ", ".join(map(str, valid_strides(tile)))
-        raise DataError(f"--stride is one of {choices} pixels for tiles of {tile} pixels, not {stride}.")
+        raise DataError(f"--stride must be one of {choices} pixels for tiles of {tile} pixels, not {stride}.")
     if min(grid.height, grid.width) < tile:
         raise DataError(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "

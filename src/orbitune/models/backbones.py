@@ -206,7 +206,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
     if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):
         raise ModelError(
             f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
-            f"{lost[0]}, are missing or of another shape. Get the checkpoint anew."
+            f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
     return model
@@ -232,7 +232,7 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     if stored < needed:
         raise ModelError(
             f"The weights of {backbone.name} do not fit its config.json: its files hold {stored:,} numbers, "
-            f"the model has {needed:,} without its head. Get the checkpoint anew."
+            f"the model has {needed:,} without its head. Download the checkpoint again."
         )
 
 

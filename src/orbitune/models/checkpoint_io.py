@@ -126,7 +126,7 @@ def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None 
         model = _load_whole(folder, metadata.classes)
     elif metadata.backbone.weights_sha256 != backbone.weights_hash:
         raise ModelError(
-            f"{folder} was trained on other weights than {backbone.name} holds now; its "
+            f"{folder} was trained on other weights than those of {backbone.name}; its "
             f"predictions would be wrong."
         )
     else:
@@ -200,6 +200,6 @@ def open_saved(folder: Path) -> ModelMetadata:
             raise ModelError(f"{folder} is incomplete: it lacks {name}. Restore it.")
         if file_hash(folder / name) != digest:
             raise ModelError(
-                f"{name} of {folder} is damaged: its hash is not the one that was noted. Restore it."
+                f"{name} of {folder} is damaged: its hash differs from the stored one. Restore it."
             )
     return metadata

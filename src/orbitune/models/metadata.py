@@ -266,5 +266,5 @@ def read_metadata(folder: Path) -> ModelMetadata:
         raise RunError(f"The {FILE} of {folder} {error}") from None
     except OrbituneError as error:
         if not (folder / FILE).exists():
-            raise RunError(f"{folder} holds no readable {FILE}; it is no saved model of Orbitune.") from None
+            raise RunError(f"{folder} holds no readable {FILE}; it is not a model of Orbitune.") from None
         raise RunError(f"{folder} holds no readable {FILE}: {error}") from None

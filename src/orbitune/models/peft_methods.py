@@ -240,4 +240,4 @@ def _peft(model: Any, config: Any) -> "nn.Module":
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise ModelError(f"PEFT cannot adapt this backbone so: {first_line(error)}") from None
+        raise ModelError(f"PEFT cannot adapt this backbone: {first_line(error)}") from None

@@ -83,7 +83,7 @@ class _FormWriter:
     def _begin_part(self) -> None:
         self._parts, self._headers = self._parts + 1, {}
         if self._parts > MAX_FILES_AT_ONCE:
-            raise OrbituneError(f"At most {MAX_FILES_AT_ONCE:,} files are taken at once: send a zip.")
+            raise OrbituneError(f"At most {MAX_FILES_AT_ONCE:,} files are accepted at once: send a zip.")
 
     def _add_header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]

@@ -272,7 +272,7 @@ def fit_recipe(
             before = kept["asked"]
             before["recipe"] = {n: v for n, v in upgrade(before["recipe"]).items() if n not in PLACES}
         except (OrbituneError, ValueError, LookupError, TypeError):
-            raise RunError(f"{file} is damaged; remove it to have the recipe fitted anew.") from None
+            raise RunError(f"{file} is damaged; remove it to fit the recipe again.") from None
         if before != asked:
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."

@@ -97,14 +97,14 @@ class ChildProcess:
             self._output.seek(0)
             output = self._output.read()
         if code == INTERRUPTED:
-            raise Interrupted("Stopped. The same command goes on from there.")
+            raise Interrupted("Stopped. Run the same command again to continue.")
         if code == 0:
             return json.loads(output)
         if code == USER_ERROR:
             said = json.loads(output)
             raise (DivergedError if said.get("kind") == DivergedError.kind else RunError)(said["error"])
         if code < 0:
-            raise RunError(f"the process was killed ({signal.Signals(-code).name}); was memory short?")
+            raise RunError(f"the process was killed ({signal.Signals(-code).name}), perhaps out of memory")
         place = f"in {self._log}" if self._log else "above"
         raise RunError(f"the process ended with exit code {code}; its message is {place}")
 

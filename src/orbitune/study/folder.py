@@ -133,6 +133,6 @@ def count_test_reads(run: Path) -> int:
         try:
             return int(read_sealed_json(file)["test_reads"])
         except (OrbituneError, LookupError, TypeError, ValueError):
-            raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
+            raise RunError(f"{file} is damaged. Restore it, or train the run again.") from None
     state = run / "checkpoint" / "state.safetensors"
     return read_state(state).test_reads if state.is_file() else 0

@@ -139,7 +139,7 @@ class Grid:
         """
         if isinstance(seeds, int):
             if seeds < 1:
-                raise OrbituneError("--seeds takes a count of one or more, or the seeds with commas between.")
+                raise OrbituneError("--seeds takes a number of seeds of at least 1, or a list such as 0,1,2.")
             seeds = range(first_seed, first_seed + seeds)
         if wrong := [count for count in shots if isinstance(count, str) and count != ALL]:
             raise OrbituneError(f"--shots takes whole numbers or {ALL!r}, not {wrong[0]!r}.")

@@ -162,7 +162,7 @@ def _outcome(reference: Any) -> Outcome:
         cause = getattr(error, "cause", None) or error
         return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
     if status == "interrupted":
-        raise Interrupted("Stopped. The same command goes on from there.")
+        raise Interrupted("Stopped. Run the same command again to continue.")
     if status == "done":
         return Outcome(said)
     return Outcome(error=(DivergedError if status == "diverged" else RunError)(said))

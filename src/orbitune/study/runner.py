@@ -106,11 +106,11 @@ class Study:
         if executor not in EXECUTORS:
             raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
         if tune == 1 or tune < 0:
-            raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
+            raise OrbituneError("--tune must be at least 2, or 0 for no tuning.")
         if jobs is not None and jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
-            raise OrbituneError("--robustness takes a number of tiles; 0 is none.")
+            raise OrbituneError("--robustness takes a number of tiles, or 0 for none.")
         make_trackers(track, out)  # checks that they are known and installed
         self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
         self.jobs, self.executor, self.robustness = jobs, executor, robustness
@@ -236,7 +236,7 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
         raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
     names = [recipe.method for recipe in recipes]
     if not names or len(set(names)) < len(names):
-        raise OrbituneError("A study needs one or more different methods.")
+        raise OrbituneError("A study needs at least one method, and each only once.")
     return tuple(recipes)
 
 

@@ -110,7 +110,7 @@ class Stages:
             else:
                 tasks.append(self._run_task(spec, rate, plan))
         if finished:
-            _LOGGER.info("%d of %d runs were finished before", finished, len(self.specs))
+            _LOGGER.info("%d of %d runs were already finished", finished, len(self.specs))
         run_tasks(
             self.executor,
             tasks,

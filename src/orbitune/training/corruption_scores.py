@@ -32,7 +32,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
     """
     folder = Path(run)
     if count < 1:
-        raise RunError("Robustness needs a tile or more to try.")
+        raise RunError("Robustness needs at least one tile.")
     count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
     if (kept := _read_kept(file)) and kept.count == count:

@@ -84,7 +84,7 @@ class RunFolder:
         """
         if before := divergence(self.path):
             self.drop_checkpoint()
-            raise DivergedError(f"{before} It was so before; remove {self.path} to try again.")
+            raise DivergedError(f"{before} An earlier attempt ended so too; remove {self.path} to try again.")
         try:
             yield
         except DivergedError as error:
@@ -137,7 +137,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(folder / _ENVIRONMENT)
     except OrbituneError as error:
-        raise RunError(f"{error} Restore it, or train the run anew.") from None
+        raise RunError(f"{error} Restore it, or train the run again.") from None
 
 
 def divergence(folder: Path) -> str | None:
@@ -146,7 +146,7 @@ def divergence(folder: Path) -> str | None:
     try:
         return str(read_json(file)["error"]) if file.is_file() else None
     except (OrbituneError, LookupError, TypeError):
-        raise RunError(f"{file} is damaged; remove it to go on with the run.") from None
+        raise RunError(f"{file} is damaged; remove it to continue the run.") from None
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
@@ -156,7 +156,7 @@ def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
-            f"backbone were changed since it began. Restore them, or train anew with another --out."
+            f"backbone were changed since it began. Restore them, or train again with another --out."
         )
 
 
@@ -166,7 +166,7 @@ def read_inputs(folder: Path) -> dict[str, str]:
     try:
         return read_sealed_json(file)
     except OrbituneError:
-        raise RunError(f"{file} is damaged. Restore it, or train anew with another --out.") from None
+        raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
 
 
 def _visible(path: Path) -> bool:

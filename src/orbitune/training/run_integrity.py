@@ -51,7 +51,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode()
     except (OSError, ValueError):
-        raise RunError(f"{file} is missing or damaged. Restore it, or train the run anew.") from None
+        raise RunError(f"{file} is missing or damaged. Restore it, or train the run again.") from None
 
 
 def _other(folder: Path, name: str) -> RunError:

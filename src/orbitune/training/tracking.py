@@ -88,7 +88,7 @@ class Tracker(Callback):
                 _flat(setup.recipe.model_dump(mode="json")), self._state["run_id"], self._state["step"] + 1
             )
         except Exception as error:
-            raise RunError(f"Tracking with {self.name} does not start: {first_line(error)}.") from error
+            raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
         self._works = True
         self._keep_state()
 
@@ -147,7 +147,7 @@ class Tracker(Callback):
 
     def _give_up(self, error: Exception) -> None:
         self._works = False
-        logger.warning("Tracking with %s stopped: %s. Training goes on.", self.name, first_line(error))
+        logger.warning("Tracking with %s stopped: %s. Training continues.", self.name, first_line(error))
 
     def _keep_state(self) -> None:
         write_sealed_json(self.folder / f"{self.name}.json", self._state)

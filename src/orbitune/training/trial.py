@@ -40,7 +40,7 @@ class TrialResult:
             return cls(**read_sealed_json(file))
         except (OrbituneError, TypeError):
             raise RunError(
-                f"{file} is damaged or of another version; remove it to go on from the checkpoint beside it."
+                f"{file} is damaged or of another version; remove it to continue from the checkpoint."
             ) from None
 
 

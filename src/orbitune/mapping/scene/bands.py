@@ -45,8 +45,8 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
         raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
     if file.count < 3 and not asked:
         raise DataError(
-            f"{file.name} has no three bands for red, green and blue: put the files of a band each into one "
-            "with gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
+            f"{file.name} has fewer than three bands: combine files of single bands with "
+            "gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
         )
     if missing := [band for band in bands if not 1 <= band <= file.count]:
         raise DataError(
@@ -65,7 +65,7 @@ def read_band_tags(file: Any, band: int) -> BandTags:
     if not (np.isfinite([scale, offset]).all() and scale):
         raise DataError(
             f"{file.name} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
-            "no scale: say what becomes black and white with --scale, such as 0:2750."
+            "not a scale: give the values of black and white with --scale, such as 0:2750."
         )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
@@ -87,8 +87,8 @@ def _offset(file: Any, band: int, key: str) -> float:
         found = {float(number[1]) for number in numbers if number}
         if len(found) > 1:
             raise DataError(
-                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, and not "
-                "for which band: say what becomes black and white with --scale, such as 1000:3750."
+                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
+                "their bands: give the values of black and white with --scale, such as 1000:3750."
             )
         if found:
             return found.pop()

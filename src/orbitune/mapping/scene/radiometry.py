@@ -111,7 +111,7 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
     found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
     if not found or float(found[1]) >= float(found[3]):
         raise DataError(
-            f"--scale is LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
+            f"--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
         )
     low, high = float(found[1]), float(found[3])
     if not found[2]:
@@ -120,7 +120,7 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
     for band in sample:
         values = band.compressed()
         if not (values.size and 0 <= low < high <= 100):
-            raise DataError("Percentiles lie between 0 and 100, and need pixels that are not nodata.")
+            raise DataError("Percentiles must be between 0 and 100, and need pixels that are not nodata.")
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))

@@ -226,26 +226,26 @@ class Scene:
         place, crs = file.transform, file.crs
         if file.gcps[0] and place.is_identity:
             raise DataError(
-                f"{self.name} has ground control points and no transform: lay it on a grid first, such as "
+                f"{self.name} has ground control points and no transform: warp it first, such as "
                 "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
             )
         if file.rpcs is not None and place.is_identity:
             raise DataError(
-                f"{self.name} has rational polynomials (RPCs) and no transform: lay it on a grid first, such "
+                f"{self.name} has rational polynomials (RPCs) and no transform: warp it first, such "
                 "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
             )
         known = crs is not None and (crs.is_projected or crs.is_geographic)
         if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
             raise DataError(
-                f"{self.name} does not say where on Earth it lies: set its CRS and transform first, such as "
+                f"{self.name} has no georeference: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
             )
         claimed = file.height * file.width * file.count
         size = sum(each.stat().st_size for each in self.files)
         if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:
             raise DataError(
-                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes. "
-                "Get the file again."
+                f"{self.name} is damaged: its header states {file.width} x {file.height} pixels in {size:,} "
+                "bytes. Get the file again."
             )
 
     def _check_types(self) -> None:

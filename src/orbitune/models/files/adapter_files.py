@@ -81,7 +81,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError):
-            raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is no pattern.") from None
+            raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is not a regex.") from None
     return config.model_dump(exclude_unset=True)
 
 
