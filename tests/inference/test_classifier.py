@@ -78,7 +78,7 @@ def test_patterns_and_streams_of_inputs_are_taken(classifier, tiles):
         (lambda place: np.zeros((16, 16), np.uint8), "not uint8 (height, width, 3)"),
         (lambda place: np.zeros((16, 16, 3)), "is an array float64"),
         (lambda place: 3.5, "is a float, not a path"),
-        (lambda place: Image.new("I;16", (16, 16)), "has 16 bits a value"),
+        (lambda place: Image.new("I;16", (16, 16)), "has 16-bit values"),
         (lambda place: Image.new("F", (16, 16)), "floating-point"),
     ],
 )

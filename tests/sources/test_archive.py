@@ -173,7 +173,7 @@ def test_a_version_of_zip_that_is_not_known_is_one_line(tmp_path):
     data = path.read_bytes()
     place = data.index(b"PK\x01\x02") + 6
     path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
-    with pytest.raises(DataError, match=r"^new\.zip is damaged or no zip file"):
+    with pytest.raises(DataError, match=r"^new\.zip is damaged or not a zip file"):
         load_tiles(str(path))
 
 

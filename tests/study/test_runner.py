@@ -293,7 +293,7 @@ def test_a_study_is_not_continued_with_another_number_of_trials(recipe, survivor
     ("values", "message"),
     [
         ({"executor": "spark"}, "Unknown executor 'spark'. Choose from: local, ray"),
-        ({"tune": 1}, "two trials or more"),
+        ({"tune": 1}, "must be at least 2"),
         ({"jobs": 0}, "--jobs must be 1 or more"),
         ({"robustness": -1}, "--robustness takes a number of tiles"),
     ],

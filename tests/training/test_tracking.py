@@ -132,5 +132,5 @@ def test_a_tracker_that_fails_is_dropped_with_a_warning_and_training_goes_on(rec
 def test_a_tracker_that_does_not_start_is_one_clear_error(recipe, tmp_path):
     tracker = Unreachable(tmp_path / "run")
     tracker.starts = False
-    with pytest.raises(OrbituneError, match="Tracking with unreachable does not start: no route to host"):
+    with pytest.raises(OrbituneError, match="Tracking with unreachable cannot start: no route to host"):
         train(recipe, tmp_path / "run", callbacks=[tracker], progress=False)

@@ -228,7 +228,7 @@ def interrupt(recipe, out, step):
 
     trainer.step = step_and_interrupt
     with (
-        pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
+        pytest.raises(Interrupted, match=rf"step {step} of 10\. Run the same command again to continue"),
         trainer.interrupt,
     ):
         trainer.fit()
