@@ -42,7 +42,15 @@ class Interrupted(BaseException):
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """Return foreign text as one line of at most `limit` characters."""
+    """Return foreign text as one line of at most `limit` characters.
+
+    Args:
+        text: text of a file or another library.
+        limit: largest number of characters.
+
+    Returns:
+        The text without line breaks, shortened with an ellipsis if needed.
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

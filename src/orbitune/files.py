@@ -66,6 +66,10 @@ def remove_abandoned(parent: Path, recursive: bool = False) -> None:
 
     A folder is removed if its name is one of ours, this user owns it, no link leads to it, and the lock in it
     was written by `scratch` and is free; anything else stays. Without locks (Windows) nothing is removed.
+
+    Args:
+        parent: folder to search.
+        recursive: whether to search its subfolders too.
     """
     if not fcntl:
         return
@@ -297,13 +301,23 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file whole.
+
+    Args:
+        path: file to write or replace.
+        text: written as UTF-8.
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, whole; not-a-number is refused."""
+    """Write a value as indented JSON, whole; not-a-number is refused.
+
+    Args:
+        path: file to write or replace.
+        value: anything that JSON can represent.
+    """
     write_text(path, json_text(value))
 
 

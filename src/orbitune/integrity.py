@@ -31,7 +31,12 @@ def file_hash(*files: Path, opened: Callable[[Path], BinaryIO] = lambda file: fi
 
 
 def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write a JSON object with a digest, which `read_sealed_json` checks."""
+    """Write a JSON object with a digest, which `read_sealed_json` checks.
+
+    Args:
+        path: file to write or replace.
+        value: JSON object without an entry `digest`.
+    """
     text = json_text({**value, "digest": ""})
     hashed = hashlib.sha256(text[: text.rindex(_DIGEST)].encode()).hexdigest()
     length = len(text) + len(hashed) + 1
@@ -45,6 +50,13 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
     Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
     length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
     wrote them, are taken too.
+
+    Args:
+        path: file to read.
+        largest: size limit in bytes.
+
+    Returns:
+        The object without its digest.
 
     Raises:
         OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.

@@ -104,7 +104,12 @@ class ProgressTask:
         return next(task for task in self._bars.tasks if task.id == self._id)
 
     def advance(self, count: int = 1, info: str = "") -> None:
-        """Count `count` more as done, and show `info` beside the bar."""
+        """Count `count` more as done, and show `info` beside the bar.
+
+        Args:
+            count: number of further finished items.
+            info: short text beside the bar.
+        """
         self._bars.update(self._id, advance=count, info=info)
         now = time.monotonic()
         if self._print_line and now - self._printed > LINE_SECONDS:

@@ -143,6 +143,9 @@ class AdapterBank:
     def remove(self, name: str) -> None:
         """Remove an adapter from the bank; its files stay.
 
+        Args:
+            name: name given to `add`.
+
         Raises:
             ModelError: there is no adapter of this name.
         """
@@ -153,6 +156,12 @@ class AdapterBank:
 
     def classes(self, name: str) -> tuple[str, ...]:
         """Return the class names of an adapter.
+
+        Args:
+            name: name given to `add`.
+
+        Returns:
+            Class names in the order of the logits.
 
         Raises:
             ModelError: there is no adapter of this name.
@@ -183,6 +192,13 @@ class AdapterBank:
         """Return logits, as `predict` without temperature and softmax.
 
         B arrays, float32 (C,).
+
+        Args:
+            tiles: uint8 (B, H, W, 3), as for `predict`.
+            tasks: name of the adapter of each tile.
+
+        Returns:
+            B arrays, float32 (C,); C differs between adapters.
         """
         return self._logits(tiles, tasks, self._take(tasks))
 

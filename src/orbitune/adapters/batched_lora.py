@@ -74,7 +74,15 @@ class BatchedLoraLinear:
         self.updates: tuple[Tensor, Tensor] | None = None
 
     def add_updates(self, y: Tensor, x: Tensor) -> Tensor:
-        """Add the low-rank updates to `y` in place."""
+        """Add the low-rank updates to `y` in place.
+
+        Args:
+            y: outputs of the frozen layers (B * N, out); changed in place.
+            x: their inputs (B * N, in).
+
+        Returns:
+            `y`.
+        """
         if self.updates is not None:
             down, up = self.updates
             images = (len(down), -1)
@@ -160,7 +168,15 @@ class Layout:
         return self.modules.issuperset(factors) and self.rank >= rank_of(factors)
 
     def pack(self, factors: Mapping[str, Factors], dtype: torch.dtype) -> Tensor:
-        """Return the updates of an adapter as a vector (L,)."""
+        """Return the updates of an adapter as a vector (L,).
+
+        Args:
+            factors: the updates of one adapter by module name.
+            dtype: dtype of the vector.
+
+        Returns:
+            A vector (L,), with the same L for every adapter of this layout.
+        """
         flat = [torch.empty(0)]
         for product, adapted in self._parts:
             down = torch.zeros(product.shape[0], len(adapted), self.rank)

@@ -115,6 +115,13 @@ def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str
 
     Its target modules are listed by name.
 
+    Args:
+        config: PEFT's adapter_config.json.
+        tensors: the new names of the adapter's tensors.
+
+    Returns:
+        A copy of the configuration with the new names.
+
     Raises:
         ModelError: it has settings for single layers, which refer to the old names.
     """

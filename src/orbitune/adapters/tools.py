@@ -113,6 +113,10 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
 
     Of a run, the recipe, environment and log are verified too.
 
+    Args:
+        source: folder of a bundle or a finished run.
+        backbone: hub id or folder, if the backbone was moved.
+
     Returns:
         The result of each check, as text.
 
@@ -135,6 +139,13 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
 
 def compare(one: str | Path, other: str | Path) -> list[LayerComparison]:
     """Compare the updates of two low-rank adapters of one backbone, layer by layer.
+
+    Args:
+        one: folder of a bundle or a finished run.
+        other: another one on the same backbone.
+
+    Returns:
+        One comparison per adapted layer.
 
     Raises:
         ModelError: one of them is not a low-rank adapter, or they belong to different backbones.

@@ -83,6 +83,15 @@ def plain_network(
     """Return the network that computes a model by its own forward pass.
 
     See `PlainClassifier`.
+
+    Args:
+        model: classifier of transformers or PEFT.
+        family: its backbone family.
+        transform: preprocessing of the tiles.
+        dtype: dtype of autocast; float32 for none.
+
+    Returns:
+        A module: uint8 tiles to float32 logits.
     """
     plan = ComputePlan(False, dtype, "transformers")
     return PlainClassifier(model, family, transform=transform, plan=plan)

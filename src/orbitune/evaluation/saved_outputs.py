@@ -23,6 +23,13 @@ _PREDICTIONS = "predictions.npz"
 def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
     """Return folder and metadata of a run's model, its files checked by hash.
 
+    Args:
+        run: folder of a finished run.
+        result: its result.json.
+
+    Returns:
+        The folder of the model, and its metadata.
+
     Raises:
         OrbituneError: a file is missing or damaged, or the model is of another run.
     """
@@ -56,7 +63,13 @@ class Predictions:
 
 
 def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: str) -> None:
-    """Write predictions.npz, whose comment is a checksum of the file."""
+    """Write predictions.npz, whose comment is a checksum of the file.
+
+    Args:
+        run: run folder.
+        splits: predictions by name of the split.
+        recipe_hash: hash of the run's recipe, stored to detect foreign files.
+    """
     arrays: dict[str, Any] = {"recipe_hash": np.array(recipe_hash)}
     for split, each in splits.items():
         arrays |= {f"{split}_{name}": array for name, array in vars(each).items()}

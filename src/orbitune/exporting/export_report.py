@@ -63,6 +63,13 @@ class ExportReport(BaseModel):
 
         Without one, the report is empty.
 
+        Args:
+            folder: folder of exported files.
+            hashes: hashes of the model that is exported now.
+
+        Returns:
+            The stored report, or an empty one.
+
         Raises:
             OrbituneError: the folder holds exports of another model, or its report is damaged.
         """

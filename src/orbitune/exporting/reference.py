@@ -45,6 +45,14 @@ class ReferenceModel:
     def open(cls, run: Path, *, progress: bool = True, merge_after: Sequence[int] = ()) -> "ReferenceModel":
         """Open a run.
 
+        Args:
+            run: folder of a finished run.
+            progress: whether to show progress on stderr.
+            merge_after: blocks, from 1, after which tokens are merged in int8 formats.
+
+        Returns:
+            The reference model; its weights are not loaded yet.
+
         Raises:
             OrbituneError: it is not finished, its tiles or backbone have changed, or its tokens cannot be
                 merged after these blocks.
@@ -180,6 +188,15 @@ class ReferenceModel:
 
 
 def predict_in_batches(predict: Predict, tiles: TileSet, *, indices: np.ndarray) -> np.ndarray:
-    """Return the probabilities (N, C) of the tiles at these indices."""
+    """Return the probabilities (N, C) of the tiles at these indices.
+
+    Args:
+        predict: function of uint8 tiles to probabilities.
+        tiles: the tile set.
+        indices: tiles to predict, int (N,).
+
+    Returns:
+        float32 (N, C).
+    """
     parts = [indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH)]
     return np.concatenate([predict(tiles.read(part)) for part in parts])

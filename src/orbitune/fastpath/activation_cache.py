@@ -112,6 +112,13 @@ class ActivationLoader:
         """Return states of training tiles, each in a random view: (len(indices), N, D).
 
         Views are drawn from torch's generator.
+
+        Args:
+            indices: training tiles, int (N,).
+            augment: not used: the cache holds the views that the recipe's augmentation draws from.
+
+        Returns:
+            Hidden states (N, tokens, D).
         """
         views = torch.randint(self.key.views, (len(indices),)).tolist()
         return self._read([self._first[i] + v for i, v in zip(indices.tolist(), views, strict=True)])

@@ -93,7 +93,16 @@ class FastClassifier(nn.Module):
         return next((i for i, layer in enumerate(self._layers) if layer.trained), len(self._layers))
 
     def states(self, tiles: Tensor, depth: int, size: int | None = None) -> Tensor:
-        """Return the hidden states (B, N, D) after the first `depth` layers."""
+        """Return the hidden states (B, N, D) after the first `depth` layers.
+
+        Args:
+            tiles: uint8 (B, H, W, 3).
+            depth: number of layers to compute.
+            size: input size in pixels; None for the configured one.
+
+        Returns:
+            (B, N, D), before the final LayerNorm.
+        """
         return self._run(self._patches(tiles, size), self._layers[:depth])
 
     def patch_states(self, tiles: Tensor, count: int) -> Tensor:

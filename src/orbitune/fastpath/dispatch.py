@@ -169,6 +169,14 @@ def fastest_attention(tokens: int, dtype: torch.dtype, device: torch.device) -> 
     A rule, not a measurement, so that repeated runs give equal bytes. It was measured on one Zen 4 core,
     forward and backward, with 3 to 12 heads of 64: in bf16 `sdpa` takes 1.1 to 9 times as long as `plain` up
     to 1024 tokens; in fp32, and where half precision is widened to it, 0.5 to 1.1 times as long.
+
+    Args:
+        tokens: sequence length.
+        dtype: dtype of queries, keys and values.
+        device: where they are.
+
+    Returns:
+        "plain" or "sdpa".
     """
     halves = device.type == "cpu" and dtype != torch.float32 and has_instructions(dtype)
     return "plain" if halves and tokens <= _MOST_PLAIN_TOKENS else "sdpa"
@@ -197,6 +205,14 @@ def visible_pixels(side: int, patch: int, size: int) -> int:
     """Return how many pixels along a tile's side one patch depends on.
 
     One neighbour is included at each end.
+
+    Args:
+        side: side of a tile in pixels.
+        patch: side of a patch in pixels of the input.
+        size: input size in pixels.
+
+    Returns:
+        A number of pixels, at most `side`.
     """
     return min(side, -(-patch * side // size) + 2)
 

@@ -188,7 +188,12 @@ def _slices(sizes: list[int]) -> list[slice]:
 
 
 def cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
-    """Cast a module's frozen parameters in place."""
+    """Cast a module's frozen parameters in place.
+
+    Args:
+        module: module whose trained parameters stay as they are.
+        dtype: new dtype of the frozen ones.
+    """
     for parameter in module.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)

@@ -152,7 +152,17 @@ class CompiledOperations(CompiledElementwise):
     def product(
         self, x: Tensor, right: Tensor, *, bias: Tensor | None = None, update: LowRankUpdate | None = None
     ) -> Tensor:
-        """Return x right + bias + update, (M, out), without a gradient."""
+        """Return x right + bias + update, (M, out), without a gradient.
+
+        Args:
+            x: (M, in).
+            right: (in, out).
+            bias: (out,), or None.
+            update: low-rank update to add, or None.
+
+        Returns:
+            (M, out) in the dtype of x.
+        """
         x, y = x.contiguous(), x.new_empty(len(x), right.shape[1])
         reduced, up, dropout = update or (None, None, None)
         no_draw = (ctypes.c_uint32(0),) * 2
@@ -169,7 +179,16 @@ class CompiledOperations(CompiledElementwise):
 
 
 def add(x: Tensor, y: Tensor | None, scale: Tensor | None) -> Tensor:
-    """Return x + scale * y in the dtype of x; x without y."""
+    """Return x + scale * y in the dtype of x; x without y.
+
+    Args:
+        x: (M, D).
+        y: (M, D), or None.
+        scale: layer scale (D,), or None for 1.
+
+    Returns:
+        (M, D).
+    """
     if y is None:
         return x
     return x + y if scale is None else torch.addcmul(x, y, scale.to(x.dtype))

@@ -142,6 +142,12 @@ class Bundle:
     def model(self, backbone: Backbone) -> "nn.Module":
         """Load the model in fp32 and evaluation mode.
 
+        Args:
+            backbone: the checkpoint that the bundle was trained on.
+
+        Returns:
+            A classifier of transformers or PEFT.
+
         Raises:
             ModelError: the backbone has other weights than in training, or files are damaged.
         """

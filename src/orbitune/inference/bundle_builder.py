@@ -101,6 +101,11 @@ def _completed(metadata: ModelMetadata, result: RunResult, job: TrainingSetup) -
 def store(saved: Path, folder: Path, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
 
+    Args:
+        saved: folder of the saved model.
+        folder: folder to create.
+        dtype: float32, float16 or bfloat16.
+
     Raises:
         RunError: a weight is too large for it.
     """

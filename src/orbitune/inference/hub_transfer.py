@@ -64,6 +64,13 @@ def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = Fa
 def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     """Download a bundle into a folder, and check that it is whole.
 
+    Args:
+        repo_id: owner/name on the hub.
+        out: folder to create.
+
+    Returns:
+        The downloaded bundle.
+
     Raises:
         OrbituneError: the place is taken, the hub has no such repository, or what it has is no whole bundle.
     """

@@ -50,6 +50,9 @@ def expand(inputs: Any) -> Iterator[ImageInput]:
 def check_paths(inputs: Iterable[str]) -> None:
     """Check that every path or pattern names something to predict.
 
+    Args:
+        inputs: paths and glob patterns.
+
     Raises:
         DataError: the first that names nothing, or folders in which there is no image.
     """

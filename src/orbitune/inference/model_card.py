@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def write_model_card(folder: Path, metadata: ModelMetadata, result: RunResult, family: Family) -> None:
-    """Write README.md with a YAML model index, as the hub reads it."""
+    """Write README.md with a YAML model index, as the hub reads it.
+
+    Args:
+        folder: folder of the bundle.
+        metadata: its orbitune.json.
+        result: result of the run.
+        family: backbone family, for the description.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
     backbone, data = metadata.backbone.reference, metadata.data.name or ""

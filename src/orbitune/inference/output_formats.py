@@ -20,6 +20,9 @@ Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 def find_format(name: str) -> Formatter:
     """Return the formatter of a name.
 
+    Args:
+        name: table, csv or jsonl.
+
     Returns:
         A function of predictions, class names and the number of labels, which yields lines.
 

@@ -81,13 +81,29 @@ class DensePredictor:
         self._not_sure = not_sure
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
-        """Return probabilities of cells, as `tilewise.CellPredictor.predict`."""
+        """Return probabilities of cells, as `tilewise.CellPredictor.predict`.
+
+        Args:
+            window: pixels of a block of cells.
+            where: cells to predict, int (K, 2) of row and column.
+
+        Returns:
+            float32 (K, C).
+        """
         found = self._head(dense_features(self._network, window)[tuple(where.T)])
         return found if self._not_sure else np.column_stack([found, np.zeros(len(where), np.float32)])
 
 
 def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:
-    """Return the mean token over the tile of each cell, float32 (rows, columns, D)."""
+    """Return the mean token over the tile of each cell, float32 (rows, columns, D).
+
+    Args:
+        network: the model.
+        window: pixels of a block of cells.
+
+    Returns:
+        float32 (rows, columns, D).
+    """
     import torch
 
     stride, tile = window.cells.stride, window.cells.tile

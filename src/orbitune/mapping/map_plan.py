@@ -123,6 +123,10 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
     """Check that a block of the file fits into the memory budget.
 
     GDAL reads whole blocks.
+
+    Args:
+        scene: the open scene.
+        memory_budget: bytes.
     """
     budget = parse_bytes(memory_budget)
     needed = _BASE_BYTES + 4 * scene.block_bytes

@@ -84,7 +84,12 @@ class PartStore:
         return np.asarray(np.load(self._part_file(number)))
 
     def write(self, number: int, labels: np.ndarray) -> None:
-        """Store a part with a checksum."""
+        """Store a part with a checksum.
+
+        Args:
+            number: number of the part.
+            labels: what `Worker.label` returns, uint8 (3, rows, columns).
+        """
         content = BytesIO()
         np.save(content, labels)
         with replacing(self._part_file(number)) as temporary:

@@ -20,6 +20,10 @@ _INCHES = 14.0  # width of the figure
 def write_preview(rasters: MapRasters, path: Path) -> None:
     """Write a PNG with the scene on the left and the map on the right.
 
+    Args:
+        rasters: the finished map and its scene.
+        path: PNG file to write.
+
     Raises:
         OrbituneError: matplotlib is not installed, or the file cannot be written.
     """
@@ -53,6 +57,13 @@ def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     """Return codes (rows, columns) as an RGBA image, uint8 (rows, columns, 4).
 
     Nodata is transparent.
+
+    Args:
+        codes: uint8 (rows, columns): 0 nodata, 1.. classes, 255 not sure.
+        classes: class names, which determine the colours.
+
+    Returns:
+        uint8 (rows, columns, 4).
     """
     table = np.zeros((256, 4), np.uint8)
     for code, colour in class_colours(classes).items():

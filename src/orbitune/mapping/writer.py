@@ -26,6 +26,10 @@ def write_map(rasters: MapRasters, path: Path) -> None:
 
     Category names go to a .aux.xml beside it.
 
+    Args:
+        rasters: codes, grid and metadata of the map.
+        path: GeoTIFF to write.
+
     Raises:
         OrbituneError: the file cannot be written.
     """
@@ -46,6 +50,10 @@ def write_confidence(rasters: MapRasters, path: Path) -> None:
     """Write the probability of each cell's class as a GeoTIFF, in percent.
 
     Cells without a class are 0.
+
+    Args:
+        rasters: codes, probabilities and grid of the map.
+        path: GeoTIFF to write.
 
     Raises:
         OrbituneError: the file cannot be written.

@@ -217,6 +217,10 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
 
     Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
 
+    Args:
+        backbone: checkpoint.
+        classes: class names, for a head of the right size.
+
     Raises:
         ModelError: they hold fewer, or are missing or damaged.
     """
@@ -249,6 +253,13 @@ def attention() -> str:
 def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     """Build the architecture on the meta device: names and shapes, without weights.
 
+    Args:
+        backbone: checkpoint.
+        classes: class names.
+
+    Returns:
+        A model on the meta device, without weights.
+
     Raises:
         ModelError: the config.json describes no model.
     """
@@ -275,5 +286,13 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
 
 
 def token_count(size: int, patch: int) -> int:
-    """Return the number of tokens of a square image: its patches and the class token."""
+    """Return the number of tokens of a square image: its patches and the class token.
+
+    Args:
+        size: input size in pixels.
+        patch: patch size in pixels.
+
+    Returns:
+        Number of tokens.
+    """
     return (size // patch) ** 2 + 1

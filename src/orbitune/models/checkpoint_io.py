@@ -154,6 +154,14 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
 def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
 
+    Args:
+        folder: PEFT folder.
+        backbone: its backbone.
+        classes: class names of the head.
+
+    Returns:
+        A PEFT model in fp32.
+
     Raises:
         ModelError: files are damaged, or do not fit each other or the backbone.
     """

@@ -47,13 +47,31 @@ def product_method(x: Tensor) -> str:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias, (M, out), in the dtype of x (M, in)."""
+    """Return x weight^T + bias, (M, out), in the dtype of x (M, in).
+
+    Args:
+        x: (M, in).
+        weight: (out, in).
+        bias: (out,), or None.
+
+    Returns:
+        (M, out) in the dtype of x.
+    """
     dtype = product_dtype(x)
     return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)).to(x.dtype)
 
 
 def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
-    """Return factor * (a b), of matrices or batches of matrices, in the dtype of a."""
+    """Return factor * (a b), of matrices or batches of matrices, in the dtype of a.
+
+    Args:
+        a: (..., M, K).
+        b: (..., K, N).
+        factor: scale of the product.
+
+    Returns:
+        (..., M, N) in the dtype of a.
+    """
     dtype = product_dtype(a)
     wide = a.to(dtype), b.to(dtype)
     if factor == 1:

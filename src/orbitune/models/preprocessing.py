@@ -73,7 +73,12 @@ def read_preprocessing(folder: Path, family: "Family", default_size: int) -> Pre
 
 
 def write_preprocessing(folder: Path, used: Preprocessing) -> None:
-    """Write preprocessor_config.json, which image processors of transformers read."""
+    """Write preprocessor_config.json, which image processors of transformers read.
+
+    Args:
+        folder: folder of the saved model.
+        used: preprocessing of the training.
+    """
     stated = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,

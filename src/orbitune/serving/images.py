@@ -58,6 +58,13 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG.
 
     Return no paths if the data set is gone.
+
+    Args:
+        bundle: the served model.
+        folder: folder for the PNG files.
+
+    Returns:
+        Paths of the files.
     """
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.setup import prepare_training

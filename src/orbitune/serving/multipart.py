@@ -17,6 +17,13 @@ _CLOSE = {"connection": "close"}
 async def receive_files(request: "Request", storage: Storage) -> list[Path]:
     """Write the files of a form to the storage; delete all of them if one fails.
 
+    Args:
+        request: POST request with a form.
+        storage: where the files are written.
+
+    Returns:
+        Paths of the files, in the order of the form.
+
     Raises:
         HTTPException: status 400, if the form is invalid, incomplete or has too many files.
     """

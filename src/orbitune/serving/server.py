@@ -69,6 +69,13 @@ def serve(
 def open_sockets(host: str, port: int) -> list[socket.socket]:
     """Return a listening socket per address of a host (IPv4 and IPv6).
 
+    Args:
+        host: host name or IP address.
+        port: TCP port.
+
+    Returns:
+        Bound sockets.
+
     Raises:
         OrbituneError: the port is taken, or the address does not belong to this machine.
     """

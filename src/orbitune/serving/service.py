@@ -95,7 +95,15 @@ class ServedModel:
         return TimedPrediction(prediction, time.perf_counter() - start)
 
     def predict_images(self, images: Iterator[ImageInput], top_k: int = 3) -> Iterator[Prediction]:
-        """Yield a prediction for each image, in order."""
+        """Yield a prediction for each image, in order.
+
+        Args:
+            images: paths, arrays or images.
+            top_k: number of labels per image.
+
+        Yields:
+            One prediction per image.
+        """
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
                 predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
@@ -137,6 +145,15 @@ class ServedModel:
         """Map a scene, see `orbitune.map_scene`.
 
         Uses a second model, so that tiles are still predicted.
+
+        Args:
+            scene: raster file.
+            outputs: path of each output by its name, see `orbitune.mapping.outputs`.
+            options: options of the map.
+            log: receives lines about the progress.
+
+        Returns:
+            Areas of the classes, warnings and metadata.
         """
         from orbitune.mapping.pipeline import map_scene
 

@@ -43,6 +43,13 @@ class Budget:
     def parse(cls, memory: str | None, duration: str | None) -> "Budget":
         """Return the budget in text such as "1.5GB" and "30min".
 
+        Args:
+            memory: such as "1.5GB", or None.
+            duration: such as "30min", or None.
+
+        Returns:
+            The budget in bytes and seconds.
+
         Raises:
             OrbituneError: the text cannot be read.
         """

@@ -20,7 +20,16 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 
 
 def run_command(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process."""
+    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process.
+
+    Args:
+        verb: command of orbitune.
+        recipe_file: YAML recipe.
+        options: further command-line options.
+
+    Returns:
+        What the command prints as JSON.
+    """
     return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 

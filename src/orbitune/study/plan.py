@@ -135,6 +135,13 @@ def _step_seconds(trainer: Trainer, first: int) -> list[float]:
 def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]:
     """Return the plan of each recipe; several are measured in a fresh process each.
 
+    Args:
+        recipes: one recipe per method.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Plans in the order of the recipes.
+
     Raises:
         OrbituneError: as `plan_run`.
     """

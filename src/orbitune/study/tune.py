@@ -27,6 +27,13 @@ def learning_rates(default: float, trials: int) -> list[float]:
 
     Three trials are a third, one and three times the default; five reach from a ninth to nine times. An even
     number has one more below the default, as rates that are too high do more harm than rates too low.
+
+    Args:
+        default: the method's default learning rate.
+        trials: number of learning rates.
+
+    Returns:
+        Rounded to three digits, in rising order.
     """
     powers = range(-(trials // 2), (trials + 1) // 2)
     return [float(f"{default * REDUCTION_FACTOR**power:.3g}") for power in powers]
@@ -37,6 +44,13 @@ def halving_rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
 
     The last rung, with a single trial and all epochs, decides nothing and is left out. So three trials train
     a third of the epochs each, together no more than one run.
+
+    Args:
+        trials: number of trials on the first rung.
+        epochs: epochs of a whole run.
+
+    Returns:
+        (trials, epochs) per rung.
     """
     counts = [trials]
     while counts[-1] > 1:
@@ -84,9 +98,10 @@ class Trial:
         )
 
     def load_stored(self) -> bool:
-        """Read the trials of an earlier session.
+        """Read the trial's result of an earlier session.
 
-        Returns whether no more training is needed.
+        Returns:
+            Whether the trial is done: no more training is needed.
         """
         if error := divergence(self.folder):
             self.error = DivergedError(error)

@@ -14,7 +14,16 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
 
 
 def pass_order(setup: TrainingSetup, epoch: int, number: int) -> np.ndarray:
-    """Return the training indices in the order of the `number`-th pass, from 0."""
+    """Return the training indices in the order of the `number`-th pass, from 0.
+
+    Args:
+        setup: training setup.
+        epoch: epoch, from 0.
+        number: pass of the epoch, from 0.
+
+    Returns:
+        Permutation of the training tiles, int64.
+    """
     generator = np.random.default_rng([setup.recipe.seed, 0, epoch])
     orders = [generator.permutation(setup.splits["train"]) for _ in range(number + 1)]
     return orders[number]

@@ -66,7 +66,15 @@ def save_checkpoint(
     schedule: "RankSchedule | None",
     state: TrainingState,
 ) -> None:
-    """Write everything the next step depends on."""
+    """Write everything the next step depends on.
+
+    Args:
+        path: file to replace.
+        model: model in training.
+        optimizer: its AdamW.
+        schedule: AdaLoRA's rank schedule, or None.
+        state: progress of the run.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in trainable(model).items()}
     if schedule:
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}

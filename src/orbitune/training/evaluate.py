@@ -41,6 +41,14 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> Spl
 
     Reading the test split is counted in the run's result.json.
 
+    Args:
+        run: folder of a finished run.
+        split: train, validation or test.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Accuracy with its interval, macro-F1 and scores per class.
+
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """

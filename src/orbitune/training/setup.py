@@ -150,6 +150,14 @@ class TrainingSetup:
         They are computed in the recipe's precision. With `tta` "flips" they are the logarithm of the mean
         probability over a tile's flips and turns. Under torchrun each process computes a part, and all
         receive the whole.
+
+        Args:
+            network: network of the model.
+            loader: loader of tiles or of cached activations.
+            accelerator: of this process.
+            indices: tiles to predict, int (N,).
+            tta: "none" or "flips".
+            after_batch: called with the number of tiles of each batch.
         """
         from accelerate.utils import gather_object
 
@@ -201,6 +209,13 @@ class TrainingSetup:
 
 def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     """Find the backbone, resolve the recipe, load the tiles and split them.
+
+    Args:
+        recipe: recipe with open settings.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        The resolved recipe with backbone, tiles and splits.
 
     Raises:
         OrbituneError: the backbone, the tiles or the splits are missing, invalid or do not fit the recipe.

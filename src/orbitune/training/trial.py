@@ -47,6 +47,15 @@ class TrialResult:
 def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
     """Train the first `epochs` epochs of a recipe and write trial.json.
 
+    Args:
+        recipe: recipe of the whole run.
+        out: run folder.
+        epochs: epochs to train, at most the recipe's.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Validation scores so far.
+
     Raises:
         OrbituneError: as training would; DivergedError where the loss is no longer finite.
         Interrupted: SIGINT arrived.

@@ -58,6 +58,13 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 def read_band_tags(file: Any, band: int) -> BandTags:
     """Read scale and offset of a band from GDAL's metadata or Sentinel-2's tags.
 
+    Args:
+        file: open rasterio dataset.
+        band: 1-based band number.
+
+    Returns:
+        Scale, offset and where they were found.
+
     Raises:
         DataError: the scale is 0, a value is not finite, or several offsets could belong to the band.
     """

@@ -50,7 +50,15 @@ class PixelAreas:
         return cls(_weights(rows, height), _fill_nearest(values), _weights(columns, width).T)
 
     def window(self, top: int, height: int) -> np.ndarray:
-        """Return pixel areas of `height` rows from `top` on, m², float (height, W)."""
+        """Return pixel areas of `height` rows from `top` on, m², float (height, W).
+
+        Args:
+            top: first row.
+            height: number of rows.
+
+        Returns:
+            Square metres, float (height, W).
+        """
         return (self.rows[top : top + height] @ self.values) @ self.columns
 
     def above_left(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -129,6 +129,13 @@ class Scene:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the grid; beyond its edges the scene is mirrored.
 
+        Args:
+            top: first row, on the scene's grid at the training resolution; may be negative.
+            left: first column.
+            height: rows.
+            width: columns.
+            scaling: radiometry to uint8.
+
         Returns:
             Pixels, uint8 (height, width, bands), and their validity, bool (height, width).
 

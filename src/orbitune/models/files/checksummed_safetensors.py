@@ -19,6 +19,11 @@ _BLOCK = 4 << 20
 def save_sealed(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write tensors and text as one safetensors file, whole and sealed.
 
+    Args:
+        path: file to write.
+        tensors: tensors by name.
+        metadata: strings for the header.
+
     Raises:
         OrbituneError: it cannot be written.
     """

@@ -58,7 +58,15 @@ class AllowedHosts:
         return name is not None and (name in self.names or (self.addresses and _is_address(name)))
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Return whether a page of this origin may call the server under the name `host`."""
+        """Return whether a page of this origin may call the server under the name `host`.
+
+        Args:
+            origin: Origin header.
+            host: Host header, already allowed.
+
+        Returns:
+            Whether the request comes from the app's own pages.
+        """
         try:
             parts = urlsplit(origin)
         except ValueError:

@@ -86,6 +86,13 @@ class Authenticator:
     def check(self, user: str, password: str) -> bool:
         """Return whether user and password are correct.
 
+        Args:
+            user: name that was entered.
+            password: password that was entered.
+
+        Returns:
+            Whether both are correct.
+
         Raises:
             TooManyAttemptsError: the client has to wait first.
         """
