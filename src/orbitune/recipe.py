@@ -171,13 +171,13 @@ class RuntimeSettings(Settings):
     """How the run is computed."""
 
     precision: Literal["bf16", "fp16", "fp32"] | None = Field(
-        None, description="Arithmetic (default: bf16 where the processor supports it)"
+        None, description="Floating-point type (default: bf16 where the processor supports it)"
     )
     fast: bool = Field(True, description="Use the fast path in place of the forward pass of transformers")
     cache_frozen: bool = Field(
         False,
-        description="Keep the activations of the frozen layers on disk: faster epochs, for disk space and "
-        "one pass over the tiles",
+        description="Cache the activations of the frozen layers on disk, for faster epochs; building the cache "
+        "takes one pass over the tiles",
     )
     micro_batch: int | None = Field(
         None,
