@@ -42,9 +42,9 @@ _LAST_PROCESS = 1 << 22  # the highest number that Linux gives
 def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterator[Path]:
     """Yield a new folder for this process alone; it is removed when the block ends.
 
-    Where a process was killed in such a block, the next one that enters one in the same `parent` removes its
-    folder. What tells the dead from the living is a lock and no process number: numbers are used again, and
-    say nothing about other machines and containers that share the disk.
+    If a process is killed in such a block, the next one that enters one in the same `parent` removes its
+    folder. A lock shows whether the owner of a folder is alive. Process numbers cannot: they are reused, and
+    they say nothing about other machines and containers that share the disk.
 
     Args:
         parent: an existing folder; the system's folder for temporary files where None.

@@ -215,7 +215,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     """Check that a checkpoint's files have the sizes that its config.json implies.
 
-    Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
+    Missing weights would be initialised at random, with the sizes that a possibly damaged config.json states.
 
     Args:
         backbone: checkpoint.

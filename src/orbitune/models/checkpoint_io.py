@@ -20,7 +20,7 @@ from orbitune.models.backbones import Backbone, attention, check_fits, find_back
 from orbitune.models.files.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
-from orbitune.models.methods import storable
+from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: M
         if hasattr(saved, "peft_config"):
             # On disk the adapter names what finds its backbone again, not where the files lie now.
             saved.peft_config["default"].base_model_name_or_path = backbone.reference
-            saved.save_pretrained(temporary, state_dict=storable(model))
+            saved.save_pretrained(temporary, state_dict=state_to_save(model))
         else:
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
@@ -71,7 +71,7 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
-def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
+def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved model in a fresh process and compare its logits.
 
     The process uses transformers and PEFT alone, as any of their users would.
