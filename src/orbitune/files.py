@@ -58,7 +58,7 @@ def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterato
     try:
         yield folder
     finally:
-        _discard(folder, lock)
+        remove_scratch(folder, lock)
 
 
 def remove_abandoned(parent: Path, recursive: bool = False) -> None:
@@ -92,7 +92,7 @@ def _make(place: Path, name: str) -> tuple[Path, int]:
                 return folder, lock
             os.close(lock)
         except BaseException:
-            _discard(folder, lock)
+            remove_scratch(folder, lock)
             raise
 
 
@@ -109,8 +109,13 @@ def _lock(lock: int) -> bool:
     return True
 
 
-def _discard(folder: Path, lock: int) -> None:
-    """Remove a temporary folder of this process."""
+def remove_scratch(folder: Path, lock: int) -> None:
+    """Remove a temporary folder of this process.
+
+    Args:
+        folder: the folder.
+        lock: descriptor of its lock file; closed.
+    """
     if not fcntl:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
@@ -264,7 +269,7 @@ def _replace_folder(new: Path, path: Path) -> None:
 
     Neither is lost if the process is killed: `_finish_replacement` goes on where it stopped.
     """
-    if _exchange(new, path):
+    if swap_paths(new, path):
         return
     old = new.with_name(_OLD)
     path.rename(old)
@@ -275,8 +280,8 @@ def _replace_folder(new: Path, path: Path) -> None:
         raise
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the filesystem cannot."""
+def swap_paths(one: Path, other: Path) -> bool:
+    """Swap two files or folders in one step; return False where the system or the filesystem cannot."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WARM_UP, FINAL = 0.1, 0.5  # shares of the steps with all triplets, and with those that are left in the end
+WARM_UP, FINAL = 0.1, 0.5  # fractions of the steps with all triplets, and with those that are left in the end
 ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
 
 

@@ -85,7 +85,7 @@ class ActiveRun:
         with self.folder.keeping_divergence():
             reset_peak_rss()  # decoding came before, and belongs to no method
             if self.accelerator.is_main_process:
-                self.folder.write_facts(environment(), self.setup.tiles.skipped)
+                self.folder.write_environment(environment(), self.setup.tiles.skipped)
             trainer = Trainer.build(
                 self.setup,
                 self.folder,

@@ -101,7 +101,7 @@ class RunFolder:
         """Remove what only an unfinished run needs."""
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
-    def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
+    def write_environment(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Write the environment of the run and the images it skipped."""
         write_sealed_json(self.path / _ENVIRONMENT, environment)
         if skipped:

@@ -16,7 +16,7 @@ _SKIPPED = "skipped-images.json"
 
 
 def check_run(folder: Path) -> None:
-    """Compare the recipe, the log, the predictions and the other facts of a run with its result.json.
+    """Compare the recipe, the log, the predictions and the other files of a run with its result.json.
 
     Raises:
         RunError: one is missing or damaged, or belongs to another run.
