@@ -1,4 +1,4 @@
-"""Run a benchmark: every arm once per round, each time in a fresh process; then write one report.
+"""Run a benchmark: every arm once per round, in fresh processes; write a report.
 
 Every other round is run in reverse order, so that of any two arms each is first equally often (ABBA), and a
 machine that slows down favours neither.
@@ -130,7 +130,7 @@ class Bench:
     def _measure(
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
     ) -> list[list[dict[str, Any]]]:
-        """Return the measurements of each arm by round; each is stored as soon as it is made."""
+        """Return the measurements of each arm by round; each is stored at once."""
         order = turns(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
         todo = [turn for turn in order if read_kept(files[turn]) is None]
@@ -151,7 +151,7 @@ class Bench:
 
 
 def _key(suite: Suite, machine: dict[str, Any], setup: TrainingSetup) -> str:
-    """Return a hash of suite, inputs, machine and code: measurements of others are never mixed in.
+    """Return a hash of suite, inputs, machine and code that stored values belong to.
 
     Files that the suite names count by their content.
     """

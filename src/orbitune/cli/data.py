@@ -24,7 +24,7 @@ def prepare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode the tiles and download the backbone, so that later commands start at once."""
+    """Decode the tiles and download the backbone ahead of other commands."""
     from orbitune.data.near_duplicates import find_near_duplicates
     from orbitune.training.setup import prepare_training
 

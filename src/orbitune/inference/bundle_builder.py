@@ -1,4 +1,4 @@
-"""Build bundles from finished runs: the stored weights, an OOD detector of the tiles, and a model card."""
+"""Bundle builder: stored weights, OOD detector and model card of a run."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +58,7 @@ def build_bundle(
     if dtype not in get_args(StorageType):
         raise RunError(f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}.")
     if not 0 < false_alarm_rate < 0.5:
-        raise RunError("The rate of false alarms lies between 0 and 0.5, such as 0.01.")
+        raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out, or remove it.")
     source = Bundle.open(run)
@@ -101,6 +101,11 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
 def store(saved: Path, folder: Path, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
 
+    Args:
+        saved: folder of the saved model.
+        folder: folder to create.
+        dtype: float32, float16 or bfloat16.
+
     Raises:
         RunError: a weight is too large for it.
     """
@@ -127,7 +132,7 @@ def store(saved: Path, folder: Path, dtype: str) -> None:
 def _storage_loss(
     before: Bundle, after: Bundle, setup: TrainingSetup, display: ProgressDisplay, dtype: StorageType
 ) -> Storage:
-    """Measure what storing in 16 bits changes on the validation tiles, in fp32 arithmetic."""
+    """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
     indices = setup.splits["validation"]
     logits = [
         _measure(bundle, setup, indices, f"validation, {words}", display, "fp32")[0]
@@ -147,7 +152,7 @@ def _storage_loss(
 def _fit_detector(
     bundle: Bundle, setup: TrainingSetup, rate: float, display: ProgressDisplay
 ) -> OODThreshold:
-    """Fit the OOD detector on training tiles and set its threshold on validation tiles; write its file."""
+    """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
     random = np.random.default_rng(0)
     train = _sample(setup.splits["train"], setup.tiles.labels, random)
     held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
@@ -166,7 +171,7 @@ def _fit_detector(
 
 
 def _brightness(setup: TrainingSetup) -> Brightness:
-    """Return mean and standard deviation of the training tiles' brightness in each band, 0..255."""
+    """Return mean and standard deviation of each band's brightness, 0..255."""
     some = np.random.default_rng(0).permutation(setup.splits["train"])[:SAMPLE]
     means = np.concatenate(
         [setup.tiles.read(some[start : start + BATCH]).mean((1, 2)) for start in range(0, len(some), BATCH)]
@@ -175,7 +180,7 @@ def _brightness(setup: TrainingSetup) -> Brightness:
 
 
 def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw at most SAMPLE indices, the same number of each class where there are as many."""
+    """Draw at most SAMPLE indices, balanced over the classes where possible."""
     indices = random.permutation(indices)
     present = np.unique(labels[indices])
     per_class = max(1, SAMPLE // len(present))

@@ -20,6 +20,9 @@ Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 def find_format(name: str) -> Formatter:
     """Return the formatter of a name.
 
+    Args:
+        name: table, csv or jsonl.
+
     Returns:
         A function of predictions, class names and the number of labels, which yields lines.
 
@@ -65,7 +68,10 @@ def _csv_line(values: Sequence[object]) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value for a table cell; text that a spreadsheet would read as a formula is quoted."""
+    """Return a value for a table cell.
+
+    Text that a spreadsheet would read as a formula is quoted.
+    """
     if not isinstance(value, str):
         return value
     text = _encodable(value)
@@ -73,7 +79,10 @@ def cell(value: object) -> object:
 
 
 def _encodable(text: str) -> str:
-    """Return text that can be written as UTF-8; undecodable bytes of file names are escaped."""
+    """Return text that can be written as UTF-8.
+
+    Undecodable bytes of file names are escaped.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 

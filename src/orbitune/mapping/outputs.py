@@ -109,7 +109,7 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
 
 
 def check_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
-    """Raise a DataError if an output would replace the scene, another output or a folder.
+    """Check that no output replaces the scene, another output or a folder.
 
     Args:
         scene: the files that the scene is read from, see `raster_io.local_files`.

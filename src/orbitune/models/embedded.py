@@ -143,7 +143,7 @@ def _backbone_weights(graph: Any) -> dict[str, np.ndarray]:
 
 
 def _matrices(graph: Any) -> Iterator[tuple[str, str]]:
-    """Yield (weight, initialiser) of the linear layers, whose names are those of the nodes.
+    """Yield (weight, initialiser) of the linear layers, by the nodes' names.
 
     The node `/backbone/encoder/layer.0/mlp/fc1/MatMul` multiplies by the transpose of
     `encoder.layer.0.mlp.fc1.weight`.

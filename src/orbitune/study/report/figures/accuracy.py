@@ -1,4 +1,4 @@
-"""Main figure: test accuracy of every method on every split with its interval, and trivial baselines."""
+"""Main figure: test accuracy per method and split, with trivial baselines."""
 
 from typing import TYPE_CHECKING
 

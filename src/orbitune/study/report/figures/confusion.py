@@ -27,7 +27,10 @@ _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 
 
 def confusion_figure(view: ReportView, styles: Styles) -> Figure:
-    """Draw the matrix of every method; of many, only the reference and the method closest to it."""
+    """Draw the matrix of every method.
+
+    For many methods, only the reference and the method closest to it.
+    """
     groups = [group for split in view.splits for group in shown_groups(view, split)]
     seeds = "; tiles are counted once per seed" if any(len(g.runs) > 1 for g in groups) else ""
     chosen = " Only the reference and the method closest to it in accuracy are shown." if view.many else ""

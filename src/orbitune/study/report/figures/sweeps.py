@@ -47,9 +47,10 @@ SWEEPS = (
 
 
 def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
-    """Return, for each swept method on a split, its (value, group) pairs in rising order, all tiles last.
+    """Return (value, group) pairs of each swept method and split, in rising order.
 
-    The value of the recipe itself belongs to the comparison, so its group is taken from there.
+    All tiles come last. The value of the recipe itself belongs to the comparison, so its group is taken from
+    there.
     """
     swept = [group for group in view.groups if group.split == split]
     methods = {group.method for group in swept if group.summary.sweep == sweep.name}
@@ -103,7 +104,10 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
 
 
 def _place(value: int | None, group: RunGroup) -> float:
-    """Return the position of a value on its axis; all tiles count as the mean number per class."""
+    """Return the position of a value on its axis.
+
+    All tiles count as the mean number per class.
+    """
     if value is not None:
         return value
     data = group.runs[0].finished.data
