@@ -58,7 +58,7 @@ def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterato
     try:
         yield folder
     finally:
-        _discard(folder, lock)
+        remove_scratch(folder, lock)
 
 
 def remove_abandoned(parent: Path, recursive: bool = False) -> None:
@@ -96,7 +96,7 @@ def _make(place: Path, name: str) -> tuple[Path, int]:
                 return folder, lock
             os.close(lock)
         except BaseException:
-            _discard(folder, lock)
+            remove_scratch(folder, lock)
             raise
 
 
@@ -113,8 +113,13 @@ def _lock(lock: int) -> bool:
     return True
 
 
-def _discard(folder: Path, lock: int) -> None:
-    """Remove a temporary folder of this process."""
+def remove_scratch(folder: Path, lock: int) -> None:
+    """Remove a temporary folder of this process.
+
+    Args:
+        folder: the folder.
+        lock: descriptor of its lock file; closed.
+    """
     if not fcntl:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
@@ -266,9 +271,9 @@ def _is_gone(process: int) -> bool:
 def _replace_folder(new: Path, path: Path) -> None:
     """Rename a new folder to an old one's name; the old one goes to its temp folder.
 
-    Neither is lost if the process is killed: `_finish_replacement` goes on where it stopped.
+    Neither is lost if the process is killed: `_finish_replacement` completes the swap.
     """
-    if _exchange(new, path):
+    if swap_paths(new, path):
         return
     old = new.with_name(_OLD)
     path.rename(old)
@@ -279,8 +284,8 @@ def _replace_folder(new: Path, path: Path) -> None:
         raise
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return False where that is impossible."""
+def swap_paths(one: Path, other: Path) -> bool:
+    """Swap two files or folders in one step; return False where that is impossible."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

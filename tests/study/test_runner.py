@@ -179,6 +179,9 @@ def test_a_study_that_is_interrupted_lets_its_run_save_its_state(recipe, finishe
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped after step" in message
+    before = (run / "log.jsonl").read_text()
+    time.sleep(1)
+    assert (run / "log.jsonl").read_text() == before  # the run has ended too
 
 
 @pytest.fixture(scope="module")

@@ -262,11 +262,11 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
 
     rows = []
     for run in runs:
-        _, job = reopen(run, progress)
-        indices = job.splits["validation"]
-        tiles, labels = job.tiles.read(indices), job.tiles.labels[indices]
+        _, setup = reopen(run, progress)
+        indices = setup.splits["validation"]
+        tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
         accuracies = [
-            float((BundleModel(bundle, job.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
+            float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
         rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))

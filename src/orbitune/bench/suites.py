@@ -126,7 +126,7 @@ class Suite(_Strict):
 
     @field_validator("rounds")
     @classmethod
-    def _as_many_there_as_back(cls, value: int) -> int:
+    def _check_even(cls, value: int) -> int:
         if value % 2:
             raise ValueError("must be even, since every other round runs in reverse order")
         return value

@@ -42,7 +42,9 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int
         if each.error:
             yield f"{name}: {printable(each.error)}"
             continue
-        labels = "  ".join(f"{printable(label):<{width}} {share:6.1%}" for label, share in each.labels)
+        labels = "  ".join(
+            f"{printable(label):<{width}} {probability:6.1%}" for label, probability in each.labels
+        )
         yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
 
 
@@ -87,7 +89,7 @@ def _encodable(text: str) -> str:
 def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
     """Yield one JSON object per prediction."""
     for each in predictions:
-        labels = [{"label": label, "probability": share} for label, share in each.labels]
+        labels = [{"label": label, "probability": probability} for label, probability in each.labels]
         name = _encodable(each.input) if isinstance(each.input, str) else each.input
         yield json.dumps({**asdict(each), "input": name, "labels": labels})
 

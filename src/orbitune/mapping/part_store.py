@@ -1,4 +1,4 @@
-"""Finished parts of a map on disk, so that a killed map goes on where it stopped.
+"""Finished parts of a map on disk, from which a killed map continues.
 
 The folder `.NAME.parts` lies beside the map until it is complete. It holds the plan, the dense head if there
 is one, and a checksummed array for each finished part.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WARM_UP, FINAL = 0.1, 0.5  # shares of the steps with all triplets, and with those that are left in the end
+WARM_UP, FINAL = 0.1, 0.5  # fractions of the steps with all triplets, and with those that are left in the end
 ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
 
 
@@ -103,5 +103,5 @@ class RankSchedule:
             parts[kind][name] = tensor.to(devices[name])
         allocator = self._allocator
         allocator.exp_avg_ipt, allocator.exp_avg_unc = parts["importance"], parts["uncertainty"]
-        allocator.ipt = dict(parts["importance"])  # overwritten before it is read; its keys say what is known
+        allocator.ipt = dict(parts["importance"])  # overwritten before it is read; only its keys matter
         self._kept = {name: t.tolist() for name, t in parts["kept"].items()} or None

@@ -50,7 +50,7 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: M
     with replacing(folder) as temporary:
         saved: Any = model
         if hasattr(saved, "peft_config"):
-            # On disk the adapter names what finds its backbone again, not where the files lie now.
+            # The stored adapter refers to the backbone by name, not by its present folder.
             saved.peft_config["default"].base_model_name_or_path = backbone.reference
             saved.save_pretrained(temporary, state_dict=state_to_save(model))
         else:
@@ -145,7 +145,7 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
         )
     try:
         model = reload.load_whole(str(folder))
-    except Exception as error:  # transformers lets whatever a damaged file leads to through
+    except Exception as error:  # transformers raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(str(error))}.") from error
     model.set_attn_implementation(attention())
     return model
@@ -175,7 +175,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
             # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
             warnings.filterwarnings("error", "Found missing adapter keys")
             model = PeftModel.from_pretrained(base, str(folder)).eval()
-    except Exception as error:  # PEFT lets whatever a damaged file leads to through
+    except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
     check_all_used(model, shapes, folder)
     return model

@@ -13,7 +13,7 @@ from orbitune.integrity import read_checksummed_json, read_json, write_checksumm
 from orbitune.recipe import Recipe, read_yaml
 
 _DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
-PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
+PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
 class RunFolder:

@@ -168,7 +168,7 @@ class TrainingSetup:
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
-        some = own if len(own) else indices[:1]  # a process without tiles still has to take part
+        some = own if len(own) else indices[:1]  # a process without tiles of its own still takes part
         logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 

@@ -126,14 +126,14 @@ def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], widt
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 
-def to_error_scale(share: float, count: int) -> float:
+def to_error_scale(accuracy: float, count: int) -> float:
     """Return an accuracy's position on an axis logarithmic in the error rate.
 
     Args:
-        share: accuracy, 0..1.
+        accuracy: 0..1.
         count: number of tiles; an accuracy of 1 is drawn with half an error.
     """
-    return float(-np.log10(max(1 - share, 0.5 / count)))
+    return float(-np.log10(max(1 - accuracy, 0.5 / count)))
 
 
 def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:

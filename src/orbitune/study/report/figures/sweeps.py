@@ -81,11 +81,11 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
     figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
-        y = [[to_error_scale(share, g.summary.test_tiles) for share in g.accuracy] for _, g in points]
+        y = [[to_error_scale(accuracy, g.summary.test_tiles) for accuracy in g.accuracy] for _, g in points]
         errors = [[m - low for m, low, _ in y], [high - m for m, _, high in y]]
         axes.errorbar(x, [m for m, *_ in y], yerr=errors, **styles[title], capsize=2, elinewidth=1)
     groups = [group for points in lines.values() for _, group in points]
-    ends = [to_error_scale(share, g.summary.test_tiles) for g in groups for share in g.interval]
+    ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     set_error_axis(axes, "y", min(ends), max(ends))
     _value_axis(axes, sweep, lines)
     legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], HALF_WIDTH)
