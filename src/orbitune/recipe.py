@@ -318,7 +318,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    # PyYAML raises its own errors for invalid dates, numbers and unhashable keys.
+    # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):

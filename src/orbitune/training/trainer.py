@@ -140,8 +140,8 @@ class Trainer:
         task.advance(count)
         if self.interrupt.is_set:
             raise Interrupted(
-                "Stopped while the activations of the frozen layers were cached. Run the same command again to "
-                "continue."
+                "Stopped while the activations of the frozen layers were cached. Run the same command again "
+                "to continue."
             )
 
     def fit(self, epochs: int | None = None) -> None:
