@@ -239,7 +239,7 @@ def test_a_file_may_have_the_longest_name_or_that_of_a_lock(tmp_path):
 def way(request, monkeypatch):
     """The two ways in which a folder is replaced."""
     if request.param == "moved aside":
-        monkeypatch.setattr("orbitune.files._exchange", lambda one, other: False)
+        monkeypatch.setattr("orbitune.files.swap_paths", lambda one, other: False)
     elif sys.platform != "linux":
         pytest.skip("names are exchanged on Linux alone")
     return request.param
@@ -263,7 +263,7 @@ def test_a_folder_is_replaced_whole_and_nothing_else_is_left(tmp_path, way):
 
 def test_a_folder_whose_replacement_fails_is_kept(tmp_path, monkeypatch):
     write_folder(tmp_path / "run", "old")
-    monkeypatch.setattr("orbitune.files._exchange", lambda one, other: False)
+    monkeypatch.setattr("orbitune.files.swap_paths", lambda one, other: False)
     rename = Path.rename
 
     def failing(path, target):
@@ -279,13 +279,13 @@ def test_a_folder_whose_replacement_fails_is_kept(tmp_path, monkeypatch):
 
 REPLACED_AND_KILLED = (
     "import os, sys\nfrom pathlib import Path\nfrom orbitune import files\n"
-    "if sys.argv[2] == 'moved aside': files._exchange = lambda one, other: False\n"
+    "if sys.argv[2] == 'moved aside': files.swap_paths = lambda one, other: False\n"
     "rename, left = Path.rename, int(sys.argv[3])\n"
     "def counted(path, target):\n"
     "    global left\n    left -= 1\n"
     "    if left < 0: os.kill(os.getpid(), 9)\n    return rename(path, target)\n"
     "Path.rename = counted\n"
-    "files._discard = lambda *_: os.kill(os.getpid(), 9)\n"
+    "files.remove_scratch = lambda *_: os.kill(os.getpid(), 9)\n"
     "with files.replacing(sys.argv[1]) as new:\n    new.mkdir()\n    (new / 'new').touch()\n"
 )
 

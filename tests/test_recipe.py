@@ -21,6 +21,8 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"epochs": 0}, "epochs: must be at least 1, not 0"),
         ({"epochs": "many"}, "epochs: must be a whole number, not 'many'"),
         ({"batch_size": 1.5}, "batch_size: must be a whole number, not 1.5"),
+        ({"batch_size": -1}, "batch_size: must be at least 1, not -1"),
+        ({"on_bad_image": "hide"}, "on_bad_image: must be stop or skip, not 'hide'"),
         ({"learning_rate": 0}, "learning_rate: must be above 0, not 0"),
         ({"warmup": 1}, "warmup: must be below 1, not 1"),
         ({"seed": 2**32}, "seed: must be below 4294967296, not 4294967296"),

@@ -1,4 +1,4 @@
-"""Fine-tune vision transformers on satellite tiles with LoRA, and compare with full fine-tuning.
+"""Fine-tune vision transformers on satellite tiles with LoRA and related methods.
 
     >>> from orbitune import Classifier, Recipe, build_bundle, evaluate, train
     >>> result = train(Recipe(data="tiles/", backbone="demo"), "runs/lora")

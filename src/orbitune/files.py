@@ -58,14 +58,18 @@ def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterato
     try:
         yield folder
     finally:
-        _discard(folder, lock)
+        remove_scratch(folder, lock)
 
 
 def remove_abandoned(parent: Path, recursive: bool = False) -> None:
-    """Remove the temporary folders that killed processes left in a folder, or also below it.
+    """Remove the temporary folders that killed processes left.
 
     A folder is removed if its name is one of ours, this user owns it, no link leads to it, and the lock in it
     was written by `scratch` and is free; anything else stays. Without locks (Windows) nothing is removed.
+
+    Args:
+        parent: folder to search.
+        recursive: whether to search its subfolders too.
     """
     if not fcntl:
         return
@@ -79,7 +83,7 @@ def remove_abandoned(parent: Path, recursive: bool = False) -> None:
 
 
 def _make(place: Path, name: str) -> tuple[Path, int]:
-    """A new temporary folder, and the descriptor of the lock in it, which this process holds."""
+    """Return a new temporary folder and the descriptor of its lock, which is held."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:50]}.", suffix=_ENDING, dir=place))
         try:
@@ -92,7 +96,7 @@ def _make(place: Path, name: str) -> tuple[Path, int]:
                 return folder, lock
             os.close(lock)
         except BaseException:
-            _discard(folder, lock)
+            remove_scratch(folder, lock)
             raise
 
 
@@ -109,8 +113,13 @@ def _lock(lock: int) -> bool:
     return True
 
 
-def _discard(folder: Path, lock: int) -> None:
-    """Remove a temporary folder of this process."""
+def remove_scratch(folder: Path, lock: int) -> None:
+    """Remove a temporary folder of this process.
+
+    Args:
+        folder: the folder.
+        lock: descriptor of its lock file; closed.
+    """
     if not fcntl:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +165,7 @@ def _opened(folder: str | Path, place: int | None = None) -> Iterator[int]:
 
 
 def _is_ours(lock: int, folder: int) -> bool:
-    """Whether a lock that could be taken was written by a process of this user which is gone."""
+    """Return whether a free lock was left by a dead process of this user."""
     found = os.fstat(lock)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
         return False
@@ -171,7 +180,7 @@ def _is_ours(lock: int, folder: int) -> bool:
 
 
 def _remove(name: str, folder: int, place: int) -> None:
-    """Remove an open temporary folder, the lock last: a kill in between leaves it recognisable."""
+    """Remove an open temporary folder, its lock last, so that a kill leaves it known."""
     _finish_replacement(folder, place)
     for each in _entries(folder) - {_LOCK}:
         _remove_entry(each, folder)
@@ -195,7 +204,7 @@ def _entries(folder: int) -> set[str]:
 
 
 def _finish_replacement(folder: int, place: int) -> None:
-    """Give the new folder its name where a process was killed after it had moved the old one aside."""
+    """Rename the new folder where a process was killed in the middle of a swap."""
     names = _entries(folder) - {_LOCK}
     if _OLD in names and len(names) == 2:
         [name] = names - {_OLD}
@@ -210,11 +219,11 @@ def _finish_replacement(folder: int, place: int) -> None:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path; what is there takes the name `path` when the block ends well.
+    """Yield a temporary path.
 
-    The temporary path has the same name, in a folder of its own beside `path`. The block may write a file or
-    make a folder; it is on the disk before it takes its name, so a power cut leaves the old or the new one. A
-    device such as /dev/stdout is written to directly.
+    When the block ends without an error, what it wrote is flushed to disk and renamed to `path`: a power cut
+    leaves the old or the new file. The temporary path has the same name, in a folder beside `path`. A device
+    such as /dev/stdout is written to directly.
 
     Raises:
         OrbituneError: it cannot be written, as on a full or read-only disk.
@@ -239,7 +248,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _remove_old_leftovers(path: Path) -> None:
-    """Remove `.NAME.PID.tmp` of processes that are gone; earlier versions named their temporary files so."""
+    """Remove `.NAME.PID.tmp` of dead processes, as earlier versions named them."""
     for left in path.parent.glob(".*.tmp"):
         named = re.fullmatch(rf"\.{re.escape(path.name)}\.([1-9]\d*)\.tmp", left.name)
         with suppress(OSError):  # another process removes it
@@ -260,11 +269,11 @@ def _is_gone(process: int) -> bool:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Give a new folder the name of an old one; the old one is left in the temporary folder of the new.
+    """Rename a new folder to an old one's name; the old one goes to its temp folder.
 
     Neither is lost if the process is killed: `_finish_replacement` goes on where it stopped.
     """
-    if _exchange(new, path):
+    if swap_paths(new, path):
         return
     old = new.with_name(_OLD)
     path.rename(old)
@@ -275,8 +284,8 @@ def _replace_folder(new: Path, path: Path) -> None:
         raise
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the filesystem cannot."""
+def swap_paths(one: Path, other: Path) -> bool:
+    """Swap two files or folders in one step; return False where that is impossible."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -297,13 +306,23 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file whole.
+
+    Args:
+        path: file to write or replace.
+        text: written as UTF-8.
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON, whole; not-a-number is refused."""
+    """Write a value as indented JSON, whole; not-a-number is refused.
+
+    Args:
+        path: file to write or replace.
+        value: anything that JSON can represent.
+    """
     write_text(path, json_text(value))
 
 

@@ -1,4 +1,4 @@
-"""Access to the Hugging Face hub: a repository as a local folder, or a one-line error."""
+"""Access to the Hugging Face hub, with errors of one line."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def looks_like_path(name: str) -> bool:
 
 
 def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], patterns: Sequence[str]) -> Path:
-    """Download the files of a repository that match `patterns`, or find them in the hub's cache.
+    """Download the files of a repository that match `patterns`, if not yet cached.
 
     Args:
         repo_id: owner/name.

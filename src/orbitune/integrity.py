@@ -1,4 +1,4 @@
-"""Integrity of stored values: hashes of files, JSON with a digest, bytes with a checksum."""
+"""Integrity of stored values: hashes, JSON with a digest, bytes with a checksum."""
 
 import hashlib
 import json
@@ -31,7 +31,12 @@ def file_hash(*files: Path, opened: Callable[[Path], BinaryIO] = lambda file: fi
 
 
 def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write a JSON object with an entry `digest` at its end, by which `read_sealed_json` knows damage."""
+    """Write a JSON object with a digest, which `read_sealed_json` checks.
+
+    Args:
+        path: file to write or replace.
+        value: JSON object without an entry `digest`.
+    """
     text = json_text({**value, "digest": ""})
     hashed = hashlib.sha256(text[: text.rindex(_DIGEST)].encode()).hexdigest()
     length = len(text) + len(hashed) + 1
@@ -45,6 +50,13 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
     Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
     length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
     wrote them, are taken too.
+
+    Args:
+        path: file to read.
+        largest: size limit in bytes.
+
+    Returns:
+        The object without its digest.
 
     Raises:
         OrbituneError: as `read_json`; or it holds no JSON object, or was damaged.
@@ -61,7 +73,7 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
 
 
 def read_kept(path: str | Path) -> dict[str, Any] | None:
-    """Read what was stored to save work, as `read_sealed_json`; None where it is missing or damaged."""
+    """Read a cached JSON object; None if it is missing or damaged."""
     try:
         return read_sealed_json(path)
     except OrbituneError:
@@ -100,7 +112,7 @@ def unsealed(data: bytes) -> bytes:
 
 
 def read_json(path: str | Path) -> Any:
-    """Return the value of a JSON file, which another program may have written or damaged.
+    """Read a JSON file that another program may have written or damaged.
 
     Raises:
         OrbituneError: it is missing, larger than `LARGEST_JSON`, or no JSON: not UTF-8, nested too deeply, or

@@ -25,6 +25,13 @@ PRESETS = ("original",)
 def preset(name: str, method: str) -> dict[str, Any]:
     """Return the values of a named preset for one method.
 
+    Args:
+        name: name of the preset.
+        method: fine-tuning method.
+
+    Returns:
+        Values of recipe fields.
+
     Raises:
         OrbituneError: there is no preset of that name.
     """

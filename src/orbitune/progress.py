@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: bars on a terminal and in a notebook, lines in a log file.
+"""Progress on stderr: bars in terminals and notebooks, lines in log files.
 
 Messages that are not progress go through `logging`, to the logger "orbitune".
 """
@@ -83,7 +83,7 @@ class ProgressDisplay:
 
 
 class ProgressTask:
-    """One task of a display, shown until the end of its `with` block; made by `ProgressDisplay.task`."""
+    """One task of a display, shown until its `with` block ends."""
 
     def __init__(self, bars: Progress, task_id: TaskID, print_line: Callable[[str], None] | None) -> None:
         """Take over a bar; `print_line` is for where none is drawn."""
@@ -104,7 +104,12 @@ class ProgressTask:
         return next(task for task in self._bars.tasks if task.id == self._id)
 
     def advance(self, count: int = 1, info: str = "") -> None:
-        """Count `count` more as done, and show `info` beside the bar."""
+        """Count `count` more as done, and show `info` beside the bar.
+
+        Args:
+            count: number of further finished items.
+            info: short text beside the bar.
+        """
         self._bars.update(self._id, advance=count, info=info)
         now = time.monotonic()
         if self._print_line and now - self._printed > LINE_SECONDS:

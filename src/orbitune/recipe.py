@@ -88,7 +88,7 @@ class ModelSettings(Settings):
 
 
 class LoraSettings(Settings):
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of linear layers, named by their role.
+    """Settings of LoRA (Hu et al. 2021, arXiv:2106.09685).
 
     Related methods read the same settings; see `orbitune.models.peft_methods`.
     """
@@ -221,7 +221,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:
-        """Return the fields by group, in the order in which documentation and help list them."""
+        """Return the fields by group, in the order of documentation and help."""
         return {
             title: {name: cls.model_fields[name] for name in group.model_fields}
             for title, group in _GROUPS.items()
@@ -240,7 +240,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Read a YAML recipe; paths in it are relative to its folder, and become absolute.
+        """Read a YAML recipe, whose relative paths are relative to its folder.
 
         Raises:
             OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
@@ -248,11 +248,11 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return cls.make(anchor(read_yaml(path), Path(path).parent))
 
     def anchored(self) -> "Recipe":
-        """Return the recipe with absolute paths, which mean the same from every working directory."""
+        """Return the recipe with absolute paths, valid from every working directory."""
         return self.model_copy(update=anchor({name: getattr(self, name) for name in PLACES}))
 
     def save(self, path: str | Path) -> None:
-        """Write the recipe as YAML, complete, in the order of its fields, its paths absolute."""
+        """Write the complete recipe as YAML, with absolute paths."""
         from orbitune.files import write_text
 
         write_text(path, yaml.safe_dump(self.anchored().model_dump(mode="json"), sort_keys=False))
@@ -263,7 +263,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @property
     def hash(self) -> str:
-        """Return twelve hex digits that are the same for equal recipes on any machine and in any process.
+        """Return twelve hex digits, equal for equal recipes on any machine.
 
         Paths are left out: contents of files are compared by their own hashes, see `TrainingSetup.inputs`.
         """
@@ -300,7 +300,7 @@ _GROUPS: dict[str, type[Settings]] = {
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a recipe that version 0.1 stored as this version names them; others unchanged.
+    """Convert a recipe's values of version 0.1 to the fields of this version.
 
     The hash of a recipe is not the one of version 0.1. Hashes that a run folder stores are compared only with
     each other.
@@ -314,7 +314,7 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; OrbituneError where it is missing or something else."""
+    """Read a mapping from a YAML file."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Paths in a recipe: which settings name files, and what a relative path is relative to."""
+"""Paths in a recipe: which settings are paths, and how they are resolved."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ PLACES = ("data", "split_files", "backbone")  # fields that may name files and f
 
 
 def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
-    """Return values of a recipe with absolute paths in the place of relative ones that exist.
+    """Return values with absolute paths in place of relative ones that exist.
 
     Hub ids, names of what is built in, and what is not there stay as they are.
 
@@ -36,7 +36,7 @@ def _anchored(name: str, text: str, file_folder: Path | None) -> str:
 
 
 def anchor_path(text: str, file_folder: Path | None = None) -> str:
-    """Return a path that exists as an absolute one, see `anchor`; any other text as it is."""
+    """Return an existing path as absolute, see `anchor`; other text unchanged."""
     folder = Path.cwd() if file_folder is None else file_folder.absolute()
     path = folder / Path(text).expanduser()
     if _exists(path):
@@ -64,7 +64,10 @@ def is_local(place: str) -> bool:
 
 
 def is_there(place: str) -> bool:
-    """Return whether every path of a field that may name files exists; hub ids are no paths."""
+    """Return whether every path of a field that may name files exists.
+
+    Hub ids are not paths.
+    """
     paths = [part.partition("=")[2] for part in place.split(",")] if "=" in place else [place]
     return all(is_local(path) and _exists(Path(path).expanduser()) for path in paths)
 

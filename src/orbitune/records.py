@@ -18,7 +18,7 @@ JsonTuple = Annotated[tuple[_Item, ...], Strict(False)]  # a JSON list, read as 
 
 
 class Record(BaseModel):
-    """A part of a stored file: immutable; values are checked, and never converted to another type.
+    """A part of a stored file; immutable, and strict about types.
 
     Fields that are not known are kept as they are.
     """
@@ -31,7 +31,7 @@ class Record(BaseModel):
 
 
 class RecordError(ValueError):
-    """Values that fit no record; the message continues a sentence that begins with the file's name."""
+    """Invalid values of a record; the message continues after the file's name."""
 
 
 class StoredRecord(Record):
@@ -58,7 +58,7 @@ class StoredRecord(Record):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Upgrade the values of an older version, nested ones too; new records get today's version."""
+        """Convert values of an older version, nested ones included, to today's version."""
         if not isinstance(values, dict):
             return values
         version = values.get("format", cls.FORMAT)

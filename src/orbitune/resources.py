@@ -23,7 +23,7 @@ def parse_bytes(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
-        raise OrbituneError(f"{text} is no amount of memory, such as 1.5GB or 800MB.") from None
+        raise OrbituneError(f"{text} is not an amount of memory, such as 1.5GB or 800MB.") from None
 
 
 def parse_seconds(text: str) -> float:
@@ -34,7 +34,7 @@ def parse_seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text)
     if not match:
-        raise OrbituneError(f"{text} is no length of time, such as 90s, 30min or 2h.")
+        raise OrbituneError(f"{text} is not a duration, such as 90s, 30min or 2h.")
     return float(match[1]) * _SECONDS[match[2]]
 
 

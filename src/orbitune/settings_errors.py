@@ -23,7 +23,7 @@ _MUST_BE = {
 
 
 def describe_errors(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return what is wrong with some settings, such as "epochs: must be at least 1, not 0".
+    """Describe invalid settings, such as "epochs: must be at least 1, not 0".
 
     Args:
         model: the settings that were validated; an unknown name is answered with the nearest of its fields.
@@ -41,7 +41,7 @@ def describe_errors(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _setting(location: tuple[int | str, ...], model: type[BaseModel]) -> Iterable[str]:
-    """Yield the names of the setting that an error is about, without the positions and types inside it."""
+    """Yield the names of an error's setting, without positions and types."""
     for name in location:
         yield str(name)
         field = model.model_fields.get(str(name))
@@ -69,7 +69,7 @@ def _words(errors: list[Mapping[str, Any]], model: type[BaseModel]) -> str:
 
 
 def _limits(error: Mapping[str, Any]) -> dict[str, str]:
-    """Return the limits of a field as text: pydantic gives them as floats and quoted names."""
+    """Return the limits of a field as text, without pydantic's floats and quotes."""
     return {
         name: str(int(value))
         if isinstance(value, float) and value.is_integer()

@@ -98,7 +98,7 @@ def test_a_task_is_replaced_and_removed_while_the_bank_serves(vit, tmp_path):
         assert all(any(np.allclose(answer, k, atol=1e-4) for k in known) for answer in answers)
     bank.remove("a")
     assert "a" not in bank
-    with pytest.raises(ModelError, match="no adapter 'a'; it has: none"):
+    with pytest.raises(ModelError, match=r"Unknown adapter 'a'\. The bank has: none"):
         bank.predict(TILES, ["a"] * 6)
 
 
@@ -146,7 +146,7 @@ def test_what_is_no_low_rank_update_is_refused_with_the_way_out(vit, tmp_path, m
 
 def test_an_adapter_for_another_image_size_is_refused(vit):
     backbone, folder = vit
-    with pytest.raises(ModelError, match="image_size 32, the bank computes with 16"):
+    with pytest.raises(ModelError, match="image_size 32, but the adapter bank uses 16"):
         AdapterBank(backbone.name, 16).add("a", folder)
 
 

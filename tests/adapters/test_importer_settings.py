@@ -143,7 +143,7 @@ def test_settings_are_carried_over_from_the_names_of_transformers_4(vit, tmp_pat
 @pytest.mark.parametrize("start", ["pissa", "olora"])
 def test_what_changed_the_frozen_weights_is_no_plain_update_over_them(vit, tmp_path, start):
     adapter = trained(vit, tmp_path / "adapter", init_lora_weights=start)
-    with pytest.raises(ModelError, match=f"started by {start}"):
+    with pytest.raises(ModelError, match=f"initialised by {start}"):
         read_low_rank(adapter)
 
 
@@ -156,10 +156,10 @@ def test_what_changed_the_frozen_weights_is_no_plain_update_over_them(vit, tmp_p
         ({"lora_alpha": None}, "lora_alpha.int: Input"),
         ({"peft_type": "XLORA"}, "peft_type: Input should be"),
         ({"peft_type": "IA3"}, "only LORA can be imported"),
-        ({"init_lora_weights": "pissa_niter_1000000000"}, "was started by 'pissa_niter_1000000000'"),
-        ({"init_lora_weights": "corda"}, "was started by 'corda'"),
+        ({"init_lora_weights": "pissa_niter_1000000000"}, "was initialised by 'pissa_niter_1000000000'"),
+        ({"init_lora_weights": "corda"}, "was initialised by 'corda'"),
         ({"megatron_config": {"a": 1}}, "megatron_config"),
-        ({"target_modules": "(("}, "is no pattern"),
+        ({"target_modules": "(("}, "is not a regex"),
         ({"target_modules": ["nothing"]}, "cannot be loaded"),
         ({"rank_pattern": []}, "rank_pattern: Input"),
         ({"auto_mapping": "x"}, "auto_mapping: Input"),

@@ -27,7 +27,7 @@ def test_names_and_numbers_are_separated_by_commas():
 @pytest.mark.parametrize(
     ("parse", "message"),
     [
-        (lambda: parse_seeds("one"), "--seeds takes whole numbers with commas between, not 'one'"),
+        (lambda: parse_seeds("one"), "--seeds takes whole numbers separated by commas, not 'one'"),
         (lambda: parse_numbers("--ranks", "4,-8"), "--ranks takes whole numbers"),
         (lambda: parse_shots("5,most"), "--shots takes whole numbers"),
     ],

@@ -29,7 +29,7 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     [
         (["--seeds", "two"], "--seeds takes whole numbers"),
         (["--splits", "random,odd"], "Invalid recipe: split"),
-        (["--tune", "1"], "--tune needs two trials or more"),
+        (["--tune", "1"], "--tune must be at least 2"),
     ],
 )
 def test_a_mistake_in_the_grid_of_a_study_is_one_line(inputs, tmp_path, arguments, message):

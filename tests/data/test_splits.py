@@ -208,7 +208,7 @@ def test_a_missing_list_is_named(tmp_path):
     [
         ("nowhere", "There is no folder nowhere"),
         ("train=a.txt,valid=b.txt,test=c.txt", r"Cannot read the list a\.txt"),
-        ("train=a.txt,exam=b.txt", "'exam' is no split"),
+        ("train=a.txt,exam=b.txt", "'exam' is not a split"),
         ("train=a.txt,test=c.txt", "has no lists for validation"),
     ],
 )

@@ -78,7 +78,7 @@ def test_patterns_and_streams_of_inputs_are_taken(classifier, tiles):
         (lambda place: np.zeros((16, 16), np.uint8), "not uint8 (height, width, 3)"),
         (lambda place: np.zeros((16, 16, 3)), "is an array float64"),
         (lambda place: 3.5, "is a float, not a path"),
-        (lambda place: Image.new("I;16", (16, 16)), "has 16 bits a value"),
+        (lambda place: Image.new("I;16", (16, 16)), "has 16-bit values"),
         (lambda place: Image.new("F", (16, 16)), "floating-point"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_folder_without_images_is_an_error_before_any_work(tmp_path):
     for name in ("README.md", ".hidden.png", "Thumbs.db"):
         (tmp_path / "notes" / name).write_bytes(b"x")
     for name in ("empty", "notes", "no*"):
-        with pytest.raises(DataError, match=r"^There is nothing to predict in .*: no image lies there"):
+        with pytest.raises(DataError, match=r"^There is nothing to predict in .*: it contains no image"):
             check_paths([str(tmp_path / name)])
     for name in ("*.png", "x" * 400, "nothing\n.png"):
         with pytest.raises(DataError, match="There is no file or folder") as caught:

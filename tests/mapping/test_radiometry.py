@@ -110,7 +110,7 @@ def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
 @pytest.mark.parametrize(("scale", "offset"), [(0.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])
 def test_a_scale_that_is_none_is_one_line_and_may_be_overruled(draw, grid, tmp_path, scale, offset):
     file = tag(write_scene(tmp_path / "s.tif", mosaic(grid)), scales=[1, scale, 1], offsets=[0, offset, 0])
-    with pytest.raises(DataError, match=r"for band 2, which is no scale: .*--scale, such as 0:2750"):
+    with pytest.raises(DataError, match=r"for band 2, which is not a scale: .*--scale, such as 0:2750"):
         draw(file)
     assert (draw(file, scale="0:255").codes > 0).all()
 
@@ -162,7 +162,9 @@ def test_bands_of_many_are_found_and_infrared_is_not_red(tmp_path):
 
 def test_a_file_of_one_band_is_one_line_that_says_how_to_put_three_together(tmp_path):
     file = write_scene(tmp_path / "B04.tif", np.ones((20, 20, 1), np.uint16))
-    with pytest.raises(DataError, match=r"B04\.tif has no three bands .* gdalbuildvrt -separate OUT\.vrt"):
+    with pytest.raises(
+        DataError, match=r"B04\.tif has fewer than three bands.* gdalbuildvrt -separate OUT\.vrt"
+    ):
         Scene(file)
     Scene(file, (1, 1, 1)).close()
 

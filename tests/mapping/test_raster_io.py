@@ -151,7 +151,7 @@ def test_a_container_names_its_rasters_to_copy_and_paste(tmp_path, monkeypatch):
         Scene(tmp_path / "two.nc")
     first, second = shlex.split(str(refused.value).partition("of them: ")[2].rstrip(".").replace(",", ""))
     for name in (first, second, f'NETCDF:"{tmp_path}/two.nc":red'):
-        with pytest.raises(DataError, match="does not say where on Earth it lies"):
+        with pytest.raises(DataError, match="has no georeference"):
             Scene(name)
 
 
@@ -304,4 +304,4 @@ def test_what_the_libraries_say_does_not_reach_the_terminal(bundle, grid, tmp_pa
     )
     assert done.stderr == ""
     damaged, placeless, absent = done.stdout.splitlines()
-    assert "is damaged near row" in damaged and "does not say where" in placeless and "Cannot open" in absent
+    assert "is damaged near row" in damaged and "has no georeference" in placeless and "Cannot open" in absent

@@ -94,14 +94,14 @@ def test_what_was_scaled_is_said_and_kept(draw, scene):
 
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
-    with pytest.raises(DataError, match=r"--scale is LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
+    with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
         choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), white=None)
 
 
 @pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
 def test_percentiles_that_there_are_not_are_an_error(scale, masked):
     sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
-    with pytest.raises(DataError, match="Percentiles lie between 0 and 100, and need pixels"):
+    with pytest.raises(DataError, match="Percentiles must be between 0 and 100, and need pixels"):
         choose_scaling(scale, "uint16", sample=sample, white=None)
 
 

@@ -37,20 +37,20 @@ def refused(orbitune, bundle, tmp_path):
         (["--bands", "1,2,7"], "has 3 bands and lacks band 7: choose with --bands."),
         (["--bands", "0,1,2"], "has 3 bands and lacks band 0"),
         (["--bands", "1,2"], "Give three bands, red, green and blue, such as --bands 3,2,1."),
-        (["--bands", "red"], "--bands are three numbers, such as 3,2,1, not 'red'."),
-        (["--stride", "5"], "--stride is one of 16, 8, 4, 2 pixels for tiles of 16 pixels, not 5."),
-        (["--stride", "1"], "--stride is one of 16, 8, 4, 2 pixels"),
-        (["--stride", "0"], "--stride is one of 16, 8, 4, 2 pixels"),
-        (["--stride", "32"], "--stride is one of 16, 8, 4, 2 pixels"),
-        (["--scale", "9:1"], "--scale is LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%"),
-        (["--resolution", "0"], "--resolution is in metres per pixel, such as 10, not 0."),
-        (["--resolution", "-10"], "--resolution is in metres per pixel, such as 10, not -10."),
-        (["--resolution", "nan"], "--resolution is in metres per pixel"),
+        (["--bands", "red"], "--bands takes three numbers, such as 3,2,1, not 'red'."),
+        (["--stride", "5"], "--stride must be one of 16, 8, 4, 2 pixels for tiles of 16 pixels, not 5."),
+        (["--stride", "1"], "--stride must be one of 16, 8, 4, 2 pixels"),
+        (["--stride", "0"], "--stride must be one of 16, 8, 4, 2 pixels"),
+        (["--stride", "32"], "--stride must be one of 16, 8, 4, 2 pixels"),
+        (["--scale", "9:1"], "--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%"),
+        (["--resolution", "0"], "--resolution takes metres per pixel, such as 10, not 0."),
+        (["--resolution", "-10"], "--resolution takes metres per pixel, such as 10, not -10."),
+        (["--resolution", "nan"], "--resolution takes metres per pixel"),
         (["--mode", "quick"], "Unknown --mode 'quick'. Choose from: auto, tiles, dense."),
         (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
         (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
         (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
-        (["--memory-budget", "much"], "much is no amount of memory, such as 1.5GB or 800MB."),
+        (["--memory-budget", "much"], "much is not an amount of memory, such as 1.5GB or 800MB."),
     ],
 )
 def test_a_wrong_option_is_one_line_that_says_what_is_right(refused, scene, options, message):
@@ -65,7 +65,7 @@ def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):
 
 def test_a_scene_that_lies_nowhere_is_one_line_that_says_how_to_mend_it(refused, grid, tmp_path):
     lost = write_scene(tmp_path / "lost.tif", mosaic(grid), crs=None)
-    assert "does not say where on Earth it lies: set its CRS and transform first" in refused(lost)
+    assert "has no georeference: set its CRS and transform first" in refused(lost)
 
 
 def test_a_scene_smaller_than_a_tile_is_one_line(refused, grid, tmp_path):

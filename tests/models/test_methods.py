@@ -189,7 +189,7 @@ def test_a_rank_whose_blocks_do_not_divide_the_width_is_one_clear_line(vit):
 
 
 def test_more_frequencies_than_a_layer_has_is_one_clear_line(vit):
-    with pytest.raises(ModelError, match="PEFT cannot adapt this backbone so: `n_frequency` should be"):
+    with pytest.raises(ModelError, match="PEFT cannot adapt this backbone: `n_frequency` should be"):
         build(Recipe(method="fourierft", lora={"rank": 9}), vit, CLASSES)
 
 

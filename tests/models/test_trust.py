@@ -124,7 +124,7 @@ def test_a_configuration_that_leads_to_other_files_is_refused(tmp_path, setting)
     folder = backbone_folder(tmp_path / "b")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **setting}))
-    with pytest.raises(ModelError, match=f"sets {next(iter(setting))}, which is not followed"):
+    with pytest.raises(ModelError, match=f"sets {next(iter(setting))}, which is not supported here"):
         find_backbone(str(folder))
 
 

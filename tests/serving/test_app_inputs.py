@@ -177,7 +177,7 @@ def test_a_form_of_too_many_files_or_that_breaks_off_leaves_none(address, tile):
     done = httpx.post(f"{address}/gradio_api/upload", files=many)
     assert (done.status_code, done.json()["detail"]) == (
         400,
-        "At most 1,000 files are taken at once: send a zip.",
+        "At most 1,000 files are accepted at once: send a zip.",
     )
     head = {"content-type": "multipart/form-data; boundary=b"}
     part = b'--b\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\nhello'

@@ -103,7 +103,7 @@ def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
     from gradio_client.exceptions import AppError
 
     scene.write_bytes(b"hello")
-    with pytest.raises(AppError, match=r"stripes\.tif is no GeoTIFF, or damaged"):
+    with pytest.raises(AppError, match=r"stripes\.tif is not a GeoTIFF, or is damaged"):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_refused(service, scene, storage):
     scene.write_bytes(whole[:5000])
     assert refusal(service, scene, storage).startswith("stripes.tif is damaged")
     scene.write_bytes(whole[:100])
-    assert refusal(service, scene, storage).startswith("stripes.tif is no GeoTIFF, or damaged")
+    assert refusal(service, scene, storage).startswith("stripes.tif is not a GeoTIFF, or is damaged")
 
 
 def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):
@@ -157,7 +157,7 @@ def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, stora
 
     with rasterio.open(scene) as file:
         copy(file, scene.with_name("other.tif"), driver="VRT")
-    assert refusal(service, scene.with_name("other.tif"), storage).startswith("other.tif is no GeoTIFF")
+    assert refusal(service, scene.with_name("other.tif"), storage).startswith("other.tif is not a GeoTIFF")
 
 
 def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monkeypatch):
@@ -185,7 +185,7 @@ def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monke
 )
 def test_a_scene_without_a_place_on_earth_is_refused(service, tmp_path, storage, place):
     scene = write_scene(tmp_path / "lost.tif", **place)
-    assert refusal(service, scene, storage).startswith("lost.tif does not say where on Earth it lies")
+    assert refusal(service, scene, storage).startswith("lost.tif has no georeference")
 
 
 def test_too_many_pixels_are_refused_by_the_header(service, tmp_path, storage):
@@ -207,7 +207,7 @@ def test_too_many_bytes_are_refused_by_the_header(service, scene, storage, monke
 def test_messages_name_the_fields_of_the_page(service, scene, storage):
     message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
     assert message == "stripes.tif has 3 bands and lacks band 4: choose other Bands."
-    assert refusal(service, scene, storage, MapOptions(scale="x")).startswith("Scale is LOW:HIGH")
+    assert refusal(service, scene, storage, MapOptions(scale="x")).startswith("Scale takes LOW:HIGH")
 
 
 def api_names(app):

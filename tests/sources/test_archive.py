@@ -113,7 +113,7 @@ def test_large_data_sets_are_read(tmp_path):
         ("Sea//x.png", "holds names that do not begin"),
         ("Sea/./x.png", "holds names that do not begin"),
         ("././Sea/x.png", "holds names that do not begin"),
-        ("./Forest/0.png", "holds two files of one name"),
+        ("./Forest/0.png", "holds two files of the same name"),
         ("Sea\\x.png", "holds names with a backslash"),
         ("a" * 1025, "holds a name of more than 1,024 characters"),
         ("a/" * 17 + "x.png", "or 16 folders"),
@@ -173,7 +173,7 @@ def test_a_version_of_zip_that_is_not_known_is_one_line(tmp_path):
     data = path.read_bytes()
     place = data.index(b"PK\x01\x02") + 6
     path.write_bytes(data[:place] + b"\xff" + data[place + 1 :])
-    with pytest.raises(DataError, match=r"^new\.zip is damaged or no zip file"):
+    with pytest.raises(DataError, match=r"^new\.zip is damaged or not a zip file"):
         load_tiles(str(path))
 
 

@@ -211,7 +211,7 @@ def test_an_empty_class_folder_in_a_zip_is_named(folder, tmp_path):
 
 
 def test_a_zip_that_is_none_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"^broken\.zip is damaged or no zip file"):
+    with pytest.raises(DataError, match=r"^broken\.zip is damaged or not a zip file"):
         load_tiles(str(write(tmp_path / "broken.zip", b"PK but no more")))
 
 
@@ -228,7 +228,7 @@ def test_a_zip_with_two_files_of_one_name_is_refused(folder, tmp_path):
     archive = pack(folder, tmp_path / "tiles.zip")
     with zipfile.ZipFile(archive, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
         file.writestr("Forest/Forest_0.png", encode(tile(200)))
-    with pytest.raises(DataError, match="two files of one name"):
+    with pytest.raises(DataError, match="two files of the same name"):
         load_tiles(str(archive))
 
 
@@ -247,7 +247,7 @@ def test_damaged_and_oddly_packed_zip_entries_are_bad_tiles(folder, tmp_path):
     data = archive.read_bytes()
     archive.write_bytes(data.replace(encode(tile(3)), encode(tile(4)), 1))
     skipped = dict(load_tiles(str(archive), "skip").skipped)
-    assert skipped["Sea/odd.png"] == "is packed in another way than deflate"
+    assert skipped["Sea/odd.png"] == "uses another compression than deflate"
     assert "CRC" in skipped["Forest/Forest_3.png"]
 
 

@@ -99,7 +99,7 @@ def test_the_settings_that_runs_of_one_method_do_not_share_are_known():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"seeds": 0}, "--seeds takes a count of one or more"),
+        ({"seeds": 0}, "--seeds takes a number of seeds of at least 1"),
         ({"seeds": [1, 1]}, "--seeds: a value is given twice"),
         ({"image_sizes": [64, 64]}, "--image-sizes: a value is given twice"),
         ({"shots": [5, "most"]}, "--shots takes whole numbers or 'all', not 'most'"),

@@ -84,6 +84,15 @@ def test_what_holds_no_results_is_one_clear_error(tmp_path, text):
 COMMITTED = Path(__file__).parents[2] / "docs" / "results"
 
 
+def contains(whole, part):
+    """Whether a JSON value has all of another; lists and numbers must be equal."""
+    if isinstance(part, dict):
+        return all(name in whole and contains(whole[name], value) for name, value in part.items())
+    if isinstance(part, list):
+        return len(whole) == len(part) and all(map(contains, whole, part))
+    return whole == part
+
+
 NAMES = sorted(path.parent.name for path in COMMITTED.glob("*/results.json"))
 
 
@@ -94,6 +103,9 @@ def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
     assert (stored["format"] < 3, results.format) == (True, 3)
     for run, values in zip(results.runs, stored["runs"], strict=True):
         assert (run.method, run.status) == (values["method"], values["status"])
+        assert contains(run.to_json()["result"]["test"], values["result"]["test"])
+    for name in ("gaps", "verdicts", "disagreements", "robustness", "test_reads"):
+        assert contains(results.to_json()[name], stored.get(name, results.to_json()[name]))
     write_results(results, tmp_path)
     assert read_results(tmp_path) == results
 

@@ -66,7 +66,7 @@ def test_a_finished_study_repeats_no_run(recipe, finished, caplog):
     again = Study(recipe, folder, methods=METHODS).run(progress=False)
     assert [file.stat().st_mtime_ns for file in files] == before
     assert again.runs == results.runs
-    assert "3 of 3 runs were finished before" in caplog.messages
+    assert "3 of 3 runs were already finished" in caplog.messages
 
 
 def test_the_statistics_stand_beside_the_runs(finished):
@@ -179,6 +179,9 @@ def test_a_study_that_is_interrupted_lets_its_run_save_its_state(recipe, finishe
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped after step" in message
+    before = (run / "log.jsonl").read_text()
+    time.sleep(1)
+    assert (run / "log.jsonl").read_text() == before  # the run has ended too
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +296,7 @@ def test_a_study_is_not_continued_with_another_number_of_trials(recipe, survivor
     ("values", "message"),
     [
         ({"executor": "spark"}, "Unknown executor 'spark'. Choose from: local, ray"),
-        ({"tune": 1}, "two trials or more"),
+        ({"tune": 1}, "must be at least 2"),
         ({"jobs": 0}, "--jobs must be 1 or more"),
         ({"robustness": -1}, "--robustness takes a number of tiles"),
     ],

@@ -34,5 +34,5 @@ def test_what_was_tried_is_not_repeated_with_as_many_tiles(run):
 def test_a_run_that_is_not_finished_or_no_tiles_are_one_clear_error(run, tmp_path):
     with pytest.raises(RunError, match="no finished run"):
         try_robustness(tmp_path, 5)
-    with pytest.raises(RunError, match="a tile or more"):
+    with pytest.raises(RunError, match="at least one tile"):
         try_robustness(run, 0)

@@ -75,7 +75,7 @@ def test_what_shows_at_the_end_alone_is_divergence_and_no_failed_reload(inputs, 
 
 def test_a_run_that_diverged_says_so_again(inputs, tmp_path):
     diverges(inputs, tmp_path / "run", learning_rate=1e6)
-    with pytest.raises(DivergedError, match="It was so before"):
+    with pytest.raises(DivergedError, match="An earlier attempt ended so too"):
         train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)
 
 

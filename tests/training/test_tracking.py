@@ -126,11 +126,11 @@ def test_a_tracker_that_fails_is_dropped_with_a_warning_and_training_goes_on(rec
         trainer = run.fit(callbacks=Unreachable(tmp_path / "run"))
     assert len(trainer.state.history) == 2
     [message] = [record.getMessage() for record in caplog.records]
-    assert message == "Tracking with unreachable stopped: no route to host. Training goes on."
+    assert message == "Tracking with unreachable stopped: no route to host. Training continues."
 
 
 def test_a_tracker_that_does_not_start_is_one_clear_error(recipe, tmp_path):
     tracker = Unreachable(tmp_path / "run")
     tracker.starts = False
-    with pytest.raises(OrbituneError, match="Tracking with unreachable does not start: no route to host"):
+    with pytest.raises(OrbituneError, match="Tracking with unreachable cannot start: no route to host"):
         train(recipe, tmp_path / "run", callbacks=[tracker], progress=False)

@@ -228,7 +228,7 @@ def interrupt(recipe, out, step):
 
     trainer.step = step_and_interrupt
     with (
-        pytest.raises(Interrupted, match=rf"step {step} of 10\. The same command goes on"),
+        pytest.raises(Interrupted, match=rf"step {step} of 10\. Run the same command again to continue"),
         trainer.interrupt,
     ):
         trainer.fit()
@@ -385,7 +385,7 @@ def test_other_settings_beside_the_same_weights_are_another_backbone(recipe, tmp
     file = tmp_path / "backbone" / "preprocessor_config.json"
     interrupt(recipe, tmp_path / "run", step=3)
     file.write_text(file.read_text().replace("0.4", "0.1"))
-    with pytest.raises(RunError, match=r"The backbone settings of .* train anew with another --out"):
+    with pytest.raises(RunError, match=r"The backbone settings of .* train again with another --out"):
         train(recipe.replace(backbone=str(tmp_path / "backbone")), tmp_path / "run", progress=False)
 
 

@@ -1,4 +1,4 @@
-"""The adapter bank: one backbone in memory, with many adapters that can be mixed within a batch."""
+"""Adapter bank: one backbone with many adapters, mixed within a batch."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
@@ -32,7 +32,10 @@ from orbitune.recipe import Recipe
 
 @dataclass(frozen=True)
 class _Saved:
-    """An adapter as read from its folder; heads are (C, H, D + 1) with the bias as last column."""
+    """An adapter as read from its folder.
+
+    Heads are (C, H, D + 1) with the bias as last column.
+    """
 
     classes: tuple[str, ...]
     temperature: float
@@ -56,10 +59,11 @@ class _Resident:
 
 
 class AdapterBank:
-    """Serve many adapters on one backbone; each image of a batch can use another adapter.
+    """Serve many adapters on one backbone.
 
-    Accepts adapters of LoRA, rsLoRA, LoRA+, PiSSA and linear probing: low-rank updates and a head, with any
-    number of classes. Adapters can be added, replaced and removed while other threads predict.
+    Each image of a batch can use another adapter. Accepts adapters of LoRA, rsLoRA, LoRA+, PiSSA and linear
+    probing: low-rank updates and a head, with any number of classes. Adapters can be added, replaced and
+    removed while other threads predict.
 
         bank = AdapterBank("facebook/dinov2-small", 112)
         bank.add("crops", "runs/crops/adapter")
@@ -110,12 +114,12 @@ class AdapterBank:
 
     @property
     def names(self) -> list[str]:
-        """Names of all adapters, in memory or not, in the order they were added."""
+        """Return the names of all adapters, in memory or not, in order of addition."""
         return list(self._folders)
 
     @property
     def bytes(self) -> int:
-        """Bytes that the adapters in memory take."""
+        """Return the bytes that the adapters in memory take."""
         with self._lock:
             return sum(each.bytes for each in self._residents.values())
 
@@ -139,6 +143,9 @@ class AdapterBank:
     def remove(self, name: str) -> None:
         """Remove an adapter from the bank; its files stay.
 
+        Args:
+            name: name given to `add`.
+
         Raises:
             ModelError: there is no adapter of this name.
         """
@@ -149,6 +156,12 @@ class AdapterBank:
 
     def classes(self, name: str) -> tuple[str, ...]:
         """Return the class names of an adapter.
+
+        Args:
+            name: name given to `add`.
+
+        Returns:
+            Class names in the order of the logits.
 
         Raises:
             ModelError: there is no adapter of this name.
@@ -176,7 +189,17 @@ class AdapterBank:
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
-        """Return logits, as `predict` without temperature and softmax; B arrays, float32 (C,)."""
+        """Return logits, as `predict` without temperature and softmax.
+
+        B arrays, float32 (C,).
+
+        Args:
+            tiles: uint8 (B, H, W, 3), as for `predict`.
+            tasks: name of the adapter of each tile.
+
+        Returns:
+            B arrays, float32 (C,); C differs between adapters.
+        """
         return self._logits(tiles, tasks, self._take(tasks))
 
     def _logits(
@@ -203,7 +226,7 @@ class AdapterBank:
         return [row[: len(taken[task].classes)] for task, row in zip(tasks, rows, strict=True)]
 
     def _take(self, tasks: Sequence[str]) -> dict[str, _Resident]:
-        """Return the adapters of a batch in one layout, loading those that are not in memory."""
+        """Return the adapters of a batch in one layout, loading those not in memory."""
         names = dict.fromkeys(tasks)
         with self._lock:
             for name in names:
@@ -218,7 +241,10 @@ class AdapterBank:
         return taken
 
     def _keep(self, name: str, saved: _Saved) -> None:
-        """Pack an adapter into memory; if the layout must grow for it, drop all others to be packed again."""
+        """Pack an adapter into memory.
+
+        If the layout must grow for it, drop all others to be packed again.
+        """
         if not self._layout.holds(saved.factors):
             modules = self._layout.modules.union(saved.factors)
             self._layout = Layout(self._products, modules, max(self._layout.rank, rank_of(saved.factors)))
@@ -228,7 +254,7 @@ class AdapterBank:
         self._residents.move_to_end(name)
 
     def _drop_oldest(self, needed: Collection[str]) -> None:
-        """Drop the least recently used adapters above the memory limit, except those needed now."""
+        """Drop the least recently used adapters above the memory limit, except `needed`."""
         if self._limit is None:
             return
         held = sum(each.bytes for each in self._residents.values())
@@ -243,13 +269,13 @@ class AdapterBank:
         except OrbituneError as error:
             raise ModelError(f"{folder} cannot be read as an adapter: {error}") from None
         if metadata.backbone.weights_sha256 != self._backbone.weights_hash:
-            raise ModelError(f"{folder} was trained on other weights than {self._backbone.name} holds.")
+            raise ModelError(f"{folder} was trained on other weights than those of {self._backbone.name}.")
         for key in ("image_size", "mean", "std", "resample"):
             own, ours = (getattr(each, key) for each in (metadata.preprocessing, self._preprocessing))
             if own != ours:
                 raise ModelError(
-                    f"{folder} was trained with {key} {own}, the bank computes with {ours}; "
-                    "use a bank of its own."
+                    f"{folder} was trained with {key} {own}, but the adapter bank uses {ours}; "
+                    "add it to another bank."
                 )
         factors, tensors = read_low_rank(folder)
         classes = metadata.classes
@@ -267,4 +293,4 @@ class AdapterBank:
         return _Saved(classes, metadata.temperature or 1.0, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
-        return ModelError(f"The bank has no adapter {name!r}; it has: {', '.join(self._folders) or 'none'}.")
+        return ModelError(f"Unknown adapter {name!r}. The bank has: {', '.join(self._folders) or 'none'}.")

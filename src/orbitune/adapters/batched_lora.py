@@ -1,4 +1,4 @@
-"""Batched LoRA: low-rank updates of many adapters, a different one for each image of a batch.
+"""Batched LoRA: each image of a batch has the update of its own adapter.
 
 An adapter is packed into one vector in the compute precision. For a batch, the vectors of its adapters are
 unpacked into matrices, gathered by image, and applied in one batched product down and one up. The gathering
@@ -43,14 +43,14 @@ PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class Factors(NamedTuple):
-    """The update B A of one layer: A (r, in), and B (out, r) multiplied by the scaling; fp32."""
+    """The update B A of one layer, fp32: A (r, in), and scaled B (out, r)."""
 
     down: Tensor
     up: Tensor
 
 
 class BatchedLoraLinear:
-    """Frozen linear layers with the same input, and the low-rank update of each image of a batch.
+    """Frozen linear layers with one input, and a low-rank update per image.
 
     Args:
         layers: `nn.Linear` modules whose outputs are concatenated.
@@ -74,7 +74,15 @@ class BatchedLoraLinear:
         self.updates: tuple[Tensor, Tensor] | None = None
 
     def add_updates(self, y: Tensor, x: Tensor) -> Tensor:
-        """Add the updates of inputs x (B * N, in) to outputs y (B * N, out) in place, and return y."""
+        """Add the low-rank updates to `y` in place.
+
+        Args:
+            y: outputs of the frozen layers (B * N, out); changed in place.
+            x: their inputs (B * N, in).
+
+        Returns:
+            `y`.
+        """
         if self.updates is not None:
             down, up = self.updates
             images = (len(down), -1)
@@ -125,7 +133,7 @@ class _FusedBatchedLora(BatchedLoraLinear):
 
 
 def _hook(layer: nn.Linear, names: Mapping[int, str]) -> BatchedLoraLinear:
-    """Register a hook by which a linear layer of transformers adds the updates of a batch."""
+    """Register a forward hook that adds the updates of a batch to a linear layer."""
     lora = BatchedLoraLinear([layer], names)
 
     def add_updates(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
@@ -160,7 +168,15 @@ class Layout:
         return self.modules.issuperset(factors) and self.rank >= rank_of(factors)
 
     def pack(self, factors: Mapping[str, Factors], dtype: torch.dtype) -> Tensor:
-        """Return the updates of an adapter as a vector (L,)."""
+        """Return the updates of an adapter as a vector (L,).
+
+        Args:
+            factors: the updates of one adapter by module name.
+            dtype: dtype of the vector.
+
+        Returns:
+            A vector (L,), with the same L for every adapter of this layout.
+        """
         flat = [torch.empty(0)]
         for product, adapted in self._parts:
             down = torch.zeros(product.shape[0], len(adapted), self.rank)
@@ -203,7 +219,7 @@ class Layout:
 
 
 def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
-    """Return the low-rank updates of a PEFT folder by module, and its other tensors by name, in fp32.
+    """Read the low-rank updates and the other tensors of a PEFT folder.
 
     Raises:
         ModelError: it is damaged, or holds more than low-rank updates.
@@ -212,13 +228,13 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
     config = read_adapter_config(folder)
     stored = read_tensors(folder / ADAPTER_WEIGHTS)
     if config["peft_type"] != "LORA":
-        raise not_low_rank_error(folder, f"it is of PEFT's type {config['peft_type']}")
+        raise not_low_rank_error(folder, f"its PEFT type is {config['peft_type']}")
     start = config.get("init_lora_weights")
     for setting in _UNSUPPORTED:
         if config.get(setting):
             raise not_low_rank_error(folder, f"it has {setting}")
     if isinstance(start, str) and start.lower() in ("pissa", "olora"):
-        raise not_low_rank_error(folder, f"it was started by {start}, which changed the frozen weights")
+        raise not_low_rank_error(folder, f"it was initialised by {start}, which changed the frozen weights")
     rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
     scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}

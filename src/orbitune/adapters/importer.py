@@ -34,7 +34,9 @@ def import_adapter(
     out: str | Path,
     log: Callable[[str], None] = _LOGGER.warning,
 ) -> Bundle:
-    """Import a PEFT LoRA for transformers 4, transformers 5 or timm as a bundle without scores.
+    """Import a PEFT LoRA of transformers 4, transformers 5 or timm as a bundle.
+
+    The bundle has no scores.
 
     Args:
         folder: adapter_config.json and adapter_model.safetensors. If it has a preprocessor_config.json, that
@@ -89,14 +91,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     check_adapter(folder)
     config = read_adapter_config(folder)
     if config["peft_type"] != "LORA":
-        raise ModelError(f"{folder} is of PEFT's type {config['peft_type']}; only LORA can be imported.")
+        raise ModelError(f"{folder} has the PEFT type {config['peft_type']}; only LORA can be imported.")
     return config, read_tensors(folder / ADAPTER_WEIGHTS)
 
 
 def _check_backbone(
     folder: Path, config: dict[str, Any], backbone: Backbone, log: Callable[[str], None]
 ) -> str | None:
-    """Compare the backbone that an adapter names with the given one, and return its name.
+    """Compare the backbone that an adapter names with the given one; return its name.
 
     A checkpoint can have many names (a hub id, folders on several machines), so a difference is a warning. If
     the adapter stores a hash of the weights, a difference of hashes is an error.
@@ -108,8 +110,8 @@ def _check_backbone(
     if (digest := _stored_hash(folder)) is not None:
         if digest != backbone.weights_hash:
             raise ModelError(
-                f"{folder} was trained on {stated or 'a backbone'}, with other weights than {backbone.name} "
-                "holds; its predictions would be wrong. Pass that one as --backbone."
+                f"{folder} was trained on {stated or 'a backbone'}, with other weights than those of "
+                f"{backbone.name}; its predictions would be wrong. Pass that backbone as --backbone."
             )
     elif stated and _basename(stated) not in {
         _basename(name) for name in (backbone.name, backbone.reference, str(backbone.folder))
@@ -122,7 +124,7 @@ def _check_backbone(
 
 
 def _stored_hash(folder: Path) -> str | None:
-    """Return the hash of the backbone's weights that an adapter of Orbitune stores; None if there is none."""
+    """Return the stored hash of the adapter's backbone weights, or None."""
     try:
         digest = read_json(folder / FILE)["backbone"]["weights_sha256"]
     except (OrbituneError, KeyError, TypeError):
@@ -159,7 +161,7 @@ def _renamed(
     start, fused = config.get("init_lora_weights"), len(named) > len(drop_copies(tensors))
     if fused and isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise ModelError(
-            f"The adapter was started by {start}, which changed fused layers, and these cannot be split. "
+            f"The adapter was initialised by {start}, which changed fused layers, and these cannot be split. "
             "Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     plain = {**config, "rank_pattern": {}, "alpha_pattern": {}, "exclude_modules": None}
@@ -167,7 +169,7 @@ def _renamed(
 
 
 def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """Return the configuration with a reference to the backbone and no other references."""
+    """Return the configuration with the backbone as its only reference."""
     library = (config.get("auto_mapping") or {}).get("parent_library", "")
     known = isinstance(library, str) and library.startswith("transformers.models.")
     return {

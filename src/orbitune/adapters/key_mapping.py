@@ -83,7 +83,7 @@ def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 def rename_patterns(
     config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
 ) -> dict[str, dict[str, Any]]:
-    """Return PEFT's `rank_pattern` and `alpha_pattern` for tensors that `rename_tensors` renames.
+    """Return PEFT's `rank_pattern` and `alpha_pattern` for the renamed tensors.
 
     Args:
         config: the adapter's own, whose patterns match its own names.
@@ -111,14 +111,23 @@ def rename_patterns(
 
 
 def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str, Any]:
-    """Return PEFT's adapter_config for tensors that `rename_tensors` renamed, with its target modules listed.
+    """Return PEFT's adapter_config for the renamed tensors.
+
+    Its target modules are listed by name.
+
+    Args:
+        config: PEFT's adapter_config.json.
+        tensors: the new names of the adapter's tensors.
+
+    Returns:
+        A copy of the configuration with the new names.
 
     Raises:
         ModelError: it has settings for single layers, which refer to the old names.
     """
     for setting in ("rank_pattern", "alpha_pattern", "exclude_modules"):
         if config.get(setting):
-            raise ModelError(f"The adapter has {setting}, which cannot be carried over to other names.")
+            raise ModelError(f"The adapter has {setting}, which cannot be mapped to other keys.")
     names = [name.removeprefix(_PREFIX) for name in tensors]
     targets = {name.partition(".lora_")[0] for name in names if ".lora_" in name}
     whole = {

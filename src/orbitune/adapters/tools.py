@@ -48,7 +48,7 @@ class AdapterSummary:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary for JSON: path and error of a damaged folder, else all but the error."""
+        """Return the fields for JSON; of a damaged folder only path and error."""
         if self.error:
             return {"path": self.path, "error": self.error}
         return {name: value for name, value in asdict(self).items() if name != "error"}
@@ -71,7 +71,7 @@ class LayerComparison:
 
 
 def list_adapters(folder: str | Path) -> list[AdapterSummary]:
-    """Return a summary of every bundle and finished run below a folder, sorted by path.
+    """Summarise every bundle and finished run below a folder.
 
     Raises:
         RunError: there is no such folder.
@@ -109,9 +109,13 @@ def _summarise(folder: Path) -> AdapterSummary:
 
 
 def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
-    """Verify a bundle or run: the hashes of its files and of its backbone's weights, and that it loads.
+    """Verify the files and the backbone of a bundle or run, and load it.
 
     Of a run, the recipe, environment and log are verified too.
+
+    Args:
+        source: folder of a bundle or a finished run.
+        backbone: hub id or folder, if the backbone was moved.
 
     Returns:
         The result of each check, as text.
@@ -136,6 +140,13 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
 def compare(one: str | Path, other: str | Path) -> list[LayerComparison]:
     """Compare the updates of two low-rank adapters of one backbone, layer by layer.
 
+    Args:
+        one: folder of a bundle or a finished run.
+        other: another one on the same backbone.
+
+    Returns:
+        One comparison per adapted layer.
+
     Raises:
         ModelError: one of them is not a low-rank adapter, or they belong to different backbones.
     """
@@ -156,7 +167,7 @@ def compare(one: str | Path, other: str | Path) -> list[LayerComparison]:
 def merge(
     one: str | Path, other: str | Path, *, out: str | Path, weight: float = 0.5, progress: bool = True
 ) -> list[MergeScore]:
-    """Merge two adapters into the weighted mean of their updates, and score all three.
+    """Merge two adapters into their weighted mean, and score all three.
 
     The mean is exact: the factors are concatenated, so the ranks add up (`combination_type="cat"` of PEFT).
     Heads are averaged. Scores are on the validation tiles of both runs; no test split is read.
@@ -210,7 +221,7 @@ def merge(
 
 
 def _weighted_mean(one: Path, other: Path, *, weight: float) -> "tuple[dict[str, Tensor], int]":
-    """Return the tensors of the weighted mean by PEFT's names, and the rank of its updates."""
+    """Return the weighted mean of the tensors by PEFT's names, and its rank."""
     import torch
 
     from orbitune.adapters.batched_lora import DOWN, PREFIX, UP, rank_of, read_low_rank
@@ -251,11 +262,11 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
 
     rows = []
     for run in runs:
-        _, job = reopen(run, progress)
-        indices = job.splits["validation"]
-        tiles, labels = job.tiles.read(indices), job.tiles.labels[indices]
+        _, setup = reopen(run, progress)
+        indices = setup.splits["validation"]
+        tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
         accuracies = [
-            float((BundleModel(bundle, job.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
+            float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
         rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))

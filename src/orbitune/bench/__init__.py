@@ -1,1 +1,4 @@
-"""Benchmarks: ways to train or predict ("arms") side by side, each in its own process, on the same tiles."""
+"""Benchmarks: compare ways to train or predict ("arms") on the same tiles.
+
+Each arm runs in a process of its own.
+"""

@@ -1,4 +1,7 @@
-"""End of a benchmark's program, in the form that `orbitune.study.child_processes` reads."""
+"""Output and exit code of a benchmark's child process.
+
+`orbitune.study.child_processes` reads them.
+"""
 
 import contextlib
 import json
@@ -11,7 +14,10 @@ from orbitune.errors import OrbituneError
 
 
 def print_result(measure: Callable[[dict[str, Any]], dict[str, Any]], spec: dict[str, Any]) -> int:
-    """Print what was measured as JSON; the exit code, 2 after a user's mistake and 130 after SIGINT."""
+    """Print what was measured as JSON and return the exit code.
+
+    The exit code is 2 after a user error and 130 after SIGINT.
+    """
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
     try:
         with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like

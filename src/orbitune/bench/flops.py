@@ -18,7 +18,7 @@ _CLASSES = ("one", "other")  # the head's few thousand operations do not matter
 
 
 def forward_flops(backbone: Backbone, size: int) -> float:
-    """Return the operations of one image's forward pass through the backbone and its head.
+    """Count the operations of one image's forward pass, head included.
 
     Args:
         backbone: the checkpoint, of which only the configuration is read.
@@ -28,7 +28,9 @@ def forward_flops(backbone: Backbone, size: int) -> float:
 
 
 def training_flops(recipe: Recipe, backbone: Backbone) -> float:
-    """Return the operations of one image's forward and backward pass with the recipe's method.
+    """Count the operations of one image's forward and backward pass.
+
+    Only what the recipe's method needs is counted.
 
     Args:
         recipe: resolved, as its image size and batch size are read. Some methods rebuild weight matrices once

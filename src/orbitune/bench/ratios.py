@@ -1,4 +1,7 @@
-"""Paired ratios: values of the same round are compared, so that a slow minute affects both."""
+"""Paired ratios: values of the same round are compared.
+
+So a slow minute of the machine affects both.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +34,10 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 
 
 def verdict(ratio: Ratio, at_least: float | None, aim: float | None) -> str:
-    """Return whether the median reaches the targets, and whether the interval leaves that open."""
+    """Return whether the median reaches the targets, as words.
+
+    The words also say if the interval contains the target.
+    """
     targets = [(name, value) for name, value in (("aim", aim), ("least", at_least)) if value is not None]
     if not targets:
         return "no target"

@@ -59,7 +59,7 @@ def warnings(results: Results) -> list[str]:
 
 
 def ratio_table(results: Results) -> Table:
-    """Return header and rows: one comparison each, with its ratio, targets and verdict."""
+    """Return header and rows; each row is a comparison with its targets and verdict."""
     header = ["Comparison", "Arms", "Of", "Ratio (95 % interval)", "At least", "Aim", "Verdict"]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""Run a benchmark: every arm once per round, each time in a fresh process; then write one report.
+"""Run a benchmark: every arm once per round, in fresh processes; write a report.
 
 Every other round is run in reverse order, so that of any two arms each is first equally often (ABBA), and a
 machine that slows down favours neither.
@@ -74,8 +74,8 @@ class Bench:
         # Mistakes show, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
-        facts = {**environment(), "code": _code_hash()}
-        kept = cache_folder("bench") / _key(self.suite, facts, setup)
+        machine = {**environment(), "code": _code_hash()}
+        kept = cache_folder("bench") / _key(self.suite, machine, setup)
         before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
         loads = [each["load"] for arm in measured for each in arm] or [before]
@@ -84,7 +84,7 @@ class Bench:
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "suite": self.suite.model_dump(mode="json"),
-            "environment": facts,
+            "environment": machine,
             "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
             "data": setup.data.to_json(),
             "backbone": setup.backbone.record.to_json(),
@@ -130,7 +130,7 @@ class Bench:
     def _measure(
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
     ) -> list[list[dict[str, Any]]]:
-        """Return the measurements of each arm by round; each is stored as soon as it is made."""
+        """Return the measurements of each arm by round; each is stored at once."""
         order = turns(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
         todo = [turn for turn in order if read_kept(files[turn]) is None]
@@ -150,14 +150,14 @@ class Bench:
         ]
 
 
-def _key(suite: Suite, facts: dict[str, Any], setup: TrainingSetup) -> str:
-    """Return a hash of suite, inputs, machine and code: measurements of others are never mixed in.
+def _key(suite: Suite, machine: dict[str, Any], setup: TrainingSetup) -> str:
+    """Return a hash of suite, inputs, machine and code that stored values belong to.
 
     Files that the suite names count by their content.
     """
     run = file_hash(Path(suite.run) / "result.json") if suite.run else None
     settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run"})
-    text = json.dumps([settings, setup.inputs(), run, facts], sort_keys=True)
+    text = json.dumps([settings, setup.inputs(), run, machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

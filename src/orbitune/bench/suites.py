@@ -1,4 +1,4 @@
-"""Benchmark suites: arms that are compared, on which data and for how long; one small YAML file each."""
+"""Benchmark suites (YAML): the arms, their data, and the number of rounds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ OF_SCENE = ("dense-agreement",)  # those of the suite's scene besides
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train, or to predict with a trained model, as a program in its own process.
+    """One way to train or predict, run in its own process.
 
     Attributes:
         name: readable description, unique in the suite.
@@ -126,9 +126,9 @@ class Suite(_Strict):
 
     @field_validator("rounds")
     @classmethod
-    def _as_many_there_as_back(cls, value: int) -> int:
+    def _check_even(cls, value: int) -> int:
         if value % 2:
-            raise ValueError("must be even, as every other round goes backwards")
+            raise ValueError("must be even, since every other round runs in reverse order")
         return value
 
     @classmethod
@@ -144,7 +144,7 @@ class Suite(_Strict):
             parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise OrbituneError("Invalid suite: " + "; ".join(parts)) from None
         if not (suite.comparisons or suite.figures):
-            raise OrbituneError("Invalid suite: comparisons: there are none, and no figures either")
+            raise OrbituneError("Invalid suite: comparisons: there are none, and no figures")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:
@@ -153,13 +153,16 @@ class Suite(_Strict):
 
     @classmethod
     def load(cls, path: Path) -> "Suite":
-        """Read a suite from a YAML file, whose stem is its name; paths in it are relative to its folder."""
+        """Read a suite from a YAML file, whose stem is its name.
+
+        Paths in it are relative to its folder.
+        """
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
         self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
     ) -> "Suite":
-        """Return the suite with other data, or another backbone, run or scene, where one is given."""
+        """Return the suite with other data, backbone, run or scene where given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
         return self.model_copy(
             update=_anchored({name: value for name, value in given.items() if value is not None})
@@ -204,7 +207,10 @@ class Suite(_Strict):
         return Arm(", ".join(filter(None, named)), kind, recipe)
 
     def trained(self) -> Recipe:
-        """Return the run's recipe with the suite's batch size; the default recipe if no run is named yet."""
+        """Return the run's recipe with the suite's batch size.
+
+        Without a run, it is the default recipe.
+        """
         recipe = read_recipe(Path(self.run)) if self.run else Recipe()
         return recipe.replace(batch_size=self.batch_size)
 

@@ -1,4 +1,4 @@
-"""Bundles and adapters: `bundle`, `import`, `push`, `pull`, and the group `adapters`."""
+"""Commands `bundle`, `import`, `push`, `pull` and `adapters`."""
 
 import sys
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def bundle(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bundle a run: one folder with all that prediction needs and a model card; PEFT can load it."""
+    """Bundle a run: a folder with all that prediction needs. PEFT can load it."""
     from orbitune.inference.bundle_builder import build_bundle
 
     made = build_bundle(

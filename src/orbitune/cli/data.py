@@ -24,13 +24,13 @@ def prepare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode the tiles and download the backbone, so that later commands start at once."""
+    """Decode the tiles and download the backbone ahead of other commands."""
     from orbitune.data.near_duplicates import find_near_duplicates
     from orbitune.training.setup import prepare_training
 
-    job = prepare_training(make_recipe(), not quiet)
-    data, backbone = job.data, job.backbone.record
-    leaks = find_near_duplicates(job.tiles, job.splits) if check_leaks else []
+    setup = prepare_training(make_recipe(), not quiet)
+    data, backbone = setup.data, setup.backbone.record
+    leaks = find_near_duplicates(setup.tiles, setup.splits) if check_leaks else []
     if as_json:
         leaks_found = {"leaks": [leak.to_json() for leak in leaks]} if check_leaks else {}
         print_json({"data": data.to_json(), "backbone": backbone.to_json(), **leaks_found})
@@ -38,5 +38,5 @@ def prepare(
     print_inputs(data, backbone.description)
     for leak in leaks:
         print(f"  leaks: {leak.describe()}")
-    for name, reason in job.tiles.skipped:
+    for name, reason in setup.tiles.skipped:
         print(f"  skipped {name}: {reason}")

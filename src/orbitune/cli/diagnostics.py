@@ -1,4 +1,4 @@
-"""What `orbitune doctor` finds: machine, versions, extras, compiled kernels, caches and backbones."""
+"""Diagnosis of the installation, as `orbitune doctor` prints it."""
 
 import os
 import platform
@@ -45,7 +45,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra of the package, with the modules that are not installed and the command that installs them."""
+    """An extra of the package, its missing modules and how to install them."""
 
     name: str
     installed: bool
@@ -63,7 +63,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache folder: its size, the free disk space in bytes, and what is wrong with its permissions."""
+    """A cache folder: its size, free disk space in bytes, and permission problems."""
 
     name: str
     path: str
@@ -84,7 +84,7 @@ class BackboneState:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings; `advice` lists what would make this installation faster or sounder."""
+    """All findings, and advice on what would make this installation better."""
 
     versions: dict[str, str | None]
     machine: Machine
@@ -179,7 +179,10 @@ def _caches() -> tuple[Cache, ...]:
 
 
 def _cache(name: str, path: Path, private: bool = False) -> Cache:
-    """Measure a cache folder, which may not exist yet; check its permissions where code is loaded from it."""
+    """Measure a cache folder, which may not exist yet.
+
+    Check its permissions where code is loaded from it.
+    """
     problem = None
     try:
         if private and path.exists():
@@ -192,7 +195,10 @@ def _cache(name: str, path: Path, private: bool = False) -> Cache:
 
 
 def _folder_bytes(path: Path) -> int:
-    """Return the bytes of all files below a folder; links and unreadable folders count nothing."""
+    """Return the bytes of all files below a folder.
+
+    Links and unreadable folders are skipped.
+    """
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:

@@ -15,7 +15,7 @@ app = CommandSet("Installation")
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Show machine, versions, extras, kernels and caches, and what would make Orbitune faster."""
+    """Show the machine, versions, extras, kernels and caches, with advice."""
     from orbitune.cli.diagnostics import diagnose
 
     found = diagnose()

@@ -38,7 +38,7 @@ def export_(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export a run to formats that need no Orbitune; each is validated against the trained model."""
+    """Export a run to files that need no Orbitune, and validate each file."""
     from orbitune.exporting.exporter import export
 
     report = export(

@@ -15,7 +15,7 @@ def parse_numbers(option: str, text: str | None) -> list[int]:
 
 
 def parse_seeds(text: str | None) -> int | list[int] | None:
-    """Return the number of seeds in text such as "3", or the seeds in "0,1,2" and "4,".
+    """Parse the number of seeds, such as "3", or a list, such as "0,1,2" or "4,".
 
     Raises:
         OrbituneError: a part is not a whole number.
@@ -35,5 +35,5 @@ def parse_shots(text: str | None) -> list[int | str]:
 
 def _number(option: str, text: str) -> int:
     if not text.isdecimal():
-        raise OrbituneError(f"{option} takes whole numbers with commas between, not {text!r}.")
+        raise OrbituneError(f"{option} takes whole numbers separated by commas, not {text!r}.")
     return int(text)

@@ -18,10 +18,13 @@ ADVANCED: set[str] = set()
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose options are listed under the heading that each has as `rich_help_panel`."""
+    """A command whose options are listed by their `rich_help_panel`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options, by heading; options of ADVANCED only for `--help-all`."""
+        """Write arguments and options, by heading.
+
+        Options in ADVANCED are shown by `--help-all` only.
+        """
         show_all = ctx.find_root().meta.get(SHOW_ALL, False)
         sections: dict[str, list[tuple[str, str]]] = defaultdict(list)
         left_out = 0
@@ -42,10 +45,16 @@ class GroupedCommand(TyperCommand):
 
 
 class GroupedCommands(TyperGroup):
-    """A group whose commands are listed by heading; hidden commands are not suggested for a mistyped one."""
+    """A group whose commands are listed by heading.
+
+    Hidden commands are not suggested for a mistyped one.
+    """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that the arguments name; an error suggests names of visible commands."""
+        """Return the command that the arguments name.
+
+        The error for an unknown name suggests visible commands.
+        """
         commands = self.commands
         if args[0] not in commands:
             self.commands = {name: each for name, each in commands.items() if not each.hidden}

@@ -77,7 +77,7 @@ def _run() -> int:
 
 
 def _fail(error: OrbituneError) -> int:
-    """Print a user error, as JSON where the command prints JSON, and return the exit code."""
+    """Print a user error, as JSON if the command prints JSON; return the exit code."""
     if "--json" in sys.argv:
         kind = {"kind": error.kind} if error.kind else {}
         print(json.dumps({"error": str(error), **kind}))
@@ -88,7 +88,7 @@ def _fail(error: OrbituneError) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
-    raise Interrupted("Stopped. The same command starts again, from what is saved.")
+    raise Interrupted("Stopped. Run the same command again to continue from what is saved.")
 
 
 def _version(asked: bool) -> None:

@@ -18,7 +18,7 @@ app = CommandSet("Use of trained models")
 
 
 def _output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each of OUTPUTS but the map; it receives their paths as `outputs`."""
+    """Give a command an option per entry of OUTPUTS; it receives them as `outputs`."""
     optional = {name: output for name, output in OUTPUTS.items() if name != "map"}
 
     @functools.wraps(command)

@@ -1,4 +1,4 @@
-"""Messages of the library, which it logs to the logger "orbitune", as lines on stderr."""
+"""Messages of the logger "orbitune", as lines on stderr."""
 
 import logging
 import sys

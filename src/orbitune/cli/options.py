@@ -125,7 +125,9 @@ def make_recipe(
     lora: dict[str, Any],
     method: str | None = None,
 ) -> Recipe:
-    """Return the recipe of a preset, a recipe file and options; each overrides the one before.
+    """Return the recipe of a preset, a recipe file and options.
+
+    Each overrides the one before.
 
     Args:
         file: recipe file (YAML), or None.
@@ -156,7 +158,10 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
-    """Return an option that is None unless given; its type is a plain one, as pydantic validates it."""
+    """Return an option that is None unless given.
+
+    Its type is a plain one: pydantic validates the value.
+    """
     flag = "--" + name.replace("_", "-")
     if field.annotation is bool:
         text = f"{field.description} [default: {'on' if field.default else 'off'}]"
@@ -218,7 +223,7 @@ _HELP_ALL = inspect.Parameter(
 
 
 def default_out(recipe: Recipe, *more: str) -> Path:
-    """Return a folder under runs/ that is named after the data, the backbone and `more`."""
+    """Return a folder below runs/ named after the data, the backbone and `more`."""
     data = data_name(recipe.data).replace(" ", "-")
     return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
 

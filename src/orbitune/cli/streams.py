@@ -48,7 +48,7 @@ class _Stream:
 
 
 class _Output(_Stream):
-    """Standard output: a write error ends the command, and is raised again if it was swallowed."""
+    """Standard output whose write errors end the command, even if swallowed once."""
 
     _fault: OutputError | ReaderGone | None = None
 
@@ -75,10 +75,11 @@ class _Output(_Stream):
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Report a full or closed standard output in one line; ignore one of standard error.
+    """Report a full or closed standard output in one line.
 
-    Python sets a stream that is closed at start-up to None. A result would then be lost without a message,
-    and the next file that is opened would get the number of the stream and receive what libraries print.
+    A full or closed standard error is ignored. Python sets a stream that is closed at start-up to None.
+    Results would then be lost without a message, and the next opened file would get the stream's number and
+    receive what libraries print.
     """
     before = sys.stdout, sys.stderr
     for number, stream in enumerate((sys.stdin, *before)):
@@ -97,7 +98,7 @@ def _opened(number: int) -> TextIO:
 
 
 def _occupy(number: int) -> None:
-    """Open the null device, for reading only, under the number of a stream that is closed."""
+    """Open the null device under the number of a closed stream, for reading only."""
     try:
         os.fstat(number)
     except OSError:

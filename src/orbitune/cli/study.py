@@ -145,7 +145,7 @@ def bench(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure speed and memory of training and prediction, each way in processes of its own."""
+    """Measure speed and memory of training and prediction in fresh processes."""
     from orbitune.bench.report import ratio_words, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite

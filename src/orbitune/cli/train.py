@@ -1,4 +1,7 @@
-"""Train and score single runs: `plan`, `train`, `evaluate`, `methods`, and what a study calls."""
+"""Commands for single runs: `plan`, `train`, `evaluate`, `methods`.
+
+Also the hidden commands that a study calls.
+"""
 
 import os
 import sys
@@ -39,7 +42,7 @@ def plan(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Estimate parameters, time, memory and disk of a training run from a few measured steps."""
+    """Estimate parameters, time, memory and disk space from a few measured steps."""
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
@@ -156,7 +159,10 @@ def trial(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the first epochs of a run and score them on validation; used by `study --tune`."""
+    """Train the first epochs of a run and score them on validation.
+
+    Used by `study --tune`.
+    """
     from dataclasses import asdict
 
     from orbitune.training.trial import trial as run
@@ -175,7 +181,10 @@ def robustness(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run on corrupted validation tiles; used by `study --robustness`."""
+    """Score a finished run on corrupted validation tiles.
+
+    Used by `study --robustness`.
+    """
     from orbitune.training.corruption_scores import try_robustness
 
     scores = try_robustness(run, tiles, not quiet)

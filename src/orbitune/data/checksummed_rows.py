@@ -62,7 +62,7 @@ class ChecksummedRows:
 
     @property
     def whole(self) -> bool:
-        """Whether the size and, up to `MAX_VERIFIED` bytes, all rows are right."""
+        """Return whether the size and, up to `MAX_VERIFIED` bytes, all rows are right."""
         size = self.row_bytes * len(self.sums)
         if not self.file.is_file() or self.file.stat().st_size != self.offset + size:
             return False
@@ -80,6 +80,14 @@ class ChecksummedRows:
 
 
 def checksums(data: bytes | memoryview, row_bytes: int) -> Iterator[int]:
-    """Yield the CRC-32 of each row of contiguous bytes."""
+    """Yield the CRC-32 of each row of contiguous bytes.
+
+    Args:
+        data: contiguous rows.
+        row_bytes: bytes per row.
+
+    Yields:
+        One CRC-32 per row.
+    """
     view = memoryview(data)
     return (zlib.crc32(view[start : start + row_bytes]) for start in range(0, len(view), row_bytes))

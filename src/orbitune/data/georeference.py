@@ -42,8 +42,8 @@ def read_locations(tiles: TileSet) -> np.ndarray | None:
         return None
     if without.any():
         raise DataError(
-            f"{tiles.names[int(without.argmax())]} has no coordinates, as {without.sum():,} of "
-            f"{len(without):,} tiles have none: georeference them, or none."
+            f"{without.sum():,} of {len(without):,} tiles have no coordinates, such as "
+            f"{tiles.names[int(without.argmax())]}: georeference all tiles, or none."
         )
     return locations
 
@@ -91,7 +91,7 @@ def _read_locations(tiles: TileSet, origin: Source) -> np.ndarray:
     ):
         rows = {name: row for row, name in enumerate(manifest.names)}
         if len(rows) < len(manifest.names):
-            raise DataError("Several tiles have one name, so their coordinates cannot be told apart.")
+            raise DataError("Several tiles have the same name, so their coordinates cannot be told apart.")
 
         def read(name: str) -> Georeference | None:
             try:
@@ -115,8 +115,8 @@ def _to_degrees(found: list[Georeference | None], names: Sequence[str]) -> np.nd
         outside = ~np.isfinite(degrees).all(1).reshape(len(rows), 4).all(1)
         if outside.any():
             raise DataError(
-                f"{names[rows[int(outside.argmax())]]} has coordinates that lie nowhere on Earth in its "
-                "coordinate system: correct its georeference, or remove the coordinates of all tiles."
+                f"{names[rows[int(outside.argmax())]]} has coordinates outside its coordinate "
+                "reference system: correct its georeference, or remove the coordinates of all tiles."
             )
         points = unit_vectors(degrees).reshape(len(rows), 4, 3)
         sides = np.linalg.norm(points[:, 2:] - points[:, 1:2], axis=2) * EARTH_RADIUS

@@ -38,7 +38,15 @@ class TileLoader:
         return torch.from_numpy(self._tiles.read(indices)).to(self._device)
 
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
-        """Return the tiles, with random flips and quarter turns if `augment` is "flips"."""
+        """Return the tiles, with random flips and quarter turns if `augment` is "flips".
+
+        Args:
+            indices: tiles to load, int (N,).
+            augment: "flips" or "none".
+
+        Returns:
+            uint8 (N, H, W, 3), on the loader's device.
+        """
         tiles = self.tiles(indices)
         return random_dihedral(tiles) if augment == "flips" else tiles
 

@@ -1,4 +1,4 @@
-"""Near-duplicates across splits: tiles, or slightly changed copies, in two splits.
+"""Near-duplicates across splits: equal or slightly changed tiles.
 
 A tile's fingerprint is its brightness on a 16 x 16 grid, centred and normalised to length 1. The distance of
 two tiles is 1 minus the correlation of their grids, the minimum over the eight flips and quarter turns. All

@@ -176,7 +176,7 @@ def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
         parts = [part.partition("=") for part in split_files.split(",")]
         unknown = [name for name, _, _ in parts if name.strip() not in SPLIT_NAMES]
         if unknown:
-            raise DataError(f"{unknown[0]!r} is no split: write train=FILE,validation=FILE,test=FILE.")
+            raise DataError(f"{unknown[0]!r} is not a split: write train=FILE,validation=FILE,test=FILE.")
         pairs = [(SPLIT_NAMES[name.strip()], Path(path.strip()).expanduser()) for name, _, path in parts]
     else:
         raise DataError(

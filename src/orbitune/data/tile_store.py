@@ -122,7 +122,7 @@ def open_store(fingerprint: str, build: Callable[[Path], StoreMetadata]) -> dict
             ) from None
         stored = _read(folder)
     if stored is None:
-        raise DataError(f"The decoded tiles in {cache_dir()} cannot be read back: is the disk sound?")
+        raise DataError(f"The decoded tiles in {cache_dir()} cannot be read back: check the disk.")
     return stored
 
 

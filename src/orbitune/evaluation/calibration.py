@@ -83,7 +83,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Return probabilities, float64 (N, C), of logits (N, C) / temperature."""
+    """Return probabilities, float64 (N, C), of logits (N, C) / temperature.
+
+    Args:
+        logits: float (N, C).
+        temperature: positive; 1 leaves the logits unchanged.
+
+    Returns:
+        float64 (N, C), rows sum to 1.
+    """
     scaled = logits.astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -158,6 +166,14 @@ def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
 
 
 def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the Brier score (1950), 0..2, of probabilities (N, C)."""
+    """Return the Brier score (1950), 0..2, of probabilities (N, C).
+
+    Args:
+        predicted: probabilities, float (N, C).
+        labels: int (N,).
+
+    Returns:
+        0 (best) to 2.
+    """
     truth = np.eye(predicted.shape[1])[labels]
     return float(((predicted - truth) ** 2).sum(axis=1).mean())

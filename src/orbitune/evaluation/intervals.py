@@ -104,6 +104,13 @@ def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list
 def count_paired(method: np.ndarray, reference: np.ndarray) -> int:
     """Return the number of images of two methods, bool (S, N) and (R, N).
 
+    Args:
+        method: correct predictions, bool (S, N): seeds by images.
+        reference: the same of the other method, bool (R, N).
+
+    Returns:
+        The number of images N.
+
     Raises:
         ValueError: it differs, or an argument is not of this type and shape.
     """

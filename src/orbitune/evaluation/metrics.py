@@ -89,7 +89,15 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Spl
 
 
 def wilson(correct: int, count: int) -> list[float]:
-    """Return the 95 % Wilson interval [low, high] of `correct` out of `count`."""
+    """Return the 95 % Wilson interval [low, high] of `correct` out of `count`.
+
+    Args:
+        correct: number of correct predictions.
+        count: number of predictions, at least 1.
+
+    Returns:
+        [low, high], fractions 0..1.
+    """
     from scipy.stats import binomtest
 
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
@@ -117,7 +125,15 @@ def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[objec
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats of logits (N, C) and labels (N,)."""
+    """Return the mean cross-entropy in nats of logits (N, C) and labels (N,).
+
+    Args:
+        logits: float (N, C).
+        labels: int (N,).
+
+    Returns:
+        Mean over the tiles, in nats.
+    """
     from scipy.special import log_softmax
 
     # In float64: with 16-bit logits the mean would be rounded to three digits.

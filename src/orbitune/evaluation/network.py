@@ -1,4 +1,4 @@
-"""From a model to the network that computes it: uint8 tiles in, float32 logits out.
+"""The network that computes a model: uint8 tiles in, float32 logits out.
 
 The fast path (`orbitune.fastpath`) is optional: without that package, and for models that it cannot compute,
 the forward pass of transformers and PEFT is used.
@@ -26,7 +26,9 @@ NO_FAST_PATH = "the package orbitune.fastpath is not installed"
 
 
 class PlainClassifier(nn.Module):
-    """Tiles to logits by the forward pass of transformers and PEFT, under autocast in half precision.
+    """Tiles to logits by the forward pass of transformers and PEFT.
+
+    Runs under autocast in half precision.
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not.
@@ -78,13 +80,28 @@ class PlainClassifier(nn.Module):
 def plain_network(
     model: nn.Module, family: Family, *, transform: Transform, dtype: torch.dtype = torch.float32
 ) -> PlainClassifier:
-    """Return the network that computes a model by its own forward pass; see `PlainClassifier`."""
+    """Return the network that computes a model by its own forward pass.
+
+    See `PlainClassifier`.
+
+    Args:
+        model: classifier of transformers or PEFT.
+        family: its backbone family.
+        transform: preprocessing of the tiles.
+        dtype: dtype of autocast; float32 for none.
+
+    Returns:
+        A module: uint8 tiles to float32 logits.
+    """
     plan = ComputePlan(False, dtype, "transformers")
     return PlainClassifier(model, family, transform=transform, plan=plan)
 
 
 def fast_path() -> ModuleType | None:
-    """Return the module that plans the fast path; None where that package is not installed."""
+    """Return the module that plans the fast path.
+
+    Returns None if `orbitune.fastpath` is not installed.
+    """
     try:
         from orbitune.fastpath import dispatch
     except ModuleNotFoundError as error:
@@ -116,7 +133,7 @@ def fast_network(
     attention: str = "plain",
     merge_after: Sequence[int] = (),
 ) -> "FastClassifier":
-    """Return the fast path over a model without checking whether it can compute it in training.
+    """Return the fast path of a model, without checking that it can train.
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not; frozen layers are cast to `dtype`.
@@ -136,7 +153,10 @@ def fast_network(
 def plan_network(
     model: nn.Module, recipe: Recipe, *, backbone: Backbone, size: int, attention: str | None = None
 ) -> ComputePlan:
-    """Return how a model on its device is computed; for the arguments see `make_network`."""
+    """Return how a model on its device is computed.
+
+    For the arguments see `make_network`.
+    """
     dtype = DTYPES[str(recipe.precision)]
     dispatch = fast_path()
     if not recipe.fast or dispatch is None:

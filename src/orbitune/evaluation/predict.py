@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def forward_with_tta(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
-    """Return logits (B, C) of uint8 tiles (B, H, W, 3), with test-time augmentation if asked for.
+    """Return logits (B, C) of uint8 tiles (B, H, W, 3), averaged over flips if asked.
 
     Args:
         network: network in evaluation mode, from tiles to logits.
@@ -35,7 +35,7 @@ def predict_logits(
     batch_size: int,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Return the logits of the tiles at `indices`, float32 (len(indices), C), in their order.
+    """Return the logits of the tiles at `indices`, in their order.
 
     Args:
         forward: returns logits (B, C) of the tiles at some of the indices. The caller sets evaluation mode.

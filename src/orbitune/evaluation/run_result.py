@@ -146,7 +146,7 @@ class RunResult(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1, whose recipe had "on" and "off", as those of version 2."""
+        """Convert values of version 1 to version 2: "on" and "off" become booleans."""
         recipe, backbone = values.get("recipe"), values.get("backbone")
         if isinstance(recipe, dict):
             values["recipe"] = upgrade(recipe)
@@ -195,7 +195,7 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(file)
     except OrbituneError:
-        raise _damaged(folder, "it is not as it was written") from None
+        raise _damaged(folder, "it was changed after it was written") from None
 
 
 def _damaged(folder: Path, reason: str) -> RunError:

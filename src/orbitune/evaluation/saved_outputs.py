@@ -21,7 +21,14 @@ _PREDICTIONS = "predictions.npz"
 
 
 def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
-    """Return the folder of a finished run's model and its metadata, its files compared with their hashes.
+    """Return folder and metadata of a run's model, its files checked by hash.
+
+    Args:
+        run: folder of a finished run.
+        result: its result.json.
+
+    Returns:
+        The folder of the model, and its metadata.
 
     Raises:
         OrbituneError: a file is missing or damaged, or the model is of another run.
@@ -56,7 +63,13 @@ class Predictions:
 
 
 def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: str) -> None:
-    """Write predictions.npz, whose comment is a checksum of the file."""
+    """Write predictions.npz, whose comment is a checksum of the file.
+
+    Args:
+        run: run folder.
+        splits: predictions by name of the split.
+        recipe_hash: hash of the run's recipe, stored to detect foreign files.
+    """
     arrays: dict[str, Any] = {"recipe_hash": np.array(recipe_hash)}
     for split, each in splits.items():
         arrays |= {f"{split}_{name}": array for name, array in vars(each).items()}
@@ -114,7 +127,7 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
             unsealed(data)
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise _MisfitError("it is no archive of arrays")
+            raise _MisfitError("it is not an archive of arrays")
         stated = str(arrays["recipe_hash"]) if "recipe_hash" in arrays else None
         return Predictions(*(arrays[f"{split}_{name}"] for name in Predictions.__annotations__)), stated
 
@@ -135,7 +148,10 @@ def _check(kept: Predictions, classes: int | None) -> None:
 
 
 def _recipe_hash(run: Path) -> str | None:
-    """Return the recipe hash in the result.json of a run; None where it cannot be read."""
+    """Return the recipe hash in the result.json of a run.
+
+    Returns None if it cannot be read.
+    """
     try:
         return str(json.loads((run / "result.json").read_text())["recipe_hash"])
     except (OSError, ValueError, LookupError, TypeError):

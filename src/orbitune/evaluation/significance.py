@@ -207,7 +207,15 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """Return whether the methods differ as a sentence; see `verdict_sentence`."""
+    """Return whether the methods differ as a sentence; see `verdict_sentence`.
+
+    Args:
+        compared: McNemar's test of a method and the reference.
+        names: titles by method; by default the names themselves.
+
+    Returns:
+        One sentence.
+    """
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
     differ = compared.differ <= 2 * ALPHA

@@ -1,1 +1,1 @@
-"""Exports of a trained model to formats that run without Orbitune, each validated."""
+"""Export of a trained model to formats that run without Orbitune."""

@@ -1,4 +1,4 @@
-"""Distillation of a model with merged tokens from the trained model (Hinton et al. 2015, arXiv:1503.02531).
+"""Distillation with merged tokens (Hinton et al. 2015, arXiv:1503.02531).
 
 The blocks above the first merge, and the head, are tuned on training tiles under random flips and rotations.
 The targets are the trained model's probabilities, not the labels, so its calibration is kept.
@@ -32,7 +32,7 @@ def distil(
     merge_after: Sequence[int],
     progress: bool,
 ) -> dict[str, Tensor]:
-    """Tune a student with merged tokens to predict as the teacher does with all tokens.
+    """Train a student with merged tokens to match its teacher with all tokens.
 
     Args:
         setup: tiles, transform, backbone and precision of the run.

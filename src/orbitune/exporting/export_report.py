@@ -59,7 +59,16 @@ class ExportReport(BaseModel):
 
     @classmethod
     def resume(cls, folder: Path, hashes: dict[str, str]) -> "ExportReport":
-        """Return the report of a folder to add formats to; an empty one if the folder has none.
+        """Return the report of a folder to add formats to.
+
+        Without one, the report is empty.
+
+        Args:
+            folder: folder of exported files.
+            hashes: hashes of the model that is exported now.
+
+        Returns:
+            The stored report, or an empty one.
 
         Raises:
             OrbituneError: the folder holds exports of another model, or its report is damaged.

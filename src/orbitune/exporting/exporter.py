@@ -1,4 +1,4 @@
-"""Export of a trained run to formats that need no Orbitune, each validated before it is kept."""
+"""Export of a trained run, validated before a file is kept."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -90,7 +90,10 @@ def _export_one(
 
 
 def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]:
-    """Return the formats of these names; if there are none, all that can be written here."""
+    """Return the formats of these names.
+
+    Without names, all whose libraries are installed.
+    """
     if names is None:
         for each in FORMATS.values():
             if each.missing:

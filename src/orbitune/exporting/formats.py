@@ -45,7 +45,7 @@ class ExportFormat:
 
     @property
     def missing(self) -> list[str]:
-        """Modules that are needed and not installed."""
+        """Return the modules that are needed and not installed."""
         return [module for module in self.needs if not is_installed(module)]
 
     @property

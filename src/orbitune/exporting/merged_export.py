@@ -1,4 +1,4 @@
-"""Export to a plain transformers folder, with any adapter merged into the weights."""
+"""Export to a transformers folder, with any adapter merged into the weights."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,12 @@ if TYPE_CHECKING:
 
 
 def write_merged(reference: "ReferenceModel", folder: Path) -> None:
-    """Write a folder that transformers opens without PEFT."""
+    """Write a folder that transformers opens without PEFT.
+
+    Args:
+        reference: the model to export.
+        folder: folder to write.
+    """
     from orbitune.models.checkpoint_io import save_model
 
     metadata = reference.bundle.metadata.model_copy(update={"method": "full"})
@@ -16,7 +21,15 @@ def write_merged(reference: "ReferenceModel", folder: Path) -> None:
 
 
 def open_merged(folder: Path, reference: "ReferenceModel") -> "Predict":
-    """Return a prediction function of such a folder."""
+    """Return a prediction function of such a folder.
+
+    Args:
+        folder: what `write_merged` wrote.
+        reference: the model that it was exported from.
+
+    Returns:
+        Function of uint8 tiles (B, H, W, 3) to probabilities (B, C).
+    """
     from orbitune.models.reload import load
 
     return reference.predict(load(str(folder), ""))

@@ -21,15 +21,24 @@ _BATCH = 32  # tiles at a time, to measure the ranges of activations
 
 
 def write_onnx(reference: "ReferenceModel", path: Path) -> None:
-    """Write the model in fp32."""
+    """Write the model in fp32.
+
+    Args:
+        reference: the model to export.
+        path: file to write.
+    """
     _save(reference.graph, reference, path)
 
 
 def write_int8(reference: "ReferenceModel", path: Path) -> None:
-    """Write the model with int8 linear layers: weights scaled per channel, activations per tensor.
+    """Write the model with int8 linear layers.
 
-    The ranges of activations are measured on some training tiles. Attention, normalisation and residual sums
-    stay in fp32.
+    Weights are scaled per channel, activations per tensor. The ranges of activations are measured on some
+    training tiles. Attention, normalisation and residual sums stay in fp32.
+
+    Args:
+        reference: the model to export.
+        path: file to write.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -53,7 +62,15 @@ def write_int8(reference: "ReferenceModel", path: Path) -> None:
 
 
 def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
-    """Return a prediction function of ONNX Runtime on the CPU."""
+    """Return a prediction function of ONNX Runtime on the CPU.
+
+    Args:
+        path: ONNX file.
+        reference: the model that it was exported from.
+
+    Returns:
+        Function of uint8 tiles (B, H, W, 3) to probabilities (B, C).
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

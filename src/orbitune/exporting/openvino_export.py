@@ -18,7 +18,13 @@ def write_openvino(
     *,
     write: "Callable[[ReferenceModel, Path], None]" = write_onnx,
 ) -> None:
-    """Write model.xml and model.bin, converted from the ONNX file that `write` writes."""
+    """Write model.xml and model.bin, converted from the file that `write` writes.
+
+    Args:
+        reference: the model to export.
+        folder: folder to write.
+        write: writes the ONNX file that is converted.
+    """
     import onnx
     import openvino
 

@@ -1,4 +1,4 @@
-"""The reference model: a trained model in fp32, which exports are made from and validated against."""
+"""Reference model: the trained model in fp32 that exports are validated against."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +45,14 @@ class ReferenceModel:
     def open(cls, run: Path, *, progress: bool = True, merge_after: Sequence[int] = ()) -> "ReferenceModel":
         """Open a run.
 
+        Args:
+            run: folder of a finished run.
+            progress: whether to show progress on stderr.
+            merge_after: blocks, from 1, after which tokens are merged in int8 formats.
+
+        Returns:
+            The reference model; its weights are not loaded yet.
+
         Raises:
             OrbituneError: it is not finished, its tiles or backbone have changed, or its tokens cannot be
                 merged after these blocks.
@@ -61,7 +69,7 @@ class ReferenceModel:
 
     @property
     def transform(self) -> Transform:
-        """The preprocessing of the run."""
+        """Return the preprocessing of the run."""
         return self.setup.transform
 
     @property
@@ -72,7 +80,7 @@ class ReferenceModel:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hashes that identify the model: of its recipe, its tiles, and its backbone's weights."""
+        """Return hashes of recipe, tiles and backbone weights."""
         return {
             "recipe": self.bundle.metadata.recipe_hash or self.setup.recipe.hash,
             "tiles": self.setup.tiles.fingerprint,
@@ -80,7 +88,7 @@ class ReferenceModel:
         }
 
     def model(self) -> "nn.Module":
-        """Return the model as it was saved, in fp32 on the CPU, with any adapter unmerged."""
+        """Return the model as saved, in fp32 on the CPU, with any adapter unmerged."""
         return self.bundle.model(self.setup.backbone)
 
     def merged(self) -> "nn.Module":
@@ -112,12 +120,12 @@ class ReferenceModel:
 
     @cached_property
     def graph(self) -> Any:
-        """The merged model as an onnx.ModelProto, see `orbitune.exporting.tracing`."""
+        """Return the merged model as an onnx.ModelProto, traced once."""
         return self._trace(self.merged())
 
     @cached_property
     def smoothed_graph(self) -> Any:
-        """The graph to quantise: tokens merged if asked, channels scaled by SmoothQuant."""
+        """Return the graph to quantise: channels scaled, tokens merged if asked."""
         from orbitune.exporting.smoothquant import scale_channels
 
         model, tiles = self._distilled() if self.merge_after else self.merged(), self.calibration_tiles()
@@ -128,12 +136,15 @@ class ReferenceModel:
 
     @cached_property
     def validation_probabilities(self) -> np.ndarray:
-        """Probabilities of the validation tiles, float32 (N, C)."""
+        """Return the probabilities of the validation tiles, float32 (N, C)."""
         indices = self.setup.splits["validation"]
         return predict_in_batches(self.predict(self.model()), self.setup.tiles, indices=indices)
 
     def predict(self, model: "nn.Module") -> Predict:
-        """Return a prediction function of a transformers or PEFT model, by its own forward pass."""
+        """Return a prediction function of a transformers or PEFT model.
+
+        It calls the model's own forward pass.
+        """
         import torch
 
         from orbitune.evaluation.network import plain_network
@@ -148,13 +159,13 @@ class ReferenceModel:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Return some training tiles, uint8 (N, H, W, 3), to measure the ranges of activations on."""
+        """Return training tiles to measure activation ranges on, uint8 (N, H, W, 3)."""
         train = self.setup.splits["train"]
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.setup.tiles.read(np.sort(train[drawn]))
 
     def _distilled(self) -> "nn.Module":
-        """Return the merged model, tuned to merged tokens, see `orbitune.exporting.distillation`."""
+        """Return the merged model after distillation with merged tokens."""
         from orbitune.exporting.distillation import distil
 
         model = self.merged()
@@ -177,6 +188,15 @@ class ReferenceModel:
 
 
 def predict_in_batches(predict: Predict, tiles: TileSet, *, indices: np.ndarray) -> np.ndarray:
-    """Return the probabilities (N, C) of the tiles at these indices."""
+    """Return the probabilities (N, C) of the tiles at these indices.
+
+    Args:
+        predict: function of uint8 tiles to probabilities.
+        tiles: the tile set.
+        indices: tiles to predict, int (N,).
+
+    Returns:
+        float32 (N, C).
+    """
     parts = [indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH)]
     return np.concatenate([predict(tiles.read(part)) for part in parts])

@@ -1,4 +1,4 @@
-"""SmoothQuant channel scaling before quantisation (Xiao et al. 2023, arXiv:2211.10438, alpha = 0.75).
+"""SmoothQuant channel scaling (Xiao et al. 2023, arXiv:2211.10438, alpha = 0.75).
 
 A few channels of a vision transformer are far larger than the rest. With one scale for the whole tensor, the
 rest use few of its 256 levels. Dividing a channel where it is produced, and multiplying the weights that read
@@ -18,7 +18,7 @@ _SMALLEST = 1e-5
 
 
 def scale_channels(model: nn.Module, family: Family, *, run: Callable[[], Any]) -> None:
-    """Scale the input channels of the linear layers of a transformers classifier, in place.
+    """Scale the input channels of a classifier's linear layers, in place.
 
     Args:
         run: computes the model on calibration tiles, while the channels are measured.
@@ -47,7 +47,7 @@ def scale_channels(model: nn.Module, family: Family, *, run: Callable[[], Any]) 
 
 
 class _ScaledActivation(nn.Module):
-    """An activation with a scale per channel, as no layer before a nonlinearity can absorb it."""
+    """An activation with a scale per channel, applied before the nonlinearity."""
 
     bias = None
 
@@ -67,7 +67,7 @@ def _layers(model: Any) -> Any:
 
 
 def _pairs(layer: Any, family: Family) -> list[tuple[Any, list[Any]]]:
-    """Return producers of channels, each with the layers that read them, and which nothing else reads."""
+    """Return the producers of channels, each with the only layers that read them."""
     modules = dict(layer.named_modules())
     parts = {role: modules[name] for role, names in family.roles.items() for name in names if name in modules}
     norms = [getattr(layer, name) for name in family.norms]

@@ -1,4 +1,4 @@
-"""Tracing a model to an ONNX graph from uint8 tiles to calibrated probabilities, by torch's exporter."""
+"""Tracing of a model to an ONNX graph: uint8 tiles in, probabilities out."""
 
 import logging
 import warnings
@@ -22,7 +22,9 @@ INPUT, OUTPUT = "tiles", "probabilities"
 def traceable_network(
     model: "nn.Module", family: "Family", *, transform: "Transform", merge_after: Sequence[int] = ()
 ) -> "FastClassifier | PlainClassifier":
-    """Return a classifier in fp32 to trace: the fast path, which gives a smaller graph, if installed.
+    """Return a classifier in fp32 to trace.
+
+    It is the fast path if that is installed: its graph is smaller.
 
     Args:
         model: classifier of transformers.
@@ -90,7 +92,7 @@ def _with_softmax(network: "nn.Module", temperature: float) -> "nn.Module":
 
 
 def _drop_source_locations(graph: Any) -> None:
-    """Remove the source location of each node: paths of this machine, and half the size of a small file."""
+    """Remove source locations: paths of this machine, half the size of a small file."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.ClearField("doc_string")

@@ -1,4 +1,4 @@
-"""Export validation: how an exported model differs from the reference model, its size and its latency."""
+"""Export validation: differences from the reference model, size and latency."""
 
 import statistics
 import time
@@ -25,7 +25,9 @@ class ExportRefusedError(RunError):
 
 
 class ExportCheck(BaseModel):
-    """Measures of one exported model on the validation tiles. Fractions and accuracies are 0..1.
+    """Measures of one exported model on the validation tiles.
+
+    Fractions and accuracies are 0..1.
 
     Attributes:
         tiles: number of validation tiles.

@@ -1,1 +1,4 @@
-"""The fast path: the same classifier computed in fewer, larger steps. Optional; see `dispatch`."""
+"""The fast path: the same classifier computed in fewer, larger steps.
+
+Optional; see `dispatch`.
+"""

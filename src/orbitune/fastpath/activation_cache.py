@@ -1,4 +1,4 @@
-"""The activation cache: hidden states of the frozen layers below the trained ones, computed once and stored.
+"""Activation cache: stored hidden states of the frozen layers below trained ones.
 
 Where only the last layers are trained, the hidden states before them are the same in every epoch. With these
 stored, an epoch costs the last layers alone, at the price of one pass over all views and of disk space.
@@ -109,16 +109,23 @@ class ActivationLoader:
         return self._read([self._first[index] for index in indices.tolist()])
 
     def augmented(self, indices: np.ndarray, augment: str) -> Tensor:
-        """Return the states of training tiles, (len(indices), N, D), each in a random view.
+        """Return states of training tiles, each in a random view: (len(indices), N, D).
 
         Views are drawn from torch's generator.
+
+        Args:
+            indices: training tiles, int (N,).
+            augment: not used: the cache holds the views that the recipe's augmentation draws from.
+
+        Returns:
+            Hidden states (N, tokens, D).
         """
         views = torch.randint(self.key.views, (len(indices),)).tolist()
         return self._read([self._first[i] + v for i, v in zip(indices.tolist(), views, strict=True)])
 
     @property
     def complete(self) -> bool:
-        """Whether all states and their checksums are stored."""
+        """Return whether all states and their checksums are stored."""
         return len(self._stored.sums) == self.rows and self._stored.whole
 
     @property

@@ -71,7 +71,7 @@ class _CompiledAttention(torch.autograd.Function):
 
 
 def split_qkv(first: Tensor, rest: Tensor | None) -> tuple[Tensor, ...]:
-    """Return queries, keys and values, each (B, N or Q, H, D), from the arguments of `attend`."""
+    """Return queries, keys and values (B, N or Q, H, D) from `attend`'s arguments."""
     return first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
 
 

@@ -1,4 +1,4 @@
-"""The fast path: the same classifier over the same weights, computed in fewer and larger steps.
+"""The fast classifier: the same weights, computed in fewer and larger steps.
 
 It differs from the modules that it reads in these ways, none of which changes the result beyond rounding:
 
@@ -93,7 +93,16 @@ class FastClassifier(nn.Module):
         return next((i for i, layer in enumerate(self._layers) if layer.trained), len(self._layers))
 
     def states(self, tiles: Tensor, depth: int, size: int | None = None) -> Tensor:
-        """Return the hidden states after the first `depth` layers, (B, N, D), of uint8 tiles (B, H, W, 3)."""
+        """Return the hidden states (B, N, D) after the first `depth` layers.
+
+        Args:
+            tiles: uint8 (B, H, W, 3).
+            depth: number of layers to compute.
+            size: input size in pixels; None for the configured one.
+
+        Returns:
+            (B, N, D), before the final LayerNorm.
+        """
         return self._run(self._patches(tiles, size), self._layers[:depth])
 
     def patch_states(self, tiles: Tensor, count: int) -> Tensor:
@@ -169,5 +178,5 @@ class FastClassifier(nn.Module):
 
 
 def _one_pass_groups(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Return runs of consecutive layers that are computed in one pass, and of those that are not."""
+    """Group consecutive layers by whether they are computed in one pass."""
     return [list(group) for _, group in groupby(layers, lambda layer: layer.one_pass is None)]

@@ -1,4 +1,4 @@
-"""Decides what the fast path computes and how. All such decisions are made here, once per model.
+"""Decisions of the fast path: what is fused, and how; made once per model.
 
 `plan_compute` looks at the model, the device, the dtype, the processor and the C compiler, and returns a plan
 that says what was chosen and why. The other modules of this package compute what the plan says.
@@ -88,7 +88,7 @@ def plan_compute(
     tokens: int,
     attention: str | None = None,
 ) -> ComputePlan:
-    """Return how a model on its device is computed: a `FastPlan` where the fast path can.
+    """Return how a model is computed: a `FastPlan` where the fast path can.
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not.
@@ -104,7 +104,7 @@ def plan_compute(
 
 
 def why_not_fast(model: nn.Module) -> str | None:
-    """Return why the fast path cannot compute this model, in words; None where it can."""
+    """Return why the fast path cannot compute this model; None if it can."""
     config = base_model(model).config
     random = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
     if named := [name for name in random if getattr(config, name, 0)]:
@@ -139,7 +139,7 @@ def plan_fast_path(model: nn.Module, family: Family, *, dtype: torch.dtype, atte
 
 
 def plan_kernels(sample: Tensor, layers: Collection[LayerModules] = ()) -> KernelPlan:
-    """Return which steps on tensors like `sample` are compiled, for layers of these widths.
+    """Return which steps are compiled, for tensors like `sample` and these widths.
 
     oneDNN's products are as fast by themselves, but each step beside them is another pass over memory. On
     processors with matrix instructions (AMX) they are far faster, and are used.
@@ -155,7 +155,7 @@ def plan_kernels(sample: Tensor, layers: Collection[LayerModules] = ()) -> Kerne
 
 
 def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why the compiled kernels are not used for a device and dtype, in words; None where they are."""
+    """Return why kernels are not compiled for a device and dtype; None if they are."""
     if device.type != "cpu":
         return f"they are for CPUs, not for {device.type}"
     if dtype != torch.bfloat16:
@@ -169,6 +169,14 @@ def fastest_attention(tokens: int, dtype: torch.dtype, device: torch.device) -> 
     A rule, not a measurement, so that repeated runs give equal bytes. It was measured on one Zen 4 core,
     forward and backward, with 3 to 12 heads of 64: in bf16 `sdpa` takes 1.1 to 9 times as long as `plain` up
     to 1024 tokens; in fp32, and where half precision is widened to it, 0.5 to 1.1 times as long.
+
+    Args:
+        tokens: sequence length.
+        dtype: dtype of queries, keys and values.
+        device: where they are.
+
+    Returns:
+        "plain" or "sdpa".
     """
     halves = device.type == "cpu" and dtype != torch.float32 and has_instructions(dtype)
     return "plain" if halves and tokens <= _MOST_PLAIN_TOKENS else "sdpa"
@@ -194,12 +202,23 @@ def can_fold_resizing(
 
 
 def visible_pixels(side: int, patch: int, size: int) -> int:
-    """Return how many pixels along a tile's side a patch depends on, with a neighbour at each end."""
+    """Return how many pixels along a tile's side one patch depends on.
+
+    One neighbour is included at each end.
+
+    Args:
+        side: side of a tile in pixels.
+        patch: side of a patch in pixels of the input.
+        size: input size in pixels.
+
+    Returns:
+        A number of pixels, at most `side`.
+    """
     return min(side, -(-patch * side // size) + 2)
 
 
 def kind_of_linear(layer: Any) -> LinearKind:
-    """Return how a linear layer is computed: as `plain`, as `lora`, or as `peft` wraps it."""
+    """Return how a linear layer is computed: `plain`, `lora`, or by `peft`."""
     if type(layer) is nn.Linear:
         return "plain"
     if not hasattr(layer, "lora_A"):
@@ -212,7 +231,10 @@ def kind_of_linear(layer: Any) -> LinearKind:
 
 
 def _adapted_elsewhere(model: nn.Module) -> str | None:
-    """Return the first module other than a linear layer that PEFT changes; linear layers can be called."""
+    """Return the first module other than a linear layer that PEFT changes.
+
+    Linear layers can be called.
+    """
     if not hasattr(model, "peft_config"):
         return None
     from peft.tuners.lora.layer import ParamWrapper
@@ -239,7 +261,7 @@ def _plan_layer(
     output_tokens: int | None,
     scale_before: Tensor | None,
 ) -> LayerPlan:
-    """Return the plan of a layer; `scale_before` is the layer scale that ends the layer before it."""
+    """Return the plan of a layer; `scale_before` is the layer scale before it."""
     kinds = {name: kind_of_linear(linear) for name, linear in layer.linear.items()}
     trained = {name for name, linear in layer.linear.items() if _base_is_trained(linear)}
     frozen = {name for name, kind in kinds.items() if kind == "plain"} - trained

@@ -1,4 +1,4 @@
-"""A transformer layer with frozen weights as one compiled pass forward and one backward.
+"""Transformer layers with frozen weights, compiled: one pass forward, one back.
 
 A few images at a time go through the whole layer, so that intermediate results stay in a core's caches.
 """
@@ -59,7 +59,7 @@ def _padded_rank(lora: LoraUpdates) -> int:
 
 
 class FusedLayer:
-    """A layer whose weights are frozen; low-rank updates of q, k and v may be trained.
+    """A layer with frozen weights and optional low-rank updates of q, k and v.
 
     Args:
         qkv, out: linear layers of the attention.
@@ -92,7 +92,7 @@ class FusedLayer:
     def allocate(
         self, x: Tensor, images: int, lora: LoraUpdates, *, with_gradient: bool
     ) -> tuple[Tensor | None, ...]:
-        """Return tensors for what the backward pass needs, in the order of `Saved` of csrc/layer.c."""
+        """Allocate the tensors of the backward pass, in the order of `Saved` in layer.c."""
         (rows, width), tokens = x.shape, len(x) // images
         return (
             x.new_empty(rows, 3 * width),
@@ -128,7 +128,7 @@ class FusedLayer:
 
 
 def run_layers(layers: Sequence[FusedLayer], x: Tensor, images: int, *, training: bool) -> Tensor:
-    """Return the output of consecutive layers, (images * N, D), for rows x of the same shape.
+    """Return the output of consecutive layers, (images * N, D), for rows `x`.
 
     Args:
         images: batch size; at most as many tokens each as `LayerPlan.attention_queries`.
@@ -142,7 +142,7 @@ def run_layers(layers: Sequence[FusedLayer], x: Tensor, images: int, *, training
 
 
 class _FusedLayers(torch.autograd.Function):
-    """All layers in one function: each call into Python would evict part of the caches."""
+    """All layers as one function, since calls into Python evict the caches."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""The compiled kernels as functions of tensors, with gradients where they have one.
+"""Compiled kernels as functions of tensors, with gradients where they have one.
 
 All tensors are bfloat16 on the CPU unless stated otherwise. `orbitune.fastpath.operations` calls them where
 `orbitune.fastpath.dispatch` has planned so.
@@ -36,7 +36,7 @@ def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None)
 
 
 def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
-    """Return the sum x + scale * y and its LayerNorm over frozen weights, both (M, D).
+    """Return x + scale * y and its LayerNorm with frozen weights, both (M, D).
 
     Args:
         x, y: (M, D); without `y` the sum is `x` itself.
@@ -49,7 +49,7 @@ def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tu
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Return softmax(q k^T / sqrt(D)) v, without a gradient, and the attention weights.
+    """Return softmax(q k^T / sqrt(D)) v and the attention weights; no gradient.
 
     Args:
         q: (B, Q, H, D), the heads of a token beside each other in memory.
@@ -68,7 +68,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 def attention_backward(
     grad_out: Tensor, inputs: tuple[Tensor, ...], weights: Tensor, grads: tuple[Tensor, ...]
 ) -> None:
-    """Write the gradients of `attention` for q, k and v into `grads`, which have the strides of `inputs`."""
+    """Write the gradients of `attention` for q, k and v into `grads`.
+
+    `grads` have the strides of `inputs`.
+    """
     q, k, _ = inputs
     call("attention_backward", grad_out.contiguous(), *inputs, weights, *grads, *_attention_sizes(q, k))
 
@@ -94,7 +97,7 @@ class _Gelu(torch.autograd.Function):
 
 
 class _Mlp(torch.autograd.Function):
-    """The hidden activations stay in the caches; only GELU's derivative is kept for the gradient."""
+    """An MLP whose hidden activations are not stored, only GELU's derivative."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""One transformer layer of the fast path, over the modules of transformers and PEFT."""
+"""One transformer layer of the fast path, on modules of transformers and PEFT."""
 
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +70,10 @@ class Layer:
         return FusedLayer(*linear, norms=self._norms, scales=self._scales, head_dim=self._head_dim)
 
     def wrap_linear(self, wrap: Callable[[FusedLinear], Any]) -> None:
-        """Replace each fused linear layer by what `wrap` returns for it; see `FastClassifier.wrap_linear`."""
+        """Replace each fused linear layer by what `wrap` returns for it.
+
+        See `FastClassifier.wrap_linear`.
+        """
         self.one_pass, self._fused_mlp = None, False
         self._qkv = [wrap(linear) for linear in self._qkv]
         self._out, self._mlp_in, self._mlp_out = map(wrap, (self._out, self._mlp_in, self._mlp_out))

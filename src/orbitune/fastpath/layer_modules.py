@@ -10,12 +10,12 @@ from orbitune.models.families import Family
 
 
 def base_model(model: nn.Module) -> Any:
-    """Return the classifier of transformers inside a model of PEFT, or the model itself."""
+    """Return the transformers classifier inside a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
 
 
 def backbone_of(model: nn.Module) -> Any:
-    """Return the backbone of a classifier: embeddings, layers and the final LayerNorm."""
+    """Return a classifier's backbone: embeddings, layers and final LayerNorm."""
     base = base_model(model)
     return getattr(base, base.base_model_prefix)
 
@@ -43,12 +43,12 @@ class LayerModules:
 
     @property
     def gated(self) -> bool:
-        """Whether the MLP is gated (SwiGLU)."""
+        """Return whether the MLP is gated (SwiGLU)."""
         return len(self.mlp_in) == 2
 
     @property
     def is_gelu(self) -> bool:
-        """Whether the activation is the exact GELU."""
+        """Return whether the activation is the exact GELU."""
         return isinstance(self.activation, GELUActivation)
 
 

@@ -12,7 +12,7 @@ from orbitune.models.precision import matmul
 
 
 class FusedLinear:
-    """Linear layers that read the same input, as one product, and their low-rank updates as two more.
+    """Linear layers with one input as one product, and their LoRA updates as two.
 
     Where PEFT adapts one of them in another way than LoRA, each is called by itself.
 
@@ -53,7 +53,7 @@ class FusedLinear:
         self.factors = [update.down for update in self._updates] + [update.up for update in self._updates]
 
     def _concatenated(self, parts: list[nn.Parameter]) -> list[Tensor]:
-        """Return frozen parameters as one tensor of which they become views, so no byte is held twice."""
+        """Concatenate frozen parameters; they become views, so memory is not doubled."""
         if len(parts) == 1 or not self._fused or any(p.requires_grad for p in parts):
             return list(parts)
         whole = torch.cat([p.data for p in parts])
@@ -70,7 +70,10 @@ class FusedLinear:
         return _Linear.apply(x, weight, bias, self._operations, self.lora(x, training), *self.factors)
 
     def lora(self, x: Tensor, training: bool) -> "LoraUpdates | None":
-        """Return the low-rank updates for rows x, with a draw of dropout; None if there are none."""
+        """Return the low-rank updates for rows x, with a draw of dropout.
+
+        Returns None if there are none.
+        """
         if not self._updates:
             return None
         fraction = max(update.dropout for update in self._updates) if training else 0.0
@@ -103,7 +106,7 @@ class LoraUpdates(NamedTuple):
     def joined(
         self, x: Tensor, out: int, *, factors: Sequence[Tensor], padded_rank: int
     ) -> tuple[Tensor, Tensor]:
-        """Return all updates as one: A (R, in), and B^T (R, out) block by block, in the dtype of x.
+        """Return all updates as one: A (R, in) and block-diagonal B^T (R, out).
 
         Args:
             x: input (M, in).
@@ -120,7 +123,7 @@ class LoraUpdates(NamedTuple):
         return down, up
 
     def split(self, grad_down: Tensor, grad_up: Tensor) -> list[Tensor]:
-        """Return the gradients of the factors, from those of the tensors that `joined` returns."""
+        """Return the gradients of the factors from those of the `joined` tensors."""
         places = list(zip(_slices(self.ranks), self.outputs, self.scalings, strict=True))
         ups = [grad_up[rows, outputs].t() * scaling for rows, outputs, scaling in places]
         return [grad_down[rows] for rows, _, _ in places] + ups
@@ -185,14 +188,19 @@ def _slices(sizes: list[int]) -> list[slice]:
 
 
 def cast_frozen(module: nn.Module, dtype: torch.dtype) -> None:
-    """Cast a module's frozen parameters in place."""
+    """Cast a module's frozen parameters in place.
+
+    Args:
+        module: module whose trained parameters stay as they are.
+        dtype: new dtype of the frozen ones.
+    """
     for parameter in module.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
 
 
 def _widen_buffers(module: nn.Module) -> None:
-    """Cast random bases that PEFT draws in half precision to fp32, as its trained tensors are."""
+    """Cast random bases that PEFT draws in half precision to fp32."""
     for buffer in module.buffers():
         if buffer.is_floating_point():
             buffer.data = buffer.data.float()
@@ -203,7 +211,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 class _Lora(NamedTuple):
-    """The low-rank update of one layer: A `down` (r, in), B `up` (out, r), scaling and dropout fraction."""
+    """The low-rank update of a layer: A (r, in), B (out, r), scaling and dropout."""
 
     outputs: slice
     rank: int

@@ -1,4 +1,4 @@
-"""The C library of compiled kernels, built by the machine's compiler at first use and kept in the cache."""
+"""The C library of kernels, compiled at first use and kept in the cache."""
 
 import ctypes
 import functools
@@ -53,7 +53,7 @@ class OpenedLibrary(NamedTuple):
 
 
 def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, building them if the cache has none; None where they are unavailable.
+    """Return the compiled kernels, building them if needed; None if unavailable.
 
     They need Linux, a C compiler and a processor that multiplies bfloat16. Where these are present and the
     build fails, the first process warns with the compiler's reason. The cache remembers the failure, so later
@@ -66,7 +66,10 @@ def library() -> ctypes.CDLL | None:
 
 
 def why_unavailable() -> str | None:
-    """Return why there are no compiled kernels on this machine, in words; None where there are."""
+    """Return why there are no compiled kernels on this machine, in words.
+
+    Returns None if they can be used.
+    """
     return open_library().why_not
 
 
@@ -112,7 +115,7 @@ def load(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
 
 
 def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
-    """Return the path of the library, compiling it if the cache has none or a damaged one.
+    """Return the path of the library; compile it if missing or damaged.
 
     Raises:
         KernelsError: it does not compile, now or in an earlier process.
@@ -129,7 +132,9 @@ def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
 
 
 def is_build_pending() -> bool:
-    """Return whether the kernels are built when they are first needed; this builds nothing.
+    """Return whether the kernels are built when they are first needed.
+
+    This builds nothing.
 
     Raises:
         OrbituneError: another user owns the cache or may write to it.
@@ -142,7 +147,7 @@ def is_build_pending() -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a library is private and unchanged: its last bytes are its digest."""
+    """Return whether a library is private and ends with the digest of its bytes."""
     if not path.is_file():
         return False
     check_private(path)
@@ -181,7 +186,7 @@ def _failure_file(path: Path, command: Sequence[str]) -> Path:
 
 
 def _compiler_version(command: Sequence[str]) -> str:
-    """Return a digest of what the compiler prints as its version, or of why it cannot be run."""
+    """Return a digest of the compiler's version, or of the error of running it."""
     try:
         done = subprocess.run(
             [*command, "--version"], capture_output=True, timeout=_VERSION_TIMEOUT, stdin=subprocess.DEVNULL
@@ -193,13 +198,16 @@ def _compiler_version(command: Sequence[str]) -> str:
 
 
 def _remembered(path: Path, command: Sequence[str], reason: str) -> KernelsError:
-    """Return the error for a library that does not load; it is tried again, but reported once."""
+    """Return the error for a library that does not load.
+
+    It is tried again, but reported once.
+    """
     failure = _failure_file(path, command)
     return KernelsError(reason, known=True) if _read_failure(failure) else _write_failure(failure, reason)
 
 
 def _read_failure(path: Path) -> str | None:
-    """Return the reason of a remembered failure; None where there is none or it cannot be read."""
+    """Return the reason of a remembered failure; None if there is none to read."""
     if not path.is_file():
         return None
     check_private(path)
@@ -221,7 +229,10 @@ def _write_failure(path: Path, reason: str) -> KernelsError:
 
 
 def _fingerprint(command: Sequence[str]) -> str:
-    """Return a hash of all that a library depends on; machines that share a cache may differ."""
+    """Return a hash of all that a library depends on.
+
+    Machines that share a cache may differ.
+    """
     parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -234,7 +245,7 @@ def _processor() -> str:
 
 
 def supports_kernels() -> bool:
-    """Return whether the processor has the kernels' instructions (AVX512-BF16) and torch uses them."""
+    """Return whether processor and torch have the instructions (AVX512-BF16)."""
     return "avx512_bf16" in _processor() and has_instructions(torch.bfloat16)
 
 

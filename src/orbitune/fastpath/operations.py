@@ -14,7 +14,7 @@ from orbitune.models.precision import product_dtype
 
 
 class Dropout:
-    """One draw of elements to set to zero, applied to a tensor and later to its gradient.
+    """One dropout mask, applied to a tensor and later to its gradient.
 
     The caller divides by the fraction that is kept.
 
@@ -56,12 +56,12 @@ class CompiledDropout(Dropout):
 
     @property
     def arguments(self) -> tuple[Any, Any]:
-        """The draw as arguments of the compiled kernels: seed and threshold."""
+        """Return the mask as arguments of the compiled kernels: seed and threshold."""
         return ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below)
 
 
 class LowRankUpdate(NamedTuple):
-    """An addition to a product (M, out): `dropout(reduced up)`, with reduced (M, R) and up (R, out)."""
+    """A low-rank addition: `dropout(reduced up)`, reduced (M, R), up (R, out)."""
 
     reduced: Tensor
     up: Tensor
@@ -86,7 +86,9 @@ class Operations:
     def add_norm(
         self, x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any, *, compiled: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Return the sum x + scale * y and its LayerNorm, both (M, D); see `kernels.add_norm`.
+        """Return the sum x + scale * y and its LayerNorm, both (M, D).
+
+        See `kernels.add_norm`.
 
         Args:
             compiled: use the compiled kernel, which has no gradient for the norm's own parameters.
@@ -123,7 +125,7 @@ class Operations:
         return y
 
     def outer(self, a: Tensor, b: Tensor, columns: int) -> Tensor:
-        """Return a^T b, float32 (columns, B), of the first columns of a (M, A), and b (M, B)."""
+        """Return a^T b, float32 (columns, B), of the first columns of a (M, A), b (M, B)."""
         dtype = product_dtype(a)
         return (a[:, :columns].t().to(dtype) @ b.to(dtype)).float()
 
@@ -150,7 +152,17 @@ class CompiledOperations(CompiledElementwise):
     def product(
         self, x: Tensor, right: Tensor, *, bias: Tensor | None = None, update: LowRankUpdate | None = None
     ) -> Tensor:
-        """Return x right + bias + update, (M, out), without a gradient."""
+        """Return x right + bias + update, (M, out), without a gradient.
+
+        Args:
+            x: (M, in).
+            right: (in, out).
+            bias: (out,), or None.
+            update: low-rank update to add, or None.
+
+        Returns:
+            (M, out) in the dtype of x.
+        """
         x, y = x.contiguous(), x.new_empty(len(x), right.shape[1])
         reduced, up, dropout = update or (None, None, None)
         no_draw = (ctypes.c_uint32(0),) * 2
@@ -160,14 +172,23 @@ class CompiledOperations(CompiledElementwise):
         return y
 
     def outer(self, a: Tensor, b: Tensor, columns: int) -> Tensor:
-        """Return a^T b, float32 (columns, B), of the first columns of a (M, A), and b (M, B)."""
+        """Return a^T b, float32 (columns, B), of the first columns of a (M, A), b (M, B)."""
         y = torch.empty(columns, b.shape[1])
         call("outer", a.contiguous(), b.contiguous(), y, len(a), columns, *a.shape[1:], *b.shape[1:])
         return y
 
 
 def add(x: Tensor, y: Tensor | None, scale: Tensor | None) -> Tensor:
-    """Return x + scale * y in the dtype of x; x without y."""
+    """Return x + scale * y in the dtype of x; x without y.
+
+    Args:
+        x: (M, D).
+        y: (M, D), or None.
+        scale: layer scale (D,), or None for 1.
+
+    Returns:
+        (M, D).
+    """
     if y is None:
         return x
     return x + y if scale is None else torch.addcmul(x, y, scale.to(x.dtype))

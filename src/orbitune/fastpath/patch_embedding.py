@@ -1,4 +1,4 @@
-"""Tiles to tokens: resizing, normalisation and patch embedding, as one product where that is exact."""
+"""Patch embedding with resizing and normalisation in one matrix where exact."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -64,7 +64,7 @@ class PatchEmbedding:
         return torch.cat([first.to(self._dtype).expand(tiles.shape[0], -1, -1), patches], 1)
 
     def _to_patches(self, pixels: Tensor) -> Tensor:
-        """Return the pixels of each patch, (B * P, 3 * side * side) row by row, of (B, 3, size, size)."""
+        """Flatten the patches of (B, 3, size, size) to (B * P, 3 * side * side)."""
         side = self.projection.kernel_size[0]
         rows = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, pixels.shape[1] * side * side)
@@ -80,12 +80,12 @@ class PatchEmbedding:
         return self._cache[key]
 
     def _matrix(self) -> tuple[Tensor, Tensor]:
-        """Return the projection as a matrix (D, 3 * side * side) over `_to_patches`, and its bias (D,)."""
+        """Return the projection over `_to_patches` as a matrix, and its bias (D,)."""
         weight, bias = (p.to(self._dtype) for p in (self.projection.weight, self.projection.bias))
         return weight.flatten(1), bias
 
     def _constant(self, size: int) -> tuple[Tensor, Tensor]:
-        """Return the prefix tokens (1, S, D) and the position embeddings of the patches (P, D)."""
+        """Return prefix tokens (1, S, D) and position embeddings of patches (P, D)."""
         patch, width = self.projection.kernel_size[0], self.projection.out_channels
         count = len(self._leading) + (size // patch) ** 2
         shape_only = torch.empty(1, count, width, device="meta")
@@ -100,7 +100,7 @@ class PatchEmbedding:
         return can_fold_resizing(transform, sides, patch=patch, width=width, dtype=self._dtype)
 
     def _folded(self, transform: Transform, height: int, width: int) -> "tuple[Windows, Tensor, Tensor]":
-        """Return the windows that the patches depend on, their matrices (P, pixels, D) and the bias (D,)."""
+        """Return each patch's pixel window, matrices (P, pixels, D), and the bias (D,)."""
         device, patch = self.projection.weight.device, self.projection.kernel_size[0]
         axes = []
         for side in (height, width):
@@ -130,7 +130,7 @@ class Windows:
         self._rows, self._columns, self._height, self._width = rows, columns, height, width
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Return the pixels of each window, (I * J, B, height * width * 3), of tiles (B, H, W, 3)."""
+        """Return window pixels (I * J, B, height * width * 3) of tiles (B, H, W, 3)."""
         strips = torch.stack([tiles[:, row : row + self._height] for row in self._rows])
         parts = [strips[:, :, :, column : column + self._width] for column in self._columns]
         return torch.stack(parts, 1).flatten(3).flatten(0, 1)

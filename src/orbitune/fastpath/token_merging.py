@@ -1,4 +1,4 @@
-"""Token merging: similar patches become one (Bolya et al. 2023, arXiv:2210.09461).
+"""Token merging of similar patches (Bolya et al. 2023, arXiv:2210.09461).
 
 Half of the patches are merged at once, after a few layers, so that a merging is a handful of large steps.
 """
@@ -38,7 +38,7 @@ def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
 
 
 def merge(x: Tensor, sizes: Tensor | None, prefix_tokens: int) -> tuple[Tensor, Tensor]:
-    """Merge every other patch into the most similar of the rest, by cosine similarity.
+    """Merge every other patch into the most similar of the rest (cosine).
 
     Args:
         x: tokens (B, N, D).
@@ -59,7 +59,10 @@ def merge(x: Tensor, sizes: Tensor | None, prefix_tokens: int) -> tuple[Tensor, 
 
 
 def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> Tensor:
-    """Return attention in which each token counts `sizes` (B, N) times; see `attention.attend`."""
+    """Return attention in which each token counts `sizes` (B, N) times.
+
+    See `attention.attend`.
+    """
     q, k, v = (t.transpose(1, 2) for t in split_qkv(first, rest))
     scores = matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
     return matmul(scores.softmax(-1), v).transpose(1, 2)

@@ -70,7 +70,10 @@ class Bundle:
 
     @property
     def temperature(self) -> float:
-        """Return what logits are divided by before the softmax; 1 where no temperature was fitted."""
+        """Return the calibration temperature; 1 if none was fitted.
+
+        Logits are divided by it before the softmax.
+        """
         return self.metadata.temperature or 1.0
 
     @property
@@ -80,25 +83,30 @@ class Bundle:
 
     @property
     def tile_size(self) -> tuple[int, int]:
-        """Return width and height in pixels that a tile is resized to first, as in training."""
+        """Return width and height in pixels to which a tile is resized first."""
         side = self.metadata.preprocessing.image_size
         height, width = self.metadata.data.tile_size or (side, side)
         return width, height
 
     @property
     def white(self) -> int | None:
-        """Return the 16-bit value that becomes 255; None where the training tiles had 8 bits."""
+        """Return the 16-bit value that becomes 255; None for 8-bit tiles."""
         return self.metadata.data.white
 
     @property
     def confusion(self) -> np.ndarray | None:
-        """Return test tiles by true class (rows) and prediction, int (C, C); None where not known."""
+        """Return test tiles by true class (rows) and prediction, int (C, C).
+
+        Returns None if they are not known.
+        """
         stated = self.metadata.confusion
         return None if stated is None else np.array(stated)
 
     @cached_property
     def ood_detector(self) -> OODDetector | None:
-        """Return the out-of-distribution detector; None for a run, and for an imported adapter.
+        """Return the out-of-distribution detector.
+
+        Returns None for a run and for an imported adapter.
 
         Raises:
             ModelError: its file is missing or damaged.
@@ -108,7 +116,9 @@ class Bundle:
         return OODDetector.load(self.folder / OOD_DETECTOR_FILE, stated.threshold)
 
     def backbone(self, name: str | None = None) -> Backbone:
-        """Find the checkpoint that an adapter was trained on; all weights are a checkpoint themselves.
+        """Find the checkpoint that an adapter was trained on.
+
+        A bundle with all weights is its own checkpoint.
 
         Args:
             name: hub id or folder, where it no longer lies where it did.
@@ -132,6 +142,12 @@ class Bundle:
     def model(self, backbone: Backbone) -> "nn.Module":
         """Load the model in fp32 and evaluation mode.
 
+        Args:
+            backbone: the checkpoint that the bundle was trained on.
+
+        Returns:
+            A classifier of transformers or PEFT.
+
         Raises:
             ModelError: the backbone has other weights than in training, or files are damaged.
         """
@@ -151,7 +167,7 @@ def _folder_of(place: str) -> Path:
 
 
 def _of_run(run: Path) -> Bundle:
-    """Return a finished run as a bundle, its metadata completed from result.json and predictions.npz."""
+    """Open a finished run as a bundle; scores come from result and predictions."""
     result = RunResult.load(run)
     folder, metadata = open_model(run, result)
     if metadata.classes != result.data.classes:

@@ -1,4 +1,4 @@
-"""Build bundles from finished runs: the stored weights, an OOD detector of the tiles, and a model card."""
+"""Bundle builder: stored weights, OOD detector and model card of a run."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -58,41 +58,41 @@ def build_bundle(
     if dtype not in get_args(StorageType):
         raise RunError(f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}.")
     if not 0 < false_alarm_rate < 0.5:
-        raise RunError("The rate of false alarms lies between 0 and 0.5, such as 0.01.")
+        raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
     if out.exists():
         raise RunError(f"{out} exists; choose another --out, or remove it.")
     source = Bundle.open(run)
-    result, job = reopen(run, progress)
+    result, setup = reopen(run, progress)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         store(source.folder, folder, dtype)
-        metadata = _completed(source.metadata, result, job).model_copy(
+        metadata = _completed(source.metadata, result, setup).model_copy(
             update={"storage": Storage(dtype=dtype)}
         )
         write_metadata(folder, metadata)
         if dtype != "float32":
-            storage = _storage_loss(source, Bundle(folder, metadata), job, display, dtype)
+            storage = _storage_loss(source, Bundle(folder, metadata), setup, display, dtype)
             metadata = metadata.model_copy(update={"storage": storage})
-        detector = _fit_detector(Bundle(folder, metadata), job, false_alarm_rate, display)
+        detector = _fit_detector(Bundle(folder, metadata), setup, false_alarm_rate, display)
         metadata = metadata.model_copy(update={"ood_detector": detector})
         write_metadata(folder, metadata)
-        write_model_card(folder, metadata, result, job.backbone.family)
+        write_model_card(folder, metadata, result, setup.backbone.family)
     return Bundle.open(out)
 
 
-def _completed(metadata: ModelMetadata, result: RunResult, job: TrainingSetup) -> ModelMetadata:
+def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup) -> ModelMetadata:
     """Return the metadata with what a run stores outside of its saved model."""
     data = TrainingData(
-        name=job.recipe.data,
-        source=job.data.source,
-        fingerprint=job.tiles.fingerprint,
-        split=job.recipe.split,
-        splits_sha256=job.inputs()["splits"],  # as in inputs.json, or the run would not have been opened
-        tile_size=job.data.tile_size,
-        white=job.data.white,
-        synthetic=job.data.synthetic,
-        sizes=job.data.sizes,
-        notes=job.data.notes,
-        brightness=_brightness(job),
+        name=setup.recipe.data,
+        source=setup.data.source,
+        fingerprint=setup.tiles.fingerprint,
+        split=setup.recipe.split,
+        splits_sha256=setup.inputs()["splits"],  # as in inputs.json, or the run would not have been opened
+        tile_size=setup.data.tile_size,
+        white=setup.data.white,
+        synthetic=setup.data.synthetic,
+        sizes=setup.data.sizes,
+        notes=setup.data.notes,
+        brightness=_brightness(setup),
     )
     made_by = f"orbitune {version('orbitune')}"
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})
@@ -100,6 +100,11 @@ def _completed(metadata: ModelMetadata, result: RunResult, job: TrainingSetup) -
 
 def store(saved: Path, folder: Path, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
+
+    Args:
+        saved: folder of the saved model.
+        folder: folder to create.
+        dtype: float32, float16 or bfloat16.
 
     Raises:
         RunError: a weight is too large for it.
@@ -125,15 +130,15 @@ def store(saved: Path, folder: Path, dtype: str) -> None:
 
 
 def _storage_loss(
-    before: Bundle, after: Bundle, job: TrainingSetup, display: ProgressDisplay, dtype: StorageType
+    before: Bundle, after: Bundle, setup: TrainingSetup, display: ProgressDisplay, dtype: StorageType
 ) -> Storage:
-    """Measure what storing in 16 bits changes on the validation tiles, in fp32 arithmetic."""
-    indices = job.splits["validation"]
+    """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
+    indices = setup.splits["validation"]
     logits = [
-        _measure(bundle, job, indices, f"validation, {words}", display, "fp32")[0]
+        _measure(bundle, setup, indices, f"validation, {words}", display, "fp32")[0]
         for bundle, words in ((before, "before"), (after, "after"))
     ]
-    labels = job.tiles.labels[indices]
+    labels = setup.tiles.labels[indices]
     accuracies = [float((each.argmax(1) == labels).mean()) for each in logits]
     return Storage(
         dtype=dtype,
@@ -144,14 +149,16 @@ def _storage_loss(
     )
 
 
-def _fit_detector(bundle: Bundle, job: TrainingSetup, rate: float, display: ProgressDisplay) -> OODThreshold:
-    """Fit the OOD detector on training tiles and set its threshold on validation tiles; write its file."""
+def _fit_detector(
+    bundle: Bundle, setup: TrainingSetup, rate: float, display: ProgressDisplay
+) -> OODThreshold:
+    """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
     random = np.random.default_rng(0)
-    train = _sample(job.splits["train"], job.tiles.labels, random)
-    held_out = random.permutation(job.splits["validation"])[:SAMPLE]
-    features = _measure(bundle, job, train, "training tiles", display)[1]
-    new = _measure(bundle, job, held_out, "validation tiles", display)[1]
-    detector = OODDetector.fit(features, job.tiles.labels[train], held_out=new, false_alarm_rate=rate)
+    train = _sample(setup.splits["train"], setup.tiles.labels, random)
+    held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
+    features = _measure(bundle, setup, train, "training tiles", display)[1]
+    new = _measure(bundle, setup, held_out, "validation tiles", display)[1]
+    detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
         measure=MEASURE,
@@ -163,38 +170,38 @@ def _fit_detector(bundle: Bundle, job: TrainingSetup, rate: float, display: Prog
     )
 
 
-def _brightness(job: TrainingSetup) -> Brightness:
-    """Return mean and standard deviation of the training tiles' brightness in each band, 0..255."""
-    some = np.random.default_rng(0).permutation(job.splits["train"])[:SAMPLE]
+def _brightness(setup: TrainingSetup) -> Brightness:
+    """Return mean and standard deviation of each band's brightness, 0..255."""
+    some = np.random.default_rng(0).permutation(setup.splits["train"])[:SAMPLE]
     means = np.concatenate(
-        [job.tiles.read(some[start : start + BATCH]).mean((1, 2)) for start in range(0, len(some), BATCH)]
+        [setup.tiles.read(some[start : start + BATCH]).mean((1, 2)) for start in range(0, len(some), BATCH)]
     )
     return Brightness(mean=tuple(means.mean(0).tolist()), deviation=tuple(means.std(0).tolist()))
 
 
 def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw at most SAMPLE indices, the same number of each class where there are as many."""
+    """Draw at most SAMPLE indices, balanced over the classes where possible."""
     indices = random.permutation(indices)
     present = np.unique(labels[indices])
-    share = max(1, SAMPLE // len(present))
-    return np.concatenate([indices[labels[indices] == label][:share] for label in present])
+    per_class = max(1, SAMPLE // len(present))
+    return np.concatenate([indices[labels[indices] == label][:per_class] for label in present])
 
 
 def _measure(
     bundle: Bundle,
-    job: TrainingSetup,
+    setup: TrainingSetup,
     indices: np.ndarray,
     words: str,
     display: ProgressDisplay,
     precision: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of some of the run's tiles."""
-    network = BundleModel(bundle, job.recipe.backbone, precision=precision)
+    network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
     with display.task(words, len(indices)) as task:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
-            parts.append(network.compute(job.tiles.read(batch)))
+            parts.append(network.compute(setup.tiles.read(batch)))
             task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features

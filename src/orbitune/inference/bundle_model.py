@@ -71,7 +71,10 @@ class BundleModel:
 
     @property
     def attention(self) -> str:
-        """Return the name of its attention kernel; results of another one differ in the last bits."""
+        """Return the name of its attention kernel.
+
+        Other kernels give results that differ in the last bits.
+        """
         return str(self._network.plan.attention)
 
     @property
@@ -81,7 +84,7 @@ class BundleModel:
         return plan
 
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
-        """Compute the patch tokens after the first third of the blocks, with mean 0 and variance 1.
+        """Return the patch tokens after the first third of the blocks, standardised.
 
         Args:
             windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.

@@ -103,7 +103,7 @@ class Classifier:
         return self.bundle.classes
 
     def predict(self, inputs: Any, *, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
-        """Predict any number of images, in their order; they are read one batch at a time.
+        """Predict images in order, one batch at a time.
 
         Args:
             inputs: a path of a file or folder, a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
@@ -118,7 +118,7 @@ class Classifier:
             DataError: top_k or batch_size is below 1.
         """
         if min(top_k, batch_size) < 1:
-            raise DataError("Give at least one label, and predict at least one image at a time.")
+            raise DataError("top_k and batch_size must be at least 1.")
         return self._predict(expand(inputs), top_k, batch_size)
 
     def predict_proba(self, tiles: np.ndarray) -> np.ndarray:

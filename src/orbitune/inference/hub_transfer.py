@@ -1,4 +1,7 @@
-"""Upload and download bundles of the Hugging Face hub. No other module sends anything to a network."""
+"""Upload and download of bundles.
+
+No other module sends anything to a network.
+"""
 
 from pathlib import Path
 
@@ -60,6 +63,13 @@ def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = Fa
 
 def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     """Download a bundle into a folder, and check that it is whole.
+
+    Args:
+        repo_id: owner/name on the hub.
+        out: folder to create.
+
+    Returns:
+        The downloaded bundle.
 
     Raises:
         OrbituneError: the place is taken, the hub has no such repository, or what it has is no whole bundle.

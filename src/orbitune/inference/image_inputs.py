@@ -1,4 +1,4 @@
-"""Inputs of a prediction: files, folders, patterns, arrays, images, and iterables of these.
+"""Inputs of a prediction: files, folders, patterns, arrays, images, iterables.
 
 Nothing is read before its turn, so a folder of any size needs the memory of one batch.
 """
@@ -35,7 +35,9 @@ class ImageInput:
 
 
 def expand(inputs: Any) -> Iterator[ImageInput]:
-    """Yield every single image of the inputs, in order; folders by name, with all below them.
+    """Yield every single image of the inputs, in order.
+
+    Folders are searched with their subfolders, sorted by name.
 
     Args:
         inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
@@ -46,18 +48,21 @@ def expand(inputs: Any) -> Iterator[ImageInput]:
 
 
 def check_paths(inputs: Iterable[str]) -> None:
-    """Check that every path or pattern names something to predict, before any work is done.
+    """Check that every path or pattern names something to predict.
+
+    Args:
+        inputs: paths and glob patterns.
 
     Raises:
         DataError: the first that names nothing, or folders in which there is no image.
     """
     for name in inputs:
         if not _exists(name) and not _matches(name):
-            raise DataError(f"There is no file or folder {printable(name)}, and it is no pattern of any.")
+            raise DataError(f"There is no file or folder {printable(name)}, and no file matches it.")
         if next(_files(name), None) is None:
             raise DataError(
-                f"There is nothing to predict in {printable(name)}: no image lies there or in the folders "
-                "below. Lists, notes and hidden files are ignored; name a file to have it read."
+                f"There is nothing to predict in {printable(name)}: it contains no image, nor do its "
+                "subfolders. Lists, notes and hidden files are ignored; name a file to have it read."
             )
 
 
@@ -77,7 +82,7 @@ def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.n
     """
     pixels = image.read()
     if pixels.dtype == np.uint16 and white is None:
-        raise BadImageError("has 16 bits a value, and the model was trained on tiles of 8")
+        raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
     return to_uint8_tile(pixels, size, white or 255)
 
 
@@ -100,7 +105,10 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
 
 
 def _files(name: str) -> Iterator[str]:
-    """Yield the files that a path or a pattern means; the name itself where there are none."""
+    """Yield the files that a path or a pattern means.
+
+    If there are none, yield the name itself.
+    """
     if _exists(name) and Path(name).is_dir():
         # An empty folder below has a name as well, with a closing slash.
         yield from (str(Path(name) / leaf) for leaf in list_files(Path(name)) if not leaf.endswith("/"))

@@ -1,4 +1,4 @@
-"""The model card of a bundle, in the hub's format, written from what was measured."""
+"""Model card of a bundle in the hub's format, with the measured scores."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def write_model_card(folder: Path, metadata: ModelMetadata, result: RunResult, family: Family) -> None:
-    """Write README.md: YAML with a model index, which the hub reads, and the same for people."""
+    """Write README.md with a YAML model index, as the hub reads it.
+
+    Args:
+        folder: folder of the bundle.
+        metadata: its orbitune.json.
+        result: result of the run.
+        family: backbone family, for the description.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
     backbone, data = metadata.backbone.reference, metadata.data.name or ""

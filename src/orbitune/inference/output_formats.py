@@ -20,6 +20,9 @@ Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
 def find_format(name: str) -> Formatter:
     """Return the formatter of a name.
 
+    Args:
+        name: table, csv or jsonl.
+
     Returns:
         A function of predictions, class names and the number of labels, which yields lines.
 
@@ -39,7 +42,9 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int
         if each.error:
             yield f"{name}: {printable(each.error)}"
             continue
-        labels = "  ".join(f"{printable(label):<{width}} {share:6.1%}" for label, share in each.labels)
+        labels = "  ".join(
+            f"{printable(label):<{width}} {probability:6.1%}" for label, probability in each.labels
+        )
         yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
 
 
@@ -63,7 +68,10 @@ def _csv_line(values: Sequence[object]) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a value for a table cell; text that a spreadsheet would read as a formula is quoted."""
+    """Return a value for a table cell.
+
+    Text that a spreadsheet would read as a formula is quoted.
+    """
     if not isinstance(value, str):
         return value
     text = _encodable(value)
@@ -71,14 +79,17 @@ def cell(value: object) -> object:
 
 
 def _encodable(text: str) -> str:
-    """Return text that can be written as UTF-8; undecodable bytes of file names are escaped."""
+    """Return text that can be written as UTF-8.
+
+    Undecodable bytes of file names are escaped.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
     """Yield one JSON object per prediction."""
     for each in predictions:
-        labels = [{"label": label, "probability": share} for label, share in each.labels]
+        labels = [{"label": label, "probability": probability} for label, probability in each.labels]
         name = _encodable(each.input) if isinstance(each.input, str) else each.input
         yield json.dumps({**asdict(each), "input": name, "labels": labels})
 

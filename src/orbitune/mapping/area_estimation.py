@@ -1,4 +1,4 @@
-"""Area of each class on a map, with stratified estimates and confidence intervals.
+"""Class areas of a map, with stratified estimates and confidence intervals.
 
 The estimates combine the mapped areas with the confusion matrix of the test tiles (Olofsson et al. 2014,
 doi:10.1016/j.rse.2014.02.015). They assume that the model confuses classes in the scene as often as in the
@@ -17,7 +17,7 @@ _ROWS = 256  # rows of pixels counted at a time
 
 
 def estimate_areas(rasters: MapRasters, confusion: np.ndarray | None) -> list[ClassArea]:
-    """Return the area of each class, and of `not sure`, from the pixels of the map's file.
+    """Estimate the area of each class, and of `not sure`, from the map's pixels.
 
     Args:
         confusion: int (C, C), test tiles by true class (rows) and predicted class (columns); None if unknown,
@@ -56,7 +56,7 @@ def _mapped_square_metres(rasters: MapRasters) -> np.ndarray:
 
 
 def _stratified_estimate(mapped: np.ndarray, confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the estimated area of each class and its standard error (Olofsson et al., eqs. 9 and 10)."""
+    """Estimate areas and standard errors (Olofsson et al. 2014, eqs. 9 and 10)."""
     predicted = confusion.T.astype(float)  # rows: predicted class
     counts = predicted.sum(1, keepdims=True)
     # A class never predicted in testing has no known confusion: assume its mapped pixels are right.

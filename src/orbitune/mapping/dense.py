@@ -1,8 +1,9 @@
-"""Dense prediction of grid cells: tiles of neighbouring cells share tokens, each pixel is encoded once.
+"""Dense prediction of grid cells: overlapping tiles share tokens.
 
-The scene is cut into windows, enlarged so that one patch of the backbone is one cell. The first third of the
-backbone encodes them, tokens are averaged over each cell's tile, and a linear head predicts the classes. The
-head is fitted on each scene to tile-wise predictions of a sample of cells (see `dense_fit`).
+Each pixel is encoded once. The scene is cut into windows, enlarged so that one patch of the backbone is one
+cell. The first third of the backbone encodes them, tokens are averaged over each cell's tile, and a linear
+head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells (see
+`dense_fit`).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _WEIGHT_DECAY = 1e-2
 
 
 def min_rows(cells: CellGrid) -> int:
-    """Return the smallest number of rows of cells whose tiles fill whole windows of tokens."""
+    """Return the smallest number of rows of cells that fills whole token windows."""
     return WINDOW_TOKENS - (cells.tile // cells.stride - 1) % WINDOW_TOKENS
 
 
@@ -80,13 +81,29 @@ class DensePredictor:
         self._not_sure = not_sure
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
-        """Return probabilities of cells, as `tilewise.CellPredictor.predict`."""
+        """Return probabilities of cells, as `tilewise.CellPredictor.predict`.
+
+        Args:
+            window: pixels of a block of cells.
+            where: cells to predict, int (K, 2) of row and column.
+
+        Returns:
+            float32 (K, C).
+        """
         found = self._head(dense_features(self._network, window)[tuple(where.T)])
         return found if self._not_sure else np.column_stack([found, np.zeros(len(where), np.float32)])
 
 
 def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:
-    """Return the mean token over the tile of each cell, float32 (rows, columns, D)."""
+    """Return the mean token over the tile of each cell, float32 (rows, columns, D).
+
+    Args:
+        network: the model.
+        window: pixels of a block of cells.
+
+    Returns:
+        float32 (rows, columns, D).
+    """
     import torch
 
     stride, tile = window.cells.stride, window.cells.tile

@@ -1,4 +1,4 @@
-"""Fitting the dense head to tile-wise predictions of a scene, and measuring how well the two agree."""
+"""Fit of the dense head to tile-wise predictions, and the agreement of the two."""
 
 import numpy as np
 
@@ -43,7 +43,15 @@ def fit_dense_head(worker: Worker) -> DenseHead:
 
 
 def measure_agreement(worker: Worker, store: PartStore) -> Agreement:
-    """Predict some cells of a finished dense map tile by tile, and compare the codes."""
+    """Predict some cells of a finished dense map tile by tile, and compare the codes.
+
+    Args:
+        worker: predictor of the map.
+        store: the finished parts.
+
+    Returns:
+        Number of compared cells, and the fraction with equal codes.
+    """
     random, parts = np.random.default_rng(1), worker.spec.parts
     dense, tiles = [], []
     visited = random.permutation(parts)[: _CHECKED // _CHECKED_PER_PART].tolist()

@@ -1,4 +1,4 @@
-"""Executors: where the parts of a map are labelled, in this process or by Ray on many machines.
+"""Executors that label the parts of a map: this process, or a Ray cluster.
 
 An executor yields each part as it is finished, in any order.
 """
@@ -30,7 +30,7 @@ def run_local(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) ->
 
 
 def run_on_ray(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) -> Iterator[LabelledPart]:
-    """Label parts on the cluster that RAY_ADDRESS names, else in Ray's processes on this machine.
+    """Label parts on the Ray cluster of RAY_ADDRESS, else on a local one.
 
     All machines must reach the scene and the model at the same paths. Parts come back through Ray.
 
@@ -77,7 +77,7 @@ class _RayWorker:
         self._worker: Worker | None = None
 
     def label(self, number: int) -> LabelledPart | str:
-        """Return a labelled part, or the message of a user error: Ray would add its own traceback."""
+        """Return a labelled part, or a user error's message without Ray's traceback."""
         try:
             self._worker = self._worker or Worker(*self._arguments)
             return number, self._worker.label(self._worker.read_part(number))

@@ -1,4 +1,4 @@
-"""The grid cells of a map: squares of `stride` pixels, each labelled from the tile centred on it."""
+"""Grid cells of a map: squares of `stride` pixels, labelled from centred tiles."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +49,7 @@ class CellGrid:
         return (self.tile - self.stride) // 2
 
     def window(self, row: int, column: int, *, rows: int, columns: int) -> tuple[int, int, int, int]:
-        """Return the pixel window (top, left, height, width) that the tiles of a block of cells cover.
+        """Return the pixel window of a block's tiles: top, left, height, width.
 
         Args:
             row, column: first cell of the block.
@@ -86,7 +86,9 @@ class PixelWindow:
         return _block_means(inner, side=stride, step=stride)
 
     def tiles(self, where: np.ndarray) -> np.ndarray:
-        """Return the tiles around some cells; pixels without data are filled with the tile's mean.
+        """Return the tiles around some cells.
+
+        Pixels without data are filled with the tile's mean.
 
         Args:
             where: int (K, 2), row and column of each cell.
@@ -104,7 +106,7 @@ class PixelWindow:
         return tiles
 
     def filled(self) -> np.ndarray:
-        """Return the pixels, uint8 (H, W, 3), with gaps filled by the mean of the valid pixels."""
+        """Return pixels (H, W, 3) with gaps filled by the mean of the valid pixels."""
         if self.valid.all() or not self.valid.any():
             return self.pixels
         pixels = self.pixels.copy()
@@ -113,7 +115,7 @@ class PixelWindow:
 
 
 def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
-    """Return the cells with enough data to be classified, int (K, 2) of row and column.
+    """Return the cells with enough data, int (K, 2) of row and column.
 
     Args:
         not_sure: whether cells may be coded as not sure. If not, every cell with enough data for any code
@@ -152,7 +154,7 @@ def to_codes(predicted: np.ndarray) -> np.ndarray:
 
 
 def _block_means(valid: np.ndarray, *, side: int, step: int) -> np.ndarray:
-    """Return the fraction of True in squares of `side` pixels, `step` apart, by a summed-area table."""
+    """Return the fraction of True in squares of `side` pixels, `step` apart."""
     tops = np.arange(0, valid.shape[0] - side + 1, step)
     lefts = np.arange(0, valid.shape[1] - side + 1, step)
     if valid.all():

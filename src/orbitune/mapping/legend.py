@@ -1,4 +1,4 @@
-"""Colours of the classes of a map: conventional ones for known land-cover names, else distinct ones."""
+"""Colours of map classes: conventional for known land covers, else distinct."""
 
 from orbitune.mapping.grid import NODATA, NOT_SURE
 

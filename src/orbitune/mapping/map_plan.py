@@ -1,4 +1,4 @@
-"""The plan of a map: scene, scaling, grid of cells and parts, chosen before any cell is labelled."""
+"""Plan of a map: all that is fixed before the first cell is labelled."""
 
 import hashlib
 import json
@@ -120,7 +120,14 @@ def plan_map(
 
 
 def check_blocks(scene: Scene, memory_budget: str) -> None:
-    """Raise a DataError if a block of the file exceeds the memory budget: GDAL reads whole blocks."""
+    """Check that a block of the file fits into the memory budget.
+
+    GDAL reads whole blocks.
+
+    Args:
+        scene: the open scene.
+        memory_budget: bytes.
+    """
     budget = parse_bytes(memory_budget)
     needed = _BASE_BYTES + 4 * scene.block_bytes
     if needed > budget and scene.block_bytes > _SMALL_BLOCK:
@@ -135,12 +142,12 @@ def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid) -> tuple[C
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
         raise DataError(
-            f"Maps need square tiles, and this model was trained on {tile}x{bundle.tile_size[1]}."
+            f"Maps need square tiles, but this model was trained on {tile}x{bundle.tile_size[1]}."
         )
     stride = tile if options.stride is None else options.stride
     if stride not in valid_strides(tile):
         choices = ", ".join(map(str, valid_strides(tile)))
-        raise DataError(f"--stride is one of {choices} pixels for tiles of {tile} pixels, not {stride}.")
+        raise DataError(f"--stride must be one of {choices} pixels for tiles of {tile} pixels, not {stride}.")
     if min(grid.height, grid.width) < tile:
         raise DataError(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
@@ -151,7 +158,7 @@ def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid) -> tuple[C
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
-    """Return the rows of cells in a part: what the budget holds, in whole windows of dense prediction."""
+    """Return the rows of cells per part that fit the budget, in whole windows."""
     budget = parse_bytes(memory_budget)
     row = 2 * cells.stride * cells.width * _PIXEL_BYTES + (cells.columns * _TOKEN_BYTES if dense else 0)
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
@@ -186,7 +193,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
 
 
 def _key(spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, sample: np.ma.MaskedArray) -> str:
-    """Return a digest of all inputs and options that determine the parts, whatever the spelling of paths.
+    """Return a digest of all inputs and options that determine the parts.
 
     Args:
         files: see `raster_io.stat_digest`; a scene on a server is known by the pixels of its overview alone.
@@ -252,7 +259,7 @@ def _warnings(spec: JobSpec, bundle: Bundle, grid: RasterGrid) -> list[str]:
 
 
 def _sample_warnings(spec: JobSpec, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:
-    """Return warnings about an empty scene, or bands whose brightness is far from the training tiles'."""
+    """Return warnings about an empty scene, or brightness unlike the training tiles'."""
     valid = ~np.ma.getmaskarray(sample)[0]
     if not valid.any():
         return ["there is nothing but nodata in this scene"]

@@ -50,11 +50,13 @@ class MapOptions:
                 listed = ", ".join(get_args(choices))
                 raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
         if not 0 < self.resolution < math.inf:
-            raise DataError(f"--resolution is in metres per pixel, such as 10, not {self.resolution:g}.")
+            raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")
 
 
 def parse_bands(text: str) -> tuple[int, ...] | None:
-    """Return the band numbers of a comma-separated string such as `3,2,1`; None for a blank one.
+    """Return the band numbers of a comma-separated string such as `3,2,1`.
+
+    Returns None for a blank string.
 
     Raises:
         DataError: a part is not a whole number.
@@ -64,4 +66,4 @@ def parse_bands(text: str) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise DataError(f"--bands are three numbers, such as 3,2,1, not {text!r}.") from None
+        raise DataError(f"--bands takes three numbers, such as 3,2,1, not {text!r}.") from None

@@ -6,9 +6,8 @@ its name, and the app puts its file into the download.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from orbitune.errors import DataError
 
@@ -24,27 +23,40 @@ class MapOutput:
         name: of the option, and of the key in `map_scene`.
         filename: the default file name, used by the app.
         help: for the command line.
-        writer: `module:function` that writes a `MapRasters` to a path. It is imported on use, so
-            that the command line starts without numpy and rasterio.
+        write: writes the file. The file of the output `map` exists before all others are written.
     """
 
     name: str
     filename: str
     help: str
-    writer: str
+    write: "Callable[[MapRasters, Path], None]"
 
-    def write(self, rasters: "MapRasters", path: Path) -> None:
-        """Write the file.
 
-        Args:
-            rasters: the finished map. The file of the output `map` exists before all others are written.
+# The writers are imported on use, so that the command line starts without numpy and rasterio.
 
-        Raises:
-            OrbituneError: the file cannot be written.
-        """
-        module, function = self.writer.split(":")
-        write = cast("Callable[[MapRasters, Path], None]", getattr(import_module(module), function))
-        write(rasters, path)
+
+def _write_map(rasters: "MapRasters", path: Path) -> None:
+    from orbitune.mapping.writer import write_map
+
+    write_map(rasters, path)
+
+
+def _write_confidence(rasters: "MapRasters", path: Path) -> None:
+    from orbitune.mapping.writer import write_confidence
+
+    write_confidence(rasters, path)
+
+
+def _write_polygons(rasters: "MapRasters", path: Path) -> None:
+    from orbitune.mapping.polygons import write_polygons
+
+    write_polygons(rasters, path)
+
+
+def _write_preview(rasters: "MapRasters", path: Path) -> None:
+    from orbitune.mapping.preview import write_preview
+
+    write_preview(rasters, path)
 
 
 OUTPUTS = {
@@ -54,25 +66,25 @@ OUTPUTS = {
             "map",
             "landcover.tif",
             "Map to write: a Cloud Optimized GeoTIFF",
-            "orbitune.mapping.writer:write_map",
+            _write_map,
         ),
         MapOutput(
             "confidence",
             "confidence.tif",
             "GeoTIFF of the probability of each label, in percent",
-            "orbitune.mapping.writer:write_confidence",
+            _write_confidence,
         ),
         MapOutput(
             "polygons",
             "landcover.gpkg",
             "GeoPackage of the map as polygons",
-            "orbitune.mapping.polygons:write_polygons",
+            _write_polygons,
         ),
         MapOutput(
             "preview",
             "preview.png",
             "PNG of scene and map, with legend and scale bar",
-            "orbitune.mapping.preview:write_preview",
+            _write_preview,
         ),
     )
 }
@@ -97,7 +109,7 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
 
 
 def check_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
-    """Raise a DataError if an output would replace the scene, another output or a folder.
+    """Check that no output replaces the scene, another output or a folder.
 
     Args:
         scene: the files that the scene is read from, see `raster_io.local_files`.

@@ -49,7 +49,10 @@ class PartStore:
         return cls(path.with_name(f".{path.name}.parts"))
 
     def read_plan(self) -> PlanFile | None:
-        """Return the plan that the parts belong to; None if there is none that can be read."""
+        """Return the plan that the parts belong to.
+
+        Returns None if none can be read.
+        """
         stored = read_kept(self.folder / "plan.json")
         try:
             return None if stored is None else PlanFile(**stored)
@@ -81,7 +84,12 @@ class PartStore:
         return np.asarray(np.load(self._part_file(number)))
 
     def write(self, number: int, labels: np.ndarray) -> None:
-        """Store a part with a checksum."""
+        """Store a part with a checksum.
+
+        Args:
+            number: number of the part.
+            labels: what `Worker.label` returns, uint8 (3, rows, columns).
+        """
         content = BytesIO()
         np.save(content, labels)
         with replacing(self._part_file(number)) as temporary:

@@ -1,4 +1,4 @@
-"""From a scene to a map in three steps: plan, label the parts, assemble the files."""
+"""Pipeline of a map: plan it, label its parts, assemble the files."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -73,7 +73,10 @@ def map_scene(
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
-    """Return the plan with the attention kernel of stored parts; remove parts of another map."""
+    """Return the plan with the attention kernel of stored parts.
+
+    Remove parts of another map.
+    """
     stored = store.read_plan()
     if stored is None or stored.key != plan.key:
         if stored:
@@ -86,7 +89,10 @@ def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
 def _run(
     plan: MapPlan, store: PartStore, *, executor: str, progress: bool, log: Log
 ) -> tuple[MapPlan, Agreement | None]:
-    """Label the missing parts; of a dense map, measure its agreement with tile-wise predictions."""
+    """Label the missing parts.
+
+    For a dense map, also measure the agreement with tile-wise predictions.
+    """
     worker = Worker(plan.spec)
     try:
         # All workers must use one attention kernel, as kernels differ in the last bits.

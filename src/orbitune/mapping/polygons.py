@@ -1,4 +1,4 @@
-"""Writing a map as polygons in a GeoPackage: one for each connected area of a class."""
+"""Polygons of a map as a GeoPackage, one per connected area of a class."""
 
 import warnings
 from pathlib import Path
@@ -60,7 +60,7 @@ def write_polygons(rasters: MapRasters, path: Path) -> None:
 
 
 def _outlines(map_file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes, int32 (N,), and polygons (N,) of connected pixels, in (column, row) coordinates."""
+    """Return codes, int32 (N,), and polygons (N,) in (column, row) coordinates."""
     import shapely
     from rasterio.features import shapes
 

@@ -1,4 +1,4 @@
-"""A picture of a map: the scene and its classes side by side, with a legend and a scale bar."""
+"""Preview of a map: scene and classes side by side, with legend and scale bar."""
 
 import math
 from pathlib import Path
@@ -19,6 +19,10 @@ _INCHES = 14.0  # width of the figure
 
 def write_preview(rasters: MapRasters, path: Path) -> None:
     """Write a PNG with the scene on the left and the map on the right.
+
+    Args:
+        rasters: the finished map and its scene.
+        path: PNG file to write.
 
     Raises:
         OrbituneError: matplotlib is not installed, or the file cannot be written.
@@ -50,7 +54,17 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
 
 
 def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Return codes (rows, columns) as an RGBA image, uint8 (rows, columns, 4); nodata is transparent."""
+    """Return codes (rows, columns) as an RGBA image, uint8 (rows, columns, 4).
+
+    Nodata is transparent.
+
+    Args:
+        codes: uint8 (rows, columns): 0 nodata, 1.. classes, 255 not sure.
+        classes: class names, which determine the colours.
+
+    Returns:
+        uint8 (rows, columns, 4).
+    """
     table = np.zeros((256, 4), np.uint8)
     for code, colour in class_colours(classes).items():
         table[code] = (*colour, 0 if code == NODATA else 255)
@@ -77,7 +91,7 @@ def read_overviews(
 
 
 def _draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
-    """Draw a bar of 1, 2 or 5 times a power of ten metres, at most a quarter of the scene's width."""
+    """Draw a bar of 1, 2 or 5 x 10^n metres, at most a quarter of the scene's width."""
     grid = rasters.grid
     metres = grid.pixel_size[0]
     width = grid.width * metres

@@ -75,10 +75,10 @@ class MapRasters:
 
     @contextmanager
     def staged(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary path in the folder of parts; after the block, move the file to `path`.
+        """Yield a temporary path in the folder of parts.
 
-        If the process is killed, the file is removed with the parts, and so are temporary files that GDAL
-        puts beside it.
+        After the block, move the file to `path`. If the process is killed, the file is removed with the
+        parts, and so are temporary files that GDAL puts beside it.
         """
         folder = self.store.folder / "drafts"
         with replacing(path) as complete:

@@ -1,4 +1,4 @@
-"""Tile-wise prediction of grid cells: each cell from its own tile, as the model was trained."""
+"""Tile-wise prediction: each grid cell from its own tile, as in training."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The worker: labels parts of one map. Its results are the same bytes on every machine."""
+"""Worker that labels parts of one map, with the same bytes on every machine."""
 
 import numpy as np
 

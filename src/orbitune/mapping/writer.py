@@ -1,4 +1,4 @@
-"""Writing a map as Cloud Optimized GeoTIFFs, with a colour table and category names that QGIS reads."""
+"""Map writer: Cloud Optimized GeoTIFFs with colours and class names for QGIS."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,13 @@ _CODES, _CONFIDENCE, _COMPLETE = range(3)  # planes of `Worker.label`
 
 
 def write_map(rasters: MapRasters, path: Path) -> None:
-    """Write the codes as a GeoTIFF with a colour table; category names go to a .aux.xml beside it.
+    """Write the codes as a GeoTIFF with a colour table.
+
+    Category names go to a .aux.xml beside it.
+
+    Args:
+        rasters: codes, grid and metadata of the map.
+        path: GeoTIFF to write.
 
     Raises:
         OrbituneError: the file cannot be written.
@@ -41,7 +47,13 @@ def write_map(rasters: MapRasters, path: Path) -> None:
 
 
 def write_confidence(rasters: MapRasters, path: Path) -> None:
-    """Write the probability of each cell's class as a GeoTIFF, in percent; 0 for cells without a class.
+    """Write the probability of each cell's class as a GeoTIFF, in percent.
+
+    Cells without a class are 0.
+
+    Args:
+        rasters: codes, probabilities and grid of the map.
+        path: GeoTIFF to write.
 
     Raises:
         OrbituneError: the file cannot be written.
@@ -57,7 +69,7 @@ def _json_tag(rasters: MapRasters) -> str:
 def _write_cog(
     rasters: MapRasters, path: Path, *, plane: int, tags: dict[str, str], colormap: dict[int, Any] | None
 ) -> None:
-    """Write a tiled GeoTIFF strip by strip, and copy it into the layout of a COG with overviews."""
+    """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews."""
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
@@ -115,7 +127,7 @@ def _windows(rasters: MapRasters, plane: int) -> Iterator[tuple[Any, np.ndarray]
 
 
 def _valid_pixels(rasters: MapRasters, top: int, height: int) -> np.ndarray:
-    """Return which pixels of some rows hold data: a labelled cell may have gaps, which stay nodata."""
+    """Return which pixels of some rows hold data; gaps in labelled cells do not."""
     spec = rasters.spec
     with Scene(spec.scene, spec.bands, resolution=spec.resolution, driver=spec.driver) as scene:
         width = rasters.grid.width
@@ -123,7 +135,7 @@ def _valid_pixels(rasters: MapRasters, top: int, height: int) -> np.ndarray:
 
 
 def _verify(rasters: MapRasters, plane: int, file: Path) -> None:
-    """Read the file again and compare: GDAL does not report errors of a write on close."""
+    """Read the file again and compare: GDAL hides write errors on close."""
     with import_rasterio().open(file) as written:
         for window, pixels in _windows(rasters, plane):
             if not np.array_equal(written.read(1, window=window), pixels):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WARM_UP, FINAL = 0.1, 0.5  # shares of the steps with all triplets, and with those that are left in the end
+WARM_UP, FINAL = 0.1, 0.5  # fractions of the steps with all triplets, and with those that are left in the end
 ORTHOGONALITY = 0.1  # weight of the penalty, as in the paper
 
 
@@ -42,7 +42,7 @@ class RankSchedule:
         return ORTHOGONALITY * torch.stack(distances).mean()
 
     def _vectors(self) -> "list[Tensor]":
-        """Return the right singular vectors (r, in) and the left ones (out, r) of all layers."""
+        """Return right singular vectors (r, in) and left ones (out, r) of all layers."""
         named = self._model.named_parameters()
         return [p for name, p in named if ".lora_A." in name or ".lora_B." in name]
 
@@ -61,7 +61,9 @@ class RankSchedule:
             vector.grad += gradient
 
     def after_step(self, step: int) -> None:
-        """Update the importance scores and mask the least important triplets; needs the gradients.
+        """Update the importance scores and mask the least important triplets.
+
+        Call it before the gradients are set to zero.
 
         Args:
             step: of the optimizer, counted from 1.

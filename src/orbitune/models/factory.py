@@ -1,4 +1,4 @@
-"""Build models from recipes: resolve open settings, apply the method, check the counts."""
+"""Model factory: resolve a recipe's open settings, build and check the model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
 def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Recipe:
-    """Fill in the open settings of a recipe: sizes, learning rate, precision, micro-batch size.
+    """Resolve a recipe's sizes, learning rate, precision and micro-batch size.
 
     Args:
         recipe: with None, `native` or `auto` for open settings.
@@ -62,7 +62,7 @@ def _check_size(size: int, backbone: Backbone) -> None:
 
 
 def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
-    """Return the micro-batch size: what fits a CPU's caches, a power of two; on a GPU the batch."""
+    """Return the micro-batch size: what fits a CPU's caches; on a GPU the batch."""
     import torch
 
     if torch.cuda.is_available():
@@ -72,7 +72,7 @@ def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
 
 
 def native_precision() -> str:
-    """Return the fastest precision that the GPU, or else the processor, multiplies natively.
+    """Return the fastest precision that the GPU or processor multiplies natively.
 
     Returns:
         bf16; fp16 on an older GPU; fp32 on an older processor.
@@ -109,7 +109,7 @@ def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.M
 
 
 def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, int]:
-    """Count the parameters of the model that a recipe builds, without loading weights.
+    """Count the parameters of a recipe's model, without loading weights.
 
     Returns:
         Counts by part, see `orbitune.models.methods.count_parameters`.
@@ -119,7 +119,9 @@ def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]
 
 
 def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
-    """Describe every method, with its parameter counts on a backbone; no weights are loaded.
+    """Describe every method with its parameter counts on a backbone.
+
+    No weights are loaded.
 
     Args:
         backbone: hub id, folder or `demo`.

@@ -240,7 +240,7 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return the values of version 1, in which two fields had other names, as those of version 2."""
+        """Convert values of version 1, with two renamed fields, to version 2."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
         if isinstance(parents := values.get("merged_from"), list):
@@ -266,5 +266,5 @@ def read_metadata(folder: Path) -> ModelMetadata:
         raise RunError(f"The {FILE} of {folder} {error}") from None
     except OrbituneError as error:
         if not (folder / FILE).exists():
-            raise RunError(f"{folder} holds no readable {FILE}; it is no saved model of Orbitune.") from None
+            raise RunError(f"{folder} holds no readable {FILE}; it is not a model of Orbitune.") from None
         raise RunError(f"{folder} holds no readable {FILE}: {error}") from None

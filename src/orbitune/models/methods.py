@@ -1,4 +1,4 @@
-"""Fine-tuning methods: the table of them, and functions of a model that a method built.
+"""Fine-tuning methods: their table, and functions of models they built.
 
 To add a method, add one entry to METHODS; the command line, the study and the tests go through this table.
 `orbitune.models.peft_methods` has the functions that apply them.
@@ -217,6 +217,13 @@ def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]
     """Return the trainable tensors as parameter groups of an optimizer.
 
     Each group has an entry `factor`, by which its learning rate is multiplied. The first group has factor 1.
+
+    Args:
+        model: model that a method built.
+        recipe: its recipe.
+
+    Returns:
+        Groups for `torch.optim.AdamW`.
     """
     factors = find_method(recipe.method).factors(recipe)
     groups: dict[float, list[nn.Parameter]] = {1.0: []}  # the first group, of which the head always is
@@ -229,6 +236,10 @@ def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]
 
 def count_parameters(model: "nn.Module", family: Family) -> dict[str, int]:
     """Count the parameters of a model by part.
+
+    Args:
+        model: model that a method built.
+        family: its backbone family.
 
     Returns:
         backbone, adapter and head; total, their sum; trainable; and stored, the number that is saved. Random

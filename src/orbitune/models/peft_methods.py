@@ -1,7 +1,8 @@
-"""Functions that apply each fine-tuning method to a loaded classifier, through PEFT where it has the method.
+"""Functions that apply each fine-tuning method to a loaded classifier.
 
-All read the same settings, `Recipe.lora`. A method whose own size is not a rank derives it from the rank, so
-that the default is what its authors compare with LoRA of rank 8, and a higher rank is a larger update.
+They use PEFT where it has the method. All read the same settings, `Recipe.lora`. A method whose own size is
+not a rank derives it from the rank, so that the default is what its authors compare with LoRA of rank 8, and
+a higher rank is a larger update.
 """
 
 import re
@@ -47,7 +48,7 @@ def bitfit(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
-    """Train whole modules, in a PEFT model without adapted layers, which plain PEFT opens."""
+    """Train whole modules in a PEFT model without adapted layers."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import DUMMY_TARGET_MODULES
 
@@ -101,7 +102,7 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Train the head and LoRA as singular triplets, with 1.5 times the final rank (AdaLoRA).
+    """Train the head and LoRA as singular triplets of 1.5 x final rank (AdaLoRA).
 
     Masked triplets stay in the file, as zeros. `orbitune.models.adalora` has the schedule.
     """
@@ -124,7 +125,7 @@ def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
 
 def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
-    """Train the head and two vectors per layer, which scale shared random matrices (VeRA).
+    """Train the head and two vectors per layer on shared random matrices (VeRA).
 
     The authors compare rank 256 with LoRA's 8. The matrices are saved, as random draws may differ between
     versions of torch.
@@ -239,4 +240,4 @@ def _peft(model: Any, config: Any) -> "nn.Module":
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise ModelError(f"PEFT cannot adapt this backbone so: {first_line(error)}") from None
+        raise ModelError(f"PEFT cannot adapt this backbone: {first_line(error)}") from None

@@ -1,4 +1,4 @@
-"""Matrix products in half precision, on processors with instructions for them and on others.
+"""Matrix products in half precision, with or without native instructions.
 
 Without such instructions torch multiplies half precision element by element, at a seventh of the speed of
 fp32 or less, and oneDNN's operators raise. Operands are then widened to fp32 and the product is rounded to
@@ -36,24 +36,42 @@ def has_instructions(dtype: torch.dtype) -> bool:
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which products of tensors like `x` are computed: its own, or float32."""
+    """Return the dtype for products of tensors like `x`: its own or float32."""
     return x.dtype if x.device.type != "cpu" or has_instructions(x.dtype) else torch.float32
 
 
 def product_method(x: Tensor) -> str:
-    """Return dtype, hardware and torch version of products of `x`, which decide their rounding."""
+    """Return what decides the rounding of products: dtype, hardware, torch version."""
     where = torch.backends.cpu.get_cpu_capability() if x.device.type == "cpu" else x.device.type
     return f"{product_dtype(x)} on {where} by torch {torch.__version__}".removeprefix("torch.")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias, (M, out), in the dtype of x (M, in)."""
+    """Return x weight^T + bias, (M, out), in the dtype of x (M, in).
+
+    Args:
+        x: (M, in).
+        weight: (out, in).
+        bias: (out,), or None.
+
+    Returns:
+        (M, out) in the dtype of x.
+    """
     dtype = product_dtype(x)
     return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)).to(x.dtype)
 
 
 def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
-    """Return factor * (a b), of matrices or batches of matrices, in the dtype of a."""
+    """Return factor * (a b), of matrices or batches of matrices, in the dtype of a.
+
+    Args:
+        a: (..., M, K).
+        b: (..., K, N).
+        factor: scale of the product.
+
+    Returns:
+        (..., M, N) in the dtype of a.
+    """
     dtype = product_dtype(a)
     wide = a.to(dtype), b.to(dtype)
     if factor == 1:
@@ -62,7 +80,7 @@ def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
 
 
 def baddbmm(start: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return start + a b, of batches of matrices, in the dtype of a; `start` is broadcast."""
+    """Return start + a b of batches of matrices, in the dtype of a."""
     dtype = product_dtype(a)
     return torch.baddbmm(start.to(dtype), a.to(dtype), b.to(dtype)).to(a.dtype)
 

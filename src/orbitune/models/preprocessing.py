@@ -73,7 +73,12 @@ def read_preprocessing(folder: Path, family: "Family", default_size: int) -> Pre
 
 
 def write_preprocessing(folder: Path, used: Preprocessing) -> None:
-    """Write preprocessor_config.json, which image processors of transformers read."""
+    """Write preprocessor_config.json, which image processors of transformers read.
+
+    Args:
+        folder: folder of the saved model.
+        used: preprocessing of the training.
+    """
     stated = {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
@@ -110,6 +115,6 @@ def _preprocessor_file(folder: Path) -> _PreprocessorConfig:
 
 
 def _stated_size(stated: _PreprocessorConfig) -> int | None:
-    """Return the side in pixels of what the checkpoint's own preprocessing puts out (DINOv2 crops)."""
+    """Return the side in pixels that the checkpoint's preprocessing outputs."""
     size = stated.crop_size if stated.do_center_crop else stated.size
     return (size.get("height") or size.get("shortest_edge")) if isinstance(size, dict) else size

@@ -1,4 +1,4 @@
-"""Reload a saved model with transformers and PEFT alone, as any of their users would.
+"""Reload a saved model with transformers and PEFT alone.
 
 Run as a program in a fresh process, it prints the largest difference from the logits it is given:
 python -m orbitune.models.reload FOLDER BASE BATCH.safetensors FORWARD_ARGUMENTS_AS_JSON
@@ -17,7 +17,7 @@ _SAFE: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
 
 
 def load(folder: str, base: str) -> Any:
-    """Load a saved model in fp32 and evaluation mode: all weights from `folder`, or `base` and an adapter.
+    """Load a saved model in fp32 and evaluation mode.
 
     Raises:
         ValueError: the files of `folder` leave weights without a value.

@@ -1,4 +1,4 @@
-"""The web app: Gradio pages and a JSON endpoint over a `PredictionService`, behind security middleware."""
+"""The web app: Gradio pages and a JSON endpoint, behind security middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,7 +52,7 @@ def create_app(
     hosts: AllowedHosts | None = None,
     root_path: str = "",
 ) -> "FastAPI":
-    """Return the app: pages at /, JSON at /api/predict, and a health check at /api/health.
+    """Create the app: pages at /, JSON at /api/predict, health at /api/health.
 
     Args:
         service: the models to serve.
@@ -118,7 +118,7 @@ def _mount_pages(
 
 
 def _lifespan(storage: Storage) -> Any:
-    """Return a lifespan that deletes expired files while the server runs and all files at its end."""
+    """Return a lifespan that deletes expired files, and all files at its end."""
     import anyio
 
     async def clean_up() -> None:

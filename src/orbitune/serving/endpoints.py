@@ -71,7 +71,7 @@ def _usage(request: "Request") -> str:
 
 
 async def _read_image(request: "Request") -> bytes:
-    """Return the body, or the only file of a form, as `curl -F file=@tile.png` sends it."""
+    """Return the body, or the only file of a form (`curl -F file=@tile.png`)."""
     from fastapi import HTTPException
     from starlette.datastructures import UploadFile
 
@@ -129,7 +129,10 @@ def add_file_routes(app: "FastAPI", storage: Storage) -> None:
 
 
 def add_json_error_handlers(pages: Any) -> None:
-    """Answer invalid calls of Gradio's app with JSON and a fitting status; it answers plain 500."""
+    """Answer invalid calls of Gradio's app with JSON and a fitting status.
+
+    Gradio would answer plain 500.
+    """
     from fastapi import Request
     from fastapi.responses import JSONResponse
     from gradio.route_utils import FnIndexInferError

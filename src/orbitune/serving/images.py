@@ -14,7 +14,7 @@ _HIGHLIGHT = np.array([255.0, 176.0, 0.0])
 
 
 def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray:
-    """Return a tile in grey where the attribution is low and tinted orange where it is high.
+    """Return a grey tile, tinted orange where the attribution is high.
 
     Args:
         tile: uint8 (H, W, 3).
@@ -55,7 +55,17 @@ def alpha_blend(background: np.ndarray, foreground: np.ndarray, opacity: float) 
 
 
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
-    """Write one validation tile per class as PNG; return no paths if the data set is gone."""
+    """Write one validation tile per class as PNG.
+
+    Return no paths if the data set is gone.
+
+    Args:
+        bundle: the served model.
+        folder: folder for the PNG files.
+
+    Returns:
+        Paths of the files.
+    """
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.setup import prepare_training
 

@@ -71,7 +71,7 @@ class MapOverlay:
     cover: np.ndarray
 
     def render(self, percent: float) -> np.ndarray:
-        """Return the map blended over the scene, uint8 (H, W, 3), at an opacity of 0..100."""
+        """Blend the map over the scene at an opacity of 0..100; uint8 (H, W, 3)."""
         return alpha_blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
 
 
@@ -104,7 +104,10 @@ class MapResult:
         return MapOverlay(*(image.repeat(factor, 0).repeat(factor, 1) for image in pair))
 
     def area_table(self) -> str:
-        """Return the area of each class with its colour, as HTML; absent classes are faint."""
+        """Return the area of each class with its colour, as HTML.
+
+        Absent classes are faint.
+        """
         _, rows = self.report.table()
         codes = [*range(1, len(self.classes) + 1), NOT_SURE]
         table = class_colours(self.classes)
@@ -227,7 +230,10 @@ def add_map_tab(service: PredictionService, model: Any, storage: Storage) -> Non
 
 
 def _add_outputs() -> tuple[Any, ...]:
-    """Add the row of results; return it with image, opacity, area table and download button."""
+    """Add the row of results.
+
+    Return it with image, opacity, area table and download button.
+    """
     import gradio as gr
 
     with gr.Row(visible=False) as result:

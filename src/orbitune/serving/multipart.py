@@ -17,6 +17,13 @@ _CLOSE = {"connection": "close"}
 async def receive_files(request: "Request", storage: Storage) -> list[Path]:
     """Write the files of a form to the storage; delete all of them if one fails.
 
+    Args:
+        request: POST request with a form.
+        storage: where the files are written.
+
+    Returns:
+        Paths of the files, in the order of the form.
+
     Raises:
         HTTPException: status 400, if the form is invalid, incomplete or has too many files.
     """
@@ -83,7 +90,7 @@ class _FormWriter:
     def _begin_part(self) -> None:
         self._parts, self._headers = self._parts + 1, {}
         if self._parts > MAX_FILES_AT_ONCE:
-            raise OrbituneError(f"At most {MAX_FILES_AT_ONCE:,} files are taken at once: send a zip.")
+            raise OrbituneError(f"At most {MAX_FILES_AT_ONCE:,} files are accepted at once: send a zip.")
 
     def _add_header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]

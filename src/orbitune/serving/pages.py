@@ -1,4 +1,4 @@
-"""The pages of the app: one tile, a batch of tiles, a map, model comparison, and the model card."""
+"""Pages of the app: one tile, many tiles, map, model comparison, model card."""
 
 import csv
 import re
@@ -93,7 +93,7 @@ def _image_input() -> Any:
 
 
 def _predict_tile(service: PredictionService, path: str | None, *, name: str | None) -> tuple[Any, ...]:
-    """Return the verdict, the probabilities and the attribution overlay of an uploaded tile."""
+    """Return verdict, probabilities and attribution overlay of an uploaded tile."""
     if path is None:
         return "", None, None
     with as_gradio_errors():

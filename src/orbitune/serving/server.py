@@ -67,7 +67,14 @@ def serve(
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Return a listening socket per address of a host: a name may have both IPv4 and IPv6.
+    """Return a listening socket per address of a host (IPv4 and IPv6).
+
+    Args:
+        host: host name or IP address.
+        port: TCP port.
+
+    Returns:
+        Bound sockets.
 
     Raises:
         OrbituneError: the port is taken, or the address does not belong to this machine.
@@ -102,7 +109,7 @@ def _exit_on_sigterm() -> Iterator[None]:
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files to what all connections and uploads need, where allowed."""
+    """Raise the limit of open files to what connections and uploads need."""
     try:
         import resource
     except ImportError:

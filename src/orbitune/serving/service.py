@@ -40,7 +40,10 @@ class TimedPrediction:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the body of a JSON response; `error` is present if the image has no label."""
+        """Return the body of a JSON response.
+
+        `error` is present if the image has no label.
+        """
         found = self.prediction
         labels = [{"label": name, "probability": probability} for name, probability in found.labels]
         values = {"labels": labels, "sure": found.sure, "distance": found.distance, "seconds": self.seconds}
@@ -92,7 +95,15 @@ class ServedModel:
         return TimedPrediction(prediction, time.perf_counter() - start)
 
     def predict_images(self, images: Iterator[ImageInput], top_k: int = 3) -> Iterator[Prediction]:
-        """Yield a prediction for each image, in order."""
+        """Yield a prediction for each image, in order.
+
+        Args:
+            images: paths, arrays or images.
+            top_k: number of labels per image.
+
+        Yields:
+            One prediction per image.
+        """
         while chunk := list(islice(images, _CHUNK)):
             with self.lock:
                 predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
@@ -131,7 +142,19 @@ class ServedModel:
         options: MapOptions,
         log: Callable[[str], None],
     ) -> MapReport:
-        """Map a scene, see `orbitune.map_scene`. Uses a second model, so that tiles are still predicted."""
+        """Map a scene, see `orbitune.map_scene`.
+
+        Uses a second model, so that tiles are still predicted.
+
+        Args:
+            scene: raster file.
+            outputs: path of each output by its name, see `orbitune.mapping.outputs`.
+            options: options of the map.
+            log: receives lines about the progress.
+
+        Returns:
+            Areas of the classes, warnings and metadata.
+        """
         from orbitune.mapping.pipeline import map_scene
 
         return map_scene(
@@ -140,7 +163,7 @@ class ServedModel:
 
     @cached_property
     def _reference_model(self) -> tuple[Any, Any]:
-        """Family and transformers model, loaded on first use: the fast path keeps no attention weights."""
+        """Family and transformers model, loaded on first use for attention weights."""
         backbone = self.bundle.backbone(self._backbone)
         return backbone.family, self.bundle.model(backbone)
 
@@ -182,7 +205,10 @@ class PredictionService:
 
 
 def name_models(sources: Sequence[str]) -> dict[str, str]:
-    """Return name -> source. The name is the last part of the path; repeated names are numbered."""
+    """Return sources by model name, the last part of the path.
+
+    Repeated names are numbered.
+    """
     names: dict[str, str] = {}
     for source in sources:
         stem = Path(source).resolve().name if Path(source).exists() else source.split("/")[-1]

@@ -1,4 +1,7 @@
-"""The private folder of one server: uploads, examples and results. Nothing else is served."""
+"""The private folder of one server: uploads, examples and results.
+
+Nothing else is served.
+"""
 
 import contextlib
 import functools
@@ -46,7 +49,7 @@ class Storage:
 
     @property
     def work(self) -> Path:
-        """Return the folder of unfinished results: neither served, as its name has a dot, nor cleaned up."""
+        """Return the folder of unfinished results: neither served nor cleaned up."""
         return self.folder / ".work"
 
     @property
@@ -114,7 +117,7 @@ class Storage:
         return candidate
 
     def delete_expired(self, incoming: int = 0) -> None:
-        """Delete files unused for `MAX_AGE` seconds, and the oldest ones until `incoming` bytes fit.
+        """Delete files unused for `MAX_AGE` seconds, then others to fit `incoming` bytes.
 
         Examples, unfinished results and files in use are kept.
         """
@@ -142,7 +145,10 @@ class Storage:
 
     @contextlib.contextmanager
     def as_gradio_cache(self) -> Iterator[None]:
-        """Make Gradio keep its files here; import it and build its components within the block."""
+        """Make Gradio keep its files here.
+
+        Import Gradio and build its components within the block.
+        """
         before = os.environ.get("GRADIO_TEMP_DIR")
         try:
             os.environ["GRADIO_TEMP_DIR"] = str(_process_folder())  # read when its modules are imported
@@ -176,7 +182,7 @@ def delete_upload(path: Path) -> None:
 
 @functools.cache
 def _process_folder() -> Path:
-    """Return this process's folder, mode 0700; folders of killed processes are deleted first."""
+    """Return this process's folder (mode 0700); delete those of killed processes."""
     import atexit
 
     stack = contextlib.ExitStack()

@@ -1,4 +1,4 @@
-"""Uploads from untrusted clients: images, zips and scenes, with limits checked before unpacking."""
+"""Uploads from untrusted clients, with limits checked before unpacking."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -89,7 +89,7 @@ def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
             pixels = max(file.height * file.width, *blocks)
             size = pixels * sum(16 if "complex" in kind else np.dtype(kind).itemsize for kind in file.dtypes)
     except rasterio.errors.RasterioError:
-        raise DataError(f"{path.name} is no GeoTIFF, or damaged.") from None
+        raise DataError(f"{path.name} is not a GeoTIFF, or is damaged.") from None
     if size > MAX_SCENE_BYTES:
         limit = MAX_SCENE_BYTES / 1e9
         raise DataError(f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {limit:.1f} are taken.")

@@ -52,7 +52,7 @@ def open_archive(
         except DataError:
             raise
         except Exception:  # BadZipFile, NotImplementedError, UnicodeDecodeError, ...
-            raise DataError(f"{path.name} is damaged or no zip file: fetch it again.") from None
+            raise DataError(f"{path.name} is damaged or not a zip file: download it again.") from None
         checked.checking = False
         with archive:
             entries = archive.infolist()
@@ -103,7 +103,7 @@ def _count(directory: bytes) -> int:
 def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
     """Raise a DataError for duplicate, overlong or unsafe names."""
     if len(set(names)) < len(names):
-        raise DataError(f"{archive} holds two files of one name: create it again.")
+        raise DataError(f"{archive} holds two files of the same name: create it again.")
     for name, entry in zip(names, entries, strict=True):
         bounded = f"/{name.removesuffix('/')}/" if name else ""
         if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:
@@ -138,7 +138,7 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise BadImageError("is encrypted")
     # The other methods decompress without a limit, and images are not packed with them.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadImageError("is packed in another way than deflate")
+        raise BadImageError("uses another compression than deflate")
     try:
         with archive.open(entry) as file:
             return file.read(entry.file_size)  # read() without a size would unpack everything first

@@ -80,7 +80,15 @@ def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> 
 
 
 def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
-    """Return the relative names of a table and of the files that it lists."""
+    """Return the relative names of a table and of the files that it lists.
+
+    Args:
+        table: CSV, TSV or JSON lines file.
+        selection: columns to read.
+
+    Returns:
+        Relative file names.
+    """
     return [table.name, *(name for name, _ in _labelled_names(_read(table), "", selection))]
 
 

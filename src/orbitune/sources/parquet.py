@@ -56,7 +56,7 @@ def open_parquet(folder: Path, scratch: Path, selection: ColumnSelection) -> Ite
             raise
         except Exception as error:  # of pyarrow or `datasets`, for damaged rows
             raise DataError(
-                f"The rows of the parquet data set cannot be read ({first_line(error)}): get it again."
+                f"The rows of the parquet data set cannot be read ({first_line(error)}): download it again."
             ) from None
         yield manifest
 
@@ -115,7 +115,7 @@ def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dat
             if name.endswith(".parquet"):
                 rows += read_metadata(folder / name).num_rows
         except Exception:  # of pyarrow, several types
-            raise DataError(f"{name} is damaged or not a Parquet file: fetch it again.") from None
+            raise DataError(f"{name} is damaged or not a Parquet file: download it again.") from None
         (links / name).parent.mkdir(parents=True, exist_ok=True)
         (links / name).symlink_to((folder / name).resolve())
     if rows > MAX_ROWS:

@@ -90,7 +90,7 @@ def _parse_csv(text: str) -> dict[str, list[Any]]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     names = [name.strip() for name in next(rows, [])]
     if len(set(names)) < len(names):
-        raise _TableError("two columns have one name")
+        raise _TableError("two columns have the same name")
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
         if not row:

@@ -1,1 +1,1 @@
-"""Compare fine-tuning methods on the same tiles: grid, execution, statistics and report."""
+"""Comparison of fine-tuning methods: grid, execution, statistics and report."""

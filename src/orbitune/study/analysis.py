@@ -1,4 +1,4 @@
-"""Analysis of a study's finished runs: statistics, leakage checks and disputed tiles."""
+"""Analysis of finished runs: statistics, leakage checks and disputed tiles."""
 
 import logging
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     for split in dict.fromkeys(run.split for run in compared):
         first = next(run for run in compared if run.split == split)
         try:
-            _LOGGER.info("checking the %s split for leaks and shortcuts", split)
+            _LOGGER.info("checking the %s split for leakage", split)
             _, setup = reopen(folder / first.name, progress=False)
             checks.append(check_leakage(setup, split, folder))
             found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)

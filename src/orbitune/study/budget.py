@@ -43,6 +43,13 @@ class Budget:
     def parse(cls, memory: str | None, duration: str | None) -> "Budget":
         """Return the budget in text such as "1.5GB" and "30min".
 
+        Args:
+            memory: such as "1.5GB", or None.
+            duration: such as "30min", or None.
+
+        Returns:
+            The budget in bytes and seconds.
+
         Raises:
             OrbituneError: the text cannot be read.
         """
@@ -98,7 +105,7 @@ class BudgetFit:
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of one more epoch, with its evaluation."""
+        """Return the seconds of one more epoch, with its evaluation."""
         sizes = self.plan.data.sizes
         evaluated = (self.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
         fraction = sizes["validation"] / evaluated
@@ -150,7 +157,7 @@ def fit_budget(recipe: Recipe, budget: Budget, measure: Measure | None = None) -
 
 
 def _fit_memory(fit: BudgetFit, limit: int) -> None:
-    """Reduce peak memory to the limit: micro-batches, then checkpointing, then smaller images."""
+    """Reduce peak memory: micro-batches, then checkpointing, then smaller images."""
     batch, memory = fit.resolved.micro_batch or 1, fit.memory
     if memory <= MEMORY_MARGIN * limit:
         return
@@ -178,7 +185,7 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
 
 
 def _grow_micro_batch(fit: BudgetFit, limit: int, batch: int, batch_memory: int) -> None:
-    """Find the largest power of two that fits, from one tile's memory and that of the whole batch."""
+    """Find the largest power of two that fits, from the memory at 1 and the batch."""
     # Memory grows linearly with the micro-batch: start from the estimate, then measure.
     per_tile = (batch_memory - fit.memory) / max(1, batch - 1)
     room = 1 + (MEMORY_MARGIN * limit - fit.memory) / max(per_tile, 1)
@@ -192,7 +199,7 @@ def _grow_micro_batch(fit: BudgetFit, limit: int, batch: int, batch_memory: int)
 
 
 def _fit_time(fit: BudgetFit, limit: float) -> None:
-    """Reduce the duration to the limit: smaller images, then top layers only, then fewer epochs."""
+    """Reduce the duration: smaller images, then top layers only, then fewer epochs."""
     requested = fit.resolved.epochs
     for size in fit.smaller_sizes():
         if fit.seconds <= limit or fit.affordable_epochs(limit) >= MIN_EPOCH_FRACTION * requested:
@@ -249,7 +256,9 @@ def fit_recipe(
     say: Callable[[str], None],
     measure: Measure | None = None,
 ) -> Recipe:
-    """Return the recipe fitted into a budget; the changes are stored in the run folder for a resumed run.
+    """Return the recipe fitted into a budget.
+
+    The changes are stored in the run folder, so that a resumed run repeats them.
 
     Args:
         recipe: the recipe as requested.
@@ -270,7 +279,7 @@ def fit_recipe(
             before = kept["asked"]
             before["recipe"] = {n: v for n, v in upgrade(before["recipe"]).items() if n not in PLACES}
         except (OrbituneError, ValueError, LookupError, TypeError):
-            raise RunError(f"{file} is damaged; remove it to have the recipe fitted anew.") from None
+            raise RunError(f"{file} is damaged; remove it to fit the recipe again.") from None
         if before != asked:
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."

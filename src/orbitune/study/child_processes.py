@@ -1,4 +1,4 @@
-"""Child processes: a run of its own has its own peak memory, and its crash is contained."""
+"""Child processes of runs, with their own peak memory and contained crashes."""
 
 import ctypes
 import json
@@ -20,14 +20,23 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 
 
 def run_command(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process, see `run_module`."""
+    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process.
+
+    Args:
+        verb: command of orbitune.
+        recipe_file: YAML recipe.
+        options: further command-line options.
+
+    Returns:
+        What the command prints as JSON.
+    """
     return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 
 def run_module(
     module: str, *arguments: str, log: Path | None = None, threads: int | None = None
 ) -> dict[str, Any]:
-    """Run `python -m MODULE ...` in a fresh process and return the JSON that it prints.
+    """Run `python -m MODULE ...` in a fresh process and return its JSON output.
 
     Args:
         module: name of the module.
@@ -97,20 +106,20 @@ class ChildProcess:
             self._output.seek(0)
             output = self._output.read()
         if code == INTERRUPTED:
-            raise Interrupted("Stopped. The same command goes on from there.")
+            raise Interrupted("Stopped. Run the same command again to continue.")
         if code == 0:
             return json.loads(output)
         if code == USER_ERROR:
             said = json.loads(output)
             raise (DivergedError if said.get("kind") == DivergedError.kind else RunError)(said["error"])
         if code < 0:
-            raise RunError(f"the process was killed ({signal.Signals(-code).name}); was memory short?")
+            raise RunError(f"the process was killed ({signal.Signals(-code).name}), perhaps out of memory")
         place = f"in {self._log}" if self._log else "above"
         raise RunError(f"the process ended with exit code {code}; its message is {place}")
 
 
 def _end_with_parent() -> None:
-    """Deliver SIGINT to the child when its parent ends, so that it saves its state (Linux)."""
+    """Have the child receive SIGINT when its parent ends (Linux)."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
     if _LIBC:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Robustness of a study's methods: the first seed of each is scored on corrupted tiles."""
+"""Robustness of a study's methods: scores of first seeds on corrupted tiles."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,9 @@ def score_corrupted(
     executor: Executor,
     observer: TaskObserver,
 ) -> list[RobustnessRecord]:
-    """Score the first finished seed of each method and split; failed tasks are left out.
+    """Score the first finished seed of each method and split.
+
+    Failed tasks are left out.
 
     Args:
         specs: runs of the study.
@@ -45,7 +47,7 @@ def score_corrupted(
 
 
 def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[RunSpec]:
-    """Return the finished run with the lowest seed for each method and split, without sweeps."""
+    """Return the finished run with the lowest seed per method and split."""
     done = [spec for spec in specs if spec.sweep is None and outcomes[spec.name].value is not None]
     firsts: dict[tuple[str, str], RunSpec] = {}
     for spec in sorted(done, key=lambda spec: spec.recipe.seed):

@@ -61,7 +61,9 @@ def find_disagreements(
 
 
 def select_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Select up to `MAX_TILES` tiles on which methods disagree, those closest to half correct first.
+    """Select up to `MAX_TILES` tiles on which methods disagree.
+
+    Those that about half of the runs classify correctly come first.
 
     Args:
         predicted: predicted classes, int64 (M, N), one row per method.
@@ -77,7 +79,7 @@ def select_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _write_image(path: Path, pixels: np.ndarray, columns: int) -> None:
-    """Write uint8 tiles (N, H, W, 3) as a grid without gaps; a short last row is filled with white."""
+    """Write uint8 tiles (N, H, W, 3) as a grid without gaps, padded with white."""
     from PIL import Image
 
     count, height, width, channels = pixels.shape

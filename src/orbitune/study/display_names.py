@@ -5,11 +5,14 @@ from orbitune.study.records import RunRecord
 
 
 def method_name(method: str) -> str:
-    """Return the title of a method: "lora" is LoRA; unknown names are returned unchanged."""
+    """Return the title of a method: "lora" is LoRA.
+
+    Unknown names are returned unchanged.
+    """
     return METHODS[method].title if method in METHODS else method
 
 
 def run_name(run: RunRecord) -> str:
-    """Return the title of a run: its method, and the rest of its name where a method has several runs."""
+    """Return the title of a run: its method, and what else tells it apart."""
     rest = run.name.removeprefix(run.method).strip("-")
     return f"{method_name(run.method)} {rest}".strip()

@@ -1,4 +1,4 @@
-"""Execution of a study's tasks in parallel processes, and the executor of one machine.
+"""Executors of a study's tasks: the protocol, and parallel local processes.
 
 An executor starts tasks and reports which have ended; `run_tasks` schedules them. Every task is a command of
 the command line that resumes where it was stopped.
@@ -71,17 +71,19 @@ class Executor(Protocol):
 
     @property
     def threads(self) -> int | None:
-        """Threads of each task; None leaves the choice to the task."""
+        """Return the threads of each task; None leaves the choice to the task."""
 
     @property
     def running(self) -> list[Task]:
-        """Tasks that were started and have not ended."""
+        """Return the tasks that were started and have not ended."""
 
     def start(self, task: Task) -> None:
         """Start a task; a slot must be free."""
 
     def poll(self) -> list[tuple[Task, Outcome]]:
-        """Return the tasks that ended since the last call; wait a moment if there are none.
+        """Return the tasks that ended since the last call.
+
+        Wait a moment if there are none.
 
         Raises:
             Interrupted: a task received SIGINT.
@@ -159,12 +161,12 @@ class LocalExecutor:
 
     @property
     def threads(self) -> int | None:
-        """Threads of each task; None for a single one, which may use all cores."""
+        """Return the threads of each task; None lets a single task use all cores."""
         return max(1, core_count() // self.slots) if self.slots > 1 else None
 
     @property
     def running(self) -> list[Task]:
-        """Tasks that were started and have not ended."""
+        """Return the tasks that were started and have not ended."""
         return list(self._children)
 
     def start(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Findings of a study: the records of its statistics, leakage checks and disputed tiles."""
+"""Findings of a study: records of statistics, leakage checks, disputed tiles."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,10 @@ Verdict = Literal["yes", "no", "cannot be told"]
 
 
 class ClassRecord(Record):
-    """F1 of one class: mean over seeds, lowest and highest; support is its number of test tiles."""
+    """F1 of one class: mean over seeds, lowest and highest.
+
+    Support is its number of test tiles.
+    """
 
     name: str
     support: int
@@ -22,7 +25,10 @@ class ClassRecord(Record):
 
 
 class CalibrationRecord(Record):
-    """Calibration on test before and after temperature scaling; one temperature per seed."""
+    """Calibration on test before and after temperature scaling.
+
+    One temperature per seed.
+    """
 
     temperatures: list[float]
     before: Calibration
@@ -55,7 +61,7 @@ class GroupSummary(Record):
 
 
 class SplitGap(Record):
-    """Accuracy of a method on the first split minus that on the second, -1..1, with its 95 % interval."""
+    """Accuracy of a method on one split minus another, -1..1, with 95 % interval."""
 
     method: str
     splits: list[str]
@@ -65,7 +71,7 @@ class SplitGap(Record):
 
 
 class VerdictRecord(Record):
-    """A method against the reference on one split, see `orbitune.evaluation.significance.Comparison`."""
+    """Non-inferiority verdict on a method against the reference on one split."""
 
     split: str
     method: str

@@ -1,4 +1,4 @@
-"""Folder of a study: recipes, plans and settings of its runs, and what earlier sessions left in it."""
+"""Folder of a study: recipes, plans, settings and results of earlier sessions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,10 @@ class StudyFolder:
         return known
 
     def _matches(self, spec: RunSpec) -> bool:
-        """Return whether the stored recipe of a run is that of `spec`; RunError where it must not change."""
+        """Return whether the stored recipe of a run is that of `spec`.
+
+        Raises a RunError if the recipe must not change.
+        """
         file = self.recipe_file(spec)
         if not file.is_file():
             return False
@@ -82,7 +85,7 @@ class StudyFolder:
         return True
 
     def _check_inputs(self, spec: RunSpec) -> None:
-        """Check that data, split files and backbone have the same content at their new place."""
+        """Check that moved data, split files and backbone have the same content."""
         trials = (self.path / "trials" / spec.group).glob("*")
         begun = [place for place in (self.path / spec.name, *trials) if (place / "inputs.json").is_file()]
         inputs = prepare_training(spec.recipe, progress=False).inputs() if begun else {}
@@ -93,7 +96,7 @@ class StudyFolder:
         return RunError(f"{self.path} holds a study {kind} ({'; '.join(differences)}). Choose another --out.")
 
     def note_jobs(self, jobs: int) -> None:
-        """Store the number of trials, and the highest number of parallel runs so far, in study.json."""
+        """Store the number of trials and the most parallel runs in study.json."""
         write_sealed_json(
             self.path / "study.json", {"tune": self.trials, "jobs": max(jobs, self.highest_jobs)}
         )
@@ -107,7 +110,7 @@ class StudyFolder:
         return read_kept(self.path / "study.json") or {}
 
     def finished(self, spec: RunSpec) -> Outcome | None:
-        """Return how a run ended in an earlier session; None where it has to be started or resumed."""
+        """Return how a run ended in an earlier session; None if it has to be run."""
         folder = self.path / spec.name
         if error := divergence(folder):
             return Outcome(error=DivergedError(error))
@@ -130,6 +133,6 @@ def count_test_reads(run: Path) -> int:
         try:
             return int(read_sealed_json(file)["test_reads"])
         except (OrbituneError, LookupError, TypeError, ValueError):
-            raise RunError(f"{file} is damaged. Restore it, or train the run anew.") from None
+            raise RunError(f"{file} is damaged. Restore it, or train the run again.") from None
     state = run / "checkpoint" / "state.safetensors"
     return read_state(state).test_reads if state.is_file() else 0

@@ -1,4 +1,4 @@
-"""Runs of a study: every method with every seed on every split, and sweeps of single settings.
+"""Grid of a study: methods x seeds x splits, and sweeps of single settings.
 
 A sweep changes one setting at a time (training tiles per class, rank, image size) and leaves the others as
 the recipe has them, so its cost is a sum and not a product. The names that runs get here are their folders.
@@ -16,7 +16,7 @@ ALL = "all"  # in names and results: all training tiles of each class
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting that a study varies: its field in the recipe, and its label in the names of runs."""
+    """A setting that a study varies: its recipe field, and its label in run names."""
 
     field: str
     label: str
@@ -139,7 +139,7 @@ class Grid:
         """
         if isinstance(seeds, int):
             if seeds < 1:
-                raise OrbituneError("--seeds takes a count of one or more, or the seeds with commas between.")
+                raise OrbituneError("--seeds takes a number of seeds of at least 1, or a list such as 0,1,2.")
             seeds = range(first_seed, first_seed + seeds)
         if wrong := [count for count in shots if isinstance(count, str) and count != ALL]:
             raise OrbituneError(f"--shots takes whole numbers or {ALL!r}, not {wrong[0]!r}.")
@@ -206,7 +206,7 @@ class Grid:
 
 
 def _each(recipe: Recipe, axis: Axis, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:
-    """Yield the recipe with each value and its part of the name; unchanged for fewer than two values."""
+    """Yield the recipe with each value and its label; unchanged if there is one."""
     if len(values) < 2:
         yield recipe, ""
         return

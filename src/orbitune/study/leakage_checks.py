@@ -1,4 +1,4 @@
-"""Leakage checks of a split: near-duplicates across splits, and what colours or coordinates alone reach.
+"""Leakage checks of a split: near-duplicates and trivial baselines.
 
 The checks hold for every method. They take long on many tiles, so they are stored in the study's folder as
 leakage_checks.json, under the hashes of the tiles and of their split.
@@ -24,7 +24,9 @@ _EXAMPLES = 3  # near-duplicate pairs that are named
 
 
 def check_leakage(setup: TrainingSetup, split: str, folder: Path) -> LeakageRecord:
-    """Check one split. The baselines read its test labels, as every method's scores do.
+    """Check one split for near-duplicates and score trivial baselines on it.
+
+    The baselines read its test labels, as every method's scores do.
 
     Args:
         setup: of a run on this split.

@@ -1,4 +1,4 @@
-"""Progress of a study: a live table of the running tasks on a terminal, else one message per event.
+"""Live table of a study's running tasks; in a log file, one line per event.
 
 The progress of a run is read from the log of epochs in its folder; no other communication is needed.
 """
@@ -74,7 +74,7 @@ class LiveTable:
             self._live.update(self.table(running, waiting, slots), refresh=True)
 
     def table(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> Table:
-        """Return a table with one row per running task, and a caption about the whole stage."""
+        """Return a table of the running tasks, with the stage in its caption."""
         now = time.monotonic()
         table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
         for head in ("running", "epoch", "validation accuracy", "time", "left"):
@@ -114,7 +114,7 @@ def read_epochs(task: Task) -> list[dict[str, Any]]:
 
 
 def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], elapsed: float) -> float | None:
-    """Estimate the remaining seconds of a task from its finished epochs, else from its plan.
+    """Estimate a task's remaining seconds from finished epochs, else its plan.
 
     Args:
         task: the running task.

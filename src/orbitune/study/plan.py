@@ -1,4 +1,4 @@
-"""Expected cost of a run before it is trained: parameter counts, time and memory from a few real steps.
+"""Expected cost of a run: parameter counts, and time and memory of a few steps.
 
 The steps are those of training itself, on real tiles and full batches; nothing is modelled.
 """
@@ -74,7 +74,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Seconds per tile trained, evaluated and cached in one view; bytes per cached tile."""
+    """Seconds per tile trained, evaluated and cached; bytes per cached tile."""
 
     train: float
     evaluate: float
@@ -84,7 +84,7 @@ class _Costs:
 
 
 def _measure(setup: TrainingSetup) -> _Costs:
-    """Measure training steps at each image size, one evaluation batch, and the activation cache."""
+    """Measure training steps per image size, an evaluation batch, and the cache."""
     cached = setup.recipe.cache_frozen
     if cached:  # of the few tiles that are measured
         count = (STEPS + 1) * setup.recipe.batch_size
@@ -134,6 +134,13 @@ def _step_seconds(trainer: Trainer, first: int) -> list[float]:
 
 def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]:
     """Return the plan of each recipe; several are measured in a fresh process each.
+
+    Args:
+        recipes: one recipe per method.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Plans in the order of the recipes.
 
     Raises:
         OrbituneError: as `plan_run`.

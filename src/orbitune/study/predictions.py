@@ -1,4 +1,4 @@
-"""Logits and predictions of a study's runs, aligned by tile for paired statistics."""
+"""Logits and predictions of runs, aligned by tile for paired statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ PATIENCE = 120.0  # seconds in which the process of a killed worker finishes its
 
 
 class RayExecutor:
-    """Runs tasks on the cluster that RAY_ADDRESS names, else on Ray processes of this machine.
+    """Executor on the Ray cluster of RAY_ADDRESS, else on a local one.
 
     Args:
         jobs: tasks at once, each with an equal part of the cores; None for one per node.
@@ -52,12 +52,12 @@ class RayExecutor:
 
     @property
     def threads(self) -> int:
-        """Threads of each task: all cores that Ray reserves for it."""
+        """Return the threads of each task: all cores that Ray reserves for it."""
         return self._cores
 
     @property
     def running(self) -> list[Task]:
-        """Tasks that were started and have not ended."""
+        """Return the tasks that were started and have not ended."""
         return list(self._running.values())
 
     def start(self, task: Task) -> None:
@@ -118,7 +118,10 @@ def _check_folder(folder: Path, nodes: list[dict[str, Any]]) -> None:
 def _run_task(
     arguments: tuple[str, ...], folder: str | None, log: str, threads: int, place: str
 ) -> tuple[str, Any]:
-    """Run a task on a node; return `done` with its JSON, or the status and message of its error."""
+    """Run a task on a node.
+
+    Return `done` with its JSON, or the status and message of its error.
+    """
     # Workers of a Ray that a script started in the background ignore SIGINT, and a cancel would do nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -137,7 +140,7 @@ def _run_task(
 
 
 def _wait_for_predecessor(folder: Path) -> None:
-    """Wait until the run of a killed worker has saved its state and released its lock."""
+    """Wait until a killed worker's run has saved its state and released its lock."""
     from filelock import FileLock, Timeout
 
     lock = folder / "checkpoint" / "lock"
@@ -159,7 +162,7 @@ def _outcome(reference: Any) -> Outcome:
         cause = getattr(error, "cause", None) or error
         return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
     if status == "interrupted":
-        raise Interrupted("Stopped. The same command goes on from there.")
+        raise Interrupted("Stopped. Run the same command again to continue.")
     if status == "done":
         return Outcome(said)
     return Outcome(error=(DivergedError if status == "diverged" else RunError)(said))

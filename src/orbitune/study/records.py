@@ -1,4 +1,4 @@
-"""Records of results.json: what a study measured and concluded, see `orbitune.study.results`."""
+"""Records of results.json: what a study measured and concluded."""
 
 from typing import Any, ClassVar, Literal
 
@@ -141,7 +141,7 @@ class RunRecord(Record):
 
 
 class TrialRecord(Record):
-    """One learning rate tried for a method on a split; no value is known where it failed."""
+    """A learning rate tried for a method on a split; no scores if it failed."""
 
     method: str
     split: str
@@ -210,12 +210,12 @@ class StudyResults(StoredRecord):
 
     @property
     def failed(self) -> list[RunRecord]:
-        """Runs that failed or diverged."""
+        """Return the runs that failed or diverged."""
         return [run for run in self.runs if run.status != "done"]
 
     @property
     def splits(self) -> list[str]:
-        """Splits on which the comparison has a finished run, in the order of the study."""
+        """Return the splits with a finished run of the comparison, in order."""
         splits = dict.fromkeys(run.split for run in self.runs)
         return [split for split in splits if self.compared(split)]
 
@@ -225,7 +225,7 @@ class StudyResults(StoredRecord):
 
 
 def _upgrade_run(run: dict[str, Any]) -> dict[str, Any]:
-    """Return a run of format 1, which had one run per method, with the fields that tell runs apart."""
+    """Convert a run of format 1, which had one run per method."""
     method, result = run.get("method"), run.get("result")
     if isinstance(result, dict):
         result = {"compute": {"attention": ""}, **result}  # not recorded at first

@@ -39,5 +39,10 @@ def read_results(folder: str | Path) -> StudyResults:
 
 
 def write_results(results: StudyResults, folder: Path) -> None:
-    """Write results.json into the study's folder."""
+    """Write results.json into the study's folder.
+
+    Args:
+        results: the study's results.
+        folder: study folder.
+    """
     write_json(folder / _FILE, results.to_json())

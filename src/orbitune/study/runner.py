@@ -1,4 +1,4 @@
-"""Run a study: methods, seeds and splits on the same tiles, each run in its own process, then one report.
+"""Runner of a study: every run in its own process, then results and report.
 
 A process per run gives each its own peak memory. A study that was stopped in any way continues when it is
 started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
@@ -106,18 +106,18 @@ class Study:
         if executor not in EXECUTORS:
             raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
         if tune == 1 or tune < 0:
-            raise OrbituneError("--tune needs two trials or more to choose from; 0 is none.")
+            raise OrbituneError("--tune must be at least 2, or 0 for no tuning.")
         if jobs is not None and jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
-            raise OrbituneError("--robustness takes a number of tiles; 0 is none.")
+            raise OrbituneError("--robustness takes a number of tiles, or 0 for none.")
         make_trackers(track, out)  # checks that they are known and installed
         self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
         self.jobs, self.executor, self.robustness = jobs, executor, robustness
         self.command = command or self._default_command()
 
     def run(self, progress: bool = True) -> StudyResults:
-        """Train every run that is not finished, then write results.json, report.html and report.md.
+        """Train the unfinished runs; write results.json, report.html and report.md.
 
         A run that fails or diverges is reported as such and does not stop the others.
 
@@ -181,7 +181,7 @@ class Study:
         }
 
     def _default_command(self) -> str:
-        """Return the command line with the settings of this study, whose recipes are stored in its folder."""
+        """Return the command line of this study's settings."""
         grid = self.grid.to_json()
         lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
         first = Grid(self.grid.seeds, self.grid.splits).runs(self.recipes)[0]
@@ -201,7 +201,7 @@ class Study:
 
 @contextmanager
 def _messages_shown(progress: bool) -> Iterator[None]:
-    """Show messages on stderr, unless the program has configured the logging of Orbitune itself."""
+    """Show messages on stderr, unless the program configures Orbitune's logging."""
     logger = logging.getLogger("orbitune")
     if not progress or logger.hasHandlers():
         yield
@@ -236,7 +236,7 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
         raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
     names = [recipe.method for recipe in recipes]
     if not names or len(set(names)) < len(names):
-        raise OrbituneError("A study needs one or more different methods.")
+        raise OrbituneError("A study needs at least one method, and each only once.")
     return tuple(recipes)
 
 
@@ -255,7 +255,7 @@ def _record_run(spec: RunSpec, plan: Plan | OrbituneError, outcome: Outcome) -> 
 
 
 def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) -> dict[str, Any]:
-    """Return what all runs share, from the first that is done: environment, data, backbone and recipe.
+    """Return what all runs share: environment, data, backbone and recipe.
 
     Args:
         runs: all runs of the study.

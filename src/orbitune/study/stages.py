@@ -1,4 +1,4 @@
-"""Stages of a study in one session: plan each method, search learning rates, train the runs."""
+"""Stages of a study: plan each method, tune learning rates, train the runs."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,10 @@ class Stages:
     track: Sequence[str] = ()
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
-        """Plan each method once, by its first run; return the plan or the error of each method."""
+        """Plan each method once, by its first run.
+
+        Return the plan or the error of each method.
+        """
         firsts: dict[str, RunSpec] = {}
         for spec in self.specs:
             firsts.setdefault(spec.recipe.method, spec)
@@ -107,7 +110,7 @@ class Stages:
             else:
                 tasks.append(self._run_task(spec, rate, plan))
         if finished:
-            _LOGGER.info("%d of %d runs were finished before", finished, len(self.specs))
+            _LOGGER.info("%d of %d runs were already finished", finished, len(self.specs))
         run_tasks(
             self.executor,
             tasks,

@@ -1,4 +1,4 @@
-"""Scores over seeds: one summary per group of runs, and the accuracy gaps between splits.
+"""Summaries over seeds, one per group of runs, and gaps between splits.
 
 A group contains the runs that differ only in their seed; points of sweeps have groups of their own.
 Everything is computed from the runs' records and their predictions.
@@ -90,7 +90,10 @@ def _class_over_seeds(scores: Sequence[ClassScores]) -> ClassRecord:
 
 
 def _calibrate(validation: AlignedLogits, test: AlignedLogits) -> CalibrationRecord:
-    """Score calibration on the test tiles of all seeds; each seed has a temperature from validation."""
+    """Score calibration on the test tiles of all seeds.
+
+    Each seed has a temperature from validation.
+    """
     temperatures = [fit_temperature(logits, validation.labels) for logits in validation.logits]
     seeds, _, classes = test.logits.shape
     labels = np.tile(test.labels, seeds)

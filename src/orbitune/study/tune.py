@@ -1,4 +1,4 @@
-"""Learning-rate search with equal effort: every method gets the same number of trials.
+"""Learning-rate tuning with the same number of trials for every method.
 
 Trials are compared by successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): all are trained for
 a few epochs, the best third goes on, until one is left. They are compared on validation only; no trial reads
@@ -23,20 +23,34 @@ REDUCTION_FACTOR = 3  # between neighbouring rates, and between the trials and e
 
 
 def learning_rates(default: float, trials: int) -> list[float]:
-    """Return learning rates in powers of three around the default, to three digits, in rising order.
+    """Return learning rates in powers of three around the default, rising.
 
     Three trials are a third, one and three times the default; five reach from a ninth to nine times. An even
     number has one more below the default, as rates that are too high do more harm than rates too low.
+
+    Args:
+        default: the method's default learning rate.
+        trials: number of learning rates.
+
+    Returns:
+        Rounded to three digits, in rising order.
     """
     powers = range(-(trials // 2), (trials + 1) // 2)
     return [float(f"{default * REDUCTION_FACTOR**power:.3g}") for power in powers]
 
 
 def halving_rungs(trials: int, epochs: int) -> list[tuple[int, int]]:
-    """Return (trials, epochs) of each rung of successive halving, until one trial would be left.
+    """Return (trials, epochs) of each rung of successive halving.
 
     The last rung, with a single trial and all epochs, decides nothing and is left out. So three trials train
     a third of the epochs each, together no more than one run.
+
+    Args:
+        trials: number of trials on the first rung.
+        epochs: epochs of a whole run.
+
+    Returns:
+        (trials, epochs) per rung.
     """
     counts = [trials]
     while counts[-1] > 1:
@@ -84,7 +98,11 @@ class Trial:
         )
 
     def load_stored(self) -> bool:
-        """Read the result of an earlier session; return whether no more training is needed."""
+        """Read the trial's result of an earlier session.
+
+        Returns:
+            Whether the trial is done: no more training is needed.
+        """
         if error := divergence(self.folder):
             self.error = DivergedError(error)
         else:
@@ -99,7 +117,10 @@ class Trial:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Validation accuracy of the best epoch so far, then its negative loss; higher is better."""
+        """Return the validation accuracy of the best epoch and its negative loss.
+
+        Higher is better.
+        """
         assert self.result is not None
         best = _best_epoch(self.result.history[: self.epochs])
         return best["validation_accuracy"], -best["validation_loss"]
@@ -170,7 +191,7 @@ def search_learning_rates(
 def chosen_learning_rates(
     searches: Sequence[Sequence[Trial]],
 ) -> dict[tuple[str, str], float | OrbituneError]:
-    """Return the best rate of each method and split; an error where no trial succeeded."""
+    """Return the best learning rate of each method and split."""
     rates: dict[tuple[str, str], float | OrbituneError] = {}
     for trials in searches:
         rate = next((trial.learning_rate for trial in trials if trial.chosen), None)
@@ -185,7 +206,7 @@ def _no_success(trials: Sequence[Trial]) -> OrbituneError:
 
 
 def _rank(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials without an error, best first; the lower rate first among equals."""
+    """Return the successful trials, best first; among equals the lower rate."""
     valid = [trial for trial in trials if trial.error is None]
     return sorted(valid, key=lambda trial: trial.score, reverse=True)
 

@@ -1,4 +1,4 @@
-"""Verdicts on the methods of a study: each against a reference, on the same test tiles.
+"""Verdicts on methods: each against a reference, on the same test tiles.
 
 The reference is full fine-tuning where it was run, else the first method. Each split is judged separately,
 over all seeds, with the statistics of `orbitune.evaluation.significance`.

@@ -1,4 +1,4 @@
-"""Order of the training tiles and seeds of a step, which follow from the recipe and the step alone."""
+"""Order of training tiles and seeds of a step, functions of recipe and step."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from orbitune.training.setup import TrainingSetup
 
 
 def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
-    """Return the indices of the tiles of a step, counted from 0; int64, at most `batch_size` of them."""
+    """Return the tile indices of a step, int64, at most `batch_size`."""
     epoch, position = divmod(step, setup.steps_per_epoch)
     number, place = divmod(position, setup.steps_per_pass)
     size = setup.recipe.batch_size
@@ -14,13 +14,22 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
 
 
 def pass_order(setup: TrainingSetup, epoch: int, number: int) -> np.ndarray:
-    """Return the training indices in the order of a pass over them, the `number`-th (from 0) of an epoch."""
+    """Return the training indices in the order of the `number`-th pass, from 0.
+
+    Args:
+        setup: training setup.
+        epoch: epoch, from 0.
+        number: pass of the epoch, from 0.
+
+    Returns:
+        Permutation of the training tiles, int64.
+    """
     generator = np.random.default_rng([setup.recipe.seed, 0, epoch])
     orders = [generator.permutation(setup.splits["train"]) for _ in range(number + 1)]
     return orders[number]
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Return the seed of augmentation and dropout in a step, for one of several processes."""
+    """Return the seed of a step's augmentation and dropout in one process."""
     numbers = (seed, 1, step, rank) if rank else (seed, 1, step)
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run between two steps, one safetensors file that is written whole.
+"""Checkpoints: the state between two steps, in one safetensors file.
 
 It holds no states of random generators: every step is seeded with the recipe's seed and its own number.
 """
@@ -50,7 +50,7 @@ class TrainingState:
 
     @property
     def best_epoch(self) -> int:
-        """Return the epoch, from 1, with the best validation accuracy; the earliest of equals."""
+        """Return the first epoch, from 1, with the best validation accuracy."""
         return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
 
 
@@ -66,7 +66,15 @@ def save_checkpoint(
     schedule: "RankSchedule | None",
     state: TrainingState,
 ) -> None:
-    """Write everything the next step depends on."""
+    """Write everything the next step depends on.
+
+    Args:
+        path: file to replace.
+        model: model in training.
+        optimizer: its AdamW.
+        schedule: AdaLoRA's rank schedule, or None.
+        state: progress of the run.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in trainable(model).items()}
     if schedule:
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
@@ -78,7 +86,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
 ) -> TrainingState:
-    """Load a checkpoint into the model, the optimizer and the method's schedule, if it has one.
+    """Load a checkpoint into the model, the optimizer and the method's schedule.
 
     Raises:
         RunError: the file is damaged or belongs to another model.
@@ -165,7 +173,7 @@ def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 @contextmanager
 def _opened(path: Path, framework: str) -> Iterator[Any]:
-    """Open a safetensors file after checking its seal; raise a RunError if it is damaged."""
+    """Open a safetensors file after checking its checksum."""
     from safetensors import SafetensorError, safe_open
 
     try:

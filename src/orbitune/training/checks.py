@@ -13,7 +13,7 @@ LARGEST_LOSS = 1e4  # nats per tile; chance is ln(classes), and no run has recov
 
 
 def check_gradients(model: "nn.Module") -> None:
-    """Check after the first backward pass that every trainable tensor received a gradient.
+    """Check after the first backward pass that trainable tensors have gradients.
 
     Raises:
         RunError: one did not; it would stay as it is, and be saved as if it were trained.
@@ -27,7 +27,7 @@ def check_gradients(model: "nn.Module") -> None:
 
 
 def check_loss(loss: float, step: int) -> None:
-    """Check that the mean loss of a step, counted from 1, is finite and at most `LARGEST_LOSS`.
+    """Check that a step's mean loss is finite and at most `LARGEST_LOSS`.
 
     Raises:
         DivergedError: it is not.

@@ -1,4 +1,4 @@
-"""How a finished run's model does on corrupted tiles, written as robustness.json into the run folder."""
+"""Robustness of a finished run, stored as robustness.json in its folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
 
 def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robustness:
-    """Score a finished run's saved model on corrupted copies of a fixed sample of its validation tiles.
+    """Score a finished run's model on corrupted validation tiles.
 
     Validation and not test, which stays sealed: this asks what a model keeps and not how good it is. What was
     done before with as many tiles is not repeated.
@@ -32,7 +32,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
     """
     folder = Path(run)
     if count < 1:
-        raise RunError("Robustness needs a tile or more to try.")
+        raise RunError("Robustness needs at least one tile.")
     count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
     if (kept := _read_kept(file)) and kept.count == count:

@@ -1,4 +1,4 @@
-"""Energy of a run in joules, of the GPU or the processor package, where the machine reports it.
+"""Energy of a run in joules, measured by GPU or processor counters.
 
 NVIDIA's driver counts a GPU's energy (NVML, since Volta), Linux the processor's (RAPL, through powercap;
 Khan et al. 2018, doi:10.1145/3177754, on how far it can be trusted). Both count all that runs on the device.
@@ -42,14 +42,14 @@ class EnergyMeter:
     """
 
     def __init__(self, on_gpu: bool, rapl: Path = RAPL) -> None:
-        """Find the counters of the device that computes, a GPU or the processor, and take a first reading."""
+        """Find the counters of the device that computes, and take a first reading."""
         self._counters = gpu_counters(_gpu_uuids()) if on_gpu else package_counters(rapl)
         self._before: list[float] = []
         self.source = GPU if on_gpu else PACKAGE
         self.joules()
 
     def joules(self) -> float | None:
-        """Return the joules since the last call; None, and no source from then on, if they cannot be read.
+        """Return the joules since the last call; None once they cannot be read.
 
         A counter may wrap around once between two calls; those of RAPL do so after about 40 minutes at 100 W.
         """
@@ -69,7 +69,7 @@ class EnergyMeter:
 
 
 def package_counters(root: Path = RAPL) -> list[Counter]:
-    """Return the RAPL counters of all processor packages; none if one of them cannot be read.
+    """Return the RAPL counters of all packages; none if one cannot be read.
 
     Args:
         root: the folder with a folder `intel-rapl:N` for each, holding name, energy_uj, max_energy_range_uj.
@@ -98,7 +98,7 @@ def _text(file: Path) -> str:
 
 
 def gpu_counters(uuids: Sequence[str]) -> list[Counter]:
-    """Return the NVML counters of these GPUs; none if nvidia-ml-py, the driver or a counter is missing."""
+    """Return the NVML counters of these GPUs; none if one cannot be read."""
     try:
         import pynvml
     except ImportError:

@@ -41,6 +41,14 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> Spl
 
     Reading the test split is counted in the run's result.json.
 
+    Args:
+        run: folder of a finished run.
+        split: train, validation or test.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Accuracy with its interval, macro-F1 and scores per class.
+
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
@@ -79,7 +87,7 @@ class SavedModel:
     def logits(
         self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
-        """Return the logits of some tiles, float32 (len(indices), C); see `TrainingSetup.predict`."""
+        """Return the logits of some tiles, float32 (len(indices), C)."""
         return self.setup.predict(
             self.network,
             TileLoader(tiles, self.accelerator.device),

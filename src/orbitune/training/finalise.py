@@ -1,4 +1,4 @@
-"""The end of a run: score the best weights on the test split, once; save the model and check the files.
+"""End of a run: test scores, saved model, checks and result.
 
 result.json is written last, so a run that is killed here repeats this part and nothing else.
 """
@@ -28,7 +28,7 @@ CHECK_TILES = 8
 
 
 def finalise(trainer: Trainer) -> RunResult:
-    """Score the best weights on validation and test, save and check the model, write the result.
+    """Score the best weights, save and check the model, write the result.
 
     Raises:
         DivergedError: the best weights, or their outputs, are not finite.
@@ -81,7 +81,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
 
 
 def _plain_model(trainer: Trainer) -> "nn.Module":
-    """Return the best weights in an fp32 model on the CPU; the trained one may have bf16 weights."""
+    """Return the best weights in an fp32 model on the CPU."""
     setup = trainer.setup
     model = build(setup.recipe, setup.backbone, setup.tiles.classes)
     load_best(trainer.folder.best, model, trainer.state.best_epoch)
@@ -89,7 +89,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
 
 
 def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCheck:
-    """Compare the saved model, reloaded in a fresh process, with this one on a fixed batch, in fp32."""
+    """Compare the model, reloaded in a fresh process, with this one in fp32."""
     import torch
 
     setup = trainer.setup
@@ -125,7 +125,7 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
 
 
 def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
-    """Return time by phase, energy, speed, memory and size; the time of each epoch is in the history."""
+    """Return time by phase, energy, speed, memory and size."""
     totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
     # Activations that this run computed for the cache are part of the time of its epochs.
     seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)

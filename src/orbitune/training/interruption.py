@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 class InterruptFlag:
-    """Notes SIGINT in place of the handler before; a second one meets that handler, and stops at once.
+    """Handler of SIGINT that sets a flag; a second SIGINT stops at once.
 
     Outside the main thread, which alone receives signals, it does nothing.
 

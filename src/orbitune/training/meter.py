@@ -1,4 +1,4 @@
-"""Cost of a run: wall time and CPU seconds by phase, energy, peak memory of this process."""
+"""Cost of a run: wall and CPU seconds by phase, energy, peak memory."""
 
 import mmap
 import os
@@ -15,7 +15,7 @@ _IMPORTED = time.perf_counter()
 
 
 class Meter:
-    """Adds up seconds by phase, and joules. Checkpoints store the totals, so a resumed run adds to them.
+    """Sum of seconds by phase and of joules; a resumed run adds to stored totals.
 
     `run_seconds` is the wall time of all processes that worked on a run, from their start. Energy is counted
     from when the meter was made, in all phases.
@@ -24,7 +24,7 @@ class Meter:
     _first = True
 
     def __init__(self, totals: dict[str, float] | None = None, energy: EnergyMeter | None = None) -> None:
-        """Start, or continue from earlier totals; the default energy meter is of the processor."""
+        """Start, or continue from earlier totals."""
         self.totals = dict(totals or {})
         self._energy = energy or EnergyMeter(on_gpu=False)
         self._joules = _JOULES.get(self._energy.source)
@@ -47,7 +47,7 @@ class Meter:
             self._add(self._joules, joules)
 
     def energy(self) -> dict[str, float | str | None]:
-        """`energy_joules` of the whole run, None where they are not known, and `energy_source`, in words."""
+        """Return `energy_joules` (None if unknown) and `energy_source` of the whole run."""
         source = self._energy.source
         if self._joules is None:
             return {"energy_joules": None, "energy_source": NOTHING if source == NOTHING else PARTLY}
@@ -72,7 +72,10 @@ class Meter:
 
 
 def process_seconds() -> float:
-    """Return the age of this process in seconds, elsewhere than on Linux since this module was imported."""
+    """Return the age of this process in seconds.
+
+    Elsewhere than on Linux, it is the time since this module was imported.
+    """
     status = Path("/proc/self/stat")
     if not status.exists():
         return time.perf_counter() - _IMPORTED
@@ -108,13 +111,13 @@ def rss_bytes() -> int:
 
 
 def reset_peak_rss() -> None:
-    """Reset the peak to the memory that is resident now, where the system allows it (Linux)."""
+    """Reset the peak memory to what is resident now (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_cuda_bytes() -> int | None:
-    """Return the highest memory that torch allocated on the GPU, in bytes; None without a GPU."""
+    """Return torch's peak GPU memory in bytes; None without a GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
@@ -126,7 +129,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 def environment() -> dict[str, object]:
-    """Return the software and hardware of a measurement; no names of machines or people."""
+    """Return software and hardware, without names of machines or people."""
     import platform
     from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""One run: train a recipe in a folder, from the start or from its last checkpoint."""
+"""A training run: start it in a folder, or resume its last checkpoint."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -53,7 +53,7 @@ def train(
 
 
 def _stored_result(run: "ActiveRun") -> RunResult:
-    """Return the checked result of a finished run, with the present paths of its inputs."""
+    """Return the checked result of a finished run, with the inputs' present paths."""
     folder = run.folder.path
     result = RunResult.load(folder)
     open_model(folder, result)
@@ -76,7 +76,7 @@ class ActiveRun:
     display: ProgressDisplay
 
     def fit(self, epochs: int | None = None, *, callbacks: Callback | None = None) -> Trainer:
-        """Train from the start or the last checkpoint to the last epoch, or to an earlier one.
+        """Train from the start or the last checkpoint to the last epoch or `epochs`.
 
         Raises:
             DivergedError: the loss is not finite, now or in an earlier attempt.
@@ -85,7 +85,7 @@ class ActiveRun:
         with self.folder.keeping_divergence():
             reset_peak_rss()  # decoding came before, and belongs to no method
             if self.accelerator.is_main_process:
-                self.folder.write_facts(environment(), self.setup.tiles.skipped)
+                self.folder.write_environment(environment(), self.setup.tiles.skipped)
             trainer = Trainer.build(
                 self.setup,
                 self.folder,
@@ -103,7 +103,7 @@ class ActiveRun:
 
 @contextmanager
 def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[ActiveRun]:
-    """Prepare a recipe and lock the folder of its run, so that no other process works in it.
+    """Prepare a recipe and lock its run folder against other processes.
 
     Raises:
         OrbituneError: see `train`.

@@ -1,4 +1,4 @@
-"""The folder of one run: empty, resumable, finished or diverged, and of one recipe only."""
+"""Folder of a run: empty, resumable, finished or diverged; of one recipe."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out while this one works; the lock ends with the process, however it ends.
+        """Keep other processes out; the lock ends with the process.
 
         Raises:
             RunError: another process works in this folder.
@@ -77,14 +77,14 @@ class RunFolder:
 
     @contextmanager
     def keeping_divergence(self) -> Iterator[None]:
-        """Record in diverged.json that the block diverged; raise at once if it did in an earlier attempt.
+        """Store a divergence of the block; raise at once if one is stored.
 
         Raises:
             DivergedError: it diverged, now or before.
         """
         if before := divergence(self.path):
             self.drop_checkpoint()
-            raise DivergedError(f"{before} It was so before; remove {self.path} to try again.")
+            raise DivergedError(f"{before} An earlier attempt ended so too; remove {self.path} to try again.")
         try:
             yield
         except DivergedError as error:
@@ -101,7 +101,7 @@ class RunFolder:
         """Remove what only an unfinished run needs."""
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
-    def write_facts(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
+    def write_environment(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Write the environment of the run and the images it skipped."""
         write_sealed_json(self.path / _ENVIRONMENT, environment)
         if skipped:
@@ -109,7 +109,7 @@ class RunFolder:
             write_json(self.path / "skipped-images.json", lines)
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
-        """Write log.jsonl, one line per epoch; rewritten whole, so that a resumed run repeats no line."""
+        """Write log.jsonl, one line per epoch, as a whole."""
         write_text(self.path / "log.jsonl", log_text(history))
 
 
@@ -137,36 +137,36 @@ def read_environment(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(folder / _ENVIRONMENT)
     except OrbituneError as error:
-        raise RunError(f"{error} Restore it, or train the run anew.") from None
+        raise RunError(f"{error} Restore it, or train the run again.") from None
 
 
 def divergence(folder: Path) -> str | None:
-    """Return the message with which the run of this folder diverged; None if it did not."""
+    """Return the message with which this run diverged; None if it did not."""
     file = folder / _DIVERGED
     try:
         return str(read_json(file)["error"]) if file.is_file() else None
     except (OrbituneError, LookupError, TypeError):
-        raise RunError(f"{file} is damaged; remove it to go on with the run.") from None
+        raise RunError(f"{file} is damaged; remove it to continue the run.") from None
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
-    """Compare the inputs of a run with those of now; a RunError names those that have changed."""
+    """Compare the stored hashes of a run's inputs with those of now."""
     # Runs from before the settings of backbones were hashed know their weights alone.
     kept = {"backbone settings": inputs.get("backbone settings"), **read_inputs(folder)}
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
-            f"backbone were changed since it began. Restore them, or train anew with another --out."
+            f"backbone were changed since it began. Restore them, or train again with another --out."
         )
 
 
 def read_inputs(folder: Path) -> dict[str, str]:
-    """Return the hashes of what a run was begun with; a RunError where they are missing or damaged."""
+    """Return the stored hashes of a run's inputs."""
     file = folder / "inputs.json"
     try:
         return read_sealed_json(file)
     except OrbituneError:
-        raise RunError(f"{file} is damaged. Restore it, or train anew with another --out.") from None
+        raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
 
 
 def _visible(path: Path) -> bool:

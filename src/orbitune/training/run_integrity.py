@@ -16,7 +16,7 @@ _SKIPPED = "skipped-images.json"
 
 
 def check_run(folder: Path) -> None:
-    """Compare the recipe, the log, the predictions and the other facts of a run with its result.json.
+    """Compare the files of a run with its result.json.
 
     Raises:
         RunError: one is missing or damaged, or belongs to another run.
@@ -36,7 +36,7 @@ def check_run(folder: Path) -> None:
 
 
 def _check_recipe(folder: Path, result: RunResult) -> None:
-    """Compare recipe.yaml with the recipe that was trained; what it names may have moved since."""
+    """Compare recipe.yaml with the trained recipe; paths may have moved."""
     file = folder / "recipe.yaml"
     values = read_yaml(file)
     kept, trained = Recipe.make(values), result.recipe
@@ -51,7 +51,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode()
     except (OSError, ValueError):
-        raise RunError(f"{file} is missing or damaged. Restore it, or train the run anew.") from None
+        raise RunError(f"{file} is missing or damaged. Restore it, or train the run again.") from None
 
 
 def _other(folder: Path, name: str) -> RunError:

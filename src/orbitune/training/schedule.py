@@ -21,7 +21,16 @@ def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then cosine decay to zero or constant."""
+    """Return a step's learning rate: linear warm-up, then cosine or constant.
+
+    Args:
+        recipe: resolved recipe.
+        step: step, from 0.
+        steps: number of steps of the run.
+
+    Returns:
+        Learning rate of the first parameter group.
+    """
     assert recipe.learning_rate is not None
     warmup = round(recipe.warmup * steps)
     if step < warmup:

@@ -1,4 +1,4 @@
-"""Training setup: a recipe with its resolved settings, backbone, tiles, splits and transform, all checked.
+"""Training setup: the resolved recipe with backbone, tiles and splits.
 
 Training, planning and evaluation use the same setup, so that they preprocess a tile in the same way.
 """
@@ -60,7 +60,7 @@ class TrainingSetup:
     transform: Transform
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
-        """Return the network that computes a model on its device, see `orbitune.evaluation.network`."""
+        """Return the network that computes a model on its device."""
         from orbitune.evaluation.network import make_network
 
         return make_network(
@@ -70,7 +70,7 @@ class TrainingSetup:
     def activation_loader(
         self, network: "nn.Module", loader: TileLoader, device: "torch.device", folder: Path | None = None
     ) -> "ActivationLoader":
-        """Return a loader of activations of the frozen layers below the first trained one, in place of tiles.
+        """Return a loader of cached activations of the frozen layers.
 
         Args:
             network: on the fast path.
@@ -109,7 +109,7 @@ class TrainingSetup:
 
     @property
     def steps_per_pass(self) -> int:
-        """Return the number of steps of one pass over the training tiles; the last batch may be smaller."""
+        """Return the number of steps per pass, a smaller last batch included."""
         return -(-len(self.splits["train"]) // self.recipe.batch_size)
 
     @property
@@ -129,7 +129,7 @@ class TrainingSetup:
 
     @property
     def views(self) -> int:
-        """Return the number of flips and quarter turns of a training tile that the recipe allows."""
+        """Return the number of flips and quarter turns that augmentation draws from."""
         if self.recipe.augment == "none":
             return 1
         height, width = self.tiles.tiles.shape[1:3]
@@ -145,10 +145,19 @@ class TrainingSetup:
         tta: str = "none",
         after_batch: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
-        """Return logits of the tiles at these indices, float32 (N, C), computed in the recipe's precision.
+        """Return logits of the tiles at these indices, float32 (N, C).
 
-        With `tta` "flips" they are the logarithm of the mean probability over a tile's flips and turns.
-        Under torchrun each process computes a part, and all receive the whole.
+        They are computed in the recipe's precision. With `tta` "flips" they are the logarithm of the mean
+        probability over a tile's flips and turns. Under torchrun each process computes a part, and all
+        receive the whole.
+
+        Args:
+            network: network of the model.
+            loader: loader of tiles or of cached activations.
+            accelerator: of this process.
+            indices: tiles to predict, int (N,).
+            tta: "none" or "flips".
+            after_batch: called with the number of tiles of each batch.
         """
         from accelerate.utils import gather_object
 
@@ -159,7 +168,7 @@ class TrainingSetup:
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
-        some = own if len(own) else indices[:1]  # a process without a share still takes part
+        some = own if len(own) else indices[:1]  # a process without tiles of its own still takes part
         logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
@@ -201,6 +210,13 @@ class TrainingSetup:
 def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     """Find the backbone, resolve the recipe, load the tiles and split them.
 
+    Args:
+        recipe: recipe with open settings.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        The resolved recipe with backbone, tiles and splits.
+
     Raises:
         OrbituneError: the backbone, the tiles or the splits are missing, invalid or do not fit the recipe.
     """
@@ -223,7 +239,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
 
 
 def _check_classes(classes: tuple[str, ...]) -> None:
-    """Check that class names tell the classes apart; those that a parquet file states may not.
+    """Check that class names are distinct; parquet files may repeat them.
 
     Raises:
         DataError: one is empty, or two are equal.
@@ -238,7 +254,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 def _with_few_shots(
     recipe: Recipe, tiles: TileSet, splits: dict[str, np.ndarray]
 ) -> tuple[Recipe, dict[str, np.ndarray], str]:
-    """Draw the training tiles, and have an epoch pass over them often enough for `STEPS_WITH_SHOTS` steps."""
+    """Draw `shots` tiles per class, with enough passes for `STEPS_WITH_SHOTS` steps."""
     assert recipe.shots is not None
     train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
     steps = -(-len(train) // recipe.batch_size)

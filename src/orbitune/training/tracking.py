@@ -1,4 +1,4 @@
-"""Experiment trackers: the metrics of a run in TensorBoard, MLflow or Weights & Biases.
+"""Experiment trackers: TensorBoard, MLflow and Weights & Biases.
 
 To add a tracker, subclass `Tracker` and add it to TRACKERS.
 """
@@ -88,7 +88,7 @@ class Tracker(Callback):
                 _flat(setup.recipe.model_dump(mode="json")), self._state["run_id"], self._state["step"] + 1
             )
         except Exception as error:
-            raise RunError(f"Tracking with {self.name} does not start: {first_line(error)}.") from error
+            raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
         self._works = True
         self._keep_state()
 
@@ -147,7 +147,7 @@ class Tracker(Callback):
 
     def _give_up(self, error: Exception) -> None:
         self._works = False
-        logger.warning("Tracking with %s stopped: %s. Training goes on.", self.name, first_line(error))
+        logger.warning("Tracking with %s stopped: %s. Training continues.", self.name, first_line(error))
 
     def _keep_state(self) -> None:
         write_sealed_json(self.folder / f"{self.name}.json", self._state)
@@ -180,7 +180,7 @@ class TensorBoardTracker(Tracker):
 
 
 class MLflowTracker(Tracker):
-    """Logs to the server or file that MLFLOW_TRACKING_URI names, else as MLflow does, to mlflow.db."""
+    """Tracker for MLflow; MLFLOW_TRACKING_URI applies, else mlflow.db."""
 
     name = "mlflow"
     modules = ("mlflow", "sqlalchemy", "alembic")
@@ -219,7 +219,7 @@ class MLflowTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Logs to Weights & Biases; its variables WANDB_PROJECT, WANDB_MODE and so on apply."""
+    """Tracker for Weights & Biases; WANDB_PROJECT, WANDB_MODE etc. apply."""
 
     name = "wandb"
     modules = ("wandb",)

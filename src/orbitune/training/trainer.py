@@ -83,7 +83,7 @@ class Trainer:
         display: ProgressDisplay | None = None,
         callbacks: Callback | None = None,
     ) -> "Trainer":
-        """Build the model and the optimizer, and load the last checkpoint if there is one."""
+        """Build the model and the optimizer, and load the last checkpoint if any."""
         import torch
         from torch.nn.parallel import DistributedDataParallel
 
@@ -120,7 +120,7 @@ class Trainer:
         )
 
     def cache_frozen_layers(self) -> None:
-        """Load cached activations of the frozen layers in place of tiles; compute them first if needed.
+        """Load cached activations of the frozen layers; compute them if needed.
 
         Raises:
             ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
@@ -145,7 +145,7 @@ class Trainer:
             )
 
     def fit(self, epochs: int | None = None) -> None:
-        """Train to the last epoch, or to an earlier one; validate after each and keep the best weights.
+        """Train to the last epoch or `epochs`; validate and keep the best weights.
 
         Raises:
             DivergedError: see `step`.
@@ -210,7 +210,7 @@ class Trainer:
         return loss
 
     def local_batch(self, chosen: np.ndarray) -> "tuple[Tensor, Tensor, float]":
-        """Return this process's part of a batch: tiles, targets (B, C), and the weight of their loss.
+        """Return this process's tiles, targets (B, C) and weight of their loss.
 
         Every process augments the whole batch alike and takes its part. Where a short batch leaves nothing,
         it takes one tile with weight zero. Gradients are averaged over the processes, whose parts of the last
@@ -229,7 +229,7 @@ class Trainer:
         return tiles, targets, ranks / len(chosen) if has_part else 0.0
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Return tiles uint8 (B, H, W, 3), augmented as the recipe says, and their targets (B, C)."""
+        """Return tiles uint8 (B, H, W, 3), augmented, and targets (B, C)."""
         from torch.nn import functional as F
 
         recipe = self.setup.recipe
@@ -259,7 +259,7 @@ class Trainer:
         return factor * learning_rate(self.setup.recipe, step, self.setup.steps)
 
     def end_epoch(self) -> None:
-        """Score the validation split, log the epoch, and keep its weights if they are the best so far."""
+        """Score the validation split, log the epoch, and keep the best weights."""
         state = self.state
         before = self.meter.totals.get("evaluation_seconds", 0.0)
         with self.meter.phase("evaluation"):
@@ -314,7 +314,7 @@ class Trainer:
         return logits
 
     def computation(self) -> Computation:
-        """Return how this run computes: what another machine or setting may do in another way."""
+        """Return how this run computes, which other machines may do differently."""
         recipe = self.setup.recipe
         return Computation(
             **self.network.plan.to_json(),
@@ -324,7 +324,7 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the checkpoint; after a kill at any moment the run resumes from the last one."""
+        """Write the checkpoint, from which a killed run resumes."""
         if not self.accelerator.is_main_process:
             return
         self.meter.count_run()

@@ -1,4 +1,4 @@
-"""A trial: the first epochs of a run, scored on the validation split; the test split is never read.
+"""Trial: the first epochs of a run, without any read of the test split.
 
 It is resumed like any run. Its schedule is that of the whole run, so a trial that continues to more epochs
 equals one that never paused.
@@ -32,7 +32,7 @@ class TrialResult:
 
     @classmethod
     def load(cls, folder: Path) -> "TrialResult | None":
-        """Read trial.json; None where no trial came to its end yet, RunError where it is damaged."""
+        """Read trial.json; None if no trial has ended yet."""
         file = folder / "trial.json"
         if not file.is_file():
             return None
@@ -40,12 +40,21 @@ class TrialResult:
             return cls(**read_sealed_json(file))
         except (OrbituneError, TypeError):
             raise RunError(
-                f"{file} is damaged or of another version; remove it to go on from the checkpoint beside it."
+                f"{file} is damaged or of another version; remove it to continue from the checkpoint."
             ) from None
 
 
 def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
-    """Train the first `epochs` epochs of a recipe in the folder `out`, and write trial.json.
+    """Train the first `epochs` epochs of a recipe and write trial.json.
+
+    Args:
+        recipe: recipe of the whole run.
+        out: run folder.
+        epochs: epochs to train, at most the recipe's.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Validation scores so far.
 
     Raises:
         OrbituneError: as training would; DivergedError where the loss is no longer finite.

@@ -1,4 +1,4 @@
-"""Run one arm in this process and print its cost: python -m orbitune.bench.arms SPEC, both JSON."""
+"""Run one arm and print its cost: python -m orbitune.bench.arms SPEC (JSON)."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Adapter bank: one backbone, and another of its adapters for each image of a batch."""
+"""Arm of the adapter bank: each image of a batch uses another adapter."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from orbitune.training.setup import TrainingSetup
 
 
 def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
-    """Predict batches over `tasks` adapters, all of them the run's, until the stopwatch has seen enough."""
+    """Measure predictions of batches that are spread over `tasks` adapters.
+
+    All adapters are copies of the run's.
+    """
     recipe = setup.recipe
     assert isinstance(recipe.image_size, int)
     bank = AdapterBank(recipe.backbone, recipe.image_size, precision=recipe.precision)

@@ -1,4 +1,7 @@
-"""Trainer of transformers with PEFT, on decoded tiles, with the fastest settings that a search found."""
+"""Arm of the Trainer of transformers with PEFT, on decoded tiles.
+
+Its settings are the fastest that a search found.
+"""
 
 from typing import Any
 

@@ -13,7 +13,10 @@ from orbitune.training.setup import TrainingSetup
 def run_arm(
     setup: TrainingSetup, watch: Stopwatch, run: str, form: str, merge_tokens: str = ""
 ) -> dict[str, Any]:
-    """Predict batches until the stopwatch has seen enough; `merge_tokens` says how the file was made."""
+    """Predict batches until the stopwatch has seen enough.
+
+    `merge_tokens` says how the file was made.
+    """
     path = find_export(run, form, merge_tokens)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for tiles in batches(setup):

@@ -1,7 +1,7 @@
-"""Training loop of the original study with two repairs: the head is trained, layers have today's names.
+"""Arm of the original study's training loop, with two repairs.
 
-Each image is decoded, resized by Pillow and normalised when it is needed, in the training process; everything
-is fp32, and the learning rate is constant.
+The head is trained, and layers have today's names. Each image is decoded, resized by Pillow and normalised
+when it is needed, in the training process; everything is fp32, and the learning rate is constant.
 """
 
 import io
@@ -51,7 +51,10 @@ class LazyTiles(Dataset):
 
 @contextmanager
 def open_tiles(setup: TrainingSetup) -> Iterator[OpenImage]:
-    """Yield a function that opens a tile by its index, from its file or from its synthetic pixels."""
+    """Yield a function that opens a tile by its index.
+
+    The tile comes from its file or from its synthetic pixels.
+    """
     if setup.tiles.origin is None:  # drawn by a program
         yield lambda index: Image.fromarray(setup.tiles.tiles[index])
         return

@@ -17,7 +17,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
-    """Predict batches over `tasks` adapters, all of them the run's, until the stopwatch has seen enough."""
+    """Measure predictions of batches that are spread over `tasks` adapters.
+
+    All adapters are copies of the run's.
+    """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     dtype, folder = _DTYPES[str(setup.recipe.precision)], Path(run) / "adapter"

@@ -1,4 +1,4 @@
-"""Classifier as transformers loads it and PEFT adapts it, without any of our computation."""
+"""Classifier of transformers with an adapter of PEFT, without Orbitune's code."""
 
 from typing import Any
 

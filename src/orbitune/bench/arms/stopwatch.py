@@ -46,7 +46,10 @@ class Stopwatch:
 
 
 def matmul_ceiling(precision: str) -> float:
-    """Return the speed of a matrix product on all threads, or on the GPU, in operations per second."""
+    """Measure the speed of a large matrix product, in operations per second.
+
+    It uses all threads, or the GPU.
+    """
     gpu = torch.cuda.is_available()
     device, rows = ("cuda", _GPU_ROWS) if gpu else ("cpu", _ROWS)
     x = torch.randn(rows, _WIDTH, device=device, dtype=_DTYPES[precision])

@@ -1,4 +1,4 @@
-"""Single figures of a run in use; each module measures one in a process of its own.
+"""Single figures of a run; each module measures one in a process of its own.
 
 `python -m orbitune.bench.figures SPEC` runs one of them, see `orbitune.bench.figures.__main__`.
 """

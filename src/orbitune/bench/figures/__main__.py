@@ -1,4 +1,4 @@
-"""Measure one figure and print it: python -m orbitune.bench.figures SPEC, both JSON."""
+"""Measure one figure and print it: python -m orbitune.bench.figures SPEC (JSON)."""
 
 import importlib
 import json

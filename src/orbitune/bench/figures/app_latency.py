@@ -19,7 +19,10 @@ _WARMUP, _REQUESTS = 10, 200
 
 
 def measure(run: str) -> dict[str, Any]:
-    """Return the median seconds of sequential requests, each with another validation tile as PNG."""
+    """Return the median seconds of requests, one after another.
+
+    Each request sends another validation tile as PNG.
+    """
     from pathlib import Path
 
     _, setup = reopen(Path(run), progress=False)

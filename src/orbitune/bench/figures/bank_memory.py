@@ -11,7 +11,10 @@ from orbitune.training.meter import rss_bytes
 
 
 def measure(run: str, adapters: int) -> dict[str, Any]:
-    """Return the resident bytes of `adapters` adapters, all of them the run's, minus those of the first."""
+    """Return the resident bytes that the further adapters of a bank take.
+
+    All are copies of the run's adapter. The bytes with the first one are subtracted.
+    """
     result = RunResult.load(Path(run))
     recipe = result.recipe
     bank = AdapterBank(recipe.backbone, result.preprocessing.image_size, precision=recipe.precision)

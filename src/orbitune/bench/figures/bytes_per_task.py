@@ -13,10 +13,10 @@ from orbitune.recipe import Recipe
 
 
 def measure(classes: int, dtype: str) -> dict[str, Any]:
-    """Return the bytes of a fully fine-tuned model in fp32 divided by those of a rank-8 LoRA on q, k and v.
+    """Return the size ratio of a fully fine-tuned model to a LoRA adapter.
 
-    The value counts weights; sizes of files, which also name each tensor, are in the details. The weights are
-    random, which changes no size.
+    The model is in fp32; the adapter has rank 8 on q, k and v. The value counts weights; sizes of files,
+    which also name each tensor, are in the details. The weights are random, which changes no size.
     """
     from safetensors import safe_open
     from transformers import ViTConfig, ViTForImageClassification

@@ -12,7 +12,10 @@ _STRIDE = 16
 
 
 def measure(run: str, scene: str | None) -> dict[str, Any]:
-    """Return the fraction of grid cells, 0..1, with the same class or `not sure` in both maps."""
+    """Return the fraction of grid cells, 0..1, with the same value in both maps.
+
+    `not sure` counts as a value.
+    """
     if scene is None:
         raise OrbituneError("This figure is of a real scene: name its file with --scene.")
     maps = []

@@ -13,9 +13,10 @@ from orbitune.exporting.reference import ReferenceModel, predict_in_batches
 
 
 def measure(run: str) -> dict[str, Any]:
-    """Return the points of test accuracy that RUN/export/model-int8.onnx loses against the run's predictions.
+    """Return the test accuracy that int8 loses, in percentage points.
 
-    The test split is read, which is counted in result.json.
+    Compares RUN/export/model-int8.onnx with the run's predictions. The test split is read, which is counted
+    in result.json.
     """
     folder, form = Path(run), FORMATS["onnx-int8"]
     if not (file := folder / "export" / form.path).is_file():

@@ -1,4 +1,7 @@
-"""Duration of mapping a whole Sentinel-2 tile with one label per tile, reading and writing included."""
+"""Duration of mapping a whole Sentinel-2 tile with one label per tile.
+
+Reading and writing are included.
+"""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Shared inputs of the map figures: a bundle of the run, and a scene made of its tiles."""
+"""Shared inputs of the map figures: a bundle of the run, a scene of its tiles."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

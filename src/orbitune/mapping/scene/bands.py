@@ -30,7 +30,7 @@ class BandTags:
 
 
 def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Return the 1-based numbers of the red, green and blue band, and how they were chosen.
+    """Choose the red, green and blue bands of a raster.
 
     Args:
         file: an open rasterio dataset.
@@ -45,8 +45,8 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
         raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
     if file.count < 3 and not asked:
         raise DataError(
-            f"{file.name} has no three bands for red, green and blue: put the files of a band each into one "
-            "with gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
+            f"{file.name} has fewer than three bands: combine files of single bands with "
+            "gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
         )
     if missing := [band for band in bands if not 1 <= band <= file.count]:
         raise DataError(
@@ -56,7 +56,14 @@ def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...
 
 
 def read_band_tags(file: Any, band: int) -> BandTags:
-    """Return scale and offset of a band, from GDAL's band metadata or Sentinel-2's offset tags.
+    """Read scale and offset of a band from GDAL's metadata or Sentinel-2's tags.
+
+    Args:
+        file: open rasterio dataset.
+        band: 1-based band number.
+
+    Returns:
+        Scale, offset and where they were found.
 
     Raises:
         DataError: the scale is 0, a value is not finite, or several offsets could belong to the band.
@@ -65,7 +72,7 @@ def read_band_tags(file: Any, band: int) -> BandTags:
     if not (np.isfinite([scale, offset]).all() and scale):
         raise DataError(
             f"{file.name} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
-            "no scale: say what becomes black and white with --scale, such as 0:2750."
+            "not a scale: give the values of black and white with --scale, such as 0:2750."
         )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
@@ -76,10 +83,10 @@ def read_band_tags(file: Any, band: int) -> BandTags:
 
 
 def _offset(file: Any, band: int, key: str) -> float:
-    """Return the value of an offset tag of the band, else of the file; 0 if there is none.
+    """Return the value of an offset tag of the band, else of the file.
 
-    Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its number counts bands of
-    the product, not of the file.
+    Without one, it is 0. Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its
+    number counts bands of the product, not of the file.
     """
     for tags in (file.tags(band), file.tags()):
         stated = {tag: value for tag, value in tags.items() if re.fullmatch(rf"{key}(_\d+)?", tag.upper())}
@@ -87,8 +94,8 @@ def _offset(file: Any, band: int, key: str) -> float:
         found = {float(number[1]) for number in numbers if number}
         if len(found) > 1:
             raise DataError(
-                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, and not "
-                "for which band: say what becomes black and white with --scale, such as 1000:3750."
+                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
+                "their bands: give the values of black and white with --scale, such as 1000:3750."
             )
         if found:
             return found.pop()
@@ -96,14 +103,14 @@ def _offset(file: Any, band: int, key: str) -> float:
 
 
 def needs_palette_expansion(file: Any, asked: Sequence[int] | None) -> bool:
-    """Return whether the raster has a colour table that must be expanded to give the bands asked for."""
+    """Return whether the bands have to be expanded from a colour table."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
     return not asked or any(band > file.count for band in asked)
 
 
 def palette_vrt(file: Any) -> str:
-    """Return a VRT (XML) with the colours of a palette raster as three bands, and its mask."""
+    """Return a VRT (XML) with a palette's colours as three bands, and its mask."""
     place = file.transform
     name = file.files[0] if "://" in file.name else file.name  # the GDAL identifier of a URL
     source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
@@ -141,7 +148,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
 
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the numbers of the bands named red, green and blue; None unless each occurs once."""
+    """Return the bands named red, green and blue; None unless each occurs once."""
     if any(names.count(colour) != 1 for colour in _COLOURS):
         return None
     return tuple(names.index(colour) + 1 for colour in _COLOURS)

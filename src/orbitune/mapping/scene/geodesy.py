@@ -1,4 +1,4 @@
-"""Geodesic lengths and areas on the ellipsoid, for any coordinate reference system.
+"""Geodesic lengths and areas on the ellipsoid, for any CRS.
 
 Units of a projection are not metres on the ground: in Web Mercator at 50 degrees north a square unit covers
 0.41 square metres. The area of a pixel is therefore measured at its place, by geodesics along its row and
@@ -19,7 +19,7 @@ _NODES = 65  # pixels along a side that are measured; areas between them are int
 
 @dataclass(frozen=True)
 class PixelAreas:
-    """The area of every pixel of a raster, interpolated bilinearly between measured pixels.
+    """Pixel areas of a raster, interpolated bilinearly between measured pixels.
 
     Attributes:
         rows: float (H, n), interpolation weights of the measured rows for each row.
@@ -50,7 +50,15 @@ class PixelAreas:
         return cls(_weights(rows, height), _fill_nearest(values), _weights(columns, width).T)
 
     def window(self, top: int, height: int) -> np.ndarray:
-        """Return the areas of `height` whole rows from `top` on, square metres, float (height, W)."""
+        """Return pixel areas of `height` rows from `top` on, m², float (height, W).
+
+        Args:
+            top: first row.
+            height: number of rows.
+
+        Returns:
+            Square metres, float (height, W).
+        """
         return (self.rows[top : top + height] @ self.values) @ self.columns
 
     def above_left(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -82,7 +90,7 @@ def pixel_size(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
 
 
 def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[float, float]:
-    """Return the smallest and largest side of a pixel, relative to that of the central pixel."""
+    """Return the smallest and largest pixel side relative to the central pixel."""
     grid = np.meshgrid(np.linspace(0.5, width - 0.5, 9), np.linspace(0.5, height - 0.5, 9))
     across, down, _ = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
     middle = pixel_size(crs, transform, height=height, width=width)
@@ -94,7 +102,7 @@ def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
 def _pixel_sides(
     crs: str, transform: Any, columns: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return width and height in metres of pixels, and the angle between them, each float (K,)."""
+    """Return width and height of pixels in metres, and the angle between them."""
     require("geo", "pyproj", purpose="maps")
     import pyproj
 
@@ -128,13 +136,13 @@ def _nodes(side: int) -> np.ndarray:
 
 
 def _weights(nodes: np.ndarray, side: int) -> np.ndarray:
-    """Return linear interpolation weights, float (side, nodes), of the nodes for pixels 0 to side - 1."""
+    """Return linear interpolation weights of the nodes, float (side, nodes)."""
     where = np.arange(side)
     return np.stack([np.interp(where, nodes, one) for one in np.eye(len(nodes))], axis=1)
 
 
 def _fill_nearest(values: np.ndarray) -> np.ndarray:
-    """Fill pixels outside the domain of the projection with the value of the nearest measured pixel."""
+    """Fill pixels outside the projection's domain from the nearest measured one."""
     known = np.isfinite(values)
     if known.all():
         return values

@@ -39,7 +39,7 @@ class ReflectanceScaling:
     source: str
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Return pixels (bands, H, W) of any real dtype as uint8 (H, W, bands); NaN becomes 0."""
+        """Scale pixels (bands, H, W) to uint8 (H, W, bands); NaN becomes 0."""
         if pixels.dtype == np.uint8 and self.is_identity:
             return np.ascontiguousarray(pixels.transpose(1, 2, 0))
         scaled = np.empty((*pixels.shape[1:], len(pixels)), np.uint8)
@@ -51,7 +51,7 @@ class ReflectanceScaling:
 
     @property
     def is_identity(self) -> bool:
-        """Whether 8-bit values stay as they are."""
+        """Return whether 8-bit values stay as they are."""
         return set(self.low) == {0.0} and set(self.high) == {255.0}
 
 
@@ -88,7 +88,7 @@ def choose_scaling(
 
 
 def _default_range(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
-    """Return the default range of physical values for a dtype and a tagged scale, and its source."""
+    """Return the default range of physical values and its source."""
     if scale != 1 and abs(scale) <= _MAX_REFLECTANCE_SCALE:
         return (0.0, white / _QUANTIFICATION) if white else _REFLECTANCE, "default for reflectance"
     if dtype == "uint8":
@@ -101,7 +101,7 @@ def _default_range(dtype: str, white: int | None, scale: float) -> tuple[tuple[f
 
 
 def _to_file_units(value: float, tag: BandTags) -> float:
-    """Return a physical value in the units of the file, rounded as tags have few digits."""
+    """Convert a physical value to the file's units, rounded to few digits."""
     return float(f"{(value - tag.offset) / tag.scale:.9g}")
 
 
@@ -111,7 +111,7 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
     found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
     if not found or float(found[1]) >= float(found[3]):
         raise DataError(
-            f"--scale is LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
+            f"--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
         )
     low, high = float(found[1]), float(found[3])
     if not found[2]:
@@ -120,7 +120,7 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
     for band in sample:
         values = band.compressed()
         if not (values.size and 0 <= low < high <= 100):
-            raise DataError("Percentiles lie between 0 and 100, and need pixels that are not nodata.")
+            raise DataError("Percentiles must be between 0 and 100, and need pixels that are not nodata.")
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))

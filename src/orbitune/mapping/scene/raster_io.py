@@ -1,4 +1,4 @@
-"""Access to rasters through rasterio: files, URLs, members of archives, and GDAL dataset identifiers.
+"""Raster access through rasterio: files, URLs, archive members, GDAL names.
 
 Names stay strings, as a Path would collapse the slashes of `zip://` and `/vsicurl/https://`.
 """
@@ -92,7 +92,10 @@ def open_raster(name: str, driver: str | None = None) -> Any:
 
 
 def local_files(file: Any, name: str) -> list[Path]:
-    """Return the local files that an open raster is read from; for a member of an archive, the archive."""
+    """Return the local files that an open raster is read from.
+
+    For a member of an archive, this is the archive.
+    """
     found = []
     for each in (name, *file.files):
         plain = re.sub(r"^(?:[A-Z_]+:\d+:)?(?:[a-z+0-9]+://|(?:/vsi[a-z0-9_]+/)+)", "", each)
@@ -105,19 +108,25 @@ def local_files(file: Any, name: str) -> list[Path]:
 
 
 def stat_digest(files: Sequence[Path]) -> str:
-    """Return a SHA-256 over names, sizes and modification times of files, whatever their folders."""
+    """Return a SHA-256 over names, sizes and modification times of files.
+
+    Their folders are ignored.
+    """
     seen = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
     return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def short_name(name: str) -> str:
-    """Return the last component of a scene's name, without a query string, which may hold a secret."""
+    """Return the last component of a scene's name, without its query string.
+
+    A query string can contain a secret.
+    """
     plain = name if _exists(Path(name)) else re.sub(r"[?#].*", "", name, flags=re.DOTALL)
     return plain.rstrip("/").rpartition("/")[2] or plain
 
 
 def _rasterio_name(name: str) -> str:
-    """Return the name for rasterio, which takes a colon for a scheme and misses relative archives."""
+    """Return the name as rasterio needs it: colons escaped, archives absolute."""
     if _exists(Path(name)):
         return f"./{name}" if ":" in name.partition("/")[0] else name
     archive = _ARCHIVE.fullmatch(name)
@@ -125,7 +134,7 @@ def _rasterio_name(name: str) -> str:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether a path exists; False for names that the system refuses, such as too long ones."""
+    """Return whether a path exists; False for names that the system refuses."""
     with suppress(OSError, ValueError):
         return path.exists()
     return False

@@ -1,4 +1,4 @@
-"""Windowed reading of a scene, as uint8 pixels on the grid of the training resolution."""
+"""Scene reader: windows of uint8 pixels at the training resolution."""
 
 import os
 import warnings
@@ -129,6 +129,13 @@ class Scene:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the grid; beyond its edges the scene is mirrored.
 
+        Args:
+            top: first row, on the scene's grid at the training resolution; may be negative.
+            left: first column.
+            height: rows.
+            width: columns.
+            scaling: radiometry to uint8.
+
         Returns:
             Pixels, uint8 (height, width, bands), and their validity, bool (height, width).
 
@@ -183,7 +190,7 @@ class Scene:
         )
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where no band is nodata and not all are saturated, which is no measurement either."""
+        """Return where no band is nodata and not all bands are saturated."""
         valid = np.ones(pixels.shape[1:], bool)
         if self._has_masks():
             masks = self._read_masks(window, shape)
@@ -195,7 +202,7 @@ class Scene:
         return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
     def _has_masks(self) -> bool:
-        """Return whether the file has a nodata value, a mask, or an alpha band not read as a colour."""
+        """Return whether the file has nodata, a mask, or an alpha band (not a colour)."""
         from rasterio.enums import ColorInterp, MaskFlags
 
         data = self._data
@@ -221,31 +228,31 @@ class Scene:
         self.grid = self._grid(resolution)
 
     def _check_georeference(self) -> None:
-        """Raise a DataError if the file has no usable CRS and transform, or its header is damaged."""
+        """Check that the file has a usable CRS and transform, and a sound header."""
         file = self._file
         place, crs = file.transform, file.crs
         if file.gcps[0] and place.is_identity:
             raise DataError(
-                f"{self.name} has ground control points and no transform: lay it on a grid first, such as "
+                f"{self.name} has ground control points and no transform: warp it first, such as "
                 "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
             )
         if file.rpcs is not None and place.is_identity:
             raise DataError(
-                f"{self.name} has rational polynomials (RPCs) and no transform: lay it on a grid first, such "
+                f"{self.name} has rational polynomials (RPCs) and no transform: warp it first, such "
                 "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
             )
         known = crs is not None and (crs.is_projected or crs.is_geographic)
         if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
             raise DataError(
-                f"{self.name} does not say where on Earth it lies: set its CRS and transform first, such as "
+                f"{self.name} has no georeference: set its CRS and transform first, such as "
                 "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
             )
         claimed = file.height * file.width * file.count
         size = sum(each.stat().st_size for each in self.files)
         if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:
             raise DataError(
-                f"{self.name} is damaged: it claims {file.width} x {file.height} pixels in {size:,} bytes. "
-                "Get the file again."
+                f"{self.name} is damaged: its header states {file.width} x {file.height} pixels in {size:,} "
+                "bytes. Get the file again."
             )
 
     def _check_types(self) -> None:
@@ -259,7 +266,7 @@ class Scene:
             raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> RasterGrid:
-        """Return the grid of the file, resampled to the training resolution if its pixels differ in size."""
+        """Return the file's grid, resampled if its pixels differ in size from training."""
         file, crs = self._file, self._file.crs.to_wkt()
         metres = self._pixel_size(file, crs)
         if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):

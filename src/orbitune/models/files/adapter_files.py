@@ -81,7 +81,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError):
-            raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is no pattern.") from None
+            raise ModelError(f"{folder} cannot be read as an adapter: {pattern!r} is not a regex.") from None
     return config.model_dump(exclude_unset=True)
 
 
@@ -92,7 +92,7 @@ def _patterns(config: AdapterConfig) -> list[str]:
 
 
 def check_adapter(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Check a PEFT folder before PEFT opens it, and return the shapes of its tensors by name.
+    """Check a PEFT folder before PEFT opens it; return its tensor shapes by name.
 
     Raises:
         ModelError: a file is missing or damaged, or the weights are a pickle; or the configuration asks for a
@@ -120,12 +120,15 @@ def check_adapter(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _whole_numbers(patterns: dict[str, Any]) -> list[int]:
-    """Return the ranks of single layers; AdaLoRA stores a list of flags for each instead."""
+    """Return the ranks of single layers.
+
+    AdaLoRA stores a list of flags for each instead.
+    """
     return [rank for rank in patterns.values() if isinstance(rank, int)]
 
 
 def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
-    """Return the number of classes of the first head among tensors; None where there is no head."""
+    """Return the number of classes of the first head; None without a head."""
     for name, shape in shapes.items():
         module, _, kind = name.rpartition(".")
         if kind == "weight" and module.rpartition(".")[2] in family.heads and len(shape) == 2:
@@ -136,7 +139,7 @@ def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
 def check_head(
     folder: Path, shapes: dict[str, tuple[int, ...]], backbone: Backbone, classes: int, named: str
 ) -> None:
-    """Check that an adapter, or else the checkpoint below it, has a head with one row for each class.
+    """Check that an adapter, or its checkpoint, has a head with one row per class.
 
     Args:
         named: what names the classes, for the message.
@@ -155,7 +158,7 @@ def check_head(
 
 
 def check_all_used(model: "nn.Module", shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
-    """Check that every tensor of a PEFT folder has a place in the model that PEFT made of it.
+    """Check that every tensor of a PEFT folder has a place in PEFT's model.
 
     Raises:
         ModelError: one has none; PEFT would leave it out without a word.

@@ -59,8 +59,8 @@ def check_config(folder: Path) -> str:
         raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
     if (folder / ADAPTER_CONFIG).exists():
         raise ModelError(
-            f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is no backbone. Pass the backbone below "
-            "it, and import the adapter (orbitune import)."
+            f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is not a backbone. Pass its backbone, "
+            "and import the adapter (orbitune import)."
         )
     config = read_config_file(folder / CONFIG, _Config)
     others = config.model_extra or {}
@@ -68,7 +68,7 @@ def check_config(folder: Path) -> str:
     named += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
     if named:
         raise ModelError(
-            f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not followed here; use a plain "
+            f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not supported here; use a plain "
             "checkpoint in safetensors."
         )
     if config.hidden_size % config.num_attention_heads:
@@ -80,7 +80,9 @@ def check_config(folder: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a checkpoint's weights; only safetensors are ever read.
+    """Return the files that hold a checkpoint's weights.
+
+    Only safetensors are ever read.
 
     Raises:
         ModelError: there are none, or they are in a form that can run programs or lies elsewhere.
@@ -112,7 +114,9 @@ def _are_names(values: Any) -> bool:
 
 
 def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors in a safetensors file, by name; no tensor is read.
+    """Return the shapes of the tensors in a safetensors file, by name.
+
+    No tensor is read.
 
     Raises:
         ModelError: the file is missing or damaged.

@@ -19,6 +19,11 @@ _BLOCK = 4 << 20
 def save_sealed(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write tensors and text as one safetensors file, whole and sealed.
 
+    Args:
+        path: file to write.
+        tensors: tensors by name.
+        metadata: strings for the header.
+
     Raises:
         OrbituneError: it cannot be written.
     """
@@ -46,7 +51,7 @@ def check_sealed(path: Path) -> None:
 
 
 def _measure(path: Path) -> tuple[int, bytes, int]:
-    """Return a checksum's place in the file, its stated value, and that of the other bytes."""
+    """Return the checksum's place, its stated value, and the computed value."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= _HEADER:

@@ -1,1 +1,1 @@
-"""Security middleware: allowed hosts, sign-in, limits, and restricted Gradio blocks."""
+"""Security middleware: hosts, sign-in, limits and restricted Gradio blocks."""

@@ -1,4 +1,4 @@
-"""Host names and origins that a server accepts, as a defence against DNS rebinding."""
+"""Allowed hosts and origins, as a defence against DNS rebinding."""
 
 import ipaddress
 import re
@@ -58,7 +58,15 @@ class AllowedHosts:
         return name is not None and (name in self.names or (self.addresses and _is_address(name)))
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Return whether a page of this origin may call the server under the name `host`."""
+        """Return whether a page of this origin may call the server under the name `host`.
+
+        Args:
+            origin: Origin header.
+            host: Host header, already allowed.
+
+        Returns:
+            Whether the request comes from the app's own pages.
+        """
         try:
             parts = urlsplit(origin)
         except ValueError:
@@ -69,7 +77,7 @@ class AllowedHosts:
 
 
 def host_name(host: str) -> str | None:
-    """Return the name in a Host header, lower case, without port and brackets; None if invalid."""
+    """Return the host of a Host header in lower case, without port; None if invalid."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -82,7 +90,7 @@ def host_name(host: str) -> str | None:
 
 
 def parse_root_path(text: str) -> str:
-    """Return the path under which a proxy serves the app, without a closing slash; empty for none.
+    """Return a proxy's path without a closing slash; empty for none.
 
     Raises:
         OrbituneError: not a plain path.
@@ -99,7 +107,7 @@ def url_host(host: str) -> str:
 
 
 def network_of(client: str) -> str:
-    """Return a client's IPv4 address or IPv6 /64 network: one client owns all addresses of a /64."""
+    """Return a client's IPv4 address or IPv6 /64 network, which has one owner."""
     try:
         address = ipaddress.ip_address(client)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Authentication with one user and password: by cookie for the pages, HTTP Basic for the JSON endpoint."""
+"""Authentication: a cookie for the pages, HTTP Basic for the JSON endpoint."""
 
 import base64
 import binascii
@@ -86,6 +86,13 @@ class Authenticator:
     def check(self, user: str, password: str) -> bool:
         """Return whether user and password are correct.
 
+        Args:
+            user: name that was entered.
+            password: password that was entered.
+
+        Returns:
+            Whether both are correct.
+
         Raises:
             TooManyAttemptsError: the client has to wait first.
         """
@@ -120,7 +127,7 @@ def _same(one: str, other: str) -> bool:
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware that refuses requests without authentication, except for the sign-in page."""
+    """ASGI middleware that requires a sign-in, except for the sign-in page."""
 
     def __init__(self, app: App, authenticator: Authenticator) -> None:
         self._app, self._authenticator = app, authenticator

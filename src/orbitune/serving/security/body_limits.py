@@ -62,7 +62,9 @@ class ByteBudget:
 
 
 class BodyLimitMiddleware:
-    """ASGI middleware that calls the app once the body is complete; uploads are streamed.
+    """ASGI middleware that calls the app once the body is complete.
+
+    Uploads are streamed to the app.
 
     Args:
         app: the next ASGI app.
@@ -153,7 +155,7 @@ def _too_large(limit: int) -> Exception:
 
 
 async def _drain(receive: Receive) -> None:
-    """Read on for a moment: a client that is cut off while it sends may not see the response."""
+    """Read on for a moment: a client cut off while sending may miss the response."""
     import anyio
 
     with anyio.move_on_after(_DRAIN_SECONDS):

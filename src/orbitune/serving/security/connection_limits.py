@@ -1,4 +1,4 @@
-"""Limits on connections, so that no client keeps others out by holding many of them."""
+"""Limits on connections, so that no client keeps others out."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ UNREAD_SECONDS = 60.0  # without reading a pending response
 def limited_protocol(
     *, connections: int = MAX_CONNECTIONS, head: float = HEAD_SECONDS, unread: float = UNREAD_SECONDS
 ) -> Any:
-    """Return uvicorn's HTTP/1.1 protocol class with limits that uvicorn has no settings for.
+    """Return uvicorn's HTTP/1.1 protocol with further limits.
 
     If a connection exceeds the limit, the client with the most connections loses the one that has been idle
     for longest, whatever its state: no request, half of one, or an endless response. Connections with a
@@ -63,7 +63,7 @@ def limited_protocol(
 
         @property
         def is_being_answered(self) -> bool:
-            """Whether the request is complete and the response has not begun."""
+            """Return whether the request is complete and no response has begun."""
             complete = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
             return complete and self.conn.our_state is h11.SEND_RESPONSE
 

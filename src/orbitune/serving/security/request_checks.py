@@ -1,4 +1,4 @@
-"""First checks of every request (host, origin, path), and security headers of every response."""
+"""Checks of every request (host, origin, path), and security headers."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ _PAGE_POLICY = (
 
 
 class RequestCheckMiddleware:
-    """ASGI middleware that refuses requests not meant for this server, and adds security headers.
+    """ASGI middleware that refuses foreign requests and adds security headers.
 
     Args:
         app: the next ASGI app.
@@ -185,7 +185,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _was_sent_as_event(error: BaseException) -> bool:
-    """Return whether Gradio sent this error to the client as an event before raising it."""
+    """Return whether Gradio already sent this error to the client as an event."""
     from starlette.exceptions import HTTPException
 
     return isinstance(_innermost(error).__cause__, HTTPException)

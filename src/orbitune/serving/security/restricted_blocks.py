@@ -1,4 +1,4 @@
-"""Gradio blocks that open uploaded files only, whatever path or address a client sends."""
+"""Gradio blocks that open only uploaded files, whatever a client sends."""
 
 import math
 from typing import Any
@@ -74,7 +74,7 @@ class RestrictedBlocks(gr.Blocks):
         return paths if many else paths[0]
 
     async def process_api(self, *args: Any, **settings: Any) -> Any:
-        """Handle one call; errors reach the client without a traceback, and the log as one line."""
+        """Handle one call; errors reach the client without a traceback."""
         try:
             return await super().process_api(*args, **settings)
         except gr.Error as error:

@@ -1,4 +1,4 @@
-"""Report of a study: report.html (one file that loads nothing), report.md and its figures.
+"""Report of a study: report.html (self-contained), report.md and its figures.
 
 Reports are written from the results alone, and are the same bytes each time. They begin with the conclusions,
 one table and one figure; every number follows with its interval and the command that reproduces it.

@@ -60,7 +60,7 @@ def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:
 
 
 def terminal_columns(view: ReportView) -> list[Column]:
-    """Return columns that fit 100 characters with two splits: no ratios, units in the heads."""
+    """Return columns that fit 100 characters with two splits."""
 
     def accuracy(split: str) -> Cell:
         def cell(row: MethodRow) -> str:

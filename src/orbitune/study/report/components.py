@@ -1,4 +1,7 @@
-"""Components of a report page. Each kind has one macro in each of the two templates."""
+"""Components of a report page.
+
+Each kind has one macro in each of the two templates.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -16,7 +19,7 @@ class BulletList:
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, column heads and rows of cells; the last cell of a shorter row spans the rest."""
+    """A caption, column heads and rows; the last cell of a short row spans the rest."""
 
     caption: str
     header: list[str]
@@ -52,7 +55,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class GalleryTile:
-    """An image tile with its label and notes; source is a data URI, or None without the image."""
+    """A tile with its label and notes; `source` is a data URI or None."""
 
     source: str | None
     name: str
@@ -62,7 +65,7 @@ class GalleryTile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Tiles side by side; image is the file of all tiles, relative to the report, or None."""
+    """Tiles side by side; `image` is the path of all tiles, or None."""
 
     caption: str
     image: str | None

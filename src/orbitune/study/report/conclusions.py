@@ -23,7 +23,10 @@ def write_title(view: ReportView) -> str:
 
 
 def write_conclusions(view: ReportView) -> list[str]:
-    """Return the conclusions, one paragraph each; the page adds the warning about synthetic tiles."""
+    """Return the conclusions, one paragraph each.
+
+    The page adds the warning about synthetic tiles.
+    """
     reference = view.reference
     if reference is None:
         return ["Every run failed, so there is nothing to compare."]
@@ -38,7 +41,7 @@ def write_conclusions(view: ReportView) -> list[str]:
 
 
 def _verdicts_on(view: ReportView, split: str) -> str:
-    """Return the verdicts on one split, whose reference may differ where full fine-tuning failed."""
+    """Return the verdicts on one split."""
     verdicts = [verdict for verdict in view.results.verdicts if verdict.split == split]
     if not verdicts:
         return ""
@@ -58,7 +61,7 @@ def _verdicts_on(view: ReportView, split: str) -> str:
 
 
 def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
-    """Return the test accuracy of a group with its interval, number of tiles and seeds."""
+    """Return a group's test accuracy with interval, number of tiles and seeds."""
     seeds = len(group.summary.seeds)
     from_seeds = "from one seed" if seeds == 1 else f"over {seeds} seeds"
     mean, *interval = group.accuracy
@@ -70,7 +73,7 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
 
 
 def _differences(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
-    """List methods with their differences to the reference, with intervals where there are few."""
+    """List methods with their differences to the reference."""
 
     def numbers(verdict: VerdictRecord) -> str:
         points = fmt.signed(verdict.difference)
@@ -112,7 +115,10 @@ def _gap_sentences(view: ReportView) -> list[str]:
 
 
 def _savings(view: ReportView, reference: MethodRow) -> list[str]:
-    """Describe what each of a few methods saves; of many, the best of those within the margin everywhere."""
+    """Describe what each of a few methods saves.
+
+    For many methods, only the best that are within the margin on all splits.
+    """
     others = [row for row in view.rows if row is not reference]
     if reference.method != "full":
         return []
@@ -159,7 +165,7 @@ def _single_method(view: ReportView, row: MethodRow) -> str:
 
 
 def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:
-    """Compare single runs without verdicts by their intervals, one paragraph per method."""
+    """Compare single runs by their intervals, one paragraph per method."""
     others = [row for row in view.rows if row is not reference]
     # With more methods the table is easier to read.
     saving = reference.method == "full" and len(others) < FEW

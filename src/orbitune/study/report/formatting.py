@@ -91,5 +91,5 @@ def slug(text: str) -> str:
 
 
 def markdown(value: Any) -> str:
-    """Escape text for GitHub Markdown, table cells included: no markup, no pipes, one line."""
+    """Escape text for GitHub Markdown and its table cells, as one line."""
     return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", one_line(value)), quote=False)

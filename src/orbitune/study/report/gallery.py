@@ -1,4 +1,4 @@
-"""Gallery of the test tiles on which methods disagree most, cut from the study's image of them."""
+"""Gallery of the test tiles on which methods disagree most."""
 
 import base64
 import io

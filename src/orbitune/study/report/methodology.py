@@ -1,4 +1,4 @@
-"""Methodology of a study in sentences: checkpoints, computation, test reads and intervals."""
+"""Methodology of a study in sentences."""
 
 from orbitune.evaluation.run_result import Computation
 from orbitune.study.display_names import method_name, run_name

@@ -66,7 +66,7 @@ def build_page(results: StudyResults, folder: Path) -> dict[str, Any]:
 
 
 def _report_command(command: str) -> str:
-    """Return the command that writes the report again, with the folder that the study's command names."""
+    """Return the command that writes this report again."""
     words = shlex.split(command)
     out = words[words.index("--out") + 1] if "--out" in words[:-1] else "FOLDER"
     return shlex.join(["orbitune", "report", out])

@@ -100,7 +100,7 @@ def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
 
 
 def difference_table(view: ReportView) -> Table | None:
-    """Return a table of the settings in which the resolved recipes of the methods differ."""
+    """Return a table of the settings in which the methods' recipes differ."""
     recipes = [_flatten(_shared_settings(row)) for row in view.rows]
     if len(recipes) < 2:
         return None
@@ -140,7 +140,10 @@ def _resolved_title(row: MethodRow) -> str:
 
 
 def _shared_settings(row: MethodRow) -> dict[str, Any]:
-    """Return the recipe of a method; a setting in which its runs differ lists all values."""
+    """Return the recipe of a method.
+
+    A setting in which its runs differ lists all values.
+    """
     # Of older versions, the settings that there were.
     every = [run.finished.recipe.model_dump(mode="json", exclude_unset=True) for run in row.runs]
     return {

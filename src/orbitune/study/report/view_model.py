@@ -61,7 +61,7 @@ class MethodRow:
 
     @property
     def runs(self) -> list[RunRecord]:
-        """All finished runs of the method, without sweeps."""
+        """Return all finished runs of the method, without sweeps."""
         return [run for group in self.groups.values() for run in group.runs]
 
     @property
@@ -103,7 +103,7 @@ class ReportView:
 
     @property
     def many(self) -> bool:
-        """Whether there are too many methods to show every number of each."""
+        """Return whether there are too many methods to show every number of each."""
         return len(self.rows) > FEW
 
     @property
@@ -116,12 +116,12 @@ class ReportView:
 
     @property
     def full(self) -> MethodRow | None:
-        """Full fine-tuning, which costs are compared with; None where it has no finished run."""
+        """Return the summary of full fine-tuning, the reference of costs, or None."""
         return self.reference if self.reference and self.reference.method == "full" else None
 
     @property
     def timings_comparable(self) -> bool:
-        """Whether no two runs shared the machine."""
+        """Return whether no two runs shared the machine."""
         executor = self.results.executor
         return executor is None or executor.timings_comparable
 
@@ -139,7 +139,10 @@ class ReportView:
 
 
 def mean_cost(runs: Sequence[RunRecord]) -> Cost:
-    """Return the mean of each numeric cost over the runs; None for what a run did not measure."""
+    """Return the mean of each numeric cost over the runs.
+
+    A cost is None if a run did not measure it.
+    """
     costs = [run.finished.cost.to_json() for run in runs]
     numbers = {name for cost in costs for name, value in cost.items() if not isinstance(value, str | None)}
     return {

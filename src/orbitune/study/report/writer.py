@@ -74,7 +74,7 @@ def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]
 
 
 def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
-    """Return `comparison_table` for 100 characters: fewer columns, only finished runs."""
+    """Return the comparison table of finished runs for 100 characters."""
     view = ReportView(results)
     columns = comparison.terminal_columns(view)
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]

@@ -1,4 +1,4 @@
-"""Figures of a report. Each panel is a small SVG, so that a page can lay panels side by side or stack them.
+"""Figures of a report; each panel is a small SVG that the page arranges.
 
 The same results give the same bytes.
 """

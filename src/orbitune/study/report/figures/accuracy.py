@@ -1,4 +1,4 @@
-"""Main figure: test accuracy of every method on every split with its interval, and trivial baselines."""
+"""Main figure: test accuracy per method and split, with trivial baselines."""
 
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,9 @@ def _dots(axes: "Axes", view: ReportView) -> list[float]:
             if split not in row.groups:
                 continue
             group = row.groups[split]
-            middle, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
+            middle, low, high = (
+                to_error_scale(accuracy, group.summary.test_tiles) for accuracy in group.accuracy
+            )
             height = place + apart * (number - (len(view.splits) - 1) / 2)
             axes.plot([low, high], [height] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.plot(middle, height, color=colour, marker=marker, markersize=6.5, linestyle="none")

@@ -25,7 +25,7 @@ _WIDE = 9  # methods that fit half the page
 
 
 def class_figure(view: ReportView, reference: MethodRow) -> Figure:
-    """Draw one matrix per split: classes by methods, difference in F1 to the reference in points."""
+    """Draw the F1 difference to the reference per class and method, in points."""
     panels = []
     for split in view.splits:
         if split not in reference.groups or len(view.groups_on(split)) < 2:

@@ -27,7 +27,10 @@ _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 
 
 def confusion_figure(view: ReportView, styles: Styles) -> Figure:
-    """Draw the matrix of every method; of many, only the reference and the method closest to it."""
+    """Draw the matrix of every method.
+
+    For many methods, only the reference and the method closest to it.
+    """
     groups = [group for split in view.splits for group in shown_groups(view, split)]
     seeds = "; tiles are counted once per seed" if any(len(g.runs) > 1 for g in groups) else ""
     chosen = " Only the reference and the method closest to it in accuracy are shown." if view.many else ""
@@ -70,16 +73,16 @@ def _confusion(
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import Rectangle
 
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(view, heading, width=width, height=width)
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
     # With many classes nearly all cells are empty: drawing them would cost megabytes.
     hits = np.nonzero(counts)
     cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
-    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(share[hits]))))
+    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(fractions[hits]))))
     if len(counts) <= _NUMBERED:
         for row, column in zip(*hits, strict=True):
-            ink = "white" if share[row, column] > 0.3 else INK
+            ink = "white" if fractions[row, column] > 0.3 else INK
             size = 9 if counts[row, column] < 1000 else 8
             text = f"{counts[row, column]}"
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")

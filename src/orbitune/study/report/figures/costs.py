@@ -31,7 +31,7 @@ _OTHERS: tuple[Cost, ...] = (
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the positions of the points on the Pareto front of low cost and high accuracy.
+    """Return the points on the Pareto front of low cost and high accuracy.
 
     Args:
         points: (cost, accuracy) of each.
@@ -98,16 +98,16 @@ def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -
 
 def _point(axes: "Axes", group: RunGroup, cost: float, look: dict[str, Any]) -> None:
     """Draw one method with the interval of its accuracy."""
-    middle, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
+    middle, low, high = (to_error_scale(accuracy, group.summary.test_tiles) for accuracy in group.accuracy)
     errors = [[middle - low], [high - middle]]
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
 
 
 def _names(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], styles: Styles) -> None:
-    """Write names next to the points, alternately above and below in the order of accuracy."""
+    """Write names at the points, alternately above and below by accuracy."""
     ranked = sorted(zip(groups, costs, strict=True), key=lambda pair: pair[0].accuracy[0], reverse=True)
     for rank, (group, cost) in enumerate(ranked):
-        _, low, high = (to_error_scale(share, group.summary.test_tiles) for share in group.accuracy)
+        _, low, high = (to_error_scale(accuracy, group.summary.test_tiles) for accuracy in group.accuracy)
         above = rank % 2 == 0
         axes.annotate(
             shorten(group.title),
@@ -122,10 +122,10 @@ def _names(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], sty
 
 
 def _axes(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float]) -> None:
-    """Set the limits of both axes; the cost axis is logarithmic where costs differ by more than ten times."""
+    """Set the axis limits; the cost axis is logarithmic over a range of ten."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    ends = [to_error_scale(share, g.summary.test_tiles) for g in groups for share in g.interval]
+    ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     room = 0.08 * max(max(ends) - min(ends), 0.2)
     set_error_axis(axes, "y", min(ends) - room, max(ends) + room)
     low, high = min(costs), max(costs)

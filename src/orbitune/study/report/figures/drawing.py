@@ -1,4 +1,4 @@
-"""Drawing of figures: style, colours of methods, axes that are logarithmic in the error rate, SVG text."""
+"""Drawing of figures: style, method colours, error-rate axes, SVG text."""
 
 import html
 import io
@@ -57,7 +57,7 @@ Styles = dict[str, dict[str, Any]]
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Apply the style of all figures, whatever the user's own matplotlib settings are."""
+    """Apply the style of all figures, in place of the user's matplotlib settings."""
     from matplotlib import style
 
     with style.context(["default", _STYLE]):
@@ -65,7 +65,7 @@ def report_style() -> Iterator[None]:
 
 
 def method_styles(view: ReportView) -> Styles:
-    """Return the colour and marker of each method, by title; they are the same in every figure."""
+    """Return colour and marker of each method, by title, the same in every figure."""
     spare = cycle(_MORE_COLOURS)
     titles = {group.title: group.method for group in view.groups}
     colours: dict[str, str] = {}
@@ -118,7 +118,7 @@ def to_panel(figure: "Figure", name: str, *, alt: str, width: int) -> Panel:
 
 
 def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
-    """Add lines and markers with their labels below the axes, in as many columns as fit the width."""
+    """Draw a legend below the axes, in as many columns as fit."""
     axes = figure.axes[0]
     handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
@@ -126,14 +126,14 @@ def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], widt
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 
-def to_error_scale(share: float, count: int) -> float:
-    """Return the position of an accuracy on an axis that is logarithmic in the error rate.
+def to_error_scale(accuracy: float, count: int) -> float:
+    """Return an accuracy's position on an axis logarithmic in the error rate.
 
     Args:
-        share: accuracy, 0..1.
+        accuracy: 0..1.
         count: number of tiles; an accuracy of 1 is drawn with half an error.
     """
-    return float(-np.log10(max(1 - share, 0.5 / count)))
+    return float(-np.log10(max(1 - accuracy, 0.5 / count)))
 
 
 def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:

@@ -10,7 +10,7 @@ from orbitune.study.report.view_model import ReportView
 
 
 def robustness_figure(view: ReportView, split: str, styles: Styles) -> Figure:
-    """Draw one line per method, from clean tiles (severity 0) to the highest severity."""
+    """Draw one line per method, from clean tiles (0) to the highest severity."""
     records = [record for record in view.results.robustness if record.split == split]
     kinds = len(records[0].corruptions)
     panels = [_draw_panel(view, records, kind=kind, styles=styles) for kind in range(kinds)]
@@ -49,7 +49,7 @@ def _draw_panel(view: ReportView, records: list[RobustnessRecord], *, kind: int,
 
 
 def _lower_limit(records: list[RobustnessRecord]) -> float:
-    """Return the common lower limit of the accuracy axes in percent, a multiple of ten."""
+    """Return the common lower limit of accuracy axes in percent, a multiple of 10."""
     least = min(
         point.interval[0] for record in records for kind in record.corruptions for point in kind.severities
     )

@@ -47,9 +47,10 @@ SWEEPS = (
 
 
 def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
-    """Return, for each swept method on a split, its (value, group) pairs in rising order, all tiles last.
+    """Return (value, group) pairs of each swept method and split, in rising order.
 
-    The value of the recipe itself belongs to the comparison, so its group is taken from there.
+    All tiles come last. The value of the recipe itself belongs to the comparison, so its group is taken from
+    there.
     """
     swept = [group for group in view.groups if group.split == split]
     methods = {group.method for group in swept if group.summary.sweep == sweep.name}
@@ -80,11 +81,11 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
     figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
-        y = [[to_error_scale(share, g.summary.test_tiles) for share in g.accuracy] for _, g in points]
+        y = [[to_error_scale(accuracy, g.summary.test_tiles) for accuracy in g.accuracy] for _, g in points]
         errors = [[m - low for m, low, _ in y], [high - m for m, _, high in y]]
         axes.errorbar(x, [m for m, *_ in y], yerr=errors, **styles[title], capsize=2, elinewidth=1)
     groups = [group for points in lines.values() for _, group in points]
-    ends = [to_error_scale(share, g.summary.test_tiles) for g in groups for share in g.interval]
+    ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     set_error_axis(axes, "y", min(ends), max(ends))
     _value_axis(axes, sweep, lines)
     legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], HALF_WIDTH)
@@ -103,7 +104,10 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
 
 
 def _place(value: int | None, group: RunGroup) -> float:
-    """Return the position of a value on its axis; all tiles count as the mean number per class."""
+    """Return the position of a value on its axis.
+
+    All tiles count as the mean number per class.
+    """
     if value is not None:
         return value
     data = group.runs[0].finished.data
