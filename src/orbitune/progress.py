@@ -23,7 +23,7 @@ LINE_SECONDS = 30.0  # between two lines of a task where no bar can be drawn
 
 
 class ProgressDisplay:
-    """Shows the tasks under way.
+    """Display of running tasks.
 
         with ProgressDisplay() as display:
             with display.task("validation", len(tiles)) as task:

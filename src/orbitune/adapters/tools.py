@@ -25,7 +25,7 @@ _MAX_DEPTH = 4  # of folders to search for adapters
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """A bundle or run in a list.
+    """Summary of a bundle or run.
 
     Attributes:
         path: its folder.

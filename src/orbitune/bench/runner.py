@@ -37,7 +37,7 @@ def arm_order(arms: int, rounds: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A suite to be measured on this machine.
+    """A benchmark suite that is run on this machine.
 
     Attributes:
         suite: arms, comparisons and figures.

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class _StderrHandler(logging.Handler):
-    """Prints a message as one line; a warning says that it is one."""
+    """Handler that prints a message as one line, warnings with a prefix."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""

@@ -63,7 +63,7 @@ def predict(
 
 
 class _Counter:
-    """Counts predictions as they are written, with a progress bar on stderr."""
+    """Counter of written predictions, with a progress bar on stderr."""
 
     def __init__(self, shown: bool, total: Any) -> None:
         from orbitune.progress import ProgressDisplay

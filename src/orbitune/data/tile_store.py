@@ -26,7 +26,7 @@ _META = "meta.json"
 
 
 class StoreMetadata(BaseModel):
-    """What is known of the N tiles of a store besides pixels and labels.
+    """Metadata of the N tiles of a store.
 
     Attributes:
         names: file name of each tile, relative to the data set.
@@ -48,7 +48,7 @@ class StoreMetadata(BaseModel):
 
 
 class FileHashes(BaseModel):
-    """What tells that the files of a store are whole, but for the tiles.
+    """Hashes of the files of a store other than the tiles.
 
     Attributes:
         store: name of the store's folder.

@@ -21,7 +21,7 @@ _MAX_IMAGES = 10**7  # more than anybody labels
 
 @dataclass(frozen=True)
 class SeedVariance:
-    """What one method's seeds add to the variance of its mean accuracy.
+    """Contribution of one method's seeds to the variance of its mean accuracy.
 
     Attributes:
         between: variance component that more images do not reduce.

@@ -73,7 +73,7 @@ class Cost(Record):
 
 
 class Computation(Record):
-    """How a run was computed: what another machine or setting may do in another way.
+    """How a run was computed; other machines and settings may differ.
 
     Attributes:
         fast: whether by the fast path; why_not_fast is the reason where it was asked for.

@@ -27,7 +27,7 @@ class ExportedFormat(ExportCheck):
 
 
 class ExportReport(BaseModel):
-    """What an export folder holds.
+    """Content of an export folder.
 
     Attributes:
         version: of this layout.

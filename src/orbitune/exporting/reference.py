@@ -27,7 +27,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A finished run, opened again with its tiles.
+    """A finished run with its tiles, the reference of its exports.
 
     Attributes:
         bundle: the run as a bundle.

@@ -59,7 +59,7 @@ class ActivationCacheKey:
 
 
 class ActivationLoader:
-    """Loads hidden states in place of tiles; has the methods of `TileLoader`.
+    """Loader of hidden states in place of tiles, with the methods of `TileLoader`.
 
     Args:
         key: what the states depend on.

@@ -52,7 +52,7 @@ class _PlainAttention(torch.autograd.Function):
 
 
 class _CompiledAttention(torch.autograd.Function):
-    """The same by the compiled kernel: one pass over the heads."""
+    """softmax(q k^T / sqrt(d)) v by the compiled kernel, in one pass over the heads."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:

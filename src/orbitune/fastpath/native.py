@@ -46,7 +46,7 @@ class KernelsError(OrbituneError):
 
 
 class OpenedLibrary(NamedTuple):
-    """The library, or the reason in words why there is none."""
+    """The library, or the reason why there is none."""
 
     library: ctypes.CDLL | None
     why_not: str | None

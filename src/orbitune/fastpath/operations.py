@@ -37,7 +37,7 @@ class Dropout:
 
 
 class CompiledDropout(Dropout):
-    """A draw by a hash of the element's position and a seed, which takes no memory."""
+    """A dropout mask computed from a hash of position and seed, without memory."""
 
     def __init__(self, fraction: float) -> None:
         self._seed = int(torch.randint(2**32, ()))  # torch's generator, so it follows the run's seed

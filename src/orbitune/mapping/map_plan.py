@@ -36,7 +36,7 @@ _COLOURS = ("red", "green", "blue")
 
 @dataclass(frozen=True)
 class MapPlan:
-    """What was decided about a map before it is computed.
+    """Decisions about a map that are made before it is computed.
 
     Attributes:
         spec: the work of its workers.

@@ -21,7 +21,7 @@ from orbitune.mapping.scene.reader import RasterGrid
 
 @dataclass(frozen=True, kw_only=True)
 class MapRasters:
-    """The finished parts of a map, and all that its files need besides.
+    """The finished parts of a map, with the grid and metadata of its files.
 
     Attributes:
         store: of the parts.

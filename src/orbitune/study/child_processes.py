@@ -58,7 +58,7 @@ def run_module(
 
 
 class ChildProcess:
-    """A running `python -m MODULE ...`, which ends as the command line does.
+    """A running `python -m MODULE ...`, with the exit codes of the command line.
 
     Exit code 0 prints JSON; 2 prints {"error": ...}; 130 follows SIGINT.
 

@@ -59,7 +59,7 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs tasks in processes of this machine or of a cluster.
+    """Executor of tasks in processes of this machine or of a cluster.
 
     Attributes:
         name: as in `--executor`.
@@ -97,7 +97,7 @@ class Executor(Protocol):
 
 
 class TaskObserver(Protocol):
-    """Receives the events of `run_tasks`."""
+    """Observer of the events of `run_tasks`."""
 
     def begin(self, total: int) -> None:
         """Handle the start of a stage of `total` tasks."""
@@ -146,7 +146,7 @@ def run_tasks(
 
 
 class LocalExecutor:
-    """Runs tasks in processes of this machine, which share its cores equally.
+    """Executor of tasks on this machine, which share its cores equally.
 
     Args:
         jobs: number of tasks at once.

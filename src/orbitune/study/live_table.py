@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LiveTable:
-    """Shows the tasks of a study.
+    """Table of a study's running tasks.
 
     Args:
         live: show a table of the running tasks on stderr, with messages above it; otherwise starts and ends

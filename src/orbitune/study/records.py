@@ -22,7 +22,7 @@ _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
 class StudyData(RunData):
-    """Tiles of a study, whose name, fingerprint and origin are known."""
+    """Tiles of a study: name, fingerprint and origin."""
 
     name: str
     fingerprint: str

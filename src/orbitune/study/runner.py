@@ -217,7 +217,7 @@ def _messages_shown(progress: bool) -> Iterator[None]:
 
 
 class _StderrHandler(logging.StreamHandler):
-    """Writes to today's sys.stderr, which a live table replaces while it is shown."""
+    """Handler that writes to the current sys.stderr, which a live table replaces."""
 
     @property
     def stream(self) -> TextIO:

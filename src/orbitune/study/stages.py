@@ -18,7 +18,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stages:
-    """Tasks of a study from one start to its end.
+    """The stages of a study in one session.
 
     Attributes:
         folder: the study's folder.

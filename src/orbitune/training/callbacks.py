@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Callback:
-    """Observes a run; override the methods you need and pass an instance to `train`.
+    """Observer of a run; override the methods you need, pass an instance to `train`.
 
         class Printer(Callback):
             def on_epoch_end(self, epoch, metrics):
@@ -62,7 +62,7 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Calls several callbacks in turn."""
+    """Several callbacks, called in turn."""
 
     def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
         self._callbacks = tuple(callbacks)

@@ -35,7 +35,7 @@ class Counter:
 
 
 class EnergyMeter:
-    """Measures the energy between two readings.
+    """Meter of the energy between two readings.
 
     Attributes:
         source: GPU, PACKAGE, or NOTHING.

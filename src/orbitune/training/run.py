@@ -68,7 +68,7 @@ def _stored_result(run: "ActiveRun") -> RunResult:
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """A run folder that this process works in, with what it needs for that."""
+    """A run that this process trains in its locked folder."""
 
     setup: TrainingSetup
     folder: RunFolder

@@ -30,7 +30,7 @@ Row = tuple[int, dict[str, float]]  # a step and its metrics
 
 
 class Tracker(Callback):
-    """Sends the metrics of a run to a tracker, each of them once.
+    """Callback that sends the metrics of a run to a tracker, each once.
 
     The folder `tracking` of the run stores the id of the tracker's run and the last step sent, so that a
     resumed run continues there. Metrics are sent before each checkpoint, so that a killed run resumes
@@ -154,7 +154,7 @@ class Tracker(Callback):
 
 
 class TensorBoardTracker(Tracker):
-    """Writes event files into the folder `tracking/tensorboard` of the run."""
+    """Tracker for TensorBoard; event files are in the run's `tracking/tensorboard`."""
 
     name = "tensorboard"
     modules = ("tensorboard",)

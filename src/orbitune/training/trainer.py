@@ -46,7 +46,7 @@ CHECKPOINT_SECONDS = 60.0
 
 @dataclass
 class Trainer:
-    """A run under way: the model, its optimizer, and the state of training.
+    """A run in training: the model, its optimizer, and the training state.
 
     Under torchrun each process holds all of this and computes its part of every batch; the first one writes.
 

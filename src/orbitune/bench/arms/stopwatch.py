@@ -14,7 +14,7 @@ _REPEATS, _BLOCKS = 5, 6
 
 
 class Stopwatch:
-    """Counts images and time of all steps after the warm-up, until the time is over.
+    """Count of images and time of the steps after the warm-up, until time runs out.
 
     Attributes:
         images, steps: measured so far.
