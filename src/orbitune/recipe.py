@@ -313,7 +313,11 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file."""
+    """Read a mapping from a YAML file.
+
+    Raises:
+        OrbituneError: the file is missing, or not a YAML mapping.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

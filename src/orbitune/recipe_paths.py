@@ -36,7 +36,11 @@ def _anchored(name: str, text: str, file_folder: Path | None) -> str:
 
 
 def anchor_path(text: str, file_folder: Path | None = None) -> str:
-    """Return an existing path as absolute, see `anchor`; other text unchanged."""
+    """Return an existing path as absolute, see `anchor`; other text unchanged.
+
+    Raises:
+        OrbituneError: a relative path exists in the working directory but not beside the recipe file.
+    """
     folder = Path.cwd() if file_folder is None else file_folder.absolute()
     path = folder / Path(text).expanduser()
     if _exists(path):

@@ -64,7 +64,11 @@ class BadFiles:
         self.found: list[tuple[str, str]] = []
 
     def add(self, name: str, reason: str) -> None:
-        """Add a file; raise a DataError if `stop` is set."""
+        """Add a file; raise a DataError if `stop` is set.
+
+        Raises:
+            DataError: `stop` is set.
+        """
         if self.stop:
             raise DataError(
                 f"{printable(name)} {reason}. Fix or remove it, or leave such files out with "

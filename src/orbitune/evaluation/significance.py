@@ -79,6 +79,9 @@ def compare_all(
         correct: for each method, whether each seed is correct on each image, bool (S, N); S may differ.
         reference: name of the reference method.
         margin: percentage points, above 0 and below 100.
+
+    Raises:
+        ValueError: the margin is negative.
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")

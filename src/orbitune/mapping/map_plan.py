@@ -127,6 +127,9 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
     Args:
         scene: the open scene.
         memory_budget: bytes.
+
+    Raises:
+        DataError: a block is larger.
     """
     budget = parse_bytes(memory_budget)
     needed = _BASE_BYTES + 4 * scene.block_bytes

@@ -113,6 +113,9 @@ def check_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
 
     Args:
         scene: the files that the scene is read from, see `raster_io.local_files`.
+
+    Raises:
+        DataError: one does.
     """
     places = [*{path.resolve() for path in scene}, *(path.resolve() for path in paths.values())]
     if len(set(places)) < len(places):

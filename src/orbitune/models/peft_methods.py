@@ -184,6 +184,9 @@ def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
     """Train the head and rotations of blocks of a layer's inputs (OFT).
 
     Blocks of 4 times the rank have about as many parameters as LoRA of that rank.
+
+    Raises:
+        ModelError: the block size does not divide the width of the backbone.
     """
     from peft import OFTConfig
 

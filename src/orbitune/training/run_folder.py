@@ -141,7 +141,11 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def divergence(folder: Path) -> str | None:
-    """Return the message with which this run diverged; None if it did not."""
+    """Return the message with which this run diverged; None if it did not.
+
+    Raises:
+        RunError: diverged.json is damaged.
+    """
     file = folder / _DIVERGED
     try:
         return str(read_json(file)["error"]) if file.is_file() else None
@@ -150,7 +154,11 @@ def divergence(folder: Path) -> str | None:
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
-    """Compare the stored hashes of a run's inputs with those of now."""
+    """Compare the stored hashes of a run's inputs with those of now.
+
+    Raises:
+        RunError: some have changed; the message names them.
+    """
     # Runs from before the settings of backbones were hashed know their weights alone.
     kept = {"backbone settings": inputs.get("backbone settings"), **read_inputs(folder)}
     if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
@@ -161,7 +169,11 @@ def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
 
 
 def read_inputs(folder: Path) -> dict[str, str]:
-    """Return the stored hashes of a run's inputs."""
+    """Return the stored hashes of a run's inputs.
+
+    Raises:
+        RunError: inputs.json is missing or damaged.
+    """
     file = folder / "inputs.json"
     try:
         return read_checksummed_json(file)

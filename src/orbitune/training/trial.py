@@ -32,7 +32,11 @@ class TrialResult:
 
     @classmethod
     def load(cls, folder: Path) -> "TrialResult | None":
-        """Read trial.json; None if no trial has ended yet."""
+        """Read trial.json; None if no trial has ended yet.
+
+        Raises:
+            RunError: the file is damaged.
+        """
         file = folder / "trial.json"
         if not file.is_file():
             return None

@@ -104,7 +104,11 @@ class Authenticator:
         return correct
 
     def check_form(self, user: str, password: str) -> bool:
-        """Check the user and password of Gradio's sign-in page."""
+        """Check the user and password of Gradio's sign-in page.
+
+        Raises:
+            HTTPException: status 429, if the client has to wait first.
+        """
         from starlette.exceptions import HTTPException
 
         try:
