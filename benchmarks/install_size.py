@@ -27,22 +27,26 @@ TOOLS = ("pip", "setuptools")  # what an empty environment holds
 
 
 def main() -> None:
-    """Measure the extras that the command line names, or all, and write the results."""
-    extras = sys.argv[1:] or ["", *extra_names()]
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"installs": []}
-    measured = {each["extra"]: each for each in results["installs"]}
+    """Measure the extras that the command line names ("base" for none of them), or all."""
+    names = ["base", *extra_names()]
+    earlier = json.loads(RESULTS.read_text())["installs"] if RESULTS.exists() else []
+    measured = {each["extra"]: each for each in earlier}
     with tempfile.TemporaryDirectory(prefix="orbitune-install-") as folder:
         wheel = build_wheel(Path(folder))
-        for extra in extras:
-            measured[extra] = measure(wheel, extra, Path(folder, "environment"))
-            print(json.dumps(measured[extra]), flush=True)
-    order = ["", *extra_names()]
+        for name in sys.argv[1:] or names:
+            measured[name] = measure(wheel, name, Path(folder, "environment"))
+            print(json.dumps(measured[name]), flush=True)
+            write([measured[name] for name in names if name in measured], wheel)
+
+
+def write(installs: list[dict[str, Any]], wheel: Path) -> None:
+    """Write what has been measured so far as JSON and Markdown."""
     results = {
         "orbitune": version("orbitune"),
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
-        "wheel_bytes": measured[extras[0]]["wheel_bytes"],
-        "installs": [measured[name] for name in order if name in measured],
+        "wheel_bytes": wheel.stat().st_size,
+        "installs": installs,
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(page(results))
@@ -71,7 +75,7 @@ def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
-    target = f"{wheel}[{extra}]" if extra else str(wheel)
+    target = str(wheel) if extra == "base" else f"{wheel}[{extra}]"
     start, before = time.perf_counter(), cpu_seconds()
     subprocess.run([str(python), "-m", "pip", "install", "-q", target], check=True, env=clean)
     seconds, cpu = time.perf_counter() - start, cpu_seconds() - before
@@ -86,7 +90,6 @@ def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
         "cpu_seconds": round(cpu, 1),
         "bytes": sum(size(path) for path in packages.iterdir() if not path.name.startswith(TOOLS)),
         "packages": len(found - set(TOOLS)),
-        "wheel_bytes": wheel.stat().st_size,
         "doctor_seconds": round(time.perf_counter() - start, 1),
         "installed_extras": [each["name"] for each in json.loads(done.stdout)["extras"] if each["installed"]],
     }
@@ -106,9 +109,9 @@ def size(path: Path) -> int:
 
 def page(results: dict[str, Any]) -> str:
     """Return the results as Markdown."""
-    base = next(each for each in results["installs"] if not each["extra"])
+    base = next(each for each in results["installs"] if each["extra"] == "base")
     rows = "\n".join(
-        f"| `orbitune{'[' + each['extra'] + ']' if each['extra'] else ''}` | {each['packages']} "
+        f"| `orbitune{'' if each['extra'] == 'base' else '[' + each['extra'] + ']'}` | {each['packages']} "
         f"| {each['bytes'] / 1e6:,.0f} MB | +{(each['bytes'] - base['bytes']) / 1e6:,.0f} MB "
         f"| {each['seconds']:.0f} s | {each['cpu_seconds']:.0f} s |"
         for each in results["installs"]

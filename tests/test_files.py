@@ -11,7 +11,7 @@ import pytest
 from orbitune.cache import cache_dir, cache_folder, check_private
 from orbitune.errors import OrbituneError
 from orbitune.files import remove_abandoned, replacing, scratch, write_text
-from orbitune.integrity import read_sealed_json, sealed, unsealed, write_sealed_json
+from orbitune.integrity import read_checksummed_json, with_checksum, without_checksum, write_checksummed_json
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -325,43 +325,43 @@ def test_a_device_is_written_to_and_not_replaced():
 
 def test_every_flipped_bit_of_a_sealed_object_is_noticed(tmp_path):
     file, value = tmp_path / "a.json", {"a": 1.5, "names": ["x", "yé"], "none": None}
-    write_sealed_json(file, value)
-    assert read_sealed_json(file) == value
+    write_checksummed_json(file, value)
+    assert read_checksummed_json(file) == value
     whole = file.read_bytes()
     for place, bit in product(range(len(whole)), range(8)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
         file.write_bytes(damaged)
         with pytest.raises(OrbituneError, match="damaged"):
-            read_sealed_json(file)
+            read_checksummed_json(file)
 
 
 def test_damage_of_a_sealed_object_comes_with_advice_for_who_edited_it(tmp_path):
     file = tmp_path / "a.json"
-    write_sealed_json(file, {"a": 1})
+    write_checksummed_json(file, {"a": 1})
     file.write_text(file.read_text().replace('"a": 1', '"a": 2'))
     with pytest.raises(
         OrbituneError, match=r'a\.json is damaged.*edited on purpose, remove its entry "digest"'
     ):
-        read_sealed_json(file)
+        read_checksummed_json(file)
     file.write_text('{"a": 2}')  # the advice followed
-    assert read_sealed_json(file) == {"a": 2}
+    assert read_checksummed_json(file) == {"a": 2}
 
 
 def test_a_sealed_object_that_a_person_edited_is_read(tmp_path):
     file = tmp_path / "a.json"
-    write_sealed_json(file, {"a": 1})
+    write_checksummed_json(file, {"a": 1})
     file.write_text(file.read_text().replace('"a": 1', '"a": 100'))
-    assert read_sealed_json(file) == {"a": 100}
+    assert read_checksummed_json(file) == {"a": 100}
 
 
 @pytest.mark.parametrize(
     "harm", [lambda d: d[:-1], lambda d: bytes(len(d)), lambda d: d + b"x", lambda d: b""]
 )
 def test_sealed_bytes_that_were_cut_zeroed_or_lengthened_are_refused(harm):
-    assert unsealed(sealed(b"content")) == b"content"
+    assert without_checksum(with_checksum(b"content")) == b"content"
     with pytest.raises(ValueError, match="damaged"):
-        unsealed(harm(sealed(b"content")))
+        without_checksum(harm(with_checksum(b"content")))
 
 
 def test_what_a_process_of_an_earlier_version_left_is_removed_once_it_is_gone(tmp_path):

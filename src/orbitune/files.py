@@ -42,9 +42,9 @@ _LAST_PROCESS = 1 << 22  # the highest number that Linux gives
 def scratch(parent: str | Path | None = None, name: str = "orbitune") -> Iterator[Path]:
     """Yield a new folder for this process alone; it is removed when the block ends.
 
-    Where a process was killed in such a block, the next one that enters one in the same `parent` removes its
-    folder. What tells the dead from the living is a lock and no process number: numbers are used again, and
-    say nothing about other machines and containers that share the disk.
+    If a process is killed in such a block, the next one that enters one in the same `parent` removes its
+    folder. A lock shows whether the owner of a folder is alive. Process numbers cannot: they are reused, and
+    they say nothing about other machines and containers that share the disk.
 
     Args:
         parent: an existing folder; the system's folder for temporary files where None.
@@ -271,7 +271,7 @@ def _is_gone(process: int) -> bool:
 def _replace_folder(new: Path, path: Path) -> None:
     """Rename a new folder to an old one's name; the old one goes to its temp folder.
 
-    Neither is lost if the process is killed: `_finish_replacement` goes on where it stopped.
+    Neither is lost if the process is killed: `_finish_replacement` completes the swap.
     """
     if swap_paths(new, path):
         return

@@ -30,8 +30,8 @@ def file_hash(*files: Path, opened: Callable[[Path], BinaryIO] = lambda file: fi
     return digest.hexdigest()
 
 
-def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write a JSON object with a digest, which `read_sealed_json` checks.
+def write_checksummed_json(path: str | Path, value: dict[str, Any]) -> None:
+    """Write a JSON object with a digest, which `read_checksummed_json` checks.
 
     Args:
         path: file to write or replace.
@@ -44,12 +44,12 @@ def write_sealed_json(path: str | Path, value: dict[str, Any]) -> None:
     write_text(path, json_text({**value, "digest": f"{hashed}:{length}"}))
 
 
-def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
+def read_checksummed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
     """Read a JSON object without its digest.
 
-    Damage on a disk keeps the length of a file, and people who edit one do not: where both the text and its
-    length are others it was edited, and is taken as it is. Objects without a digest, as earlier versions
-    wrote them, are taken too.
+    A digest that does not match is an error, unless the length of the text has changed too: then somebody
+    edited the file, and the content is accepted. Objects without a digest, as earlier versions wrote them,
+    are accepted as well.
 
     Args:
         path: file to read.
@@ -72,10 +72,10 @@ def read_sealed_json(path: str | Path, largest: int = LARGEST_JSON) -> dict[str,
     return {name: each for name, each in value.items() if name != "digest"}
 
 
-def read_kept(path: str | Path) -> dict[str, Any] | None:
+def read_cached_json(path: str | Path) -> dict[str, Any] | None:
     """Read a cached JSON object; None if it is missing or damaged."""
     try:
-        return read_sealed_json(path)
+        return read_checksummed_json(path)
     except OrbituneError:
         return None
 
@@ -94,19 +94,19 @@ def _matches_digest(text: str, value: dict[str, Any]) -> bool:
     return whole or edited
 
 
-def sealed(content: bytes) -> bytes:
+def with_checksum(content: bytes) -> bytes:
     """Return the content with its CRC-32 at the end, 14 bytes of ASCII."""
     return content + _SEAL + b"%08x" % zlib.crc32(content)
 
 
-def unsealed(data: bytes) -> bytes:
-    """Return the content of what `sealed` made.
+def without_checksum(data: bytes) -> bytes:
+    """Return the content of what `with_checksum` made.
 
     Raises:
-        ValueError: it is damaged, or was not sealed.
+        ValueError: it is damaged, or has no checksum.
     """
-    content = data[: -len(sealed(b""))]
-    if sealed(content) != data:
+    content = data[: -len(with_checksum(b""))]
+    if with_checksum(content) != data:
         raise ValueError("damaged: it does not match its checksum")
     return content
 

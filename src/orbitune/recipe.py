@@ -171,13 +171,13 @@ class RuntimeSettings(Settings):
     """How the run is computed."""
 
     precision: Literal["bf16", "fp16", "fp32"] | None = Field(
-        None, description="Arithmetic (default: bf16 where the processor supports it)"
+        None, description="Floating-point type (default: bf16 where the processor supports it)"
     )
     fast: bool = Field(True, description="Use the fast path in place of the forward pass of transformers")
     cache_frozen: bool = Field(
         False,
-        description="Keep the activations of the frozen layers on disk: faster epochs, for disk space and "
-        "one pass over the tiles",
+        description="Cache the activations of the frozen layers on disk, for faster epochs; building it "
+        "takes one pass over the tiles",
     )
     micro_batch: int | None = Field(
         None,
@@ -275,8 +275,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     def differences(self, other: "Recipe") -> list[str]:
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
-        The names of data, split files and backbone are left out: what counts is what they hold, which a run
-        compares by its inputs.
+        The paths of data, split files and backbone are left out: a run compares their content by hash.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         settings = [name for name in mine if name not in PLACES]
@@ -302,8 +301,8 @@ _GROUPS: dict[str, type[Settings]] = {
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     """Convert a recipe's values of version 0.1 to the fields of this version.
 
-    The hash of a recipe is not the one of version 0.1. Hashes that a run folder stores are compared only with
-    each other.
+    The hash differs from that of version 0.1. Hashes that a run folder stores are compared only with each
+    other.
     """
     renamed = {"cache_frozen" if name == "prefix" else name: value for name, value in values.items()}
     switches = {"fast", "cache_frozen", "checkpointing"} & renamed.keys()
@@ -319,7 +318,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    # PyYAML lets through what is no date or number, and keys that cannot be hashed.
+    # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):

@@ -11,7 +11,7 @@ PLACES = ("data", "split_files", "backbone")  # fields that may name files and f
 def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
     """Return values with absolute paths in place of relative ones that exist.
 
-    Hub ids, names of what is built in, and what is not there stay as they are.
+    Hub ids, built-in names and paths that do not exist are unchanged.
 
     Args:
         file_folder: of the file that the values are from, which paths are relative to; the working directory

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, Strict, ValidationError
 from typing_extensions import Self
 
 from orbitune.errors import OrbituneError, one_line
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_checksummed_json, write_checksummed_json
 
 _Item = TypeVar("_Item")
 JsonTuple = Annotated[tuple[_Item, ...], Strict(False)]  # a JSON list, read as a tuple
@@ -96,7 +96,7 @@ class StoredRecord(Record):
             OrbituneError: it is missing, no JSON, or does not match its digest.
             RecordError: as `from_json`.
         """
-        return cls.from_json(read_sealed_json(file))
+        return cls.from_json(read_checksummed_json(file))
 
     def write(self, file: Path) -> None:
         """Write the record as JSON with a digest.
@@ -104,7 +104,7 @@ class StoredRecord(Record):
         Raises:
             OrbituneError: the file cannot be written.
         """
-        write_sealed_json(file, self.to_json())
+        write_checksummed_json(file, self.to_json())
 
 
 def first_fault(error: ValidationError) -> str:

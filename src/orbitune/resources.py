@@ -49,6 +49,6 @@ def make_accelerator() -> "Accelerator":
     from accelerate import Accelerator
 
     return Accelerator(
-        # Said plainly, or accelerate would not see torchrun's processes on a machine without a GPU.
+        # Explicitly, or accelerate would not see torchrun's processes on a machine without a GPU.
         cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available())
     )

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from orbitune.adapters.tools import compare, list_adapters, merge, verify
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.inference.bundle import Bundle
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe
 
 
@@ -72,8 +72,8 @@ def test_a_run_whose_data_was_moved_is_whole(runs, tmp_path):
 def test_a_model_of_other_data_than_the_result_says_is_refused(runs, tmp_path):
     shutil.copytree(runs / "run", tmp_path / "run")
     file = tmp_path / "run" / "adapter" / "orbitune.json"
-    facts = read_sealed_json(file)
-    write_sealed_json(file, {**facts, "data": {**facts["data"], "fingerprint": "0" * 64}})
+    facts = read_checksummed_json(file)
+    write_checksummed_json(file, {**facts, "data": {**facts["data"], "fingerprint": "0" * 64}})
     with pytest.raises(RunError, match="trained on other data"):
         Bundle.open(tmp_path / "run")
 

@@ -7,7 +7,7 @@ from samples import backbone_folder, tile_folder
 
 from orbitune.bench import runner
 from orbitune.bench.arms.__main__ import measure
-from orbitune.bench.runner import Bench, turns
+from orbitune.bench.runner import Bench, arm_order
 from orbitune.bench.suites import Suite
 from orbitune.errors import Interrupted
 from orbitune.study.child_processes import run_module
@@ -17,7 +17,7 @@ LORA = {"kind": "ours", "method": "lora", **SIZE}
 
 
 def test_every_other_round_goes_backwards():
-    assert turns(3, 4) == [
+    assert arm_order(3, 4) == [
         *((0, 0), (0, 1), (0, 2)),
         *((1, 2), (1, 1), (1, 0)),
         *((2, 0), (2, 1), (2, 2)),

@@ -21,7 +21,7 @@ def test_commands_are_listed_by_what_they_are_for():
         "Data and training",
         "Comparison",
         "Bundles and adapters",
-        "Use of trained models",
+        "Trained models",
         "Installation",
     ]
     assert "trial" not in text

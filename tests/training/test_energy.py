@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orbitune.training.energy import NOTHING, PACKAGE, PARTLY, EnergyMeter, cost_in_words, gpu_counters
+from orbitune.training.energy import NOTHING, PACKAGE, PARTLY, EnergyMeter, describe_cost, gpu_counters
 from orbitune.training.meter import Meter
 
 RANGE = 262143328850  # microjoules, as processors state it
@@ -155,4 +155,4 @@ def test_a_run_resumed_where_nothing_is_shown_has_no_joules(tmp_path):
     ],
 )
 def test_a_cost_is_worded_as_something_a_person_can_picture(cost, words):
-    assert cost_in_words(cost) == words
+    assert describe_cost(cost) == words

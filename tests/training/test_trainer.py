@@ -22,7 +22,7 @@ from orbitune.models.factory import build
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best
 from orbitune.training.checks import check_gradients
-from orbitune.training.energy import cost_in_words
+from orbitune.training.energy import describe_cost
 from orbitune.training.run import open_run
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import learning_rate, step_image_size
@@ -127,7 +127,7 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
     result = json.loads((finished[1] / "result.json").read_text())
     del result["cost"]["energy_joules"], result["cost"]["energy_source"]
     (tmp_path / "result.json").write_text(json.dumps(result))
-    assert "core-" in cost_in_words(RunResult.load(tmp_path).cost.to_json())
+    assert "core-" in describe_cost(RunResult.load(tmp_path).cost.to_json())
 
 
 def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):

@@ -18,9 +18,9 @@ def print_result(measure: Callable[[dict[str, Any]], dict[str, Any]], spec: dict
 
     The exit code is 2 after a user error and 130 after SIGINT.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
+    warnings.filterwarnings("ignore", category=FutureWarning)  # warnings of libraries for developers
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # libraries print what they like
+        with contextlib.redirect_stdout(sys.stderr):  # libraries may print to stdout
             result = measure(spec)
     except OrbituneError as error:
         print(json.dumps({"error": str(error)}))

@@ -1,8 +1,8 @@
 """Floating point operations per image, counted by torch's FlopCounterMode.
 
 They are counted on the model that transformers and PEFT build, on the meta device, so nothing is loaded or
-computed. Every arm of a method is credited with the same number: an arm that finds a way to do less work is
-credited with the whole. A multiply-add counts as two operations.
+computed. Every arm of a method has the same count, even if it computes less. A multiply-add counts as two
+operations.
 """
 
 from typing import TYPE_CHECKING

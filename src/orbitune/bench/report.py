@@ -66,7 +66,7 @@ def ratio_table(results: Results) -> Table:
             each["title"],
             " / ".join(each["arms"]),
             each["measure"].replace("_", " "),
-            ratio_words(each),
+            format_ratio(each),
             *("none" if each[key] is None else f"{each[key]:g}{_TIMES}" for key in ("at_least", "aim")),
             each["verdict"],
         ]
@@ -97,7 +97,7 @@ def figure_table(results: Results) -> Table:
     return ["Figure", "Measured", "Asked for", "Aim", "Verdict", "Details"], rows
 
 
-def ratio_words(comparison: Results) -> str:
+def format_ratio(comparison: Results) -> str:
     """Return the ratio of a comparison with its interval."""
     low, high = comparison["low"], comparison["high"]
     return f"{comparison['median']:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"

@@ -32,13 +32,13 @@ from orbitune.bench.suites import (
 from orbitune.cache import cache_folder
 from orbitune.errors import OrbituneError
 from orbitune.files import write_json
-from orbitune.integrity import file_hash, read_kept, read_sealed_json, write_sealed_json
+from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
 from orbitune.study.child_processes import run_module
 from orbitune.training.meter import environment
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 
-def turns(arms: int, rounds: int) -> list[tuple[int, int]]:
+def arm_order(arms: int, rounds: int) -> list[tuple[int, int]]:
     """Return (round, arm) pairs in the order in which they are run."""
     there = range(arms)
     return [(number, arm) for number in range(rounds) for arm in (there if number % 2 == 0 else there[::-1])]
@@ -80,7 +80,7 @@ class Bench:
         kinds = {arm.kind for arm in arms} | {figure.kind for figure in self.suite.figures}
         if self.suite.run is None and kinds & {*PREDICTION, *OF_RUN}:
             raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
-        # Mistakes show, and tiles are decoded, before the first process starts.
+        # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
         machine = {**environment(), "code": _code_hash()}
@@ -140,9 +140,9 @@ class Bench:
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
     ) -> list[list[dict[str, Any]]]:
         """Return the measurements of each arm by round; each is stored at once."""
-        order = turns(len(arms), self.suite.rounds)
+        order = arm_order(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
-        todo = [turn for turn in order if read_kept(files[turn]) is None]
+        todo = [turn for turn in order if read_cached_json(files[turn]) is None]
         start = time.monotonic()
         for done, turn in enumerate(todo):
             left = (time.monotonic() - start) / done * (len(todo) - done) if done else None
@@ -151,10 +151,10 @@ class Bench:
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]
             measurement = run_module("orbitune.bench.arms", self._spec(arm))
-            write_sealed_json(files[turn], {**measurement, "load": load})
+            write_checksummed_json(files[turn], {**measurement, "load": load})
             say(f"  {measurement['images_per_second']:,.1f} images/s")
         return [
-            [read_sealed_json(files[number, arm]) for number in range(self.suite.rounds)]
+            [read_checksummed_json(files[number, arm]) for number in range(self.suite.rounds)]
             for arm in range(len(arms))
         ]
 

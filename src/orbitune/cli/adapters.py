@@ -62,7 +62,7 @@ def import_(
     out: BundleOut,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle of an adapter that was trained elsewhere."""
+    """Import an adapter that was trained elsewhere as a bundle."""
     from orbitune.adapters.importer import import_adapter
 
     names = tuple(labels.split(","))

@@ -12,7 +12,7 @@ from orbitune.cli.output import print_json, print_table
 from orbitune.errors import RunError
 from orbitune.exporting.formats import FORMATS
 
-app = CommandSet("Use of trained models")
+app = CommandSet("Trained models")
 
 
 @app.command("export")

@@ -13,7 +13,7 @@ import typer
 from orbitune.cli import adapters, data, doctor, export, map, predict, serve, study, train
 from orbitune.cli.help import CommandSet
 from orbitune.cli.messages import show_messages
-from orbitune.cli.streams import OutputError, ReaderGone, guarded_streams
+from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
 
@@ -31,10 +31,10 @@ for commands in (data, train, study, adapters, predict, serve, export, map, doct
 def main() -> None:
     """Run the command line.
 
-    A user error is one line on stderr and exit code 2, a full or closed standard output too; SIGINT is 130,
-    and 141 where the reader of a pipe has gone.
+    A user error, or a full or closed standard output, prints one line to stderr and exits with code 2. SIGINT
+    exits with 130, a closed pipe with 141.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries talking to each other
+    warnings.filterwarnings("ignore", category=FutureWarning)  # warnings of libraries for developers
     # Limit OpenMP spin-waiting: long spins are about 20 times slower on shared cores.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -49,10 +49,10 @@ def main() -> None:
         except OutputError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
-        except ReaderGone:
+        except ReaderClosed:
             code = 128 + getattr(
                 signal, "SIGPIPE", 13
-            )  # Windows has none; as any program that a closed pipe ends
+            )  # Windows has no SIGPIPE; exit like any program at a closed pipe
     sys.exit(code)
 
 

@@ -14,7 +14,7 @@ from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
 from orbitune.mapping.outputs import OUTPUTS
 
-app = CommandSet("Use of trained models")
+app = CommandSet("Trained models")
 
 
 def _output_options(command: Callable[..., None]) -> Callable[..., None]:

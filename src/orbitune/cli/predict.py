@@ -15,7 +15,7 @@ from orbitune.errors import OrbituneError
 if TYPE_CHECKING:
     from orbitune.inference.classifier import Prediction
 
-app = CommandSet("Use of trained models")
+app = CommandSet("Trained models")
 
 
 @app.command()

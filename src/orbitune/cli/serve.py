@@ -7,7 +7,7 @@ import typer
 from orbitune.cli.help import CommandSet
 from orbitune.cli.options import BackboneOption
 
-app = CommandSet("Use of trained models")
+app = CommandSet("Trained models")
 
 
 @app.command()

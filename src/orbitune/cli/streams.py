@@ -13,7 +13,7 @@ class OutputError(OrbituneError):
     """Standard output is full or closed."""
 
 
-class ReaderGone(BaseException):
+class ReaderClosed(BaseException):
     """The reader of standard output has closed it, as `head` does."""
 
 
@@ -50,7 +50,7 @@ class _Stream:
 class _Output(_Stream):
     """Standard output whose write errors end the command, even if swallowed once."""
 
-    _fault: OutputError | ReaderGone | None = None
+    _fault: OutputError | ReaderClosed | None = None
 
     def write(self, text: str) -> int:
         self._meet()
@@ -65,11 +65,11 @@ class _Output(_Stream):
             raise self._fault
 
     def failed(self, error: Exception) -> None:
-        # What is left in the buffer would fail once more, without a word that helps, when Python ends.
+        # Python would write the buffer once more at exit, and print an unhelpful error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         reason = getattr(error, "strerror", None) or str(error)
         gone = isinstance(error, BrokenPipeError)
-        self._fault = ReaderGone() if gone else OutputError(f"Cannot write to standard output: {reason}.")
+        self._fault = ReaderClosed() if gone else OutputError(f"Cannot write to standard output: {reason}.")
         raise self._fault from None
 
 

@@ -146,7 +146,7 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Measure speed and memory of training and prediction in fresh processes."""
-    from orbitune.bench.report import ratio_words, warnings
+    from orbitune.bench.report import format_ratio, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite
     from orbitune.evaluation.run_result import RunData
@@ -159,7 +159,7 @@ def bench(
         print_json(results)
         return
     for each in results["comparisons"]:
-        print(f"{each['title']}: {ratio_words(each)}, {each['verdict']}")
+        print(f"{each['title']}: {format_ratio(each)}, {each['verdict']}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
     print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])

@@ -1,8 +1,7 @@
 """Corruptions of satellite tiles, such as haze, sensor noise and blur.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
-that a sensor above an atmosphere meets. The result depends on the seed and the tile's index, not on the
-batch.
+that are typical of satellite images. The result depends on the seed and the tile's index, not on the batch.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from orbitune.cache import cache_folder
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError
 from orbitune.files import replacing, scratch
-from orbitune.integrity import sealed, unsealed
+from orbitune.integrity import with_checksum, without_checksum
 from orbitune.sources.decode import BadImageError, read_georeference, strict_decoding
 from orbitune.sources.registry import Source
 
@@ -68,7 +68,7 @@ def _cached_locations(tiles: TileSet, origin: Source) -> np.ndarray:
     """Return the stored locations; read and store them if there are none."""
     file = cache_folder("tiles", tiles.fingerprint) / "locations.npy"
     try:
-        locations = np.load(BytesIO(unsealed(file.read_bytes())))
+        locations = np.load(BytesIO(without_checksum(file.read_bytes())))
         if locations.shape == (len(tiles.names), 3):
             return locations
     except (OSError, ValueError, EOFError):
@@ -77,7 +77,7 @@ def _cached_locations(tiles: TileSet, origin: Source) -> np.ndarray:
     content = BytesIO()
     np.save(content, locations)
     with replacing(file) as temporary:
-        temporary.write_bytes(sealed(content.getvalue()))
+        temporary.write_bytes(with_checksum(content.getvalue()))
     return locations
 
 

@@ -18,7 +18,7 @@ from orbitune.cache import cache_dir, cache_folder
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
-from orbitune.integrity import file_hash, read_sealed_json, write_sealed_json
+from orbitune.integrity import file_hash, read_checksummed_json, write_checksummed_json
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
 
@@ -145,13 +145,13 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
     hashes = FileHashes.compute(folder, name, tiles.offset)
     stored = StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes)
-    write_sealed_json(folder / _META, stored.model_dump(mode="json"))
+    write_checksummed_json(folder / _META, stored.model_dump(mode="json"))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     """Return the content of a store; None if it is absent or damaged."""
     try:
-        meta = StoredMetadata.model_validate(read_sealed_json(folder / _META, MAX_META))
+        meta = StoredMetadata.model_validate(read_checksummed_json(folder / _META, MAX_META))
         if meta.hashes != FileHashes.compute(folder, folder.name, meta.hashes.offset):
             return None  # before numpy parses damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")

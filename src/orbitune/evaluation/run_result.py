@@ -7,7 +7,7 @@ from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt,
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.metrics import SplitScores
-from orbitune.integrity import read_sealed_json
+from orbitune.integrity import read_checksummed_json
 from orbitune.models.metadata import BackboneRecord, ClassNames, TrainingData
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe, upgrade
@@ -193,7 +193,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:
-        return read_sealed_json(file)
+        return read_checksummed_json(file)
     except OrbituneError:
         raise _damaged(folder, "it was changed after it was written") from None
 

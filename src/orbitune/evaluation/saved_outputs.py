@@ -12,7 +12,7 @@ import numpy as np
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import replacing
-from orbitune.integrity import sealed, unsealed
+from orbitune.integrity import with_checksum, without_checksum
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
@@ -76,9 +76,9 @@ def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: st
     content = BytesIO()
     np.savez(content, **arrays)
     with zipfile.ZipFile(content, "a") as archive:
-        archive.comment = sealed(b"")  # as long as the one that takes its place
+        archive.comment = with_checksum(b"")  # as long as the one that takes its place
     with replacing(run / _PREDICTIONS) as temporary:
-        temporary.write_bytes(sealed(content.getvalue()[: -len(sealed(b""))]))
+        temporary.write_bytes(with_checksum(content.getvalue()[: -len(with_checksum(b""))]))
 
 
 def read_predictions(run: Path, split: str, classes: int | None = None) -> Predictions:
@@ -124,7 +124,7 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
     data = file.read_bytes()
     with zipfile.ZipFile(BytesIO(data)) as archive:
         if archive.comment:
-            unsealed(data)
+            without_checksum(data)
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise _MisfitError("it is not an archive of arrays")

@@ -108,7 +108,7 @@ class FastClassifier(nn.Module):
     def patch_states(self, tiles: Tensor, count: int) -> Tensor:
         """Return the hidden states of each patch after the first third of the layers.
 
-        Later layers of a model whose head reads the class token carry less about a patch's own place.
+        Later layers of a model whose head reads the class token say less about a patch's own location.
 
         Args:
             tiles: uint8 (B, H, W, 3).

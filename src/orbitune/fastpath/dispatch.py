@@ -141,8 +141,8 @@ def plan_fast_path(model: nn.Module, family: Family, *, dtype: torch.dtype, atte
 def plan_kernels(sample: Tensor, layers: Collection[LayerModules] = ()) -> KernelPlan:
     """Return which steps are compiled, for tensors like `sample` and these widths.
 
-    oneDNN's products are as fast by themselves, but each step beside them is another pass over memory. On
-    processors with matrix instructions (AMX) they are far faster, and are used.
+    The compiled products are as fast as oneDNN's, and fusing the steps around them saves passes over memory.
+    On processors with matrix instructions (AMX) oneDNN's products are far faster, so they are used.
     """
     if reason := why_not_compiled(sample.device, sample.dtype):
         return KernelPlan(False, why_not=reason)
@@ -233,7 +233,7 @@ def kind_of_linear(layer: Any) -> LinearKind:
 def _adapted_elsewhere(model: nn.Module) -> str | None:
     """Return the first module other than a linear layer that PEFT changes.
 
-    Linear layers can be called.
+    Adapted linear layers are computed by calling them.
     """
     if not hasattr(model, "peft_config"):
         return None

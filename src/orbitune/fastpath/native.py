@@ -231,7 +231,7 @@ def _write_failure(path: Path, reason: str) -> KernelsError:
 def _fingerprint(command: Sequence[str]) -> str:
     """Return a hash of all that a library depends on.
 
-    Machines that share a cache may differ.
+    The machines that use one cache may have different processors and compilers.
     """
     parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
 """Token merging of similar patches (Bolya et al. 2023, arXiv:2210.09461).
 
-Half of the patches are merged at once, after a few layers, so that a merging is a handful of large steps.
+Half of the patches are merged at once, after a few layers, so that merging takes only a few large operations.
 """
 
 from collections.abc import Sequence

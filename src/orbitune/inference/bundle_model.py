@@ -122,7 +122,7 @@ class BundleModel:
                 noted.clear()
             with torch.inference_mode():
                 logits.append(forward_with_tta(self._network, part, self._tta).float().cpu().numpy())
-            # With flips the head is read once for each view; the first is the tile as it lies.
+            # With flips the head is read once for each view; the first is the unflipped tile.
             first = torch.cat([noted[0] for noted in self._read], 1)
             features.append(first.float().cpu().numpy())
         return np.concatenate(logits), np.concatenate(features)

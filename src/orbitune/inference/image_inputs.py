@@ -1,6 +1,6 @@
 """Inputs of a prediction: files, folders, patterns, arrays, images, iterables.
 
-Nothing is read before its turn, so a folder of any size needs the memory of one batch.
+Inputs are read batch by batch, so a folder of any size needs the memory of one batch.
 """
 
 import glob

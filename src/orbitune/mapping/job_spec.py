@@ -10,7 +10,8 @@ from orbitune.mapping.scene.radiometry import ReflectanceScaling
 class JobSpec:
     """A picklable description of the work on one map.
 
-    A part is a block of whole rows of cells. It is the unit of work, and of what a killed process keeps.
+    A part is a block of whole rows of cells. It is the unit of work, and a killed process loses one part at
+    most.
 
     Attributes:
         source, backbone: the model, as in `Classifier`.

@@ -1,4 +1,4 @@
-"""Finished parts of a map on disk, so that a killed map goes on where it stopped.
+"""Finished parts of a map on disk, from which a killed map continues.
 
 The folder `.NAME.parts` lies beside the map until it is complete. It holds the plan, the dense head if there
 is one, and a checksummed array for each finished part.
@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orbitune.files import replacing
-from orbitune.integrity import read_kept, sealed, unsealed, write_sealed_json
+from orbitune.integrity import read_cached_json, with_checksum, without_checksum, write_checksummed_json
 from orbitune.mapping.dense import DenseHead
 
 
@@ -53,7 +53,7 @@ class PartStore:
 
         Returns None if none can be read.
         """
-        stored = read_kept(self.folder / "plan.json")
+        stored = read_cached_json(self.folder / "plan.json")
         try:
             return None if stored is None else PlanFile(**stored)
         except (ValidationError, TypeError):
@@ -61,14 +61,14 @@ class PartStore:
 
     def write_plan(self, plan: PlanFile) -> None:
         """Store the plan."""
-        write_sealed_json(self.folder / "plan.json", plan.model_dump())
+        write_checksummed_json(self.folder / "plan.json", plan.model_dump())
 
     def read_head(self) -> DenseHead | None:
         """Return the dense head; None if there is none, or it is damaged."""
         from safetensors.numpy import load
 
         try:
-            return DenseHead(**load(unsealed(self._head_file.read_bytes())))
+            return DenseHead(**load(without_checksum(self._head_file.read_bytes())))
         except (OSError, ValueError):
             return None
 
@@ -77,7 +77,7 @@ class PartStore:
         from safetensors.numpy import save
 
         with replacing(self._head_file) as temporary:
-            temporary.write_bytes(sealed(save({"weight": head.weight, "bias": head.bias})))
+            temporary.write_bytes(with_checksum(save({"weight": head.weight, "bias": head.bias})))
 
     def read(self, number: int) -> np.ndarray:
         """Return a part as `Worker.label` made it, uint8 (3, rows, columns)."""
@@ -93,7 +93,7 @@ class PartStore:
         content = BytesIO()
         np.save(content, labels)
         with replacing(self._part_file(number)) as temporary:
-            temporary.write_bytes(sealed(content.getvalue()))
+            temporary.write_bytes(with_checksum(content.getvalue()))
 
     def missing(self, count: int) -> list[int]:
         """Return the numbers below `count` of the parts that are absent or damaged."""
@@ -106,7 +106,7 @@ class PartStore:
     def _is_intact(self, number: int) -> bool:
         """Return whether a part is stored and matches its checksum."""
         try:
-            unsealed(self._part_file(number).read_bytes())
+            without_checksum(self._part_file(number).read_bytes())
         except (OSError, ValueError):
             return False
         return True

@@ -36,8 +36,8 @@ def map_scene(
 ) -> MapReport:
     """Make a land-cover map of a scene.
 
-    A map that was interrupted goes on where it stopped if the same call is made again; the files are then the
-    same bytes as those of a map made at once.
+    To continue an interrupted map, make the same call again. The files have the same bytes as those of an
+    uninterrupted map.
 
         map_scene("bundle", "scene.tif", "map.tif", stride=16)
         map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})

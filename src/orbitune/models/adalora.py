@@ -103,5 +103,5 @@ class RankSchedule:
             parts[kind][name] = tensor.to(devices[name])
         allocator = self._allocator
         allocator.exp_avg_ipt, allocator.exp_avg_unc = parts["importance"], parts["uncertainty"]
-        allocator.ipt = dict(parts["importance"])  # overwritten before it is read; its keys say what is known
+        allocator.ipt = dict(parts["importance"])  # overwritten before it is read; only its keys matter
         self._kept = {name: t.tolist() for name, t in parts["kept"].items()} or None

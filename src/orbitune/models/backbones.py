@@ -134,7 +134,7 @@ def read_config(folder: Path, **more: Any) -> Any:
         raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **more)
-    except Exception as error:  # transformers lets whatever a damaged value leads to through
+    except Exception as error:  # transformers raises any type of error on a damaged value
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
 
 
@@ -185,7 +185,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
     from transformers.utils import logging
 
     check_fits(backbone, classes)
-    logging.set_verbosity_error()  # it warns of the new head, which is what we want
+    logging.set_verbosity_error()  # transformers warns of the new head, which is intended
     logging.disable_progress_bar()
     torch.manual_seed(seed)
     try:
@@ -215,7 +215,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     """Check that a checkpoint's files have the sizes that its config.json implies.
 
-    Missing ones would be drawn at random, in memory of any size that a damaged config.json states.
+    Missing weights would be initialised at random, with the sizes that a possibly damaged config.json states.
 
     Args:
         backbone: checkpoint.

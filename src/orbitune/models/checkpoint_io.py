@@ -20,7 +20,7 @@ from orbitune.models.backbones import Backbone, attention, check_fits, find_back
 from orbitune.models.files.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
-from orbitune.models.methods import storable
+from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: M
     with replacing(folder) as temporary:
         saved: Any = model
         if hasattr(saved, "peft_config"):
-            # On disk the adapter names what finds its backbone again, not where the files lie now.
+            # The stored adapter refers to the backbone by name, not by its present folder.
             saved.peft_config["default"].base_model_name_or_path = backbone.reference
-            saved.save_pretrained(temporary, state_dict=storable(model))
+            saved.save_pretrained(temporary, state_dict=state_to_save(model))
         else:
             saved.save_pretrained(temporary)
         (temporary / "README.md").unlink(missing_ok=True)  # PEFT's form, with nothing filled in
@@ -71,7 +71,7 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
-def prove_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
+def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved model in a fresh process and compare its logits.
 
     The process uses transformers and PEFT alone, as any of their users would.
@@ -145,7 +145,7 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
         )
     try:
         model = reload.load_whole(str(folder))
-    except Exception as error:  # transformers lets whatever a damaged file leads to through
+    except Exception as error:  # transformers raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(str(error))}.") from error
     model.set_attn_implementation(attention())
     return model
@@ -175,7 +175,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
             # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
             warnings.filterwarnings("error", "Found missing adapter keys")
             model = PeftModel.from_pretrained(base, str(folder)).eval()
-    except Exception as error:  # PEFT lets whatever a damaged file leads to through
+    except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
     check_all_used(model, shapes, folder)
     return model

@@ -270,15 +270,15 @@ def _stored(model: Any) -> int:
         return 0
     from peft import get_peft_model_state_dict
 
-    tensors = get_peft_model_state_dict(model, storable(model), save_embedding_layers=False)
+    tensors = get_peft_model_state_dict(model, state_to_save(model), save_embedding_layers=False)
     return sum(tensor.numel() for tensor in tensors.values())
 
 
-def storable(model: "nn.Module") -> "dict[str, Tensor]":
+def state_to_save(model: "nn.Module") -> "dict[str, Tensor]":
     """Return the state dict that PEFT selects from when it saves a model.
 
-    RandLoRA's random bases are in it once, not for every layer, and the original head is left out. To PiSSA's
-    factors those of its start, A0 and B0, are appended: B A - B0 A0.
+    RandLoRA's random bases are in it once, not for every layer, and the original head is left out. PiSSA's
+    initial factors A0 and B0 are appended, so that the update is B A - B0 A0.
     """
     import torch
 

@@ -83,7 +83,7 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 
     The frozen weights lose these values. What is saved is a plain LoRA of twice the rank over the original
     weights, W + B A - B0 A0, so that they can be shared with other adapters; see
-    `orbitune.models.methods.storable`. (PEFT's own conversion would leave out the head.)
+    `orbitune.models.methods.state_to_save`. (PEFT's own conversion would leave out the head.)
     """
     from peft.tuners.lora import Linear
 
@@ -144,8 +144,8 @@ def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     """Train the head and scales of shared random bases of full rank (RandLoRA).
 
-    PEFT's defaults, bases of rank 32 and a factor of 20, correspond to the default rank and alpha. Bases of a
-    lower rank are more in number, and so are their scales.
+    PEFT's defaults, bases of rank 32 and a factor of 20, correspond to the default rank and alpha. With a
+    lower rank there are more bases, and more scales.
     """
     from peft import RandLoraConfig
 
@@ -163,8 +163,9 @@ def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
     """Train the head and a few Fourier coefficients of the updates (FourierFT).
 
-    128 times the rank are 1,024, which the authors set beside LoRA's rank 8. Their factor for ViT-Base is 300
-    at the default alpha and rank; as the inverse transform divides by a layer's size, it follows the width.
+    The number of coefficients is 128 times the rank: 1,024 at the default, which the authors compare with
+    LoRA of rank 8. Their scaling for ViT-Base is 300 at the default alpha and rank; it grows with the width,
+    because the inverse transform divides by the layer's size.
     """
     from peft import FourierFTConfig
 

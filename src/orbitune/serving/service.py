@@ -144,7 +144,7 @@ class ServedModel:
     ) -> MapReport:
         """Map a scene, see `orbitune.map_scene`.
 
-        Uses a second model, so that tiles are still predicted.
+        A second copy of the model is used, so that tiles can be predicted meanwhile.
 
         Args:
             scene: raster file.

@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe, upgrade
 from orbitune.recipe_paths import PLACES
 from orbitune.resources import parse_bytes, parse_seconds
@@ -274,7 +274,7 @@ def fit_recipe(
     file, asked = folder / "budget.json", {"recipe": settings, **asdict(budget)}
     if file.exists():
         try:
-            kept = read_sealed_json(file)
+            kept = read_checksummed_json(file)
             fitted = Recipe.make({**kept["chosen"], **recipe.places})
             before = kept["asked"]
             before["recipe"] = {n: v for n, v in upgrade(before["recipe"]).items() if n not in PLACES}
@@ -289,7 +289,7 @@ def fit_recipe(
         fit = fit_budget(recipe, budget, measure)
         fitted, choices = fit.recipe, fit.choices
         chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
-        write_sealed_json(file, chosen)
+        write_checksummed_json(file, chosen)
     for choice in choices:
         say(choice)
     return fitted

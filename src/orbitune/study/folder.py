@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
-from orbitune.integrity import read_kept, read_sealed_json, write_sealed_json
+from orbitune.integrity import read_cached_json, read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe, read_yaml
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
@@ -42,7 +42,7 @@ class StudyFolder:
     def read_plan(self, method: str) -> Plan | None:
         """Return a method's stored plan; None where it is missing or damaged."""
         try:
-            return Plan.model_validate(read_kept(self.plan_file(method)))
+            return Plan.model_validate(read_cached_json(self.plan_file(method)))
         except ValidationError:
             return None
 
@@ -95,19 +95,19 @@ class StudyFolder:
     def _conflict(self, kind: str, differences: Sequence[str]) -> RunError:
         return RunError(f"{self.path} holds a study {kind} ({'; '.join(differences)}). Choose another --out.")
 
-    def note_jobs(self, jobs: int) -> None:
+    def store_jobs(self, jobs: int) -> None:
         """Store the number of trials and the most parallel runs in study.json."""
-        write_sealed_json(
-            self.path / "study.json", {"tune": self.trials, "jobs": max(jobs, self.highest_jobs)}
+        write_checksummed_json(
+            self.path / "study.json", {"tune": self.trials, "jobs": max(jobs, self.max_jobs)}
         )
 
     @property
-    def highest_jobs(self) -> int:
+    def max_jobs(self) -> int:
         """Highest number of parallel runs in any session."""
         return int(self._settings().get("jobs", 1))
 
     def _settings(self) -> dict[str, Any]:
-        return read_kept(self.path / "study.json") or {}
+        return read_cached_json(self.path / "study.json") or {}
 
     def finished(self, spec: RunSpec) -> Outcome | None:
         """Return how a run ended in an earlier session; None if it has to be run."""
@@ -131,7 +131,7 @@ def count_test_reads(run: Path) -> int:
     """
     if (file := run / "result.json").is_file():
         try:
-            return int(read_sealed_json(file)["test_reads"])
+            return int(read_checksummed_json(file)["test_reads"])
         except (OrbituneError, LookupError, TypeError, ValueError):
             raise RunError(f"{file} is damaged. Restore it, or train the run again.") from None
     state = run / "checkpoint" / "state.safetensors"

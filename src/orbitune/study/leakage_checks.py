@@ -16,7 +16,7 @@ from orbitune.errors import DataError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
 from orbitune.files import write_json
-from orbitune.integrity import read_kept
+from orbitune.integrity import read_cached_json
 from orbitune.study.findings import LeakageRecord
 from orbitune.training.setup import TrainingSetup
 
@@ -45,7 +45,7 @@ def check_leakage(setup: TrainingSetup, split: str, folder: Path) -> LeakageReco
 def _read_stored(file: Path) -> dict[str, LeakageRecord]:
     """Return earlier checks; missing or damaged ones are measured again."""
     stored = {}
-    for key, value in (read_kept(file) or {}).items():
+    for key, value in (read_cached_json(file) or {}).items():
         try:
             stored[key] = LeakageRecord.model_validate({"split": "", **value})
         except (ValidationError, TypeError):

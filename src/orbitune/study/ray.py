@@ -149,7 +149,7 @@ def _wait_for_predecessor(folder: Path) -> None:
             with FileLock(lock, timeout=PATIENCE):
                 pass
         except (Timeout, OSError):
-            pass  # the run has ended and the lock is gone, or the next one says what is the matter
+            pass  # the lock is gone, or the next attempt reports the cause
 
 
 def _outcome(reference: Any) -> Outcome:

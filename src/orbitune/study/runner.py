@@ -140,7 +140,7 @@ class Study:
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, live or not progress)
         with _messages_shown(progress), closing(executor), LiveTable(live) as table:
-            self.folder.note_jobs(executor.slots)
+            self.folder.store_jobs(executor.slots)
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
             planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
@@ -173,7 +173,7 @@ class Study:
                 jobs=executor.slots,
                 threads=executor.threads or shared["environment"]["threads"],
                 # Parallel runs share caches and memory bandwidth.
-                timings_comparable=self.folder.highest_jobs == 1,
+                timings_comparable=self.folder.max_jobs == 1,
             ),
             "runs": runs,
             "trials": [trial.record() for trials in searches for trial in trials],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.integrity import write_sealed_json
+from orbitune.integrity import write_checksummed_json
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import RunSpec
@@ -52,7 +52,7 @@ class Stages:
                 plans[method] = outcome.error
             elif outcome.value is not None:
                 plans[method] = Plan.model_validate(outcome.value["plans"][0])
-                write_sealed_json(self.folder.plan_file(method), outcome.value["plans"][0])
+                write_checksummed_json(self.folder.plan_file(method), outcome.value["plans"][0])
 
         for method in firsts:
             if plan := self.folder.read_plan(method):
@@ -130,7 +130,7 @@ class Stages:
             describe_result=_describe_run,
             folder=out,
             epochs=spec.recipe.epochs,
-            seconds=None if spec.sweep else plan.seconds,  # a sweep's point costs something else
+            seconds=None if spec.sweep else plan.seconds,  # points of a sweep have other costs
         )
 
 

@@ -1,8 +1,8 @@
 """Learning-rate tuning with the same number of trials for every method.
 
 Trials are compared by successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): all are trained for
-a few epochs, the best third goes on, until one is left. They are compared on validation only; no trial reads
-the test split. The rate is tuned once per method and split, then used for all seeds and sweeps there.
+a few epochs, the best third continues, until one is left. They are compared on validation only; no trial
+reads the test split. The rate is tuned once per method and split, then used for all seeds and sweeps there.
 """
 
 import shutil

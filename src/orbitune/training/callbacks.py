@@ -37,8 +37,8 @@ class Callback:
         """Handle an optimizer step.
 
         Args:
-            step: number of steps so far, from 1. A resumed run goes on from its last checkpoint, so the steps
-                between that and where it stopped are reported again, with the same values.
+            step: number of steps so far, from 1. A resumed run continues from its last checkpoint, so the
+                steps after it are reported again, with the same values.
             loss: mean training loss of the batch.
             learning_rate: of the first parameter group.
         """
@@ -69,7 +69,7 @@ class CallbackList(Callback):
 
     @contextmanager
     def reporting_exceptions(self) -> Iterator[None]:
-        """Report an exception of the block to the callbacks; it goes on to the caller."""
+        """Report an exception of the block to the callbacks, and raise it again."""
         try:
             yield
         except BaseException as error:

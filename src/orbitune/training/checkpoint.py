@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import RunError
-from orbitune.models.files.checksummed_safetensors import check_sealed, save_sealed
+from orbitune.models.files.checksummed_safetensors import check_checksum, save_checksummed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,7 +80,7 @@ def save_checkpoint(
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in moments.items()}
-    save_sealed(path, tensors, {"progress": json.dumps(asdict(state))})
+    save_checksummed(path, tensors, {"progress": json.dumps(asdict(state))})
 
 
 def load_checkpoint(
@@ -93,7 +93,7 @@ def load_checkpoint(
     """
     tensors, metadata = _read(path)
     try:
-        put_trainable(model, _part(tensors, "model/"))
+        set_trainable(model, _part(tensors, "model/"))
         moments: dict[int, dict[str, Any]] = {}
         for name, tensor in _part(tensors, "optimizer/").items():
             index, key = name.split("/")
@@ -118,7 +118,7 @@ def read_state(path: Path) -> TrainingState:
 
 def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
     """Write the trained weights after this epoch, counted from 1."""
-    save_sealed(path, trainable(model), {"epoch": str(epoch)})
+    save_checksummed(path, trainable(model), {"epoch": str(epoch)})
 
 
 def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
@@ -131,7 +131,7 @@ def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
     try:
         if metadata.get("epoch") != str(epoch):
             raise ValueError(f"it is of epoch {metadata.get('epoch')}, not {epoch}")
-        put_trainable(model, tensors)
+        set_trainable(model, tensors)
     except (KeyError, ValueError) as error:
         raise _unusable(path, f"does not fit this run ({error})") from None
 
@@ -148,7 +148,7 @@ def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def put_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
+def set_trainable(model: "nn.Module", tensors: dict[str, "Tensor"]) -> None:
     """Copy saved values into the trainable tensors.
 
     Raises:
@@ -177,7 +177,7 @@ def _opened(path: Path, framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        check_sealed(path)
+        check_checksum(path)
         with safe_open(path, framework=framework) as file:
             yield file
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:

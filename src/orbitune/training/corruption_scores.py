@@ -10,7 +10,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
-from orbitune.integrity import read_kept
+from orbitune.integrity import read_cached_json
 from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import SavedModel, reopen
 
@@ -20,8 +20,8 @@ _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robustness:
     """Score a finished run's model on corrupted validation tiles.
 
-    Validation and not test, which stays sealed: this asks what a model keeps and not how good it is. What was
-    done before with as many tiles is not repeated.
+    The validation split is used, so that the test split stays unread. Scores that are already stored for as
+    many tiles are returned.
 
     Args:
         count: tiles in the sample; all where there are fewer.
@@ -35,7 +35,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
         raise RunError("Robustness needs at least one tile.")
     count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
-    if (kept := _read_kept(file)) and kept.count == count:
+    if (kept := _read_cached(file)) and kept.count == count:
         return kept
     result, setup = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(setup.splits["validation"], count, replace=False)
@@ -55,9 +55,9 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
     return scores
 
 
-def _read_kept(file: Path) -> Robustness | None:
+def _read_cached(file: Path) -> Robustness | None:
     """Return what was measured before; None if it is missing or damaged."""
     try:
-        return Robustness.model_validate(read_kept(file))
+        return Robustness.model_validate(read_cached_json(file))
     except ValidationError:
         return None

@@ -128,7 +128,7 @@ def _gpu_uuids() -> list[str]:
     return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count)]
 
 
-def cost_in_words(cost: Mapping[str, Any]) -> str:
+def describe_cost(cost: Mapping[str, Any]) -> str:
     """Return the cost of a run in everyday terms.
 
     Args:

@@ -12,7 +12,7 @@ from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Cost, ReloadCheck, RunResult
 from orbitune.evaluation.saved_outputs import Predictions, write_predictions
-from orbitune.models.checkpoint_io import prove_saved, save_model, tolerance
+from orbitune.models.checkpoint_io import save_model, tolerance, verify_saved
 from orbitune.models.factory import build
 from orbitune.models.metadata import ModelMetadata, TrainingData
 from orbitune.models.methods import count_parameters, find_method
@@ -39,7 +39,7 @@ def finalise(trainer: Trainer) -> RunResult:
     trainer.state.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
     load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
-    with trainer.folder.keeping_divergence():
+    with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.setup.recipe.tta
             logits = {split: trainer.logits(split, tta) for split in ("validation", "test")}
@@ -97,7 +97,7 @@ def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCh
     with torch.inference_mode():
         logits = model(pixel_values=pixels, **setup.backbone.family.forward).logits
     check_outputs(logits.numpy())
-    difference = prove_saved(saved, setup.backbone, pixels, logits)
+    difference = verify_saved(saved, setup.backbone, pixels, logits)
     return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 

@@ -82,7 +82,7 @@ class ActiveRun:
             DivergedError: the loss is not finite, now or in an earlier attempt.
             Interrupted: SIGINT arrived; the state is saved.
         """
-        with self.folder.keeping_divergence():
+        with self.folder.recording_divergence():
             reset_peak_rss()  # decoding came before, and belongs to no method
             if self.accelerator.is_main_process:
                 self.folder.write_environment(environment(), self.setup.tiles.skipped)

@@ -9,11 +9,11 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.files import remove_abandoned, write_json, write_text
-from orbitune.integrity import read_json, read_sealed_json, write_sealed_json
+from orbitune.integrity import read_checksummed_json, read_json, write_checksummed_json
 from orbitune.recipe import Recipe, read_yaml
 
 _DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
-PATIENCE = 5.0  # seconds; a process that was told to stop finishes its step first
+PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
 class RunFolder:
@@ -50,7 +50,7 @@ class RunFolder:
     def _claim(self, inputs: dict[str, str]) -> None:
         file = self.path / "inputs.json"
         if not file.is_file():  # nothing is trained before it is written
-            write_sealed_json(file, inputs)
+            write_checksummed_json(file, inputs)
         check_inputs(self.path, inputs)
 
     @property
@@ -76,7 +76,7 @@ class RunFolder:
             raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
 
     @contextmanager
-    def keeping_divergence(self) -> Iterator[None]:
+    def recording_divergence(self) -> Iterator[None]:
         """Store a divergence of the block; raise at once if one is stored.
 
         Raises:
@@ -103,7 +103,7 @@ class RunFolder:
 
     def write_environment(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
         """Write the environment of the run and the images it skipped."""
-        write_sealed_json(self.path / _ENVIRONMENT, environment)
+        write_checksummed_json(self.path / _ENVIRONMENT, environment)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
             write_json(self.path / "skipped-images.json", lines)
@@ -135,7 +135,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
         RunError: it is missing or damaged.
     """
     try:
-        return read_sealed_json(folder / _ENVIRONMENT)
+        return read_checksummed_json(folder / _ENVIRONMENT)
     except OrbituneError as error:
         raise RunError(f"{error} Restore it, or train the run again.") from None
 
@@ -164,7 +164,7 @@ def read_inputs(folder: Path) -> dict[str, str]:
     """Return the stored hashes of a run's inputs."""
     file = folder / "inputs.json"
     try:
-        return read_sealed_json(file)
+        return read_checksummed_json(file)
     except OrbituneError:
         raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
 

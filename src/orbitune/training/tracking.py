@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from orbitune.errors import Interrupted, RunError, first_line
 from orbitune.extras import require
-from orbitune.integrity import read_kept, write_sealed_json
+from orbitune.integrity import read_cached_json, write_checksummed_json
 from orbitune.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Tracker(Callback):
     def on_train_start(self, setup: "TrainingSetup") -> None:
         self._steps_per_epoch = setup.steps_per_epoch
         self._state: dict[str, Any] = {"run_id": None, "step": 0, "epoch": 0}
-        self._state |= read_kept(self.folder / f"{self.name}.json") or {}
+        self._state |= read_cached_json(self.folder / f"{self.name}.json") or {}
         self.folder.mkdir(exist_ok=True)
         try:
             self._state["run_id"] = self.start(
@@ -150,7 +150,7 @@ class Tracker(Callback):
         logger.warning("Tracking with %s stopped: %s. Training continues.", self.name, first_line(error))
 
     def _keep_state(self) -> None:
-        write_sealed_json(self.folder / f"{self.name}.json", self._state)
+        write_checksummed_json(self.folder / f"{self.name}.json", self._state)
 
 
 class TensorBoardTracker(Tracker):

@@ -140,8 +140,8 @@ class Trainer:
         task.advance(count)
         if self.interrupt.is_set:
             raise Interrupted(
-                "Stopped while the activations of the frozen layers were cached. The same command goes on "
-                "from there."
+                "Stopped while the activations of the frozen layers were cached. Run the same command again "
+                "to continue."
             )
 
     def fit(self, epochs: int | None = None) -> None:
@@ -167,8 +167,8 @@ class Trainer:
                     last_save = time.monotonic()
                 if stopping:
                     raise Interrupted(
-                        f"Stopped after step {state.step} of {self.setup.steps}. The same command goes on "
-                        f"from there."
+                        f"Stopped after step {state.step} of {self.setup.steps}. Run the same command again "
+                        "to continue."
                     )
 
     def _train_step(self, task: ProgressTask) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.integrity import read_sealed_json, write_sealed_json
+from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.training.run import open_run
 
@@ -37,7 +37,7 @@ class TrialResult:
         if not file.is_file():
             return None
         try:
-            return cls(**read_sealed_json(file))
+            return cls(**read_checksummed_json(file))
         except (OrbituneError, TypeError):
             raise RunError(
                 f"{file} is damaged or of another version; remove it to continue from the checkpoint."
@@ -65,7 +65,7 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
         if kept and len(kept.history) >= epochs:
             return kept
         trainer = run.fit(epochs)
-        trainer.save()  # brings the seconds up to now
+        trainer.save()  # updates the seconds
         state = trainer.state
         result = TrialResult(
             recipe=run.setup.recipe.model_dump(mode="json"),
@@ -73,5 +73,5 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_sealed_json(run.folder.path / "trial.json", asdict(result))
+        write_checksummed_json(run.folder.path / "trial.json", asdict(result))
         return result

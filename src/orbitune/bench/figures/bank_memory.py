@@ -31,5 +31,5 @@ def measure(run: str, adapters: int) -> dict[str, Any]:
 
 def _resident() -> int:
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed counts no more
+    ctypes.CDLL(None).malloc_trim(0)  # do not count freed memory
     return rss_bytes()

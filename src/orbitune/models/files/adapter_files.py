@@ -74,8 +74,8 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     start = config.init_lora_weights
     if isinstance(start, str) and start.lower() not in _STARTS:
         raise ModelError(
-            f"The adapter {folder} was started by {start!r}, which changed the frozen weights in a way that "
-            "its files do not record. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
+            f"The adapter {folder} was initialised by {start!r}, which changed the frozen weights in a way "
+            "that its files do not record. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     for pattern in _patterns(config):
         try:

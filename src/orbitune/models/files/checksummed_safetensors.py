@@ -16,8 +16,10 @@ _HEADER = 100 << 20  # bytes; safetensors reads no longer header
 _BLOCK = 4 << 20
 
 
-def save_sealed(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
-    """Write tensors and text as one safetensors file, whole and sealed.
+def save_checksummed(
+    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors and text as one safetensors file with a checksum.
 
     Args:
         path: file to write.
@@ -38,12 +40,12 @@ def save_sealed(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, st
             file.write(b"%08x" % crc)
 
 
-def check_sealed(path: Path) -> None:
-    """Compare a file with its seal.
+def check_checksum(path: Path) -> None:
+    """Compare a file with its checksum.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or has no seal.
+        ValueError: it is damaged, or has no checksum.
     """
     _, stated, crc = _measure(path)
     if stated != b"%08x" % crc:

@@ -174,7 +174,8 @@ class AuthenticationMiddleware:
 class _CookieFilter:
     """ASGI `send` that keeps one of the two cookies of Gradio's sign-in response.
 
-    That is the one marked Secure behind https, and the other over http, where browsers refuse Secure ones.
+    Behind https this is the cookie marked Secure. Over http it is the other one, as browsers refuse Secure
+    cookies there.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:

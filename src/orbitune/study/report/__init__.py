@@ -1,8 +1,8 @@
 """Report of a study: report.html (self-contained), report.md and its figures.
 
 Reports are written from the results alone, and are the same bytes each time. They begin with the conclusions,
-one table and one figure; every number follows with its interval and the command that reproduces it.
-Synthetic tiles are named wherever a number is shown.
+one table and one figure; then come all numbers, each with its interval and the command that reproduces it.
+Numbers of synthetic tiles are marked as such.
 """
 
 from orbitune.study.report.writer import (

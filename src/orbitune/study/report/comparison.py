@@ -6,7 +6,7 @@ from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
-from orbitune.training.energy import cost_in_words
+from orbitune.training.energy import describe_cost
 
 Cell = Callable[[MethodRow], str]
 Column = tuple[str, Cell]
@@ -19,7 +19,7 @@ def comparison_columns(view: ReportView) -> list[Column]:
         *_gap_columns(view),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
-        ("Cost of one run", lambda row: cost_in_words(row.cost)),
+        ("Cost of one run", lambda row: describe_cost(row.cost)),
     ]
 
 
