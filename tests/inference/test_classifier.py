@@ -7,7 +7,7 @@ from PIL import Image
 from orbitune import Classifier
 from orbitune.errors import DataError
 from orbitune.evaluation.calibration import probabilities
-from orbitune.inference.image_inputs import check_paths, expand
+from orbitune.inference.image_inputs import check_input_paths, expand
 from orbitune.sources.decode import to_uint8_tile
 from orbitune.training.evaluate import reopen
 
@@ -145,10 +145,10 @@ def test_a_folder_without_images_is_an_error_before_any_work(tmp_path):
         (tmp_path / "notes" / name).write_bytes(b"x")
     for name in ("empty", "notes", "no*"):
         with pytest.raises(DataError, match=r"^There is nothing to predict in .*: it contains no image"):
-            check_paths([str(tmp_path / name)])
+            check_input_paths([str(tmp_path / name)])
     for name in ("*.png", "x" * 400, "nothing\n.png"):
         with pytest.raises(DataError, match="There is no file or folder") as caught:
-            check_paths([str(tmp_path / name)])
+            check_input_paths([str(tmp_path / name)])
         assert str(caught.value).isprintable()
 
 

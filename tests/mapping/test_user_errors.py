@@ -9,7 +9,9 @@ import pytest
 import rasterio
 from scenes import mosaic, read_band, write_scene
 
+from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
+from orbitune.mapping.options import MapOptions
 from orbitune.mapping.pipeline import map_scene
 
 
@@ -55,6 +57,11 @@ def refused(orbitune, bundle, tmp_path):
 )
 def test_a_wrong_option_is_one_line_that_says_what_is_right(refused, scene, options, message):
     assert message in refused(scene, *options)
+
+
+def test_a_word_is_no_switch_in_python():
+    with pytest.raises(DataError, match="not_sure is True or False, not 'off'"):
+        MapOptions(not_sure="off")
 
 
 def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):

@@ -25,7 +25,7 @@ from orbitune.training.checks import check_gradients
 from orbitune.training.energy import describe_cost
 from orbitune.training.run import open_run
 from orbitune.training.run_folder import RunFolder
-from orbitune.training.schedule import image_size, learning_rate
+from orbitune.training.schedule import learning_rate, step_image_size
 from orbitune.training.setup import prepare_training
 from orbitune.training.trainer import Trainer
 from orbitune.training.trial import trial
@@ -523,8 +523,8 @@ def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
 
 def test_sizes_change_at_their_share_of_the_steps(recipe):
     growing = recipe.replace(sizes="16:0.25,24:0.25,32:0.5", image_size=32)
-    assert [image_size(growing, step, 8) for step in range(8)] == [16, 16, 24, 24, 32, 32, 32, 32]
-    assert image_size(recipe.replace(image_size=32), 5, 8) == 32
+    assert [step_image_size(growing, step, 8) for step in range(8)] == [16, 16, 24, 24, 32, 32, 32, 32]
+    assert step_image_size(recipe.replace(image_size=32), 5, 8) == 32
 
 
 def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):

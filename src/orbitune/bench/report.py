@@ -16,7 +16,7 @@ Results = dict[str, Any]
 Table = tuple[list[str], list[list[str]]]
 
 
-def write_report(results: Results, path: Path) -> None:
+def write_bench_report(results: Results, path: Path) -> None:
     """Write the Markdown report from the results alone."""
     parts = [
         f"# Benchmark {_markdown(results['suite']['name'])}",

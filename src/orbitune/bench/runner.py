@@ -18,8 +18,17 @@ from typing import Any
 import orbitune
 from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
-from orbitune.bench.report import write_report
-from orbitune.bench.suites import FIGURES, OF_RUN, OF_SCENE, PREDICTION, Arm, Comparison, Figure, Suite
+from orbitune.bench.report import write_bench_report
+from orbitune.bench.suites import (
+    FIGURES,
+    OF_RUN,
+    OF_SCENE,
+    PREDICTION,
+    Arm,
+    ArmComparison,
+    BenchFigure,
+    Suite,
+)
 from orbitune.cache import cache_folder
 from orbitune.errors import OrbituneError
 from orbitune.files import write_json
@@ -95,11 +104,11 @@ class Bench:
             _compare(self.suite, each, results["arms"]) for each in self.suite.comparisons
         ]
         write_json(self.report.with_suffix(".json"), results)
-        write_report(results, self.report)
+        write_bench_report(results, self.report)
         shutil.rmtree(kept, ignore_errors=True)
         return results
 
-    def _figure(self, figure: Figure, say: Callable[[str], None]) -> dict[str, Any]:
+    def _figure(self, figure: BenchFigure, say: Callable[[str], None]) -> dict[str, Any]:
         """Measure a figure of the suite, after the arms."""
         settings = {
             **figure.settings,
@@ -182,7 +191,7 @@ def _arm_results(arm: Arm, setup: TrainingSetup, measured: Sequence[dict[str, An
     }
 
 
-def _compare(suite: Suite, comparison: Comparison, arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _compare(suite: Suite, comparison: ArmComparison, arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
     names = [arm.name for arm in suite.pair(comparison)]
     ours, against = (next(arm["measured"] for arm in arms if arm["name"] == name) for name in names)
     if comparison.measure == "memory":  # less is better

@@ -51,7 +51,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Comparison(_Strict):
+class ArmComparison(_Strict):
     """Two arms and the target for their ratio; above 1 is better for `ours`.
 
     Attributes:
@@ -69,7 +69,7 @@ class Comparison(_Strict):
     aim: float | None = None
 
 
-class Figure(_Strict):
+class BenchFigure(_Strict):
     """One number and its target.
 
     Attributes:
@@ -121,8 +121,8 @@ class Suite(_Strict):
     warmup: int = Field(3, ge=1)
     seconds: float = Field(10, gt=0)
     rounds: int = Field(6, ge=2)
-    comparisons: tuple[Comparison, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    comparisons: tuple[ArmComparison, ...] = ()
+    figures: tuple[BenchFigure, ...] = ()
 
     @field_validator("rounds")
     @classmethod
@@ -177,7 +177,7 @@ class Suite(_Strict):
         """Return the distinct arms in the order in which they are named."""
         return list(dict.fromkeys(arm for each in self.comparisons for arm in self.pair(each)))
 
-    def pair(self, comparison: Comparison) -> tuple[Arm, Arm]:
+    def pair(self, comparison: ArmComparison) -> tuple[Arm, Arm]:
         """Return the two arms of a comparison."""
         return self._arm(comparison.ours), self._arm(comparison.against)
 

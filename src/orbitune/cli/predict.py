@@ -40,11 +40,11 @@ def predict(
 ) -> None:
     """Predict the classes of images. An unreadable file becomes a row with an error."""
     from orbitune.inference.classifier import Classifier
-    from orbitune.inference.image_inputs import check_paths, expand
+    from orbitune.inference.image_inputs import check_input_paths, expand
     from orbitune.inference.output_formats import find_format
 
     write = find_format("jsonl" if as_json else form)
-    check_paths(inputs)
+    check_input_paths(inputs)
     classifier = Classifier.from_pretrained(source, backbone=backbone)
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:

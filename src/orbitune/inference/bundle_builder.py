@@ -19,9 +19,9 @@ from orbitune.models.metadata import (
     Brightness,
     ModelMetadata,
     OODThreshold,
-    Storage,
     StorageType,
     TrainingData,
+    WeightStorage,
 )
 from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import reopen
@@ -66,7 +66,7 @@ def build_bundle(
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         store(source.folder, folder, dtype)
         metadata = _completed(source.metadata, result, setup).model_copy(
-            update={"storage": Storage(dtype=dtype)}
+            update={"storage": WeightStorage(dtype=dtype)}
         )
         write_metadata(folder, metadata)
         if dtype != "float32":
@@ -131,7 +131,7 @@ def store(saved: Path, folder: Path, dtype: str) -> None:
 
 def _storage_loss(
     before: Bundle, after: Bundle, setup: TrainingSetup, display: ProgressDisplay, dtype: StorageType
-) -> Storage:
+) -> WeightStorage:
     """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
     indices = setup.splits["validation"]
     logits = [
@@ -140,7 +140,7 @@ def _storage_loss(
     ]
     labels = setup.tiles.labels[indices]
     accuracies = [float((each.argmax(1) == labels).mean()) for each in logits]
-    return Storage(
+    return WeightStorage(
         dtype=dtype,
         tiles=len(indices),
         accuracy_before=accuracies[0],

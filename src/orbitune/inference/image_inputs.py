@@ -47,7 +47,7 @@ def expand(inputs: Any) -> Iterator[ImageInput]:
         yield ImageInput(position if name is None else name, read)
 
 
-def check_paths(inputs: Iterable[str]) -> None:
+def check_input_paths(inputs: Iterable[str]) -> None:
     """Check that every path or pattern names something to predict.
 
     Args:

@@ -49,6 +49,8 @@ class MapOptions:
             if getattr(self, name) not in get_args(choices):
                 listed = ", ".join(get_args(choices))
                 raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
+        if not isinstance(self.not_sure, bool):  # "off" would count as true
+            raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")
 

@@ -108,7 +108,7 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
     return {name: Path(given[name]) for name in OUTPUTS if name in given}
 
 
-def check_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
+def check_output_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
     """Check that no output replaces the scene, another output or a folder.
 
     Args:

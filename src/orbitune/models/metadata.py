@@ -145,7 +145,7 @@ class OODThreshold(Record):
     bytes: NonNegativeInt = 0
 
 
-class Storage(Record):
+class WeightStorage(Record):
     """Storage type of the weights, and its effect on the validation scores.
 
     Attributes:
@@ -223,7 +223,7 @@ class ModelMetadata(StoredRecord):
     tta: Literal["none", "flips"] = "none"
     confusion: JsonTuple[JsonTuple[NonNegativeInt]] | None = None
     ood_detector: OODThreshold | None = None
-    storage: Storage | None = None
+    storage: WeightStorage | None = None
     imported: dict[str, str | None] | None = None
     merged_from: JsonTuple[MergeParent] | None = None
     validations: JsonTuple[MergeScore] | None = None

@@ -17,7 +17,7 @@ from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
-from orbitune.sources.tables import Table, parse_table
+from orbitune.sources.tables import SourceTable, parse_table
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LABEL = "label"
@@ -184,7 +184,7 @@ def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: Table, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
+def _labelled_names(table: SourceTable, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
     """Return (name, label) of each row, with `folder` before the name."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
@@ -215,7 +215,7 @@ def _normalise_path(name: Any, table: str) -> str:
     return "/".join(parts)
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path) -> SourceTable:
     """Read and parse a table."""
     try:
         return parse_table(path.name, read_file(path))

@@ -14,7 +14,7 @@ _MAX_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """A table.
 
     Attributes:
@@ -46,7 +46,7 @@ class Table:
         raise DataError(f"{self.name} has {problem} among {there_is}: choose one with {option}.")
 
 
-def parse_table(name: str, data: bytes) -> Table:
+def parse_table(name: str, data: bytes) -> SourceTable:
     """Parse the content of a table.
 
     Args:
@@ -65,7 +65,7 @@ def parse_table(name: str, data: bytes) -> Table:
         raise DataError(f"{name} cannot be read as a table: {first_line(error)}.") from None
     if not any(map(len, rows.values())):
         raise DataError(f"{name} has no rows: expected a file name and a label in each.")
-    return Table(name, rows)
+    return SourceTable(name, rows)
 
 
 class _TableError(Exception):

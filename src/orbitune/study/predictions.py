@@ -47,7 +47,7 @@ def load_logits(runs: Sequence[RunRecord], folder: str | Path, part: str = "test
 
 
 @dataclass(frozen=True)
-class Predictions:
+class MethodPredictions:
     """Predictions of all methods for the same test tiles of one split.
 
     Attributes:
@@ -68,7 +68,9 @@ class Predictions:
         return {method: rows == self.labels for method, rows in self.predicted.items()}
 
 
-def load_predictions(runs: Sequence[RunRecord], folder: str | Path, split: str = "default") -> Predictions:
+def load_predictions(
+    runs: Sequence[RunRecord], folder: str | Path, split: str = "default"
+) -> MethodPredictions:
     """Load the test predictions of the finished runs on one split, without sweeps.
 
     Args:
@@ -91,7 +93,7 @@ def load_predictions(runs: Sequence[RunRecord], folder: str | Path, split: str =
         )
         for method in dict.fromkeys(run.method for run in compared)
     }
-    return Predictions(
+    return MethodPredictions(
         found.indices,
         found.labels,
         seeds={method: tuple(compared[row].seed for row in own) for method, own in rows.items()},

@@ -5,7 +5,7 @@ import math
 from orbitune.recipe import Recipe
 
 
-def image_size(recipe: Recipe, step: int, steps: int) -> int:
+def step_image_size(recipe: Recipe, step: int, steps: int) -> int:
     """Return the input size of a step in pixels."""
     return next(size for size, first in reversed(size_phases(recipe, steps)) if step >= first)
 

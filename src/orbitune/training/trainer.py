@@ -29,7 +29,7 @@ from orbitune.training.gradients import accumulate_gradients, sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
 from orbitune.training.run_folder import RunFolder, epoch_line
-from orbitune.training.schedule import image_size, learning_rate
+from orbitune.training.schedule import learning_rate, step_image_size
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Trainer:
             recipe=setup.recipe,
             scaler=self.scaler,
             weight=weight,
-            size=image_size(setup.recipe, state.step, setup.steps),
+            size=step_image_size(setup.recipe, state.step, setup.steps),
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
         loss = loss_sum / len(chosen)

@@ -50,7 +50,7 @@ def table_notes(view: ReportView) -> list[str]:
 
 def failures(results: StudyResults) -> list[tuple[str, str]]:
     """Return the name and the error of every run that is not finished."""
-    return [(run_name(run), f"{run.status}: {fmt.one_line(run.error)}") for run in results.failed]
+    return [(run_name(run), f"{run.status}: {fmt.single_line(run.error)}") for run in results.failed]
 
 
 def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:

@@ -79,7 +79,7 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def one_line(value: Any) -> str:
+def single_line(value: Any) -> str:
     """Return a value as text in one line; the items of a list are joined with commas."""
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return " ".join(text.split())
@@ -92,4 +92,4 @@ def slug(text: str) -> str:
 
 def markdown(value: Any) -> str:
     """Escape text for GitHub Markdown and its table cells, as one line."""
-    return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", one_line(value)), quote=False)
+    return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", single_line(value)), quote=False)

@@ -182,7 +182,7 @@ def _data(view: ReportView) -> list[Component]:
 
 
 def _plans(view: ReportView) -> list[Component]:
-    plan = run_details.plan_table(view)
+    plan = run_details.planned_costs_table(view)
     if plan is None:
         return []
     return [Collapsible("First run of each method", [plan]) if view.many else plan]

@@ -61,14 +61,14 @@ def trial_table(view: ReportView) -> Table:
             f"{trial.epochs}",
             fmt.NOTHING if accuracy is None else fmt.percent(accuracy, view.digits),
             fmt.NOTHING if seconds is None else fmt.seconds(seconds),
-            "chosen" if trial.chosen else fmt.one_line(trial.error or ""),
+            "chosen" if trial.chosen else fmt.single_line(trial.error or ""),
         ]
 
     header = ["Method", "Split", "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
     return Table("Learning-rate trials", header, [*map(cells, view.results.trials)])
 
 
-def plan_table(view: ReportView) -> Table | None:
+def planned_costs_table(view: ReportView) -> Table | None:
     """Return a table of each method's plan beside the measured cost of its first run."""
     planned: dict[str, tuple[Plan, RunResult | None]] = {}
     for run in view.results.runs:
@@ -105,7 +105,7 @@ def difference_table(view: ReportView) -> Table | None:
     if len(recipes) < 2:
         return None
     rows = [
-        [name, *(fmt.one_line(recipe.get(name)) for recipe in recipes)]
+        [name, *(fmt.single_line(recipe.get(name)) for recipe in recipes)]
         for name in recipes[0]
         if any(recipe.get(name) != recipes[0][name] for recipe in recipes)
     ]
