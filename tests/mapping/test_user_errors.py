@@ -64,6 +64,11 @@ def test_a_word_is_no_switch_in_python():
         MapOptions(not_sure="off")
 
 
+def test_bands_are_numbers_in_python():
+    with pytest.raises(DataError, match="bands are three numbers"):
+        MapOptions(bands="3,2,1")
+
+
 def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):
     assert "Cannot open" in refused(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("no raster")

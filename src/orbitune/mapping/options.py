@@ -49,6 +49,8 @@ class MapOptions:
             if getattr(self, name) not in get_args(choices):
                 listed = ", ".join(get_args(choices))
                 raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
+        if self.bands is not None and not all(isinstance(band, int) for band in self.bands):  # "3,2,1"
+            raise DataError(f"bands are three numbers, such as (3, 2, 1), not {self.bands!r}.")
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
         if not 0 < self.resolution < math.inf:
