@@ -154,7 +154,7 @@ def test_progress_is_shown_only_where_it_is_asked_for(recipe, finished, capsys):
 
 
 def test_methods_must_differ(recipe, tmp_path):
-    with pytest.raises(OrbituneError, match="different methods"):
+    with pytest.raises(OrbituneError, match="each only once"):
         Study(recipe, tmp_path, methods=["lora", "lora"])
     with pytest.raises(OrbituneError, match="Unknown tracker 'x'"):
         Study(recipe, tmp_path, methods=["lora"], track=["x"])

@@ -64,7 +64,7 @@ class BadFiles:
         self.found: list[tuple[str, str]] = []
 
     def add(self, name: str, reason: str) -> None:
-        """Add a file; raise a DataError if `stop` is set.
+        """Add a file that is not a labelled tile, with the reason.
 
         Raises:
             DataError: `stop` is set.

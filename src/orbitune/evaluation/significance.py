@@ -81,7 +81,7 @@ def compare_all(
         margin: percentage points, above 0 and below 100.
 
     Raises:
-        ValueError: the margin is negative.
+        ValueError: the margin is not in this range.
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")
