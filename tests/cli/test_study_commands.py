@@ -7,6 +7,7 @@ import pytest
 from commands import orbitune
 
 
+@pytest.mark.slow
 def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, tmp_path):
     (tmp_path / "linear-seed0").write_text("in the way")
     done = orbitune("study", *inputs, "--methods", "linear", "--seeds", 2, "--out", tmp_path, "--json")

@@ -313,6 +313,7 @@ def bare_python(tmp_path_factory):
     shutil.rmtree(place)
 
 
+@pytest.mark.slow
 def test_the_example_classifies_without_torch(exported, original, bare_python):
     row = int(original.setup.splits["validation"][0])
     label = original.bundle.classes[original.setup.tiles.labels[row]]

@@ -9,6 +9,8 @@ import pytest
 
 from orbitune.fastpath import native
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 HERE = Path(__file__).parent
 

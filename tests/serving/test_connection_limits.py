@@ -96,7 +96,10 @@ def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_
     with model.lock:
         asking.start()
         assert begun.wait(30)
-        with held(narrow, HELD["a heartbeat"], 40):
+        with contextlib.ExitStack() as streams:
+            for _ in range(40):
+                (stream,) = streams.enter_context(held(narrow, HELD["a heartbeat"], 1))
+                assert stream.recv(12) == b"HTTP/1.1 200"  # its response has begun
             assert httpx.get(f"{narrow}/api/health").status_code == 200
     asking.join(120)
     assert answers[0].status_code == 200

@@ -16,6 +16,8 @@ from orbitune.errors import Interrupted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.study.executor import LocalExecutor, Task, run_tasks
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray", reason="needs the extra ray")
 
 

@@ -212,6 +212,7 @@ def survivor(recipe, tmp_path_factory):
     return StudyResults.from_json(json.loads(done.stdout)), place / "s", finished
 
 
+@pytest.mark.slow
 def test_a_killed_study_ends_as_one_that_was_not(recipe, survivor, tmp_path):
     results, folder, _ = survivor
     assert [(run.name, run.status) for run in results.runs] == [
@@ -228,6 +229,7 @@ def test_a_killed_study_ends_as_one_that_was_not(recipe, survivor, tmp_path):
     assert all(np.array_equal(mine[name], theirs[name]) for name in theirs.files)
 
 
+@pytest.mark.slow
 def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
     _, folder, finished = survivor
     trials = {folder / "trials" / "linear" / number / "trial.json" for number in "12"}
@@ -235,6 +237,7 @@ def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
     assert finished == {path: path.stat().st_mtime_ns for path in finished}
 
 
+@pytest.mark.slow
 def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
     results, _, _ = survivor
     best = max(trial.validation_accuracy for trial in results.trials)
@@ -245,12 +248,14 @@ def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
     assert rates == {chosen.learning_rate}
 
 
+@pytest.mark.slow
 def test_the_test_split_was_read_once_by_each_run_and_by_no_trial(survivor):
     results, _, _ = survivor
     assert results.test_reads == {"linear-seed0": 1, "linear-seed1": 1}
     assert [trial.test_reads for trial in results.trials] == [0, 0]
 
 
+@pytest.mark.slow
 def test_the_first_seed_is_scored_on_corrupted_tiles(survivor):
     results, folder, _ = survivor
     [record] = results.robustness
@@ -261,6 +266,7 @@ def test_the_first_seed_is_scored_on_corrupted_tiles(survivor):
     assert not (folder / "linear-seed1" / "robustness.json").exists()
 
 
+@pytest.mark.slow
 def test_parallel_runs_divide_the_cores_and_their_times_are_marked(survivor, finished):
     results, folder, _ = survivor
     threads = max(1, core_count() // 2)
@@ -273,6 +279,7 @@ def test_parallel_runs_divide_the_cores_and_their_times_are_marked(survivor, fin
     assert "epoch 60/60" in log and "after step" in log
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_split_line_up_for_statistics(survivor):
     results, folder, _ = survivor
     predictions = load_predictions(results.runs, folder)
@@ -281,11 +288,13 @@ def test_the_runs_of_a_split_line_up_for_statistics(survivor):
     assert predictions.correct["linear"].mean(axis=1).tolist() == pytest.approx(accuracies)
 
 
+@pytest.mark.slow
 def test_a_report_of_several_runs_of_a_method_names_each(survivor):
     page = (survivor[1] / "report.md").read_text()
     assert "| linear probing seed0 |" in page and "| linear probing seed1 |" in page
 
 
+@pytest.mark.slow
 def test_a_study_is_not_continued_with_another_number_of_trials(recipe, survivor):
     other = Study(recipe.replace(method="linear", epochs=60), survivor[1], seeds=2, tune=3)
     with pytest.raises(RunError, match=r"holds a study with other trials \(--tune 3, not 2\)"):

@@ -8,6 +8,8 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, train
 
+pytestmark = pytest.mark.slow
+
 
 def torchrun(processes, recipe_file, out):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]

@@ -12,6 +12,8 @@ from orbitune.training.callbacks import Callback
 from orbitune.training.run import open_run
 from orbitune.training.tracking import TRACKERS, Tracker, make_trackers
 
+pytestmark = pytest.mark.slow
+
 STEPS = [1, 2, 3, 4, 5, 6]
 
 

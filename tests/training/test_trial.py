@@ -71,7 +71,10 @@ def test_what_diverged_says_so_again_and_trains_no_second_time(recipe, tmp_path)
     with pytest.raises(DivergedError, match="not finite"):
         trial(hot, tmp_path / "t", 4, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
-    for again in (lambda: trial(hot, tmp_path / "t", 4, False), lambda: train(hot, tmp_path / "t", False)):
+    for again in (
+        lambda: trial(hot, tmp_path / "t", 4, False),
+        lambda: train(hot, tmp_path / "t", progress=False),
+    ):
         with pytest.raises(
             DivergedError, match=r"not finite.* An earlier attempt ended so too; remove .*t to"
         ):

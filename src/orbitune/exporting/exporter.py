@@ -99,6 +99,7 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
             if each.missing:
                 log(f"{each.title} is left out: it needs {', '.join(each.missing)} ({each.install})")
         return [each for each in FORMATS.values() if not each.missing]
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in FORMATS:
             raise RunError(f"Unknown export format {name!r}. Choose from: {', '.join(FORMATS)}.")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import mmap
 import sys
 from typing import Any
 
@@ -48,7 +49,8 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "peak_rss_bytes": peak,
         "imports_rss_bytes": imports,
         "peak_cuda_bytes": peak_cuda,
-        "memory_bytes": peak - imports if peak_cuda is None else peak_cuda,
+        # Growth within pages that were there already counts as one page: ratios divide by it.
+        "memory_bytes": max(peak - imports, mmap.PAGESIZE) if peak_cuda is None else peak_cuda,
         "compute": compute,
         "ceiling": matmul_ceiling(str(setup.recipe.precision)),
     }
