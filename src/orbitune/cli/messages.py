@@ -1,20 +1,10 @@
 """Messages of the logger "orbitune", as lines on stderr."""
 
 import logging
-import sys
-from contextlib import suppress
 
+from orbitune.messages import StderrHandler
 
-class _StderrHandler(logging.Handler):
-    """Handler that prints a message as one line, warnings with a prefix."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        with suppress(RuntimeError):  # a signal handler may log while another message is being written
-            print(level + record.getMessage(), file=sys.stderr)
-
-
-_HANDLER = _StderrHandler()
+_HANDLER = StderrHandler()
 
 
 def show_messages() -> None:

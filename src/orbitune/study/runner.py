@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
+from orbitune.messages import StderrHandler
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import data_name
 from orbitune.study.analysis import analyse_runs
@@ -206,7 +207,7 @@ def _messages_shown(progress: bool) -> Iterator[None]:
     if not progress or logger.hasHandlers():
         yield
         return
-    handler, level = _StderrHandler(), logger.level
+    handler, level = StderrHandler(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -214,18 +215,6 @@ def _messages_shown(progress: bool) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-class _StderrHandler(logging.StreamHandler):
-    """Handler that writes to the current sys.stderr, which a live table replaces."""
-
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        pass
 
 
 def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
