@@ -44,6 +44,12 @@ class DataSettings(Settings):
     image_column: str | None = Field(
         None, description="Column of the images or their file names, where there are several"
     )
+    bands: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Bands to read, by name or number, such as B04,B03,B02,B08; or all (default: all of "
+        "GeoTIFFs with more than three bands, else red, green and blue)",
+    )
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
@@ -67,6 +73,12 @@ class DataSettings(Settings):
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="Stop at an unreadable image, or skip it"
     )
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _split_bands(cls, value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(str(part).strip() for part in parts) if isinstance(parts, list | tuple) else parts
 
 
 class ModelSettings(Settings):

@@ -8,6 +8,7 @@ files. A damaged store, or one of another version, is rebuilt.
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from orbitune.cache import cache_dir, cache_folder
+from orbitune.data.band_statistics import BandStatistics
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
 from orbitune.integrity import file_hash, read_checksummed_json, write_checksummed_json
+from orbitune.sources.band_names import RGB
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
 
@@ -35,6 +38,7 @@ class StoreMetadata(BaseModel):
         notes: remarks for the user on how the tiles were read.
         skipped: (file name, reason) of files that were left out.
         white: the 16-bit value that became 255; None if no tile had more than 8 bits.
+        bands: names of the bands, in their order.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +49,7 @@ class StoreMetadata(BaseModel):
     notes: list[str] = []
     skipped: list[tuple[str, str]] = []
     white: int | None = None
+    bands: list[str] = list(RGB)
 
 
 class FileHashes(BaseModel):
@@ -77,16 +82,46 @@ class StoredMetadata(StoreMetadata):
         version: of this format; a store of another version is rebuilt.
         checksums: CRC-32 of each tile.
         hashes: of the other files.
+        statistics: of the bands, by the hash of the tiles that they were computed from.
     """
 
     version: Literal[1] = 1
     checksums: list[NonNegativeInt]
     hashes: FileHashes
+    statistics: dict[str, BandStatistics] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content for JSON; stores of red, green and blue name neither bands nor statistics."""
+        defaults = {"bands": list(RGB), "statistics": {}}
+        plain = {name for name, value in defaults.items() if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude=plain)
 
 
 def invalidate_store(folder: Path) -> None:
     """Mark a damaged store, so that it is rebuilt when it is next opened."""
     (folder / _META).unlink(missing_ok=True)
+
+
+def read_statistics(folder: Path, key: str) -> BandStatistics | None:
+    """Return the stored statistics of some tiles of a store; None if there are none.
+
+    Args:
+        folder: of the store.
+        key: hash of the tiles.
+    """
+    try:
+        meta = StoredMetadata.model_validate(read_checksummed_json(folder / _META, MAX_META))
+    except (OrbituneError, ValidationError):
+        return None
+    return meta.statistics.get(key)
+
+
+def write_statistics(folder: Path, key: str, statistics: BandStatistics) -> None:
+    """Store the statistics of some tiles in meta.json; a cache that is read-only stays as it is."""
+    with suppress(OrbituneError, ValidationError, OSError):
+        meta = StoredMetadata.model_validate(read_checksummed_json(folder / _META, MAX_META))
+        kept = meta.model_copy(update={"statistics": {**meta.statistics, key: statistics}})
+        write_checksummed_json(folder / _META, kept.to_json())
 
 
 def open_store(fingerprint: str, build: Callable[[Path], StoreMetadata]) -> dict[str, Any]:
@@ -145,7 +180,7 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
     hashes = FileHashes.compute(folder, name, tiles.offset)
     stored = StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes)
-    write_checksummed_json(folder / _META, stored.model_dump(mode="json"))
+    write_checksummed_json(folder / _META, stored.to_json())
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -171,5 +206,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
         "notes": tuple(meta.notes),
         "skipped": tuple(meta.skipped),
         "white": meta.white,
+        "bands": tuple(meta.bands),
         "rows": rows,
     }
