@@ -159,6 +159,18 @@ def test_the_reference_has_every_command_and_every_setting(generated):
     assert all(f"| `{setting}` |" in generated["reference/files.md"] for setting in Recipe.model_fields)
 
 
+def test_the_reference_says_what_every_stored_field_means(generated):
+    rows = [line for line in generated["reference/files.md"].splitlines() if line.startswith("| `")]
+    unexplained = [row for row in rows if re.search(r"\|  \|$|\| \\?\[default", row)]
+    assert len(rows) > 100 and not unexplained
+
+
+def test_the_reference_says_no_folder_imports_from_above(generated):
+    rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", generated["reference/imports.md"], re.MULTILINE)
+    above = dict(rows)
+    assert "`sources/`" in above["data"] and "`cli/`" not in " ".join(above.values())
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_the_reference_lists_every_method_with_its_paper(method, generated):
     page = generated["reference/methods.md"]
