@@ -144,7 +144,8 @@ def _model_tables(model: type[BaseModel], shown: set[type[BaseModel]]) -> list[s
         for name, field in each.model_fields.items():
             inside = _models_in(field.annotation)
             text = field.description or described.get(name) or " ".join(map(_first_line, inside))
-            rows.append((f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`", _field_help(field, text)))
+            code = [f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`"]
+            rows.append((*code, _field_help(field, text)))
             nested = [kind for kind in inside if kind not in shown]
             shown.update(nested)
             left += nested
@@ -239,7 +240,10 @@ def imports_page() -> str:
         names = {module.split(".")[1] for module in modules if module.startswith("orbitune.")}
         inside = {name for name in names if (root / name / "__init__.py").is_file()}
         found.setdefault(folder, set()).update(inside - {folder})
-    rows = [(f"`{name}/`", ", ".join(f"`{each}/`" for each in sorted(found[name])) or "none") for name in found]
+    rows = [
+        (f"`{name}/`", ", ".join(f"`{each}/`" for each in sorted(inside)) or "none")
+        for name, inside in found.items()
+    ]
     lines = [
         "# Imports between folders",
         "",

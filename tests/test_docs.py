@@ -211,6 +211,22 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
     assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
 
 
+@pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
+def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
+    from orbitune.bench.report import write_bench_report
+
+    write_bench_report(json.loads(file.read_text()), tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
+
+
+def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch):
+    folder = ROOT / "benchmarks" / "reliability"
+    monkeypatch.syspath_prepend(str(folder))
+    page = runpy.run_path(str(folder / "report.py"))["page"]
+    found = json.loads((DOCS / "results" / "reliability.json").read_text())
+    assert page(found) == (DOCS / "results" / "reliability.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "titles"),
     [
