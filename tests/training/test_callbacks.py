@@ -39,7 +39,7 @@ class FailsAt(Callback):
         setattr(self, event, self._fail)
         self._number = number
 
-    def _fail(self, number, *_):
+    def _fail(self, number, *_, **named):
         if number == self._number:
             raise ZeroDivisionError("of the callback")
 
