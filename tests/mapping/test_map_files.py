@@ -16,16 +16,16 @@ from orbitune.errors import OrbituneError
 from orbitune.mapping.area_estimation import estimate_areas
 from orbitune.mapping.grid import CellGrid
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.polygons import write_polygons
+from orbitune.mapping.outputs.preview import write_preview
+from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.writer import write_map
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.polygons import write_polygons
-from orbitune.mapping.preview import write_preview
-from orbitune.mapping.rasters import MapRasters
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.mapping.scene.reader import Scene
-from orbitune.mapping.writer import write_map
 
 # Square metres of a square unit of UTM 32 at the scene's corner, by the projection's own factors.
 ON_THE_GROUND = 1 / Proj("EPSG:32632").get_factors(10.3881, 49.6443).areal_scale

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orbitune.errors import DataError
-from orbitune.mapping.outputs import OUTPUTS, MapOutput, resolve_paths
+from orbitune.mapping.outputs.table import OUTPUTS, MapOutput, resolve_paths
 
 
 def test_every_output_is_written(scene, tmp_path, bundle):

@@ -13,11 +13,11 @@ import numpy as np
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.grid import NOT_SURE, valid_strides
-from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions, parse_bands
-from orbitune.mapping.outputs import OUTPUTS
-from orbitune.mapping.preview import colourise, read_overviews
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.preview import colourise, read_overviews
+from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import alpha_blend, stretch_contrast

@@ -148,7 +148,7 @@ class ServedModel:
 
         Args:
             scene: raster file.
-            outputs: path of each output by its name, see `orbitune.mapping.outputs`.
+            outputs: path of each output by its name, see `orbitune.mapping.outputs.table`.
             options: options of the map.
             log: receives lines about the progress.
 
