@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from orbitune.models.adalora import RankSchedule
 
 CHECKPOINT_SECONDS = 60.0
+_CONTINUE = "Run the same command again to continue."
 
 
 @dataclass
@@ -139,10 +140,7 @@ class Trainer:
     def _cached(self, task: ProgressTask, count: int) -> None:
         task.advance(count)
         if self.interrupt.is_set:
-            raise Interrupted(
-                "Stopped while the activations of the frozen layers were cached. Run the same command again "
-                "to continue."
-            )
+            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {_CONTINUE}")
 
     def fit(self, epochs: int | None = None) -> None:
         """Train to the last epoch or `epochs`; validate and keep the best weights.
@@ -166,10 +164,7 @@ class Trainer:
                     self.save()
                     last_save = time.monotonic()
                 if stopping:
-                    raise Interrupted(
-                        f"Stopped after step {state.step} of {self.setup.steps}. Run the same command again "
-                        "to continue."
-                    )
+                    raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {_CONTINUE}")
 
     def _train_step(self, task: ProgressTask) -> None:
         with self.meter.phase("train"):
