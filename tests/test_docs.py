@@ -346,5 +346,7 @@ def test_an_image_goes_through_predict_as_the_docs_tell(traced, bundle, runs):
 
 def test_a_scene_goes_through_map_as_the_docs_tell(traced, bundle, tmp_path):
     scene = small_scene(tmp_path)
-    called = traced(lambda: orbitune.map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False))
+    called = traced(
+        lambda: orbitune.map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
+    )
     check_path("A scene through map", called)

@@ -33,7 +33,7 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
     return Ratio(tuple(ratios.tolist()), float(np.median(ratios)), float(low), float(high))
 
 
-def verdict(ratio: Ratio, at_least: float | None, aim: float | None) -> str:
+def verdict(ratio: Ratio, at_least: float | None, *, aim: float | None) -> str:
     """Return whether the median reaches the targets, as words.
 
     The words also say if the interval contains the target.

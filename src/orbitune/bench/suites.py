@@ -160,7 +160,7 @@ class Suite(_Strict):
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
-        self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
+        self, data: str | None, backbone: str | None, *, run: str | None = None, scene: str | None = None
     ) -> "Suite":
         """Return the suite with other data, backbone, run or scene where given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}

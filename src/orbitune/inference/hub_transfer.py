@@ -77,7 +77,7 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     out = Path(out)
     if out.exists():
         raise OrbituneError(f"{out} exists; choose another --out, or remove it.")
-    source = snapshot(repo_id, "model", HUB_FILES)
+    source = snapshot(repo_id, "model", patterns=HUB_FILES)
     Bundle.open(source)
     with replacing(out) as folder:
         folder.mkdir()

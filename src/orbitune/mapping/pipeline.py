@@ -26,8 +26,8 @@ _LOGGER = logging.getLogger("orbitune")
 def map_scene(
     source: str | Path,
     scene: str | Path,
-    outputs: str | Path | Mapping[str, str | Path],
     *,
+    outputs: str | Path | Mapping[str, str | Path],
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
@@ -125,7 +125,7 @@ def _label_parts(
     if done := count - len(missing):
         log(f"going on after {done} of {count} parts")
     with ProgressDisplay(progress) as display, display.task("mapping", count, done=done) as task:
-        for number, labels in EXECUTORS[executor](worker, head, missing) if missing else ():
+        for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
 

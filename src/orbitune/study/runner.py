@@ -145,7 +145,9 @@ class Study:
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
             planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
-            searches = make_trials(planned, self.folder.trials, path / "trials") if self.folder.trials else []
+            searches = (
+                make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
+            )
             stages.tune(searches)
             outcomes = stages.train(plans, chosen_learning_rates(searches))
             robustness = score_corrupted(
