@@ -36,7 +36,7 @@ def tolerance(logits: "Tensor") -> float:
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
-def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: ModelMetadata) -> None:
+def save_model(model: "nn.Module", folder: Path, *, backbone: Backbone, metadata: ModelMetadata) -> None:
     """Save an adapter (PEFT model) or all weights, with orbitune.json.
 
     Args:
@@ -71,7 +71,7 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
-def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
+def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved model in a fresh process and compare its logits.
 
     The process uses transformers and PEFT alone, as any of their users would.
@@ -113,7 +113,7 @@ def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(program, capture_output=True, text=True)
 
 
-def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None = None) -> "nn.Module":
+def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":
     """Load a model that `save_model` wrote, in fp32 and evaluation mode.
 
     Args:
@@ -135,7 +135,7 @@ def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None 
             f"predictions would be wrong."
         )
     else:
-        model = load_adapter(folder, backbone, metadata.classes)
+        model = load_adapter(folder, backbone, classes=metadata.classes)
     check_finite(model.state_dict(), str(folder))
     return model
 
@@ -156,7 +156,7 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
     return model
 
 
-def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+def load_adapter(folder: Path, backbone: Backbone, *, classes: tuple[str, ...]) -> "nn.Module":
     """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
 
     Args:
@@ -173,7 +173,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
     from peft import PeftModel
 
     shapes = check_adapter(folder)
-    check_head(folder, shapes, backbone, len(classes), f"its {FILE}")
+    check_head(folder, shapes, backbone=backbone, classes=len(classes), named=f"its {FILE}")
     base: Any = load_weights(backbone, classes, seed=0)
     try:
         with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
             model = PeftModel.from_pretrained(base, str(folder)).eval()
     except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
-    check_all_used(model, shapes, folder)
+    check_all_used(model, shapes, folder=folder)
     return model
 
 
