@@ -195,7 +195,7 @@ def test_a_study_that_is_interrupted_or_killed_stops_its_run_which_is_resumed(
 def survivor(recipe, tmp_path_factory):
     """A study that was killed in a trial and again in a run, and then continued to its end.
 
-    Its results, its folder, and the modification times of the files that were finished before the second kill.
+    Its results, its folder, and the modification times of what was finished before the second kill.
     """
     place = tmp_path_factory.mktemp("killed")
     recipe.replace(method="linear", epochs=60).save(place / "r.yaml")
