@@ -47,7 +47,7 @@ def why_other_bands(header: Header, bands: tuple[str, ...]) -> str | None:
     return f"has the bands {', '.join(header.bands)}, and other tiles {', '.join(bands)}"
 
 
-def band_form(headers: Iterable[Header], size: tuple[int, int], asked: Sequence[str]) -> TileForm:
+def band_form(headers: Iterable[Header], size: tuple[int, int], *, asked: Sequence[str]) -> TileForm:
     """Return how files are decoded into tiles of the chosen bands.
 
     Args:

@@ -83,8 +83,8 @@ class BadFiles:
 def decode_source(
     folder: Path,
     source: Source,
-    bad: BadFiles,
     *,
+    bad: BadFiles,
     bands: Sequence[str] | None = None,
     progress: bool,
 ) -> StoreMetadata:
@@ -118,7 +118,7 @@ def decode_source(
             form = (
                 _rgb_form(manifest, headers, size)
                 if bands is None
-                else band_form(headers.values(), size, bands)
+                else band_form(headers.values(), size, asked=bands)
             )
             shape = (len(headers), size[1], size[0], len(form.bands))
             decoded = decoder.map(form.decode, headers)
@@ -159,7 +159,7 @@ def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], size: tuple[int
     return TileForm(
         bands=RGB,
         dtype="uint8",
-        decode=lambda data: to_uint8_tile(read_pixels(data), size, white),
+        decode=lambda data: to_uint8_tile(read_pixels(data), size, white=white),
         notes=(_scaling_note(white, len(deep)),) if deep else (),
         white=white if deep else None,
     )

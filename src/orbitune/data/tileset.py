@@ -119,7 +119,7 @@ class TileSet:
         batches = (self.read(ordered[start : start + _BATCH]) for start in range(0, len(ordered), _BATCH))
         found = compute_statistics(batches)
         if folder is not None:
-            write_statistics(folder, key, found)
+            write_statistics(folder, key, statistics=found)
         return found
 
 
@@ -165,7 +165,7 @@ def load_tiles(
 
         def build(folder: Path) -> StoreMetadata:
             bad = BadFiles(stop=on_bad_image == "stop")
-            return decode_source(folder, found, bad, bands=bands, progress=progress)
+            return decode_source(folder, found, bad=bad, bands=bands, progress=progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
     stored = open_store(fingerprint, build)
