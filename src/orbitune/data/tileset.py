@@ -13,6 +13,7 @@ import numpy as np
 
 from orbitune.cache import cache_dir
 from orbitune.data.band_statistics import BandStatistics, compute_statistics
+from orbitune.data.band_tiles import TileDtype
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
@@ -73,9 +74,14 @@ class TileSet:
         return tuple(map(wavelength, self.bands))
 
     @property
+    def dtype(self) -> TileDtype:
+        """Return the dtype of the tiles."""
+        return "uint8" if self.tiles.dtype == np.uint8 else "uint16"
+
+    @property
     def is_rgb(self) -> bool:
         """Return whether these are 8-bit tiles of red, green and blue, as backbones read them."""
-        return self.bands == RGB and self.tiles.dtype == np.uint8
+        return self.bands == RGB and self.dtype == "uint8"
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read tiles and verify their checksums.

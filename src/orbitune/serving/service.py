@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.data.transform import Transform
+from orbitune.data.transform import to_tensor
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.bundle import Bundle
@@ -120,16 +120,14 @@ class ServedModel:
             The tile, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
             patch; see `orbitune.evaluation.attribution`.
         """
-        import torch
 
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = ImageInput("", lambda: decode_image(data))
             tile = to_tile(image, self.bundle.tile_size, white=self.bundle.white)
-        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:
-            pixels = transform(torch.from_numpy(tile[None].copy()))
+            pixels = used.transform(to_tensor(tile[None].copy()))
             found = attribution_map(model, family, pixels=pixels, label=self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
