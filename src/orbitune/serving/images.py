@@ -57,7 +57,7 @@ def alpha_blend(background: np.ndarray, foreground: np.ndarray, *, opacity: floa
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG.
 
-    Return no paths if the data set is gone.
+    Return no paths if the data set is gone, or a PNG cannot hold its bands.
 
     Args:
         bundle: the served model.
@@ -73,6 +73,8 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
         result = RunResult.load(bundle.folder.parent)
         setup = prepare_training(result.recipe, progress=False)
     except OrbituneError:
+        return []
+    if not setup.tiles.is_rgb:
         return []
     files = []
     validation = setup.splits["validation"]
