@@ -101,6 +101,7 @@ def test_the_steps_of_an_arm_are_measured(finished):
             assert measured["cpu_seconds_per_image"] > 0 and measured["ceiling"] > 1e9
 
 
+@pytest.mark.slow
 def test_the_memory_of_an_arm_is_that_of_its_own_process(suite_file):
     arm = Suite.load(suite_file).arms()[0]
     spec = {"kind": arm.kind, "recipe": arm.recipe.model_dump(mode="json"), "settings": {}}

@@ -14,6 +14,8 @@ from scenes import read_band, write_scene
 
 from orbitune.mapping.pipeline import map_scene
 
+pytestmark = pytest.mark.slow
+
 FILES = ("map.tif", "map.tif.aux.xml", "confidence.tif", "preview.png")
 
 

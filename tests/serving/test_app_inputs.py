@@ -41,6 +41,7 @@ def ask(address, path, **more):
         return inputs.call_by_name(client, "predict", [value, "lora"]).decode()
 
 
+@pytest.mark.slow
 def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, found, caplog):
     report = inputs.measure(address, found, 64)
     assert report["read"] == 0, report["first"]
@@ -48,6 +49,7 @@ def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, foun
     assert not [line for line in caplog.messages if "\n" in line or "Traceback" in line]
 
 
+@pytest.mark.slow
 def test_nor_with_a_login_by_one_who_has_signed_in(service, found):
     with serving(service, LOGIN) as address:
         done = httpx.post(f"{address}/login", data={"username": "ann", "password": "secret"})
