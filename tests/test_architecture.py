@@ -134,7 +134,7 @@ def is_command(function):
 
 
 def public_functions(node, name):
-    """(dotted name, function, positional arguments but self) of public functions, methods and constructors."""
+    """(dotted name, function, positional arguments but self) of public functions and methods."""
     for each in node.body:
         if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
             yield from public_functions(each, f"{name}.{each.name}")
