@@ -53,9 +53,10 @@ def test_the_sentences_state_the_accuracy_and_the_chance(synthetic):
     tiles = relabelled(synthetic, np.arange(300) % 3)
     splits, _ = split_tiles(tiles, None, seed=0, split="random")
     result = colour_baseline(tiles, splits)
-    reached = f"{result.test.accuracy:.1%}"
+    reached = f"{100 * result.test.accuracy:.1f} %"
     assert result.sentence == (
-        f"colour statistics alone reach {reached} (chance 33.3%): what a method adds is the rest"
+        f"colour statistics alone reach {reached} (chance 33.3 %); "
+        "only the accuracy above that is due to a method"
     )
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 

@@ -66,9 +66,11 @@ class AdapterBank:
     probing: low-rank updates and a head, with any number of classes. Adapters can be added, replaced and
     removed while other threads predict.
 
-        bank = AdapterBank("facebook/dinov2-small", 112)
-        bank.add("crops", "runs/crops/adapter")
-        bank.predict(tiles, ["crops"] * len(tiles))
+    Examples:
+        >>> from orbitune import AdapterBank
+        >>> bank = AdapterBank("facebook/dinov2-small", 112)
+        >>> bank.add("crops", "runs/crops/adapter")
+        >>> bank.predict(tiles, ["crops"] * len(tiles))
 
     Args:
         backbone: hub id, folder or `demo`.

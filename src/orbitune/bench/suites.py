@@ -97,8 +97,8 @@ class BenchFigure(_Strict):
         """Return whether a value reaches the aim or the required bound."""
         for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                return "aim reached" if name == "aim" else "reached"
-        return "not reached"
+                return "target met" if name == "aim" else "requirement met"
+        return "not met"
 
 
 class Suite(_Strict):

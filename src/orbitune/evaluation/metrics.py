@@ -16,7 +16,13 @@ from orbitune.records import JsonTuple, Record
 
 
 class ClassScores(Record):
-    """Precision, recall and F1 of one class, 0..1, and its number of tiles."""
+    """Scores of one class.
+
+    Attributes:
+        name: of the class.
+        precision, recall, f1: 0..1.
+        support: number of its tiles.
+    """
 
     name: str
     precision: FiniteFloat

@@ -34,7 +34,7 @@ HUB_FILES = ("*.json", "*.safetensors", "README.md")
 class Bundle:
     """A saved model and its metadata.
 
-    Example:
+    Examples:
         >>> from orbitune import Bundle
         >>> bundle = Bundle.open("bundle")
         >>> bundle.classes, bundle.metadata.scores["test"].accuracy

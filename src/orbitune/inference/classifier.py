@@ -46,7 +46,7 @@ class Prediction:
 class Classifier:
     """A classifier of satellite tiles.
 
-    Example:
+    Examples:
         >>> from orbitune import Classifier
         >>> classifier = Classifier.from_pretrained("bundle")
         >>> for prediction in classifier.predict("tiles/"):

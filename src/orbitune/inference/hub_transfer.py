@@ -14,7 +14,7 @@ from orbitune.inference.bundle import HUB_FILES, Bundle
 def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:
     """Upload a bundle into a model repository, which is made if there is none.
 
-    Example:
+    Examples:
         >>> from orbitune import push_to_hub
         >>> address = push_to_hub("bundle", "owner/name")
 
