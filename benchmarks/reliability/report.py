@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
+from orbitune.environment import Environment
 from orbitune.files import write_json, write_text
 from orbitune.integrity import read_json
-from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -164,7 +164,7 @@ def _moments(found: Found) -> str:
 
 def page(found: dict[str, Found]) -> str:
     """Return the Markdown page."""
-    facts = environment()
+    facts = Environment.measure().to_json()
     machine = ", ".join(
         f"{name} {facts[name]}" for name in ("processor", "cores", "python", "torch", "orbitune")
     )
@@ -219,7 +219,7 @@ def main() -> None:
     prepare(work)
     found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
     found["kernels"] = run_kernel_tests(work)
-    write_json(options.out / "reliability.json", {"environment": environment(), **found})
+    write_json(options.out / "reliability.json", {"environment": Environment.measure().to_json(), **found})
     write_text(options.out / "reliability.md", page(found))
 
 

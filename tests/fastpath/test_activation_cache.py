@@ -134,7 +134,7 @@ def test_a_full_disk_says_how_much_is_needed(recipe, monkeypatch):
         feed.build(4)
 
 
-def test_an_interrupt_while_the_prefix_is_computed_leaves_what_is_done(recipe, tmp_path):
+def test_an_interrupt_while_the_cache_is_computed_leaves_what_is_done(recipe, tmp_path):
     job, _, feed = activation_loader(recipe)
 
     def stop(count):
