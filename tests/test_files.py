@@ -6,6 +6,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orbitune.cache import cache_dir, cache_folder, check_private
@@ -315,6 +316,25 @@ def test_a_file_has_the_mode_that_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_weights_in_a_folder_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
+    from safetensors.numpy import save_file
+
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "bundle") as folder:
+            (folder / "adapter").mkdir(parents=True)
+            save_file({"weight": np.zeros(3, np.float32)}, folder / "adapter" / "a.safetensors")
+            assert (folder / "adapter" / "a.safetensors").stat().st_mode & 0o777 == 0o600  # as it is made
+            (folder / "script.sh").touch(0o700)
+    finally:
+        os.umask(before)
+    adapter, script = tmp_path / "bundle" / "adapter", tmp_path / "bundle" / "script.sh"
+    assert (adapter / "a.safetensors").stat().st_mode & 0o777 == mode
+    assert adapter.stat().st_mode & 0o777 == 0o777 & ~umask
+    assert script.stat().st_mode & 0o777 == 0o700 & ~umask  # only 0600 is a library's default
 
 
 def test_a_device_is_written_to_and_not_replaced():

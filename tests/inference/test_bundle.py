@@ -19,6 +19,13 @@ def copy(bundle, tmp_path):
     return shutil.copytree(bundle.folder, tmp_path / "copy")
 
 
+def test_files_of_runs_and_bundles_have_the_mode_of_the_umask(bundle, run):
+    for folder in (bundle.folder, run):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert any(path.suffix == ".safetensors" for path in files)
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o644}  # the tests' umask is 022
+
+
 def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
     from peft import PeftModel
     from transformers import AutoImageProcessor, AutoModelForImageClassification

@@ -15,7 +15,7 @@ from served_app import serving
 from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.preview import read_overviews
+from orbitune.mapping.outputs.preview import read_overviews
 from orbitune.serving import map_page, uploads
 from orbitune.serving.map_page import map_upload
 from orbitune.serving.service import PredictionService

@@ -202,5 +202,5 @@ def _compare(suite: Suite, comparison: ArmComparison, arms: Sequence[dict[str, A
         **comparison.model_dump(mode="json", exclude={"ours", "against"}),
         "arms": names,
         **asdict(ratio),
-        "verdict": verdict(ratio, comparison.at_least, comparison.aim),
+        "verdict": verdict(ratio, comparison.at_least, aim=comparison.aim),
     }

@@ -95,8 +95,8 @@ class BenchFigure(_Strict):
         """Return whether a value reaches the aim or the required bound."""
         for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                return "aim reached" if name == "aim" else "reached"
-        return "not reached"
+                return "target met" if name == "aim" else "requirement met"
+        return "not met"
 
 
 class Suite(_Strict):
@@ -160,7 +160,7 @@ class Suite(_Strict):
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
-        self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
+        self, data: str | None, backbone: str | None, *, run: str | None = None, scene: str | None = None
     ) -> "Suite":
         """Return the suite with other data, backbone, run or scene where given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}

@@ -12,7 +12,7 @@ import typer
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
-from orbitune.mapping.outputs import OUTPUTS
+from orbitune.mapping.outputs.table import OUTPUTS
 
 app = CommandSet("Trained models")
 
@@ -101,7 +101,7 @@ def map_(
     report = map_scene(
         source,
         scene,
-        {"map": out, **outputs},
+        outputs={"map": out, **outputs},
         backbone=backbone,
         progress=not quiet,
         log=lambda line: None if quiet else print(line, file=sys.stderr),

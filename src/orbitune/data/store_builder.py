@@ -77,7 +77,7 @@ class BadFiles:
         self.found.append((name, reason))
 
 
-def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool) -> StoreMetadata:
+def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool) -> StoreMetadata:
     """Decode all files of a source into the files of a store.
 
     Args:
@@ -106,7 +106,9 @@ def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool
             scale_max = _estimate_scale_max(manifest, deep)
             if deep:
                 notes += (_scaling_note(scale_max, len(deep)),)
-            decoded = decoder.map(lambda data: to_uint8_tile(read_pixels(data), size, scale_max), headers)
+            decoded = decoder.map(
+                lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max), headers
+            )
             kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
     _require_tiles(kept, bad)
     np.save(folder / "labels.npy", manifest.labels[kept])

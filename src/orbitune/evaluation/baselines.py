@@ -71,7 +71,9 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
     )
 
 
-def coordinates_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray], locations: np.ndarray) -> Baseline:
+def coordinates_baseline(
+    tiles: TileSet, splits: Mapping[str, np.ndarray], *, locations: np.ndarray
+) -> Baseline:
     """Classify by a vote of the nearest tiles, weighted by inverse distance.
 
     Args:
@@ -123,4 +125,6 @@ def _fit_and_score(
     # The floor is for classes without a vote, whose logarithm would be infinite.
     logits = np.log(np.maximum(model.predict_proba(features[test]), 1e-6))
     commonest = np.bincount(tiles.labels[train]).argmax()
-    return score(logits, tiles.labels[test], tiles.classes), float((tiles.labels[test] == commonest).mean())
+    return score(logits, tiles.labels[test], classes=tiles.classes), float(
+        (tiles.labels[test] == commonest).mean()
+    )

@@ -13,6 +13,8 @@ from torch import Tensor
 from orbitune.fastpath.dispatch import LANES
 from orbitune.fastpath.native import call
 
+WeightAndBias = tuple[Tensor, Tensor | None]
+
 
 def padded(count: int) -> int:
     """Return a count rounded up to whole vector registers."""
@@ -24,18 +26,18 @@ def gelu(h: Tensor) -> Tensor:
     return _Gelu.apply(h)
 
 
-def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+def mlp(x: Tensor, hidden: WeightAndBias, *, out: WeightAndBias) -> Tensor:
     """Return GELU(x W1^T + b1) W2^T + b2, (M, D), over frozen weights.
 
     Args:
         x: (M, D).
-        w1, b1: (hidden, D) and (hidden,).
-        w2, b2: (D, hidden) and (D,).
+        hidden: W1 (hidden, D) and b1 (hidden,).
+        out: W2 (D, hidden) and b2 (D,).
     """
-    return _Mlp.apply(x, w1, b1, w2, b2)
+    return _Mlp.apply(x, *hidden, *out)
 
 
-def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
+def add_norm(x: Tensor, y: Tensor | None, *, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
     """Return x + scale * y and its LayerNorm with frozen weights, both (M, D).
 
     Args:
@@ -66,7 +68,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_backward(
-    grad_out: Tensor, inputs: tuple[Tensor, ...], weights: Tensor, grads: tuple[Tensor, ...]
+    grad_out: Tensor, inputs: tuple[Tensor, ...], *, weights: Tensor, grads: tuple[Tensor, ...]
 ) -> None:
     """Write the gradients of `attention` for q, k and v into `grads`.
 

@@ -177,8 +177,8 @@ class _Linear(torch.autograd.Function):
         update = LowRankUpdate(grad_reduced, down, lora.dropout)
         grad_x = operations.product(grad, weight, update=update) if needs[0] else None
         rank = sum(lora.ranks)
-        grad_down = operations.outer(grad_reduced, dropped, rank)
-        grad_factors = lora.split(grad_down, operations.outer(reduced, grad, rank))
+        grad_down = operations.outer(grad_reduced, dropped, columns=rank)
+        grad_factors = lora.split(grad_down, operations.outer(reduced, grad, columns=rank))
         return grad_x, grad_weight, grad_bias, None, None, *grad_factors
 
 

@@ -17,7 +17,7 @@ from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.outputs import check_output_paths
+from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.scene.geodesy import size_range
 from orbitune.mapping.scene.radiometry import choose_scaling
 from orbitune.mapping.scene.raster_io import short_name, stat_digest

@@ -33,7 +33,7 @@ class Callback:
             setup: the resolved recipe, backbone, tiles and splits.
         """
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
         """Handle an optimizer step.
 
         Args:
@@ -80,9 +80,9 @@ class CallbackList(Callback):
         for callback in self._callbacks:
             callback.on_train_start(setup)
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
         for callback in self._callbacks:
-            callback.on_step_end(step, loss, learning_rate)
+            callback.on_step_end(step, loss, learning_rate=learning_rate)
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         for callback in self._callbacks:

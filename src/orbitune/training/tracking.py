@@ -58,7 +58,7 @@ class Tracker(Callback):
         self._works = False
 
     @abstractmethod
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
         """Begin or continue the run of the tracker.
 
         Args:
@@ -85,14 +85,16 @@ class Tracker(Callback):
         self.folder.mkdir(exist_ok=True)
         try:
             self._state["run_id"] = self.start(
-                _flat(setup.recipe.model_dump(mode="json")), self._state["run_id"], self._state["step"] + 1
+                _flat(setup.recipe.model_dump(mode="json")),
+                self._state["run_id"],
+                first_step=self._state["step"] + 1,
             )
         except Exception as error:
             raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
         self._works = True
         self._keep_state()
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
         if step > self._state["step"]:
             self._state["step"] = step
             self._rows.append((step, {"train/loss": loss, "train/learning_rate": learning_rate}))
@@ -159,7 +161,7 @@ class TensorBoardTracker(Tracker):
     name = "tensorboard"
     modules = ("tensorboard",)
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
         from torch.utils.tensorboard import SummaryWriter
 
         # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
@@ -185,7 +187,7 @@ class MLflowTracker(Tracker):
     name = "mlflow"
     modules = ("mlflow", "sqlalchemy", "alembic")
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports the tables of a new mlflow.db
@@ -224,7 +226,7 @@ class WandbTracker(Tracker):
     name = "wandb"
     modules = ("wandb",)
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
         import wandb
 
         run_id = run_id or secrets.token_hex(4)

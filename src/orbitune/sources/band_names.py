@@ -1,0 +1,150 @@
+"""Band names of Sentinel-2, with aliases and wavelengths; choice of bands by name.
+
+Central wavelengths are those of Sentinel-2A (ESA, Sentinel-2 Spectral Response Functions,
+COPE-GSEG-EOPG-TN-15-0007). Aliases are the common names of STAC's EO extension and of Earth Search.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orbitune.errors import DataError, printable
+
+BandChoice = int | str  # a band's number, from 1 on, or its name
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band of a sensor.
+
+    Attributes:
+        name: such as B04.
+        wavelength: central wavelength in nanometres.
+        aliases: common names, in lower case.
+    """
+
+    name: str
+    wavelength: float
+    aliases: tuple[str, ...] = ()
+
+
+SENTINEL2 = {
+    band.name: band
+    for band in (
+        Band("B01", 442.7, ("coastal", "aerosol")),
+        Band("B02", 492.4, ("blue",)),
+        Band("B03", 559.8, ("green",)),
+        Band("B04", 664.6, ("red",)),
+        Band("B05", 704.1, ("rededge1", "rededge")),
+        Band("B06", 740.5, ("rededge2",)),
+        Band("B07", 782.8, ("rededge3",)),
+        Band("B08", 832.8, ("nir",)),
+        Band("B8A", 864.7, ("nir08", "narrownir")),
+        Band("B09", 945.1, ("nir09", "watervapor")),
+        Band("B10", 1373.5, ("cirrus",)),
+        Band("B11", 1613.7, ("swir16", "swir1")),
+        Band("B12", 2202.4, ("swir22", "swir2")),
+    )
+}
+RGB = ("B04", "B03", "B02")
+
+_ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
+
+
+def canonical_name(name: str) -> str | None:
+    """Return the name of the Sentinel-2 band that a name or alias means.
+
+    Args:
+        name: such as B4, b04, B08A, red, or swir16, in any case; spaces, hyphens and underscores are ignored.
+
+    Returns:
+        Such as B04; None for another name.
+    """
+    plain = re.sub(r"[\s_-]", "", name.lower())
+    if found := re.fullmatch(r"b(?:and)?0?(8a|\d{1,2})", plain):
+        number = found[1].upper()
+        full = "B8A" if number == "8A" else f"B{int(number):02d}"
+        return full if full in SENTINEL2 else None
+    return _ALIASES.get(plain)
+
+
+def band_in_text(text: str) -> str | None:
+    """Return the band that a description or file name mentions, such as `T32_B04_10m`.
+
+    Args:
+        text: a band's description, or a file name without its ending.
+
+    Returns:
+        The canonical name, or a plain word such as ndvi as it is; None for an empty text, and for one with
+        several words of which none, or more than one, is a band.
+    """
+    if whole := canonical_name(text):
+        return whole
+    words = re.split(r"[^A-Za-z0-9]+", text.strip())
+    found = {name for word in words if (name := canonical_name(word))}
+    if len(found) == 1:
+        return found.pop()
+    return words[0] if len(words) == 1 and words[0] and not found else None
+
+
+def wavelength(name: str) -> float | None:
+    """Return a band's central wavelength in nanometres; None where it is not known."""
+    found = canonical_name(name)
+    return SENTINEL2[found].wavelength if found else None
+
+
+def parse_bands(text: str) -> tuple[BandChoice, ...]:
+    """Parse the value of --bands, such as `B04,B03,B02` or `3,2,1`.
+
+    Raises:
+        DataError: it is empty, or an item is.
+    """
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise DataError(
+            f"--bands takes names or numbers of bands, such as B04,B03,B02 or 3,2,1, not {text!r}."
+        )
+    return tuple(int(item) if item.isdecimal() else item for item in items)
+
+
+def find_bands(asked: Sequence[BandChoice], names: Sequence[str], *, whose: str) -> tuple[int, ...]:
+    """Return the numbers of the chosen bands.
+
+    A name is looked up as it is written first, in any case, then by its meaning: `red` finds a band B04.
+
+    Args:
+        asked: numbers, from 1 on, or names.
+        names: of all bands in their order; empty strings for those without one.
+        whose: the file or data set, for messages.
+
+    Returns:
+        Numbers from 1 on, one for each of `asked`.
+
+    Raises:
+        DataError: there is no such band, or a name means several; the message lists those there are.
+    """
+    return tuple(_find(each, names, whose) for each in asked)
+
+
+def _find(asked: BandChoice, names: Sequence[str], whose: str) -> int:
+    """Return the number of one band."""
+    if isinstance(asked, int):
+        if 1 <= asked <= len(names):
+            return asked
+        found = []
+    else:
+        low = [name.lower() for name in names]
+        found = [number for number, name in enumerate(low, 1) if name == asked.lower()]
+        if not found and (meant := canonical_name(asked)):
+            found = [number for number, name in enumerate(names, 1) if canonical_name(name) == meant]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} bands" if found else "no band"
+    raise DataError(f"{whose} has {problem} {printable(str(asked))}: there is {describe_bands(names)}.")
+
+
+def describe_bands(names: Sequence[str]) -> str:
+    """Return the bands as a list for people, by name or, without names, by number."""
+    if any(names):
+        return ", ".join(name or str(number) for number, name in enumerate(names, 1))
+    return f"1 to {len(names)}" if len(names) > 1 else "band 1 alone"
