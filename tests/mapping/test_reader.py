@@ -28,7 +28,7 @@ def test_beyond_its_edges_a_scene_is_mirrored(tmp_path):
     assert valid.all()
 
 
-def test_an_alpha_band_says_where_there_is_nothing(tmp_path):
+def test_an_alpha_band_marks_nodata(tmp_path):
     pixels = np.concatenate([noise(20, 20), np.full((20, 20, 1), 255, np.uint8)], -1)
     pixels[:5, :, 3] = 0
     file = write_scene(tmp_path / "s.tif", pixels, photometric="RGB", alpha="yes")
@@ -86,7 +86,7 @@ def test_the_largest_number_there_is_may_stand_for_no_data():
     assert scaled[0, 1].tolist() == [128] * 3
 
 
-def test_what_was_scaled_is_said_and_kept(draw, scene):
+def test_the_scaling_is_noted_and_stored(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
     assert drawn.report.metadata.scaling == ReflectanceScaling((0,) * 3, (250,) * 3, "given")
@@ -105,7 +105,7 @@ def test_percentiles_that_there_are_not_are_an_error(scale, masked):
         choose_scaling(scale, "uint16", sample=sample, scale_max=None)
 
 
-def test_a_scene_of_another_resolution_is_resampled_and_that_is_said(draw, scene, grid, tmp_path):
+def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, grid, tmp_path):
     fine = mosaic(grid).repeat(2, 0).repeat(2, 1)
     drawn = draw(write_scene(tmp_path / "s.tif", fine, metres=5), grid="scene")
     assert drawn.said[1] == "resampled from 5 x 5 m per pixel to the 10 m of the training tiles"
@@ -119,7 +119,7 @@ def test_a_coarse_scene_becomes_finer(draw, tmp_path):
     assert "resampled from 20 x 20 m" in drawn.said[1]
 
 
-def test_the_resolution_of_the_training_tiles_can_be_said(draw, scene, grid, tmp_path):
+def test_the_resolution_of_the_training_tiles_can_be_given(draw, scene, grid, tmp_path):
     other = write_scene(tmp_path / "s.tif", mosaic(grid), metres=2.5)
     drawn = draw(other, resolution=2.5)
     assert drawn.report.metadata.resampled_from_metres is None

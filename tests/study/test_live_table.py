@@ -45,7 +45,7 @@ def test_a_row_shows_epoch_accuracy_and_time_left(tmp_path):
     assert "2 tasks, 1 waiting, about 2 min left" in out.getvalue()
 
 
-def test_without_an_epoch_the_plan_says_how_long_it_takes(tmp_path):
+def test_the_plan_states_the_time_of_a_run_without_epochs(tmp_path):
     assert read_epochs(task("lora", tmp_path)) == []
     assert seconds_left(task("lora", seconds=50), [], elapsed=20) == 30
     assert seconds_left(task("lora", seconds=50), [], elapsed=60) == 0

@@ -49,9 +49,7 @@ def test_a_trial_never_reads_the_test_split(recipe, tmp_path, monkeypatch):
     }
 
 
-def test_a_trial_that_goes_on_and_is_then_run_to_its_end_equals_a_run_without_a_pause(
-    recipe, finished, tmp_path
-):
+def test_a_continued_trial_equals_an_uninterrupted_run(recipe, finished, tmp_path):
     for epochs in (1, 3):
         assert len(trial(recipe, tmp_path / "t", epochs=epochs, progress=False).history) == epochs
     result = train(recipe, tmp_path / "t", progress=False)
@@ -67,7 +65,7 @@ def test_a_trial_that_has_the_epochs_is_not_repeated(recipe, tmp_path):
     assert (tmp_path / "t" / "trial.json").stat().st_mtime_ns == before
 
 
-def test_what_diverged_says_so_again_and_trains_no_second_time(recipe, tmp_path):
+def test_a_diverged_trial_raises_again_without_training(recipe, tmp_path):
     hot = recipe.replace(method="full", learning_rate=1e30)
     with pytest.raises(DivergedError, match="not finite"):
         trial(hot, tmp_path / "t", epochs=4, progress=False)

@@ -60,6 +60,7 @@ class Bench:
 
     @property
     def report(self) -> Path:
+        """Return the path of the Markdown report."""
         return self.out / f"bench-{self.suite.name}.md"
 
     def run(self, say: Callable[[str], None], progress: bool = True) -> dict[str, Any]:

@@ -187,5 +187,6 @@ def environment_pairs(view: ReportView) -> list[tuple[str, str]]:
     """Return names and values that describe versions and hardware."""
     pairs = view.results.environment.describe()
     if executor := view.results.executor:
-        pairs.append(("runs at once", f"{executor.jobs}, {executor.threads} threads each ({executor.name})"))
+        threads = f"threads of each: {executor.threads}"
+        pairs.append(("runs at once", f"{executor.jobs} ({executor.name}), {threads}"))
     return pairs
