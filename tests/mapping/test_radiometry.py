@@ -103,7 +103,7 @@ def test_scale_overrules_the_tags(draw, scene, grid, tmp_path):
 def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), scales=[1e-4] * 3)
     with Scene(file) as scene:
-        scaling = choose_scaling(None, "uint16", sample=scene.sample(), white=4000, tags=scene.tags)
+        scaling = choose_scaling(None, "uint16", sample=scene.sample(), scale_max=4000, tags=scene.tags)
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 

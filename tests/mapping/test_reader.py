@@ -12,8 +12,8 @@ from orbitune.mapping.scene.reader import Scene
 AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 
 
-def default(dtype, white=None):
-    return choose_scaling(None, dtype, sample=np.ma.zeros((3, 2, 2)), white=white)
+def default(dtype, scale_max=None):
+    return choose_scaling(None, dtype, sample=np.ma.zeros((3, 2, 2)), scale_max=scale_max)
 
 
 def noise(height, width, dtype=np.uint8, high=250):
@@ -38,7 +38,7 @@ def test_an_alpha_band_marks_nodata(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "white", "high", "source"),
+    ("dtype", "scale_max", "high", "source"),
     [
         ("uint8", None, 255, "as it is, 8 bits"),
         ("uint16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
@@ -47,8 +47,8 @@ def test_an_alpha_band_marks_nodata(tmp_path):
         ("float32", None, 0.275, "default for reflectance as floats"),
     ],
 )
-def test_each_type_has_its_default_scaling(dtype, white, high, source):
-    scaling = default(dtype, white)
+def test_each_type_has_its_default_scaling(dtype, scale_max, high, source):
+    scaling = default(dtype, scale_max)
     assert (set(scaling.low), set(scaling.high), scaling.source) == ({0.0}, {float(high)}, source)
     values = np.array([0, high / 2, high, min(high * 2, 255 if dtype == "uint8" else 9e9)], dtype)
     scaled = scaling(np.broadcast_to(values, (3, 1, 4)))
@@ -72,7 +72,7 @@ def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
     pixels[..., 1] *= 2
     pixels[:10] = 0
     with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=0)) as scene:
-        scaling = choose_scaling("2%:98%", "uint16", sample=scene.sample(), white=None)
+        scaling = choose_scaling("2%:98%", "uint16", sample=scene.sample(), scale_max=None)
     for band in range(3):
         ends = np.percentile(pixels[10:, :, band], (2, 98))
         assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
@@ -95,14 +95,14 @@ def test_the_scaling_is_noted_and_stored(draw, scene):
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
     with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
-        choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), white=None)
+        choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), scale_max=None)
 
 
 @pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
 def test_percentiles_that_there_are_not_are_an_error(scale, masked):
     sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
     with pytest.raises(DataError, match="Percentiles must be between 0 and 100, and need pixels"):
-        choose_scaling(scale, "uint16", sample=sample, white=None)
+        choose_scaling(scale, "uint16", sample=sample, scale_max=None)
 
 
 def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, grid, tmp_path):

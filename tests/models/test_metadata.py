@@ -6,7 +6,7 @@ from orbitune.errors import RunError
 from orbitune.models.metadata import check_class_names, read_metadata
 
 SOUND = {
-    "format": 2,
+    "format": 3,
     "method": "lora",
     "classes": ["Forest", "River"],
     "preprocessing": {
@@ -46,7 +46,7 @@ def test_valid_metadata_is_read_unchanged_with_unknown_fields(tmp_path):
 
 def test_version_1_named_the_detector_otherwise(tmp_path):
     read_back = read(tmp_path, {**SOUND, "format": 1, "likeness": {"threshold": 2.5}})
-    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 2
+    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 3
     assert "likeness" not in read_back.to_json()
 
 
@@ -85,7 +85,7 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
         ("ood_detector", {"threshold": "far"}),
         ("ood_detector", {}),
         ("data", {"tile_size": [64]}),
-        ("data", {"white": 0}),
+        ("data", {"scale_max": 0}),
         ("data", {"brightness": {"mean": [1, 2]}}),
         ("files", {"../secret": "0" * 64}),
         ("confusion", [[1, 2]]),

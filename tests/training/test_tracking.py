@@ -54,7 +54,7 @@ def test_tensorboard_events_hold_every_step_once_after_a_run_was_resumed(recipe,
     validated = read.Scalars("epoch/validation_accuracy")
     assert [event.step for event in validated] == [3, 6]
     assert [event.value for event in validated] == pytest.approx(
-        [epoch["validation_accuracy"] for epoch in result.history]
+        [epoch.validation_accuracy for epoch in result.history]
     )
     [tested] = read.Scalars("test/accuracy")
     assert tested.value == pytest.approx(result.test.accuracy)

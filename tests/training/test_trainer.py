@@ -176,16 +176,16 @@ def test_every_family_trains_and_is_proven_after_saving(tiles, tmp_path, model_t
     folder = str(backbone_folder(tmp_path / "b", model_type, layers=1, distilled=model_type == "deit"))
     recipe = Recipe(data=tiles, backbone=folder, method=method, image_size=16, epochs=1, batch_size=16)
     result = train(recipe, tmp_path / "run", progress=False)
-    assert result.proof.largest_difference < 1e-4
-    assert result.parameters["trainable"] > 0
+    assert result.reload_check.largest_difference < 1e-4
+    assert result.parameters.trainable > 0
 
 
 # One of each kind; tests/models/test_methods.py saves and reloads them all.
 @pytest.mark.parametrize("method", ["adalora", "bitfit", "dora", "pissa", "randlora", "topk"])
 def test_methods_of_every_kind_train_and_are_proven_after_saving(recipe, tmp_path, method):
     result = train(recipe.replace(method=method, epochs=4), tmp_path / "run", progress=False)
-    assert result.proof.largest_difference < 1e-4
-    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    assert result.reload_check.largest_difference < 1e-4
+    assert result.history[-1].train_loss < result.history[0].train_loss
 
 
 def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, tmp_path):
@@ -194,7 +194,7 @@ def test_the_same_recipe_gives_the_same_run_and_another_seed_another(finished, t
     other = trained(recipe.replace(seed=1), tmp_path / "other")
     assert outcome(tmp_path / "again") == outcome(out)
     losses = [entry["train_loss"] for entry in outcome(out)[2]]
-    assert [entry["train_loss"] for entry in other.state.history] != losses
+    assert [entry.train_loss for entry in other.state.history] != losses
 
 
 @pytest.mark.slow
@@ -500,7 +500,7 @@ def test_mixed_tiles_smoothed_labels_and_growing_sizes_train(recipe, tmp_path):
     changed = recipe.replace(mixup=0.2, label_smoothing=0.1, sizes="16:0.5,32:0.5", micro_batch=3)
     trainer = trained(changed, out)
     assert trainer.setup.preprocessing.image_size == 32
-    assert all(np.isfinite(epoch["train_loss"]) for epoch in trainer.state.history)
+    assert all(np.isfinite(epoch.train_loss) for epoch in trainer.state.history)
 
 
 def test_test_time_augmentation_gives_the_same_scores_when_evaluated_again(recipe, tmp_path):
@@ -513,7 +513,7 @@ def test_micro_batches_change_no_result_beyond_rounding(recipe, tmp_path):
     [whole], [parts] = (
         trained(recipe.replace(micro_batch=size), tmp_path / str(size)).state.history for size in (8, 3)
     )
-    assert parts["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
+    assert parts.train_loss == pytest.approx(whole.train_loss, rel=1e-5)
 
 
 def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
@@ -521,7 +521,7 @@ def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     fast, plain = (trained(recipe.replace(fast=fast), tmp_path / str(fast)) for fast in (True, False))
     assert (fast.computation().fast, plain.computation().fast) == (True, False)
     for mine, theirs in zip(fast.state.history, plain.state.history, strict=True):
-        assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+        assert mine.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-4)
 
 
 def test_sizes_change_at_their_fraction_of_the_steps(recipe):
@@ -534,7 +534,7 @@ def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path
     trainer = trained(recipe.replace(precision="fp16"), tmp_path / "run")
     assert trainer.computation().precision == "fp16"
     first, last = trainer.state.history
-    assert last["train_loss"] < first["train_loss"]
+    assert last.train_loss < first.train_loss
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -544,7 +544,7 @@ def test_a_recipe_in_half_precision_trains_on_a_processor_without_it(recipe, tmp
     request.getfixturevalue("without_half_precision")
     there = train(recipe, tmp_path / "there", progress=False)
     for mine, theirs in zip(there.history, here.state.history, strict=True):
-        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=0.02)
     assert "float32 on" in there.compute.products
 
 
@@ -555,7 +555,7 @@ def test_a_run_resumes_on_a_processor_without_half_precision(recipe, tmp_path, r
     request.getfixturevalue("without_half_precision")
     moved = train(recipe, tmp_path / "moved", progress=False)
     assert moved.cost.resumed == 1 and moved.compute.attention == whole.compute.attention
-    assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.02)
+    assert moved.history[-1].train_loss == pytest.approx(whole.history[-1].train_loss, rel=0.02)
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -564,7 +564,7 @@ def test_computing_activations_again_changes_no_result(recipe, tmp_path, fast):
     [kept], [again] = (
         trained(recipe.replace(checkpointing=on), tmp_path / str(on)).state.history for on in (False, True)
     )
-    assert again["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)
+    assert again.train_loss == pytest.approx(kept.train_loss, rel=1e-6)
 
 
 def test_cached_activations_change_no_result_and_their_time_is_counted(recipe, tmp_path):
@@ -573,7 +573,7 @@ def test_cached_activations_change_no_result_and_their_time_is_counted(recipe, t
     kept = train(recipe.replace(cache_frozen=True), tmp_path / "kept", progress=False)
     again = train(recipe.replace(cache_frozen=True, seed=1), tmp_path / "again", progress=False)
     for mine, theirs in zip(kept.history, whole.state.history, strict=True):
-        assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
-    assert kept.cost.prefix_seconds > 0
-    assert (kept.cost.prefix_reused, again.cost.prefix_reused) == (False, True)
+        assert mine.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-5)
+    assert kept.cost.cache_seconds > 0
+    assert (kept.cost.cache_reused, again.cost.cache_reused) == (False, True)
     assert evaluate(tmp_path / "kept", progress=False) == kept.test
