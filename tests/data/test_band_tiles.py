@@ -23,7 +23,7 @@ def test_tiles_keep_their_bands_names_and_16_bits(folder):
     tiles = load_tiles(str(folder), progress=False)
     assert tiles.tiles.shape == (12, 16, 16, 5) and tiles.tiles.dtype == np.uint16
     assert tiles.bands == NAMES and tiles.wavelengths[:2] == (664.6, 559.8)
-    assert not tiles.is_rgb and tiles.white is None
+    assert not tiles.is_rgb and tiles.scale_max is None
     import rasterio
 
     with rasterio.open(folder / tiles.names[5]) as file:

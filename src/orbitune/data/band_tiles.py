@@ -23,14 +23,14 @@ class TileForm:
         dtype: of the tiles.
         decode: returns the tile of a file's content; raises BadImageError.
         notes: remarks for the user.
-        white: the 16-bit value that becomes 255; None where values stay as they are.
+        scale_max: 16-bit value that is scaled to 255; None where values stay as they are.
     """
 
     bands: tuple[str, ...]
     dtype: TileDtype
     decode: Callable[[bytes], np.ndarray]
     notes: tuple[str, ...] = ()
-    white: int | None = None
+    scale_max: int | None = None
 
 
 def common_bands(headers: Iterable[Header]) -> tuple[str, ...]:

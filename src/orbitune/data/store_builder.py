@@ -28,8 +28,8 @@ from orbitune.sources.multiband import read_band_header
 from orbitune.sources.registry import Source
 
 LONGEST_SIDE = 512  # pixels; more than the supported backbones read, and keeps the store small
-WHITE_SAMPLE = 256  # tiles that the scaling of 16-bit values is estimated from
-WHITE_QUANTILE = 0.995
+SCALE_SAMPLE = 256  # tiles that the scaling of 16-bit values is estimated from
+SCALE_QUANTILE = 0.995
 READ_AHEAD = 256  # files, so that memory does not grow with the data set
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def decode_source(
         },
         notes=[*manifest.notes, *notes, *form.notes],
         skipped=bad.found,
-        white=form.white,
+        scale_max=form.scale_max,
         bands=list(form.bands),
     )
 
@@ -155,21 +155,21 @@ def _with_common_bands(headers: dict[int, Header], manifest: Manifest, bad: BadF
 def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], size: tuple[int, int]) -> TileForm:
     """Return how files are decoded into 8-bit tiles of red, green and blue."""
     deep = [index for index, header in headers.items() if header.high_bit_depth]
-    white = _estimate_white(manifest, deep)
+    scale_max = _estimate_scale_max(manifest, deep)
     return TileForm(
         bands=RGB,
         dtype="uint8",
-        decode=lambda data: to_uint8_tile(read_pixels(data), size, white=white),
-        notes=(_scaling_note(white, len(deep)),) if deep else (),
-        white=white if deep else None,
+        decode=lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max),
+        notes=(_scaling_note(scale_max, len(deep)),) if deep else (),
+        scale_max=scale_max if deep else None,
     )
 
 
-def _scaling_note(white: int, count: int) -> str:
+def _scaling_note(scale_max: int, count: int) -> str:
     """Return the note on the scaling of 16-bit tiles."""
     return (
-        f"scaled the 16-bit values 0 to {white} of {count:,} tiles to 0 to 255, the brighter half percent "
-        f"clipped (measured on {min(count, WHITE_SAMPLE)} tiles)"
+        f"scaled the 16-bit values 0 to {scale_max} of {count:,} tiles to 0 to 255, the brighter half "
+        f"percent clipped (measured on {min(count, SCALE_SAMPLE)} tiles)"
     )
 
 
@@ -235,16 +235,16 @@ def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str,
     return size, (f"resized {number:,} of {total:,} tiles from {sizes} to {size[0]}x{size[1]} pixels{limit}",)
 
 
-def _estimate_white(manifest: Manifest, deep: Sequence[int]) -> int:
+def _estimate_scale_max(manifest: Manifest, deep: Sequence[int]) -> int:
     """Return the 16-bit value that becomes 255, a quantile of sampled tiles."""
     counts = np.zeros(65536, np.int64)
-    for position in np.unique(np.linspace(0, len(deep) - 1, WHITE_SAMPLE).astype(int)) if deep else ():
+    for position in np.unique(np.linspace(0, len(deep) - 1, SCALE_SAMPLE).astype(int)) if deep else ():
         try:
             pixels = read_pixels(manifest.read(deep[position]))
         except BadImageError:
             continue  # the next pass handles it
         counts += np.bincount(pixels.ravel(), minlength=65536)
-    return max(1, int(np.searchsorted(counts.cumsum(), WHITE_QUANTILE * counts.sum())))
+    return max(1, int(np.searchsorted(counts.cumsum(), SCALE_QUANTILE * counts.sum())))
 
 
 def _write_tiles(

@@ -111,10 +111,10 @@ def to_tile(image: ImageInput, bundle: Bundle, *, bands: Bands = None) -> np.nda
     pixels = image.read(bands or (None if used.is_rgb else used.bands))
     if used.dtype == "uint16" and pixels.dtype == np.uint8:
         raise BadImageError("has 8-bit values, but the model was trained on 16-bit tiles")
-    if used.dtype == "uint8" and pixels.dtype == np.uint16 and bundle.white is None:
+    if used.dtype == "uint8" and pixels.dtype == np.uint16 and bundle.scale_max is None:
         raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
     if used.is_rgb:
-        return to_uint8_tile(pixels, bundle.tile_size, white=bundle.white or 255)
+        return to_uint8_tile(pixels, bundle.tile_size, scale_max=bundle.scale_max or 255)
     return resize_bands(pixels, bundle.tile_size)
 
 

@@ -1,8 +1,10 @@
 """Uploads from untrusted clients, with limits checked before unpacking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,23 +42,23 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput
     unpacked = 0
     for path in paths:
         if path.suffix.lower() != ".zip":
-            images.append(
-                ImageInput(path.name, lambda bands, path=path: decode_image(read_file(path), bands))
-            )  # type: ignore[misc]
+            images.append(ImageInput(path.name, partial(_decode_file, read_file, path)))
             continue
         entries, read = stack.enter_context(zip_files(path))
         files = [name for name in entries if not name.endswith("/")]
         unpacked += sum(entries[name].file_size for name in files)
-        images += [
-            ImageInput(name, lambda bands, name=name, read=read: decode_image(read(name), bands))  # type: ignore[misc]
-            for name in files
-        ]
+        images += [ImageInput(name, partial(_decode_file, read, name)) for name in files]
         if unpacked > MAX_UNPACKED_BYTES:
             limit = MAX_UNPACKED_BYTES / 1e9
             raise DataError(f"{path.name} unpacks to more than {limit:.1f} GB: send it in parts.")
     if len(images) > MAX_IMAGES:
         raise DataError(f"These are {len(images):,} files; send at most {MAX_IMAGES:,} at once.")
     return iter(images)
+
+
+def _decode_file(read: Callable[[Any], bytes], name: Any, bands: Sequence[str] | None) -> np.ndarray:
+    """Return the pixels of a file or of a zip's entry."""
+    return decode_image(read(name), bands)
 
 
 def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:

@@ -196,7 +196,7 @@ class TrainingSetup:
             fingerprint=self.tiles.fingerprint,
             classes=self.tiles.classes,
             tile_size=(height, width),
-            white=self.tiles.white,
+            scale_max=self.tiles.scale_max,
             statistics=None if self.tiles.is_rgb else self.tiles.statistics(self.splits["train"]),
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
