@@ -26,6 +26,20 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
+class SceneRecord(_Record):
+    """How one scene of a mosaic was read.
+
+    Attributes:
+        scene, bands, bands_source, scaling, resampled_from_metres: as in `MapMetadata`.
+    """
+
+    scene: str
+    bands: tuple[int, ...]
+    bands_source: str
+    scaling: ReflectanceScaling
+    resampled_from_metres: tuple[float, float] | None = None
+
+
 class MapMetadata(_Record):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
@@ -34,7 +48,7 @@ class MapMetadata(_Record):
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
-        scene: file name of the scene.
+        scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
         bands: numbers of the red, green and blue band.
         bands_source: how the bands were chosen.
@@ -45,6 +59,8 @@ class MapMetadata(_Record):
         mode: how cells were labelled.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
+        other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
+        aoi: file name of the area of interest; None for the whole scene.
         agreement: of a dense map with tile-wise predictions; None for other maps.
     """
 
@@ -64,6 +80,8 @@ class MapMetadata(_Record):
     mode: Literal["tiles", "dense"]
     not_sure: bool
     parts: int
+    other_scenes: tuple[SceneRecord, ...] = ()
+    aoi: str | None = None
     agreement: Agreement | None = None
 
 

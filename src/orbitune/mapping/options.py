@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from orbitune.errors import DataError
@@ -28,6 +29,7 @@ class MapOptions:
         executor: `local` or `ray`.
         not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
         driver: the only GDAL driver allowed for the scene; None for any.
+        aoi: vector file whose polygons confine the map; None for the whole scene.
 
     Raises:
         DataError: an option has an unknown value.
@@ -43,6 +45,7 @@ class MapOptions:
     executor: ExecutorName = "local"
     not_sure: bool = True
     driver: str | None = None
+    aoi: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):

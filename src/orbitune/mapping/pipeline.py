@@ -1,7 +1,8 @@
 """Pipeline of a map: plan it, label its parts, assemble the files."""
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ _LOGGER = logging.getLogger("orbitune")
 
 def map_scene(
     source: str | Path,
-    scene: str | Path,
+    scene: str | Path | Sequence[str | Path],
     outputs: str | Path | Mapping[str, str | Path],
     *,
     options: MapOptions | None = None,
@@ -41,10 +42,12 @@ def map_scene(
 
         map_scene("bundle", "scene.tif", "map.tif", stride=16)
         map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})
+        map_scene("bundle", ["west.tif", "east.tif"], "map.tif", aoi="area.gpkg")
 
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
-        scene: a path, a URL, or any name that rasterio opens.
+        scene: a path, a URL, or any name that rasterio opens; or several of them for one map on the grid of
+            the first. Where scenes overlap, the first with data counts.
         outputs: path of the map, or paths by name of the output, see `outputs.table.OUTPUTS`.
         options: see `MapOptions`; None for the defaults.
         backbone: hub id or folder of the backbone, if it has moved since training.
@@ -61,7 +64,8 @@ def map_scene(
     """
     options = replace(options or MapOptions(), **settings)
     paths = resolve_paths(outputs)
-    plan = plan_map(source, scene, paths=paths, options=options, backbone=backbone)
+    scenes = [scene] if isinstance(scene, (str, os.PathLike)) else list(scene)
+    plan = plan_map(source, scenes, paths=paths, options=options, backbone=backbone)
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])
@@ -139,10 +143,11 @@ def _assemble(
         store=store,
         spec=plan.spec,
         grid=plan.grid,
+        native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
         metadata=metadata,
         map_file=paths["map"],
-        overview=plan.spec.scaling(plan.sample.data),
+        overview=plan.overview.filled(0),
     )
     for name, path in paths.items():
         OUTPUTS[name].write(rasters, path)

@@ -41,7 +41,12 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
     cells = rasters.spec.cells
     right.imshow(
         coloured,
-        extent=(0, cells.columns * cells.stride, cells.rows * cells.stride, 0),
+        extent=(
+            cells.left,
+            cells.left + cells.columns * cells.stride,
+            cells.top + cells.rows * cells.stride,
+            cells.top,
+        ),
         interpolation="nearest",
     )
     for axes, title in ((left, rasters.metadata.scene), (right, "land cover")):
