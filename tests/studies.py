@@ -119,7 +119,7 @@ def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
     wrong = random.permutation(count) >= round(accuracy * count)
     predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
     logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
-    return score(logits, labels, classes).to_json()
+    return score(logits, labels, classes=classes).to_json()
 
 
 def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
@@ -388,8 +388,8 @@ class Large:
         accuracy = float((validation.argmax(1) == labels).mean())
         result = run_result(
             recipe,
-            score(test, labels, CLASSES).to_json(),
-            score(validation, labels, CLASSES).to_json(),
+            score(test, labels, classes=CLASSES).to_json(),
+            score(validation, labels, classes=CLASSES).to_json(),
             split=facts["split"],
             parameters=parameters,
             best_epoch=3 - facts["seed"] % 2,

@@ -159,6 +159,18 @@ def test_the_reference_has_every_command_and_every_setting(generated):
     assert all(f"| `{setting}` |" in generated["reference/files.md"] for setting in Recipe.model_fields)
 
 
+def test_the_reference_says_what_every_stored_field_means(generated):
+    rows = [line for line in generated["reference/files.md"].splitlines() if line.startswith("| `")]
+    unexplained = [row for row in rows if re.search(r"\|  \|$|\| \\?\[default", row)]
+    assert len(rows) > 100 and not unexplained
+
+
+def test_the_reference_says_no_folder_imports_from_above(generated):
+    rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", generated["reference/imports.md"], re.MULTILINE)
+    above = dict(rows)
+    assert "`sources/`" in above["data"] and "`cli/`" not in " ".join(above.values())
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_the_reference_lists_every_method_with_its_paper(method, generated):
     page = generated["reference/methods.md"]
@@ -197,6 +209,22 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
 
     write_report(read_results(folder), tmp_path)
     assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
+def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
+    from orbitune.bench.report import write_bench_report
+
+    write_bench_report(json.loads(file.read_text()), tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
+
+
+def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch):
+    folder = ROOT / "benchmarks" / "reliability"
+    monkeypatch.syspath_prepend(str(folder))
+    page = runpy.run_path(str(folder / "report.py"))["page"]
+    found = json.loads((DOCS / "results" / "reliability.json").read_text())
+    assert page(found) == (DOCS / "results" / "reliability.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -318,5 +346,7 @@ def test_an_image_goes_through_predict_as_the_docs_tell(traced, bundle, runs):
 
 def test_a_scene_goes_through_map_as_the_docs_tell(traced, bundle, tmp_path):
     scene = small_scene(tmp_path)
-    called = traced(lambda: orbitune.map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False))
+    called = traced(
+        lambda: orbitune.map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
+    )
     check_path("A scene through map", called)

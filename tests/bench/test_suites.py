@@ -75,7 +75,7 @@ def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**kept, **run}))
     bank = {"kind": "bank", "tasks": 4}
     comparison = {"ours": bank, "against": {**bank, "tasks": 1}}
-    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, str(tmp_path))
+    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, run=str(tmp_path))
     assert [arm.name for arm in suite.arms()] == ["bank, tasks 4", "bank, tasks 1"]
     assert {(arm.recipe.image_size, arm.recipe.batch_size) for arm in suite.arms()} == {(28, 64)}
 

@@ -173,7 +173,7 @@ def test_tiles_of_different_splits_do_not_share_ground():
 
 def test_tiles_edge_to_edge_all_stay(field):
     tiles = load_tiles(str(field))
-    splits, notes = split_tiles(tiles, None, 0, "spatial")
+    splits, notes = split_tiles(tiles, None, seed=0, split="spatial")
     assert sum(map(len, splits.values())) == 400 and len(notes) == 1
     locations = read_locations(tiles)
     neighbours = (
@@ -184,7 +184,7 @@ def test_tiles_edge_to_edge_all_stay(field):
         where[rows] = number
     apart = where[:, None] != where[None]
     random = np.empty(400, int)
-    for number, rows in enumerate(split_tiles(tiles, None, 0, "random")[0].values()):
+    for number, rows in enumerate(split_tiles(tiles, None, seed=0, split="random")[0].values()):
         random[rows] = number
     # Fewer neighbours are parted than by a random split, which is what it is for.
     assert (neighbours & apart).sum() < 0.7 * (neighbours & (random[:, None] != random[None])).sum()
@@ -224,7 +224,7 @@ def test_a_spatial_split_of_tiles_without_coordinates_says_what_to_pass(folder):
         with pytest.raises(
             DataError, match="no coordinates for a spatial split: pass --split-files, as for Euro"
         ):
-            split_tiles(tiles, None, 0, "spatial")
+            split_tiles(tiles, None, seed=0, split="spatial")
 
 
 def test_lists_in_the_datas_own_folder_are_the_spatial_split(folder):
@@ -233,10 +233,10 @@ def test_lists_in_the_datas_own_folder_are_the_spatial_split(folder):
         write(folder / "splits" / f"mine-spatial-{split}.txt", "\n".join(lines).encode())
     write(folder / "splits" / "mine-random-train.txt", b"Forest_0.png")
     tiles = load_tiles(str(folder))
-    splits, notes = split_tiles(tiles, None, 0, "spatial")
+    splits, notes = split_tiles(tiles, None, seed=0, split="spatial")
     assert splits["test"].tolist() == [4, 9, 14] and splits["validation"].tolist() == [3, 8, 13]
     assert "mine-spatial-train.txt" in notes[0]
-    assert split_tiles(tiles, None, 0)[1][0].startswith("the data has no splits")
+    assert split_tiles(tiles, None, seed=0)[1][0].startswith("the data has no splits")
 
 
 def test_lists_that_are_given_are_the_spatial_split(folder, tmp_path):
@@ -246,15 +246,19 @@ def test_lists_that_are_given_are_the_spatial_split(folder, tmp_path):
             "\n".join(f"{n}_{number}" for n in ("Forest", "River", "Sea")).encode(),
         )
     tiles = load_tiles(str(folder))
-    assert split_tiles(tiles, str(tmp_path / "lists"), 0, "spatial")[0]["test"].tolist() == [2, 7, 12]
+    assert split_tiles(tiles, str(tmp_path / "lists"), seed=0, split="spatial")[0]["test"].tolist() == [
+        2,
+        7,
+        12,
+    ]
 
 
 def test_a_random_split_is_drawn_from_all_tiles_whatever_splits_the_data_has():
     tiles, _ = scattered()
     own = replace(tiles, own_splits={"train": np.arange(0, 600, 2), "test": np.arange(1, 600, 2)})
-    splits, notes = split_tiles(own, None, 7, "random")
+    splits, notes = split_tiles(own, None, seed=7, split="random")
     assert notes == ("random split: drew 60/20/20 from all tiles, stratified, with seed 7",)
-    for name, rows in split_tiles(tiles, None, 7)[0].items():
+    for name, rows in split_tiles(tiles, None, seed=7)[0].items():
         np.testing.assert_array_equal(splits[name], rows)
 
 
@@ -266,7 +270,7 @@ def test_a_random_split_with_lists_is_a_contradiction():
 @pytest.mark.shared
 def test_eurosat_brings_its_published_spatial_split(shared):
     tiles = load_tiles(str(shared / "eurosat"))
-    named, _ = split_tiles(tiles, None, 0, "spatial")
-    given, _ = split_tiles(tiles, str(shared / "eurosat" / "splits"), 0)
+    named, _ = split_tiles(tiles, None, seed=0, split="spatial")
+    given, _ = split_tiles(tiles, str(shared / "eurosat" / "splits"), seed=0)
     for name, rows in given.items():
         np.testing.assert_array_equal(named[name], rows)

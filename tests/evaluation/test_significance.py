@@ -155,4 +155,4 @@ def test_a_reference_alone_gives_no_comparison():
 def test_a_margin_that_means_nothing_is_refused(margin):
     method, reference = models(9, 12, 5400)
     with pytest.raises(ValueError, match="margin"):
-        compare_all({"full": reference, "lora": method}, "full", margin)
+        compare_all({"full": reference, "lora": method}, "full", margin=margin)

@@ -33,8 +33,8 @@ def recipe(tmp_path, monkeypatch, cache):
 
 def activation_loader(recipe):
     job = prepare_training(recipe, progress=False)
-    network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
-    return job, network, job.activation_loader(network, TileLoader(job.tiles, CPU), CPU)
+    network = job.network(build(job.recipe, job.backbone, classes=job.tiles.classes), "plain")
+    return job, network, job.activation_loader(network, TileLoader(job.tiles, CPU), device=CPU)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

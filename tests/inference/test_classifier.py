@@ -59,7 +59,9 @@ def test_a_file_an_image_and_an_array_of_the_same_tile_give_the_same(classifier,
 
 def test_a_tile_of_another_size_is_resized_as_in_training(classifier, tiles):
     large = np.asarray(Image.open(next(tiles.rglob("*.png"))).resize((50, 40)))
-    assert first(classifier, large).labels == first(classifier, to_uint8_tile(large, (16, 16), 255)).labels
+    assert (
+        first(classifier, large).labels == first(classifier, to_uint8_tile(large, (16, 16), white=255)).labels
+    )
 
 
 def test_patterns_and_streams_of_inputs_are_taken(classifier, tiles):

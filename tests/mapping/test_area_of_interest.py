@@ -97,7 +97,7 @@ def test_an_interrupted_map_of_an_area_continues_to_the_same_bytes(bundle, scene
 
     area = write_area(tmp_path / "a.gpkg", TRIANGLE)
     options = {"aoi": area, "stride": 8, "progress": False}
-    map_scene(bundle.folder, scene, tmp_path / "whole.tif", **options)
+    map_scene(bundle.folder, scene, outputs=tmp_path / "whole.tif", **options)
     write = PartStore.write
 
     def stop(store, number, labels):
@@ -107,9 +107,9 @@ def test_an_interrupted_map_of_an_area_continues_to_the_same_bytes(bundle, scene
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(PartStore, "write", stop)
-        map_scene(bundle.folder, scene, tmp_path / "m.tif", **options)
+        map_scene(bundle.folder, scene, outputs=tmp_path / "m.tif", **options)
     said = []
-    map_scene(bundle.folder, scene, tmp_path / "m.tif", **options, log=said.append)
+    map_scene(bundle.folder, scene, outputs=tmp_path / "m.tif", **options, log=said.append)
     assert any(line.startswith("going on after 2 of") for line in said)
     assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 

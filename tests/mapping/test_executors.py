@@ -80,7 +80,7 @@ def test_ray_makes_the_files_of_one_process(bundle, scene, tmp_path):
     pytest.importorskip("ray", reason="needs the extra ray")
     for executor in ("local", "ray"):
         outputs = {"map": tmp_path / f"{executor}.tif", "confidence": tmp_path / f"{executor}_confidence.tif"}
-        map_scene(bundle.folder, scene, outputs, stride=8, executor=executor, progress=False)
+        map_scene(bundle.folder, scene, outputs=outputs, stride=8, executor=executor, progress=False)
     for name in ("", "_confidence"):
         local, spread = (tmp_path / f"{executor}{name}.tif" for executor in ("local", "ray"))
         assert local.read_bytes() == spread.read_bytes()

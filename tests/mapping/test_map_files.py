@@ -207,7 +207,7 @@ def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, t
     place = rasterio.transform.from_origin(11, 0.004, step, step)
     file = write_scene(tmp_path / "s.tif", mosaic(grid), crs="EPSG:4326", transform=place)
     outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg", "preview": tmp_path / "v.png"}
-    report = map_scene(bundle.folder, file, outputs, progress=False)
+    report = map_scene(bundle.folder, file, outputs=outputs, progress=False)
     hectares = pyogrio.raw.read(outputs["polygons"])[3][2]
     assert hectares.sum() == pytest.approx(sum(row.hectares for row in report.areas))
     assert hectares.sum() == pytest.approx(80 * 96 / 100, rel=0.01)

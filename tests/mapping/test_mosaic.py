@@ -105,7 +105,7 @@ def test_an_interrupted_mosaic_continues_to_the_same_bytes(bundle, cut, tmp_path
     from orbitune.mapping.part_store import PartStore
 
     scenes = [cut("west.tif", 0, 56), cut("east.tif", 40, 96)]
-    map_scene(bundle.folder, scenes, tmp_path / "whole.tif", progress=False)
+    map_scene(bundle.folder, scenes, outputs=tmp_path / "whole.tif", progress=False)
     write = PartStore.write
 
     def stop(store, number, labels):
@@ -115,9 +115,9 @@ def test_an_interrupted_mosaic_continues_to_the_same_bytes(bundle, cut, tmp_path
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(PartStore, "write", stop)
-        map_scene(bundle.folder, scenes, tmp_path / "m.tif", progress=False)
+        map_scene(bundle.folder, scenes, outputs=tmp_path / "m.tif", progress=False)
     said = []
-    map_scene(bundle.folder, scenes, tmp_path / "m.tif", progress=False, log=said.append)
+    map_scene(bundle.folder, scenes, outputs=tmp_path / "m.tif", progress=False, log=said.append)
     assert any(line.startswith("going on after 1 of") for line in said)
     assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 

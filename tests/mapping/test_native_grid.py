@@ -59,7 +59,7 @@ def test_polygons_and_areas_are_those_of_the_scenes_pixels(bundle, grid, tmp_pat
 
     scene = write_scene(tmp_path / "s.tif", mosaic(grid).repeat(2, 0).repeat(2, 1)[:149, :187], metres=5)
     paths = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg", "preview": tmp_path / "v.png"}
-    report = map_scene(bundle.folder, scene, paths, progress=False)
+    report = map_scene(bundle.folder, scene, outputs=paths, progress=False)
     hectares = pyogrio.raw.read(paths["polygons"])[3][2]
     assert hectares.sum() == pytest.approx(149 * 187 * 25 / 1e4, rel=1e-3)
     assert sum(area.hectares for area in report.areas) == pytest.approx(hectares.sum())

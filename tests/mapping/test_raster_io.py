@@ -237,12 +237,12 @@ def interrupted(bundle, scene, place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(writer, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            map_scene(bundle.folder, scene, place, progress=False)
+            map_scene(bundle.folder, scene, outputs=place, progress=False)
 
 
 def go_on(bundle, scene, place):
     said = []
-    map_scene(bundle.folder, scene, place, progress=False, log=said.append)
+    map_scene(bundle.folder, scene, outputs=place, progress=False, log=said.append)
     assert not place.with_name(f".{place.name}.parts").exists()
     return any(line.startswith("going on after") for line in said)
 

@@ -131,7 +131,7 @@ def test_a_scene_mended_after_a_failure_is_mapped(refused, bundle, grid, tmp_pat
     damage(scene)
     refused(scene)
     scene.write_bytes(whole)
-    map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False)
+    map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
     assert (read_band(tmp_path / "map.tif") > 0).all()
     assert {file.name for file in tmp_path.iterdir()} == {"scene.tif", "map.tif", "map.tif.aux.xml"}
 
@@ -163,7 +163,7 @@ def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle
     pixels = np.random.default_rng(0).integers(0, 250, (130, 140, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels)
     settings = {"stride": stride, "not_sure": False, "grid": "cells"}
-    report = map_scene(large, scene, tmp_path / "map.tif", progress=False, **settings)
+    report = map_scene(large, scene, outputs=tmp_path / "map.tif", progress=False, **settings)
     codes = read_band(tmp_path / "map.tif")
     assert codes.shape == (-(-130 // stride), -(-140 // stride)) and set(np.unique(codes)) <= {1, 2, 3}
     assert report.metadata.mode == "dense" and report.agreement.cells > 100

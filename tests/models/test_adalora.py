@@ -15,7 +15,9 @@ STEPS, MATRICES, RANK = 20, 2 * 3, 4
 @pytest.fixture
 def model(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
-    return build(Recipe(method="adalora", lora={"rank": RANK, "dropout": 0}), backbone, ("a", "b", "c"))
+    return build(
+        Recipe(method="adalora", lora={"rank": RANK, "dropout": 0}), backbone, classes=("a", "b", "c")
+    )
 
 
 def take_steps(model, schedule, steps):

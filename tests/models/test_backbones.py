@@ -30,7 +30,7 @@ def test_a_distilled_deit_keeps_both_of_its_heads(tmp_path):
 
 def test_the_head_is_drawn_from_the_seed(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
-    first, again, other = (load_weights(backbone, CLASSES, seed).classifier.weight for seed in (1, 1, 2))
+    first, again, other = (load_weights(backbone, CLASSES, seed=seed).classifier.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -64,14 +64,14 @@ def test_without_a_preprocessor_file_the_family_normalises_and_says_so(tmp_path)
 )
 def test_targets_are_named_by_role_or_as_transformers_4_and_5_spell_them(tmp_path, model_type, spelling):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b", model_type)))
-    names = resolve_targets(empty_model(backbone, CLASSES), backbone.family, spelling)
+    names = resolve_targets(empty_model(backbone, CLASSES), backbone.family, targets=spelling)
     assert names == ["attention.q_proj", "attention.k_proj", "attention.v_proj"]
 
 
 def test_a_target_that_matches_nothing_lists_what_there_is(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
     with pytest.raises(ModelError, match=r"'qkv'.*q \(attention\.q_proj\).*fc2 \(mlp\.fc2\)"):
-        resolve_targets(empty_model(backbone, CLASSES), backbone.family, ("qkv",))
+        resolve_targets(empty_model(backbone, CLASSES), backbone.family, targets=("qkv",))
 
 
 def test_an_image_size_that_does_not_suit_the_patch_names_those_beside_it(tmp_path):

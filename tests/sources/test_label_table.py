@@ -94,7 +94,7 @@ def test_split_folders_with_metadata_of_their_own_are_the_splits(images, tmp_pat
         "validation": 3,
         "test": 3,
     }
-    splits, _ = split_tiles(tiles, None, 0)
+    splits, _ = split_tiles(tiles, None, seed=0)
     assert {tiles.names[row].split("/")[0] for row in splits["validation"]} == {"val"}
 
 

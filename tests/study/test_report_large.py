@@ -231,7 +231,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>correct: full fine-tuning", page)
+    assert re.search(r"<b>\w+</b><span>Correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 
@@ -240,7 +240,7 @@ def test_without_its_image_a_disputed_tile_is_told_in_words(tmp_path):
     write_report(results, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "<img" not in page and "The image file is missing" in page
-    assert "<span>correct: full fine-tuning</span>" in page
+    assert "<span>Correct: full fine-tuning</span>" in page
 
 
 def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
@@ -260,8 +260,8 @@ def test_trials_are_folded_and_name_their_errors(markdown):
 def test_reads_of_the_test_split_are_counted(results, markdown):
     runs = sum(run["status"] == "done" for run in results["runs"])
     assert f"The test split was read once by each of {runs} runs" in markdown
-    assert "DoRA random-seed2 read it never." in markdown
-    assert "trials read it never." in markdown
+    assert "DoRA random-seed2 never read it." in markdown
+    assert "trials never read it." in markdown
 
 
 def test_a_run_that_read_the_test_split_twice_is_named(results):

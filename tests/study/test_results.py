@@ -48,9 +48,9 @@ def test_failed_runs_sweeps_and_other_splits_are_left_out(tmp_path):
         run(tmp_path, "lora", 3, [ZERO, ONE, ONE], split="spatial"),
     ]
     assert load_predictions(runs, tmp_path).seeds == {"lora": (0,)}
-    assert load_predictions(runs, tmp_path, "spatial").seeds == {"lora": (3,)}
+    assert load_predictions(runs, tmp_path, split="spatial").seeds == {"lora": (3,)}
     with pytest.raises(RunError, match="no finished run on the random split"):
-        load_predictions(runs, tmp_path, "random")
+        load_predictions(runs, tmp_path, split="random")
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
@@ -67,7 +67,13 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, TrainingState(test_reads=1))
+    save_checkpoint(
+        state,
+        model,
+        optimizer=torch.optim.AdamW(model.parameters()),
+        schedule=None,
+        state=TrainingState(test_reads=1),
+    )
     assert count_test_reads(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
     assert count_test_reads(tmp_path) == 2
@@ -199,7 +205,7 @@ def test_damaged_predictions_are_one_clear_error(tmp_path, how):
 
 def test_every_flipped_byte_of_written_predictions_is_noticed(tmp_path):
     kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
-    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    write_predictions(tmp_path, {"test": kept}, recipe_hash="0123456789ab")
     file = tmp_path / "predictions.npz"
     np.testing.assert_array_equal(read_predictions(tmp_path, "test").logits, kept.logits)
     whole = file.read_bytes()
@@ -211,7 +217,7 @@ def test_every_flipped_byte_of_written_predictions_is_noticed(tmp_path):
 
 def test_predictions_of_another_run_are_refused(tmp_path):
     kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
-    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    write_predictions(tmp_path, {"test": kept}, recipe_hash="0123456789ab")
     (tmp_path / "result.json").write_text('{"recipe_hash": "ba9876543210"}')
     with pytest.raises(RunError, match="belongs to a run of another recipe"):
         read_predictions(tmp_path, "test")

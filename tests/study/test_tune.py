@@ -31,8 +31,8 @@ def in_this_process(done):
                 result = trial(
                     each.spec.recipe.replace(learning_rate=each.learning_rate),
                     each.folder,
-                    each.epochs,
-                    False,
+                    epochs=each.epochs,
+                    progress=False,
                 )
                 each.store(Outcome(vars(result)))
             except OrbituneError as error:
@@ -42,7 +42,7 @@ def in_this_process(done):
 
 
 def search_of(recipe, folder, count=3, **settings):
-    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder)
+    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder=folder)
 
 
 def test_the_grid_is_powers_of_three_around_the_default():
@@ -74,7 +74,7 @@ def test_a_third_goes_on_to_three_times_the_epochs_until_one_is_left(trials, epo
 
 def test_every_method_and_split_gets_as_many_trials_around_its_own_rate(recipe, tmp_path):
     specs = Grid(seeds=(0, 1)).runs([recipe.replace(method=method) for method in ("full", "linear")])
-    full, linear = make_trials(specs, 3, tmp_path)
+    full, linear = make_trials(specs, 3, folder=tmp_path)
     assert [each.learning_rate for each in full] == learning_rates(METHODS["full"].learning_rate, 3)
     assert [each.learning_rate for each in linear] == learning_rates(METHODS["linear"].learning_rate, 3)
     assert {each.spec.recipe.seed for each in full + linear} == {0}  # never once for each seed

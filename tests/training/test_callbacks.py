@@ -18,7 +18,7 @@ class Recorder(Callback):
     def on_train_start(self, setup):
         self.events.append(("start", setup.recipe.method))
 
-    def on_step_end(self, step, loss, learning_rate):
+    def on_step_end(self, step, loss, *, learning_rate):
         self.steps.append(step)
         self.rates.append(learning_rate)
 
@@ -39,7 +39,7 @@ class FailsAt(Callback):
         setattr(self, event, self._fail)
         self._number = number
 
-    def _fail(self, number, *_):
+    def _fail(self, number, *_, **named):
         if number == self._number:
             raise ZeroDivisionError("of the callback")
 
@@ -129,7 +129,7 @@ def test_a_callback_that_fails_at_the_end_loses_no_result(recipe, tmp_path):
 
 def test_an_interrupted_run_is_reported_as_such(recipe, tmp_path):
     class Interrupts(Callback):
-        def on_step_end(self, step, loss, learning_rate):
+        def on_step_end(self, step, loss, *, learning_rate):
             raise Interrupted("enough")
 
     recorder = Recorder()

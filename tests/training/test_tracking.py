@@ -23,7 +23,7 @@ class Stop(Callback):
     def __init__(self, step):
         self._step = step
 
-    def on_step_end(self, step, loss, learning_rate):
+    def on_step_end(self, step, loss, *, learning_rate):
         if step == self._step:
             raise RuntimeError("stopped")
 

@@ -58,7 +58,7 @@ def trained(recipe, out):
 
 def build_model(recipe):
     job = prepare_training(recipe, progress=False)
-    return build(job.recipe, job.backbone, job.tiles.classes)
+    return build(job.recipe, job.backbone, classes=job.tiles.classes)
 
 
 def start(recipe, out):
@@ -144,7 +144,7 @@ def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tm
 
 def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe, tmp_path):
     job = prepare_training(recipe.replace(shots=4, passes=3), progress=False)
-    folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
+    folder = RunFolder(tmp_path / "run", job.recipe, inputs=job.inputs())
     trainer = Trainer.build(job, folder, accelerator=make_accelerator())
     taken = []
     feed = trainer.batch
@@ -217,7 +217,9 @@ def test_a_run_killed_twice_ends_with_the_same_numbers_bit_for_bit(finished, tmp
 def interrupt(recipe, out, step):
     """Train until SIGINT arrives in this step."""
     job = prepare_training(recipe)
-    trainer = Trainer.build(job, RunFolder(out, job.recipe, job.inputs()), accelerator=make_accelerator())
+    trainer = Trainer.build(
+        job, RunFolder(out, job.recipe, inputs=job.inputs()), accelerator=make_accelerator()
+    )
     taken = trainer.step
 
     def step_and_interrupt():
@@ -258,7 +260,7 @@ class InterruptedWrite(io.RawIOBase):
 
 def test_sigint_in_the_middle_of_a_message_stops_the_run_all_the_same(recipe, tmp_path, monkeypatch):
     job, file = prepare_training(recipe), InterruptedWrite()
-    folder = RunFolder(tmp_path / "run", job.recipe, job.inputs())
+    folder = RunFolder(tmp_path / "run", job.recipe, inputs=job.inputs())
     trainer = Trainer.build(job, folder, accelerator=make_accelerator())
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(file), write_through=True))
     with trainer.interrupt:
@@ -392,14 +394,14 @@ def test_other_settings_beside_the_same_weights_are_another_backbone(recipe, tmp
 @pytest.mark.parametrize("name", ["state", "best"])
 def test_a_flipped_byte_of_a_checkpoint_is_one_clear_error(recipe, tmp_path, name):
     out = tmp_path / "run"
-    trial(recipe, out, 1, progress=False)
+    trial(recipe, out, epochs=1, progress=False)
     file = out / "checkpoint" / f"{name}.safetensors"
     data = bytearray(file.read_bytes())
     data[-5] ^= 0x10  # of a weight
     file.write_bytes(data)
     with pytest.raises(RunError, match=r"is damaged.*another --out, or remove .*checkpoint"):
         if name == "best":
-            load_best(file, build_model(recipe), 1)
+            load_best(file, build_model(recipe), epoch=1)
         else:
             train(recipe, out, progress=False)
 
@@ -446,14 +448,14 @@ def test_a_trainable_tensor_without_a_gradient_stops_the_run():
 
 def test_the_rate_warms_up_and_falls_along_a_cosine():
     recipe = Recipe(learning_rate=1.0, warmup=0.2)
-    rates = [learning_rate(recipe, step, 10) for step in range(10)]
+    rates = [learning_rate(recipe, step, steps=10) for step in range(10)]
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 0.1
 
 
 def test_the_original_schedule_is_constant():
     recipe = Recipe(learning_rate=5e-5, warmup=0, schedule="constant")
-    assert {learning_rate(recipe, step, 10) for step in range(10)} == {5e-5}
+    assert {learning_rate(recipe, step, steps=10) for step in range(10)} == {5e-5}
 
 
 def test_evaluate_scores_a_run_from_disk_as_training_did_and_counts_the_read(finished, tmp_path):
@@ -523,8 +525,8 @@ def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
 
 def test_sizes_change_at_their_share_of_the_steps(recipe):
     growing = recipe.replace(sizes="16:0.25,24:0.25,32:0.5", image_size=32)
-    assert [step_image_size(growing, step, 8) for step in range(8)] == [16, 16, 24, 24, 32, 32, 32, 32]
-    assert step_image_size(recipe.replace(image_size=32), 5, 8) == 32
+    assert [step_image_size(growing, step, steps=8) for step in range(8)] == [16, 16, 24, 24, 32, 32, 32, 32]
+    assert step_image_size(recipe.replace(image_size=32), 5, steps=8) == 32
 
 
 def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path):

@@ -29,7 +29,7 @@ def without_times(history):
 
 
 def test_a_trial_trains_the_first_epochs_of_a_run(recipe, finished, tmp_path):
-    result = trial(recipe, tmp_path / "t", 2, progress=False)
+    result = trial(recipe, tmp_path / "t", epochs=2, progress=False)
     assert without_times(result.history) == without_times(finished[0].history[:2])
     assert result.seconds > 0
     assert TrialResult.load(tmp_path / "t") == result
@@ -40,7 +40,7 @@ def test_a_trial_never_reads_the_test_split(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Trainer, "logits", lambda self, split, *more: read.append(split) or logits(self, split, *more)
     )
-    result = trial(recipe, tmp_path / "t", 4, progress=False)
+    result = trial(recipe, tmp_path / "t", epochs=4, progress=False)
     assert set(read) == {"validation"}
     assert result.test_reads == 0
     assert not {"result.json", "predictions.npz", "adapter"} & {
@@ -52,7 +52,7 @@ def test_a_trial_that_goes_on_and_is_then_run_to_its_end_equals_a_run_without_a_
     recipe, finished, tmp_path
 ):
     for epochs in (1, 3):
-        assert len(trial(recipe, tmp_path / "t", epochs, progress=False).history) == epochs
+        assert len(trial(recipe, tmp_path / "t", epochs=epochs, progress=False).history) == epochs
     result = train(recipe, tmp_path / "t", progress=False)
     assert (result.test, result.validation) == (finished[0].test, finished[0].validation)
     paused, whole = (np.load(folder / "predictions.npz") for folder in (tmp_path / "t", finished[1]))
@@ -60,19 +60,19 @@ def test_a_trial_that_goes_on_and_is_then_run_to_its_end_equals_a_run_without_a_
 
 
 def test_a_trial_that_has_the_epochs_is_not_repeated(recipe, tmp_path):
-    first = trial(recipe, tmp_path / "t", 2, progress=False)
+    first = trial(recipe, tmp_path / "t", epochs=2, progress=False)
     before = (tmp_path / "t" / "trial.json").stat().st_mtime_ns
-    assert trial(recipe, tmp_path / "t", 1, progress=False) == first
+    assert trial(recipe, tmp_path / "t", epochs=1, progress=False) == first
     assert (tmp_path / "t" / "trial.json").stat().st_mtime_ns == before
 
 
 def test_what_diverged_says_so_again_and_trains_no_second_time(recipe, tmp_path):
     hot = recipe.replace(method="full", learning_rate=1e30)
     with pytest.raises(DivergedError, match="not finite"):
-        trial(hot, tmp_path / "t", 4, progress=False)
+        trial(hot, tmp_path / "t", epochs=4, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
     for again in (
-        lambda: trial(hot, tmp_path / "t", 4, False),
+        lambda: trial(hot, tmp_path / "t", epochs=4, progress=False),
         lambda: train(hot, tmp_path / "t", progress=False),
     ):
         with pytest.raises(

@@ -60,6 +60,7 @@ class Bench:
 
     @property
     def report(self) -> Path:
+        """Return the path of the Markdown report."""
         return self.out / f"bench-{self.suite.name}.md"
 
     def run(self, say: Callable[[str], None], progress: bool = True) -> dict[str, Any]:
@@ -202,5 +203,5 @@ def _compare(suite: Suite, comparison: ArmComparison, arms: Sequence[dict[str, A
         **comparison.model_dump(mode="json", exclude={"ours", "against"}),
         "arms": names,
         **asdict(ratio),
-        "verdict": verdict(ratio, comparison.at_least, comparison.aim),
+        "verdict": verdict(ratio, comparison.at_least, aim=comparison.aim),
     }

@@ -110,7 +110,7 @@ def map_(
     report = map_scene(
         source,
         scenes,
-        {"map": out, **outputs},
+        outputs={"map": out, **outputs},
         backbone=backbone,
         progress=not quiet,
         log=lambda line: None if quiet else print(line, file=sys.stderr),

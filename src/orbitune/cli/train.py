@@ -87,7 +87,7 @@ def train(
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):
-        recipe = fit_recipe(recipe, budget, out, say=lambda line: print(line, file=sys.stderr))
+        recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
     result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
@@ -118,7 +118,7 @@ def evaluate(
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.evaluate import evaluate as score_run
 
-    scores = score_run(run, split, not quiet)
+    scores = score_run(run, split, progress=not quiet)
     if as_json:
         print_json(scores.to_json())
         return
@@ -167,7 +167,7 @@ def trial(
 
     from orbitune.training.trial import trial as run
 
-    result = run(make_recipe(), out, stop_after, not quiet)
+    result = run(make_recipe(), out, epochs=stop_after, progress=not quiet)
     if as_json:
         print_json(asdict(result))
     else:
@@ -187,7 +187,7 @@ def robustness(
     """
     from orbitune.training.corruption_scores import try_robustness
 
-    scores = try_robustness(run, tiles, not quiet)
+    scores = try_robustness(run, tiles, progress=not quiet)
     if as_json:
         print_json(scores.to_json())
     else:

@@ -77,7 +77,7 @@ class BadFiles:
         self.found.append((name, reason))
 
 
-def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool) -> StoreMetadata:
+def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool) -> StoreMetadata:
     """Decode all files of a source into the files of a store.
 
     Args:
@@ -106,7 +106,7 @@ def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool
             white = _estimate_white(manifest, deep)
             if deep:
                 notes += (_scaling_note(white, len(deep)),)
-            decoded = decoder.map(lambda data: to_uint8_tile(read_pixels(data), size, white), headers)
+            decoded = decoder.map(lambda data: to_uint8_tile(read_pixels(data), size, white=white), headers)
             kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
     _require_tiles(kept, bad)
     np.save(folder / "labels.npy", manifest.labels[kept])

@@ -63,7 +63,7 @@ class FileHashes(BaseModel):
     labels: str
 
     @classmethod
-    def compute(cls, folder: Path, name: str, offset: int) -> "FileHashes":
+    def compute(cls, folder: Path, name: str, *, offset: int) -> "FileHashes":
         """Return the hashes of the files as they are now."""
         with (folder / "tiles.npy").open("rb") as file:
             header = hashlib.sha256(file.read(offset)).hexdigest()
@@ -143,7 +143,7 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
     with (folder / "tiles.npy").open("rb") as file:
         file.seek(tiles.offset)
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
-    hashes = FileHashes.compute(folder, name, tiles.offset)
+    hashes = FileHashes.compute(folder, name, offset=tiles.offset)
     stored = StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes)
     write_checksummed_json(folder / _META, stored.model_dump(mode="json"))
 
@@ -152,7 +152,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     """Return the content of a store; None if it is absent or damaged."""
     try:
         meta = StoredMetadata.model_validate(read_checksummed_json(folder / _META, MAX_META))
-        if meta.hashes != FileHashes.compute(folder, folder.name, meta.hashes.offset):
+        if meta.hashes != FileHashes.compute(folder, folder.name, offset=meta.hashes.offset):
             return None  # before numpy parses damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
         sums = np.array(meta.checksums, np.uint32)

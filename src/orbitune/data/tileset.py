@@ -112,7 +112,7 @@ def load_tiles(
         key, description = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
 
         def build(folder: Path) -> StoreMetadata:
-            return decode_source(folder, found, BadFiles(stop=on_bad_image == "stop"), progress=progress)
+            return decode_source(folder, found, bad=BadFiles(stop=on_bad_image == "stop"), progress=progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
     stored = open_store(fingerprint, build)

@@ -25,6 +25,7 @@ class RunData(TrainingData):
     """The tiles of a run, with its classes.
 
     Attributes:
+        classes: class names in the order of the logits.
         sizes: number of tiles in train, validation and test.
         skipped: number of unreadable images that were left out.
     """
@@ -49,7 +50,8 @@ class Cost(Record):
         train_seconds, evaluation_seconds: wall time of each phase.
         cpu_seconds: of all phases.
         run_seconds: wall time of all processes that worked on the run, from their start.
-        energy_joules: None where the machine shows no energy; energy_source says what was counted.
+        energy_joules: energy of the run; None where the machine has no counter that can be read.
+        energy_source: the counter that was read.
         seconds_per_epoch, images_per_second: of training.
         peak_rss_bytes, peak_cuda_bytes: highest resident memory, and highest memory that torch allocated.
         artefact_bytes: size of the saved model on disk.
@@ -76,10 +78,12 @@ class Computation(Record):
     """How a run was computed; other machines and settings may differ.
 
     Attributes:
-        fast: whether by the fast path; why_not_fast is the reason where it was asked for.
+        fast: whether the fast path computed the run.
+        why_not_fast: reason why the fast path was not used although the recipe asked for it.
         precision: bf16, fp16 or fp32.
         attention: name of the attention kernel.
-        compiled_kernels: whether compiled kernels were used; why_not_compiled is the reason on the fast path.
+        compiled_kernels: whether compiled kernels were used.
+        why_not_compiled: reason why the fast path did not use them.
         products: what multiplies matrices, and in which dtype.
         micro_batch: tiles per forward pass.
         processes: number of processes.

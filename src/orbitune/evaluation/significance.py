@@ -71,7 +71,7 @@ class Comparison:
 
 
 def compare_all(
-    correct: Mapping[str, np.ndarray], reference: str, margin: float = MARGIN
+    correct: Mapping[str, np.ndarray], reference: str, *, margin: float = MARGIN
 ) -> list[Comparison]:
     """Compare every other method with the reference, with Holm's correction.
 
@@ -133,7 +133,7 @@ def _compare(
         family=family,
         verdict=_verdict(p_within, p_beyond),
         # At Holm's strictest step, so that it never asks for fewer images than were not enough.
-        images_needed=score.images_needed(-margin / 100, ALPHA / family, POWER),
+        images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),
     )
 
 

@@ -34,7 +34,7 @@ HUB_FILES = ("*.json", "*.safetensors", "README.md")
 class Bundle:
     """A saved model and its metadata.
 
-    Example:
+    Examples:
         >>> from orbitune import Bundle
         >>> bundle = Bundle.open("bundle")
         >>> bundle.classes, bundle.metadata.scores["test"].accuracy
@@ -151,7 +151,7 @@ class Bundle:
         Raises:
             ModelError: the backbone has other weights than in training, or files are damaged.
         """
-        return load_saved(self.folder, backbone, self.metadata)
+        return load_saved(self.folder, backbone, metadata=self.metadata)
 
 
 def _folder_of(place: str) -> Path:
@@ -162,7 +162,7 @@ def _folder_of(place: str) -> Path:
             raise RunError(
                 f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
             )
-        path = snapshot(place, "model", HUB_FILES)
+        path = snapshot(place, "model", patterns=HUB_FILES)
     return path
 
 
@@ -194,7 +194,7 @@ def _temperature(run: Path) -> float:
 
 def _confusion(run: Path, classes: int) -> tuple[tuple[int, ...], ...]:
     """Count the test tiles by true class and prediction."""
-    kept = read_predictions(run, "test", classes)
+    kept = read_predictions(run, "test", classes=classes)
     pairs = kept.labels * classes + kept.logits.argmax(1)
     counts = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     return tuple(map(tuple, counts.tolist()))

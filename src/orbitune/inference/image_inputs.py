@@ -66,7 +66,7 @@ def check_input_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.ndarray:
+def to_tile(image: ImageInput, size: tuple[int, int], *, white: int | None) -> np.ndarray:
     """Decode an input and resize it as the training tiles were.
 
     Args:
@@ -83,7 +83,7 @@ def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.n
     pixels = image.read()
     if pixels.dtype == np.uint16 and white is None:
         raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
-    return to_uint8_tile(pixels, size, white or 255)
+    return to_uint8_tile(pixels, size, white=white or 255)
 
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
-def write_model_card(folder: Path, metadata: ModelMetadata, result: RunResult, family: Family) -> None:
+def write_model_card(folder: Path, metadata: ModelMetadata, *, result: RunResult, family: Family) -> None:
     """Write README.md with a YAML model index, as the hub reads it.
 
     Args:

@@ -137,7 +137,7 @@ def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
     return np.argwhere(window.has_data & (window.tile_coverage >= needed))
 
 
-def encode_cells(window: PixelWindow, where: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def encode_cells(window: PixelWindow, where: np.ndarray, *, predicted: np.ndarray) -> np.ndarray:
     """Return codes and confidence of all cells of a window.
 
     Args:

@@ -27,8 +27,8 @@ _LOGGER = logging.getLogger("orbitune")
 def map_scene(
     source: str | Path,
     scene: str | Path | Sequence[str | Path],
-    outputs: str | Path | Mapping[str, str | Path],
     *,
+    outputs: str | Path | Mapping[str, str | Path],
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
@@ -40,9 +40,9 @@ def map_scene(
     To continue an interrupted map, make the same call again. The files have the same bytes as those of an
     uninterrupted map.
 
-        map_scene("bundle", "scene.tif", "map.tif", stride=16)
-        map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})
-        map_scene("bundle", ["west.tif", "east.tif"], "map.tif", aoi="area.gpkg")
+        map_scene("bundle", "scene.tif", outputs="map.tif", stride=16)
+        map_scene("bundle", "scene.tif", outputs={"map": "map.tif", "polygons": "map.gpkg"})
+        map_scene("bundle", ["west.tif", "east.tif"], outputs="map.tif", aoi="area.gpkg")
 
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
@@ -129,7 +129,7 @@ def _label_parts(
     if done := count - len(missing):
         log(f"going on after {done} of {count} parts")
     with ProgressDisplay(progress) as display, display.task("mapping", count, done=done) as task:
-        for number, labels in EXECUTORS[executor](worker, head, missing) if missing else ():
+        for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
 

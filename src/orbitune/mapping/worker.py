@@ -82,7 +82,7 @@ class Worker:
             predicted = np.empty((0, len(self.bundle.classes) + 1), np.float32)
         else:
             predicted = self._predictor.predict(window, where)
-        encoded = encode_cells(window, where, predicted)
+        encoded = encode_cells(window, where, predicted=predicted)
         return np.stack([*encoded, complete.astype(np.uint8)])
 
     def close(self) -> None:

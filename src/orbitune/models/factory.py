@@ -17,7 +17,7 @@ _CACHED = 1 << 20
 _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
-def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Recipe:
+def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> Recipe:
     """Resolve a recipe's sizes, learning rate, precision and micro-batch size.
 
     Args:
@@ -28,7 +28,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     Raises:
         ModelError: an image size is no multiple of the backbone's patch size.
     """
-    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile)
+    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
     for each in {size, *(each for each, _ in recipe.sizes or ())}:
         _check_size(each, backbone)
     return recipe.replace(
@@ -39,7 +39,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     )
 
 
-def image_size(asked: int | str | None, backbone: Backbone, tile: Sequence[int]) -> int:
+def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[int]) -> int:
     """Return an image size in pixels for a number, `native`, `auto` or None."""
     patch = backbone.patch_size
     if asked == "native":
@@ -86,7 +86,7 @@ def native_precision() -> str:
     return "bf16" if has_instructions(torch.bfloat16) else "fp32"
 
 
-def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "nn.Module":
     """Load a backbone and apply the method of a recipe.
 
     Args:
@@ -101,20 +101,23 @@ def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.M
         ModelError: the weights cannot be loaded, or the counts differ from those of `plan_parameters`.
     """
     method = find_method(recipe.method)
-    model = method.apply(load_weights(backbone, classes, recipe.seed), backbone.family, recipe)
-    built, planned = count_parameters(model, backbone.family), plan_parameters(recipe, backbone, classes)
+    model = method.apply(load_weights(backbone, classes, seed=recipe.seed), backbone.family, recipe=recipe)
+    built, planned = (
+        count_parameters(model, backbone.family),
+        plan_parameters(recipe, backbone, classes=classes),
+    )
     if built != planned:
         raise ModelError(f"The model differs from its plan: {built} parameters, not {planned}.")
     return model
 
 
-def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, int]:
+def plan_parameters(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> dict[str, int]:
     """Count the parameters of a recipe's model, without loading weights.
 
     Returns:
         Counts by part, see `orbitune.models.methods.count_parameters`.
     """
-    model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe)
+    model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe=recipe)
     return count_parameters(model, backbone.family)
 
 
@@ -136,7 +139,7 @@ def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
             **{field: getattr(method, field) for field in ("name", "title", "summary", "paper", "folder")},
             "learning_rate": method.learning_rate,
             "merges": method.folder == "adapter",
-            "parameters": plan_parameters(Recipe(method=method.name), found, names),
+            "parameters": plan_parameters(Recipe(method=method.name), found, classes=names),
         }
         for method in METHODS.values()
     ]

@@ -90,7 +90,11 @@ class Scores(Record):
 
 
 class Brightness(Record):
-    """Mean and standard deviation of the training tiles in each band, 0..255."""
+    """Brightness of the training tiles.
+
+    Attributes:
+        mean, deviation: mean and standard deviation of each band, 0..255.
+    """
 
     mean: Bands
     deviation: Bands

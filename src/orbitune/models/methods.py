@@ -6,7 +6,7 @@ To add a method, add one entry to METHODS; the command line, the study and the t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orbitune.errors import ModelError
 from orbitune.models import peft_methods
@@ -16,6 +16,25 @@ from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class Apply(Protocol):
+    """The function of a method that prepares a model for training."""
+
+    def __call__(self, model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
+        """Set which parameters of a model are trained.
+
+        Args:
+            model: the classifier of transformers, changed in place.
+            family: names of its modules.
+            recipe: settings of the method.
+
+        Returns:
+            The model to train: `model`, or PEFT's wrapper around it.
+
+        Raises:
+            ModelError: the method does not apply to this model with these settings.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,7 @@ class Method:
     name: str
     title: str
     summary: str
-    apply: Callable[["nn.Module", Family, Recipe], "nn.Module"]
+    apply: Apply
     learning_rate: float
     paper: str
     folder: str = "adapter"

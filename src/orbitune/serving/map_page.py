@@ -72,7 +72,7 @@ class MapOverlay:
 
     def render(self, percent: float) -> np.ndarray:
         """Blend the map over the scene at an opacity of 0..100; uint8 (H, W, 3)."""
-        return alpha_blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
+        return alpha_blend(self.scene, self.cover, opacity=min(max(percent, 0), 100) / 100)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _two_lines(value: str) -> str:
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
-def add_map_tab(service: PredictionService, model: Any, storage: Storage) -> None:
+def add_map_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
     """Add the components of the map page and connect them.
 
     Args:

@@ -142,7 +142,7 @@ def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | No
         return raster.crs.to_wkt(), [raster.xy(*place, offset="ul") for place in places]
 
 
-def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
+def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], *, white: int) -> np.ndarray:
     """Scale pixels to 8 bits and resize them bilinearly.
 
     Args:

@@ -132,7 +132,7 @@ class BudgetFit:
         )
 
 
-def fit_budget(recipe: Recipe, budget: Budget, measure: Measure | None = None) -> BudgetFit:
+def fit_budget(recipe: Recipe, budget: Budget, *, measure: Measure | None = None) -> BudgetFit:
     """Change a recipe as little as a budget allows.
 
     Args:
@@ -251,8 +251,8 @@ def _duration(seconds: float) -> str:
 def fit_recipe(
     recipe: Recipe,
     budget: Budget,
-    folder: Path,
     *,
+    folder: Path,
     say: Callable[[str], None],
     measure: Measure | None = None,
 ) -> Recipe:
@@ -286,7 +286,7 @@ def fit_recipe(
             )
         choices = kept["choices"]
     else:
-        fit = fit_budget(recipe, budget, measure)
+        fit = fit_budget(recipe, budget, measure=measure)
         fitted, choices = fit.recipe, fit.choices
         chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
         write_checksummed_json(file, chosen)

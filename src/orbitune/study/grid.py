@@ -220,7 +220,9 @@ def _has_rank(recipe: Recipe) -> bool:
     from orbitune.models.factory import plan_parameters
 
     backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
-    one, two = (plan_parameters(rank.replace(recipe, value), backbone, ("a", "b")) for value in (1, 2))
+    one, two = (
+        plan_parameters(rank.replace(recipe, value), backbone, classes=("a", "b")) for value in (1, 2)
+    )
     return one["trainable"] != two["trainable"]
 
 

@@ -66,14 +66,14 @@ class LiveTable:
         result = f"{outcome.status}: {outcome.error}" if failed else task.describe_result(outcome.value or {})
         _LOGGER.info("%s%s: %s", "" if self._live else "  ", task.name, result)
 
-    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
+    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], *, slots: int) -> None:
         """Redraw the table, at most every `REFRESH_SECONDS`."""
         now = time.monotonic()
         if self._live and now - self._refreshed > REFRESH_SECONDS:
             self._refreshed = now
-            self._live.update(self.table(running, waiting, slots), refresh=True)
+            self._live.update(self.table(running, waiting, slots=slots), refresh=True)
 
-    def table(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> Table:
+    def table(self, running: Sequence[Task], waiting: Sequence[Task], *, slots: int) -> Table:
         """Return a table of the running tasks, with the stage in its caption."""
         now = time.monotonic()
         table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
@@ -83,7 +83,7 @@ class LiveTable:
         for task in running:
             elapsed = now - self._started[task.name]
             epochs = read_epochs(task)
-            remaining.append(seconds_left(task, epochs, elapsed))
+            remaining.append(seconds_left(task, epochs, elapsed=elapsed))
             table.add_row(
                 task.name,
                 f"{len(epochs)}/{task.epochs}" if task.epochs else "",
@@ -113,7 +113,7 @@ def read_epochs(task: Task) -> list[dict[str, Any]]:
     return []
 
 
-def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], elapsed: float) -> float | None:
+def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], *, elapsed: float) -> float | None:
     """Estimate a task's remaining seconds from finished epochs, else its plan.
 
     Args:

@@ -42,7 +42,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     setup = prepare_training(recipe, progress)
     reset_peak_rss()
     tile = setup.tiles.tiles.shape[1:3]
-    parameters = plan_parameters(setup.recipe, setup.backbone, setup.tiles.classes)
+    parameters = plan_parameters(setup.recipe, setup.backbone, classes=setup.tiles.classes)
     start = time.perf_counter()
     costs = _measure(setup)
     seconds = time.perf_counter() - start
@@ -68,7 +68,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         cache_bytes=rows * costs.cache_bytes,
         steps_measured=costs.steps,
         seconds_measured=seconds,
-        image_sizes={name: image_size(name, setup.backbone, tile) for name in ("auto", "native")},
+        image_sizes={name: image_size(name, setup.backbone, tile=tile) for name in ("auto", "native")},
     )
 
 
@@ -90,7 +90,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         count = (STEPS + 1) * setup.recipe.batch_size
         setup = replace(setup, splits={name: indices[:count] for name, indices in setup.splits.items()})
     with scratch() as temporary:
-        folder = RunFolder(temporary / "plan", setup.recipe, setup.inputs())
+        folder = RunFolder(temporary / "plan", setup.recipe, inputs=setup.inputs())
         trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
         steps = setup.recipe.epochs * setup.steps_per_epoch
@@ -111,7 +111,7 @@ def _build_cache(trainer: Trainer, folder: Path) -> tuple[float, int]:
     """Give the trainer an activation cache; return its seconds and bytes per row."""
     assert isinstance(trainer.loader, TileLoader)
     loader = trainer.setup.activation_loader(
-        trainer.network, trainer.loader, trainer.accelerator.device, folder
+        trainer.network, trainer.loader, device=trainer.accelerator.device, folder=folder
     )
     start = time.perf_counter()
     loader.build(trainer.setup.recipe.micro_batch or 1)

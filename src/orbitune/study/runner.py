@@ -50,11 +50,11 @@ EXECUTORS: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _
 class Study:
     """Compare fine-tuning methods on the same tiles.
 
-    Example::
-
-        study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
-        results = study.run()
-        print(results.summaries[0].accuracy.mean)
+    Examples:
+        >>> from orbitune import Recipe, Study
+        >>> study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
+        >>> results = study.run()
+        >>> results.summaries[0].accuracy.mean
 
     Args:
         recipes: one recipe per method, in the order of the report; or one recipe for all `methods`.
@@ -145,7 +145,9 @@ class Study:
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
             planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
-            searches = make_trials(planned, self.folder.trials, path / "trials") if self.folder.trials else []
+            searches = (
+                make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
+            )
             stages.tune(searches)
             outcomes = stages.train(plans, chosen_learning_rates(searches))
             robustness = score_corrupted(

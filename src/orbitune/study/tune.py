@@ -144,7 +144,7 @@ class Trial:
         )
 
 
-def make_trials(specs: Sequence[RunSpec], count: int, folder: Path) -> list[list[Trial]]:
+def make_trials(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list[list[Trial]]:
     """Return `count` trials for each method and split of a study.
 
     Args:

@@ -62,6 +62,7 @@ def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
 def save_checkpoint(
     path: Path,
     model: "nn.Module",
+    *,
     optimizer: "Optimizer",
     schedule: "RankSchedule | None",
     state: TrainingState,
@@ -80,11 +81,11 @@ def save_checkpoint(
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in moments.items()}
-    save_checksummed(path, tensors, {"progress": json.dumps(asdict(state))})
+    save_checksummed(path, tensors, metadata={"progress": json.dumps(asdict(state))})
 
 
 def load_checkpoint(
-    path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
+    path: Path, model: "nn.Module", *, optimizer: "Optimizer", schedule: "RankSchedule | None"
 ) -> TrainingState:
     """Load a checkpoint into the model, the optimizer and the method's schedule.
 
@@ -116,12 +117,12 @@ def read_state(path: Path) -> TrainingState:
         return _state(file.metadata())
 
 
-def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
+def save_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
     """Write the trained weights after this epoch, counted from 1."""
-    save_checksummed(path, trainable(model), {"epoch": str(epoch)})
+    save_checksummed(path, trainable(model), metadata={"epoch": str(epoch)})
 
 
-def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
+def load_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
     """Load the weights that `save_best` wrote after this epoch into the model.
 
     Raises:

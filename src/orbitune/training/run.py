@@ -58,7 +58,7 @@ def _stored_result(run: "ActiveRun") -> RunResult:
     result = RunResult.load(folder)
     open_model(folder, result)
     for split in ("validation", "test"):
-        read_predictions(folder, split, len(result.data.classes))
+        read_predictions(folder, split, classes=len(result.data.classes))
     recipe = result.recipe.model_copy(update=run.setup.recipe.places)
     if recipe != result.recipe:
         result = result.model_copy(update={"recipe": recipe})
@@ -111,7 +111,7 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     setup = prepare_training(recipe, progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        folder = RunFolder(out, setup.recipe, setup.inputs())
+        folder = RunFolder(out, setup.recipe, inputs=setup.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
         yield ActiveRun(setup, folder, accelerator, display)

@@ -28,7 +28,7 @@ class RunFolder:
         RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.
     """
 
-    def __init__(self, path: str | Path, recipe: Recipe, inputs: dict[str, str]) -> None:
+    def __init__(self, path: str | Path, recipe: Recipe, *, inputs: dict[str, str]) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"

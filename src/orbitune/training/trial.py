@@ -48,7 +48,7 @@ class TrialResult:
             ) from None
 
 
-def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
+def trial(recipe: Recipe, out: str | Path, *, epochs: int, progress: bool = True) -> TrialResult:
     """Train the first `epochs` epochs of a recipe and write trial.json.
 
     Args:

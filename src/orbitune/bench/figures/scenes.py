@@ -28,10 +28,10 @@ def temporary_bundle(run: str) -> Iterator[Path]:
 def map_scene_with(folder: Path, scene: str | Path, **settings: Any) -> MapReport:
     """Map a scene with the bundle in the folder."""
     outputs = {"map": folder / "map.tif", "confidence": folder / "confidence.tif"}
-    return map_scene(folder / "bundle", scene, outputs, progress=False, **settings)
+    return map_scene(folder / "bundle", scene, outputs=outputs, progress=False, **settings)
 
 
-def write_scene(run: str, path: Path, pixels: int = SIDE) -> None:
+def write_scene(run: str, path: Path, *, pixels: int = SIDE) -> None:
     """Write a square 16-bit scene of three bands, made of the run's test tiles."""
     import rasterio
     from rasterio.transform import from_origin

@@ -88,7 +88,12 @@ class Mosaic:
             scalings: radiometry of each scene to uint8.
         """
         return read_mirrored(
-            lambda window: self._read(window, scalings), self.grid, top, left, height=height, width=width
+            lambda window: self._read(window, scalings),
+            self.grid,
+            top=top,
+            left=left,
+            height=height,
+            width=width,
         )
 
     def overview(self, scalings: Sequence[ReflectanceScaling]) -> np.ma.MaskedArray:

@@ -130,7 +130,7 @@ class Scene:
             pixels, valid = self.read(window)
             return scaling(pixels), valid
 
-        return read_mirrored(read, self.grid, top, left, height=height, width=width)
+        return read_mirrored(read, self.grid, top=top, left=left, height=height, width=width)
 
     def read(self, window: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read a rasterio window of the grid, as `BandReader.read`."""
@@ -239,9 +239,9 @@ class Scene:
 def read_mirrored(
     read: Callable[[Any], tuple[np.ndarray, np.ndarray]],
     grid: RasterGrid,
+    *,
     top: int,
     left: int,
-    *,
     height: int,
     width: int,
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ def signed(points: float, digits: int = 2) -> str:
     return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
-def signed_range(low: float, high: float, digits: int = 2) -> str:
+def signed_range(low: float, high: float, *, digits: int = 2) -> str:
     """Format the interval of a difference."""
     return f"{signed(low, digits)} to {signed(high, digits)}"
 

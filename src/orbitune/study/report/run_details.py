@@ -188,5 +188,5 @@ def environment_pairs(view: ReportView) -> list[tuple[str, str]]:
     values = dict(view.results.environment)
     values["memory"] = fmt.size(values.pop("memory_bytes"))
     if executor := view.results.executor:
-        values["runs at once"] = f"{executor.jobs}, {executor.threads} threads each ({executor.name})"
+        values["runs at once"] = f"{executor.jobs} ({executor.name}), threads of each: {executor.threads}"
     return [(name, "none" if value is None else str(value)) for name, value in values.items()]

@@ -47,7 +47,7 @@ def _draw_panel(view: ReportView, split: str, measure: str, title: str, scale: i
     ]
     if not view.many:
         entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-    legend(figure, entries, HALF_WIDTH)
+    legend(figure, entries, width=HALF_WIDTH)
     tiles = fmt.listed([side for side, _ in sides])
     names = ", ".join(group.title for group in groups)
     alt = f"{view.with_split('Line chart', split)}: {measure} by epoch on the {tiles} tiles for {names}."
