@@ -87,6 +87,13 @@ def map_(
         Path | None,
         typer.Option(help="Vector file whose polygons are mapped, in any CRS", rich_help_panel="Scene"),
     ] = None,
+    min_area: Annotated[
+        float | None,
+        typer.Option(
+            help="Hectares below which a patch takes the class around it [default: none]",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     grid: Annotated[
         str,
         typer.Option(
@@ -121,6 +128,7 @@ def map_(
         resolution=resolution,
         grid=grid,
         aoi=aoi,
+        min_area=min_area,
         not_sure=not_sure,
         memory_budget=memory_budget,
         executor=executor,

@@ -40,6 +40,22 @@ class SceneRecord(_Record):
     resampled_from_metres: tuple[float, float] | None = None
 
 
+class SieveRecord(_Record):
+    """What the sieve of small patches changed, see `outputs.sieve`.
+
+    Attributes:
+        min_hectares: the minimum area of a patch.
+        patches: number of patches that took the class around them.
+        hectares: their area.
+        remaining: number of smaller patches, with no class around them.
+    """
+
+    min_hectares: float
+    patches: int
+    hectares: float
+    remaining: int
+
+
 class MapMetadata(_Record):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
@@ -61,6 +77,7 @@ class MapMetadata(_Record):
         parts: number of parts the map was made of.
         other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
         aoi: file name of the area of interest; None for the whole scene.
+        sieve: what the sieve of small patches changed; None if there was none.
         agreement: of a dense map with tile-wise predictions; None for other maps.
     """
 
@@ -82,6 +99,7 @@ class MapMetadata(_Record):
     parts: int
     other_scenes: tuple[SceneRecord, ...] = ()
     aoi: str | None = None
+    sieve: SieveRecord | None = None
     agreement: Agreement | None = None
 
 

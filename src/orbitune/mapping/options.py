@@ -30,6 +30,7 @@ class MapOptions:
         not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
         driver: the only GDAL driver allowed for the scene; None for any.
         aoi: vector file whose polygons confine the map; None for the whole scene.
+        min_area: hectares below which a patch of a class takes the class around it; None to keep all.
 
     Raises:
         DataError: an option has an unknown value.
@@ -46,6 +47,7 @@ class MapOptions:
     not_sure: bool = True
     driver: str | None = None
     aoi: str | Path | None = None
+    min_area: float | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):
@@ -56,6 +58,8 @@ class MapOptions:
             raise DataError(f"bands are three numbers, such as (3, 2, 1), not {self.bands!r}.")
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
+        if self.min_area is not None and not 0 < self.min_area < math.inf:
+            raise DataError(f"--min-area takes hectares, such as 0.5, not {self.min_area:g}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")
 

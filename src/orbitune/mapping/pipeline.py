@@ -12,9 +12,10 @@ from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.map_plan import MapPlan, plan_map
-from orbitune.mapping.map_report import Agreement, MapReport
+from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.sieve import sieve_rasters
 from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
 from orbitune.mapping.worker import Worker
@@ -71,7 +72,11 @@ def map_scene(
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log)
     plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
-    report = _assemble(plan, store, paths=paths, agreement=agreement)
+    rasters = _rasters(plan, store, map_file=paths["map"], agreement=agreement)
+    if options.min_area is not None:
+        rasters = sieve_rasters(rasters, options.min_area)
+        log(_sieve_message(rasters.metadata.sieve))
+    report = _assemble(plan, rasters, paths=paths)
     store.clear()
     return report
 
@@ -134,22 +139,33 @@ def _label_parts(
             task.advance()
 
 
-def _assemble(
-    plan: MapPlan, store: PartStore, *, paths: Mapping[str, Path], agreement: Agreement | None
-) -> MapReport:
-    """Write the outputs from the finished parts, and report their areas."""
-    metadata = plan.metadata.model_copy(update={"agreement": agreement})
-    rasters = MapRasters(
+def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agreement | None) -> MapRasters:
+    """Return the rasters of the finished parts."""
+    return MapRasters(
         store=store,
         spec=plan.spec,
         grid=plan.grid,
         native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
-        metadata=metadata,
-        map_file=paths["map"],
+        metadata=plan.metadata.model_copy(update={"agreement": agreement}),
+        map_file=map_file,
         overview=plan.overview.filled(0),
     )
+
+
+def _sieve_message(sieve: SieveRecord | None) -> str:
+    """Return a line about what the sieve changed."""
+    assert sieve is not None  # called after the sieve alone
+    left = f"; {sieve.remaining:,} have no class around them and stay" if sieve.remaining else ""
+    return (
+        f"sieve: {sieve.patches:,} patches below {sieve.min_hectares:g} ha ({sieve.hectares:,.1f} ha in all) took "
+        f"the class around them{left}"
+    )
+
+
+def _assemble(plan: MapPlan, rasters: MapRasters, *, paths: Mapping[str, Path]) -> MapReport:
+    """Write the outputs, and report their areas."""
     for name, path in paths.items():
         OUTPUTS[name].write(rasters, path)
     areas = estimate_areas(rasters, plan.bundle.confusion)
-    return MapReport(metadata=metadata, areas=tuple(areas), warnings=plan.warnings)
+    return MapReport(metadata=rasters.metadata, areas=tuple(areas), warnings=plan.warnings)

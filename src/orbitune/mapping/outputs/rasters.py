@@ -37,6 +37,7 @@ class MapRasters:
         metadata: for the tags of the map.
         map_file: path of the map's GeoTIFF.
         overview: the scaled scene, uint8 (h, w, 3), downsampled.
+        sieved: codes of all cells that replace those of the parts, uint8 (rows, columns); None to keep them.
     """
 
     store: PartStore
@@ -47,6 +48,7 @@ class MapRasters:
     metadata: MapMetadata
     map_file: Path
     overview: np.ndarray
+    sieved: np.ndarray | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -75,10 +77,29 @@ class MapRasters:
         height, width = self.size
         return PixelAreas.measure(self.grid.crs, self.transform, height=height, width=width)
 
+    def cell_hectares(self) -> np.ndarray:
+        """Return the area of each cell within the scene, float (rows, columns)."""
+        cells, step = self.spec.cells, type(self.grid.transform)
+        place = self.grid.transform * step.translation(cells.left, cells.top) * step.scale(cells.stride)
+        areas = PixelAreas.measure(self.grid.crs, place, height=cells.rows, width=cells.columns)
+        hectares = areas.window(0, cells.rows) / 1e4
+        # The last cells may reach beyond the scene.
+        hectares[-1] *= ((cells.height - 1) % cells.stride + 1) / cells.stride
+        hectares[:, -1] *= ((cells.width - 1) % cells.stride + 1) / cells.stride
+        return hectares
+
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the first row of cells of each part, and its labels, see `Worker.label`."""
+        """Yield the first row of cells of each part, and its labels, see `Worker.label`.
+
+        The probability of a label that the sieve changed is not known, and 0.
+        """
         for number in range(self.spec.parts):
-            yield number * self.spec.rows, self.store.read(number)
+            row, strip = number * self.spec.rows, self.store.read(number)
+            if self.sieved is not None:
+                codes = self.sieved[row : row + strip.shape[1]]
+                strip[CONFIDENCE] *= strip[CODES] == codes
+                strip[CODES] = codes
+            yield row, strip
 
     def codes(self) -> np.ndarray:
         """Return the codes of all cells, uint8 (rows, columns)."""

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
+
+import numpy as np
 
 from orbitune.errors import OrbituneError, first_line
-from orbitune.files import write_text
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.rasters import CODES, CONFIDENCE, MapRasters, Window
+from orbitune.mapping.outputs.styles import write_attribute_table, write_qgis_style
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 _BLOCK = 512  # pixels
@@ -21,7 +22,7 @@ _BLOCK = 512  # pixels
 def write_map(rasters: MapRasters, path: Path) -> None:
     """Write the codes as a GeoTIFF with a colour table.
 
-    Category names go to a .aux.xml beside it.
+    Names and colours also go to files beside it, see `styles`.
 
     Args:
         rasters: codes, grid and metadata of the map.
@@ -37,10 +38,9 @@ def write_map(rasters: MapRasters, path: Path) -> None:
     colours = class_colours(rasters.metadata.classes)
     colormap = {code: (*colour, 255) for code, colour in colours.items()}
     colormap[NODATA] = (0, 0, 0, 0)
-    _write_cog(rasters, path, plane=CODES, tags=tags, colormap=colormap)
-    names = "".join(f"<Category>{escape(rasters.names.get(code, ''))}</Category>" for code in range(256))
-    band = f'<PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand>'
-    write_text(path.with_name(f"{path.name}.aux.xml"), f"<PAMDataset>{band}</PAMDataset>\n")
+    counts = _write_cog(rasters, path, plane=CODES, tags=tags, colormap=colormap)
+    write_attribute_table(path, rasters.names, colours=colours, counts=counts)
+    write_qgis_style(path, rasters.names, colours=colours)
 
 
 def write_confidence(rasters: MapRasters, path: Path) -> None:
@@ -65,8 +65,12 @@ def _json_tag(rasters: MapRasters) -> str:
 
 def _write_cog(
     rasters: MapRasters, path: Path, *, plane: int, tags: dict[str, str], colormap: dict[int, Any] | None
-) -> None:
-    """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews."""
+) -> np.ndarray:
+    """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews.
+
+    Returns:
+        Number of pixels of each value, int (256,).
+    """
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
@@ -76,10 +80,12 @@ def _write_cog(
             file.update_tags(**tags)
             if colormap:
                 file.write_colormap(1, colormap)
-            written = []
+            written: list[tuple[Window, int]] = []
+            counts = np.zeros(256, np.int64)
             for window, pixels in rasters.windows(plane):
                 file.write(pixels, 1, window=window)
                 written.append((window, zlib.crc32(pixels.data)))
+                counts += np.bincount(pixels.ravel(), minlength=256)
         copy(
             tiled,
             cog,
@@ -91,6 +97,8 @@ def _write_cog(
             bigtiff="if_safer",
         )
         _verify(cog, written)
+    counts[NODATA] += np.prod(rasters.size) - counts.sum()  # rows without cells are not written
+    return counts
 
 
 def _profile(rasters: MapRasters) -> dict[str, Any]:
