@@ -99,7 +99,7 @@ def plan_map(
             samples.append(scene.sample())
             tags = () if options.scale else scene.tags
             scaling = choose_scaling(
-                options.scale, scene.dtype, sample=samples[-1], white=bundle.white, tags=tags
+                options.scale, scene.dtype, sample=samples[-1], scale_max=bundle.scale_max, tags=tags
             )
             scalings.append(scaling)
         records = [_scene_record(scene, scaling) for scene, scaling in zip(opened, scalings, strict=True)]
@@ -137,7 +137,7 @@ def plan_map(
         overview=overview,
         metadata=metadata,
         messages=(*messages_about_others(others), *plan_messages(metadata, records)),
-        warnings=(*scene_warnings(spec, bundle, mosaic.grid), *overview_warnings(bundle, overview)),
+        warnings=(*scene_warnings(spec, bundle, grid=mosaic.grid), *overview_warnings(bundle, overview)),
         key=_key(spec, bundle, dense=dense, files=digest, samples=samples),
     )
 

@@ -19,7 +19,7 @@ from orbitune.mapping.outputs.sieve import sieve_rasters
 from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
 from orbitune.mapping.worker import Worker
-from orbitune.progress import ProgressDisplay
+from orbitune.progress import OnProgress, ProgressDisplay
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -33,6 +33,7 @@ def map_scene(
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
+    on_progress: OnProgress = lambda done, parts: None,
     log: Log = _LOGGER.info,
     **settings: Any,
 ) -> MapReport:
@@ -53,6 +54,7 @@ def map_scene(
         options: see `MapOptions`; None for the defaults.
         backbone: hub id or folder of the backbone, if it has moved since training.
         progress: whether to show a progress bar on stderr.
+        on_progress: called with the number of finished parts and of all, after each part.
         log: called with each message, one line without a line break.
         **settings: single options by name, such as `stride=16`; they override those of `options`.
 
@@ -71,7 +73,9 @@ def map_scene(
         log(line)
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log)
-    plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
+    plan, agreement = _run(
+        plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log
+    )
     rasters = _rasters(plan, store, map_file=paths["map"], agreement=agreement)
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
@@ -96,7 +100,7 @@ def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
 
 
 def _run(
-    plan: MapPlan, store: PartStore, *, executor: str, progress: bool, log: Log
+    plan: MapPlan, store: PartStore, *, executor: str, progress: bool, on_progress: OnProgress, log: Log
 ) -> tuple[MapPlan, Agreement | None]:
     """Label the missing parts.
 
@@ -111,7 +115,9 @@ def _run(
         head = _dense_head(worker, store) if plan.dense else None
         if head:
             worker.use_dense_head(head)
-        _label_parts(worker, head, store=store, executor=executor, progress=progress, log=log)
+        _label_parts(
+            worker, head, store=store, executor=executor, progress=progress, on_progress=on_progress, log=log
+        )
         return plan, measure_agreement(worker, store) if plan.dense else None
     finally:
         worker.close()
@@ -126,7 +132,14 @@ def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
 
 
 def _label_parts(
-    worker: Worker, head: DenseHead | None, *, store: PartStore, executor: str, progress: bool, log: Log
+    worker: Worker,
+    head: DenseHead | None,
+    *,
+    store: PartStore,
+    executor: str,
+    progress: bool,
+    on_progress: OnProgress,
+    log: Log,
 ) -> None:
     """Label and store the parts that are missing."""
     count = worker.spec.parts
@@ -137,6 +150,8 @@ def _label_parts(
         for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
+            done += 1
+            on_progress(done, count)
 
 
 def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agreement | None) -> MapRasters:
@@ -158,8 +173,8 @@ def _sieve_message(sieve: SieveRecord | None) -> str:
     assert sieve is not None  # called after the sieve alone
     left = f"; {sieve.remaining:,} have no class around them and stay" if sieve.remaining else ""
     return (
-        f"sieve: {sieve.patches:,} patches below {sieve.min_hectares:g} ha ({sieve.hectares:,.1f} ha in all) took "
-        f"the class around them{left}"
+        f"sieve: {sieve.patches:,} patches below {sieve.min_hectares:g} ha ({sieve.hectares:,.1f} ha in all) "
+        f"took the class around them{left}"
     )
 
 

@@ -54,7 +54,7 @@ def _messages_about_scene(scene: SceneRecord, resolution: float) -> list[str]:
     return lines
 
 
-def scene_warnings(spec: JobSpec, bundle: Bundle, grid: RasterGrid) -> list[str]:
+def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[str]:
     """Return warnings about the model and the projection."""
     found = []
     if spec.not_sure and bundle.ood_detector is None:

@@ -35,7 +35,9 @@ _ASSETS = {
 }
 
 
-def write_view(folder: Path, scene: Path, *, outputs: dict[str, Path], report: MapReport, driver: str) -> None:
+def write_view(
+    folder: Path, scene: Path, *, outputs: dict[str, Path], report: MapReport, driver: str
+) -> None:
     """Write what the viewer of a map needs to a folder.
 
     Args:
@@ -117,7 +119,7 @@ def add_map_routes(app: "FastAPI", storage: Storage) -> None:
 @cache
 def _read_asset(name: str) -> bytes:
     """Return a file of the folder `assets`."""
-    return files("orbitune.serving").joinpath("assets", name).read_bytes()
+    return files("orbitune.serving").joinpath("assets").joinpath(name).read_bytes()
 
 
 def _max_zoom(height: int, width: int) -> int:
@@ -191,9 +193,7 @@ def _lattice(grid: Any) -> list[list[list[float]]]:
     """Return longitude and latitude of points spread evenly over a grid, by row and column."""
     from rasterio.warp import transform
 
-    columns, rows = np.meshgrid(
-        np.linspace(0, grid.width, _LATTICE), np.linspace(0, grid.height, _LATTICE)
-    )
+    columns, rows = np.meshgrid(np.linspace(0, grid.width, _LATTICE), np.linspace(0, grid.height, _LATTICE))
     x, y = grid.transform * (columns.ravel(), rows.ravel())
     points = np.array(transform(grid.crs, "EPSG:4326", x, y)).T.round(7)
     return np.where(np.isfinite(points), points, 0).reshape(_LATTICE, _LATTICE, 2).tolist()

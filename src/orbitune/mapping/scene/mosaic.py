@@ -112,10 +112,8 @@ class Mosaic:
 
     def read_valid(self, top: int, height: int) -> np.ndarray:
         """Return which pixels of some rows of the native grid hold data, bool (height, W)."""
-        valid = self.scenes[0].read_valid(top, height)
-        for scene in self.scenes[1:]:
-            valid |= scene.read_valid(top, height)
-        return valid
+        found = [scene.read_rows(top, height)[1] for scene in self.scenes]
+        return np.logical_or.reduce(found)
 
     def close(self) -> None:
         """Close the scenes."""

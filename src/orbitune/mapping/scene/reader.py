@@ -136,11 +136,11 @@ class Scene:
         """Read a rasterio window of the grid, as `BandReader.read`."""
         return self._working.read(window)
 
-    def read_valid(self, top: int, height: int) -> np.ndarray:
-        """Return which pixels of some rows of the native grid hold data, bool (height, W)."""
+    def read_rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the native grid, as `BandReader.read`."""
         from rasterio.windows import Window
 
-        return self._native.read(Window(0, top, self.native_grid.width, height))[1]
+        return self._native.read(Window(0, top, self.native_grid.width, height))
 
     def warp(self, native_grid: RasterGrid, grid: RasterGrid) -> None:
         """Read the scene on other grids from now on; beyond the file they hold no data."""
