@@ -88,7 +88,7 @@ def test_a_scene_of_another_utm_zone_comes_onto_the_grid_of_the_first(draw, cut,
         assert (made.bounds.left, made.bounds.top) == pytest.approx((X, Y), abs=50)
         row, column = made.index(X + 5, Y - 5)
     both = parts.codes[row : row + 80, column : column + 96]
-    assert (both > 0).mean() > 0.97
+    assert (both > 0).mean() > 0.9  # a cell needs data in half of its pixels
     assert (both == whole.codes).mean() > 0.75  # cells begin at the corner of the mosaic
     assert [both[40, column] for column in (8, 48, 90)] == [whole.codes[40, column] for column in (8, 48, 90)]
 

@@ -76,7 +76,8 @@ def test_areas_are_those_on_the_ground():
 
 
 def test_a_sieved_map_its_confidence_and_its_report_agree(draw, scene):
-    plain, done = draw(scene, stride=8), draw(scene, stride=8, min_area=5 * HECTARE / 4)
+    options = {"stride": 8, "not_sure": False}
+    plain, done = draw(scene, **options), draw(scene, **options, min_area=5 * HECTARE / 4)
     changed = done.codes != plain.codes
     assert changed.any() and (done.confidence[changed] == 0).all()
     assert np.array_equal(done.confidence[~changed], plain.confidence[~changed])
@@ -88,7 +89,7 @@ def test_a_sieved_map_its_confidence_and_its_report_agree(draw, scene):
 
 def test_the_command_line_sieves_and_reports_it(orbitune, bundle, scene, tmp_path):
     options = ("-o", tmp_path / "m.tif", "--stride", 8, "--grid", "cells", "--min-area", 3.2, "--json")
-    code, out, _ = orbitune("map", bundle.folder, scene, *options)
+    code, out, _ = orbitune("map", bundle.folder, scene, *options, "--no-not-sure")
     report = json.loads(out)["metadata"]["sieve"]
     assert code == 0 and report["min_hectares"] == 3.2 and report["patches"] > 0
     assert sum(size < 5 for size in patches(read_band(tmp_path / "m.tif"))) == report["remaining"]
