@@ -8,7 +8,7 @@ import urllib.request
 import numpy as np
 import pytest
 from browser import open_browser
-from served_app import raw, serving
+from served_app import serving
 
 from orbitune.serving.service import PredictionService
 
@@ -142,8 +142,8 @@ def test_only_the_app_may_frame_the_viewer_and_nothing_foreign_is_loaded(made):
 
 def test_the_viewer_needs_the_login(bundle):
     with serving(PredictionService({"bundle": bundle.folder}), login=("me", "secret")) as address:
-        answer = raw(address, f"GET /map/{'0' * 32}/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        assert answer.split()[1] in (b"401", b"302", b"307")
+        for path in ("", "map.json", "scene/0/0/0.webp", "labels/0/0/0.bin"):
+            assert status(f"{address}/map/{'0' * 32}/{path}") == 401
 
 
 @pytest.mark.browser
