@@ -16,15 +16,15 @@ from orbitune.mapping.outputs.legend import class_colours
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 IN_QGIS = """
-import json, sys
+import json, os, sys
 from qgis.core import QgsApplication, QgsRasterLayer
 app = QgsApplication([], False)
 app.initQgis()
 layer = QgsRasterLayer(sys.argv[1], "map")
 renderer = layer.renderer()
 entries = [[int(each.value), each.label, each.color.name()] for each in renderer.classes()]
-print(json.dumps({"valid": layer.isValid(), "type": renderer.type(), "entries": entries}))
-app.exitQgis()
+print(json.dumps({"valid": layer.isValid(), "type": renderer.type(), "entries": entries}), flush=True)
+os._exit(0)  # what QGIS takes down at its exit, Python has still references to
 """
 
 

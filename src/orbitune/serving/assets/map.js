@@ -7,6 +7,15 @@ const NODATA = 0, NOT_SURE = 255;
 
 fetch("map.json").then((answer) => answer.json()).then(show);
 
+// Tiles overlap by a pixel: at fractional zooms, rounding would leave gaps between them.
+const initTile = L.GridLayer.prototype._initTile;
+L.GridLayer.include({
+  _initTile(tile) {
+    initTile.call(this, tile);
+    tile.style.width = tile.style.height = `${TILE + 1}px`;
+  },
+});
+
 function show(facts) {
   const { width, height, zoom } = facts;
   const unit = 2 ** zoom; // pixels of the scene in one unit of the plane
