@@ -52,8 +52,8 @@ class Study:
 
     Examples:
         >>> from orbitune import Recipe, Study
-        >>> study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
-        >>> results = study.run()
+        >>> recipe = Recipe(data="tiles", backbone="demo", epochs=1)
+        >>> results = Study(recipe, "runs/study", methods=["full", "lora"], seeds=2).run()
         >>> results.summaries[0].accuracy.mean
 
     Args:
