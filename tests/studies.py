@@ -113,7 +113,7 @@ def plan_of(result: dict) -> dict:
 
 
 def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
-    """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
+    """Return real scores of an invented classifier with exactly that accuracy."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % len(classes)
     wrong = random.permutation(count) >= round(accuracy * count)
@@ -195,6 +195,7 @@ def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, syntheti
             "platform": "Linux-x86_64",
             "processor": "AMD EPYC 9R14",
             "cores": 2,
+            "threads": 2,
             "memory_bytes": 16_400_000_000,
             "gpu": None,
         },
@@ -368,7 +369,7 @@ class Large:
         )
 
     def _logits(self, reach: float, split: str, seed: int) -> np.ndarray:
-        """Of a model that is right on the tiles that are easier than its reach, give or take."""
+        """Return logits that are right on tiles easier than `reach`, with noise."""
         hard = np.random.default_rng(len(split)).normal(size=self.count)
         random = np.random.default_rng(seed)
         classes = len(CLASSES)
@@ -383,7 +384,13 @@ class Large:
         method, place = facts["method"], list(SKILL).index(facts["method"])
         recipe = Recipe(method=method, learning_rate=1e-3, image_size=112, seed=facts["seed"])
         adapter = TRAINED.get(method, 100_000 + 5000 * place)
-        parameters = {"total": 5_524_416 + adapter, "trainable": adapter, "head": 1930}
+        parameters = {
+            "total": 5_524_416 + adapter,
+            "backbone": 5_522_486,
+            "adapter": adapter,
+            "head": 1930,
+            "trainable": adapter,
+        }
         measured = cost(80 + 9 * place + facts["seed"], 4 * adapter + 9000)
         accuracy = float((validation.argmax(1) == labels).mean())
         result = run_result(

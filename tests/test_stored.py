@@ -1,4 +1,4 @@
-"""Runs, bundles and studies that earlier versions stored still open, predict the same and go on."""
+"""Runs, bundles and studies of earlier versions open, predict the same and resume."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
     assert evaluate(run, "validation", progress=False).accuracy == scores["accuracy"]
 
 
-def test_an_interrupted_run_goes_on_to_the_outputs_of_the_whole_one(stored):
+def test_an_interrupted_run_resumes_to_the_outputs_of_the_whole_one(stored):
     run = stored / "interrupted"
     result = train(moved_recipe(stored, "interrupted"), run, progress=False)
     assert len(result.history) == 3

@@ -91,7 +91,7 @@ def test_the_client_that_holds_most_connections_makes_room_before_others_do(narr
                 pass
 
 
-def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
+def test_a_request_in_progress_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
     answers, model, begun = [], service.get_model(None), threading.Event()
     predict = model.predict_image
     monkeypatch.setattr(model, "predict_image", lambda *given: begun.set() or predict(*given))

@@ -63,7 +63,7 @@ def scene(tmp_path):
 
 
 def refusal(service, path, storage, options=None):
-    """What the tab says of an upload that it does not map; nothing may be left of it."""
+    """Return the message for an upload that is not mapped; check that nothing of it is left."""
     with pytest.raises(OrbituneError) as told:
         map_upload(service.get_model(None), path, options=options or MapOptions(), storage=storage)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
@@ -98,7 +98,7 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
         ]
 
 
-def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
+def test_a_client_gets_one_line_with_the_error(address, scene):
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
@@ -116,7 +116,7 @@ def test_nothing_of_a_map_remains_but_its_archive(service, scene, storage, tmp_p
 
 
 def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scene, storage, monkeypatch):
-    """Files are tidied while it is made: neither its scene nor its parts may go."""
+    """Files are deleted meanwhile, but neither its scene nor its parts."""
     monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 0)
     model, sent = service.get_model(None), storage.new_upload_path("stripes.tif")
     shutil.copy(scene, sent)
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_refused(service, scene, storage):
     assert refusal(service, scene, storage).startswith("stripes.tif is not a GeoTIFF, or is damaged")
 
 
-def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):
+def test_other_formats_than_geotiff_are_refused_whatever_the_suffix(service, scene, storage):
     """A VRT would have the server read files that it names."""
     from rasterio.shutil import copy
 

@@ -1,4 +1,4 @@
-"""A study of many methods, splits and seeds is told in short first, and every number has its place."""
+"""The report of a study of many methods, splits and seeds."""
 
 # The report is set with en dashes, minus and multiplication signs:
 # ruff: noqa: RUF001
@@ -61,7 +61,7 @@ def row(results, method):
 
 
 def judged(results, *compare_methods, split="random"):
-    """The results with these verdicts for linear probing, LoRA and DoRA on a split, to see the words."""
+    """Return the results with these verdicts for linear probing, LoRA and DoRA on a split."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
     for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):
@@ -72,7 +72,7 @@ def judged(results, *compare_methods, split="random"):
 # The verdict
 
 
-def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cannot_be_told(results):
+def test_each_split_lists_methods_within_outside_and_undecided(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
     random, spatial, *_ = conclusions_text(told).splitlines()
     assert random.startswith("On the random split full fine-tuning reached 9")
@@ -83,12 +83,12 @@ def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cann
     assert spatial.startswith("On the spatial split full fine-tuning reached ")
 
 
-def test_of_several_methods_the_largest_p_value_is_told(results):
+def test_of_several_methods_the_largest_p_value_is_stated(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
     assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in conclusions_text(told)
 
 
-def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
+def test_the_gap_between_the_splits_is_stated_with_its_extremes(results):
     told = copy.deepcopy(results)
     for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
         gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
@@ -98,7 +98,7 @@ def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
     assert f"From the random to the spatial split methods lose {extremes}" in conclusions_text(told)
 
 
-def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
+def test_savings_are_stated_for_methods_within_the_margin_on_every_split(results):
     told = judged(results, ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01))
     told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
     assert (
@@ -118,7 +118,7 @@ def test_where_the_reference_failed_on_a_split_the_other_takes_its_place_there(r
     assert row(changed, "full fine-tuning")["Test accuracy, spatial split (95 % interval)"] == "–"
 
 
-def test_few_methods_are_judged_with_their_intervals():
+def test_few_methods_are_compared_with_their_intervals():
     results = Large(("full", "lora"), ("random",), seeds=2, count=200).results
     entry = results["verdicts"][0]
     assert "On the" not in conclusions_text(results)
@@ -161,7 +161,7 @@ def test_a_row_has_the_means_of_a_method_on_each_split_and_the_gap(results):
     assert lora["Size on disk"] == "0.46 MB (0.021×)"
 
 
-def test_a_sweep_is_no_row_and_a_failed_run_is_one(results):
+def test_a_failed_run_is_a_row_and_a_sweep_is_not(results):
     names = [line[0] for line in comparison_table(results)[1]]
     assert names == ["full fine-tuning", "linear probing", "LoRA", "DoRA", "DoRA random-seed2"]
 
@@ -235,7 +235,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     assert "](tiles/disagreements-random.png)" in markdown
 
 
-def test_without_its_image_a_disputed_tile_is_told_in_words(tmp_path):
+def test_without_its_image_a_disputed_tile_is_described_in_text(tmp_path):
     results = Large(("full", "linear"), ("random",), seeds=1, count=50).results
     write_report(results, tmp_path)
     page = (tmp_path / "report.html").read_text()
@@ -279,7 +279,7 @@ def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):
     assert "| seed |" not in markdown
 
 
-def test_the_folder_of_the_study_stands_in_the_command_that_rebuilds(markdown):
+def test_the_command_that_rebuilds_names_the_folder_of_the_study(markdown):
     assert "orbitune report runs/large" in markdown
 
 

@@ -103,7 +103,7 @@ def test_the_tiles_on_which_methods_disagree_stand_there_too(finished, tmp_path)
     assert (tmp_path / "s" / disputed.image).is_file()
 
 
-def test_where_the_tiles_are_gone_the_runs_are_compared_all_the_same(finished, tmp_path, caplog):
+def test_runs_are_compared_although_their_tiles_were_removed(finished, tmp_path, caplog):
     results, folder = finished
     shutil.copytree(folder, tmp_path / "s")
     for run in results.runs:
@@ -246,7 +246,7 @@ def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
 
 
 @pytest.mark.slow
-def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
+def test_all_runs_of_a_method_use_the_learning_rate_chosen_on_validation(survivor):
     results, _, _ = survivor
     best = max(trial.validation_accuracy for trial in results.trials)
     assert [trial.status for trial in results.trials] == ["done", "done"]

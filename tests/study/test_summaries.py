@@ -1,4 +1,4 @@
-"""What runs say together: means over seeds, intervals, calibration and gaps, against values found by hand."""
+"""Summaries over seeds: means, intervals, calibration and gaps, against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ LABELS = np.arange(COUNT) % 2
 
 
 def logits_of(mistakes, sure=1.0):
-    """Logits that are wrong on so many tiles, the first ones, and as sure of themselves as this."""
+    """Return logits that are wrong on the first tiles, with the given confidence."""
     logits = sure * np.eye(2, dtype=np.float32)[LABELS]
     logits[:mistakes] = logits[:mistakes, ::-1]
     return logits
@@ -113,7 +113,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
     }
 
 
-def test_predictions_that_are_gone_are_one_clear_error(tmp_path):
+def test_missing_predictions_are_one_clear_error(tmp_path):
     lost = run(tmp_path, "lora", 20)
     (tmp_path / lost.name / "predictions.npz").write_bytes(b"half")
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged\. Restore it"):
