@@ -236,9 +236,6 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         Args:
             values: settings by name; those left out have their defaults.
 
-        Returns:
-            The validated recipe.
-
         Raises:
             OrbituneError: they are no valid recipe.
         """
@@ -250,9 +247,6 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
         Args:
             path: the file.
-
-        Returns:
-            The recipe, with absolute paths.
 
         Raises:
             OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
@@ -279,9 +273,6 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         Args:
             **changes: new values by name.
 
-        Returns:
-            The new recipe.
-
         Raises:
             OrbituneError: a setting is unknown, out of range or contradicts another.
         """
@@ -302,9 +293,6 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         The paths of data, split files and backbone are left out: a run compares their content by hash.
-
-        Args:
-            other: the recipe to compare with.
 
         Returns:
             One text per setting; empty for equal recipes.
