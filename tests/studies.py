@@ -195,6 +195,7 @@ def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, syntheti
             "platform": "Linux-x86_64",
             "processor": "AMD EPYC 9R14",
             "cores": 2,
+            "threads": 2,
             "memory_bytes": 16_400_000_000,
             "gpu": None,
         },
@@ -383,7 +384,13 @@ class Large:
         method, place = facts["method"], list(SKILL).index(facts["method"])
         recipe = Recipe(method=method, learning_rate=1e-3, image_size=112, seed=facts["seed"])
         adapter = TRAINED.get(method, 100_000 + 5000 * place)
-        parameters = {"total": 5_524_416 + adapter, "trainable": adapter, "head": 1930}
+        parameters = {
+            "total": 5_524_416 + adapter,
+            "backbone": 5_522_486,
+            "adapter": adapter,
+            "head": 1930,
+            "trainable": adapter,
+        }
         measured = cost(80 + 9 * place + facts["seed"], 4 * adapter + 9000)
         accuracy = float((validation.argmax(1) == labels).mean())
         result = run_result(

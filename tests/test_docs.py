@@ -159,13 +159,13 @@ def test_the_reference_has_every_command_and_every_setting(generated):
     assert all(f"| `{setting}` |" in generated["reference/files.md"] for setting in Recipe.model_fields)
 
 
-def test_the_reference_says_what_every_stored_field_means(generated):
+def test_the_reference_describes_every_stored_field(generated):
     rows = [line for line in generated["reference/files.md"].splitlines() if line.startswith("| `")]
     unexplained = [row for row in rows if re.search(r"\|  \|$|\| \\?\[default", row)]
     assert len(rows) > 100 and not unexplained
 
 
-def test_the_reference_says_no_folder_imports_from_above(generated):
+def test_no_folder_imports_from_above_in_the_reference(generated):
     rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", generated["reference/imports.md"], re.MULTILINE)
     above = dict(rows)
     assert "`sources/`" in above["data"] and "`cli/`" not in " ".join(above.values())
@@ -329,7 +329,7 @@ def check_path(title, called):
     assert [file for file in called if file in path] == path
 
 
-def test_a_tile_goes_through_training_as_the_docs_tell(traced, tmp_path):
+def test_a_tile_goes_through_training_as_documented(traced, tmp_path):
     tile_folder(tmp_path / "tiles", each=11)
     backbone = backbone_folder(tmp_path / "backbone")
     recipe = Recipe(data=str(tmp_path / "tiles"), backbone=str(backbone), epochs=1, batch_size=8)
@@ -338,13 +338,13 @@ def test_a_tile_goes_through_training_as_the_docs_tell(traced, tmp_path):
     )
 
 
-def test_an_image_goes_through_predict_as_the_docs_tell(traced, bundle, runs):
+def test_an_image_goes_through_predict_as_documented(traced, bundle, runs):
     tile = next((runs / "tiles").rglob("*.png"))
     called = traced(lambda: list(orbitune.Classifier(bundle.folder).predict([tile])))
     check_path("An image through predict", called)
 
 
-def test_a_scene_goes_through_map_as_the_docs_tell(traced, bundle, tmp_path):
+def test_a_scene_goes_through_map_as_documented(traced, bundle, tmp_path):
     scene = small_scene(tmp_path)
     called = traced(
         lambda: orbitune.map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)

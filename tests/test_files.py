@@ -78,7 +78,7 @@ def test_folders_of_the_cache_are_made_for_this_user_alone(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
-def test_what_is_made_in_the_cache_is_trusted_whatever_the_umask(monkeypatch, tmp_path, umask):
+def test_files_made_in_the_cache_are_trusted_under_any_umask(monkeypatch, tmp_path, umask):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "home" / ".cache" / "orbitune"))
     before = os.umask(umask)
     try:
@@ -384,7 +384,7 @@ def test_sealed_bytes_that_were_cut_zeroed_or_lengthened_are_refused(harm):
         without_checksum(harm(with_checksum(b"content")))
 
 
-def test_what_a_process_of_an_earlier_version_left_is_removed_once_it_is_gone(tmp_path):
+def test_leftovers_of_an_earlier_version_are_removed_after_its_process_ended(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left, living = (tmp_path / f".a.txt.{process}.tmp" for process in (gone.pid, os.getpid()))

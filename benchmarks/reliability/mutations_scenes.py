@@ -41,7 +41,9 @@ def read_scene(name: str, data: bytes) -> None:
         path.write_bytes(data)
         with Scene(path) as scene:
             check_blocks(scene, _BUDGET)
-            scaling = choose_scaling(None, scene.dtype, sample=scene.sample(), white=None, tags=scene.tags)
+            scaling = choose_scaling(
+                None, scene.dtype, sample=scene.sample(), scale_max=None, tags=scene.tags
+            )
             grid = scene.grid
             size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
             height, width = (min(side, 4096) for side in (grid.height, grid.width))

@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
+from orbitune.environment import Environment
 from orbitune.files import write_json, write_text
 from orbitune.integrity import read_json
-from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -219,7 +219,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(work)
     found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
-    found = {"environment": environment(), **found, "kernels": run_kernel_tests(work)}
+    found = {"environment": Environment.measure().to_json(), **found, "kernels": run_kernel_tests(work)}
     write_json(options.out / "reliability.json", found)
     write_text(options.out / "reliability.md", page(found))
 

@@ -33,5 +33,5 @@ def test_the_interval_is_the_same_every_time_and_holds_the_truth_as_often_as_it_
         ([2.0] * 4, (None, None), "no target"),
     ],
 )
-def test_the_verdict_says_what_was_reached_and_whether_that_is_open(values, targets, words):
+def test_the_verdict_states_what_was_reached_or_that_it_is_open(values, targets, words):
     assert verdict(paired_ratio(values, [1] * 4), at_least=targets[0], aim=targets[1]) == words

@@ -57,7 +57,7 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
         ({"comparison": {"against": {"kind": "original"}}}, "set `precision: fp32` for that arm"),
     ],
 )
-def test_a_mistake_in_a_suite_is_one_line(tmp_path, changes, message):
+def test_an_invalid_suite_is_one_line(tmp_path, changes, message):
     with pytest.raises(OrbituneError) as error:
         Suite.load(suite_file(tmp_path, **changes))
     assert message in str(error.value)

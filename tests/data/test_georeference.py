@@ -93,7 +93,7 @@ def test_coordinates_are_read_once_and_kept_beside_the_tiles(field, monkeypatch)
     np.testing.assert_array_equal(read_locations(load_tiles(str(field))), first)
 
 
-def test_a_damaged_file_of_coordinates_is_read_anew(field, fresh_cache):
+def test_a_damaged_file_of_coordinates_is_rebuilt(field, fresh_cache):
     cache = fresh_cache()
     tiles = load_tiles(str(field))
     first = read_locations(tiles)
@@ -122,7 +122,7 @@ def test_a_tile_without_coordinates_among_others_is_named(field):
 # --- blocks -----------------------------------------------------------------------------------------------
 
 
-def test_blocks_have_the_size_asked_for_at_any_latitude():
+def test_blocks_have_the_given_size_at_any_latitude():
     for latitude in (0.0, 60.0, -75.0):
         line = np.column_stack([np.linspace(0, 1, 2001), np.full(2001, latitude), np.ones(2001)])
         blocks = block_indices(line, 5000.0)
@@ -130,7 +130,7 @@ def test_blocks_have_the_size_asked_for_at_any_latitude():
         assert len(np.unique(blocks)) == pytest.approx(metres / 5000, abs=1.1)
 
 
-def test_a_block_lies_whole_in_one_split():
+def test_a_block_is_entirely_in_one_split():
     tiles, locations = scattered()
     splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=100_000.0)
     blocks = block_indices(locations, 100_000.0)
@@ -158,7 +158,7 @@ def test_a_seed_gives_the_same_blocks_again_and_another_seed_others():
     assert not np.array_equal(first, other)
 
 
-def test_tiles_of_different_splits_do_not_share_ground():
+def test_tiles_of_different_splits_do_not_overlap():
     tiles, locations = scattered(2000)
     locations[:, :2] = locations[:, :2] / 50 + (10, 50)  # crowded, so that many overlap
     splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=4000.0)
@@ -219,7 +219,7 @@ def test_few_tiles_are_too_few_for_blocks():
 # --- by name ----------------------------------------------------------------------------------------------
 
 
-def test_a_spatial_split_of_tiles_without_coordinates_says_what_to_pass(folder):
+def test_a_spatial_split_of_tiles_without_coordinates_names_the_option(folder):
     for tiles in (load_tiles(str(folder)), load_tiles("synthetic:10")):
         with pytest.raises(
             DataError, match="no coordinates for a spatial split: pass --split-files, as for Euro"
@@ -253,7 +253,7 @@ def test_lists_that_are_given_are_the_spatial_split(folder, tmp_path):
     ]
 
 
-def test_a_random_split_is_drawn_from_all_tiles_whatever_splits_the_data_has():
+def test_a_random_split_ignores_the_splits_of_the_data():
     tiles, _ = scattered()
     own = replace(tiles, own_splits={"train": np.arange(0, 600, 2), "test": np.arange(1, 600, 2)})
     splits, notes = split_tiles(own, None, seed=7, split="random")

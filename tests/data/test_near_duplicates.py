@@ -100,7 +100,7 @@ def test_tiles_of_one_colour_are_duplicates_only_if_they_are_identical(synthetic
     assert near.pairs == [("a", "f", 0.0)] and near.identical == 1
 
 
-def test_the_same_shape_in_other_colours_is_no_duplicate(synthetic):
+def test_the_same_shape_in_other_colours_is_not_a_duplicate(synthetic):
     tiles, splits = with_copies(synthetic, lambda tile: brightened(tile, 1.3))
     assert find_near_duplicates(tiles, splits)[1].count == 0
 

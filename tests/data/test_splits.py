@@ -219,7 +219,7 @@ def test_lists_that_are_not_there_are_named(given, message):
         split_tiles(tile_set(), given, seed=0)
 
 
-def test_a_list_that_is_no_text_is_named(tmp_path):
+def test_a_list_that_is_not_text_is_named(tmp_path):
     given = lists(tmp_path, train=["t_0"], val=["t_1"], test=["t_2"])
     write(tmp_path / "train.txt", b"\xff\xfe\x00\x81")
     with pytest.raises(DataError, match="is not a list of file names"):

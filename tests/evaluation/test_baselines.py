@@ -35,14 +35,14 @@ def test_colour_statistics_are_numpys_of_each_channel(synthetic):
     np.testing.assert_array_equal(statistics[..., 2:], np.moveaxis(levels, 0, 2))
 
 
-def test_classes_that_differ_in_colour_alone_are_told_apart_by_colours(synthetic):
+def test_the_colour_baseline_separates_classes_that_differ_in_colour(synthetic):
     tiles = relabelled(synthetic, np.argsort(np.argsort(colour_statistics(synthetic)[:, 0])) // 100)
     result = colour_baseline(tiles, split_tiles(tiles, None, seed=0, split="random")[0])
     assert result.test.accuracy > 0.8 and result.test.count == 60
     assert result.chance == pytest.approx(1 / 3)
 
 
-def test_labels_without_meaning_are_not_told_by_colours(synthetic):
+def test_random_labels_are_not_predicted_by_the_colour_baseline(synthetic):
     tiles = relabelled(synthetic, np.random.default_rng(0).integers(0, 2, 300))
     result = colour_baseline(tiles, split_tiles(tiles, None, seed=0, split="random")[0])
     low, high = result.test.interval
@@ -53,9 +53,10 @@ def test_the_sentences_state_the_accuracy_and_the_chance(synthetic):
     tiles = relabelled(synthetic, np.arange(300) % 3)
     splits, _ = split_tiles(tiles, None, seed=0, split="random")
     result = colour_baseline(tiles, splits)
-    reached = f"{result.test.accuracy:.1%}"
+    reached = f"{100 * result.test.accuracy:.1f} %"
     assert result.sentence == (
-        f"colour statistics alone reach {reached} (chance 33.3%): what a method adds is the rest"
+        f"colour statistics alone reach {reached} (chance 33.3 %); "
+        "only the accuracy above that is due to a method"
     )
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 

@@ -117,7 +117,7 @@ def test_the_interval_holds_the_truth_and_the_test_errs_as_rarely_as_they_say(se
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0.010, 0.010), (0.008, 0.0095), (0.012, 0.010)])
-def test_as_many_images_as_are_said_to_be_needed_give_the_power_that_is_said(wins, losses):
+def test_the_stated_number_of_images_gives_the_stated_power(wins, losses):
     needed = PairedTest(1000, wins, losses, 1.0, ()).images_needed(-0.005, 0.025, power=0.8)
     random = np.random.default_rng(0)
     counts = random.multinomial(needed, [wins, losses, 1 - wins - losses], size=2000)

@@ -30,7 +30,7 @@ def scored(scene):
     return score_corruptions(predict, tiles, labels=labels, batch_size=32, after_batch=seen.append), seen
 
 
-def test_every_kind_and_severity_is_scored_and_progress_is_told(scored):
+def test_every_kind_and_severity_is_scored_with_progress(scored):
     result, seen = scored
     assert [kind.name for kind in result.corruptions] == list(CORRUPTIONS)
     assert all([s.severity for s in kind.severities] == list(SEVERITIES) for kind in result.corruptions)

@@ -150,7 +150,7 @@ def merging(run, tmp_path_factory):
     return out, export(run, ["onnx-int8"], out=out, tolerance=100, merge_tokens=[1], progress=False)
 
 
-def test_an_int8_file_may_merge_tokens_and_says_so(merging):
+def test_an_int8_file_may_merge_tokens_and_records_it(merging):
     import onnx
     import onnxruntime
 
@@ -171,7 +171,7 @@ def test_a_file_that_merges_takes_any_number_of_tiles(merging, original):
         assert np.allclose(predict(tiles[:count]), whole[:count], atol=1e-4)
 
 
-def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, monkeypatch):
+def test_a_model_that_merges_learns_the_outputs_of_the_trained_one(original, monkeypatch):
     monkeypatch.setattr(distillation, "EPOCHS", 20)
     monkeypatch.setattr(distillation, "LEARNING_RATE", 1e-2)
     tiles, student, found = some_tiles(original), original.merged(), original.merged()
@@ -189,7 +189,7 @@ def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, mon
     assert away[1] < away[0] / 4
 
 
-def test_without_merging_nothing_in_a_file_tells_of_it(exported):
+def test_without_merging_a_file_has_no_trace_of_it(exported):
     import onnx
 
     for name in ("model.onnx", "model-int8.onnx"):
@@ -241,7 +241,7 @@ def test_a_signal_can_be_handled_after_openvino_was_used(original, tmp_path):
     assert arrived == [signal.SIGUSR1]
 
 
-def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
+def test_a_format_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
     def other(folder, original):
         return lambda tiles: np.full((len(tiles), 3), 1 / 3, np.float32)
 
@@ -287,7 +287,7 @@ def test_fp32_is_held_to_the_probabilities_whatever_the_user_allows():
         ("rare", "A rare format needs no_such_module: pip install 'orbitune.export.'"),
     ],
 )
-def test_what_cannot_be_made_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
+def test_an_unavailable_format_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
     rare = ExportFormat("rare", "A rare format", "x", None, None, needs=("no_such_module",))
     monkeypatch.setitem(FORMATS, "rare", rare)
     with pytest.raises(RunError, match=message):

@@ -124,7 +124,7 @@ def test_the_plan_is_what_result_json_states(vit):
     assert facts["products"].startswith("float32 on ")
 
 
-def test_switched_off_is_no_reason_why_not(vit):
+def test_switched_off_is_not_given_as_a_reason(vit):
     recipe = resolve(Recipe(method="lora", fast=False), vit)
     network = make_network(build(recipe, vit, classes=("a", "b")), recipe, backbone=vit, transform=TRANSFORM)
     assert not network.plan.fast and network.plan.why_not_fast is None

@@ -31,7 +31,7 @@ def test_each_merging_halves_the_patches_and_leaves_the_first_tokens():
     assert torch.equal(sizes[:, 0], torch.ones(2)) and torch.equal(sizes[:, 1:].sum(1), torch.full((2,), 9.0))
 
 
-def test_what_is_merged_is_the_mean_of_all_it_stands_for():
+def test_a_merged_token_is_the_mean_of_its_tokens():
     x = torch.randn(2, 1 + 16, 8)
     merged, sizes = merge(*merge(x, None, prefix_tokens=1), prefix_tokens=1)
     expected = x[:, 1:].sum(1)

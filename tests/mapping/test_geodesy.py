@@ -82,7 +82,7 @@ def test_the_area_before_a_corner_is_the_sum_of_pixels():
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4978", 'LOCAL_CS["a drawing",UNIT["metre",1]]'])
-def test_what_is_no_place_on_earth_is_one_line(crs, tmp_path):
+def test_invalid_coordinates_are_one_line(crs, tmp_path):
     file = write_scene(tmp_path / "s.tif", np.ones((20, 20, 3), np.uint8), crs=crs)
     with pytest.raises(DataError, match="has no georeference"):
         Scene(file)
@@ -209,7 +209,7 @@ def test_with_not_sure_off_no_cell_is_not_sure_at_the_edge_of_nodata_either(draw
     assert off.report.areas[-1] == ClassArea(name="not sure", hectares=0, fraction=0)
 
 
-def test_dense_answers_that_were_never_not_sure_never_are(draw, tmp_path):
+def test_a_dense_head_never_not_sure_stays_so(draw, tmp_path):
     noise = np.random.default_rng(0).integers(0, 250, (96, 96, 3)).astype(np.uint8)
     noise[40:60] = np.indices((20, 96)).sum(0)[..., None] % 2 * 249
     drawn = draw(write_scene(tmp_path / "s.tif", noise), stride=4, not_sure=False, grid="scene")

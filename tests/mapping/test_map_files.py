@@ -93,7 +93,7 @@ def written(rasters, tmp_path):
 KNOWN = np.array([[1, 1, 2], [1, 0, 2], [255, 3, 3]])
 
 
-def test_a_map_lies_on_the_grid_of_its_scene(rasters, tmp_path):
+def test_a_map_is_on_the_grid_of_its_scene(rasters, tmp_path):
     write_map(rasters(KNOWN, height=44, width=40), tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file, rasterio.open(tmp_path / "scene.tif") as scene:
         assert (file.shape, file.crs, file.transform) == (scene.shape, scene.crs, scene.transform)

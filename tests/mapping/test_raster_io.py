@@ -92,14 +92,14 @@ def test_a_member_of_an_archive_is_mapped(draw, orbitune, bundle, archive, scene
         assert np.array_equal(file.read(1), draw(scene).codes)
 
 
-def test_a_scene_on_a_server_is_mapped_and_goes_on(draw, server, scene):
+def test_a_scene_on_a_server_is_mapped_and_resumed(draw, server, scene):
     for name in (f"{server}/scene.tif", f"/vsicurl/{server}/scene.tif"):
         assert np.array_equal(draw(name).codes, draw(scene).codes)
     with pytest.raises(DataError, match=r"^Cannot open http://.*/none\.tif: "):
         Scene(f"{server}/none.tif")
 
 
-def test_an_address_that_nobody_answers_is_one_line(orbitune, bundle, tmp_path):
+def test_an_unreachable_address_is_one_line(orbitune, bundle, tmp_path):
     for name in ("http://127.0.0.1:9/s.tif", "s3://none/s.tif", "zip://none.zip!s.tif", "zip://", "x\0y", ""):
         code, _, error = orbitune("map", bundle.folder, name, "--out", tmp_path / "m.tif", "--quiet")
         assert code == 2 and len(error.splitlines()) == 1, error
@@ -127,7 +127,7 @@ def test_a_folder_names_its_rasters(scene, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n"])
-def test_an_empty_name_is_no_folder(archive, name):
+def test_an_empty_name_is_not_a_folder(archive, name):
     with pytest.raises(DataError, match=r"^The name of the scene is empty: give a file"):
         Scene(name)
 
@@ -155,7 +155,7 @@ def test_a_container_names_its_rasters_to_copy_and_paste(tmp_path, monkeypatch):
             Scene(name)
 
 
-def test_a_file_of_several_pages_is_mapped_by_its_first_and_that_is_said(draw, scene, grid, tmp_path):
+def test_the_first_page_of_several_is_mapped_with_a_note(draw, scene, grid, tmp_path):
     name = tmp_path / "pages.tif"
     for page in range(2):
         write_scene(name if not page else tmp_path / "x.tif", mosaic(grid))
@@ -247,7 +247,7 @@ def go_on(bundle, scene, place):
     return any(line.startswith("going on after") for line in said)
 
 
-def test_a_map_goes_on_however_its_scene_is_spelt(bundle, scene, archive, tmp_path, monkeypatch):
+def test_a_map_resumes_however_the_path_of_its_scene_is_spelt(bundle, scene, archive, tmp_path, monkeypatch):
     """What decides is the content: of an archive its time and size, and the pixels in little."""
     write_scene(tmp_path / "s.tif", np.full((80, 96, 3), 90, np.uint8))
     for first, then in (
@@ -259,7 +259,7 @@ def test_a_map_goes_on_however_its_scene_is_spelt(bundle, scene, archive, tmp_pa
         assert go_on(bundle, then, tmp_path / "m.tif")
 
 
-def test_a_map_of_another_member_of_the_same_archive_starts_anew(
+def test_a_map_of_another_member_of_the_same_archive_starts_over(
     bundle, grid, scene, archive, tmp_path, monkeypatch
 ):
     other = write_scene(tmp_path / "other.tif", 255 - mosaic(grid))

@@ -55,11 +55,11 @@ def refused(orbitune, bundle, tmp_path):
         (["--memory-budget", "much"], "much is not an amount of memory, such as 1.5GB or 800MB."),
     ],
 )
-def test_a_wrong_option_is_one_line_that_says_what_is_right(refused, scene, options, message):
+def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, options, message):
     assert message in refused(scene, *options)
 
 
-def test_a_word_is_no_switch_in_python():
+def test_a_string_is_not_a_boolean_in_python():
     with pytest.raises(DataError, match="not_sure is True or False, not 'off'"):
         MapOptions(not_sure="off")
 
@@ -69,13 +69,13 @@ def test_bands_are_numbers_in_python():
         MapOptions(bands="3,2,1")
 
 
-def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):
+def test_an_invalid_scene_is_one_line(refused, tmp_path, grid):
     assert "Cannot open" in refused(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("no raster")
     assert "text.tif' not recognized" in refused(tmp_path / "text.tif")
 
 
-def test_a_scene_that_lies_nowhere_is_one_line_that_says_how_to_mend_it(refused, grid, tmp_path):
+def test_a_scene_without_georeference_is_one_line_with_the_fix(refused, grid, tmp_path):
     lost = write_scene(tmp_path / "lost.tif", mosaic(grid), crs=None)
     assert "has no georeference: set its CRS and transform first" in refused(lost)
 
@@ -114,7 +114,7 @@ def test_a_damaged_block_is_one_line(refused, grid, tmp_path):
     assert f"{scene} is damaged" in refused(scene)
 
 
-def test_a_damaged_block_below_whole_overviews_is_found_and_said_where(refused, tmp_path):
+def test_a_damaged_block_below_sound_overviews_is_reported_with_its_place(refused, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (2400, 64, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels, compress="deflate", blockysize=16)
     with rasterio.open(scene, "r+") as file:
@@ -141,7 +141,7 @@ def test_a_model_that_is_none_is_one_line(refused, scene, tmp_path):
     assert "empty" in refused(scene, source=tmp_path / "empty")
 
 
-def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene, tmp_path):
+def test_a_folder_in_the_place_of_a_file_is_reported_before_the_work(refused, scene, tmp_path):
     (tmp_path / "maps").mkdir()
     assert "maps is a folder: name a file." in refused(scene, out="maps")
 

@@ -50,7 +50,7 @@ def test_a_cropping_preprocessor_states_the_size_after_the_crop(tmp_path):
     assert (backbone.image_size, backbone.preprocessing.resample) == (24, "bicubic")
 
 
-def test_without_a_preprocessor_file_the_family_normalises_and_says_so(tmp_path):
+def test_without_a_preprocessor_file_the_family_normalises_with_a_note(tmp_path):
     folder = backbone_folder(tmp_path / "b", "dinov2")
     (folder / "preprocessor_config.json").unlink()
     stated = find_backbone(str(folder)).preprocessing
@@ -131,11 +131,11 @@ def test_weights_that_would_leave_the_backbone_random_are_refused(tmp_path, dama
         load_weights(find_backbone(str(folder)), CLASSES, seed=0)
 
 
-def test_a_folder_that_is_not_there_says_so(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(ModelError, match="There is no backbone folder"):
         find_backbone(str(tmp_path / "nothing"))
 
 
-def test_a_name_that_is_neither_path_nor_hub_id_says_so():
+def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
     with pytest.raises(OrbituneError, match="neither an existing path nor a hub id"):
         find_backbone("what is this")

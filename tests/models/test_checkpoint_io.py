@@ -22,6 +22,7 @@ def saved(tmp_path, method):
     return backbone, logits
 
 
+@pytest.mark.usefixtures("fresh_reload")
 def test_what_is_saved_gives_the_same_logits_in_a_fresh_process(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
     assert verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits) < 1e-5
@@ -70,6 +71,7 @@ def test_other_outputs_after_reloading_are_an_error(tmp_path):
         verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits + 0.01)
 
 
+@pytest.mark.usefixtures("fresh_reload")
 def test_a_truncated_adapter_does_not_pass(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
     file = tmp_path / "saved" / "adapter_model.safetensors"

@@ -98,7 +98,7 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
         ]
 
 
-def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
+def test_a_client_gets_one_line_with_the_error(address, scene):
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_refused(service, scene, storage):
     assert refusal(service, scene, storage).startswith("stripes.tif is not a GeoTIFF, or is damaged")
 
 
-def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):
+def test_other_formats_than_geotiff_are_refused_whatever_the_suffix(service, scene, storage):
     """A VRT would have the server read files that it names."""
     from rasterio.shutil import copy
 

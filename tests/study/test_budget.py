@@ -71,7 +71,7 @@ def test_then_by_smaller_images(recipe):
     assert "112 instead of 224 pixels" in fit.choices[-1]
 
 
-def test_a_budget_below_the_leanest_plan_says_what_that_takes(recipe):
+def test_a_budget_below_the_smallest_plan_is_an_error_that_states_its_needs(recipe):
     with pytest.raises(RunError, match=r"smallest needs 0\.50 GB"):
         fit_budget(recipe, Budget(int(0.4 * GB)), measure=machine)
 
@@ -101,7 +101,7 @@ def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
-def test_a_time_in_which_no_epoch_ends_says_how_long_one_takes(recipe):
+def test_a_time_budget_below_one_epoch_is_an_error_with_its_duration(recipe):
     with pytest.raises(RunError, match="one epoch takes"):
         fit_budget(recipe, Budget(seconds=10), measure=machine)
 
@@ -137,6 +137,6 @@ def test_budgets_are_written_with_units(memory, duration, expected):
 
 
 @pytest.mark.parametrize(("memory", "duration"), [("plenty", None), (None, "soon"), (None, "30")])
-def test_a_budget_that_is_no_amount_is_one_clear_line(memory, duration):
+def test_an_invalid_budget_is_one_clear_line(memory, duration):
     with pytest.raises(OrbituneError, match="such as"):
         Budget.parse(memory, duration)

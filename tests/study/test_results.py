@@ -10,6 +10,7 @@ from studies import run_record
 
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
+from orbitune.recipe import upgrade
 from orbitune.study.folder import count_test_reads
 from orbitune.study.predictions import load_predictions
 from orbitune.study.records import StudyResults
@@ -106,7 +107,7 @@ NAMES = sorted(path.parent.name for path in COMMITTED.glob("*/results.json"))
 def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
     stored = json.loads((COMMITTED / name / "results.json").read_text())
     results = read_results(COMMITTED / name)
-    assert (stored["format"] < 3, results.format) == (True, 3)
+    assert (stored["format"] < 4, results.format) == (True, 4)
     for run, values in zip(results.runs, stored["runs"], strict=True):
         assert (run.method, run.status) == (values["method"], values["status"])
         assert contains(run.to_json()["result"]["test"], values["result"]["test"])
@@ -122,6 +123,17 @@ def test_fields_that_were_renamed_are_read_under_their_old_names():
     assert results.executor.jobs == stored["engine"]["jobs"]
     assert [check.split for check in results.leakage_checks] == [each["split"] for each in stored["alarms"]]
     assert results.runs[0].plan.cache_bytes == stored["runs"][0]["plan"]["prefix_bytes"]
+    run = stored["runs"][0]["result"]
+    assert results.runs[0].finished.reload_check.to_json() == run["proof"]
+    assert results.runs[0].finished.cost.cache_reused == run["cost"]["prefix_reused"]
+
+
+def test_the_settings_that_all_runs_share_are_those_that_were_stored():
+    stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
+    results = StudyResults.from_json(stored)
+    assert results.shared_settings == upgrade(stored["recipe"])
+    assert results.recipe.method == stored["runs"][0]["method"]
+    assert {"method", "learning_rate", "seed", "split"} == set(results.varied)
 
 
 def test_results_of_a_newer_version_are_refused(tmp_path):

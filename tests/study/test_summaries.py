@@ -113,7 +113,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
     }
 
 
-def test_predictions_that_are_gone_are_one_clear_error(tmp_path):
+def test_missing_predictions_are_one_clear_error(tmp_path):
     lost = run(tmp_path, "lora", 20)
     (tmp_path / lost.name / "predictions.npz").write_bytes(b"half")
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged\. Restore it"):

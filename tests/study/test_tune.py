@@ -68,7 +68,7 @@ def test_every_grid_holds_the_default_and_as_many_rates_as_asked(count):
         (9, 1, [(9, 1), (3, 1)]),
     ],
 )
-def test_a_third_goes_on_to_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
+def test_a_third_continues_for_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
     assert halving_rungs(trials, epochs) == expected
 
 
@@ -97,7 +97,7 @@ def test_the_best_on_validation_is_chosen_and_every_trial_recorded(recipe, tmp_p
     assert not list(tmp_path.rglob("checkpoint"))  # what only a trial under way needs
 
 
-def test_those_that_go_on_train_further_from_where_they_are(recipe, tmp_path):
+def test_continued_trials_train_from_their_checkpoint(recipe, tmp_path):
     done, searches = [], search_of(recipe, tmp_path, count=5, epochs=9)
     search_learning_rates(searches, in_this_process(done))
     assert [epochs for *_, epochs in done] == [1] * 5 + [3] * 2

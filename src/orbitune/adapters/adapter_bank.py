@@ -55,6 +55,7 @@ class _Resident:
 
     @property
     def bytes(self) -> int:
+        """Return the bytes of factors and heads."""
         return self.vector.nbytes + self.heads.nbytes
 
 

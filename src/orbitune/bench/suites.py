@@ -85,10 +85,12 @@ class BenchFigure(_Strict):
 
     @property
     def kind(self) -> str:
+        """Return the kind of the measure, one of FIGURES."""
         return str(self.measure.get("kind"))
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Return the settings of the measure."""
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
     def reached(self, value: float) -> str:

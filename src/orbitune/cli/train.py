@@ -102,7 +102,7 @@ def train(
     else:
         print(
             f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "
-            f"logits differ by {result.proof.largest_difference:.1g}"
+            f"logits differ by {result.reload_check.largest_difference:.1g}"
         )
     print_inputs(result.data, result.backbone.description)
 
@@ -145,7 +145,7 @@ def methods(
 
     described = describe_methods(backbone, classes)
     if as_json:
-        print_json({"backbone": backbone, "classes": classes, "methods": described})
+        print_json({"backbone": backbone, "classes": classes, "methods": [m.to_json() for m in described]})
         return
     print_table(*methods_table(described), prose=("what is trained", "from"))
 
@@ -163,15 +163,13 @@ def trial(
 
     Used by `study --tune`.
     """
-    from dataclasses import asdict
-
     from orbitune.training.trial import trial as run
 
     result = run(make_recipe(), out, epochs=stop_after, progress=not quiet)
     if as_json:
-        print_json(asdict(result))
+        print_json(result.to_json())
     else:
-        print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
+        print(f"validation accuracy {result.history[-1].validation_accuracy:.2%}")
 
 
 @app.command(hidden=True)

@@ -62,11 +62,11 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
     )
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
     scores, chance = _fit_and_score(model, features, tiles, splits)
-    reach = f"colour statistics alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
+    reach = f"colour statistics alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     return Baseline(
         name="colour statistics",
         chance=chance,
-        sentence=f"{reach}: what a method adds is the rest",
+        sentence=f"{reach}; only the accuracy above that is due to a method",
         test=scores,
     )
 
@@ -85,7 +85,7 @@ def coordinates_baseline(
 
     model = KNeighborsClassifier(min(NEIGHBOURS, len(splits["train"])), weights="distance")
     scores, chance = _fit_and_score(model, unit_vectors(locations), tiles, splits)
-    reach = f"coordinates alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
+    reach = f"coordinates alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     leaks = scores.interval[0] > chance
     verdict = "the split leaks location" if leaks else "no more than chance, the split leaks no location"
     return Baseline(name="coordinates", chance=chance, sentence=f"{reach}: {verdict}", test=scores)
@@ -114,6 +114,10 @@ def _statistics(pixels: np.ndarray) -> np.ndarray:
     below = fractions.cumsum(2)
     quantiles = [(below < quantile - 1e-9).sum(2) for quantile in _QUANTILES]
     return np.stack([mean, deviation, *quantiles], axis=2).reshape(count, -1)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
 def _fit_and_score(

@@ -25,6 +25,7 @@ class _PlainAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+        """Return attention (B, N or Q, H, D), see `attend`."""
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
         q, k, v = split_qkv(first, rest)
         ctx.heads, ctx.packed = q.shape[2], rest is None
@@ -35,6 +36,7 @@ class _PlainAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of `first` and `rest`."""
         q, k, v, weights = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         grad_out = _to_batch(gradients[0])
@@ -56,6 +58,7 @@ class _CompiledAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+        """Return attention (B, N or Q, H, D), see `attend`."""
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
         out, weights = kernels.attention(*split_qkv(first, rest))
         ctx.save_for_backward(first, rest, weights)
@@ -63,6 +66,7 @@ class _CompiledAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of `first` and `rest`."""
         first, rest, weights = ctx.saved_tensors
         grad_first, grad_rest = torch.empty_like(first), None if rest is None else torch.empty_like(rest)
         inputs, grads = split_qkv(first, rest), split_qkv(grad_first, grad_rest)

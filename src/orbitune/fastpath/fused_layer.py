@@ -154,6 +154,7 @@ class _FusedLayers(torch.autograd.Function):
         with_gradient: bool,
         *factors: Tensor,
     ) -> Tensor:
+        """Return the output of the layers, see `run_layers`."""
         if with_gradient:
             saved = [
                 layer.allocate(x, images, lora=lora, with_gradient=True)
@@ -178,6 +179,7 @@ class _FusedLayers(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the input and of the factors."""
         saved, depth = iter(ctx.saved_tensors), len(ctx.layers)
         factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
         grad_factors = [torch.empty_like(factor) for factor in factors]

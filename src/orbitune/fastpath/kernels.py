@@ -87,6 +87,7 @@ def _attention_sizes(q: Tensor, k: Tensor) -> tuple[Any, ...]:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor) -> Tensor:
+        """Return GELU(h), and store its derivative."""
         h = h.contiguous()
         y, derivative = torch.empty_like(h), torch.empty_like(h)
         call("gelu", h, y, derivative, h.numel())
@@ -95,6 +96,7 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the gradient of h."""
         return gradients[0] * ctx.saved_tensors[0]
 
 
@@ -103,6 +105,7 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+        """Return the output (M, D), see `mlp`."""
         x, y = x.contiguous(), torch.empty_like(x)
         derivative = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
         call("mlp", x, w1, b1, w2, b2, y, derivative, len(x), x.shape[1], len(w1))
@@ -111,6 +114,7 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of x; the weights are frozen."""
         derivative, w1, w2 = ctx.saved_tensors
         grad_y = gradients[0].contiguous()
         grad_x = torch.empty_like(grad_y)
@@ -129,6 +133,7 @@ class _AddNorm(torch.autograd.Function):
         bias: Tensor,
         eps: float,
     ) -> tuple[Tensor, Tensor | None]:
+        """Return LayerNorm and sum, both (M, D), see `add_norm`."""
         x, y = x.contiguous(), None if y is None else y.contiguous()
         total, out = x if y is None else torch.empty_like(x), torch.empty_like(x)
         mean, rstd = (torch.empty(len(x)) for _ in range(2))
@@ -142,6 +147,7 @@ class _AddNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x and y; the rest is frozen."""
         (grad_out, grad_total), (total, scale, weight, mean, rstd) = gradients, ctx.saved_tensors
         if grad_out is None:  # only the sum was used
             grad_out = torch.zeros_like(total)

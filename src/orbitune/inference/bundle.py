@@ -89,9 +89,9 @@ class Bundle:
         return width, height
 
     @property
-    def white(self) -> int | None:
+    def scale_max(self) -> int | None:
         """Return the 16-bit value that becomes 255; None for 8-bit tiles."""
-        return self.metadata.data.white
+        return self.metadata.data.scale_max
 
     @property
     def confusion(self) -> np.ndarray | None:
@@ -175,7 +175,7 @@ def _of_run(run: Path) -> Bundle:
             f"The orbitune.json of {folder} names other classes than result.json of {run}. "
             "Restore both, or train again."
         )
-    from_result = ("source", "tile_size", "white", "sizes", "synthetic")
+    from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
         "temperature": metadata.temperature or _temperature(run),

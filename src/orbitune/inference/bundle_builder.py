@@ -88,7 +88,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
         split=setup.recipe.split,
         splits_sha256=setup.inputs()["splits"],  # as in inputs.json, or the run would not have been opened
         tile_size=setup.data.tile_size,
-        white=setup.data.white,
+        scale_max=setup.data.scale_max,
         synthetic=setup.data.synthetic,
         sizes=setup.data.sizes,
         notes=setup.data.notes,

@@ -161,7 +161,7 @@ class Classifier:
     def _decode(self, image: ImageInput) -> np.ndarray | str:
         """Return a tile, or the reason why there is none."""
         try:
-            return to_tile(image, self.bundle.tile_size, white=self.bundle.white)
+            return to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
         except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 

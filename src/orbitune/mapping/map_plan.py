@@ -87,7 +87,9 @@ def plan_map(
         check_blocks(opened, options.memory_budget)
         sample = opened.sample()
         tags = () if options.scale else opened.tags
-        scaling = choose_scaling(options.scale, opened.dtype, sample=sample, white=bundle.white, tags=tags)
+        scaling = choose_scaling(
+            options.scale, opened.dtype, sample=sample, scale_max=bundle.scale_max, tags=tags
+        )
         digest, others = stat_digest(opened.files), opened.other_rasters
     cells, dense = _cell_grid(options, bundle, opened.grid)
     spec = JobSpec(

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +93,8 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
     with scratch() as temporary:
         batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
-        program = [sys.executable, "-m", "orbitune.models.reload"]
-        arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
-        done = subprocess.run(program + arguments, capture_output=True, text=True)
+        forward = json.dumps(backbone.family.forward)
+        done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunError(f"{folder} was written but does not load again: {last}")
@@ -106,6 +105,12 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
             f"{allowed:g} is allowed)."
         )
     return difference
+
+
+def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run `orbitune.models.reload` in a fresh process."""
+    program = [sys.executable, "-m", "orbitune.models.reload", *arguments]
+    return subprocess.run(program, capture_output=True, text=True)
 
 
 def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":

@@ -1,12 +1,14 @@
 """Model factory: resolve a recipe's open settings, build and check the model."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, empty_model, find_backbone, load_weights, token_count
+from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
 from orbitune.recipe import Recipe
+from orbitune.records import Record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,17 +113,31 @@ def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "n
     return model
 
 
-def plan_parameters(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> dict[str, int]:
-    """Count the parameters of a recipe's model, without loading weights.
-
-    Returns:
-        Counts by part, see `orbitune.models.methods.count_parameters`.
-    """
+def plan_parameters(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> ParameterCounts:
+    """Count the parameters of a recipe's model, without loading weights."""
     model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe=recipe)
     return count_parameters(model, backbone.family)
 
 
-def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
+class MethodDescription(Record):
+    """A fine-tuning method with its parameter counts on a backbone.
+
+    Attributes:
+        name, title, summary, paper, folder, learning_rate: see `orbitune.models.methods.Method`.
+        merges: whether the adapter can be merged into the backbone.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    folder: str
+    learning_rate: float
+    merges: bool
+    parameters: ParameterCounts
+
+
+def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
     """Describe every method with its parameter counts on a backbone.
 
     No weights are loaded.
@@ -135,30 +151,34 @@ def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
     """
     found, names = find_backbone(backbone), tuple(map(str, range(classes)))
     return [
-        {
-            **{field: getattr(method, field) for field in ("name", "title", "summary", "paper", "folder")},
-            "learning_rate": method.learning_rate,
-            "merges": method.folder == "adapter",
-            "parameters": plan_parameters(Recipe(method=method.name), found, classes=names),
-        }
+        MethodDescription(
+            name=method.name,
+            title=method.title,
+            summary=method.summary,
+            paper=method.paper,
+            folder=method.folder,
+            learning_rate=method.learning_rate,
+            merges=method.folder == "adapter",
+            parameters=plan_parameters(Recipe(method=method.name), found, classes=names),
+        )
         for method in METHODS.values()
     ]
 
 
-def methods_table(described: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def methods_table(described: Sequence[MethodDescription]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per method."""
-    header = ["method", "trained", "of", "saved", "as", "merges", "rate", "what is trained", "from"]
+    header = ["method", "trained", "of", "saved", "as", "merges", "learning rate", "what is trained", "from"]
     rows = [
         [
-            method["name"],
-            f"{method['parameters']['trainable']:,}",
-            f"{method['parameters']['total']:,}",
-            f"{method['parameters']['stored'] * 4 / 1e6:,.2f} MB",
-            method["folder"],
-            "yes" if method["merges"] else "is whole",
-            f"{method['learning_rate']:g}",
-            method["summary"],
-            method["paper"],
+            method.name,
+            f"{method.parameters.trainable:,}",
+            f"{method.parameters.total:,}",
+            f"{method.parameters.stored_bytes / 1e6:,.2f} MB",
+            method.folder,
+            "yes" if method.merges else "is whole",
+            f"{method.learning_rate:g}",
+            method.summary,
+            method.paper,
         ]
         for method in described
     ]

@@ -125,7 +125,7 @@ class ServedModel:
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = ImageInput("", lambda: decode_image(data))
-            tile = to_tile(image, self.bundle.tile_size, white=self.bundle.white)
+            tile = to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
         transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:

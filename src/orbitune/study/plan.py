@@ -61,9 +61,9 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         images_per_second=epochs * setup.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
-        artefact_bytes=parameters["stored"] * FLOAT_BYTES,
+        artefact_bytes=parameters.stored_bytes,
         # Trained weights and AdamW's two moments, old and new checkpoint; and the best weights.
-        checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
+        checkpoint_bytes=parameters.trainable * FLOAT_BYTES * 7,
         tiles_bytes=setup.tiles.tiles.nbytes,
         cache_bytes=rows * costs.cache_bytes,
         steps_measured=costs.steps,
@@ -153,14 +153,15 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
             file = temporary / f"{recipe.method}.yaml"
             recipe.save(file)
             planned = run_command("plan", file, "--methods", recipe.method)["plans"]
-            plans += [Plan.model_validate(plan) for plan in planned]
+            plans += [Plan.from_json(plan) for plan in planned]
         return plans
 
 
 def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one column per method."""
     parts = ("total", "backbone", "adapter", "head", "trainable")
-    rows = [[f"parameters: {part}", *(f"{plan.parameters[part]:,}" for plan in plans)] for part in parts]
+    counts = [plan.parameters.to_json() for plan in plans]
+    rows = [[f"parameters: {part}", *(f"{each[part]:,}" for each in counts)] for part in parts]
     cache = ["disk: activation cache", *(f"{plan.cache_bytes / 1e6:,.1f} MB" for plan in plans)]
     rows += [
         ["training, per epoch", *(f"{plan.seconds_per_epoch:,.0f} s" for plan in plans)],

@@ -39,6 +39,5 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
         names = {method: method_name(method) for method in correct}
         for comparison in compare_all(correct, choose_reference(list(correct))):
             sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
-            values = {"split": split, **comparison.to_json(), "sentences": sentences}
-            verdicts.append(VerdictRecord.model_validate(values))
+            verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
     return verdicts

@@ -76,7 +76,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
         history=tuple(trainer.state.history),
         cost=_cost(trainer, peak, folder_bytes(saved)),
         compute=trainer.computation(),
-        proof=check,
+        reload_check=check,
     )
     result.save(folder.path)
     folder.drop_checkpoint()
@@ -130,14 +130,14 @@ def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size."""
     totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
     # Activations that this run computed for the cache are part of the time of its epochs.
-    seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)
+    seconds = totals["train_seconds"] + totals.get("cache_seconds", 0.0)
     return Cost.model_validate(
         {
             **trainer.meter.seconds(),
             **trainer.meter.energy(),
             "seconds_per_epoch": seconds / epochs,
             "images_per_second": epochs * trainer.setup.tiles_per_epoch / seconds,
-            "prefix_reused": trainer.setup.recipe.cache_frozen and not trainer.state.cache_built,
+            "cache_reused": trainer.setup.recipe.cache_frozen and not trainer.state.cache_built,
             "peak_rss_bytes": peak_rss_bytes,
             "peak_cuda_bytes": peak_cuda_bytes(),
             "artefact_bytes": artefact_bytes,

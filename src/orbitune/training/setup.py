@@ -193,7 +193,7 @@ class TrainingSetup:
             fingerprint=self.tiles.fingerprint,
             classes=self.tiles.classes,
             tile_size=(height, width),
-            white=self.tiles.white,
+            scale_max=self.tiles.scale_max,
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,

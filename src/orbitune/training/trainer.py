@@ -16,7 +16,7 @@ from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.errors import Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
-from orbitune.evaluation.run_result import Computation
+from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
@@ -128,7 +128,7 @@ class Trainer:
         """
         assert isinstance(self.loader, TileLoader)
         loader = self.setup.activation_loader(self.network, self.loader, device=self.accelerator.device)
-        with self.meter.phase("prefix"), self.accelerator.main_process_first():
+        with self.meter.phase("cache"), self.accelerator.main_process_first():
             if not loader.complete:
                 total = sum(map(len, self.setup.splits.values()))
                 with self.display.task("caching frozen layers", total) as task:
@@ -259,17 +259,17 @@ class Trainer:
         before = self.meter.totals.get("evaluation_seconds", 0.0)
         with self.meter.phase("evaluation"):
             validation = self.evaluate("validation")
-        trained = sum(entry["train_seconds"] for entry in state.history)
-        metrics = {
-            "epoch": len(state.history) + 1,
-            "train_loss": state.loss_sum / state.seen,
-            "train_accuracy": state.correct / state.seen,
-            "validation_loss": validation.loss,
-            "validation_accuracy": validation.accuracy,
-            "learning_rate": self.learning_rate(state.step - 1),
-            "train_seconds": self.meter.totals["train_seconds"] - trained,
-            "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
-        }
+        trained = sum(entry.train_seconds for entry in state.history)
+        metrics = EpochMetrics(
+            epoch=len(state.history) + 1,
+            train_loss=state.loss_sum / state.seen,
+            train_accuracy=state.correct / state.seen,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.accuracy,
+            learning_rate=self.learning_rate(state.step - 1),
+            train_seconds=self.meter.totals["train_seconds"] - trained,
+            evaluation_seconds=self.meter.totals["evaluation_seconds"] - before,
+        )
         state.history.append(metrics)
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
@@ -277,7 +277,7 @@ class Trainer:
                 save_best(self.folder.best, self.model, epoch=state.best_epoch)
             self.folder.write_log(state.history)
         with self._saving_on_error():
-            self.callbacks.on_epoch_end(len(state.history), metrics)
+            self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
         self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
 

@@ -72,7 +72,7 @@ def read_band_tags(file: Any, band: int) -> BandTags:
     if not (np.isfinite([scale, offset]).all() and scale):
         raise DataError(
             f"{file.name} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
-            "not a scale: give the values of black and white with --scale, such as 0:2750."
+            "not a scale: give the range of values with --scale, such as 0:2750."
         )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
@@ -95,7 +95,7 @@ def _offset(file: Any, band: int, key: str) -> float:
         if len(found) > 1:
             raise DataError(
                 f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
-                "their bands: give the values of black and white with --scale, such as 1000:3750."
+                "their bands: give the range of values with --scale, such as 1000:3750."
             )
         if found:
             return found.pop()

@@ -60,7 +60,7 @@ def choose_scaling(
     dtype: str,
     *,
     sample: np.ma.MaskedArray,
-    white: int | None,
+    scale_max: int | None,
     tags: Sequence[BandTags] = (),
 ) -> ReflectanceScaling:
     """Return the scaling that was asked for, or the default for the dtype and tags.
@@ -70,7 +70,7 @@ def choose_scaling(
             the default.
         dtype: of the bands, as numpy names it.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
-        white: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
+        scale_max: 16-bit value that was scaled to 255 in the training tiles; None if they had 8 bits.
         tags: scale and offset of each band; empty to ignore them.
 
     Raises:
@@ -80,23 +80,23 @@ def choose_scaling(
         return _parse(asked, sample)
     lows, highs, sources = [], [], []
     for tag in tags or [BandTags()] * len(sample):
-        (low, high), source = _default_range(dtype, white, tag.scale)
+        (low, high), source = _default_range(dtype, scale_max, tag.scale)
         lows.append(_to_file_units(low, tag))
         highs.append(_to_file_units(high, tag))
         sources.append(f"{source}, by {tag.source}" if tag.source else source)
     return ReflectanceScaling(tuple(lows), tuple(highs), "; ".join(dict.fromkeys(sources)))
 
 
-def _default_range(dtype: str, white: int | None, scale: float) -> tuple[tuple[float, float], str]:
+def _default_range(dtype: str, scale_max: int | None, scale: float) -> tuple[tuple[float, float], str]:
     """Return the default range of physical values and its source."""
     if scale != 1 and abs(scale) <= _MAX_REFLECTANCE_SCALE:
-        return (0.0, white / _QUANTIFICATION) if white else _REFLECTANCE, "default for reflectance"
+        return (0.0, scale_max / _QUANTIFICATION) if scale_max else _REFLECTANCE, "default for reflectance"
     if dtype == "uint8":
         return (0.0, 255.0), "as it is, 8 bits"
     if np.dtype(dtype).kind == "f":
         return _REFLECTANCE, "default for reflectance as floats"
-    if white:
-        return (0.0, float(white)), "that of the training tiles"
+    if scale_max:
+        return (0.0, float(scale_max)), "that of the training tiles"
     return _DIGITAL_NUMBERS, "default for Sentinel-2 L1C digital numbers"
 
 
