@@ -155,13 +155,16 @@ def test_the_metadata_of_a_map_are_in_its_tags(draw, scene):
 
 def test_hectares_are_those_of_known_squares(written):
     known = written(KNOWN, height=44, width=40)
-    rows = {row.name: row.hectares for row in estimate_areas(ClassMap.open(known.map_file)).areas}
+    report = estimate_areas(ClassMap.open(known.map_file))
+    rows = {row.name: row.hectares for row in report.areas}
     square = 0.16 * 0.16 * 100 * ON_THE_GROUND
     assert rows["Forest"] == pytest.approx(3 * square, rel=1e-5)
     assert rows["River & bank"] == pytest.approx(2 * square / 2, rel=1e-5)  # half is outside
     assert rows["Highway"] == pytest.approx(square * 12 / 16 * 1.5, rel=1e-5)
     assert rows["not sure"] == pytest.approx(square * 12 / 16, rel=1e-5)
-    assert sum(row.fraction for row in estimate_areas(ClassMap.open(known.map_file)).areas) == pytest.approx(1)
+    assert sum(row.fraction for row in estimate_areas(ClassMap.open(known.map_file)).areas) == pytest.approx(
+        1
+    )
 
 
 def test_polygons_have_the_area_of_the_map_and_its_projection(written, tmp_path):

@@ -16,7 +16,7 @@ class VectorLayer:
     """The first layer of a vector file.
 
     Attributes:
-        path: of the file.
+        path: of the file that it was read from, or is to be written to.
         crs: its coordinate reference system, as WKT or `AUTHORITY:CODE`.
         geometries: shapely geometries (N,).
         fields: values (N,) of each field.
@@ -71,18 +71,14 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
     return VectorLayer(Path(path), meta["crs"], geometries[kept], fields)
 
 
-def write_vector(
-    path: Path, geometries: np.ndarray, fields: dict[str, np.ndarray], *, kind: str, crs: str, layer: str
-) -> None:
-    """Write a GeoPackage.
+def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> None:
+    """Write a layer as a GeoPackage.
 
     Args:
-        path: a temporary file; GDAL writes it in place.
-        geometries: shapely geometries (N,).
-        fields: values (N,) of each field; None is a missing value.
-        kind: geometry type of the layer.
-        crs: as WKT.
-        layer: name of the layer.
+        path: a temporary file, which GDAL writes in place.
+        layer: what to write. None in a field is a missing value.
+        kind: geometry type.
+        name: of the layer.
 
     Raises:
         OSError: it cannot be written.
@@ -92,15 +88,14 @@ def write_vector(
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
-    options: dict[str, Any] = {"geometry_type": kind, "crs": crs, "driver": "GPKG", "layer": layer}
+    options: dict[str, Any] = {"geometry_type": kind, "crs": layer.crs, "driver": "GPKG", "layer": name}
+    fields, values = [*layer.fields], [*layer.fields.values()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the ending of a temporary name
-            pyogrio.raw.write(
-                path, shapely.to_wkb(geometries), list(fields.values()), list(fields), **options
-            )
+            pyogrio.raw.write(path, shapely.to_wkb(layer.geometries), values, fields, **options)
             written = pyogrio.read_info(path)["features"]
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OSError(first_line(error)) from None
-    if written != len(geometries):
+    if written != len(layer.geometries):
         raise OSError("the file read back differs from what was written")

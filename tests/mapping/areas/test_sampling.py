@@ -64,7 +64,7 @@ def test_every_pixel_of_a_class_is_drawn_equally_often(write_map):
     rng = np.random.default_rng(0)
     hits = np.zeros((4, 6))
     for _ in range(150):
-        rows, columns, _, _ = draw_by_class(class_map, 8, rng)
+        rows, columns, _, _ = draw_by_class(class_map, 8, rng=rng)
         hits[rows, columns] += 1
     assert hits.sum() == 1200 and abs(hits - 50).max() < 4 * np.sqrt(150 * 1 / 3 * 2 / 3)
 

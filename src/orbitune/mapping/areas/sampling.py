@@ -12,7 +12,7 @@ from orbitune.mapping.areas.qgis_form import add_label_form
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
-from orbitune.mapping.vector_io import write_vector
+from orbitune.mapping.vector_io import VectorLayer, write_vector
 
 SampleBy = Literal["class", "uncertainty"]
 
@@ -58,7 +58,7 @@ def draw_sample(
     opened = ClassMap.open(class_map)
     rng = np.random.default_rng(seed)
     if by == "class":
-        rows, columns, codes, fields = draw_by_class(opened, points, rng)
+        rows, columns, codes, fields = draw_by_class(opened, points, rng=rng)
     else:
         rows, columns, codes, fields = draw_by_uncertainty(opened, confidence, points=points, rng=rng)
     names = np.array([opened.strata[code] for code in codes.tolist()], object)
@@ -103,7 +103,7 @@ def allocate(points: int, fractions: np.ndarray) -> np.ndarray:
 
 
 def draw_by_class(
-    class_map: ClassMap, points: int, rng: np.random.Generator
+    class_map: ClassMap, points: int, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return rows, columns and codes of random pixels of each stratum, and their weights."""
     hectares = class_map.hectares
@@ -198,10 +198,11 @@ def _write(
 
     a, b, c, d, e, f = class_map.transform[:6]
     x, y = columns + 0.5, rows + 0.5
-    geometries = shapely.points(a * x + b * y + c, d * x + e * y + f)
+    places = shapely.points(a * x + b * y + c, d * x + e * y + f)
     try:
         with replacing(path) as temporary:
-            write_vector(temporary, geometries, fields, kind="Point", crs=class_map.crs, layer=_LAYER)
+            layer = VectorLayer(path, class_map.crs, places, fields)
+            write_vector(temporary, layer, kind="Point", name=_LAYER)
             add_label_form(temporary, _LAYER, field=TRUE_CLASS, classes=list(class_map.classes.values()))
     except OSError as error:
         raise OrbituneError(f"Cannot write {path}: {error}.") from None
