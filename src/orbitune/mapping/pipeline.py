@@ -39,8 +39,11 @@ def map_scene(
     To continue an interrupted map, make the same call again. The files have the same bytes as those of an
     uninterrupted map.
 
-        map_scene("bundle", "scene.tif", "map.tif", stride=16)
-        map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})
+    Examples:
+        >>> from orbitune import map_scene
+        >>> outputs = {"map": "map.tif", "polygons": "map.gpkg"}
+        >>> report = map_scene("bundle", "scene.tif", outputs=outputs, stride=16)
+        >>> {area.name: area.hectares for area in report.areas}
 
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
