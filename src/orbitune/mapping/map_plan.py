@@ -250,6 +250,7 @@ def _metadata(
         parts=spec.parts,
         other_scenes=tuple(scenes[1:]),
         aoi=None if spec.aoi is None else spec.aoi.name,
+        confusion=bundle.metadata.confusion,
     )
 
 

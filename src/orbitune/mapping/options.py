@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from orbitune.errors import DataError
+from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.reader import RESOLUTION
 
 Mode = Literal["auto", "tiles", "dense"]
@@ -31,6 +32,8 @@ class MapOptions:
         driver: the only GDAL driver allowed for the scene; None for any.
         aoi: vector file whose polygons confine the map; None for the whole scene.
         min_area: hectares below which a patch of a class takes the class around it; None to keep all.
+        reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
+        field: its field with the true class of a point.
 
     Raises:
         DataError: an option has an unknown value.
@@ -48,6 +51,8 @@ class MapOptions:
     driver: str | None = None
     aoi: str | Path | None = None
     min_area: float | None = None
+    reference: str | Path | None = None
+    field: str = TRUE_CLASS
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orbitune.mapping.area_estimation import estimate_areas
+from orbitune.mapping.areas.analysis import MapAnalysis
 from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
@@ -68,9 +68,11 @@ def map_scene(
         TypeError: there is no option of such a name.
     """
     options = replace(options or MapOptions(), **settings)
+    analysis = MapAnalysis.open(options)
     paths = resolve_paths(outputs)
     scenes = [scene] if isinstance(scene, (str, os.PathLike)) else list(scene)
     plan = plan_map(source, scenes, paths=paths, options=options, backbone=backbone)
+    analysis.check_classes(plan.bundle.classes)
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])
@@ -82,9 +84,11 @@ def map_scene(
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
         log(_sieve_message(rasters.metadata.sieve))
-    report = _assemble(plan, rasters, paths=paths)
+    for name, path in paths.items():
+        OUTPUTS[name].write(rasters, path)
+    report = analysis.report(paths["map"])
     store.clear()
-    return report
+    return MapReport(metadata=rasters.metadata, warnings=plan.warnings, **dict(report))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
@@ -178,11 +182,3 @@ def _sieve_message(sieve: SieveRecord | None) -> str:
         f"sieve: {sieve.patches:,} patches below {sieve.min_hectares:g} ha ({sieve.hectares:,.1f} ha in all) "
         f"took the class around them{left}"
     )
-
-
-def _assemble(plan: MapPlan, rasters: MapRasters, *, paths: Mapping[str, Path]) -> MapReport:
-    """Write the outputs, and report their areas."""
-    for name, path in paths.items():
-        OUTPUTS[name].write(rasters, path)
-    areas = estimate_areas(rasters, plan.bundle.confusion)
-    return MapReport(metadata=rasters.metadata, areas=tuple(areas), warnings=plan.warnings)
