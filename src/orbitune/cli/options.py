@@ -34,6 +34,17 @@ BandsOption = Annotated[
         help="Bands of the inputs by name or number, in the order of the model's [default: its names]",
     ),
 ]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="Vector file of labelled points: estimate areas and accuracies from them",
+        rich_help_panel="Areas",
+    ),
+]
+FieldOption = Annotated[
+    str, typer.Option("--field", help="Field with the true class of a point", rich_help_panel="Areas")
+]
 MemoryBudget = Annotated[
     str | None,
     typer.Option(

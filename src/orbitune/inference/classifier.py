@@ -100,6 +100,9 @@ class Classifier:
             bands: names or numbers of the inputs' bands that the model's bands are read from, in their
                 order; None for the model's own names.
 
+        Returns:
+            The classifier, with the model in memory.
+
         Raises:
             OrbituneError: there is no such model, it is damaged, the backbone has other weights, or the model
                 reads another number of bands.
