@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from orbitune.errors import OrbituneError
 from orbitune.recipe_paths import PLACES, anchor, is_local
 from orbitune.settings_errors import describe_errors
+from orbitune.yaml_files import read_yaml
 
 DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
@@ -342,21 +343,3 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     return renamed | {
         name: words.get(value, value) for name in switches if isinstance(value := renamed[name], str)
     }
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file.
-
-    Raises:
-        OrbituneError: the file is missing, or not a YAML mapping.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        raise OrbituneError(f"{path} is not a YAML file.") from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise OrbituneError(f"{path} holds no recipe: expected `name: value` lines.")
-    return values

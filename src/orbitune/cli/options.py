@@ -13,8 +13,9 @@ from orbitune.cli.help import ADVANCED, OUTPUT, show_all_options
 from orbitune.cli.messages import hide_messages
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
-from orbitune.recipe import LoraSettings, Recipe, read_yaml
+from orbitune.recipe import LoraSettings, Recipe
 from orbitune.recipe_paths import anchor, data_name
+from orbitune.yaml_files import read_yaml
 
 MakeRecipe = Callable[..., Recipe]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]

@@ -15,9 +15,9 @@ from orbitune.integrity import file_hash
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
 from orbitune.models.files.checkpoint_files import check_config, check_finite, checkpoint_shapes
+from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
-from orbitune.models.widening import widen
 from orbitune.recipe import DEFAULT_BACKBONE
 from orbitune.sources.band_names import RGB
 
@@ -39,7 +39,7 @@ class Backbone:
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
         patch_size: side of a patch in pixels.
         widened_to: names of the bands that its patch embedding is widened to, see
-            `orbitune.models.widening`; empty to read what the checkpoint reads.
+            `orbitune.models.inputs.widening`; empty to read what the checkpoint reads.
     """
 
     name: str

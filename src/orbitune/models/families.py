@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
-from orbitune.models.widening import is_widened
+from orbitune.models.inputs.widening import is_widened
 
 if TYPE_CHECKING:
     from torch import nn

@@ -36,7 +36,7 @@ def band_folder_files(path: Path) -> list[str]:
 
 
 @contextmanager
-def open_band_folders(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_band_folders(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of tiles with one file per band; `scratch` is not used.
 
     Raises:
