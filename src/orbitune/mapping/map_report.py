@@ -1,17 +1,14 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import ConfigDict, Strict, computed_field
 
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Agreement(_Record):
+class Agreement(Record):
     """How often a dense map and tile-wise predictions give a cell the same code.
 
     Attributes:
@@ -26,11 +23,12 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
-class MapMetadata(_Record):
+class MapMetadata(StoredRecord):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
+    Fields that are not known are ignored, as other programs may add some.
+
     Attributes:
-        version: of this layout.
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
@@ -48,16 +46,19 @@ class MapMetadata(_Record):
         agreement: of a dense map with tile-wise predictions; None for other maps.
     """
 
-    version: Literal[1] = 1
+    model_config = ConfigDict(extra="ignore")
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
     made_by: str
     model: str
-    classes: tuple[str, ...]
+    classes: JsonTuple[str]
     scene: str
-    pixels: tuple[int, int]
-    bands: tuple[int, ...]
+    pixels: Annotated[tuple[int, int], Strict(False)]
+    bands: JsonTuple[int]
     bands_source: str
     scaling: ReflectanceScaling
-    resampled_from_metres: tuple[float, float] | None = None
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
     stride: int
     tile: int
@@ -67,7 +68,7 @@ class MapMetadata(_Record):
     agreement: Agreement | None = None
 
 
-class ClassArea(_Record):
+class ClassArea(Record):
     """The area of one class, see `area_estimation`.
 
     Attributes:
@@ -86,7 +87,7 @@ class ClassArea(_Record):
     high_hectares: float | None = None
 
 
-class MapReport(_Record):
+class MapReport(Record):
     """The report of a finished map.
 
     Attributes:
@@ -96,8 +97,8 @@ class MapReport(_Record):
     """
 
     metadata: MapMetadata
-    areas: tuple[ClassArea, ...]
-    warnings: tuple[str, ...] = ()
+    areas: JsonTuple[ClassArea]
+    warnings: JsonTuple[str] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -55,7 +55,14 @@ class Callback:
         """Handle a checkpoint that is about to be written after `step` steps."""
 
     def on_train_end(self, result: "RunResult") -> None:
-        """Handle the end of a run, whose result has been saved."""
+        """Handle the end of a run, whose result has been saved.
+
+        If the process ends before this returns, the next call of `train` with the same folder calls
+        `on_train_start` and this method again.
+
+        Args:
+            result: the content of result.json.
+        """
 
     def on_exception(self, error: BaseException) -> None:
         """Handle a run that stops before its end: it was interrupted, diverged or failed."""
