@@ -266,7 +266,7 @@ def _key(
     spelling = {"source", "backbone", "scenes", "driver"}
     determines = {
         **{name: value for name, value in asdict(spec).items() if name not in spelling},
-        "scenes": [(each.bands, asdict(each.scaling)) for each in spec.scenes],
+        "scenes": [(each.bands, each.scaling.to_json()) for each in spec.scenes],
         "files": files,
         "samples": [
             hashlib.sha256(each.data.tobytes() + np.ma.getmaskarray(each).tobytes()).hexdigest()
