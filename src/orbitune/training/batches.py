@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from orbitune.recipe import Recipe
 from orbitune.training.setup import TrainingSetup
+
+SENSOR_VIEW_OF = 4  # one tile in so many has a second view in its batch
 
 
 def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
@@ -11,6 +14,11 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
     number, place = divmod(position, setup.steps_per_pass)
     size = setup.recipe.batch_size
     return pass_order(setup, epoch, number=number)[place * size : (place + 1) * size]
+
+
+def batch_length(recipe: Recipe, count: int) -> int:
+    """Return the length of a batch of `count` tiles, with the views of the sensor augmentation."""
+    return count + (-(-count // SENSOR_VIEW_OF) if recipe.augment == "sensor" else 0)
 
 
 def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:

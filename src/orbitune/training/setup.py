@@ -6,12 +6,14 @@ Training, planning and evaluation use the same setup, so that they preprocess a 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orbitune.data.loader import TileLoader
+from orbitune.data.sensor_augment import SensorAugmentation
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
@@ -109,6 +111,15 @@ class TrainingSetup:
         return ActivationLoader(
             key, loader, network=network, splits=self.splits, device=device, folder=folder
         )
+
+    @cached_property
+    def sensor_augmentation(self) -> SensorAugmentation:
+        """Return the sensor augmentation of these tiles."""
+        haze = SensorAugmentation.haze_of(self.tiles.wavelengths)
+        if self.tiles.dtype == "uint8":
+            return SensorAugmentation(haze)
+        white = max(self.tiles.statistics(self.splits["train"]).high)
+        return SensorAugmentation(haze, white=max(white, 1.0), largest=65535)
 
     @property
     def steps_per_pass(self) -> int:

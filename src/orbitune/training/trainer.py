@@ -21,7 +21,7 @@ from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
-from orbitune.training.batches import batch_indices, step_seed
+from orbitune.training.batches import batch_indices, batch_length, step_seed
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
@@ -184,6 +184,7 @@ class Trainer:
         state, setup = self.state, self.setup
         chosen = batch_indices(setup, state.step)
         tiles, targets, weight = self.local_batch(chosen)
+        seen = batch_length(setup.recipe, len(chosen))
         if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
             self.replica.train()
         sums = accumulate_gradients(
@@ -196,12 +197,12 @@ class Trainer:
             size=step_image_size(setup.recipe, state.step, steps=setup.steps),
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
-        loss = loss_sum / len(chosen)
+        loss = loss_sum / seen
         check_loss(loss, state.step + 1)
         self.update_weights()
         state.loss_sum += loss_sum
         state.correct += int(correct)
-        state.seen += len(chosen)
+        state.seen += seen
         return loss
 
     def local_batch(self, chosen: np.ndarray) -> "tuple[Tensor, Tensor, float]":
@@ -216,20 +217,25 @@ class Trainer:
         seed, step = self.setup.recipe.seed, self.state.step
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(step_seed(seed, step))
-        has_part = len(chosen[rank::ranks]) > 0
+        count = batch_length(self.setup.recipe, len(chosen))
+        has_part = count > rank
         own = slice(rank, None, ranks) if has_part else slice(0, 1)
         tiles, targets = (part[own] for part in self.batch(chosen))
         if rank:
             torch.manual_seed(step_seed(seed, step, rank=rank))  # for a dropout of its own
-        return tiles, targets, ranks / len(chosen) if has_part else 0.0
+        return tiles, targets, ranks / count if has_part else 0.0
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Return tiles uint8 (B, H, W, 3), augmented, and targets (B, C)."""
+        """Return augmented tiles and their targets (B, C), see `batch_length`."""
+        import torch
         from torch.nn import functional as F
 
         recipe = self.setup.recipe
         tiles = self.loader.augmented(indices, recipe.augment)
         targets = F.one_hot(self.loader.labels(indices), len(self.setup.tiles.classes)).float()
+        if views := batch_length(recipe, len(indices)) - len(indices):
+            tiles = torch.cat([tiles, self.setup.sensor_augmentation(tiles[:views])])
+            targets = torch.cat([targets, targets[:views]])
         return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def update_weights(self) -> None:
