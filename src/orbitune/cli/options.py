@@ -16,7 +16,14 @@ from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
 from orbitune.recipe_paths import anchor, data_name
 
-MakeRecipe = Callable[..., Recipe]
+
+class MakeRecipe(Protocol):
+    """A function that makes the recipe of a command from its options."""
+
+    def __call__(self, *, method: str | None = None) -> Recipe:
+        """Return the recipe, with `method` in place of its own unless that is None."""
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Hide progress", callback=hide_messages, rich_help_panel=OUTPUT)
