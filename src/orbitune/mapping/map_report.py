@@ -1,17 +1,15 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import ConfigDict, Strict, computed_field
 
+from orbitune.mapping.areas.area_records import AreaReport
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Agreement(_Record):
+class Agreement(Record):
     """How often a dense map and tile-wise predictions give a cell the same code.
 
     Attributes:
@@ -26,15 +24,46 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
-class MapMetadata(_Record):
-    """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
+class SceneRecord(Record):
+    """How one scene of a mosaic was read.
 
     Attributes:
-        version: of this layout.
+        scene, bands, bands_source, scaling, resampled_from_metres: as in `MapMetadata`.
+    """
+
+    scene: str
+    bands: JsonTuple[int]
+    bands_source: str
+    scaling: ReflectanceScaling
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
+
+
+class SieveRecord(Record):
+    """What the sieve of small patches changed, see `outputs.sieve`.
+
+    Attributes:
+        min_hectares: the minimum area of a patch.
+        patches: number of patches that took the class around them.
+        hectares: their area.
+        remaining: number of smaller patches, with no class around them.
+    """
+
+    min_hectares: float
+    patches: int
+    hectares: float
+    remaining: int
+
+
+class MapMetadata(StoredRecord):
+    """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
+
+    Fields that are not known are ignored, as other programs may add some.
+
+    Attributes:
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
-        scene: file name of the scene.
+        scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
         bands: numbers of the red, green and blue band.
         bands_source: how the bands were chosen.
@@ -45,77 +74,52 @@ class MapMetadata(_Record):
         mode: how cells were labelled.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
+        other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
+        aoi: file name of the area of interest; None for the whole scene.
+        sieve: what the sieve of small patches changed; None if there was none.
         agreement: of a dense map with tile-wise predictions; None for other maps.
+        confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
 
-    version: Literal[1] = 1
+    model_config = ConfigDict(extra="ignore")
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
     made_by: str
     model: str
-    classes: tuple[str, ...]
+    classes: JsonTuple[str]
     scene: str
-    pixels: tuple[int, int]
-    bands: tuple[int, ...]
+    pixels: Annotated[tuple[int, int], Strict(False)]
+    bands: JsonTuple[int]
     bands_source: str
     scaling: ReflectanceScaling
-    resampled_from_metres: tuple[float, float] | None = None
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
     stride: int
     tile: int
     mode: Literal["tiles", "dense"]
     not_sure: bool
     parts: int
+    other_scenes: JsonTuple[SceneRecord] = ()
+    aoi: str | None = None
+    sieve: SieveRecord | None = None
     agreement: Agreement | None = None
+    confusion: JsonTuple[JsonTuple[int]] | None = None
 
 
-class ClassArea(_Record):
-    """The area of one class, see `area_estimation`.
-
-    Attributes:
-        name: of the class, or `not sure`.
-        hectares: on the map.
-        fraction: of all pixels with data, 0..1.
-        estimated_hectares: stratified estimate; None if the confusion of the test tiles is not known.
-        low_hectares, high_hectares: its 95 % interval.
-    """
-
-    name: str
-    hectares: float
-    fraction: float
-    estimated_hectares: float | None = None
-    low_hectares: float | None = None
-    high_hectares: float | None = None
-
-
-class MapReport(_Record):
-    """The report of a finished map.
+class MapReport(AreaReport):
+    """The report of a finished map: how it was made, and its areas.
 
     Attributes:
         metadata: how the map was made.
-        areas: one record per class, and one for `not sure`.
         warnings: what may make the map wrong.
     """
 
     metadata: MapMetadata
-    areas: tuple[ClassArea, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: JsonTuple[str] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def agreement(self) -> Agreement | None:
         """Agreement of a dense map with tile-wise predictions; None for other maps."""
         return self.metadata.agreement
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for JSON; areas without estimates have no entries for them."""
-        areas = [area.model_dump(exclude_none=True) for area in self.areas]
-        return {**self.model_dump(mode="json"), "areas": areas}
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table of areas."""
-        header = ["class", "hectares", "percentage", "estimated hectares (95 % interval)"]
-        rows = []
-        for area in self.areas:
-            values = (area.estimated_hectares, area.low_hectares, area.high_hectares)
-            estimate = "" if None in values else "{:,.0f} ({:,.0f} to {:,.0f})".format(*values)
-            rows.append([area.name, f"{area.hectares:,.0f}", f"{area.fraction:.1%}", estimate])
-        return header, rows
