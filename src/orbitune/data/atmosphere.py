@@ -44,7 +44,8 @@ class Atmosphere:
         """Return how much of this atmosphere lies between two estimates of the darkest reflectance.
 
         Least squares over the bands of the reference minus the dark reflectance seen through the amount.
-        Dark-object subtraction (Chavez 1988, doi:10.1016/0034-4257(88)90019-3) with one unknown for all bands.
+        This is dark-object subtraction (Chavez 1988, doi:10.1016/0034-4257(88)90019-3) with one unknown for
+        all bands.
 
         Args:
             dark: reflectance of the darkest pixels of a scene, float (bands,).

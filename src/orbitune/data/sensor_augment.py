@@ -12,24 +12,27 @@ from orbitune.data.atmosphere import Atmosphere
 if TYPE_CHECKING:
     from torch import Tensor
 
-SMALLEST_WINDOW = 0.25  # side of the smallest window, as a fraction of the tile's side
+_SMALLEST = 0.25  # side of the smallest window, as a fraction of the tile's side
 _WHOLE = 0.25  # fraction of the views that show the whole tile
 _RADIOMETRY = 0.8  # fraction of the views with another radiometry
-# Half widths of uniform distributions; gains and gamma are drawn as logarithms, the rest as fractions of white.
+# Half widths of uniform distributions: logarithms of gains and gamma, the rest as fractions of white.
 _GAIN, _BAND_GAIN, _OFFSET, _BAND_OFFSET, _GAMMA = 0.2, 0.06, 0.04, 0.03, 0.12
 _HAZE = (-0.24, 0.16)  # in the bluest band: what an atmospheric correction takes, and what haze adds
 _NOISE = 0.012  # largest standard deviation of the noise
 _DEGRADED = 0.3  # fraction of the views with noise, and with blur
 
 
+def smallest_window(tile: int) -> int:
+    """Return the side of the smallest window of tiles of `tile` pixels, in pixels."""
+    return max(1, round(_SMALLEST * tile))
 
 
 @dataclass(frozen=True)
 class SensorAugmentation:
     """Views of tiles through other sensors, other air and smaller windows.
 
-    The side of a window is log-uniform between a quarter of the tile and the whole tile; the window is resized
-    to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are drawn
+    The side of a window is log-uniform between a quarter of the tile and the whole tile; the window is
+    resized to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are drawn
     from what differs between the products of one sensor, and between similar sensors.
 
     Attributes:
@@ -73,7 +76,7 @@ def _random_windows(pixels: "Tensor") -> "Tensor":
     from torch.nn import functional as F
 
     count = len(pixels)
-    side = torch.exp(torch.rand(count) * math.log(SMALLEST_WINDOW))
+    side = torch.exp(torch.rand(count) * math.log(_SMALLEST))
     side[torch.rand(count) < _WHOLE] = 1
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = side
