@@ -32,8 +32,8 @@ class SensorAugmentation:
     """Views of tiles through other sensors, other air and smaller windows.
 
     The side of a window is log-uniform between a quarter of the tile and the whole tile; the window is
-    resized to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are drawn
-    from what differs between the products of one sensor, and between similar sensors.
+    resized to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are
+    drawn from what differs between the products of one sensor, and between similar sensors.
 
     Attributes:
         haze: effect of haze on each band, relative to the band where it is largest, 0..1.

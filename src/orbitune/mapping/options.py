@@ -21,8 +21,8 @@ class MapOptions:
     Attributes:
         bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
         stride: side of a grid cell in pixels of the training resolution; None for that of a window.
-        window: side in pixels of the ground that a cell is labelled from; None for the smallest that the model
-            was trained on.
+        window: side in pixels of the ground that a cell is labelled from; None for the smallest that the
+            model was trained on.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
         scale: values that become 0 and 255, see `radiometry.choose_scaling`; None for the default.

@@ -231,7 +231,7 @@ class Trainer:
         from torch.nn import functional as F
 
         recipe = self.setup.recipe
-        tiles = self.loader.augmented(indices, recipe.augment)
+        tiles = self.loader.augmented(indices, recipe.augment or "none")
         targets = F.one_hot(self.loader.labels(indices), len(self.setup.tiles.classes)).float()
         if views := batch_length(recipe, len(indices)) - len(indices):
             tiles = torch.cat([tiles, self.setup.sensor_augmentation(tiles[:views])])
