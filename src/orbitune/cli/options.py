@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -16,7 +16,13 @@ from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe, read_yaml
 from orbitune.recipe_paths import anchor, data_name
 
-MakeRecipe = Callable[..., Recipe]
+
+class MakeRecipe(Protocol):
+    """Return the recipe of the options of a command, with another method if one is named."""
+
+    def __call__(self, *, method: str | None = None) -> Recipe: ...
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Hide progress", callback=hide_messages, rich_help_panel=OUTPUT)
