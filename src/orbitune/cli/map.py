@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import BackboneOption, Json, Quiet
-from orbitune.cli.output import print_json, print_table
+from orbitune.cli.options import BackboneOption, FieldOption, Json, Quiet, ReferenceOption
+from orbitune.cli.output import print_areas, print_json
 from orbitune.mapping.outputs.table import OUTPUTS
 
 app = CommandSet("Trained models")
@@ -88,6 +88,8 @@ def map_(
         bool,
         typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
     ] = True,
+    reference: ReferenceOption = None,
+    field: FieldOption = "true_class",
     memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
     executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
@@ -112,6 +114,8 @@ def map_(
         resolution=resolution,
         grid=grid,
         not_sure=not_sure,
+        reference=reference,
+        field=field,
         memory_budget=memory_budget,
         executor=executor,
     )
@@ -120,7 +124,7 @@ def map_(
     if as_json:
         print_json(report.to_json())
         return
-    print_table(*report.table())
+    print_areas(report)
     if (agreement := report.agreement) and agreement.fraction is not None:
         print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

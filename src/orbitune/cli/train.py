@@ -81,7 +81,7 @@ def train(
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
-    from orbitune.training.tracking import make_trackers
+    from orbitune.training.tracking.trackers import make_trackers
 
     recipe = make_recipe()
     out = out or default_out(recipe, recipe.method)

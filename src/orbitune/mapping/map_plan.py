@@ -194,6 +194,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
         mode="dense" if dense else "tiles",
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,
+        confusion=bundle.metadata.confusion,
     )
 
 

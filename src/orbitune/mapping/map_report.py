@@ -1,10 +1,12 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from orbitune.mapping.areas.area_records import AreaReport
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.records import JsonTuple
 
 
 class _Record(BaseModel):
@@ -46,6 +48,7 @@ class MapMetadata(_Record):
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
         agreement: of a dense map with tile-wise predictions; None for other maps.
+        confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
 
     version: Literal[1] = 1
@@ -65,57 +68,22 @@ class MapMetadata(_Record):
     not_sure: bool
     parts: int
     agreement: Agreement | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
-class ClassArea(_Record):
-    """The area of one class, see `area_estimation`.
-
-    Attributes:
-        name: of the class, or `not sure`.
-        hectares: on the map.
-        fraction: of all pixels with data, 0..1.
-        estimated_hectares: stratified estimate; None if the confusion of the test tiles is not known.
-        low_hectares, high_hectares: its 95 % interval.
-    """
-
-    name: str
-    hectares: float
-    fraction: float
-    estimated_hectares: float | None = None
-    low_hectares: float | None = None
-    high_hectares: float | None = None
-
-
-class MapReport(_Record):
-    """The report of a finished map.
+class MapReport(AreaReport):
+    """The report of a finished map: how it was made, and its areas.
 
     Attributes:
         metadata: how the map was made.
-        areas: one record per class, and one for `not sure`.
         warnings: what may make the map wrong.
     """
 
     metadata: MapMetadata
-    areas: tuple[ClassArea, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: JsonTuple[str] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def agreement(self) -> Agreement | None:
         """Agreement of a dense map with tile-wise predictions; None for other maps."""
         return self.metadata.agreement
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for JSON; areas without estimates have no entries for them."""
-        areas = [area.model_dump(exclude_none=True) for area in self.areas]
-        return {**self.model_dump(mode="json"), "areas": areas}
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table of areas."""
-        header = ["class", "hectares", "percentage", "estimated hectares (95 % interval)"]
-        rows = []
-        for area in self.areas:
-            values = (area.estimated_hectares, area.low_hectares, area.high_hectares)
-            estimate = "" if None in values else "{:,.0f} ({:,.0f} to {:,.0f})".format(*values)
-            rows.append([area.name, f"{area.hectares:,.0f}", f"{area.fraction:.1%}", estimate])
-        return header, rows

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from orbitune.errors import DataError
+from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.reader import RESOLUTION
 
 Mode = Literal["auto", "tiles", "dense"]
@@ -28,6 +30,8 @@ class MapOptions:
         executor: `local` or `ray`.
         not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
         driver: the only GDAL driver allowed for the scene; None for any.
+        reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
+        field: its field with the true class of a point.
 
     Raises:
         DataError: an option has an unknown value.
@@ -43,6 +47,8 @@ class MapOptions:
     executor: ExecutorName = "local"
     not_sure: bool = True
     driver: str | None = None
+    reference: str | Path | None = None
+    field: str = TRUE_CLASS
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orbitune.mapping.area_estimation import estimate_areas
+from orbitune.mapping.areas.analysis import MapAnalysis
 from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.map_plan import MapPlan, plan_map
-from orbitune.mapping.map_report import Agreement, MapReport
+from orbitune.mapping.map_report import Agreement, MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
@@ -39,8 +39,11 @@ def map_scene(
     To continue an interrupted map, make the same call again. The files have the same bytes as those of an
     uninterrupted map.
 
-        map_scene("bundle", "scene.tif", "map.tif", stride=16)
-        map_scene("bundle", "scene.tif", {"map": "map.tif", "polygons": "map.gpkg"})
+    Examples:
+        >>> from orbitune import map_scene
+        >>> outputs = {"map": "map.tif", "polygons": "map.gpkg"}
+        >>> report = map_scene("bundle", "scene.tif", outputs=outputs, stride=16)
+        >>> {area.name: area.hectares for area in report.areas}
 
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
@@ -60,16 +63,19 @@ def map_scene(
         TypeError: there is no option of such a name.
     """
     options = replace(options or MapOptions(), **settings)
+    analysis = MapAnalysis.open(options)
     paths = resolve_paths(outputs)
     plan = plan_map(source, scene, paths=paths, options=options, backbone=backbone)
+    analysis.check_classes(plan.bundle.classes)
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log)
     plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
-    report = _assemble(plan, store, paths=paths, agreement=agreement)
+    metadata = _assemble(plan, store, paths=paths, agreement=agreement)
+    report = analysis.report(paths["map"])
     store.clear()
-    return report
+    return MapReport(metadata=metadata, warnings=plan.warnings, **dict(report))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
@@ -132,8 +138,8 @@ def _label_parts(
 
 def _assemble(
     plan: MapPlan, store: PartStore, *, paths: Mapping[str, Path], agreement: Agreement | None
-) -> MapReport:
-    """Write the outputs from the finished parts, and report their areas."""
+) -> MapMetadata:
+    """Write the outputs from the finished parts; return the final metadata."""
     metadata = plan.metadata.model_copy(update={"agreement": agreement})
     rasters = MapRasters(
         store=store,
@@ -146,5 +152,4 @@ def _assemble(
     )
     for name, path in paths.items():
         OUTPUTS[name].write(rasters, path)
-    areas = estimate_areas(rasters, plan.bundle.confusion)
-    return MapReport(metadata=metadata, areas=tuple(areas), warnings=plan.warnings)
+    return metadata

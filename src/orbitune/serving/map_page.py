@@ -27,7 +27,6 @@ from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _MIN_SIDE = 768  # pixels of the longer side of the displayed map
-_HEADER = ("class", "hectares (%)", "estimate (95 % interval)")
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
 _SESSION_SECONDS = 3600  # for which the images of a session stay in memory
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
@@ -108,25 +107,27 @@ class MapResult:
 
         Absent classes are faint.
         """
-        _, rows = self.report.table()
+        header, rows = self.report.table()
         codes = [*range(1, len(self.classes) + 1), NOT_SURE]
         table = class_colours(self.classes)
         body = [
             f"<tr{'' if area.hectares else ' class=absent'}>"
             f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
             f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
-            f"<td>{_two_lines(f'{hectares} ({percentage})')}</td><td>{_two_lines(estimate)}</td></tr>"
-            for code, area, (name, hectares, percentage, estimate) in zip(
+            + "".join(f"<td>{_two_lines(text)}</td>" for text in (f"{hectares} ({percentage})", *estimates))
+            + "</tr>"
+            for code, area, (name, hectares, percentage, *estimates) in zip(
                 codes, self.report.areas, rows, strict=True
             )
         ]
-        head = "".join(f'<th scope="col">{_two_lines(name)}</th>' for name in _HEADER)
+        names = ("class", "hectares (%)", *header[3:])
+        head = "".join(f'<th scope="col">{_two_lines(name)}</th>' for name in names)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
     def notes(self) -> str:
         """Return warnings, log and agreement of the dense mode as Markdown."""
         lines = [f"- **Warning:** {_use_page_labels(warning)}" for warning in self.report.warnings]
-        lines += [f"- {line}" for line in self.log]
+        lines += [f"- {line}" for line in (*self.log, *self.report.remarks())]
         agreement = self.report.agreement
         if agreement and agreement.fraction is not None:
             same, cells = agreement.fraction, agreement.cells
