@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ def _digest(
 ) -> str:
     """Return a digest of all that determines the pixels of scenes."""
     found = hashlib.sha256(stat_digest(files).encode())
-    found.update(json.dumps([(each.bands, asdict(each.scaling)) for each in records]).encode())
+    found.update(json.dumps([(each.bands, each.scaling.to_json()) for each in records]).encode())
     for sample in samples:
         found.update(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes())
     return found.hexdigest()
