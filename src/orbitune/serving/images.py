@@ -1,4 +1,4 @@
-"""Images for the app: example tiles, attribution overlays and map overlays."""
+"""Images for the app: example tiles and attribution overlays."""
 
 from pathlib import Path
 
@@ -38,26 +38,10 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def alpha_blend(background: np.ndarray, foreground: np.ndarray, *, opacity: float) -> np.ndarray:
-    """Return one image blended over another.
-
-    Args:
-        background: uint8 (H, W, 3).
-        foreground: uint8 (H, W, 4), with its own alpha channel.
-        opacity: 0..1, multiplied with the alpha channel.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    weight = foreground[..., 3:] * np.float32(opacity / 255)
-    difference = foreground[..., :3] - background.astype(np.float32)
-    return np.round(background + weight * difference).astype(np.uint8)
-
-
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG.
 
-    Return no paths if the data set is gone.
+    Return no paths if the data set is gone, or a PNG cannot hold its bands.
 
     Args:
         bundle: the served model.
@@ -73,6 +57,8 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
         result = RunResult.load(bundle.folder.parent)
         setup = prepare_training(result.recipe, progress=False)
     except OrbituneError:
+        return []
+    if not setup.tiles.is_rgb:
         return []
     files = []
     validation = setup.splits["validation"]
