@@ -18,7 +18,7 @@ from scenes import write_scene
 import orbitune
 from orbitune import Recipe
 from orbitune.models.methods import METHODS
-from orbitune.recipe import read_yaml
+from orbitune.yaml_files import read_yaml
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
