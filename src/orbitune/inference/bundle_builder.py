@@ -31,7 +31,8 @@ from orbitune.training.setup import TrainingSetup
 
 SAMPLE = 2000  # training tiles that are measured, and validation tiles; more changed nothing on EuroSAT
 BATCH = 256  # tiles read at a time
-MAP_RISK = 0.1  # of the cells of a map that have a class; on views, which stand for other scenes
+VIEW_ALARM_RATE = 0.01  # of views of tiles, which stand for other scenes, that are out of distribution
+MAP_RISK = 0.1  # of the cells of a map that have a class; measured on views
 
 
 def build_bundle(
@@ -173,15 +174,8 @@ def _fit_detector(
     new = _measure(bundle, setup, held_out, "validation tiles", display)[1]
     detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
-    logits, features = _measure(bundle, setup, held_out, "views of validation tiles", display, views=True)
-    chances = probabilities(logits, bundle.temperature)
-    correct = chances.argmax(1) == setup.tiles.labels[held_out]
-    lowest = confidence_at_risk(chances.max(1), correct, risk=MAP_RISK)
-    accepted = chances.max(1) >= lowest
     return OODThreshold(
-        view_threshold=float(np.quantile(detector.scores(features), 1 - rate, method="higher")),
-        min_confidence=lowest,
-        risk=float((~correct[accepted]).mean()),
+        **_map_limits(bundle, setup, detector, held_out, display),
         measure=MEASURE,
         threshold=detector.threshold,
         false_alarm_rate=rate,
@@ -189,6 +183,24 @@ def _fit_detector(
         validation_tiles=len(held_out),
         bytes=(bundle.folder / OOD_DETECTOR_FILE).stat().st_size,
     )
+
+
+def _map_limits(
+    bundle: Bundle, setup: TrainingSetup, detector: OODDetector, held_out: np.ndarray, display: ProgressDisplay
+) -> dict[str, float]:
+    """Return the limits for cells of a map, from views of held-out tiles; none for a model trained without."""
+    if setup.recipe.augment != "sensor":
+        return {}
+    logits, features = _measure(bundle, setup, held_out, "views of validation tiles", display, views=True)
+    chances = probabilities(logits, bundle.temperature)
+    correct = chances.argmax(1) == setup.tiles.labels[held_out]
+    lowest = confidence_at_risk(chances.max(1), correct, risk=MAP_RISK)
+    accepted = chances.max(1) >= lowest
+    return {
+        "view_threshold": float(np.quantile(detector.scores(features), 1 - VIEW_ALARM_RATE, method="higher")),
+        "min_confidence": lowest,
+        "risk": float((~correct[accepted]).mean()),
+    }
 
 
 def _brightness(setup: TrainingSetup) -> Brightness:
