@@ -18,8 +18,9 @@ from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs import check_output_paths
+from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.geodesy import size_range
-from orbitune.mapping.scene.radiometry import choose_scaling
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import RasterGrid, Scene
 from orbitune.resources import core_count, parse_bytes
@@ -85,9 +86,10 @@ def plan_map(
     with Scene(scene, options.bands, resolution=options.resolution, driver=options.driver) as opened:
         check_output_paths(paths, opened.files)
         check_blocks(opened, options.memory_budget)
+        if len(opened.bands) != len(_COLOURS):
+            raise DataError("Give three bands, red, green and blue, such as --bands B04,B03,B02.")
         sample = opened.sample()
-        tags = () if options.scale else opened.tags
-        scaling = choose_scaling(options.scale, opened.dtype, sample=sample, white=bundle.white, tags=tags)
+        scaling, encoding = _radiometry(options, bundle, scene=opened, sample=sample)
         digest, others = stat_digest(opened.files), opened.other_rasters
     cells, dense = _cell_grid(options, bundle, opened.grid)
     spec = JobSpec(
@@ -104,7 +106,7 @@ def plan_map(
         not_sure=options.not_sure,
         driver=options.driver,
     )
-    metadata = _metadata(spec, bundle, opened, dense)
+    metadata = _metadata(spec, bundle, scene=opened, encoding=encoding, dense=dense)
     return MapPlan(
         spec=spec,
         bundle=bundle,
@@ -114,7 +116,11 @@ def plan_map(
         sample=sample,
         metadata=metadata,
         messages=(*_messages_about_others(metadata.scene, others), *_messages(metadata)),
-        warnings=(*_warnings(spec, bundle, opened.grid), *_sample_warnings(spec, bundle, sample)),
+        warnings=(
+            *_warnings(spec, bundle, opened.grid),
+            *_encoding_warnings(encoding),
+            *_sample_warnings(spec, bundle, sample),
+        ),
         key=_key(spec, bundle, dense=dense, files=digest, sample=sample),
     )
 
@@ -174,7 +180,19 @@ def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
     return int(fewest + (min(most, usual) - fewest) // step * step)
 
 
-def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMetadata:
+def _radiometry(
+    options: MapOptions, bundle: Bundle, *, scene: Scene, sample: np.ma.MaskedArray
+) -> tuple[ReflectanceScaling, Encoding | None]:
+    """Return the scaling of a scene, and its encoding unless the user gave the scaling."""
+    if options.scale:
+        return parse_scale(options.scale, sample), None
+    encoding = scene.recognise_encoding(sample)
+    return choose_scaling(encoding, sample=sample, white=bundle.white), encoding
+
+
+def _metadata(
+    spec: JobSpec, bundle: Bundle, *, scene: Scene, encoding: Encoding | None, dense: bool
+) -> MapMetadata:
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
         made_by=f"orbitune {version('orbitune')}",
@@ -183,7 +201,9 @@ def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMe
         scene=short_name(spec.scene),
         pixels=(scene.grid.height, scene.grid.width),
         bands=spec.bands,
-        bands_source=scene.bands_source,
+        band_names=scene.selection.names,
+        bands_source=scene.selection.source,
+        encoding=encoding,
         scaling=spec.scaling,
         resampled_from_metres=scene.grid.resampled_from,
         resolution_metres=spec.resolution,
@@ -219,7 +239,8 @@ def _messages(metadata: MapMetadata) -> list[str]:
     scaling = metadata.scaling
     ends = zip(scaling.low, scaling.high, strict=True)
     ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
-    lines = [f"scaling: {ranges} become 0 to 255 ({scaling.source})"]
+    lines = [] if metadata.encoding is None else [f"encoding: {metadata.encoding.describe()}"]
+    lines.append(f"scaling: {ranges} become 0 to 255 ({scaling.source})")
     if metadata.resampled_from_metres:
         across, down = (
             f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in metadata.resampled_from_metres
@@ -259,6 +280,16 @@ def _warnings(spec: JobSpec, bundle: Bundle, grid: RasterGrid) -> list[str]:
             "cut it, or warp it to UTM"
         )
     return found
+
+
+def _encoding_warnings(encoding: Encoding | None) -> list[str]:
+    """Return a warning if it cannot be told how the scene is encoded."""
+    if encoding is None or encoding.certain:
+        return []
+    return [
+        f"cannot tell how this scene is encoded, taken as {encoding.describe()}: give the values of black "
+        "and white with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
+    ]
 
 
 def _sample_warnings(spec: JobSpec, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
 
@@ -36,8 +37,10 @@ class MapMetadata(_Record):
         classes: class names, of the codes from 1 on.
         scene: file name of the scene.
         pixels: height and width of the grid that was classified.
-        bands: numbers of the red, green and blue band.
+        bands: numbers of the bands that were read: red, green and blue.
+        band_names: their names; empty strings for bands without one.
         bands_source: how the bands were chosen.
+        encoding: how numbers of the scene become reflectance; None if the user gave the scaling.
         scaling: values of each band that became 0 and 255.
         resampled_from_metres: metres per pixel of a scene that was resampled; else None.
         resolution_metres: metres per pixel that tiles were read at.
@@ -55,7 +58,9 @@ class MapMetadata(_Record):
     scene: str
     pixels: tuple[int, int]
     bands: tuple[int, ...]
+    band_names: tuple[str, ...] = ()
     bands_source: str
+    encoding: Encoding | None = None
     scaling: ReflectanceScaling
     resampled_from_metres: tuple[float, float] | None = None
     resolution_metres: float

@@ -15,7 +15,7 @@ from orbitune.extras import missing_modules
 from orbitune.mapping.grid import NOT_SURE, valid_strides
 from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapReport
-from orbitune.mapping.options import MapOptions, parse_bands
+from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs import OUTPUTS
 from orbitune.mapping.preview import colourise, read_overviews
 from orbitune.mapping.scene.reader import RESOLUTION
@@ -24,6 +24,7 @@ from orbitune.serving.images import alpha_blend, stretch_contrast
 from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
+from orbitune.sources.band_names import parse_bands
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _MIN_SIDE = 768  # pixels of the longer side of the displayed map
@@ -273,7 +274,8 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
 def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
-        return MapOptions(bands=parse_bands(bands or ""), stride=whole, scale=(scale or "").strip() or None)
+        chosen = parse_bands(bands) if bands and bands.strip() else None
+        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
 

@@ -10,21 +10,18 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, first_line
-from orbitune.mapping.scene.bands import (
-    BandTags,
-    choose_bands,
-    needs_palette_expansion,
-    palette_vrt,
-    read_band_tags,
-)
+from orbitune.mapping.scene.bands import BandSelection, BandTags
+from orbitune.mapping.scene.encoding import Encoding, recognise_encoding
 from orbitune.mapping.scene.geodesy import pixel_size
 from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
-from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, local_files, open_raster
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
+from orbitune.mapping.scene.source import open_source
+from orbitune.sources.band_names import BandChoice
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
 _MAX_DEVIATION = 0.02  # relative deviation from the training resolution that needs no resampling
 _MAX_FACTOR = 200  # largest ratio of a pixel side to the training resolution, or its inverse
-_MAX_PIXELS_PER_BYTE = 10**6  # of an intact file, most of whose blocks may be empty
+_WINDOW_SIDE = 128  # pixels of the windows that are read to tell the encoding
 
 
 @dataclass(frozen=True)
@@ -52,15 +49,12 @@ class Scene:
 
     Args:
         name: see `raster_io.open_raster`.
-        bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
+        bands: names or 1-based numbers of the bands to read; None for red, green and blue by the file's
+            metadata.
         resolution: metres per pixel of the training tiles; other scenes are resampled.
         driver: the only GDAL driver allowed; None for any.
 
     Attributes:
-        bands: numbers of the red, green and blue band.
-        bands_source: how they were chosen, for messages.
-        files: local files that the scene is read from.
-        block_bytes: size of the largest block, all of which must be in memory to read a pixel of it.
         grid: the pixel grid that windows refer to.
 
     Raises:
@@ -70,7 +64,7 @@ class Scene:
     def __init__(
         self,
         name: str | Path,
-        bands: Sequence[int] | None = None,
+        bands: Sequence[BandChoice] | None = None,
         *,
         resolution: float = RESOLUTION,
         driver: str | None = None,
@@ -78,10 +72,13 @@ class Scene:
         rasterio = import_rasterio()
         self.name = os.fspath(name)
         with gdal_environment():
-            self._file = self._data = open_raster(self.name, driver)
             try:
-                self.files = local_files(self._file, self.name)
-                self._open(bands, resolution)
+                self._source = open_source(self.name, bands, driver=driver)
+                self._file = self._data = self._source.file
+            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
+                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+            try:
+                self.grid = self._grid(resolution)
             except DataError:
                 self.close()
                 raise
@@ -103,14 +100,39 @@ class Scene:
             self._file.close()
 
     @property
+    def selection(self) -> BandSelection:
+        """Return the bands that are read."""
+        return self._source.selection
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Return the numbers of the bands that are read."""
+        return self.selection.numbers
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the local files that the scene is read from."""
+        return self._source.files
+
+    @property
+    def block_bytes(self) -> int:
+        """Return the size of the largest block, all of which must be in memory to read a pixel of it."""
+        return self._source.block_bytes
+
+    @property
     def dtype(self) -> str:
         """Return the dtype of the bands that are read."""
-        return str(self._file.dtypes[self.bands[0] - 1])
+        return str(self._file.dtypes[self._indexes[0] - 1])
 
     @property
     def tags(self) -> list[BandTags]:
-        """Return scale and offset of the three bands."""
-        return [read_band_tags(self._file, band) for band in self.bands]
+        """Return what metadata states of scale and offset of each band."""
+        return self._source.tags
+
+    @property
+    def _indexes(self) -> list[int]:
+        """Return the numbers of the bands in the open file."""
+        return list(self._source.indexes)
 
     @property
     def other_rasters(self) -> list[str]:
@@ -123,6 +145,41 @@ class Scene:
         shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
         pixels = self._read(None, shape)
         return np.ma.masked_array(pixels, np.broadcast_to(~self._valid(pixels, None, shape), pixels.shape))
+
+    def recognise_encoding(self, sample: np.ma.MaskedArray) -> Encoding:
+        """Recognise the encoding of the bands, see `encoding.recognise_encoding`.
+
+        Args:
+            sample: the overview of `sample()`.
+
+        Raises:
+            DataError: its metadata state a scale that is none, or a block of the file is damaged.
+        """
+        return recognise_encoding(
+            self.tags,
+            self.dtype,
+            sample=sample,
+            pixels=self._some_pixels(),
+            names=self.selection.roles,
+            level=self._source.level,
+        )
+
+    def _some_pixels(self) -> np.ndarray:
+        """Return pixels of a few windows as they are in the file, float64 (bands, N)."""
+        from rasterio.errors import RasterioError
+        from rasterio.windows import Window
+
+        file, found = self._file, []
+        height, width = (min(_WINDOW_SIDE, side) for side in (file.height, file.width))
+        try:
+            with gdal_environment():
+                for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+                    top, left = int(row * (file.height - height)), int(column * (file.width - width))
+                    window = Window(left, top, width, height)
+                    found.append(file.read(self._indexes, window=window).reshape(len(self._indexes), -1))
+        except RasterioError as error:
+            raise self._damaged(window, error) from None
+        return np.concatenate(found, 1).astype(np.float64)
 
     def read_window(
         self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling
@@ -161,10 +218,10 @@ class Scene:
     def _read(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
         from rasterio.errors import RasterioError
 
-        out = None if shape is None else (len(self.bands), *shape)
+        out = None if shape is None else (len(self._indexes), *shape)
         try:
             with gdal_environment():
-                return self._data.read(list(self.bands), window=window, out_shape=out)
+                return self._data.read(self._indexes, window=window, out_shape=out)
         except RasterioError as error:
             raise self._damaged(window, error) from None
 
@@ -172,11 +229,11 @@ class Scene:
         """Return where each band has a value, bool (bands, H, W)."""
         from rasterio.errors import RasterioError
 
-        out = None if shape is None else (len(self.bands), *shape)
+        out = None if shape is None else (len(self._indexes), *shape)
         try:
             with gdal_environment(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # from a file with both a nodata value and an alpha band
-                return self._data.read_masks(list(self.bands), window=window, out_shape=out) > 0
+                return self._data.read_masks(self._indexes, window=window, out_shape=out) > 0
         except RasterioError as error:
             raise self._damaged(window, error) from None
 
@@ -190,80 +247,31 @@ class Scene:
         )
 
     def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where no band is nodata and not all bands are saturated."""
+        """Return where no band is nodata, and not all bands are saturated or, but for 8 bits, 0.
+
+        Scenes without a nodata value often are 0 or saturated outside their outline.
+        """
         valid = np.ones(pixels.shape[1:], bool)
         if self._has_masks():
             masks = self._read_masks(window, shape)
             # 0 is a common nodata value, and a valid value of a single band.
-            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self.bands])
+            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self._indexes])
             valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
         if pixels.dtype.kind == "f":
-            return valid & np.isfinite(pixels).all(0)
-        return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
+            return valid & np.isfinite(pixels).all(0) & (pixels != 0).any(0)
+        valid &= (pixels < np.iinfo(pixels.dtype).max).any(0)
+        return valid if pixels.dtype.itemsize == 1 else valid & (pixels != 0).any(0)
 
     def _has_masks(self) -> bool:
         """Return whether the file has nodata, a mask, or an alpha band (not a colour)."""
         from rasterio.enums import ColorInterp, MaskFlags
 
         data = self._data
-        flags = {flag for band in self.bands for flag in data.mask_flag_enums[band - 1]}
+        flags = {flag for band in self._indexes for flag in data.mask_flag_enums[band - 1]}
         # GDAL reports the last of four untagged bands as alpha, but it may be red or infrared.
-        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self.bands]:
+        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self._indexes]:
             return False
         return flags != {MaskFlags.all_valid}
-
-    def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
-        """Check the header, expand a palette, and choose bands and grid."""
-        self._check_georeference()
-        self.block_bytes = _block_bytes(self._file)
-        if needs_palette_expansion(self._file, bands):
-            expanded = open_raster(palette_vrt(self._file))
-            self._file.close()
-            self._file = self._data = expanded
-            self.bands, self.bands_source = choose_bands(expanded, bands)
-            self.bands_source = "the colours of its palette"
-        else:
-            self.bands, self.bands_source = choose_bands(self._file, bands)
-        self._check_types()
-        self.grid = self._grid(resolution)
-
-    def _check_georeference(self) -> None:
-        """Check that the file has a usable CRS and transform, and a sound header."""
-        file = self._file
-        place, crs = file.transform, file.crs
-        if file.gcps[0] and place.is_identity:
-            raise DataError(
-                f"{self.name} has ground control points and no transform: warp it first, such as "
-                "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
-            )
-        if file.rpcs is not None and place.is_identity:
-            raise DataError(
-                f"{self.name} has rational polynomials (RPCs) and no transform: warp it first, such "
-                "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
-            )
-        known = crs is not None and (crs.is_projected or crs.is_geographic)
-        if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
-            raise DataError(
-                f"{self.name} has no georeference: set its CRS and transform first, such as "
-                "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
-            )
-        claimed = file.height * file.width * file.count
-        size = sum(each.stat().st_size for each in self.files)
-        if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:
-            raise DataError(
-                f"{self.name} is damaged: its header states {file.width} x {file.height} pixels in {size:,} "
-                "bytes. Get the file again."
-            )
-
-    def _check_types(self) -> None:
-        """Raise a DataError if the bands differ in dtype or are complex."""
-        if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
-            raise DataError(
-                f"The bands of {self.name} have different types, {', '.join(sorted(kinds))}: write one "
-                "type, such as with gdal_translate -ot UInt16 IN OUT."
-            )
-        if "complex" in self.dtype:
-            raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
     def _grid(self, resolution: float) -> RasterGrid:
         """Return the file's grid, resampled if its pixels differ in size from training."""
@@ -310,13 +318,3 @@ class Scene:
             return pixel_size(crs, data.transform, height=data.height, width=data.width)
         except DataError as error:
             raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
-
-
-def _block_bytes(file: Any) -> int:
-    """Return the size in memory of the largest block of a file."""
-    sizes = [
-        height * width * np.dtype(kind).itemsize
-        for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
-    ]
-    together = file.interleaving is None or file.interleaving.name == "pixel"
-    return max(sizes) * (len(sizes) if together else 1)
