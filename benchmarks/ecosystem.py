@@ -196,7 +196,9 @@ def compare_captum() -> None:
         return values[0].sum(0).view(places, patch, places, patch).sum((1, 3)).detach().numpy()
 
     methods: dict[str, Callable[[torch.Tensor], np.ndarray]] = {
-        "orbitune.evaluation.attribution": lambda x: attribution_map(model, FAMILIES["vit"], x, label=1),
+        "orbitune.evaluation.attribution": lambda x: attribution_map(
+            model, FAMILIES["vit"], pixels=x, label=1
+        ),
         "captum Saliency": lambda x: per_patch(Saliency(logits).attribute(x, target=1)),
         "captum IntegratedGradients": lambda x: per_patch(IntegratedGradients(logits).attribute(x, target=1)),
         "captum Occlusion": lambda x: per_patch(
@@ -309,7 +311,7 @@ def compare_schedules() -> None:
     from orbitune.training.schedule import learning_rate
 
     steps, warmup, peak = 100, 10, 1e-3
-    ours = [learning_rate(Recipe(learning_rate=peak), step, steps) for step in range(steps)]
+    ours = [learning_rate(Recipe(learning_rate=peak), step, steps=steps) for step in range(steps)]
 
     def rates(make: Callable[[Any], Any]) -> list[float]:
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)

@@ -3,6 +3,7 @@
 Run by the mkdocs plugin gen-files. `pages` returns the same text to the tests.
 """
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -138,22 +139,24 @@ def _model_tables(model: type[BaseModel], shown: set[type[BaseModel]]) -> list[s
     while left:
         each = left.pop(0)
         if each is not model:
-            lines += [f"**{each.__name__}**: {_first_line(each)}", ""]
+            lines += [f"**{each.__name__}**: {_escape(_first_line(each))}", ""]
         rows, described = [], _attributes(each)
         for name, field in each.model_fields.items():
-            text = _field_help(field) or _escape(described.get(name, ""))
-            rows.append((f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`", text))
-            nested = [kind for kind in _models_in(field.annotation) if kind not in shown]
+            inside = _models_in(field.annotation)
+            text = field.description or described.get(name) or " ".join(map(_first_line, inside))
+            code = [f"`{field.alias or name}`", f"`{_type_name(field.annotation)}`"]
+            rows.append((*code, _field_help(field, text)))
+            nested = [kind for kind in inside if kind not in shown]
             shown.update(nested)
             left += nested
         lines += _table(("Field", "Type", "Meaning"), rows)
     return lines
 
 
-def _field_help(field: Any) -> str:
-    text = field.description or ""
+def _field_help(field: Any, text: str) -> str:
+    """Return the text about a field with its default, escaped."""
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
-    if isinstance(default, bool | int | float | str) and "default" not in text:
+    if isinstance(default, bool | int | float | str) and default != "" and "default" not in text:
         text += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     return _escape(text.strip())
 
@@ -191,7 +194,7 @@ def _type_name(kind: Any) -> str:
 
 
 def _first_line(model: type) -> str:
-    return _escape((model.__doc__ or "").strip().split("\n")[0])
+    return (model.__doc__ or "").strip().split("\n")[0]
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:
@@ -203,9 +206,9 @@ def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Escape what Markdown would read as markup, outside of code."""
+    """Escape what Markdown would read as markup, outside of code; emphasis stays."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", part) for part in parts)
+    return "".join(part if part.startswith("`") else re.sub(r"([_<\[\]])", r"\\\1", part) for part in parts)
 
 
 def methods_page() -> str:
@@ -232,10 +235,15 @@ def imports_page() -> str:
     found: dict[str, set[str]] = {}
     for path in sorted(root.glob("*/**/*.py")):
         folder = path.relative_to(root).parts[0]
-        names = re.findall(r"^\s*from orbitune\.(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+        names = {module.split(".")[1] for module in modules if module.startswith("orbitune.")}
         inside = {name for name in names if (root / name / "__init__.py").is_file()}
         found.setdefault(folder, set()).update(inside - {folder})
-    rows = [(f"`{name}/`", ", ".join(f"`{each}/`" for each in sorted(found[name])) or "-") for name in found]
+    rows = [
+        (f"`{name}/`", ", ".join(f"`{each}/`" for each in sorted(inside)) or "none")
+        for name, inside in found.items()
+    ]
     lines = [
         "# Imports between folders",
         "",

@@ -1,7 +1,7 @@
-"""The command line, in a process for each command that has the libraries loaded already.
+"""Programs of the package, each in a fork of a process that has loaded the libraries already.
 
 Loading torch, transformers and PEFT takes seconds, most commands a moment. One process of this file loads
-them and waits; each command runs in a fork of it, with arguments, stdout, stderr and an exit code of its
+them and waits; each program runs in a fork of it, with arguments, stdout, stderr and an exit code of its
 own. What is about starting or ending a process itself (signals, kills, variables that libraries read when
 they are loaded) starts `python -m orbitune` instead.
 """
@@ -34,16 +34,30 @@ def orbitune(*arguments, stdout=None) -> subprocess.CompletedProcess:
     Args:
         stdout: a file or device that takes its output, which is then not in the result.
     """
+    return _run("orbitune", arguments, stdout)
+
+
+def reload_saved(arguments) -> subprocess.CompletedProcess:
+    """Run `orbitune.models.reload`, in place of `orbitune.models.checkpoint_io.run_reload`."""
+    return _run("orbitune.models.reload", arguments)
+
+
+def _run(module, arguments, stdout=None) -> subprocess.CompletedProcess:
     words = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as place:
         files = [str(stdout or Path(place, "stdout")), str(Path(place, "stderr"))]
-        order = {"words": words, "files": files, "folder": str(Path.cwd())}
+        order = {"module": module, "words": words, "files": files, "folder": str(Path.cwd())}
         order["environment"] = {**os.environ, "COLUMNS": "200"}
-        loaded = _loaded()
-        print(json.dumps(order), file=loaded.stdin, flush=True)
-        code = int(loaded.stdout.readline())
+        code = _start(order)
         printed = ["" if stdout else Path(files[0]).read_text(), Path(files[1]).read_text()]
         return subprocess.CompletedProcess(words, code, *printed)
+
+
+def _start(order: dict) -> int:
+    """Have the loaded process run an order; return the exit code."""
+    loaded = _loaded()
+    print(json.dumps(order), file=loaded.stdin, flush=True)
+    return int(loaded.stdout.readline())
 
 
 @cache
@@ -58,25 +72,32 @@ def _loaded() -> subprocess.Popen:
 def _serve() -> None:
     for name in LIBRARIES:
         import_module(name)
+    global _start
+    _start = _fork  # a command that trains reloads its model in a fork too
+    import_module("orbitune.models.checkpoint_io").run_reload = reload_saved
     gc.freeze()
     for line in sys.stdin:
-        order = json.loads(line)
-        if not (process := os.fork()):
-            _become(order)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+        print(_fork(json.loads(line)), flush=True)
+
+
+def _fork(order: dict) -> int:
+    """Run an order in a fork of this process; return the exit code."""
+    if not (process := os.fork()):
+        _become(order)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _become(order: dict) -> None:
-    """Be `python -m orbitune`, and end."""
+    """Be `python -m MODULE`, and end."""
     for number, name in enumerate(order["files"], 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    sys.argv = ["orbitune", *order["words"]]
+    sys.argv = [order["module"], *order["words"]]
     code = 0
     try:
-        runpy.run_module("orbitune", run_name="__main__", alter_sys=True)
+        runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code or 0
     except BaseException:

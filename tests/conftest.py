@@ -29,6 +29,27 @@ def cache(tmp_path_factory):
         os.environ["ORBITUNE_CACHE"] = before
 
 
+@pytest.fixture(autouse=True, scope="session")
+def forked_reload():
+    """Saved models are checked in forks of a process that has loaded the libraries; yields the real way."""
+    from commands import reload_saved
+
+    from orbitune.models import checkpoint_io
+
+    fresh = checkpoint_io.run_reload
+    checkpoint_io.run_reload = reload_saved
+    yield fresh
+    checkpoint_io.run_reload = fresh
+
+
+@pytest.fixture
+def fresh_reload(forked_reload, monkeypatch):
+    """Saved models are checked in a fresh process, as users' are."""
+    from orbitune.models import checkpoint_io
+
+    monkeypatch.setattr(checkpoint_io, "run_reload", forked_reload)
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder with the real tiles and weights; tests that need it skip where it is absent."""

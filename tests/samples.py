@@ -70,13 +70,13 @@ def saved_model(folder: Path, backbone, recipe, classes=("a", "b", "c"), seed: i
     from orbitune.models.checkpoint_io import save_model
     from orbitune.models.factory import build
 
-    model = build(recipe, backbone, tuple(classes)).eval()
+    model = build(recipe, backbone, classes=tuple(classes)).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    save_model(model, folder, backbone, model_metadata(backbone, classes, recipe.method))
+    save_model(model, folder, backbone=backbone, metadata=model_metadata(backbone, classes, recipe.method))
     return model
 
 

@@ -119,7 +119,7 @@ def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
     wrong = random.permutation(count) >= round(accuracy * count)
     predicted = np.where(wrong, (labels + random.integers(1, len(classes), count)) % len(classes), labels)
     logits = 5 * np.eye(len(classes))[predicted] + random.normal(size=(count, len(classes))) * 0.1
-    return score(logits, labels, classes).to_json()
+    return score(logits, labels, classes=classes).to_json()
 
 
 def cost(time: float, artefact: int, gpu: int | None = None) -> dict:
@@ -195,6 +195,7 @@ def study(*runs: dict, count: int = 5400, classes: list[str] = CLASSES, syntheti
             "platform": "Linux-x86_64",
             "processor": "AMD EPYC 9R14",
             "cores": 2,
+            "threads": 2,
             "memory_bytes": 16_400_000_000,
             "gpu": None,
         },
@@ -383,13 +384,19 @@ class Large:
         method, place = facts["method"], list(SKILL).index(facts["method"])
         recipe = Recipe(method=method, learning_rate=1e-3, image_size=112, seed=facts["seed"])
         adapter = TRAINED.get(method, 100_000 + 5000 * place)
-        parameters = {"total": 5_524_416 + adapter, "trainable": adapter, "head": 1930}
+        parameters = {
+            "total": 5_524_416 + adapter,
+            "backbone": 5_522_486,
+            "adapter": adapter,
+            "head": 1930,
+            "trainable": adapter,
+        }
         measured = cost(80 + 9 * place + facts["seed"], 4 * adapter + 9000)
         accuracy = float((validation.argmax(1) == labels).mean())
         result = run_result(
             recipe,
-            score(test, labels, CLASSES).to_json(),
-            score(validation, labels, CLASSES).to_json(),
+            score(test, labels, classes=CLASSES).to_json(),
+            score(validation, labels, classes=CLASSES).to_json(),
             split=facts["split"],
             parameters=parameters,
             best_epoch=3 - facts["seed"] % 2,

@@ -114,6 +114,48 @@ def test_no_source_trusts_remote_code_or_unpickles():
         )
 
 
+# Functions that take more than two arguments by position, and who decides that they do.
+POSITIONAL = {
+    "bench.arms.hf_trainer.StopCallback.on_step_end": "transformers calls it: TrainerCallback",
+    "fastpath.kernels.attention": "q, k, v as F.scaled_dot_product_attention",
+    "models.precision.linear": "as F.linear",
+    "models.precision.baddbmm": "as torch.baddbmm",
+    "models.precision.baddbmm_": "as Tensor.baddbmm_",
+    "serving.security.authentication.AuthenticationMiddleware.__call__": "a server calls it: ASGI",
+    "serving.security.body_limits.BodyLimitMiddleware.__call__": "a server calls it: ASGI",
+    "serving.security.request_checks.RequestCheckMiddleware.__call__": "a server calls it: ASGI",
+    "serving.security.restricted_blocks.RestrictedBlocks.preprocess_data": "Gradio calls it: Blocks",
+}
+
+
+def is_command(function):
+    """Whether typer calls a function, by name."""
+    return any(ast.unparse(each).partition("(")[0].endswith(".command") for each in function.decorator_list)
+
+
+def public_functions(node, name):
+    """(dotted name, function, positional arguments but self) of public functions and methods."""
+    for each in node.body:
+        if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
+            yield from public_functions(each, f"{name}.{each.name}")
+        elif isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and (
+            not each.name.startswith("_") or each.name in ("__init__", "__call__")
+        ):
+            static = any(ast.unparse(decorator) == "staticmethod" for decorator in each.decorator_list)
+            arguments = [*each.args.posonlyargs, *each.args.args]
+            yield f"{name}.{each.name}", each, arguments[isinstance(node, ast.ClassDef) and not static :]
+
+
+def test_arguments_after_the_second_are_passed_by_name():
+    found = {
+        name
+        for module, path in FILES.items()
+        for name, function, arguments in public_functions(ast.parse(path.read_text()), module)
+        if len(arguments) > 2 and not is_command(function)
+    }
+    assert found == POSITIONAL.keys()
+
+
 # What opens a folder or a hub id of transformers, which asks whether to run code that it finds there.
 ASKS = {"AutoConfig", "AutoImageProcessor", "AutoModel", "AutoModelForImageClassification", "pipeline"}
 
@@ -130,7 +172,7 @@ def calls_that_ask(path):
 
 
 @pytest.mark.parametrize("folder", ["src", "benchmarks", "examples"])
-def test_whatever_could_ask_to_run_foreign_code_is_told_not_to(folder):
+def test_remote_code_is_always_switched_off(folder):
     for path in sorted((ROOT.parent.parent / folder).rglob("*.py")):
         for line, arguments in calls_that_ask(path):
             named = {each.arg: each.value for each in arguments}

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import orbitune as run_command
+from safe_products import write_safe
 from samples import backbone_folder, tile_folder
 from scenes import write_scene
 
@@ -73,6 +74,17 @@ def small_scene(folder):
     return write_scene(folder / "scene.tif", pixels)
 
 
+def small_product(folder):
+    """A zip of a Sentinel-2 product of 64 x 64 pixels."""
+    from rasterio.transform import from_origin
+
+    bands = np.random.default_rng(0).integers(1050, 4000, (3, 64, 64)).astype(np.uint16)
+    place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
+    named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
+    product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
+    shutil.make_archive(str(folder / product.name), "zip", product.parent)
+
+
 @pytest.fixture
 def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
@@ -92,6 +104,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
     small_scene(tmp_path)
+    small_product(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -159,6 +172,18 @@ def test_the_reference_has_every_command_and_every_setting(generated):
     assert all(f"| `{setting}` |" in generated["reference/files.md"] for setting in Recipe.model_fields)
 
 
+def test_the_reference_describes_every_stored_field(generated):
+    rows = [line for line in generated["reference/files.md"].splitlines() if line.startswith("| `")]
+    unexplained = [row for row in rows if re.search(r"\|  \|$|\| \\?\[default", row)]
+    assert len(rows) > 100 and not unexplained
+
+
+def test_no_folder_imports_from_above_in_the_reference(generated):
+    rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", generated["reference/imports.md"], re.MULTILINE)
+    above = dict(rows)
+    assert "`sources/`" in above["data"] and "`cli/`" not in " ".join(above.values())
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_the_reference_lists_every_method_with_its_paper(method, generated):
     page = generated["reference/methods.md"]
@@ -197,6 +222,22 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
 
     write_report(read_results(folder), tmp_path)
     assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
+def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
+    from orbitune.bench.report import write_bench_report
+
+    write_bench_report(json.loads(file.read_text()), tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
+
+
+def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch):
+    folder = ROOT / "benchmarks" / "reliability"
+    monkeypatch.syspath_prepend(str(folder))
+    page = runpy.run_path(str(folder / "report.py"))["page"]
+    found = json.loads((DOCS / "results" / "reliability.json").read_text())
+    assert page(found) == (DOCS / "results" / "reliability.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -301,7 +342,7 @@ def check_path(title, called):
     assert [file for file in called if file in path] == path
 
 
-def test_a_tile_goes_through_training_as_the_docs_tell(traced, tmp_path):
+def test_a_tile_goes_through_training_as_documented(traced, tmp_path):
     tile_folder(tmp_path / "tiles", each=11)
     backbone = backbone_folder(tmp_path / "backbone")
     recipe = Recipe(data=str(tmp_path / "tiles"), backbone=str(backbone), epochs=1, batch_size=8)
@@ -310,13 +351,15 @@ def test_a_tile_goes_through_training_as_the_docs_tell(traced, tmp_path):
     )
 
 
-def test_an_image_goes_through_predict_as_the_docs_tell(traced, bundle, runs):
+def test_an_image_goes_through_predict_as_documented(traced, bundle, runs):
     tile = next((runs / "tiles").rglob("*.png"))
     called = traced(lambda: list(orbitune.Classifier(bundle.folder).predict([tile])))
     check_path("An image through predict", called)
 
 
-def test_a_scene_goes_through_map_as_the_docs_tell(traced, bundle, tmp_path):
+def test_a_scene_goes_through_map_as_documented(traced, bundle, tmp_path):
     scene = small_scene(tmp_path)
-    called = traced(lambda: orbitune.map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False))
+    called = traced(
+        lambda: orbitune.map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
+    )
     check_path("A scene through map", called)

@@ -6,6 +6,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orbitune.cache import cache_dir, cache_folder, check_private
@@ -77,7 +78,7 @@ def test_folders_of_the_cache_are_made_for_this_user_alone(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
-def test_what_is_made_in_the_cache_is_trusted_whatever_the_umask(monkeypatch, tmp_path, umask):
+def test_files_made_in_the_cache_are_trusted_under_any_umask(monkeypatch, tmp_path, umask):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "home" / ".cache" / "orbitune"))
     before = os.umask(umask)
     try:
@@ -317,6 +318,25 @@ def test_a_file_has_the_mode_that_the_umask_says(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_weights_in_a_folder_have_the_mode_that_the_umask_says(tmp_path, umask, mode):
+    from safetensors.numpy import save_file
+
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "bundle") as folder:
+            (folder / "adapter").mkdir(parents=True)
+            save_file({"weight": np.zeros(3, np.float32)}, folder / "adapter" / "a.safetensors")
+            assert (folder / "adapter" / "a.safetensors").stat().st_mode & 0o777 == 0o600  # as it is made
+            (folder / "script.sh").touch(0o700)
+    finally:
+        os.umask(before)
+    adapter, script = tmp_path / "bundle" / "adapter", tmp_path / "bundle" / "script.sh"
+    assert (adapter / "a.safetensors").stat().st_mode & 0o777 == mode
+    assert adapter.stat().st_mode & 0o777 == 0o777 & ~umask
+    assert script.stat().st_mode & 0o777 == 0o700 & ~umask  # only 0600 is a library's default
+
+
 def test_a_device_is_written_to_and_not_replaced():
     with replacing("/dev/null") as path:
         path.write_text("x")
@@ -364,7 +384,7 @@ def test_sealed_bytes_that_were_cut_zeroed_or_lengthened_are_refused(harm):
         without_checksum(harm(with_checksum(b"content")))
 
 
-def test_what_a_process_of_an_earlier_version_left_is_removed_once_it_is_gone(tmp_path):
+def test_leftovers_of_an_earlier_version_are_removed_after_its_process_ended(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left, living = (tmp_path / f".a.txt.{process}.tmp" for process in (gone.pid, os.getpid()))

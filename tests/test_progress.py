@@ -27,7 +27,7 @@ def test_a_log_file_holds_the_lines_alone_while_tasks_are_short():
     assert drawn(terminal=False) == "epoch 1/3\n"
 
 
-def test_a_log_file_hears_of_a_long_task_now_and_then(monkeypatch):
+def test_a_log_file_gets_a_line_of_a_long_task_at_intervals(monkeypatch):
     monkeypatch.setattr(progress, "LINE_SECONDS", -1.0)
     first, middle, last = drawn(terminal=False).splitlines()
     assert first.startswith("validation 2/4  ") and first.endswith(" s left  loss 0.5")

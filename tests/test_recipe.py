@@ -41,7 +41,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"epochs": 0, "shots": 0}, "shots: must be at least 1, not 0; epochs: must be at least 1, not 0"),
     ],
 )
-def test_an_invalid_recipe_is_told_in_plain_words(values, message):
+def test_an_invalid_recipe_is_one_line_in_plain_words(values, message):
     for build in (Recipe.make, lambda values: Recipe(**values)):
         with pytest.raises(OrbituneError, match=re.escape(f"Invalid recipe: {message}.") + "$"):
             build(values)
@@ -53,7 +53,7 @@ def test_the_groups_hold_every_setting_once():
     assert [name for fields in groups.values() for name in fields] == list(Recipe.model_fields)
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_description():
     fields = {**Recipe.model_fields, **LoraSettings.model_fields}
     assert [name for name, field in fields.items() if not field.description] == ["lora"]
 
@@ -64,7 +64,7 @@ def test_a_recipe_of_version_0_1_is_read():
     assert Recipe.make({"prefix": "on"}) == Recipe(cache_frozen=True)
 
 
-def test_old_names_are_read_from_files_and_are_no_settings():
+def test_old_names_are_read_from_files_but_are_not_settings():
     with pytest.raises(OrbituneError, match="prefix: unknown setting"):
         Recipe(prefix="on")
 
@@ -82,7 +82,7 @@ def test_the_hash_is_the_same_in_another_process():
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])
-def test_a_file_that_is_no_recipe_is_one_clear_error(tmp_path, text):
+def test_an_invalid_recipe_file_is_one_clear_error(tmp_path, text):
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(OrbituneError, match=r"recipe\.yaml"):
         Recipe.load(tmp_path / "recipe.yaml")
@@ -138,7 +138,7 @@ def test_the_home_folder_and_links_are_known_and_a_link_keeps_its_name(tmp_path,
     assert Recipe(data="~/link").anchored().data == str(tmp_path / "link")
 
 
-def test_names_that_are_no_paths_stay(tmp_path, monkeypatch):
+def test_names_that_are_not_paths_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "synthetic").mkdir()

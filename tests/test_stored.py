@@ -50,7 +50,7 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
     assert evaluate(run, "validation", progress=False).accuracy == scores["accuracy"]
 
 
-def test_an_interrupted_run_goes_on_to_the_outputs_of_the_whole_one(stored):
+def test_an_interrupted_run_resumes_to_the_outputs_of_the_whole_one(stored):
     run = stored / "interrupted"
     result = train(moved_recipe(stored, "interrupted"), run, progress=False)
     assert len(result.history) == 3

@@ -49,7 +49,7 @@ def test_a_bundle_predicts_what_it_did_when_it_was_made(orbitune):
         assert [each["probability"] for each in row["labels"]] == pytest.approx(probabilities, abs=0.01)
 
 
-def test_the_base_install_has_no_extra_and_says_how_to_get_each(orbitune):
+def test_the_base_install_has_no_extra_and_gives_the_command_for_each(orbitune):
     found = json.loads(orbitune("doctor", "--json").stdout)
     assert not any(extra["installed"] for extra in found["extras"])
     assert found["versions"]["orbitune"]

@@ -88,7 +88,7 @@ def make_results(place: Path) -> list[Stored]:
     train(recipe, place / "lora", progress=False)
     train(recipe.replace(method="full", epochs=1), place / "full", progress=False)
     build_bundle(place / "lora", place / "bundle", progress=False)
-    trial(recipe, place / "trial", 1, progress=False)
+    trial(recipe, place / "trial", epochs=1, progress=False)
     return [
         Stored("tile cache", place / "cache" / "tiles", lambda: _tiles(recipe)),
         Stored("activation cache", place / "cache" / "activations", lambda: _states(cached)),
@@ -123,9 +123,9 @@ def _states(recipe: Any) -> Any:
     from orbitune.training.setup import prepare_training
 
     job = prepare_training(recipe, progress=False)
-    network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
+    network = job.network(build(job.recipe, job.backbone, classes=job.tiles.classes), "plain")
     device = torch.device("cpu")
-    feed = job.activation_loader(network, TileLoader(job.tiles, device), device)
+    feed = job.activation_loader(network, TileLoader(job.tiles, device), device=device)
     feed.build(16)
     return feed.tiles(np.concatenate([job.splits["train"], job.splits["test"]])).numpy().tobytes()
 
@@ -142,8 +142,8 @@ def _trained(recipe: Any, folder: Path) -> Any:
         TrialResult.load(copy)
         with open_run(recipe, copy, progress=False) as run:
             trainer = run.fit(epochs=2)
-            load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
-            return [entry["train_loss"] for entry in trainer.state.history]
+            load_best(trainer.folder.best, trainer.model, epoch=trainer.state.best_epoch)
+            return [entry.train_loss for entry in trainer.state.history]
     finally:
         shutil.rmtree(copy)
 

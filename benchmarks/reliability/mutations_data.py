@@ -81,7 +81,7 @@ def read_image(name: str, data: bytes) -> None:
     """Read header, pixels and georeference, as training and prediction do."""
     with strict_decoding():
         read_header(data)
-        to_uint8_tile(read_pixels(data), (_SIDE, _SIDE), 255)
+        to_uint8_tile(read_pixels(data), (_SIDE, _SIDE), scale_max=255)
         read_georeference(data)
 
 

@@ -39,7 +39,7 @@ def adapter() -> Path:
 
     settings = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["classifier"], "bias": "all"}
     model = get_peft_model(
-        load_weights(find_backbone(str(backbone())), CLASSES, 0), LoraConfig(r=2, **settings)
+        load_weights(find_backbone(str(backbone())), CLASSES, seed=0), LoraConfig(r=2, **settings)
     )
     folder = _place() / "adapter"
     model.save_pretrained(folder)
@@ -128,7 +128,7 @@ def _without_hashes(folder: Path, made: Path) -> None:
 def _load(folder: Path, made: Path) -> None:
     from orbitune.models.backbones import find_backbone, load_weights
 
-    load_weights(find_backbone(str(folder)), CLASSES, 0)
+    load_weights(find_backbone(str(folder)), CLASSES, seed=0)
 
 
 def _read_run(folder: Path, made: Path) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
+from orbitune.environment import Environment
 from orbitune.files import write_json, write_text
 from orbitune.integrity import read_json
-from orbitune.training.meter import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -28,7 +28,7 @@ KILLED = ("train", "study", "cache-frozen", "map", "export", "bundle", "predict"
 KERNELS = "tests/fastpath/test_sanitizers.py"
 
 Found = dict[str, Any]
-Row = tuple[str, str, str]  # what was measured, at least, found
+Row = tuple[str, str, str]  # test, required, measured
 
 
 def scripts(work: Path) -> dict[str, list[str]]:
@@ -84,12 +84,12 @@ def rows(found: dict[str, Found]) -> list[Row]:
     """Return the rows of the table: what was tried, the target and the outcome."""
     kernels = found["kernels"]
     passed = "0 reports, 0 mismatches" if kernels["passed"] else "failed"
-    tried = f"the compiled kernels at odd shapes under the address sanitizer (`{KERNELS}`)"
+    tried = f"compiled kernels at odd shapes under the address sanitizer (`{KERNELS}`)"
     return [
         *_app_rows(found["app"], found["slow"]),
         *(
             (
-                f"SIGKILL during `{each['command']}`, the same command again: same bytes, no leftovers",
+                f"`{each['command']}` killed and run again: same files, nothing left over",
                 f"{each['kills']} of {each['kills']}",
                 f"{each['well']} of {each['kills']}",
             )
@@ -103,7 +103,7 @@ def rows(found: dict[str, Found]) -> list[Row]:
 
 def _app_rows(app: Found, slow: Found) -> list[Row]:
     """Return the rows of hostile values and held connections."""
-    tried = f"hostile values to all {app['inputs']} inputs of the app's API: files read but not uploaded"
+    tried = f"hostile values for {app['inputs']} inputs of the app's API: files read that were not uploaded"
     held = (slow["memory"]["after"] - slow["memory"]["before"]) / 1e6
     return [
         (tried, "0", f"{app['read']} of {app['values']}; {app['tracebacks']} tracebacks in the log"),
@@ -116,13 +116,13 @@ def _app_rows(app: Found, slow: Found) -> list[Row]:
             for sent, each in slow.items()
             if sent != "memory"
         ),
-        ("memory that the server held for these connections", "", f"{held:,.0f} MB"),
+        ("memory of the server for these connections", "", f"{held:,.0f} MB"),
     ]
 
 
 def _flips_row(outcomes: list[str]) -> Row:
     noticed = sum(outcome in ("reported", "rebuilt") for outcome in outcomes)
-    tried = "one byte flipped in caches, checkpoints, adapters, models, runs, bundles: reported or rebuilt"
+    tried = "one byte flipped in a cache, checkpoint, adapter, model, run or bundle: reported or rebuilt"
     return tried, f"{len(outcomes)} of {len(outcomes)}", f"{noticed} of {len(outcomes)}"
 
 
@@ -148,7 +148,7 @@ def _kills(found: dict[str, Found]) -> list[Found]:
 
 def _times(found: Found) -> str:
     median, longest, alone = (f"{1000 * found[name]:.0f} ms" for name in ("median", "longest", "alone"))
-    return f"{median}, longest {longest}; {alone} without them"
+    return f"{median} (longest {longest}); {alone} without these connections"
 
 
 def _moments(found: Found) -> str:
@@ -156,7 +156,7 @@ def _moments(found: Found) -> str:
     named = {pattern: number for pattern, number in found["after"].items() if pattern != "a time"}
     return ", ".join(
         [
-            f"{found['after'].get('a time', 0)} drawn",
+            f"{found['after'].get('a time', 0)} at random",
             *(f"{n} after `{pattern}`" for pattern, n in named.items()),
         ]
     )
@@ -164,10 +164,9 @@ def _moments(found: Found) -> str:
 
 def page(found: dict[str, Found]) -> str:
     """Return the Markdown page."""
-    facts = environment()
-    machine = ", ".join(
-        f"{name} {facts[name]}" for name in ("processor", "cores", "python", "torch", "orbitune")
-    )
+    facts = found["environment"]
+    versions = f"version {facts['orbitune']}, Python {facts['python']} and torch {facts['torch']}"
+    machine = f"{facts['cores']} cores ({facts['processor']})"
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows(found))
     kinds = "\n".join(
         f"| {name} | {each['mutants']:,} | {each['read']:,} | {each['refused']:,} | {each['tracebacks']} | "
@@ -180,28 +179,30 @@ def page(found: dict[str, Found]) -> str:
     )
     return f"""# Reliability
 
-Written by `python benchmarks/reliability/report.py`, which anyone can run; all figures are in
-[reliability.json](reliability.json). Measured on: {machine}. Data: synthetic tiles, a ViT of three layers
-with random weights in fp32, and small files of each kind: what is tried does not depend on what was learnt.
+Written by `python benchmarks/reliability/report.py` with {versions}, on {machine}.
+All figures are in [reliability.json](reliability.json). The inputs are synthetic tiles, a ViT of three
+layers with random weights in fp32, and small files of each kind. No test depends on what a model has learnt.
 
-| tried | at least | found |
+| test | required | measured |
 | --- | --- | --- |
 {table}
 
 ## Kills
 
-A command is killed with SIGKILL, which reaches its leader alone, in an empty folder with an empty cache, and
-run again. Every file is compared but reports, figures and logs; in JSON, times, energy and memory are
-left out. A moment follows what can be seen from outside, or is drawn from the whole time.
+Each command starts in an empty folder with an empty cache. SIGKILL is sent to its main process only, and
+the command is run again. Its files are then compared with those of an undisturbed run, except reports,
+figures and logs, and times, energy and memory in JSON files. About half of the moments are drawn at random
+over the run time; the others follow the appearance of a file.
 
-| command | takes | kills | moments |
+| command | duration | kills | moments |
 | --- | ---: | ---: | --- |
 {moments}
 
 ## Mutated files
 
-One to four random changes to a small valid file: bits, fields, tags and lengths overwritten, parts removed,
-repeated, exchanged or zeroed. *Read* could be read all the same; *refused* ended in one line that says why.
+Each mutant is a small valid file with one to four random changes: bits, fields, tags or lengths overwritten;
+parts removed, repeated, exchanged or zeroed. *Read*: the file could still be read. *Refused*: one line says
+why not.
 
 | kind | mutants | read | refused | tracebacks | hangs | slowest | memory |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -218,8 +219,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     prepare(work)
     found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
-    found["kernels"] = run_kernel_tests(work)
-    write_json(options.out / "reliability.json", {"environment": environment(), **found})
+    found = {"environment": Environment.measure().to_json(), **found, "kernels": run_kernel_tests(work)}
+    write_json(options.out / "reliability.json", found)
     write_text(options.out / "reliability.md", page(found))
 
 

@@ -28,14 +28,11 @@ try:
 except ImportError:  # Windows: nothing is locked there, and nothing that a killed process left is removed
     fcntl = None  # type: ignore[assignment]
 
-_ENDING, _LOCK, _OLD = ".orbitune-tmp", ".orbitune-lock", ".orbitune-old"
+_ENDING, _LOCK, _OLD, _MODE = ".orbitune-tmp", ".orbitune-lock", ".orbitune-old", ".orbitune-mode"
 _NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.orbitune-tmp", re.DOTALL)
 _MARK = b"lock of a temporary folder of orbitune, made on "  # followed by the name of the machine
 _FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
 _LAST_PROCESS = 1 << 22  # the highest number that Linux gives
-
-
-# --- temporary folders ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -214,16 +211,14 @@ def _finish_replacement(folder: int, place: int) -> None:
             os.rename(name, name, src_dir_fd=folder, dst_dir_fd=place)
 
 
-# --- files that are replaced whole ------------------------------------------------------------------------
-
-
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path.
 
     When the block ends without an error, what it wrote is flushed to disk and renamed to `path`: a power cut
-    leaves the old or the new file. The temporary path has the same name, in a folder beside `path`. A device
-    such as /dev/stdout is written to directly.
+    leaves the old or the new file. The temporary path has the same name, in a folder beside `path`. Files
+    have the permissions that the umask gives, even if a library wrote them with mode 0600, as safetensors
+    does. A device such as /dev/stdout is written to directly.
 
     Raises:
         OrbituneError: it cannot be written, as on a full or read-only disk.
@@ -238,6 +233,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with scratch(path.parent, path.name) as folder:
             temporary = folder / path.name
             yield temporary
+            _apply_umask(temporary, folder)
             _flush(temporary)
             if temporary.is_dir() and path.is_dir():
                 _replace_folder(temporary, path)
@@ -245,6 +241,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OrbituneError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _apply_umask(path: Path, folder: Path) -> None:
+    """Give files of mode 0600, as safetensors makes them, the mode of a file touched in `folder`."""
+    files = [file for file in _files(path) if stat.S_IMODE(file.lstat().st_mode) == 0o600]
+    if files:  # reading the umask itself would change it for other threads
+        (folder / _MODE).touch()
+        mode = stat.S_IMODE((folder / _MODE).stat().st_mode)
+        (folder / _MODE).unlink()
+        for file in files:
+            file.chmod(mode)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or all files of a folder."""
+    return [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
 
 
 def _remove_old_leftovers(path: Path) -> None:
@@ -295,14 +307,13 @@ def swap_paths(one: Path, other: Path) -> bool:
 
 def _flush(path: Path) -> None:
     """Have a file, or all files of a folder, written to the disk."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            # Windows flushes only what may be written.
-            descriptor = os.open(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    for file in _files(path):
+        # Windows flushes only what may be written.
+        descriptor = os.open(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -21,7 +21,7 @@ def looks_like_path(name: str) -> bool:
     )
 
 
-def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], patterns: Sequence[str]) -> Path:
+def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], *, patterns: Sequence[str]) -> Path:
     """Download the files of a repository that match `patterns`, if not yet cached.
 
     Args:

@@ -79,13 +79,13 @@ class ProgressDisplay:
             done: how many of them are done already.
         """
         task_id = self._bars.add_task(description, total=total, completed=done, info="")
-        return ProgressTask(self._bars, task_id, self.print if self._prints else None)
+        return ProgressTask(self._bars, task_id, print_line=self.print if self._prints else None)
 
 
 class ProgressTask:
     """One task of a display, shown until its `with` block ends."""
 
-    def __init__(self, bars: Progress, task_id: TaskID, print_line: Callable[[str], None] | None) -> None:
+    def __init__(self, bars: Progress, task_id: TaskID, *, print_line: Callable[[str], None] | None) -> None:
         """Take over a bar; `print_line` is for where none is drawn."""
         self._bars, self._id, self._print_line = bars, task_id, print_line
         self._started = self._printed = time.monotonic()

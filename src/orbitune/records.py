@@ -4,6 +4,7 @@ Every JSON file that Orbitune reads again has one subclass of `StoredRecord`, wh
 place that knows older versions of that file.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -38,10 +39,13 @@ class StoredRecord(Record):
     """The content of one stored JSON file.
 
     Attributes:
+        FORMAT: the version of the format that is written.
+        UNVERSIONED: the version of files that state none; None where every version states one.
         format: the version of the file's format, at most `FORMAT`.
     """
 
     FORMAT: ClassVar[int] = 1
+    UNVERSIONED: ClassVar[int | None] = None
 
     format: PositiveInt = 1
 
@@ -73,13 +77,15 @@ class StoredRecord(Record):
         Raises:
             RecordError: it is of a newer version, or a field is missing or invalid.
         """
-        version = values.get("format")
+        version = values.get("format", cls.UNVERSIONED)
         if version is None:
             raise RecordError("lacks format; it is damaged. Restore it.")
-        if isinstance(version, int) and version > cls.FORMAT:
+        if not isinstance(version, int) or version < 1:
+            raise RecordError(f"is damaged: format: expected a version number, not {version!r}. Restore it.")
+        if version > cls.FORMAT:
             raise RecordError("was written by a newer Orbitune; update it to read this.")
         try:
-            return cls.model_validate(values)
+            return cls.model_validate({**values, "format": version})
         except ValidationError as error:
             absent = [each["loc"] for each in error.errors() if each["type"] == "missing"]
             names = ", ".join(str(place[0]) for place in absent if len(place) == 1)
@@ -105,6 +111,11 @@ class StoredRecord(Record):
             OrbituneError: the file cannot be written.
         """
         write_checksummed_json(file, self.to_json())
+
+
+def rename_keys(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a JSON object with some keys renamed, by their older names."""
+    return {names.get(key, key): value for key, value in values.items()}
 
 
 def first_fault(error: ValidationError) -> str:

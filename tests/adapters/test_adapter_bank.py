@@ -137,7 +137,7 @@ def test_an_adapter_of_other_weights_is_refused_and_the_bank_stays_as_it_was(vit
 @pytest.mark.parametrize(
     ("method", "reason"), [("dora", "it has use_dora"), ("ia3", "type is IA3"), ("bitfit", "plain low-rank")]
 )
-def test_what_is_no_low_rank_update_is_refused_with_the_way_out(vit, tmp_path, method, reason):
+def test_other_adapters_than_low_rank_are_refused_with_an_alternative(vit, tmp_path, method, reason):
     backbone, _ = vit
     saved_model(tmp_path / method, backbone, Recipe(method=method))
     with pytest.raises(ModelError, match=f"{reason}.*export --to merged"):

@@ -67,7 +67,7 @@ def test_an_adapter_without_a_head_is_refused(adapter, tmp_path):
         import_adapter(folder, backbone.name, labels=LABELS, out=tmp_path / "bundle")
 
 
-def test_as_many_labels_as_classes_are_asked_for(adapter, tmp_path):
+def test_there_is_a_label_for_each_class(adapter, tmp_path):
     backbone, folder, _ = adapter
     with pytest.raises(ModelError, match="has 3 classes; --labels has 2"):
         import_adapter(folder, backbone.name, labels=LABELS[:2], out=tmp_path / "bundle")
@@ -93,7 +93,7 @@ def test_a_pickle_is_refused(adapter, tmp_path):
         ((), "there are no classes"),
     ],
 )
-def test_class_names_that_do_not_tell_classes_apart_are_refused(adapter, tmp_path, labels, message):
+def test_ambiguous_class_names_are_refused(adapter, tmp_path, labels, message):
     backbone, folder, _ = adapter
     with pytest.raises(ModelError, match=f"Invalid class names .*: .*{message}"):
         import_adapter(folder, backbone.name, labels=labels, out=tmp_path / "bundle")
@@ -105,7 +105,7 @@ def name_base(folder, name):
     (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": name}))
 
 
-def test_an_adapter_that_names_another_base_says_so_in_a_line(adapter, tmp_path, caplog):
+def test_an_adapter_that_names_another_base_is_one_line(adapter, tmp_path, caplog):
     backbone, folder, _ = adapter
     name_base(folder, "google/vit-large-patch16-224")
     said = []

@@ -141,7 +141,7 @@ def test_settings_are_carried_over_from_the_names_of_transformers_4(vit, tmp_pat
 
 
 @pytest.mark.parametrize("start", ["pissa", "olora"])
-def test_what_changed_the_frozen_weights_is_no_plain_update_over_them(vit, tmp_path, start):
+def test_an_adapter_that_changed_the_frozen_weights_is_not_a_plain_update(vit, tmp_path, start):
     adapter = trained(vit, tmp_path / "adapter", init_lora_weights=start)
     with pytest.raises(ModelError, match=f"initialised by {start}"):
         read_low_rank(adapter)

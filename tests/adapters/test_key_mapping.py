@@ -32,7 +32,7 @@ def adapter(tmp_path, model_type="vit", **lora):
     """A backbone and the tensors of an adapter that PEFT made for it, with values as if trained."""
     backbone = find_backbone(str(backbone_folder(tmp_path / model_type, model_type)))
     recipe = Recipe.make({"method": lora.pop("method", "lora"), "lora": {"rank": 2, **lora}})
-    model = build(recipe, backbone, CLASSES)
+    model = build(recipe, backbone, classes=CLASSES)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

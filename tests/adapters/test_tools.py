@@ -12,7 +12,7 @@ from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe
 
 
-def test_runs_below_a_folder_are_listed_and_a_damaged_one_says_why(runs, tmp_path):
+def test_runs_below_a_folder_are_listed_and_a_damaged_one_has_its_reason(runs, tmp_path):
     for name in ("run", "full"):
         shutil.copytree(runs / name, tmp_path / "below" / name)
     (tmp_path / "below" / "full" / "model" / "orbitune.json").write_text("{")
@@ -106,7 +106,7 @@ def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_pa
         assert np.isfinite(model(pixel_values=torch.zeros(1, 3, 32, 32)).logits.numpy()).all()
 
 
-def test_what_is_no_low_rank_adapter_is_not_merged(runs, tmp_path):
+def test_other_adapters_than_low_rank_are_not_merged(runs, tmp_path):
     with pytest.raises(ModelError, match="cannot be read as an adapter"):
         merge(runs / "run", runs / "full", out=tmp_path / "merged", progress=False)
     assert not (tmp_path / "merged").exists()

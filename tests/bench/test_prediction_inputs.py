@@ -30,7 +30,7 @@ def export_folder(run, blocks):
 @pytest.mark.parametrize(("blocks", "named"), [([], ""), ([3, 6], "3,6")])
 def test_an_export_is_found_where_its_merging_is_what_the_suite_says(tmp_path, blocks, named):
     run = export_folder(tmp_path, blocks)
-    assert find_export(run, "onnx-int8", named).name == "model-int8.onnx"
+    assert find_export(run, "onnx-int8", merge_tokens=named).name == "model-int8.onnx"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_export_is_found_where_its_merging_is_what_the_suite_says(tmp_path, b
 )
 def test_an_export_that_merges_otherwise_is_not_measured(tmp_path, blocks, named, message):
     with pytest.raises(OrbituneError, match=message):
-        find_export(export_folder(tmp_path, blocks), "onnx-int8", named)
+        find_export(export_folder(tmp_path, blocks), "onnx-int8", merge_tokens=named)
 
 
 def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):

@@ -25,13 +25,13 @@ def test_the_interval_is_the_same_every_time_and_holds_the_truth_as_often_as_it_
 @pytest.mark.parametrize(
     ("values", "targets", "words"),
     [
-        ([4.2] * 4, (2.5, 4.0), "aim reached"),
-        ([3.0] * 4, (2.5, 4.0), "least reached"),
-        ([2.0] * 4, (2.5, 4.0), "not reached"),
-        ([2.4, 2.6, 2.4, 2.7], (2.5, 4.0), "least reached, but the interval goes below"),
-        ([2.4, 2.6, 2.4, 2.4], (2.5, 4.0), "not reached, but the interval goes above"),
+        ([4.2] * 4, (2.5, 4.0), "target met"),
+        ([3.0] * 4, (2.5, 4.0), "requirement met"),
+        ([2.0] * 4, (2.5, 4.0), "not met"),
+        ([2.4, 2.6, 2.4, 2.7], (2.5, 4.0), "requirement met, but the interval extends below it"),
+        ([2.4, 2.6, 2.4, 2.4], (2.5, 4.0), "not met, but the interval extends above it"),
         ([2.0] * 4, (None, None), "no target"),
     ],
 )
-def test_the_verdict_says_what_was_reached_and_whether_that_is_open(values, targets, words):
-    assert verdict(paired_ratio(values, [1] * 4), *targets) == words
+def test_the_verdict_states_what_was_reached_or_that_it_is_open(values, targets, words):
+    assert verdict(paired_ratio(values, [1] * 4), at_least=targets[0], aim=targets[1]) == words

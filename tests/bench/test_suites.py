@@ -57,7 +57,7 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
         ({"comparison": {"against": {"kind": "original"}}}, "set `precision: fp32` for that arm"),
     ],
 )
-def test_a_mistake_in_a_suite_is_one_line(tmp_path, changes, message):
+def test_an_invalid_suite_is_one_line(tmp_path, changes, message):
     with pytest.raises(OrbituneError) as error:
         Suite.load(suite_file(tmp_path, **changes))
     assert message in str(error.value)
@@ -75,7 +75,7 @@ def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**kept, **run}))
     bank = {"kind": "bank", "tasks": 4}
     comparison = {"ours": bank, "against": {**bank, "tasks": 1}}
-    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, str(tmp_path))
+    suite = Suite.load(suite_file(tmp_path, comparison=comparison)).on(None, None, run=str(tmp_path))
     assert [arm.name for arm in suite.arms()] == ["bank, tasks 4", "bank, tasks 1"]
     assert {(arm.recipe.image_size, arm.recipe.batch_size) for arm in suite.arms()} == {(28, 64)}
 

@@ -68,7 +68,7 @@ def test_without_a_compiler_the_advice_is_to_install_one(monkeypatch):
     assert any("C compiler" in line for line in found.advice)
 
 
-def test_a_damaged_cache_is_no_traceback(own_cache):
+def test_a_damaged_cache_causes_no_traceback(own_cache):
     own_cache.write_text("a file in the place of the folder")
     found = diagnose()
     assert Path(found.caches[0].path) == own_cache

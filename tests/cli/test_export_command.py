@@ -12,7 +12,7 @@ from commands import orbitune
         (["--to", "merged", "--merge-tokens", "1"], "it needs a format in int8"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(tmp_path, options, message):
+def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(tmp_path, options, message):
     done = orbitune("export", tmp_path, *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1

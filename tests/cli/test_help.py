@@ -44,7 +44,7 @@ def test_help_lists_common_options_and_help_all_the_rest():
     assert "more options: " in common and "more options: " not in everything
 
 
-def test_a_mistyped_command_is_told_public_names():
+def test_a_mistyped_command_lists_public_names():
     done = orbitune("trail")
     assert done.returncode == 2
     assert "Did you mean 'train'?" in done.stderr

@@ -17,7 +17,7 @@ def messages():
     root.handlers, root.level = before, level
 
 
-def test_a_message_is_a_line_on_stderr_and_a_warning_says_so(capsys):
+def test_a_message_is_a_line_on_stderr_and_a_warning_is_marked(capsys):
     logger.info("resumed after step %s", 3)
     logger.warning("no network")
     assert capsys.readouterr().err == "resumed after step 3\nwarning: no network\n"

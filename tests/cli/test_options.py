@@ -17,7 +17,9 @@ def test_every_setting_of_a_recipe_is_an_option_with_its_help():
 
 def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
     (tmp_path / "r.yaml").write_text("epochs: 5\nbatch_size: 7\nlora: {rank: 2}\n")
-    recipe = make_recipe(tmp_path / "r.yaml", "original", {"batch_size": 9}, {"alpha": 4}, "lora")
+    recipe = make_recipe(
+        tmp_path / "r.yaml", "original", values={"batch_size": 9}, lora={"alpha": 4}, method="lora"
+    )
     assert (recipe.batch_size, recipe.epochs, recipe.image_size) == (9, 5, 224)
     assert (recipe.lora.rank, recipe.lora.alpha) == (2, 4)
     assert recipe.learning_rate == 5e-4
@@ -25,5 +27,5 @@ def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_pa
 
 def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):
     (tmp_path / "r.yaml").write_text("method: lora\nlearning_rate: 0.002\n")
-    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "lora").learning_rate == 0.002
-    assert make_recipe(tmp_path / "r.yaml", None, {}, {}, "full").learning_rate is None
+    assert make_recipe(tmp_path / "r.yaml", None, values={}, lora={}, method="lora").learning_rate == 0.002
+    assert make_recipe(tmp_path / "r.yaml", None, values={}, lora={}, method="full").learning_rate is None

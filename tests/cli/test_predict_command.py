@@ -21,7 +21,7 @@ def test_a_folder_is_predicted_as_csv_and_a_bad_file_is_a_row(place, tmp_path):
     assert all(float(row["probability_1"]) >= float(row["probability_2"]) for row in rows if row is not bad)
 
 
-def test_where_no_file_can_be_read_the_rows_say_why_and_the_command_fails(place, tmp_path):
+def test_without_a_readable_file_the_rows_have_errors_and_the_command_fails(place, tmp_path):
     (tmp_path / "note.png").write_text("no image")
     done = orbitune("predict", place / "run", tmp_path / "note.png", "--json")
     assert done.returncode == 2 and "No file could be read" in done.stdout
@@ -60,7 +60,7 @@ def test_predictions_that_find_no_room_are_one_line_and_exit_code_2(place, form)
         (["run", "tiles", "--format", "xml"], "Unknown format 'xml'. Choose from: table, csv, jsonl"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(place, arguments, message):
+def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(place, arguments, message):
     names = [place / each if each in ("run", "tiles", "empty", "nothing") else each for each in arguments]
     done = orbitune("predict", *names)
     assert (done.returncode, done.stdout) == (2, "")

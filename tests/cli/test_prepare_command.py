@@ -21,7 +21,7 @@ def started(*arguments, **environment):
     )
 
 
-def test_leaks_are_looked_for_only_if_asked(inputs, tmp_path):
+def test_leaks_are_searched_only_on_request(inputs, tmp_path):
     tiles = tile_folder(tmp_path / "tiles")
     for row in range(20):  # so many copies that some lie in another split than their original
         source = tiles / "class_0" / f"tile_0_{row}.png"

@@ -30,12 +30,12 @@ def test_a_closed_output_is_one_line_and_exit_code_2():
     assert done.stderr == "error: Cannot write to standard output: Bad file descriptor.\n"
 
 
-def test_a_reader_that_has_gone_ends_the_command_without_a_word():
+def test_a_closed_pipe_ends_the_command_silently():
     done = shell("orbitune --help | true")
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_reader_that_has_read_enough_has_what_it_asked_for():
+def test_a_reader_that_closes_the_pipe_early_has_its_lines():
     done = shell("orbitune --help | head -1")
     assert done.stdout.startswith("Usage") and done.stderr == ""
 
@@ -47,7 +47,7 @@ def test_a_remark_that_cannot_be_written_loses_no_result(where):
     assert shell(f"orbitune report nothing {where}").returncode == 2
 
 
-def test_an_error_in_json_that_cannot_be_written_is_told_on_stderr():
+def test_an_error_in_json_that_cannot_be_written_goes_to_stderr():
     done = shell(f"orbitune adapters list nothing --json > {FULL}")
     assert (done.returncode, done.stderr) == (2, NO_SPACE)
 

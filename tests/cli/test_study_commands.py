@@ -33,7 +33,7 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
         (["--tune", "1"], "--tune must be at least 2"),
     ],
 )
-def test_a_mistake_in_the_grid_of_a_study_is_one_line(inputs, tmp_path, arguments, message):
+def test_an_invalid_grid_of_a_study_is_one_line(inputs, tmp_path, arguments, message):
     done = orbitune("study", *inputs, "--methods", "linear", "--out", tmp_path / "s", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and message in done.stderr

@@ -22,7 +22,7 @@ from orbitune.models.methods import METHODS
         (["--preset", "orignal"], "Unknown preset 'orignal'"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):
+def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):
     done = orbitune("train", *inputs, "--out", tmp_path / "run", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -30,7 +30,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, argum
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_with_json_a_mistake_is_json_too(inputs, tmp_path):
+def test_with_json_an_error_is_json_too(inputs, tmp_path):
     done = orbitune("train", *inputs, "--method", "lorra", "--out", tmp_path / "run", "--json")
     assert done.returncode == 2
     assert "lorra" in json.loads(done.stdout)["error"]
@@ -77,7 +77,7 @@ def test_synthetic_tiles_are_called_so_by_every_command_that_reports(inputs, tmp
         assert "synthetic tiles" in orbitune(*arguments).stdout
 
 
-def test_a_run_that_diverged_is_told_apart_with_json(inputs, tmp_path):
+def test_a_diverged_run_has_a_kind_of_error_of_its_own_in_json(inputs, tmp_path):
     hot = ("--method", "full", "--learning-rate", "1e30", "--epochs", "9")
     done = orbitune("train", *inputs, *hot, "--out", tmp_path / "run", "--json")
     assert done.returncode == 2

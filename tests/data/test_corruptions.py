@@ -32,7 +32,7 @@ def test_every_corruption_gives_tiles_that_get_worse_with_severity(kind, tiles):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tile_comes_out_alike_in_batches_of_any_size(kind, tiles):
+def test_the_batch_size_does_not_change_a_tiles_result(kind, tiles):
     whole = corrupt(tiles, kind, severity=3, seed=1)
     parts = [
         corrupt(tiles[start : start + 7], kind, severity=3, seed=1, first=start) for start in range(0, 20, 7)

@@ -93,7 +93,7 @@ def test_coordinates_are_read_once_and_kept_beside_the_tiles(field, monkeypatch)
     np.testing.assert_array_equal(read_locations(load_tiles(str(field))), first)
 
 
-def test_a_damaged_file_of_coordinates_is_read_anew(field, fresh_cache):
+def test_a_damaged_file_of_coordinates_is_rebuilt(field, fresh_cache):
     cache = fresh_cache()
     tiles = load_tiles(str(field))
     first = read_locations(tiles)
@@ -122,7 +122,7 @@ def test_a_tile_without_coordinates_among_others_is_named(field):
 # --- blocks -----------------------------------------------------------------------------------------------
 
 
-def test_blocks_have_the_size_asked_for_at_any_latitude():
+def test_blocks_have_the_given_size_at_any_latitude():
     for latitude in (0.0, 60.0, -75.0):
         line = np.column_stack([np.linspace(0, 1, 2001), np.full(2001, latitude), np.ones(2001)])
         blocks = block_indices(line, 5000.0)
@@ -130,7 +130,7 @@ def test_blocks_have_the_size_asked_for_at_any_latitude():
         assert len(np.unique(blocks)) == pytest.approx(metres / 5000, abs=1.1)
 
 
-def test_a_block_lies_whole_in_one_split():
+def test_a_block_is_entirely_in_one_split():
     tiles, locations = scattered()
     splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=100_000.0)
     blocks = block_indices(locations, 100_000.0)
@@ -158,7 +158,7 @@ def test_a_seed_gives_the_same_blocks_again_and_another_seed_others():
     assert not np.array_equal(first, other)
 
 
-def test_tiles_of_different_splits_do_not_share_ground():
+def test_tiles_of_different_splits_do_not_overlap():
     tiles, locations = scattered(2000)
     locations[:, :2] = locations[:, :2] / 50 + (10, 50)  # crowded, so that many overlap
     splits, notes = split_by_blocks(tiles, locations, seed=0, block_size=4000.0)
@@ -173,7 +173,7 @@ def test_tiles_of_different_splits_do_not_share_ground():
 
 def test_tiles_edge_to_edge_all_stay(field):
     tiles = load_tiles(str(field))
-    splits, notes = split_tiles(tiles, None, 0, "spatial")
+    splits, notes = split_tiles(tiles, None, seed=0, split="spatial")
     assert sum(map(len, splits.values())) == 400 and len(notes) == 1
     locations = read_locations(tiles)
     neighbours = (
@@ -184,7 +184,7 @@ def test_tiles_edge_to_edge_all_stay(field):
         where[rows] = number
     apart = where[:, None] != where[None]
     random = np.empty(400, int)
-    for number, rows in enumerate(split_tiles(tiles, None, 0, "random")[0].values()):
+    for number, rows in enumerate(split_tiles(tiles, None, seed=0, split="random")[0].values()):
         random[rows] = number
     # Fewer neighbours are parted than by a random split, which is what it is for.
     assert (neighbours & apart).sum() < 0.7 * (neighbours & (random[:, None] != random[None])).sum()
@@ -219,12 +219,12 @@ def test_few_tiles_are_too_few_for_blocks():
 # --- by name ----------------------------------------------------------------------------------------------
 
 
-def test_a_spatial_split_of_tiles_without_coordinates_says_what_to_pass(folder):
+def test_a_spatial_split_of_tiles_without_coordinates_names_the_option(folder):
     for tiles in (load_tiles(str(folder)), load_tiles("synthetic:10")):
         with pytest.raises(
             DataError, match="no coordinates for a spatial split: pass --split-files, as for Euro"
         ):
-            split_tiles(tiles, None, 0, "spatial")
+            split_tiles(tiles, None, seed=0, split="spatial")
 
 
 def test_lists_in_the_datas_own_folder_are_the_spatial_split(folder):
@@ -233,10 +233,10 @@ def test_lists_in_the_datas_own_folder_are_the_spatial_split(folder):
         write(folder / "splits" / f"mine-spatial-{split}.txt", "\n".join(lines).encode())
     write(folder / "splits" / "mine-random-train.txt", b"Forest_0.png")
     tiles = load_tiles(str(folder))
-    splits, notes = split_tiles(tiles, None, 0, "spatial")
+    splits, notes = split_tiles(tiles, None, seed=0, split="spatial")
     assert splits["test"].tolist() == [4, 9, 14] and splits["validation"].tolist() == [3, 8, 13]
     assert "mine-spatial-train.txt" in notes[0]
-    assert split_tiles(tiles, None, 0)[1][0].startswith("the data has no splits")
+    assert split_tiles(tiles, None, seed=0)[1][0].startswith("the data has no splits")
 
 
 def test_lists_that_are_given_are_the_spatial_split(folder, tmp_path):
@@ -246,15 +246,19 @@ def test_lists_that_are_given_are_the_spatial_split(folder, tmp_path):
             "\n".join(f"{n}_{number}" for n in ("Forest", "River", "Sea")).encode(),
         )
     tiles = load_tiles(str(folder))
-    assert split_tiles(tiles, str(tmp_path / "lists"), 0, "spatial")[0]["test"].tolist() == [2, 7, 12]
+    assert split_tiles(tiles, str(tmp_path / "lists"), seed=0, split="spatial")[0]["test"].tolist() == [
+        2,
+        7,
+        12,
+    ]
 
 
-def test_a_random_split_is_drawn_from_all_tiles_whatever_splits_the_data_has():
+def test_a_random_split_ignores_the_splits_of_the_data():
     tiles, _ = scattered()
     own = replace(tiles, own_splits={"train": np.arange(0, 600, 2), "test": np.arange(1, 600, 2)})
-    splits, notes = split_tiles(own, None, 7, "random")
+    splits, notes = split_tiles(own, None, seed=7, split="random")
     assert notes == ("random split: drew 60/20/20 from all tiles, stratified, with seed 7",)
-    for name, rows in split_tiles(tiles, None, 7)[0].items():
+    for name, rows in split_tiles(tiles, None, seed=7)[0].items():
         np.testing.assert_array_equal(splits[name], rows)
 
 
@@ -266,7 +270,7 @@ def test_a_random_split_with_lists_is_a_contradiction():
 @pytest.mark.shared
 def test_eurosat_brings_its_published_spatial_split(shared):
     tiles = load_tiles(str(shared / "eurosat"))
-    named, _ = split_tiles(tiles, None, 0, "spatial")
-    given, _ = split_tiles(tiles, str(shared / "eurosat" / "splits"), 0)
+    named, _ = split_tiles(tiles, None, seed=0, split="spatial")
+    given, _ = split_tiles(tiles, str(shared / "eurosat" / "splits"), seed=0)
     for name, rows in given.items():
         np.testing.assert_array_equal(named[name], rows)

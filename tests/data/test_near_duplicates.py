@@ -81,7 +81,7 @@ def test_identical_tiles_are_counted_apart_and_have_distance_zero(synthetic):
 
 
 def test_clean_synthetic_tiles_raise_no_alarm(synthetic):
-    splits, _ = split_tiles(synthetic, None, 42)
+    splits, _ = split_tiles(synthetic, None, seed=42)
     found = find_near_duplicates(synthetic, splits)
     assert [near.splits for near in found] == [
         ("train", "validation"),
@@ -100,7 +100,7 @@ def test_tiles_of_one_colour_are_duplicates_only_if_they_are_identical(synthetic
     assert near.pairs == [("a", "f", 0.0)] and near.identical == 1
 
 
-def test_the_same_shape_in_other_colours_is_no_duplicate(synthetic):
+def test_the_same_shape_in_other_colours_is_not_a_duplicate(synthetic):
     tiles, splits = with_copies(synthetic, lambda tile: brightened(tile, 1.3))
     assert find_near_duplicates(tiles, splits)[1].count == 0
 
@@ -124,7 +124,8 @@ def test_what_is_found_is_ready_for_json(synthetic):
 def test_eurosats_random_split_has_near_duplicates_and_its_published_spatial_split_has_none(shared):
     tiles = load_tiles(str(shared / "eurosat"))
     random, spatial = (
-        find_near_duplicates(tiles, split_tiles(tiles, None, 0, split)[0]) for split in ("default", "spatial")
+        find_near_duplicates(tiles, split_tiles(tiles, None, seed=0, split=split)[0])
+        for split in ("default", "spatial")
     )
     assert [pair[:2] for near in random for pair in near.pairs] == [
         ("River_1680.jpg", "River_111.jpg"),

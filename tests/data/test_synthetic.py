@@ -63,7 +63,7 @@ def test_the_classes_are_balanced(count):
     assert tiles_of.max() - tiles_of.min() == (count % 10 > 0)
 
 
-def test_no_two_tiles_are_alike_and_none_is_flat_or_burnt_out(drawn):
+def test_no_two_tiles_are_equal_and_none_is_flat_or_saturated(drawn):
     tiles, _ = drawn
     assert len({tile.tobytes() for tile in tiles}) == len(tiles)
     assert tiles.std((1, 2)).min() > 0.4
@@ -74,7 +74,7 @@ def test_colour_alone_does_not_tell_the_class(drawn):
     assert accuracy(colour(drawn[0]), drawn[1]) < 0.6
 
 
-def test_structure_tells_more_than_colour_does(drawn):
+def test_structure_predicts_better_than_colour(drawn):
     tiles, labels = drawn
     both = accuracy(np.concatenate([colour(tiles), structure(tiles)], axis=1), labels)
     assert both > accuracy(colour(tiles), labels) + 0.1

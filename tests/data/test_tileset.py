@@ -79,7 +79,7 @@ def test_other_content_names_or_treatment_have_another_fingerprint(folder):
         ("meta.json", lambda path: path.write_text("[]")),
     ],
 )
-def test_a_damaged_store_is_built_anew(folder, fresh_cache, file, harm):
+def test_a_damaged_store_is_rebuilt(folder, fresh_cache, file, harm):
     cache = fresh_cache()
     first = load_tiles(str(folder))
     harm(cache / "tiles" / first.fingerprint / file)
@@ -93,7 +93,7 @@ def test_a_damaged_store_is_built_anew(folder, fresh_cache, file, harm):
     [("tiles.npy", -100), ("tiles.npy", 60), ("labels.npy", -8), ("meta.json", 20)],
 )
 @pytest.mark.parametrize("byte", [0xFF, 0])
-def test_a_flipped_or_zeroed_byte_is_noticed_and_the_store_built_anew(folder, fresh_cache, file, place, byte):
+def test_a_flipped_or_zeroed_byte_is_detected_and_the_store_rebuilt(folder, fresh_cache, file, place, byte):
     cache = fresh_cache()
     first = load_tiles(str(folder))
     labels, pixels = first.labels.copy(), np.array(first.tiles)
@@ -107,7 +107,7 @@ def test_a_flipped_or_zeroed_byte_is_noticed_and_the_store_built_anew(folder, fr
     assert second.names == first.names
 
 
-def test_a_store_in_the_place_of_another_is_built_anew(folder, tmp_path, fresh_cache):
+def test_a_store_in_the_place_of_another_is_rebuilt(folder, tmp_path, fresh_cache):
     cache = fresh_cache()
     other = shutil.copytree(folder, tmp_path / "other")
     write(other / "Sea" / "Sea_0.png", encode(tile(77)))
@@ -117,9 +117,7 @@ def test_a_store_in_the_place_of_another_is_built_anew(folder, tmp_path, fresh_c
     np.testing.assert_array_equal(load_tiles(str(folder)).tiles[10], tile(20))
 
 
-def test_tiles_damaged_while_they_are_in_use_are_one_line_and_the_next_start_decodes_anew(
-    folder, fresh_cache
-):
+def test_tiles_damaged_in_use_are_one_line_and_the_next_start_decodes_them_again(folder, fresh_cache):
     cache = fresh_cache()
     tiles = load_tiles(str(folder))
     path = cache / "tiles" / tiles.fingerprint / "tiles.npy"
@@ -131,7 +129,7 @@ def test_tiles_damaged_while_they_are_in_use_are_one_line_and_the_next_start_dec
     np.testing.assert_array_equal(load_tiles(str(folder)).read(np.array([14]))[0], tile(24))
 
 
-def test_two_processes_that_build_at_once_share_one_whole_store(folder, fresh_cache):
+def test_two_processes_that_build_at_once_share_one_complete_store(folder, fresh_cache):
     cache = fresh_cache()
     for number in range(300):
         write(folder / "Sea" / f"more_{number}.png", encode(tile(number % 250)))

@@ -37,7 +37,7 @@ def test_resizing_is_torchs_up_and_down_and_what_overshoots_is_clipped():
 def test_resizing_is_the_product_with_its_matrix():
     tiles = torch.randint(0, 256, (1, 20, 20, 3), dtype=torch.uint8)
     transform = Transform(32, (0.0,) * 3, (1.0,) * 3, "bilinear")
-    matrix = resize_matrix(20, 32, "bilinear")
+    matrix = resize_matrix(20, 32, resample="bilinear")
     channel = tiles[0, :, :, 0].float() / 255
     assert torch.allclose(matrix @ channel @ matrix.t(), transform(tiles)[0, 0], atol=1e-6)
 

@@ -38,7 +38,7 @@ def test_the_patch_that_shows_the_class_is_more_relevant_than_the_others(tmp_pat
         optimizer.step()
     marked, others = [], []
     for number in range(1, 30, 2):
-        score = attribution_map(model.eval(), backbone.family, pixels[[number]], label=1)
+        score = attribution_map(model.eval(), backbone.family, pixels=pixels[[number]], label=1)
         assert score.shape == (PLACES, PLACES)
         assert score.min() >= 0
         marked.append(score[tuple(places[number])])

@@ -35,37 +35,38 @@ def test_colour_statistics_are_numpys_of_each_channel(synthetic):
     np.testing.assert_array_equal(statistics[..., 2:], np.moveaxis(levels, 0, 2))
 
 
-def test_classes_that_differ_in_colour_alone_are_told_apart_by_colours(synthetic):
+def test_the_colour_baseline_separates_classes_that_differ_in_colour(synthetic):
     tiles = relabelled(synthetic, np.argsort(np.argsort(colour_statistics(synthetic)[:, 0])) // 100)
-    result = colour_baseline(tiles, split_tiles(tiles, None, 0, "random")[0])
+    result = colour_baseline(tiles, split_tiles(tiles, None, seed=0, split="random")[0])
     assert result.test.accuracy > 0.8 and result.test.count == 60
     assert result.chance == pytest.approx(1 / 3)
 
 
-def test_labels_without_meaning_are_not_told_by_colours(synthetic):
+def test_random_labels_are_not_predicted_by_the_colour_baseline(synthetic):
     tiles = relabelled(synthetic, np.random.default_rng(0).integers(0, 2, 300))
-    result = colour_baseline(tiles, split_tiles(tiles, None, 0, "random")[0])
+    result = colour_baseline(tiles, split_tiles(tiles, None, seed=0, split="random")[0])
     low, high = result.test.interval
     assert low < 0.5 < high
 
 
 def test_the_sentences_state_the_accuracy_and_the_chance(synthetic):
     tiles = relabelled(synthetic, np.arange(300) % 3)
-    splits, _ = split_tiles(tiles, None, 0, "random")
+    splits, _ = split_tiles(tiles, None, seed=0, split="random")
     result = colour_baseline(tiles, splits)
-    reached = f"{result.test.accuracy:.1%}"
+    reached = f"{100 * result.test.accuracy:.1f} %"
     assert result.sentence == (
-        f"colour statistics alone reach {reached} (chance 33.3%): what a method adds is the rest"
+        f"colour statistics alone reach {reached} (chance 33.3 %); "
+        "only the accuracy above that is due to a method"
     )
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 
 
 def test_one_training_tile_of_each_class_is_enough_to_fit_on(synthetic):
-    splits, _ = split_tiles(synthetic, None, 0)
+    splits, _ = split_tiles(synthetic, None, seed=0)
     few = {**splits, "train": np.array([np.flatnonzero(synthetic.labels == label)[0] for label in range(10)])}
     assert 0 <= colour_baseline(synthetic, few).test.accuracy <= 1
     locations = places(np.arange(300.0) / 100, np.zeros(300))
-    assert coordinates_baseline(synthetic, few, locations).test.count == 60
+    assert coordinates_baseline(synthetic, few, locations=locations).test.count == 60
 
 
 def test_a_random_split_of_clustered_classes_leaks_location(synthetic):
@@ -73,7 +74,9 @@ def test_a_random_split_of_clustered_classes_leaks_location(synthetic):
     cluster = np.arange(300) // 10
     tiles = relabelled(synthetic, random.integers(0, 3, 30)[cluster])
     locations = places(*(random.uniform(0, 5, (2, 30))[:, cluster] + random.normal(0, 0.01, (2, 300))))
-    result = coordinates_baseline(tiles, split_tiles(tiles, None, 0, "random")[0], locations)
+    result = coordinates_baseline(
+        tiles, split_tiles(tiles, None, seed=0, split="random")[0], locations=locations
+    )
     assert result.test.accuracy > 0.9
     assert result.sentence.endswith("the split leaks location")
 
@@ -82,7 +85,9 @@ def test_coordinates_that_say_nothing_leak_nothing(synthetic):
     random = np.random.default_rng(0)
     tiles = relabelled(synthetic, random.integers(0, 3, 300))
     locations = places(*random.uniform(0, 5, (2, 300)))
-    result = coordinates_baseline(tiles, split_tiles(tiles, None, 0, "random")[0], locations)
+    result = coordinates_baseline(
+        tiles, split_tiles(tiles, None, seed=0, split="random")[0], locations=locations
+    )
     assert result.sentence.endswith("no more than chance, the split leaks no location")
 
 
@@ -92,5 +97,5 @@ def test_neighbours_across_the_date_line_are_neighbours(synthetic):
     east = np.arange(300) < 150
     longitude = np.where((np.arange(300) % 3 == 0) & east, -179.99, spread)
     splits = {"train": np.flatnonzero(~east), "validation": np.arange(3), "test": np.flatnonzero(east)}
-    result = coordinates_baseline(tiles, splits, places(longitude, np.zeros(300)))
+    result = coordinates_baseline(tiles, splits, locations=places(longitude, np.zeros(300)))
     assert result.test.accuracy == 1.0

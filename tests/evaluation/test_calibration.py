@@ -30,7 +30,7 @@ def test_logits_scaled_by_a_factor_give_back_that_factor(factor):
     assert fit_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.03)
 
 
-def test_scaling_mends_the_loss_and_the_error_and_keeps_the_classes():
+def test_scaling_reduces_loss_and_calibration_error_and_keeps_the_classes():
     logits, labels = calibrated()
     before, after = score_calibration(3 * logits, labels), score_calibration(logits, labels)
     assert before.ece > 0.1 > 0.02 > after.ece

@@ -103,6 +103,6 @@ def test_methods_scored_on_other_numbers_of_images_cannot_be_paired():
 
 
 @pytest.mark.parametrize("wrong", [np.ones((0, 5), bool), np.ones(5, bool), np.ones((1, 5))])
-def test_what_is_no_table_of_seeds_by_images_is_refused(wrong):
+def test_other_shapes_than_seeds_by_images_are_refused(wrong):
     with pytest.raises(ValueError, match="seeds, images"):
         mean_accuracy(wrong)

@@ -19,7 +19,7 @@ def detector():
     return OODDetector.fit(*features(300), held_out=features(1000)[0], false_alarm_rate=0.05)
 
 
-def test_the_threshold_gives_the_rate_of_false_alarms_that_was_asked_for(detector):
+def test_the_threshold_gives_the_requested_false_positive_rate(detector):
     new = detector.scores(features(4000)[0])
     assert 0.03 < (new > detector.threshold).mean() < 0.07
 
@@ -47,7 +47,7 @@ def test_it_can_be_fitted_to_fewer_tiles_than_features():
     assert np.isfinite(found.scores(features(20)[0])).all()
 
 
-def test_features_that_never_change_are_no_obstacle():
+def test_constant_features_are_handled():
     same = np.ones((9, 4), np.float32)
     found = OODDetector.fit(same, np.arange(9) % 3, held_out=same, false_alarm_rate=0.01)
     assert (found.scores(same) <= found.threshold).all()

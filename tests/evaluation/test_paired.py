@@ -63,7 +63,9 @@ def test_the_variance_under_the_null_is_that_of_maximum_likelihood(truth):
 
     bounds = (max(0.0, -truth) + 1e-9, (1 - truth) / 2 - 1e-9)
     lost = minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x
-    assert restricted_variance(wins, losses, truth) == pytest.approx(2 * lost + truth - truth**2, abs=1e-6)
+    assert restricted_variance(wins, losses, truth=truth) == pytest.approx(
+        2 * lost + truth - truth**2, abs=1e-6
+    )
 
 
 def test_models_that_never_disagree_still_leave_a_doubt_that_falls_with_the_images():
@@ -115,8 +117,8 @@ def test_the_interval_holds_the_truth_and_the_test_errs_as_rarely_as_they_say(se
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0.010, 0.010), (0.008, 0.0095), (0.012, 0.010)])
-def test_as_many_images_as_are_said_to_be_needed_give_the_power_that_is_said(wins, losses):
-    needed = PairedTest(1000, wins, losses, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
+def test_the_stated_number_of_images_gives_the_stated_power(wins, losses):
+    needed = PairedTest(1000, wins, losses, 1.0, ()).images_needed(-0.005, 0.025, power=0.8)
     random = np.random.default_rng(0)
     counts = random.multinomial(needed, [wins, losses, 1 - wins - losses], size=2000)
     scores = (PairedTest(needed, w / needed, lo / needed, 1.0, ()) for w, lo, _ in counts)
@@ -125,7 +127,7 @@ def test_as_many_images_as_are_said_to_be_needed_give_the_power_that_is_said(win
 
 
 def test_the_images_needed_are_about_those_of_the_simple_formula():
-    needed = PairedTest(1000, 0.01, 0.01, 1.0, ()).images_needed(-0.005, 0.025, 0.8)
+    needed = PairedTest(1000, 0.01, 0.01, 1.0, ()).images_needed(-0.005, 0.025, power=0.8)
     assert needed == pytest.approx((1.96 + 0.8416) ** 2 * 0.02 / 0.005**2, rel=0.1)
 
 

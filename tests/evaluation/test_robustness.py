@@ -26,10 +26,11 @@ def scene():
 @pytest.fixture(scope="module")
 def scored(scene):
     seen: list[int] = []
-    return score_corruptions(*scene, batch_size=32, after_batch=seen.append), seen
+    predict, tiles, labels = scene
+    return score_corruptions(predict, tiles, labels=labels, batch_size=32, after_batch=seen.append), seen
 
 
-def test_every_kind_and_severity_is_scored_and_progress_is_told(scored):
+def test_every_kind_and_severity_is_scored_with_progress(scored):
     result, seen = scored
     assert [kind.name for kind in result.corruptions] == list(CORRUPTIONS)
     assert all([s.severity for s in kind.severities] == list(SEVERITIES) for kind in result.corruptions)
@@ -49,5 +50,6 @@ def test_a_classifier_of_colours_loses_under_haze_and_means_are_means(scored):
 
 def test_the_size_of_a_batch_changes_nothing_and_the_result_is_plain_json(scene, scored):
     result, _ = scored
-    assert score_corruptions(*scene, batch_size=100) == result
+    predict, tiles, labels = scene
+    assert score_corruptions(predict, tiles, labels=labels, batch_size=100) == result
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()

@@ -45,7 +45,7 @@ def test_several_seeds_take_the_upper_median_p_value_times_the_number_over_its_p
     assert mcnemar_over_seeds(method[2:], reference) == pytest.approx(2 / 2**8)  # one pair, the first
 
 
-def test_combined_over_seeds_that_share_their_images_mcnemar_errs_at_most_as_often_as_it_says():
+def test_mcnemar_over_seeds_that_share_images_keeps_its_error_rate():
     random, wrong = np.random.default_rng(0), 0
     for _ in range(400):
         hard = random.beta(0.5, 0.1, 300)
@@ -90,7 +90,7 @@ def test_a_method_that_loses_many_images_is_not_within_the_margin():
     assert difference_sentence(only).endswith("full did better than linear (McNemar, p < 0.001).")
 
 
-def test_where_nothing_can_be_told_the_sentence_says_how_many_images_would_be_needed():
+def test_an_undecided_comparison_states_the_number_of_images_needed():
     method, reference = models(20, 26, 2000)
     (only,) = compare_all({"full": reference, "lora": method}, "full")
     assert only.verdict == "cannot be told"
@@ -101,7 +101,7 @@ def test_where_nothing_can_be_told_the_sentence_says_how_many_images_would_be_ne
     assert sentence.endswith(",000 would be needed, were all else as observed.")
 
 
-def test_where_more_images_would_not_help_the_sentence_says_so():
+def test_the_sentence_states_where_more_images_would_not_help():
     method, reference = models(20, 30, 2000)  # exactly on the margin
     (only,) = compare_all({"full": reference, "lora": method}, "full", margin=0.5)
     assert only.images_needed is None
@@ -120,7 +120,7 @@ def test_a_verdict_and_the_interval_agree_where_one_method_is_compared():
     assert verdicts == {"yes", "no", "cannot be told"}
 
 
-def test_with_many_methods_the_p_values_are_corrected_and_the_sentence_says_so():
+def test_with_many_methods_the_sentence_names_the_correction_of_p_values():
     full = np.ones((1, 2000), bool)
     methods = {f"m{n}": models(0, 1, 2000)[0] for n in range(3)}  # alone each would be within
     alone = compare_all({"full": full, "m0": methods["m0"]}, "full")[0]
@@ -132,7 +132,7 @@ def test_with_many_methods_the_p_values_are_corrected_and_the_sentence_says_so()
     assert together[0].images_needed > alone.images_needed
 
 
-def test_several_seeds_are_told_and_both_intervals_agree():
+def test_the_number_of_seeds_is_stated_and_both_intervals_agree():
     random = np.random.default_rng(0)
     hard = random.beta(0.5 * 0.98, 0.5 * 0.02, 5400)
     full, lora = random.random((2, 3, 5400)) < hard
@@ -155,4 +155,4 @@ def test_a_reference_alone_gives_no_comparison():
 def test_a_margin_that_means_nothing_is_refused(margin):
     method, reference = models(9, 12, 5400)
     with pytest.raises(ValueError, match="margin"):
-        compare_all({"full": reference, "lora": method}, "full", margin)
+        compare_all({"full": reference, "lora": method}, "full", margin=margin)

@@ -42,14 +42,14 @@ def untrained(place, model_type="vit", method="lora", size=24):
     tiles, backbone = tile_folder(place / "tiles", each=8), backbone_folder(place / "backbone", model_type)
     settings = {"data": str(tiles), "backbone": str(backbone), "method": method, "image_size": size}
     setup = prepare_training(Recipe(**settings), progress=False)
-    model = build(setup.recipe, setup.backbone, setup.tiles.classes).eval()
+    model = build(setup.recipe, setup.backbone, classes=setup.tiles.classes).eval()
     with torch.no_grad():  # LoRA starts at zero
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.02 * torch.randn_like(parameter)
     metadata = model_metadata(setup.backbone, setup.tiles.classes, method, temperature=1.5)
     metadata = metadata.model_copy(update={"preprocessing": setup.preprocessing})
-    save_model(model, place / "saved", setup.backbone, metadata)
+    save_model(model, place / "saved", backbone=setup.backbone, metadata=metadata)
     return ReferenceModel(Bundle(place / "saved", metadata), setup)
 
 
@@ -62,7 +62,7 @@ def original(run):
 def exported(run, tmp_path_factory):
     """What does not need OpenVINO, of one run, and their validation."""
     out = tmp_path_factory.mktemp("export") / "out"
-    return out, export(run, ["merged", *ONNX], out, tolerance=10, progress=False)
+    return out, export(run, ["merged", *ONNX], out=out, tolerance=10, progress=False)
 
 
 def reference(original, tiles):
@@ -147,10 +147,10 @@ def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type
 def merging(run, tmp_path_factory):
     """An int8 file whose patches are halved after the first of two blocks."""
     out = tmp_path_factory.mktemp("merging") / "out"
-    return out, export(run, ["onnx-int8"], out, tolerance=100, merge_tokens=[1], progress=False)
+    return out, export(run, ["onnx-int8"], out=out, tolerance=100, merge_tokens=[1], progress=False)
 
 
-def test_an_int8_file_may_merge_tokens_and_says_so(merging):
+def test_an_int8_file_may_merge_tokens_and_records_it(merging):
     import onnx
     import onnxruntime
 
@@ -171,7 +171,7 @@ def test_a_file_that_merges_takes_any_number_of_tiles(merging, original):
         assert np.allclose(predict(tiles[:count]), whole[:count], atol=1e-4)
 
 
-def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, monkeypatch):
+def test_a_model_that_merges_learns_the_outputs_of_the_trained_one(original, monkeypatch):
     monkeypatch.setattr(distillation, "EPOCHS", 20)
     monkeypatch.setattr(distillation, "LEARNING_RATE", 1e-2)
     tiles, student, found = some_tiles(original), original.merged(), original.merged()
@@ -189,7 +189,7 @@ def test_a_model_that_merges_learns_the_answers_of_the_trained_one(original, mon
     assert away[1] < away[0] / 4
 
 
-def test_without_merging_nothing_in_a_file_tells_of_it(exported):
+def test_without_merging_a_file_has_no_trace_of_it(exported):
     import onnx
 
     for name in ("model.onnx", "model-int8.onnx"):
@@ -206,7 +206,7 @@ def test_without_merging_nothing_in_a_file_tells_of_it(exported):
 )
 def test_tokens_that_cannot_be_merged_are_one_line(run, tmp_path, to, blocks, message):
     with pytest.raises(OrbituneError, match=message):
-        export(run, [to], tmp_path / "out", merge_tokens=blocks, progress=False)
+        export(run, [to], out=tmp_path / "out", merge_tokens=blocks, progress=False)
 
 
 @pytest.mark.parametrize("method", ["full", "linear"])
@@ -241,13 +241,13 @@ def test_a_signal_can_be_handled_after_openvino_was_used(original, tmp_path):
     assert arrived == [signal.SIGUSR1]
 
 
-def test_a_form_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
+def test_a_format_that_differs_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
     def other(folder, original):
         return lambda tiles: np.full((len(tiles), 3), 1 / 3, np.float32)
 
     monkeypatch.setitem(FORMATS, "merged", replace(FORMATS["merged"], open=other))
     with pytest.raises(ExportRefusedError, match="differs from the trained model's by"):
-        export(run, ["merged"], tmp_path / "out", progress=False)
+        export(run, ["merged"], out=tmp_path / "out", progress=False)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.json"]
 
 
@@ -287,7 +287,7 @@ def test_fp32_is_held_to_the_probabilities_whatever_the_user_allows():
         ("rare", "A rare format needs no_such_module: pip install 'orbitune.export.'"),
     ],
 )
-def test_what_cannot_be_made_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
+def test_an_unavailable_format_is_one_line_that_says_what_to_do(run, monkeypatch, to, message):
     rare = ExportFormat("rare", "A rare format", "x", None, None, needs=("no_such_module",))
     monkeypatch.setitem(FORMATS, "rare", rare)
     with pytest.raises(RunError, match=message):
@@ -297,7 +297,7 @@ def test_what_cannot_be_made_is_one_line_that_says_what_to_do(run, monkeypatch, 
 def test_a_folder_with_exports_of_another_model_is_left_alone(run, tmp_path):
     ExportReport(hashes={"recipe": "other"}).save(tmp_path)
     with pytest.raises(RunError, match="holds exports of another model"):
-        export(run, ["merged"], tmp_path, progress=False)
+        export(run, ["merged"], out=tmp_path, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -335,7 +335,7 @@ def test_a_report_of_version_0_1_is_read_and_replaced(run, tmp_path):
     stored = {**CHECK.model_dump(), "path": "model.onnx", "merge_tokens": []}
     hashes = ReferenceModel.open(run, progress=False).hashes
     (tmp_path / "gate.json").write_text(json.dumps({"hashes": hashes, "forms": {"onnx": stored}}))
-    report = export(run, ["merged"], tmp_path, progress=False)
+    report = export(run, ["merged"], out=tmp_path, progress=False)
     assert list(report.formats) == ["onnx", "merged"] and report.formats["onnx"].accuracy == 0.9
     assert ExportReport.load(tmp_path) == report and not (tmp_path / "gate.json").exists()
 

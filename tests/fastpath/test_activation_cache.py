@@ -33,8 +33,8 @@ def recipe(tmp_path, monkeypatch, cache):
 
 def activation_loader(recipe):
     job = prepare_training(recipe, progress=False)
-    network = job.network(build(job.recipe, job.backbone, job.tiles.classes), "plain")
-    return job, network, job.activation_loader(network, TileLoader(job.tiles, CPU), CPU)
+    network = job.network(build(job.recipe, job.backbone, classes=job.tiles.classes), "plain")
+    return job, network, job.activation_loader(network, TileLoader(job.tiles, CPU), device=CPU)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -65,7 +65,7 @@ def test_without_turns_one_view_is_kept(recipe):
     assert size == 15 * feed.tiles(job.splits["test"][:1]).nbytes
 
 
-def test_a_build_that_was_stopped_goes_on_to_the_same_states(recipe):
+def test_an_interrupted_build_resumes_to_the_same_states(recipe):
     _, _, feed = activation_loader(recipe)
     folder = feed.key.folder
     feed.build(4)
@@ -107,7 +107,7 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
 
 
 @pytest.mark.parametrize("change", [{"lora": {}}, {"method": "full"}])
-def test_without_frozen_layers_below_there_is_no_prefix(recipe, change):
+def test_without_frozen_layers_below_nothing_is_cached(recipe, change):
     with pytest.raises(ModelError, match="no frozen layers below"):
         activation_loader(recipe.replace(**change))
 
@@ -134,7 +134,7 @@ def test_a_full_disk_says_how_much_is_needed(recipe, monkeypatch):
         feed.build(4)
 
 
-def test_an_interrupt_while_the_prefix_is_computed_leaves_what_is_done(recipe, tmp_path):
+def test_an_interrupt_while_activations_are_cached_keeps_what_is_done(recipe, tmp_path):
     job, _, feed = activation_loader(recipe)
 
     def stop(count):

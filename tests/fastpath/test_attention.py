@@ -10,7 +10,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def kernel(tokens, dtype, device=CPU):
-    return fastest_attention(tokens, dtype, device)
+    return fastest_attention(tokens, dtype, device=device)
 
 
 @pytest.fixture(params=[True, False], ids=["with its instructions", "without"])

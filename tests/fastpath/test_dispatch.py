@@ -35,7 +35,7 @@ def with_kernels(monkeypatch):
 
 
 def model_of(backbone, **recipe):
-    return build(resolve(Recipe(**recipe), backbone), backbone, ("a", "b"))
+    return build(resolve(Recipe(**recipe), backbone), backbone, classes=("a", "b"))
 
 
 def plan_of(backbone, model, dtype=torch.bfloat16, attention="plain"):
@@ -124,9 +124,9 @@ def test_the_plan_is_what_result_json_states(vit):
     assert facts["products"].startswith("float32 on ")
 
 
-def test_switched_off_is_no_reason_why_not(vit):
+def test_switched_off_is_not_given_as_a_reason(vit):
     recipe = resolve(Recipe(method="lora", fast=False), vit)
-    network = make_network(build(recipe, vit, ("a", "b")), recipe, backbone=vit, transform=TRANSFORM)
+    network = make_network(build(recipe, vit, classes=("a", "b")), recipe, backbone=vit, transform=TRANSFORM)
     assert not network.plan.fast and network.plan.why_not_fast is None
     assert network.plan.attention == "transformers"
 

@@ -44,7 +44,7 @@ def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilin
     recipe = resolve(Recipe(**recipe), backbone)
     stated = backbone.preprocessing
     transform = Transform(recipe.image_size, stated.mean, stated.std, resample)
-    models = [build(recipe, backbone, CLASSES) for _ in range(2)]
+    models = [build(recipe, backbone, classes=CLASSES) for _ in range(2)]
     for model in models:
         generator = torch.Generator().manual_seed(1)
         for parameter in model.parameters():
@@ -184,7 +184,7 @@ def test_a_layer_that_peft_adapts_in_another_way_is_left_to_peft(vit):
     from orbitune.models.backbones import load_weights
 
     config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, modules_to_save=["classifier"])
-    models = [get_peft_model(load_weights(vit, CLASSES, 0), config) for _ in range(2)]
+    models = [get_peft_model(load_weights(vit, CLASSES, seed=0), config) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     plain = plain_network(models[0], vit.family, transform=TRANSFORM)
     fast = fast_network(models[1], vit.family, transform=TRANSFORM, dtype=torch.float32)
@@ -192,7 +192,7 @@ def test_a_layer_that_peft_adapts_in_another_way_is_left_to_peft(vit):
 
 
 def test_frozen_weights_take_no_more_memory_than_half(vit):
-    model = build(resolve(Recipe(method="lora"), vit), vit, CLASSES)
+    model = build(resolve(Recipe(method="lora"), vit), vit, classes=CLASSES)
     layers = model.get_base_model().vit.layers
     before = sum(p.untyped_storage().nbytes() for p in layers.parameters() if not p.requires_grad)
     fast_network(model, vit.family, transform=TRANSFORM, dtype=torch.bfloat16)
@@ -208,7 +208,7 @@ def test_trained_tensors_stay_in_fp32(vit):
 
 def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
     recipe = resolve(Recipe(method="lora"), vit)
-    model = build(recipe, vit, CLASSES)
+    model = build(recipe, vit, classes=CLASSES)
     model.get_base_model().config.hidden_dropout_prob = 0.1
     network = make_network(model, recipe, backbone=vit, transform=TRANSFORM)
     assert isinstance(network, PlainClassifier)
@@ -217,7 +217,7 @@ def test_a_backbone_with_dropout_of_its_own_is_left_to_transformers(vit):
 
 def test_fast_off_is_the_plain_path(vit):
     recipe = resolve(Recipe(method="lora", fast=False), vit)
-    network = make_network(build(recipe, vit, CLASSES), recipe, backbone=vit, transform=TRANSFORM)
+    network = make_network(build(recipe, vit, classes=CLASSES), recipe, backbone=vit, transform=TRANSFORM)
     assert isinstance(network, PlainClassifier)
 
 
@@ -240,7 +240,7 @@ def test_the_gradients_of_dropped_inputs_are_those_of_autograd():
     torch.manual_seed(7)
     y = linear(ours.requires_grad_(), training=True)
     torch.manual_seed(7)
-    kept = Dropout(theirs.shape, 0.4, theirs.device).apply(torch.ones(7, 6))
+    kept = Dropout(theirs.shape, 0.4, device=theirs.device).apply(torch.ones(7, 6))
     expected = torch.cat([written_out(layer, theirs.requires_grad_(), kept) for layer in parts.values()], 1)
     assert torch.allclose(y, expected, atol=1e-5)
     found = torch.autograd.grad((y**2).sum(), [ours, *factors])

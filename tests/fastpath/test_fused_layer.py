@@ -51,7 +51,10 @@ class Layer:
             layers = [self.parts[name] for name in group]
             kinds = [kind_of_linear(layer) for layer in layers]
             linear.append(FusedLinear(layers, kinds, dtype=torch.bfloat16, operations=CompiledOperations()))
-        return FusedLayer(*linear, norms=self.norms, scales=self.scales, head_dim=HEAD)
+        qkv, out, mlp_in, mlp_out = linear
+        return FusedLayer(
+            qkv, out, mlp_in=mlp_in, mlp_out=mlp_out, norms=self.norms, scales=self.scales, head_dim=HEAD
+        )
 
     def linear(self, name, x, kept=None):
         layer = self.parts[name]
@@ -81,7 +84,7 @@ class Layer:
         x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
         torch.manual_seed(7)
         found = x.clone().requires_grad_()
-        y = run_layers([self.whole], found, images, training=True)
+        y = run_layers([self.whole], found, images=images, training=True)
         kept = 1
         if self.dropout:
             torch.manual_seed(7)
@@ -122,8 +125,8 @@ def test_the_same_numbers_are_dropped_forward_and_backward():
 def test_without_a_gradient_it_gives_the_same():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
     with torch.inference_mode():
-        alone = run_layers([layer.whole], x, 2, training=False)
-    assert torch.equal(alone, run_layers([layer.whole], x.requires_grad_(), 2, training=False))
+        alone = run_layers([layer.whole], x, images=2, training=False)
+    assert torch.equal(alone, run_layers([layer.whole], x.requires_grad_(), images=2, training=False))
 
 
 def test_the_gradients_do_not_depend_on_the_number_of_threads():
@@ -144,29 +147,29 @@ def test_layers_in_a_row_are_each_of_them_after_the_other():
 
     def one_by_one(x):
         for layer in whole:
-            x = run_layers([layer], x, 2, training=True)
+            x = run_layers([layer], x, images=2, training=True)
         return x
 
     x = torch.randn(34, WIDTH).bfloat16()
     found, expected = (
         torch.autograd.grad(through(leaf).float().square().sum(), [leaf, *factors])
         for through, leaf in (
-            (lambda x: run_layers(whole, x, 2, training=True), x.clone().requires_grad_()),
+            (lambda x: run_layers(whole, x, images=2, training=True), x.clone().requires_grad_()),
             (one_by_one, x.clone().requires_grad_()),
         )
     )
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     with torch.no_grad():
-        assert torch.equal(run_layers(whole, x, 2, training=True), one_by_one(x))
+        assert torch.equal(run_layers(whole, x, images=2, training=True), one_by_one(x))
 
 
 def test_updates_that_are_no_longer_trained_may_be_rounded():
     layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
-    expected = run_layers([layer.whole], x, 2, training=False)
+    expected = run_layers([layer.whole], x, images=2, training=False)
     for module in layer.parts.modules():
         if hasattr(module, "lora_A"):
             for part in chain(module.lora_A.parameters(), module.lora_B.parameters()):
                 part.requires_grad_(False)
                 part.data = part.data.bfloat16()
-    found = run_layers([layer.whole], x, 2, training=False)
+    found = run_layers([layer.whole], x, images=2, training=False)
     assert (found - expected).abs().max() <= 2**-6 * expected.abs().max()

@@ -39,7 +39,7 @@ def test_attention_is_torchs_to_the_rounding_of_bfloat16(tokens, queries):
             rows(n, 2, *shape, heads, width, size=1) for n, shape in enumerate([(queries, 1), (tokens, 2)])
         ]
     wide = [part.detach().float().requires_grad_() for part in parts]
-    out, expected = attend("plain", *parts, compiled_queries=512), attend("sdpa", *wide)
+    out, expected = attend("plain", parts, compiled_queries=512), attend("sdpa", wide)
     slope = rows(2, *out.shape).detach()
     found = torch.autograd.grad(out, parts, slope)
     wanted = torch.autograd.grad(expected, wide, slope.float())
@@ -56,13 +56,13 @@ def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width, scaled):
     scale = torch.linspace(0.5, 2, width).bfloat16() if scaled else None
     norm = nn.LayerNorm(width, eps=1e-6).requires_grad_(False)
     norm.weight.data.uniform_(0.5, 1.5)
-    total, out = kernels.add_norm(x, y, scale, norm)
+    total, out = kernels.add_norm(x, y, scale=scale, norm=norm)
     (out * 2 + total).sum().backward()
     wide = total.detach().float().requires_grad_()
     rounded = norm.weight.bfloat16().float(), norm.bias
     expected = F.layer_norm(wide, (width,), *rounded, norm.eps)
     (expected * 2 + wide).sum().backward()
-    assert torch.equal(total, add(x, y, scale))
+    assert torch.equal(total, add(x, (y, scale)))
     assert torch.allclose(out.float(), expected, rtol=2**-7, atol=2**-7)
     assert torch.allclose(x.grad.float(), wide.grad, rtol=2**-7, atol=2**-6)
     assert torch.allclose(y.grad, x.grad * scale if scaled else x.grad, rtol=2**-7)
@@ -71,15 +71,15 @@ def test_add_norm_is_torchs_to_the_rounding_of_bfloat16(width, scaled):
 def test_a_norm_without_a_sum_has_the_same_gradient():
     x, zero = rows(0, 7, 64), torch.zeros(7, 64).bfloat16()
     norm = nn.LayerNorm(64).requires_grad_(False)
-    (alone,) = torch.autograd.grad((kernels.add_norm(x, None, None, norm)[1] ** 2).sum(), x)
-    (added,) = torch.autograd.grad((kernels.add_norm(x, zero, None, norm)[1] ** 2).sum(), x)
+    (alone,) = torch.autograd.grad((kernels.add_norm(x, None, scale=None, norm=norm)[1] ** 2).sum(), x)
+    (added,) = torch.autograd.grad((kernels.add_norm(x, zero, scale=None, norm=norm)[1] ** 2).sum(), x)
     assert torch.equal(alone, added)
 
 
 def drawn(share, shape, dtype=torch.bfloat16):
     if dtype == torch.bfloat16:
         return CompiledDropout(share)
-    return Dropout(torch.Size(shape), share, torch.device("cpu"))
+    return Dropout(torch.Size(shape), share, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -129,7 +129,7 @@ def test_a_loss_that_is_not_a_number_stays_so():
     bad = torch.tensor([[float("nan"), 1.0]] * 40).bfloat16()
     norm = nn.LayerNorm(2).requires_grad_(False)
     assert kernels.gelu(bad).isnan().any()
-    assert kernels.add_norm(bad, bad, None, norm)[1].isnan().any()
+    assert kernels.add_norm(bad, bad, scale=None, norm=norm)[1].isnan().any()
     assert kernels.attention(*[bad.tile(8).view(1, 40, 1, 16)] * 3)[0].isnan().any()
 
 
@@ -141,7 +141,10 @@ def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16(count):
     ]
     wide, w1, b1, w2, b2 = (t.detach().float() for t in (x, *weights))
     wide.requires_grad_()
-    y, expected = kernels.mlp(x, *weights), F.linear(F.gelu(F.linear(wide, w1, b1)), w2, b2)
+    y, expected = (
+        kernels.mlp(x, weights[:2], out=weights[2:]),
+        F.linear(F.gelu(F.linear(wide, w1, b1)), w2, b2),
+    )
     y.sum().backward()
     expected.sum().backward()
     for one, other in ((y, expected), (x.grad, wide.grad)):
@@ -151,7 +154,8 @@ def test_an_mlp_in_one_pass_is_torchs_to_the_rounding_of_bfloat16(count):
 def test_an_mlp_may_have_no_biases():
     x, w1, w2 = (rows(n, *s, size=0.3).detach() for n, s in enumerate([(9, 48), (64, 48), (48, 64)]))
     zeros = [torch.zeros(n).bfloat16() for n in (64, 48)]
-    assert torch.equal(kernels.mlp(x, w1, None, w2, None), kernels.mlp(x, w1, zeros[0], w2, zeros[1]))
+    without = kernels.mlp(x, (w1, None), out=(w2, None))
+    assert torch.equal(without, kernels.mlp(x, (w1, zeros[0]), out=(w2, zeros[1])))
 
 
 @pytest.mark.parametrize(("count", "width", "out"), [(1, 16, 16), (7, 80, 144), (97, 16, 64), (101, 48, 80)])
@@ -174,7 +178,7 @@ def test_a_product_with_an_update_is_torchs_to_the_rounding_of_bfloat16(
 def test_an_outer_product_is_torchs(count, across):
     a, b = rows(0, count, 32, size=1).detach(), rows(1, count, 80, size=1).detach()
     expected = a[:, :across].float().t() @ b.float()
-    assert torch.allclose(CompiledOperations().outer(a, b, across), expected, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(CompiledOperations().outer(a, b, columns=across), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_an_outer_product_does_not_depend_on_the_number_of_threads():
@@ -183,7 +187,7 @@ def test_an_outer_product_does_not_depend_on_the_number_of_threads():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(CompiledOperations().outer(a, b, 24))
+            found.append(CompiledOperations().outer(a, b, columns=24))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

@@ -72,7 +72,7 @@ def test_only_its_user_may_read_and_change_a_library(folder):
 
 
 @pytest.mark.parametrize("damage", ["cut off", "empty", "a flipped bit"])
-def test_a_damaged_library_is_built_anew(folder, damage):
+def test_a_damaged_library_is_rebuilt(folder, damage):
     built()
     [path] = folder.iterdir()
     whole = path.read_bytes()

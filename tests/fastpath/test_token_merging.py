@@ -24,16 +24,16 @@ def network(place, model_type="vit", merge_after=(), layers=3):
 
 def test_each_merging_halves_the_patches_and_leaves_the_first_tokens():
     x = torch.randn(2, 1 + 9, 8)
-    once, sizes = merge(x, None, 1)
+    once, sizes = merge(x, None, prefix_tokens=1)
     assert once.shape == (2, 1 + 4, 8) and torch.equal(once[:, 0], x[:, 0])
-    twice, sizes = merge(once, sizes, 1)
+    twice, sizes = merge(once, sizes, prefix_tokens=1)
     assert twice.shape == (2, 1 + 2, 8)
     assert torch.equal(sizes[:, 0], torch.ones(2)) and torch.equal(sizes[:, 1:].sum(1), torch.full((2,), 9.0))
 
 
-def test_what_is_merged_is_the_mean_of_all_it_stands_for():
+def test_a_merged_token_is_the_mean_of_its_tokens():
     x = torch.randn(2, 1 + 16, 8)
-    merged, sizes = merge(*merge(x, None, 1), 1)
+    merged, sizes = merge(*merge(x, None, prefix_tokens=1), prefix_tokens=1)
     expected = x[:, 1:].sum(1)
     assert torch.allclose((merged[:, 1:] * sizes[:, 1:, None]).sum(1), expected, atol=1e-5)
 
@@ -41,7 +41,7 @@ def test_what_is_merged_is_the_mean_of_all_it_stands_for():
 def test_a_patch_joins_the_one_most_like_it():
     a, b = torch.eye(4)[:2]
     tokens = torch.stack([a, a, b, 3 * b, a, b])[None]  # the first, third and fifth patch go
-    merged, sizes = merge(tokens, None, 1)
+    merged, sizes = merge(tokens, None, prefix_tokens=1)
     assert sizes[0].tolist() == [1, 3, 2]
     assert torch.allclose(merged[0, 1:] / merged[0, 1:].norm(dim=1, keepdim=True), torch.stack([b, a]))
 
@@ -50,8 +50,8 @@ def test_a_token_counts_as_often_as_its_size_says():
     first = torch.randn(2, 5, 3, 2, 4)
     doubled = torch.cat([first, first[:, -1:]], 1)
     sizes = torch.tensor([[1.0, 1, 1, 1, 2]]).expand(2, -1)
-    expected = attend("plain", doubled)[:, :5]
-    assert torch.allclose(attend_merged(sizes, first), expected, atol=1e-6)
+    expected = attend("plain", [doubled])[:, :5]
+    assert torch.allclose(attend_merged(sizes, [first]), expected, atol=1e-6)
 
 
 def test_merging_tokens_that_are_equal_changes_nothing(tmp_path):
@@ -68,10 +68,10 @@ def test_a_distilled_model_keeps_both_of_its_first_tokens(tmp_path):
 
 
 def test_what_cannot_merge_is_refused_in_one_line():
-    check_merging((), FAMILIES["dinov2"], 12)
-    check_merging((3, 6), FAMILIES["vit"], 12)
+    check_merging((), FAMILIES["dinov2"], depth=12)
+    check_merging((3, 6), FAMILIES["vit"], depth=12)
     with pytest.raises(ModelError, match="its head reads the patches themselves"):
-        check_merging((3,), FAMILIES["dinov2"], 12)
+        check_merging((3,), FAMILIES["dinov2"], depth=12)
     for blocks in ((12,), (0,), (6, 3), (3, 3)):
         with pytest.raises(ModelError, match="name blocks from 1 to 11, each once and in order"):
-            check_merging(blocks, FAMILIES["vit"], 12)
+            check_merging(blocks, FAMILIES["vit"], depth=12)

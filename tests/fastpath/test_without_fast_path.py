@@ -85,7 +85,7 @@ def found(place):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_run_is_trained_and_says_why_it_is_not_fast(found):
+def test_a_run_trains_and_records_why_it_is_not_fast(found):
     compute = found["compute"]
     assert not compute["fast"] and compute["attention"] == "transformers"
     assert compute["why_not_fast"] == "the package orbitune.fastpath is not installed"

@@ -19,6 +19,13 @@ def copy(bundle, tmp_path):
     return shutil.copytree(bundle.folder, tmp_path / "copy")
 
 
+def test_files_of_runs_and_bundles_have_the_mode_of_the_umask(bundle, run):
+    for folder in (bundle.folder, run):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert any(path.suffix == ".safetensors" for path in files)
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o644}  # the tests' umask is 022
+
+
 def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
     from peft import PeftModel
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -35,7 +42,7 @@ def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
     assert np.allclose(plain, ours, atol=1e-4)
 
 
-def test_a_bundle_says_all_a_prediction_needs(bundle, run):
+def test_a_bundle_holds_all_that_prediction_needs(bundle, run):
     result, metadata = RunResult.load(run), bundle.metadata
     assert bundle.classes == ("class_0", "class_1", "class_2")
     assert bundle.tile_size == (16, 16)
@@ -102,7 +109,7 @@ def test_other_base_weights_are_an_error(copy, tmp_path):
         opened.model(opened.backbone(str(other)))
 
 
-def test_a_backbone_that_is_gone_can_be_named(copy):
+def test_a_backbone_that_was_moved_can_be_given(copy):
     metadata = json.loads((copy / "orbitune.json").read_text())
     kept = metadata["backbone"]["reference"]
     metadata["backbone"] |= {"name": "/gone", "reference": "/gone"}
@@ -152,7 +159,7 @@ def test_a_damaged_or_newer_description_is_one_line(copy, text, message):
         Bundle.open(copy)
 
 
-def test_what_is_no_bundle_is_one_line(tmp_path, monkeypatch):
+def test_an_invalid_bundle_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="There is no folder nothing"):
         Bundle.open("nothing")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

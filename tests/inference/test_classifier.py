@@ -41,7 +41,7 @@ def test_a_folder_is_predicted_in_order_with_the_classes_of_its_files(classifier
     assert np.mean(right) > 0.9
 
 
-def test_labels_come_by_probability_as_many_as_asked_for(classifier, tiles):
+def test_the_given_number_of_labels_is_sorted_by_probability(classifier, tiles):
     for top_k, count in ((1, 1), (2, 2), (9, 3)):
         labels = first(classifier, next(tiles.rglob("*.png")), top_k=top_k).labels
         assert len(labels) == count
@@ -59,10 +59,13 @@ def test_a_file_an_image_and_an_array_of_the_same_tile_give_the_same(classifier,
 
 def test_a_tile_of_another_size_is_resized_as_in_training(classifier, tiles):
     large = np.asarray(Image.open(next(tiles.rglob("*.png"))).resize((50, 40)))
-    assert first(classifier, large).labels == first(classifier, to_uint8_tile(large, (16, 16), 255)).labels
+    assert (
+        first(classifier, large).labels
+        == first(classifier, to_uint8_tile(large, (16, 16), scale_max=255)).labels
+    )
 
 
-def test_patterns_and_streams_of_inputs_are_taken(classifier, tiles):
+def test_patterns_and_streams_of_inputs_are_accepted(classifier, tiles):
     rows = list(classifier.predict(f"{tiles}/class_1/tile_1_1*.png"))
     assert len(rows) == 11
     stream = (row.input for row in rows)
@@ -82,7 +85,9 @@ def test_patterns_and_streams_of_inputs_are_taken(classifier, tiles):
         (lambda place: Image.new("F", (16, 16)), "floating-point"),
     ],
 )
-def test_a_bad_input_is_a_row_and_the_others_go_on(classifier, tiles, tmp_path, make, error):
+def test_an_invalid_input_is_a_row_with_an_error_and_the_rest_is_predicted(
+    classifier, tiles, tmp_path, make, error
+):
     good = next(tiles.rglob("*.png"))
     rows = list(classifier.predict([good, make(tmp_path), good]))
     assert error in rows[1].error and rows[1].labels == () and rows[1].sure is None
@@ -131,7 +136,7 @@ def test_asking_for_no_label_is_an_error_at_once(classifier):
         classifier.predict([], top_k=0)
 
 
-def test_an_image_of_a_pixel_or_two_is_a_row_with_an_error_and_no_answer(classifier):
+def test_an_image_of_a_pixel_or_two_is_a_row_with_an_error(classifier):
     rows = list(classifier.predict([np.zeros((1, 1, 3), np.uint8), np.zeros((16, 2, 3), np.uint8)]))
     assert rows[0].error == "is 1x1 pixels, too small beside tiles of 16x16: at least 4x4 are needed"
     assert rows[1].error.startswith("is 2x16 pixels") and not rows[1].labels

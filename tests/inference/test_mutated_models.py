@@ -51,7 +51,7 @@ def changed(value, place, new):
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_a_field_that_is_missing_or_of_another_kind_is_no_traceback(target):
+def test_a_missing_field_or_one_of_another_type_causes_no_traceback(target):
     """Each field with one wrong value; which one changes from field to field."""
     for name, data in target.samples().items():
         if name.endswith(".json"):

@@ -84,7 +84,7 @@ def draw(bundle, tmp_path):
         said: list[str] = []
         outputs = {"map": tmp_path / "map.tif", "confidence": tmp_path / "confidence.tif"}
         settings = {"grid": "cells", **request}
-        report = map_scene(bundle.folder, scene, outputs, progress=False, log=said.append, **settings)
+        report = map_scene(bundle.folder, scene, outputs=outputs, progress=False, log=said.append, **settings)
         return Drawn(outputs["map"], report, said, *(read_band(path) for path in outputs.values()))
 
     return draw

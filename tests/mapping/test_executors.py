@@ -14,6 +14,8 @@ from scenes import read_band, write_scene
 
 from orbitune.mapping.pipeline import map_scene
 
+pytestmark = pytest.mark.slow
+
 FILES = ("map.tif", "map.tif.aux.xml", "confidence.tif", "preview.png")
 
 
@@ -44,7 +46,7 @@ def stopped(killed, tmp_path):
     return shutil.copytree(killed, tmp_path / "stopped")
 
 
-def test_a_killed_map_goes_on_and_has_the_bytes_of_one_that_was_not(
+def test_a_killed_map_resumes_to_the_bytes_of_an_uninterrupted_one(
     stopped, bundle, scene, orbitune, tmp_path
 ):
     assert not any((stopped / name).exists() for name in FILES)
@@ -61,13 +63,13 @@ def test_a_killed_map_goes_on_and_has_the_bytes_of_one_that_was_not(
     assert sorted(file.name for file in stopped.iterdir()) == sorted(FILES)  # the parts are gone
 
 
-def test_with_other_options_a_killed_map_starts_anew(stopped, bundle, scene, orbitune):
+def test_with_other_options_a_killed_map_starts_over(stopped, bundle, scene, orbitune):
     code, _, error = orbitune(*command(bundle, scene, stopped, "--no-not-sure"))
     assert code == 0 and "going on" not in error and "other inputs or options: starting anew" in error
     assert set(np.unique(read_band(stopped / "map.tif"))) == {1, 2, 3}
 
 
-def test_with_a_scene_that_changed_a_killed_map_starts_anew(stopped, bundle, scene, orbitune):
+def test_with_a_changed_scene_a_killed_map_starts_over(stopped, bundle, scene, orbitune):
     before = scene.stat().st_mtime_ns
     os.utime(scene, ns=(before + 1, before + 1))
     try:
@@ -80,13 +82,13 @@ def test_ray_makes_the_files_of_one_process(bundle, scene, tmp_path):
     pytest.importorskip("ray", reason="needs the extra ray")
     for executor in ("local", "ray"):
         outputs = {"map": tmp_path / f"{executor}.tif", "confidence": tmp_path / f"{executor}_confidence.tif"}
-        map_scene(bundle.folder, scene, outputs, stride=8, executor=executor, progress=False)
+        map_scene(bundle.folder, scene, outputs=outputs, stride=8, executor=executor, progress=False)
     for name in ("", "_confidence"):
         local, spread = (tmp_path / f"{executor}{name}.tif" for executor in ("local", "ray"))
         assert local.read_bytes() == spread.read_bytes()
 
 
-def test_a_large_scene_is_mapped_within_the_memory_that_was_said(bundle, tmp_path):
+def test_a_large_scene_is_mapped_within_the_stated_memory(bundle, tmp_path):
     """16.8 million pixels of 16 bits, of which a strip is land and the rest nodata."""
     pixels = np.zeros((4096, 4096, 3), np.uint16)
     pixels[:64] = np.random.default_rng(0).integers(1, 2750, (64, 4096, 3))

@@ -82,7 +82,7 @@ def test_the_area_before_a_corner_is_the_sum_of_pixels():
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4978", 'LOCAL_CS["a drawing",UNIT["metre",1]]'])
-def test_what_is_no_place_on_earth_is_one_line(crs, tmp_path):
+def test_invalid_coordinates_are_one_line(crs, tmp_path):
     file = write_scene(tmp_path / "s.tif", np.ones((20, 20, 3), np.uint8), crs=crs)
     with pytest.raises(DataError, match="has no georeference"):
         Scene(file)
@@ -145,7 +145,7 @@ def recount(file):
 @pytest.mark.parametrize("request_", [{"stride": 16}, {"stride": 8}, {"stride": 4, "mode": "dense"}])
 def test_the_table_and_the_polygons_are_the_pixels_of_the_file(bundle, ragged, tmp_path, request_, shape):
     outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg"}
-    report = map_scene(bundle.folder, ragged, outputs, grid=shape, **request_, progress=False)
+    report = map_scene(bundle.folder, ragged, outputs=outputs, grid=shape, **request_, progress=False)
     found = recount(outputs["map"])
     names = {name: code for code, name in enumerate(report.metadata.classes, 1)} | {"not sure": 255}
     assert 255 in found and len(found) > 1
@@ -162,7 +162,7 @@ def test_the_table_and_the_polygons_are_the_pixels_of_the_file(bundle, ragged, t
 
 def test_pixels_that_the_scene_does_not_have_are_in_no_polygon(bundle, ragged, tmp_path):
     outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg"}
-    map_scene(bundle.folder, ragged, outputs, progress=False)
+    map_scene(bundle.folder, ragged, outputs=outputs, progress=False)
     from rasterio.features import rasterize
 
     with rasterio.open(outputs["map"]) as file:
@@ -179,14 +179,14 @@ def test_a_map_that_went_on_has_the_same_table(bundle, ragged, tmp_path, monkeyp
     from orbitune.mapping import writer
 
     out = tmp_path / "m.tif"
-    whole = map_scene(bundle.folder, ragged, out, stride=8, progress=False)
+    whole = map_scene(bundle.folder, ragged, outputs=out, stride=8, progress=False)
     monkeypatch.setattr(writer, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        map_scene(bundle.folder, ragged, out, stride=8, progress=False)
+        map_scene(bundle.folder, ragged, outputs=out, stride=8, progress=False)
     monkeypatch.undo()
     assert (tmp_path / ".m.tif.parts").is_dir()
     said = []
-    again = map_scene(bundle.folder, ragged, out, stride=8, progress=False, log=said.append)
+    again = map_scene(bundle.folder, ragged, outputs=out, stride=8, progress=False, log=said.append)
     assert again.areas == whole.areas and any(line.startswith("going on after") for line in said)
     assert {path.name for path in tmp_path.iterdir()} == {"ragged.tif", "m.tif", "m.tif.aux.xml"}
 
@@ -209,7 +209,7 @@ def test_with_not_sure_off_no_cell_is_not_sure_at_the_edge_of_nodata_either(draw
     assert off.report.areas[-1] == ClassArea(name="not sure", hectares=0, fraction=0)
 
 
-def test_dense_answers_that_were_never_not_sure_never_are(draw, tmp_path):
+def test_a_dense_head_never_not_sure_stays_so(draw, tmp_path):
     noise = np.random.default_rng(0).integers(0, 250, (96, 96, 3)).astype(np.uint8)
     noise[40:60] = np.indices((20, 96)).sum(0)[..., None] % 2 * 249
     drawn = draw(write_scene(tmp_path / "s.tif", noise), stride=4, not_sure=False, grid="scene")

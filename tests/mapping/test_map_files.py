@@ -16,16 +16,16 @@ from orbitune.errors import OrbituneError
 from orbitune.mapping.area_estimation import estimate_areas
 from orbitune.mapping.grid import CellGrid
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.polygons import write_polygons
+from orbitune.mapping.outputs.preview import write_preview
+from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.writer import write_map
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.polygons import write_polygons
-from orbitune.mapping.preview import write_preview
-from orbitune.mapping.rasters import MapRasters
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.mapping.scene.reader import Scene
-from orbitune.mapping.writer import write_map
 
 # Square metres of a square unit of UTM 32 at the scene's corner, by the projection's own factors.
 ON_THE_GROUND = 1 / Proj("EPSG:32632").get_factors(10.3881, 49.6443).areal_scale
@@ -93,7 +93,7 @@ def written(rasters, tmp_path):
 KNOWN = np.array([[1, 1, 2], [1, 0, 2], [255, 3, 3]])
 
 
-def test_a_map_lies_on_the_grid_of_its_scene(rasters, tmp_path):
+def test_a_map_is_on_the_grid_of_its_scene(rasters, tmp_path):
     write_map(rasters(KNOWN, height=44, width=40), tmp_path / "m.tif")
     with rasterio.open(tmp_path / "m.tif") as file, rasterio.open(tmp_path / "scene.tif") as scene:
         assert (file.shape, file.crs, file.transform) == (scene.shape, scene.crs, scene.transform)
@@ -204,7 +204,7 @@ def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, t
     place = rasterio.transform.from_origin(11, 0.004, step, step)
     file = write_scene(tmp_path / "s.tif", mosaic(grid), crs="EPSG:4326", transform=place)
     outputs = {"map": tmp_path / "m.tif", "polygons": tmp_path / "p.gpkg", "preview": tmp_path / "v.png"}
-    report = map_scene(bundle.folder, file, outputs, progress=False)
+    report = map_scene(bundle.folder, file, outputs=outputs, progress=False)
     hectares = pyogrio.raw.read(outputs["polygons"])[3][2]
     assert hectares.sum() == pytest.approx(sum(row.hectares for row in report.areas))
     assert hectares.sum() == pytest.approx(80 * 96 / 100, rel=0.01)

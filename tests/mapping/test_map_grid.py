@@ -68,7 +68,7 @@ def test_a_tile_partly_there_is_not_sure_and_one_hardly_there_is_nothing(rows_mi
     holed = part(valid)
     where = select_cells(holed)
     answers = np.tile(np.array([0.1, 0.7, 0.2, 0.0], np.float32), (len(where), 1))
-    codes, confidence = encode_cells(holed, where, answers)
+    codes, confidence = encode_cells(holed, where, predicted=answers)
     expected = {"class": (2, 70), "not sure": (NOT_SURE, 0), "nothing": (NODATA, 0)}[code]
     assert {(*pair,) for pair in zip(codes[0].tolist(), confidence[0].tolist(), strict=True)} == {expected}
     assert (codes[2:] == 2).all() and (confidence[2:] == 70).all()
@@ -78,6 +78,6 @@ def test_what_is_most_probably_like_no_training_tile_has_no_class():
     answers = np.tile(np.array([0.3, 0.2, 0.5], np.float32), (20, 1))
     answers[0] = (0.6, 0.1, 0.3)
     whole = part(everything())
-    codes, confidence = encode_cells(whole, select_cells(whole), answers)
+    codes, confidence = encode_cells(whole, select_cells(whole), predicted=answers)
     assert codes[0, 0] == 1 and confidence[0, 0] == 60
     assert (codes.ravel()[1:] == NOT_SURE).all() and (confidence.ravel()[1:] == 0).all()

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from orbitune.errors import DataError
-from orbitune.mapping.outputs import OUTPUTS, MapOutput, resolve_paths
+from orbitune.mapping.outputs.table import OUTPUTS, MapOutput, resolve_paths
 
 
 def test_every_output_is_written(scene, tmp_path, bundle):
     from orbitune import map_scene
 
     paths = {name: tmp_path / output.filename for name, output in OUTPUTS.items()}
-    map_scene(bundle.folder, str(scene), paths, progress=False)
+    map_scene(bundle.folder, str(scene), outputs=paths, progress=False)
     assert all(path.stat().st_size for path in paths.values())
 
 
@@ -27,7 +27,7 @@ def test_a_new_entry_is_written_by_its_name(scene, monkeypatch, tmp_path, bundle
 
     monkeypatch.setitem(OUTPUTS, "again", MapOutput("again", "again.tif", "", OUTPUTS["map"].write))
     outputs = {"map": str(tmp_path / "m.tif"), "again": str(tmp_path / "a.tif")}
-    map_scene(bundle.folder, str(scene), outputs, progress=False)
+    map_scene(bundle.folder, str(scene), outputs=outputs, progress=False)
     assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
 
 

@@ -81,7 +81,7 @@ def test_a_scene_whose_sides_are_no_multiple_of_the_stride_is_mapped_to_its_edge
         (np.float32, -9999, {"nodata": -9999}),
     ],
 )
-def test_where_there_is_nothing_there_is_no_class(draw, grid, tmp_path, dtype, value, profile):
+def test_nodata_has_no_class(draw, grid, tmp_path, dtype, value, profile):
     pixels = mosaic(grid).astype(dtype)
     pixels[:32, :32] = value  # four tiles
     pixels[32:48, :7] = value  # most of a tile is there
@@ -108,14 +108,14 @@ def test_a_pixel_that_is_nodata_in_one_band_only_is_there(draw, grid, tmp_path):
     assert drawn.codes[0, 0] in (1, 2, 3)
 
 
-def test_a_scene_of_nothing_is_a_map_of_nothing_and_says_so(draw, tmp_path):
+def test_a_scene_of_nodata_gives_a_map_of_nodata_with_a_note(draw, tmp_path):
     drawn = draw(write_scene(tmp_path / "s.tif", np.zeros((40, 40, 3), np.uint8), nodata=0))
     assert (drawn.codes == 0).all()
     assert drawn.report.warnings == ("there is nothing but nodata in this scene",)
     assert all(row.hectares == row.fraction == 0 for row in drawn.report.areas)
 
 
-def test_bands_are_taken_in_the_order_asked_for(draw, scene, grid, tmp_path):
+def test_bands_are_read_in_the_given_order(draw, scene, grid, tmp_path):
     turned = np.concatenate([np.zeros((80, 96, 1), np.uint8), mosaic(grid)[..., ::-1]], -1)
     drawn = draw(write_scene(tmp_path / "s.tif", turned), bands=(4, 3, 2))
     assert np.array_equal(drawn.codes, draw(scene).codes)
@@ -156,7 +156,7 @@ def fields(tiles, tmp_path_factory):
     return write_scene(tmp_path_factory.mktemp("fields") / "fields.tif", pixels.astype(np.uint8))
 
 
-def test_a_scene_in_an_archive_is_mapped_as_it_lies_there(draw, scene, tmp_path, monkeypatch):
+def test_a_scene_is_mapped_inside_its_archive(draw, scene, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
         archive.write(scene, "scene.tif")
     monkeypatch.chdir(tmp_path)

@@ -47,6 +47,12 @@ def numbers(grid):
         (lambda dn: dn + 1000, np.uint16, {"tags": {"RADIO_ADD_OFFSET": "-1000.0"}}),
         (lambda dn: dn + 1000, np.uint16, {"tags": {f"BOA_ADD_OFFSET_{n}": "-1000" for n in range(13)}}),
         (lambda dn: dn + 1000, np.uint16, {"scales": [1e-4] * 3, "tags": {"BOA_ADD_OFFSET": "-1000"}}),
+        (
+            lambda dn: dn + 1000,
+            np.uint16,
+            {"tags": {"BOA_QUANTIFICATION_VALUE": "10000", "BOA_ADD_OFFSET": "-1000"}},
+        ),
+        (lambda dn: dn, np.uint16, {"tags": {"QUANTIFICATION_VALUE": "10000"}}),
         (lambda dn: dn - 5000, np.int16, {"offsets": [5000] * 3}),
         (lambda dn: dn / 1e4 * 65535, np.uint16, {"scales": [1 / 65535] * 3}),
         (lambda dn: (dn / 1e4 + 0.2) / 2.75e-5, np.uint16, {"scales": [2.75e-5] * 3, "offsets": [-0.2] * 3}),
@@ -69,11 +75,12 @@ def test_scale_and_offset_in_the_tags_are_honoured(draw, scene, grid, tmp_path, 
     drawn = draw(file)
     assert np.mean(drawn.codes == draw(scene).codes) > 0.9  # 16 bits round otherwise
     assert (
-        "in the file's tags" in drawn.said[0] and "in the file's tags" in drawn.report.metadata.scaling.source
+        "in the file's tags" in drawn.said[2]
+        and "in the file's tags" in drawn.report.metadata.encoding.evidence[0]
     )
 
 
-def test_the_line_says_what_baseline_0400_becomes(draw, grid, tmp_path):
+def test_the_note_says_how_baseline_0400_is_handled(draw, grid, tmp_path):
     file = write_scene(tmp_path / "s.tif", (numbers(grid) + 1000).astype(np.uint16))
     drawn = draw(tag(file, scales=[1e-4] * 3, offsets=[-0.1] * 3))
     assert drawn.said[0] == (
@@ -103,7 +110,8 @@ def test_scale_overrules_the_tags(draw, scene, grid, tmp_path):
 def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), scales=[1e-4] * 3)
     with Scene(file) as scene:
-        scaling = choose_scaling(None, "uint16", sample=scene.sample(), white=4000, tags=scene.tags)
+        sample = scene.sample()
+        scaling = choose_scaling(scene.recognise_encoding(sample), sample=sample, scale_max=4000)
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 
@@ -160,7 +168,7 @@ def test_bands_of_many_are_found_and_infrared_is_not_red(tmp_path):
         assert scene.bands == (4, 3, 2)
 
 
-def test_a_file_of_one_band_is_one_line_that_says_how_to_put_three_together(tmp_path):
+def test_a_file_of_one_band_is_one_line_with_the_command_that_stacks_three(tmp_path):
     file = write_scene(tmp_path / "B04.tif", np.ones((20, 20, 1), np.uint16))
     with pytest.raises(
         DataError, match=r"B04\.tif has fewer than three bands.* gdalbuildvrt -separate OUT\.vrt"
@@ -207,7 +215,7 @@ def test_a_palette_is_expanded_to_its_colours(tmp_path, bands, monkeypatch):
     index, colours = write_palette("p & q.tif", nodata=3)
     with Scene("p & q.tif", bands) as scene:
         pixels, valid = scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)
-        assert (scene.dtype, scene.bands_source) == ("uint8", "the colours of its palette")
+        assert (scene.dtype, scene.selection.source) == ("uint8", "the colours of its palette")
         assert (scene.tags[0].source, scene.files[0].name) == (None, "p & q.tif")
     assert np.array_equal(pixels[index != 3], colours[index != 3])
     assert np.array_equal(valid, index != 3)
@@ -231,7 +239,7 @@ def test_a_palette_in_an_archive_is_expanded(tmp_path):
         assert np.array_equal(scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)[0], colours)
 
 
-def test_the_numbers_of_a_palette_can_be_asked_for(tmp_path):
+def test_palette_indices_can_be_read(tmp_path):
     index, _ = write_palette(tmp_path / "p.tif")
     with Scene(tmp_path / "p.tif", (1, 1, 1)) as scene:
         assert np.array_equal(
@@ -243,7 +251,7 @@ def test_the_numbers_of_a_palette_can_be_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("metres", [10, 5])
-def test_a_mask_of_the_file_says_where_there_is_nothing_resampled_too(tmp_path, metres):
+def test_a_mask_in_the_file_marks_nodata_also_after_resampling(tmp_path, metres):
     pixels = np.full((40, 40, 3), 100, np.uint8)
     file = write_scene(tmp_path / "s.tif", pixels, metres=metres)
     mask = np.full((40, 40), 255, np.uint8)
@@ -256,7 +264,7 @@ def test_a_mask_of_the_file_says_where_there_is_nothing_resampled_too(tmp_path, 
     assert np.array_equal(valid.all(1), np.arange(side) >= side // 2) and not valid[: side // 2].any()
 
 
-def test_nodata_that_is_not_0_in_one_band_is_no_measurement(tmp_path):
+def test_nodata_other_than_0_in_one_band_masks_the_pixel(tmp_path):
     pixels = np.full((20, 20, 3), 1000, np.int16)
     pixels[:5, :, 1] = -9999
     pixels[5:10] = -9999

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
+from range_server import serve_folder
 from rasterio.control import GroundControlPoint
 from scenes import mosaic, write_scene
 
@@ -30,46 +31,11 @@ def archive(scene, tmp_path, monkeypatch):
     return tmp_path / "scenes.zip"
 
 
-_SERVER = """
-import http.server, pathlib, re
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self, body=True):
-        file = pathlib.Path(self.path.lstrip("/"))
-        if not file.is_file():
-            return self.send_error(404)
-        data = file.read_bytes()
-        asked = re.match(r"bytes=(\\d+)-(\\d*)", self.headers.get("Range", ""))
-        first, last = (int(asked[1]), int(asked[2] or len(data) - 1)) if asked else (0, len(data) - 1)
-        part = data[first:last + 1]
-        self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(part)))
-        if asked:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
-        self.end_headers()
-        if body:
-            self.wfile.write(part)
-    def do_HEAD(self):
-        self.do_GET(False)
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
 @pytest.fixture
-def server(scene):
-    """The address of a server of the scene's folder, a process of its own: GDAL waits with the lock held."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        cwd=scene.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    process.terminate()
-    process.wait()
+def server(scene, tmp_path):
+    """The address of a server of the scene's folder."""
+    with serve_folder(scene.parent, tmp_path / "served.txt") as address:
+        yield address
 
 
 @pytest.mark.parametrize(
@@ -92,14 +58,14 @@ def test_a_member_of_an_archive_is_mapped(draw, orbitune, bundle, archive, scene
         assert np.array_equal(file.read(1), draw(scene).codes)
 
 
-def test_a_scene_on_a_server_is_mapped_and_goes_on(draw, server, scene):
+def test_a_scene_on_a_server_is_mapped_and_resumed(draw, server, scene):
     for name in (f"{server}/scene.tif", f"/vsicurl/{server}/scene.tif"):
         assert np.array_equal(draw(name).codes, draw(scene).codes)
     with pytest.raises(DataError, match=r"^Cannot open http://.*/none\.tif: "):
         Scene(f"{server}/none.tif")
 
 
-def test_an_address_that_nobody_answers_is_one_line(orbitune, bundle, tmp_path):
+def test_an_unreachable_address_is_one_line(orbitune, bundle, tmp_path):
     for name in ("http://127.0.0.1:9/s.tif", "s3://none/s.tif", "zip://none.zip!s.tif", "zip://", "x\0y", ""):
         code, _, error = orbitune("map", bundle.folder, name, "--out", tmp_path / "m.tif", "--quiet")
         assert code == 2 and len(error.splitlines()) == 1, error
@@ -127,7 +93,7 @@ def test_a_folder_names_its_rasters(scene, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", " ", "\n"])
-def test_an_empty_name_is_no_folder(archive, name):
+def test_an_empty_name_is_not_a_folder(archive, name):
     with pytest.raises(DataError, match=r"^The name of the scene is empty: give a file"):
         Scene(name)
 
@@ -155,7 +121,7 @@ def test_a_container_names_its_rasters_to_copy_and_paste(tmp_path, monkeypatch):
             Scene(name)
 
 
-def test_a_file_of_several_pages_is_mapped_by_its_first_and_that_is_said(draw, scene, grid, tmp_path):
+def test_the_first_page_of_several_is_mapped_with_a_note(draw, scene, grid, tmp_path):
     name = tmp_path / "pages.tif"
     for page in range(2):
         write_scene(name if not page else tmp_path / "x.tif", mosaic(grid))
@@ -237,17 +203,17 @@ def interrupted(bundle, scene, place, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(writer, "write_map", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            map_scene(bundle.folder, scene, place, progress=False)
+            map_scene(bundle.folder, scene, outputs=place, progress=False)
 
 
 def go_on(bundle, scene, place):
     said = []
-    map_scene(bundle.folder, scene, place, progress=False, log=said.append)
+    map_scene(bundle.folder, scene, outputs=place, progress=False, log=said.append)
     assert not place.with_name(f".{place.name}.parts").exists()
     return any(line.startswith("going on after") for line in said)
 
 
-def test_a_map_goes_on_however_its_scene_is_spelt(bundle, scene, archive, tmp_path, monkeypatch):
+def test_a_map_resumes_however_the_path_of_its_scene_is_spelt(bundle, scene, archive, tmp_path, monkeypatch):
     """What decides is the content: of an archive its time and size, and the pixels in little."""
     write_scene(tmp_path / "s.tif", np.full((80, 96, 3), 90, np.uint8))
     for first, then in (
@@ -259,7 +225,7 @@ def test_a_map_goes_on_however_its_scene_is_spelt(bundle, scene, archive, tmp_pa
         assert go_on(bundle, then, tmp_path / "m.tif")
 
 
-def test_a_map_of_another_member_of_the_same_archive_starts_anew(
+def test_a_map_of_another_member_of_the_same_archive_starts_over(
     bundle, grid, scene, archive, tmp_path, monkeypatch
 ):
     other = write_scene(tmp_path / "other.tif", 255 - mosaic(grid))

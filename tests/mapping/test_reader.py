@@ -6,14 +6,22 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.bands import BandTags
+from orbitune.mapping.scene.encoding import recognise_encoding
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
 from orbitune.mapping.scene.reader import Scene
+from orbitune.sources.band_names import RGB
 
 AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 
 
-def default(dtype, white=None):
-    return choose_scaling(None, dtype, sample=np.ma.zeros((3, 2, 2)), white=white)
+def default(dtype, scale_max=None):
+    pixels = np.linspace(1, 250 if dtype == "uint8" else 3000, 3000).reshape(3, 20, 50)
+    pixels = (pixels / 10_000 if dtype == "float32" else pixels).astype(dtype)
+    encoding = recognise_encoding(
+        [BandTags()] * 3, dtype, sample=np.ma.array(pixels), pixels=lambda: pixels.reshape(3, -1), names=RGB
+    )
+    return choose_scaling(encoding, sample=pixels, scale_max=scale_max)
 
 
 def noise(height, width, dtype=np.uint8, high=250):
@@ -28,7 +36,7 @@ def test_beyond_its_edges_a_scene_is_mirrored(tmp_path):
     assert valid.all()
 
 
-def test_an_alpha_band_says_where_there_is_nothing(tmp_path):
+def test_an_alpha_band_marks_nodata(tmp_path):
     pixels = np.concatenate([noise(20, 20), np.full((20, 20, 1), 255, np.uint8)], -1)
     pixels[:5, :, 3] = 0
     file = write_scene(tmp_path / "s.tif", pixels, photometric="RGB", alpha="yes")
@@ -38,17 +46,17 @@ def test_an_alpha_band_says_where_there_is_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "white", "high", "source"),
+    ("dtype", "scale_max", "high", "source"),
     [
         ("uint8", None, 255, "as it is, 8 bits"),
-        ("uint16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
-        ("int16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
+        ("uint16", None, 2750, "default for reflectance"),
+        ("int16", None, 2750, "default for reflectance"),
         ("uint16", 4000, 4000, "that of the training tiles"),
-        ("float32", None, 0.275, "default for reflectance as floats"),
+        ("float32", None, 0.275, "default for reflectance"),
     ],
 )
-def test_each_type_has_its_default_scaling(dtype, white, high, source):
-    scaling = default(dtype, white)
+def test_each_type_has_its_default_scaling(dtype, scale_max, high, source):
+    scaling = default(dtype, scale_max)
     assert (set(scaling.low), set(scaling.high), scaling.source) == ({0.0}, {float(high)}, source)
     values = np.array([0, high / 2, high, min(high * 2, 255 if dtype == "uint8" else 9e9)], dtype)
     scaled = scaling(np.broadcast_to(values, (3, 1, 4)))
@@ -72,7 +80,7 @@ def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
     pixels[..., 1] *= 2
     pixels[:10] = 0
     with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=0)) as scene:
-        scaling = choose_scaling("2%:98%", "uint16", sample=scene.sample(), white=None)
+        scaling = parse_scale("2%:98%", scene.sample())
     for band in range(3):
         ends = np.percentile(pixels[10:, :, band], (2, 98))
         assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
@@ -86,7 +94,7 @@ def test_the_largest_number_there_is_may_stand_for_no_data():
     assert scaled[0, 1].tolist() == [128] * 3
 
 
-def test_what_was_scaled_is_said_and_kept(draw, scene):
+def test_the_scaling_is_noted_and_stored(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
     assert drawn.report.metadata.scaling == ReflectanceScaling((0,) * 3, (250,) * 3, "given")
@@ -95,17 +103,17 @@ def test_what_was_scaled_is_said_and_kept(draw, scene):
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
     with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
-        choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), white=None)
+        parse_scale(scale, np.ma.zeros((3, 2, 2)))
 
 
 @pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
 def test_percentiles_that_there_are_not_are_an_error(scale, masked):
     sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
     with pytest.raises(DataError, match="Percentiles must be between 0 and 100, and need pixels"):
-        choose_scaling(scale, "uint16", sample=sample, white=None)
+        parse_scale(scale, sample)
 
 
-def test_a_scene_of_another_resolution_is_resampled_and_that_is_said(draw, scene, grid, tmp_path):
+def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, grid, tmp_path):
     fine = mosaic(grid).repeat(2, 0).repeat(2, 1)
     drawn = draw(write_scene(tmp_path / "s.tif", fine, metres=5), grid="scene")
     assert drawn.said[1] == "resampled from 5 x 5 m per pixel to the 10 m of the training tiles"
@@ -119,7 +127,7 @@ def test_a_coarse_scene_becomes_finer(draw, tmp_path):
     assert "resampled from 20 x 20 m" in drawn.said[1]
 
 
-def test_the_resolution_of_the_training_tiles_can_be_said(draw, scene, grid, tmp_path):
+def test_the_resolution_of_the_training_tiles_can_be_given(draw, scene, grid, tmp_path):
     other = write_scene(tmp_path / "s.tif", mosaic(grid), metres=2.5)
     drawn = draw(other, resolution=2.5)
     assert drawn.report.metadata.resampled_from_metres is None

@@ -36,10 +36,14 @@ def refused(orbitune, bundle, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bands", "1,2,7"], "has 3 bands and lacks band 7: choose with --bands."),
-        (["--bands", "0,1,2"], "has 3 bands and lacks band 0"),
-        (["--bands", "1,2"], "Give three bands, red, green and blue, such as --bands 3,2,1."),
-        (["--bands", "red"], "--bands takes three numbers, such as 3,2,1, not 'red'."),
+        (["--bands", "1,2,7"], "has no band 7: there is red, green, blue."),
+        (["--bands", "0,1,2"], "has no band 0"),
+        (["--bands", "1,2"], "Give three bands, red, green and blue, such as --bands B04,B03,B02."),
+        (
+            ["--bands", "red,,blue"],
+            "--bands takes names or numbers of bands, such as B04,B03,B02 or 3,2,1, not",
+        ),
+        (["--bands", "red,green,nir"], "has no band nir: there is red, green, blue."),
         (["--stride", "5"], "--stride must be one of 16, 8, 4, 2 pixels for tiles of 16 pixels, not 5."),
         (["--stride", "1"], "--stride must be one of 16, 8, 4, 2 pixels"),
         (["--stride", "0"], "--stride must be one of 16, 8, 4, 2 pixels"),
@@ -55,27 +59,27 @@ def refused(orbitune, bundle, tmp_path):
         (["--memory-budget", "much"], "much is not an amount of memory, such as 1.5GB or 800MB."),
     ],
 )
-def test_a_wrong_option_is_one_line_that_says_what_is_right(refused, scene, options, message):
+def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, options, message):
     assert message in refused(scene, *options)
 
 
-def test_a_word_is_no_switch_in_python():
+def test_a_string_is_not_a_boolean_in_python():
     with pytest.raises(DataError, match="not_sure is True or False, not 'off'"):
         MapOptions(not_sure="off")
 
 
 def test_bands_are_numbers_in_python():
-    with pytest.raises(DataError, match="bands are three numbers"):
+    with pytest.raises(DataError, match="bands are names or numbers"):
         MapOptions(bands="3,2,1")
 
 
-def test_what_is_no_scene_is_one_line(refused, tmp_path, grid):
+def test_an_invalid_scene_is_one_line(refused, tmp_path, grid):
     assert "Cannot open" in refused(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("no raster")
     assert "text.tif' not recognized" in refused(tmp_path / "text.tif")
 
 
-def test_a_scene_that_lies_nowhere_is_one_line_that_says_how_to_mend_it(refused, grid, tmp_path):
+def test_a_scene_without_georeference_is_one_line_with_the_fix(refused, grid, tmp_path):
     lost = write_scene(tmp_path / "lost.tif", mosaic(grid), crs=None)
     assert "has no georeference: set its CRS and transform first" in refused(lost)
 
@@ -114,7 +118,7 @@ def test_a_damaged_block_is_one_line(refused, grid, tmp_path):
     assert f"{scene} is damaged" in refused(scene)
 
 
-def test_a_damaged_block_below_whole_overviews_is_found_and_said_where(refused, tmp_path):
+def test_a_damaged_block_below_sound_overviews_is_reported_with_its_place(refused, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (2400, 64, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels, compress="deflate", blockysize=16)
     with rasterio.open(scene, "r+") as file:
@@ -131,7 +135,7 @@ def test_a_scene_mended_after_a_failure_is_mapped(refused, bundle, grid, tmp_pat
     damage(scene)
     refused(scene)
     scene.write_bytes(whole)
-    map_scene(bundle.folder, scene, tmp_path / "map.tif", progress=False)
+    map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
     assert (read_band(tmp_path / "map.tif") > 0).all()
     assert {file.name for file in tmp_path.iterdir()} == {"scene.tif", "map.tif", "map.tif.aux.xml"}
 
@@ -141,7 +145,7 @@ def test_a_model_that_is_none_is_one_line(refused, scene, tmp_path):
     assert "empty" in refused(scene, source=tmp_path / "empty")
 
 
-def test_a_folder_in_the_place_of_a_file_is_said_before_the_work(refused, scene, tmp_path):
+def test_a_folder_in_the_place_of_a_file_is_reported_before_the_work(refused, scene, tmp_path):
     (tmp_path / "maps").mkdir()
     assert "maps is a folder: name a file." in refused(scene, out="maps")
 
@@ -163,7 +167,7 @@ def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle
     pixels = np.random.default_rng(0).integers(0, 250, (130, 140, 3)).astype(np.uint8)
     scene = write_scene(tmp_path / "scene.tif", pixels)
     settings = {"stride": stride, "not_sure": False, "grid": "cells"}
-    report = map_scene(large, scene, tmp_path / "map.tif", progress=False, **settings)
+    report = map_scene(large, scene, outputs=tmp_path / "map.tif", progress=False, **settings)
     codes = read_band(tmp_path / "map.tif")
     assert codes.shape == (-(-130 // stride), -(-140 // stride)) and set(np.unique(codes)) <= {1, 2, 3}
     assert report.metadata.mode == "dense" and report.agreement.cells > 100

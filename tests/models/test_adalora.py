@@ -15,7 +15,9 @@ STEPS, MATRICES, RANK = 20, 2 * 3, 4
 @pytest.fixture
 def model(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
-    return build(Recipe(method="adalora", lora={"rank": RANK, "dropout": 0}), backbone, ("a", "b", "c"))
+    return build(
+        Recipe(method="adalora", lora={"rank": RANK, "dropout": 0}), backbone, classes=("a", "b", "c")
+    )
 
 
 def take_steps(model, schedule, steps):
@@ -54,7 +56,7 @@ def test_the_penalty_is_zero_for_orthogonal_vectors(model):
 
 
 @pytest.mark.parametrize("stop", [4, 15])
-def test_a_schedule_that_is_restored_goes_on_as_it_would_have(model, stop):
+def test_a_restored_schedule_continues_unchanged(model, stop):
     schedule = RankSchedule(model, STEPS)
     take_steps(model, schedule, range(1, stop + 1))
     state, weights = copied(schedule.state()), copied(model.state_dict())

@@ -30,7 +30,7 @@ def test_a_distilled_deit_keeps_both_of_its_heads(tmp_path):
 
 def test_the_head_is_drawn_from_the_seed(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
-    first, again, other = (load_weights(backbone, CLASSES, seed).classifier.weight for seed in (1, 1, 2))
+    first, again, other = (load_weights(backbone, CLASSES, seed=seed).classifier.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -50,7 +50,7 @@ def test_a_cropping_preprocessor_states_the_size_after_the_crop(tmp_path):
     assert (backbone.image_size, backbone.preprocessing.resample) == (24, "bicubic")
 
 
-def test_without_a_preprocessor_file_the_family_normalises_and_says_so(tmp_path):
+def test_without_a_preprocessor_file_the_family_normalises_with_a_note(tmp_path):
     folder = backbone_folder(tmp_path / "b", "dinov2")
     (folder / "preprocessor_config.json").unlink()
     stated = find_backbone(str(folder)).preprocessing
@@ -64,14 +64,14 @@ def test_without_a_preprocessor_file_the_family_normalises_and_says_so(tmp_path)
 )
 def test_targets_are_named_by_role_or_as_transformers_4_and_5_spell_them(tmp_path, model_type, spelling):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b", model_type)))
-    names = resolve_targets(empty_model(backbone, CLASSES), backbone.family, spelling)
+    names = resolve_targets(empty_model(backbone, CLASSES), backbone.family, targets=spelling)
     assert names == ["attention.q_proj", "attention.k_proj", "attention.v_proj"]
 
 
 def test_a_target_that_matches_nothing_lists_what_there_is(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
     with pytest.raises(ModelError, match=r"'qkv'.*q \(attention\.q_proj\).*fc2 \(mlp\.fc2\)"):
-        resolve_targets(empty_model(backbone, CLASSES), backbone.family, ("qkv",))
+        resolve_targets(empty_model(backbone, CLASSES), backbone.family, targets=("qkv",))
 
 
 def test_an_image_size_that_does_not_suit_the_patch_names_those_beside_it(tmp_path):
@@ -131,11 +131,11 @@ def test_weights_that_would_leave_the_backbone_random_are_refused(tmp_path, dama
         load_weights(find_backbone(str(folder)), CLASSES, seed=0)
 
 
-def test_a_folder_that_is_not_there_says_so(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(ModelError, match="There is no backbone folder"):
         find_backbone(str(tmp_path / "nothing"))
 
 
-def test_a_name_that_is_neither_path_nor_hub_id_says_so():
+def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
     with pytest.raises(OrbituneError, match="neither an existing path nor a hub id"):
         find_backbone("what is this")

@@ -22,9 +22,10 @@ def saved(tmp_path, method):
     return backbone, logits
 
 
+@pytest.mark.usefixtures("fresh_reload")
 def test_what_is_saved_gives_the_same_logits_in_a_fresh_process(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
-    assert verify_saved(tmp_path / "saved", backbone, PIXELS, logits) < 1e-5
+    assert verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits) < 1e-5
 
 
 @pytest.mark.parametrize("method", ["full", "linear", "lora"])
@@ -67,15 +68,16 @@ def test_only_safetensors_and_json_are_written(tmp_path):
 def test_other_outputs_after_reloading_are_an_error(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
     with pytest.raises(RunError, match="gives other outputs"):
-        verify_saved(tmp_path / "saved", backbone, PIXELS, logits + 0.01)
+        verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits + 0.01)
 
 
+@pytest.mark.usefixtures("fresh_reload")
 def test_a_truncated_adapter_does_not_pass(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
     file = tmp_path / "saved" / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(RunError, match="does not load again"):
-        verify_saved(tmp_path / "saved", backbone, PIXELS, logits)
+        verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits)
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_saved(tmp_path / "saved", backbone)
 

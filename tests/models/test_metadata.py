@@ -6,7 +6,7 @@ from orbitune.errors import RunError
 from orbitune.models.metadata import check_class_names, read_metadata
 
 SOUND = {
-    "format": 2,
+    "format": 3,
     "method": "lora",
     "classes": ["Forest", "River"],
     "preprocessing": {
@@ -39,14 +39,14 @@ def read(folder, metadata):
     return read_metadata(folder)
 
 
-def test_sound_metadata_is_read_as_it_stands_with_fields_that_nobody_knows(tmp_path):
+def test_valid_metadata_is_read_unchanged_with_unknown_fields(tmp_path):
     metadata = {**SOUND, "a later field": 1}
     assert metadata.items() <= read(tmp_path, metadata).model_dump(mode="json", exclude_unset=True).items()
 
 
 def test_version_1_named_the_detector_otherwise(tmp_path):
     read_back = read(tmp_path, {**SOUND, "format": 1, "likeness": {"threshold": 2.5}})
-    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 2
+    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 3
     assert "likeness" not in read_back.to_json()
 
 
@@ -85,7 +85,7 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
         ("ood_detector", {"threshold": "far"}),
         ("ood_detector", {}),
         ("data", {"tile_size": [64]}),
-        ("data", {"white": 0}),
+        ("data", {"scale_max": 0}),
         ("data", {"brightness": {"mean": [1, 2]}}),
         ("files", {"../secret": "0" * 64}),
         ("confusion", [[1, 2]]),
@@ -102,7 +102,7 @@ def test_a_field_that_holds_what_it_cannot_is_one_line(tmp_path, place, value):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"format": NaN}', "\x00", '"text"', "\udcff"])
-def test_what_is_no_description_is_one_line(tmp_path, text):
+def test_an_invalid_description_is_one_line(tmp_path, text):
     (tmp_path / "orbitune.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(RunError, match=r"holds no readable orbitune\.json"):
         read_metadata(tmp_path)
@@ -121,7 +121,7 @@ def test_what_is_no_description_is_one_line(tmp_path, text):
         ((), "there are no classes"),
     ],
 )
-def test_class_names_that_do_not_tell_classes_apart_are_refused(names, message):
+def test_ambiguous_class_names_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         check_class_names(names)
 

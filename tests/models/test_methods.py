@@ -22,13 +22,13 @@ CLASSES = tuple("abcdefghij")
 def test_the_original_preset_has_the_published_parameter_counts(tmp_path, method, part, count):
     folder = str(config_only_folder(tmp_path))
     recipe = Recipe.make({**preset("original", method), "backbone": folder})
-    assert plan_parameters(recipe, find_backbone(folder), CLASSES)[part] == count
+    assert plan_parameters(recipe, find_backbone(folder), classes=CLASSES).to_json()[part] == count
 
 
 def test_the_original_lora_trains_its_adapter_and_its_head(tmp_path):
     folder = str(config_only_folder(tmp_path))
     recipe = Recipe.make({**preset("original", "lora"), "backbone": folder})
-    assert plan_parameters(recipe, find_backbone(folder), CLASSES)["trainable"] == 442_368 + 7_690
+    assert plan_parameters(recipe, find_backbone(folder), classes=CLASSES).trainable == 442_368 + 7_690
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -36,14 +36,14 @@ def test_the_original_lora_trains_its_adapter_and_its_head(tmp_path):
 def test_every_method_builds_on_every_family_as_planned(tmp_path, model_type, method):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b", model_type)))
     recipe = Recipe(method=method)
-    model = build(recipe, backbone, CLASSES)
-    assert count_parameters(model, backbone.family) == plan_parameters(recipe, backbone, CLASSES)
+    model = build(recipe, backbone, classes=CLASSES)
+    assert count_parameters(model, backbone.family) == plan_parameters(recipe, backbone, classes=CLASSES)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_trainable_tensor_receives_a_gradient(tmp_path, method):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b", "dinov2")))
-    model = build(Recipe(method=method), backbone, CLASSES)
+    model = build(Recipe(method=method), backbone, classes=CLASSES)
     model(pixel_values=torch.randn(2, 3, 32, 32)).logits.sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
@@ -61,7 +61,7 @@ def vit(tmp_path_factory):
 
 def trained_model(method, backbone):
     """A model whose trained tensors are no longer what they were at the start."""
-    model = build(Recipe(method=method), backbone, CLASSES).eval()
+    model = build(Recipe(method=method), backbone, classes=CLASSES).eval()
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -76,7 +76,7 @@ def logits(model, backbone):
 
 
 def saved_and_reloaded(model, backbone, folder):
-    save_model(model, folder / "saved", backbone, model_metadata(backbone, CLASSES))
+    save_model(model, folder / "saved", backbone=backbone, metadata=model_metadata(backbone, CLASSES))
     return reload.load(str(folder / "saved"), str(backbone.folder))
 
 
@@ -89,7 +89,7 @@ def test_every_method_is_reloaded_by_plain_peft_or_transformers_on_the_original_
     assert (logits(again, backbone) - logits(model, backbone)).abs().max() < 1e-5
     [file] = tmp_path.glob("saved/*.safetensors")
     written = sum(tensor.numel() for tensor in load_file(file).values())
-    assert written == count_parameters(model, backbone.family)["stored"]
+    assert written == count_parameters(model, backbone.family).stored
 
 
 @pytest.mark.parametrize("method", ["vera", "randlora"])
@@ -112,7 +112,10 @@ def test_every_adapter_merges_into_a_plain_model_of_the_same_outputs(backbone, m
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_starts_from_the_pretrained_function(backbone, method):
-    model, plain = build(Recipe(method=method), backbone, CLASSES), load_weights(backbone, CLASSES, seed=0)
+    model, plain = (
+        build(Recipe(method=method), backbone, classes=CLASSES),
+        load_weights(backbone, CLASSES, seed=0),
+    )
     assert (logits(model.eval(), backbone) - logits(plain.eval(), backbone)).abs().max() < 1e-5
 
 
@@ -130,12 +133,12 @@ def test_each_method_trains_what_it_says(vit):
         "norm": (2 * layers + 1) * 2 * width,
     }
     for method, count in trained.items():
-        counts = count_parameters(build(Recipe(method=method), vit, CLASSES), vit.family)
-        assert counts["trainable"] == count + head, method
+        counts = count_parameters(build(Recipe(method=method), vit, classes=CLASSES), vit.family)
+        assert counts.trainable == count + head, method
 
 
 def test_topk_trains_the_last_layers_whole_and_stores_nothing_else(vit):
-    model = build(Recipe(method="topk", lora={"top_layers": 1}), vit, CLASSES)
+    model = build(Recipe(method="topk", lora={"top_layers": 1}), vit, classes=CLASSES)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert {name.split(".modules_to_save")[0].removeprefix("base_model.model.") for name in trained} == {
         "vit.layers.1",
@@ -146,21 +149,21 @@ def test_topk_trains_the_last_layers_whole_and_stores_nothing_else(vit):
 
 @pytest.mark.parametrize("method", ["lora", "dora", "vera", "randlora", "oft", "fourierft", "ia3", "pissa"])
 def test_top_layers_leave_the_others_alone(vit, method):
-    model = build(Recipe(method=method, lora={"top_layers": 1}), vit, CLASSES)
+    model = build(Recipe(method=method, lora={"top_layers": 1}), vit, classes=CLASSES)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert not any("layers.0." in name for name in trained)
     assert any("layers.1." in name for name in trained)
 
 
 def test_all_targets_are_every_linear_layer_but_the_head(backbone):
-    config = build(Recipe(lora={"targets": "all"}), backbone, CLASSES).peft_config["default"]
+    config = build(Recipe(lora={"targets": "all"}), backbone, classes=CLASSES).peft_config["default"]
     names = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")
     assert config.target_modules == {*names, "mlp.fc1", "mlp.fc2"}
 
 
 def test_b_learns_faster_than_a_with_lora_plus(vit):
     recipe = Recipe(method="loraplus", lora={"plus_ratio": 4})
-    model = build(recipe, vit, CLASSES)
+    model = build(recipe, vit, classes=CLASSES)
     factors = {id(p): group["factor"] for group in parameter_groups(model, recipe) for p in group["params"]}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -168,7 +171,9 @@ def test_b_learns_faster_than_a_with_lora_plus(vit):
 
 
 def test_pissa_starts_from_the_largest_singular_values(vit):
-    layer = build(Recipe(method="pissa"), vit, CLASSES).get_base_model().vit.layers[0].attention.q_proj
+    layer = (
+        build(Recipe(method="pissa"), vit, classes=CLASSES).get_base_model().vit.layers[0].attention.q_proj
+    )
     whole = load_weights(vit, CLASSES, seed=0).vit.layers[0].attention.q_proj.weight
     low_rank = layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     assert torch.allclose(torch.linalg.svdvals(low_rank)[:8], torch.linalg.svdvals(whole)[:8], rtol=1e-4)
@@ -185,25 +190,25 @@ def test_a_saved_pissa_leaves_the_original_weights_to_other_adapters(tmp_path, v
 
 def test_a_rank_whose_blocks_do_not_divide_the_width_is_one_clear_line(vit):
     with pytest.raises(ModelError, match="4 \\* rank = 20 inputs, which do not divide a width of 32"):
-        build(Recipe(method="oft", lora={"rank": 5}), vit, CLASSES)
+        build(Recipe(method="oft", lora={"rank": 5}), vit, classes=CLASSES)
 
 
 def test_more_frequencies_than_a_layer_has_is_one_clear_line(vit):
     with pytest.raises(ModelError, match="PEFT cannot adapt this backbone: `n_frequency` should be"):
-        build(Recipe(method="fourierft", lora={"rank": 9}), vit, CLASSES)
+        build(Recipe(method="fourierft", lora={"rank": 9}), vit, classes=CLASSES)
 
 
 def test_linear_trains_the_head_alone(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
-    counts = count_parameters(build(Recipe(method="linear"), backbone, CLASSES), backbone.family)
-    assert counts["trainable"] == counts["head"] == 32 * 10 + 10
-    assert counts["adapter"] == 0
+    counts = count_parameters(build(Recipe(method="linear"), backbone, classes=CLASSES), backbone.family)
+    assert counts.trainable == counts.head == 32 * 10 + 10
+    assert counts.adapter == 0
 
 
 def test_lora_settings_reach_peft(tmp_path):
     backbone = find_backbone(str(backbone_folder(tmp_path / "b")))
     lora = {"rank": 3, "alpha": 5, "dropout": 0.2, "targets": ["q", "fc1"], "bias": "lora_only"}
-    config = build(Recipe(lora=lora), backbone, CLASSES).peft_config["default"]
+    config = build(Recipe(lora=lora), backbone, classes=CLASSES).peft_config["default"]
     assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (3, 5, 0.2, "lora_only")
     assert config.target_modules == {"attention.q_proj", "mlp.fc1"}
     assert config.modules_to_save == ["classifier"]

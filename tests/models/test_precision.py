@@ -43,7 +43,7 @@ def test_they_are_those_of_fp32_to_their_rounding(shape, dtype):
     wide, right = a.float(), b.float()
     assert_rounded(precision.linear(a, b.t(), bias), wide @ right + bias.float(), dtype)
     assert_rounded(precision.matmul(a, b), wide @ right, dtype)
-    assert_rounded(precision.matmul(a[None], b[None], 0.3), 0.3 * (wide @ right)[None], dtype)
+    assert_rounded(precision.matmul(a[None], b[None], factor=0.3), 0.3 * (wide @ right)[None], dtype)
     assert_rounded(Operations().product(a, b, bias=bias), wide @ right + bias.float(), dtype)
     y = torch.ones(1, len(a), b.shape[1]).to(dtype)
     assert_rounded(precision.baddbmm(y, a[None], b[None]), 1 + (wide @ right)[None], dtype)
@@ -58,7 +58,7 @@ def test_an_update_adds_to_them(dtype):
     low, lift = a[:, :4].contiguous(), b[:4].contiguous()
     expected = a.float() @ b.float() + low.float() @ lift.float()
     assert_rounded(Operations().product(a, b, update=LowRankUpdate(low, lift)), expected, dtype)
-    assert_rounded(Operations().outer(a, a, 5).to(dtype), a[:, :5].float().t() @ a.float(), dtype)
+    assert_rounded(Operations().outer(a, a, columns=5).to(dtype), a[:, :5].float().t() @ a.float(), dtype)
 
 
 def test_fp32_is_left_alone(without_half_precision):

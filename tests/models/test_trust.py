@@ -76,7 +76,7 @@ def place(tmp_path_factory):
     return place
 
 
-def test_code_beside_a_checkpoint_does_not_run_though_yes_is_answered(place):
+def test_code_beside_a_checkpoint_does_not_run_even_with_consent(place):
     done = subprocess.run(
         [sys.executable, "-c", OPEN, str(place)],
         input="yes\n" * 50,
@@ -128,7 +128,7 @@ def test_a_configuration_that_leads_to_other_files_is_refused(tmp_path, setting)
         find_backbone(str(folder))
 
 
-def test_an_adapter_is_no_backbone_and_is_not_followed_to_its_base(tmp_path):
+def test_an_adapter_is_refused_as_a_backbone_and_its_base_not_loaded(tmp_path):
     folder = backbone_folder(tmp_path / "b")
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "evil/base"}))
     with pytest.raises(ModelError, match="holds an adapter"):

@@ -44,7 +44,7 @@ def test_the_model_is_chosen_by_name(address, tile):
     assert done.json()["detail"] == "Unknown model 'other'. Choose from: lora, full."
 
 
-def test_twenty_clients_at_once_are_all_answered(address, tile, label):
+def test_twenty_concurrent_clients_all_get_a_response(address, tile, label):
     def ask(_):
         return httpx.post(f"{address}/api/predict", content=tile.read_bytes(), timeout=60)
 
@@ -64,14 +64,14 @@ def test_gradios_own_client_predicts(address, tile, label):
         assert seen.width == seen.height
 
 
-def test_a_get_of_the_json_endpoint_says_in_one_line_how_to_send_an_image(address):
+def test_a_get_of_the_json_endpoint_returns_one_line_of_instructions(address):
     done = httpx.get(f"{address}/api/predict?top_k=2")
     assert done.status_code == 405 and done.headers["allow"] == "POST"
     assert done.json()["detail"].startswith("Send one image with POST: curl --data-binary @tile.png http://")
     assert f"{address}/api/predict," in done.json()["detail"]
 
 
-def test_what_is_no_image_is_one_clear_sentence(address):
+def test_an_invalid_image_is_one_clear_sentence(address):
     done = httpx.post(f"{address}/api/predict", content=b"hello")
     assert done.status_code == 422
     assert done.json()["detail"].startswith("The image is no image of a known kind")
@@ -184,7 +184,7 @@ def test_nor_does_a_prediction_open_a_path_that_a_client_names(address, runs):
         Client(address, verbose=False).predict(secret, "lora", api_name="/predict")
 
 
-def test_with_a_login_nothing_is_answered_without_it(service, tile):
+def test_with_a_login_every_request_needs_it(service, tile):
     with serving(service, login=("ann", "secret")) as address:
         url, data = f"{address}/api/predict", tile.read_bytes()
         assert httpx.post(url, content=data).status_code == 401
@@ -193,7 +193,7 @@ def test_with_a_login_nothing_is_answered_without_it(service, tile):
         assert httpx.get(f"{address}/config").status_code == 401
 
 
-def test_models_of_one_name_are_told_apart(runs, tmp_path):
+def test_models_of_one_name_are_distinguished(runs, tmp_path):
     (tmp_path / "run").mkdir()
     assert name_models([str(runs / "run"), str(tmp_path / "run")]) == {
         "run": str(runs / "run"),

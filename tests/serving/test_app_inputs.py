@@ -41,6 +41,7 @@ def ask(address, path, **more):
         return inputs.call_by_name(client, "predict", [value, "lora"]).decode()
 
 
+@pytest.mark.slow
 def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, found, caplog):
     report = inputs.measure(address, found, 64)
     assert report["read"] == 0, report["first"]
@@ -48,7 +49,8 @@ def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, foun
     assert not [line for line in caplog.messages if "\n" in line or "Traceback" in line]
 
 
-def test_nor_with_a_login_by_one_who_has_signed_in(service, found):
+@pytest.mark.slow
+def test_no_hostile_value_has_a_file_read_with_a_login(service, found):
     with serving(service, LOGIN) as address:
         done = httpx.post(f"{address}/login", data={"username": "ann", "password": "secret"})
         report = inputs.measure(address, found, 16, seed=1, cookies=dict(done.cookies))
@@ -70,14 +72,14 @@ def test_a_path_that_was_not_uploaded_is_refused_in_words_that_name_none(address
     assert path not in answer and "orbitune-app" not in answer
 
 
-def test_what_was_uploaded_is_answered_whatever_else_the_client_says_of_it(address, tile):
+def test_an_upload_is_predicted_whatever_other_fields_the_client_sends(address, tile):
     path = upload(address, "../../../tile.png", tile.read_bytes())
     assert Path(path).name == "tile.png"
     told = {"url": "http://169.254.169.254/", "orig_name": "../../a.svg", "is_stream": True}
     assert "class_" in ask(address, path, **told)
 
 
-def test_an_example_is_shown_and_answered(address):
+def test_an_example_is_shown_and_predicted(address):
     text = httpx.get(f"{address}/config").text
     path = re.search(r'"path":"([^"]+/examples/[^"]+)"', text)[1]
     assert httpx.get(f"{address}/gradio_api/file={path}").headers["content-type"] == "image/png"
@@ -91,7 +93,7 @@ def test_an_upload_of_another_server_is_not_taken(address, service, tile):
         assert httpx.get(f"{address}/gradio_api/file={path}").status_code == 404
 
 
-def test_links_pipes_and_folders_among_the_uploads_are_no_files(tmp_path):
+def test_links_pipes_and_folders_among_the_uploads_are_refused(tmp_path):
     storage = Storage()
     path = storage.new_upload_path("a.png")
     (tmp_path / "secret").write_text("secret")
@@ -105,7 +107,7 @@ def test_links_pipes_and_folders_among_the_uploads_are_no_files(tmp_path):
     storage.close()
 
 
-def test_what_the_server_made_is_downloaded_but_is_no_input():
+def test_a_result_can_be_downloaded_but_not_used_as_input():
     storage = Storage()
     path = storage.new_result_path("classes.csv")
     path.write_text("a")
@@ -138,7 +140,7 @@ def test_what_the_pages_do_not_need_of_gradio_is_not_there(address, path):
 @pytest.mark.parametrize(
     "path", ["run/predict", "api/predict", "component_server", "process_recording", "vibe-edit"]
 )
-def test_nor_are_ways_past_the_queue(address, path):
+def test_routes_past_the_queue_are_not_there(address, path):
     assert httpx.post(f"{address}/gradio_api/{path}", json={"data": []}).status_code == 404
 
 

@@ -26,7 +26,7 @@ slow = script("slow_bodies")
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "a@localhost", ""]
 )
-def test_a_host_name_that_it_was_not_started_for_is_not_answered(address, host):
+def test_an_unknown_host_name_is_refused(address, host):
     for path in ("/", "/config", "/api/health", "/gradio_api/info"):
         done = httpx.get(address + path, headers={"host": host, "origin": "http://evil.example"})
         assert done.status_code in (400, 421)
@@ -34,7 +34,7 @@ def test_a_host_name_that_it_was_not_started_for_is_not_answered(address, host):
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:7860", "localhost."])
-def test_names_of_this_machine_are_answered_at_any_port(address, host):
+def test_names_of_this_machine_are_accepted_at_any_port(address, host):
     assert httpx.get(f"{address}/api/health", headers={"host": host}).status_code == 200
 
 
@@ -42,7 +42,7 @@ def test_a_forwarded_host_is_one_it_was_started_for_as_well(address):
     assert httpx.get(f"{address}/", headers={"x-forwarded-host": "evil.example"}).status_code == 421
 
 
-def test_of_several_proxies_each_may_add_the_name_that_it_was_asked_for(address):
+def test_each_of_several_proxies_may_add_its_host_name(address):
     for forwarded, status in (
         ("localhost", 200),
         ("localhost, 127.0.0.1:7860", 200),
@@ -53,7 +53,7 @@ def test_of_several_proxies_each_may_add_the_name_that_it_was_asked_for(address)
         assert asked.status_code == status
 
 
-def test_a_request_without_a_host_or_with_two_is_not_answered(address):
+def test_a_request_without_a_host_or_with_two_is_refused(address):
     for hosts in ("", "Host: localhost\r\nHost: evil.example\r\n"):
         answer = raw(address, f"GET /api/health HTTP/1.0\r\n{hosts}\r\n".encode())
         assert answer.split()[1] in (b"400", b"421")
@@ -79,13 +79,13 @@ def test_its_own_pages_may_and_need_no_allowance(address, tile_bytes):
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_a_request_that_the_browser_says_comes_from_another_site_is_refused(address):
+def test_a_cross_site_request_is_refused(address):
     other = {"sec-fetch-site": "cross-site"}
     assert httpx.get(f"{address}/gradio_api/info", headers=other).status_code == 403
     assert httpx.get(f"{address}/", headers=other).status_code == 200  # a link to the page
 
 
-def test_a_proxys_name_is_answered_once_it_is_allowed(service):
+def test_a_proxys_host_name_is_accepted_once_allowed(service):
     hosts = AllowedHosts.for_address("127.0.0.1", ("Maps.Example.org",))
     with serving(service, hosts=hosts) as address:
         named = {"host": "maps.example.org", "origin": "https://maps.example.org"}
@@ -96,7 +96,7 @@ def test_a_proxys_name_is_answered_once_it_is_allowed(service):
         assert httpx.get(f"{address}/config", headers={"host": "example.org"}).status_code == 421
 
 
-def test_on_all_addresses_every_address_is_answered_but_no_strange_name():
+def test_on_all_addresses_every_address_is_accepted_but_no_unknown_name():
     for host in ("0.0.0.0", "::"):
         hosts = AllowedHosts.for_address(host)
         assert all(
@@ -108,7 +108,7 @@ def test_on_all_addresses_every_address_is_answered_but_no_strange_name():
 
 
 @pytest.mark.parametrize("name", ["http://a.example", "a.example/b", "", "a b"])
-def test_what_is_no_host_name_cannot_be_allowed(name):
+def test_an_invalid_host_name_cannot_be_allowed(name):
     with pytest.raises(OrbituneError, match="--allow-host takes a host name"):
         AllowedHosts.for_address("127.0.0.1", (name,))
 
@@ -116,7 +116,7 @@ def test_what_is_no_host_name_cannot_be_allowed(name):
 # Headers
 
 
-def test_every_answer_forbids_frames_sniffing_and_strange_content(address):
+def test_every_response_has_the_security_headers(address):
     for path in ("/", "/config", "/api/health", "/theme.css", "/nothing", "/gradio_api/file=/etc/passwd"):
         headers = httpx.get(address + path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -135,9 +135,7 @@ def test_only_the_pages_own_scripts_run(address):
     assert nonce not in httpx.get(f"{address}/").text
 
 
-def test_behind_a_proxy_the_app_lies_below_its_path_whether_or_not_the_proxy_takes_it_off(
-    service, tile_bytes
-):
+def test_behind_a_proxy_the_app_is_below_its_path_stripped_or_not(service, tile_bytes):
     with serving(service, root_path="/tiles") as address:
         for below in ("", "/tiles"):
             assert httpx.get(f"{address}{below}/config").json()["root"].endswith("/tiles")
@@ -147,7 +145,7 @@ def test_behind_a_proxy_the_app_lies_below_its_path_whether_or_not_the_proxy_tak
 
 
 @pytest.mark.parametrize("path", ["tiles", "http://a.example/tiles", "/a/../b", "/a b", "//a"])
-def test_what_is_no_path_is_refused(path):
+def test_an_invalid_path_is_refused(path):
     with pytest.raises(OrbituneError, match="--root-path takes a path"):
         parse_root_path(path)
 
@@ -155,7 +153,7 @@ def test_what_is_no_path_is_refused(path):
 # Bodies
 
 
-def test_others_are_answered_at_once_beside_64_bodies_that_never_end(address, tile_bytes):
+def test_other_requests_are_answered_beside_64_bodies_that_never_end(address, tile_bytes):
     for path in ("/api/predict", "/gradio_api/queue/join"):
         with slow.slow_bodies(address, 64, path=path):
             taken = slow.response_times(address, tile_bytes, 7)
@@ -176,7 +174,7 @@ def test_a_body_that_comes_too_slowly_is_cut_off(service, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/api/predict", "/gradio_api/upload", "/gradio_api/queue/join", "/login"])
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(address, path):
+def test_a_request_whose_content_length_is_too_large_is_refused_unread(address, path):
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
     head += "Content-Length: 999999999\r\n\r\n"
     assert raw(address, head.encode()).startswith(b"HTTP/1.1 413")
@@ -229,7 +227,7 @@ def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile_bytes, 
         b"\xff",
     ],
 )
-def test_what_is_no_call_is_an_error_and_at_most_a_line_in_the_log(address, body, caplog):
+def test_an_invalid_call_is_an_error_and_at_most_a_line_in_the_log(address, body, caplog):
     for path in ("queue/join", "call/nothing", "call/v2/nothing", "cancel"):
         head = {"content-type": "application/json"}
         assert httpx.post(f"{address}/gradio_api/{path}", content=body, headers=head).status_code >= 400
@@ -247,7 +245,7 @@ def test_what_is_no_call_is_an_error_and_at_most_a_line_in_the_log(address, body
         ("call/v2/predict", {"no_such_input": 1}, 422),
     ],
 )
-def test_a_function_that_there_is_not_is_said_in_json_and_leaves_no_line(address, path, body, status, caplog):
+def test_an_unknown_function_is_an_error_in_json_and_leaves_no_line(address, path, body, status, caplog):
     done = httpx.post(f"{address}/gradio_api/{path}", json=body)
     assert done.status_code == status and "see /gradio_api/info" in done.json()["detail"]
     assert not caplog.messages

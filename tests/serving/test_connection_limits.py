@@ -12,7 +12,7 @@ import httpx
 import pytest
 from served_app import raw, serving
 
-from orbitune.serving.security.connection_limits import limited_protocol
+from orbitune.serving.security.connection_limits import LimitedProtocol
 
 HELD = {
     "nothing": b"",
@@ -21,6 +21,11 @@ HELD = {
     "a heartbeat": b"GET /gradio_api/heartbeat/a HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "progress": b"GET /gradio_api/upload_progress?upload_id=a HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
+
+
+def limited(**limits):
+    """The protocol with other limits."""
+    return type("Narrow", (LimitedProtocol,), limits)
 
 
 @contextlib.contextmanager
@@ -39,7 +44,7 @@ def held(address, request, count, client="127.0.0.1"):
 @pytest.fixture(scope="module")
 def narrow(service):
     """The address of an app that has 8 connections at most."""
-    with serving(service, http=limited_protocol(connections=8)) as address:
+    with serving(service, http=limited(max_connections=8)) as address:
         yield address
 
 
@@ -59,7 +64,7 @@ def test_downloads_that_are_never_read_keep_nobody_out(narrow, tile_bytes):
 
 
 def test_a_download_that_is_not_read_is_cut_off(service):
-    with serving(service, http=limited_protocol(unread=0.3)) as address:
+    with serving(service, http=limited(unread_seconds=0.3)) as address:
         files = {"files": ("big.png", bytes(32 << 20))}
         (path,) = httpx.post(f"{address}/gradio_api/upload", files=files).json()
         get = f"GET /gradio_api/file={path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -86,7 +91,7 @@ def test_the_client_that_holds_most_connections_makes_room_before_others_do(narr
                 pass
 
 
-def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
+def test_a_request_in_progress_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
     answers, model, begun = [], service.get_model(None), threading.Event()
     predict = model.predict_image
     monkeypatch.setattr(model, "predict_image", lambda *given: begun.set() or predict(*given))
@@ -106,7 +111,7 @@ def test_a_request_that_is_being_answered_is_cut_off_last(narrow, service, tile_
 
 
 def test_headers_that_come_too_slowly_and_connections_that_say_nothing_are_cut_off(service, tile_bytes):
-    with serving(service, http=limited_protocol(connections=8, head=0.5)) as address:
+    with serving(service, http=limited(max_connections=8, head_seconds=0.5)) as address:
         for begun in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
             start = time.monotonic()
             assert raw(address, begun) == b"" and time.monotonic() - start < 3

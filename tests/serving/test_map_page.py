@@ -15,7 +15,7 @@ from served_app import serving
 from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.preview import read_overviews
+from orbitune.mapping.outputs.preview import read_overviews
 from orbitune.serving import map_page, uploads
 from orbitune.serving.map_page import map_upload
 from orbitune.serving.service import PredictionService
@@ -98,7 +98,7 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
         ]
 
 
-def test_a_client_is_told_in_one_line_what_is_wrong(address, scene):
+def test_a_client_gets_one_line_with_the_error(address, scene):
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_refused(service, scene, storage):
     assert refusal(service, scene, storage).startswith("stripes.tif is not a GeoTIFF, or is damaged")
 
 
-def test_what_is_no_geotiff_is_refused_whatever_its_ending(service, scene, storage):
+def test_other_formats_than_geotiff_are_refused_whatever_the_suffix(service, scene, storage):
     """A VRT would have the server read files that it names."""
     from rasterio.shutil import copy
 
@@ -206,7 +206,7 @@ def test_too_many_bytes_are_refused_by_the_header(service, scene, storage, monke
 
 def test_messages_name_the_fields_of_the_page(service, scene, storage):
     message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
-    assert message == "stripes.tif has 3 bands and lacks band 4: choose other Bands."
+    assert message == "stripes.tif has no band 4: there is red, green, blue."
     assert refusal(service, scene, storage, MapOptions(scale="x")).startswith("Scale takes LOW:HIGH")
 
 

@@ -141,7 +141,7 @@ def test_a_zero_byte_in_a_name_is_one_line(tmp_path):
         load_tiles(str(rename(path, b"Sea/x!.png", b"Sea/x\0.png")))
 
 
-def test_a_name_that_unicode_extra_fields_hide_is_judged_too(tmp_path):
+def test_a_name_hidden_by_unicode_extra_fields_is_checked_too(tmp_path):
     """Later versions of `zipfile` take the name from there."""
     info = zipfile.ZipInfo("Sea/x.png")
     long = b"a/" * 20_000
@@ -207,7 +207,7 @@ def test_what_an_entry_claims_to_hold_less_than_is_not_unpacked(tmp_path):
     assert "River/bomb.png" in skipped and peak < 20e6
 
 
-def test_a_zip_without_files_says_what_is_expected(tmp_path):
+def test_the_error_for_an_empty_zip_says_what_is_expected(tmp_path):
     with pytest.raises(DataError, match="expected a folder for each class"):
         load_tiles(str(pack(tmp_path / "empty.zip", [])))
 
@@ -218,6 +218,6 @@ def test_a_class_for_each_of_many_files_takes_no_time_and_one_line(tmp_path):
         for number in range(20_000):
             file.writestr(zipfile.ZipInfo(f"class{number}/x.png"), b"x")
     started = time.perf_counter()
-    with open_zip(path, tmp_path, ColumnSelection()) as listing:
+    with open_zip(path, tmp_path, selection=ColumnSelection()) as listing:
         assert len(listing.classes) == 20_000
     assert time.perf_counter() - started < 5  # looked up one by one, it took a minute

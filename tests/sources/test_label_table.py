@@ -94,7 +94,7 @@ def test_split_folders_with_metadata_of_their_own_are_the_splits(images, tmp_pat
         "validation": 3,
         "test": 3,
     }
-    splits, _ = split_tiles(tiles, None, 0)
+    splits, _ = split_tiles(tiles, None, seed=0)
     assert {tiles.names[row].split("/")[0] for row in splits["validation"]} == {"val"}
 
 
@@ -203,7 +203,7 @@ def test_what_cannot_be_a_label_is_refused_by_name(images, values, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_captions_are_no_classes(tmp_path):
+def test_captions_are_not_classes(tmp_path):
     rows = [(f"{n}.png", f"scene {n}") for n in range(30)]
     for name, _ in rows:
         write(tmp_path / "set" / name, encode(tile()))
@@ -229,7 +229,7 @@ def test_words_and_whole_numbers_are_classes(images, values, classes, labels):
 
 
 @pytest.mark.parametrize("missing", [None, "", "NA", "nan", float("nan")])
-def test_a_missing_value_is_no_class(images, missing):
+def test_a_missing_value_is_not_a_class(images, missing):
     rows = [("a.png", "Sea"), ("b.png", "Forest"), ("c.png", missing)]
     write(images / "metadata.jsonl", jsonl_of(rows))
     tiles = load(images, "skip")
@@ -347,7 +347,7 @@ def test_columns_cannot_be_chosen_where_there_are_none(folder):
         load_tiles("synthetic:20", selection=ColumnSelection(label_column="cover"))
 
 
-def test_a_flat_folder_with_a_list_says_how_to_read_it(images):
+def test_the_error_for_a_flat_folder_with_a_list_gives_the_option(images):
     write(images / "tiles.csv", csv_of(ROWS))
     with pytest.raises(DataError, match=r"a\.png has no label, .*pass tiles\.csv as --data"):
         load(images)

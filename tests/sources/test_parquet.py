@@ -34,7 +34,7 @@ WORDS = ["wet", "dry"] * 3
 # --- columns ----------------------------------------------------------------------------------------------
 
 
-def test_the_label_column_is_label_whatever_else_there_is(tmp_path):
+def test_the_label_column_is_label_whatever_other_columns_there_are(tmp_path):
     parquet(tmp_path / "set" / "train.parquet", label=column(WORDS), target=column([0, 1] * 3, "int64"))
     assert load(tmp_path / "set").classes == ("dry", "wet")
     assert load(tmp_path / "set", label_column="target").classes == ("0", "1")
@@ -115,7 +115,7 @@ def test_what_cannot_be_a_label_is_refused_by_name(tmp_path, kind, values, messa
         load(tmp_path / "set")
 
 
-def test_a_number_beyond_the_named_classes_is_told(tmp_path):
+def test_a_number_beyond_the_named_classes_is_reported(tmp_path):
     import pyarrow.parquet as pq
 
     path = parquet(tmp_path / "set" / "train.parquet")
@@ -179,7 +179,7 @@ def test_folders_of_parquet_files_without_a_card_are_configurations(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["data/{}.parquet", "{}/0000.parquet", "default/{}/0000.parquet"])
-def test_folders_that_are_splits_or_hold_all_are_no_configurations(tmp_path, layout):
+def test_split_folders_and_their_parent_are_not_configurations(tmp_path, layout):
     for split in ("train", "test"):
         parquet(tmp_path / "set" / layout.format(split))
     tiles = load(tmp_path / "set")

@@ -80,14 +80,14 @@ SYSTEM_FILES = [
 ]
 
 
-def test_what_systems_put_into_folders_is_no_class_and_no_tile(folder):
+def test_system_files_in_folders_are_neither_classes_nor_tiles(folder):
     for name in SYSTEM_FILES:
         write(folder / name, b"x")
     tiles = load_tiles(str(folder))
     assert tiles.classes == CLASSES and len(tiles.names) == 15
 
 
-def test_what_systems_put_into_zips_is_no_class_and_no_tile(folder, tmp_path):
+def test_system_files_in_zips_are_neither_classes_nor_tiles(folder, tmp_path):
     archive = pack(folder, tmp_path / "tiles.zip")
     with zipfile.ZipFile(archive, "a") as file:
         for name in SYSTEM_FILES:
@@ -139,7 +139,7 @@ def test_a_circle_of_links_ends(folder):
         load_tiles(str(folder))
 
 
-def test_an_empty_folder_says_what_is_expected(tmp_path):
+def test_the_error_for_an_empty_folder_says_what_is_expected(tmp_path):
     with pytest.raises(DataError, match="expected a folder for each class"):
         load_tiles(str(tmp_path))
 
@@ -169,7 +169,7 @@ def test_an_image_without_a_class_is_named_or_skipped(folder, name, place):
     assert tiles.skipped == ((name, f"has no label, as it lies {place}"),)
 
 
-def test_split_folders_without_class_folders_are_no_classes(tmp_path):
+def test_split_folders_without_class_folders_are_not_classes(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / "data" / split / "a.png", encode(tile()))
     with pytest.raises(DataError, match="has no label"):
@@ -453,7 +453,7 @@ def test_a_path_that_does_not_exist_is_named(data):
         load_tiles(data)
 
 
-def test_a_file_that_is_no_zip_is_no_source(tmp_path):
+def test_a_damaged_zip_is_not_a_source(tmp_path):
     with pytest.raises(DataError, match="is neither a folder nor a zip"):
         load_tiles(str(write(tmp_path / "tile.png", encode(tile()))))
 
@@ -475,7 +475,7 @@ def test_a_wrong_count_of_synthetic_tiles_is_explained(data):
         load_tiles(data)
 
 
-def test_a_name_that_is_no_utf8_is_a_name_like_any(folder):
+def test_a_name_that_is_not_utf8_is_accepted(folder):
     path = os.fsencode(folder / "Forest") + b"/caf\xe9.png"
     with open(path, "wb") as file:  # noqa: PTH123  # the name is bytes
         file.write(encode(tile(99)))

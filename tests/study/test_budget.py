@@ -48,62 +48,62 @@ def plan_here(recipe):
 
 
 def test_a_recipe_that_fits_is_left_as_it_is(recipe):
-    fit = fit_budget(recipe, Budget(8 * GB, 3 * 3600), machine)
+    fit = fit_budget(recipe, Budget(8 * GB, 3 * 3600), measure=machine)
     assert (fit.recipe.epochs, fit.recipe.image_size, fit.recipe.micro_batch) == (10, 224, 64)
     assert fit.choices == []
 
 
 def test_memory_is_saved_by_smaller_micro_batches_first(recipe):
-    fit = fit_budget(recipe, Budget(2 * GB), machine)
+    fit = fit_budget(recipe, Budget(2 * GB), measure=machine)
     assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (8, 224, False)
     assert fit.memory <= 2 * GB
     assert "micro-batches of 8 tiles" in fit.choices[0]
 
 
 def test_then_by_activation_checkpointing(recipe):
-    fit = fit_budget(recipe, Budget(int(0.56 * GB)), machine)
+    fit = fit_budget(recipe, Budget(int(0.56 * GB)), measure=machine)
     assert (fit.recipe.micro_batch, fit.recipe.image_size, fit.recipe.checkpointing) == (1, 224, True)
 
 
 def test_then_by_smaller_images(recipe):
-    fit = fit_budget(recipe, Budget(int(0.535 * GB)), machine)
+    fit = fit_budget(recipe, Budget(int(0.535 * GB)), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.checkpointing) == (112, True)
     assert "112 instead of 224 pixels" in fit.choices[-1]
 
 
-def test_a_budget_below_the_leanest_plan_says_what_that_takes(recipe):
+def test_a_budget_below_the_smallest_plan_is_an_error_that_states_its_needs(recipe):
     with pytest.raises(RunError, match=r"smallest needs 0\.50 GB"):
-        fit_budget(recipe, Budget(int(0.4 * GB)), machine)
+        fit_budget(recipe, Budget(int(0.4 * GB)), measure=machine)
 
 
 def test_time_is_saved_by_smaller_images_first(recipe):
-    fit = fit_budget(recipe, Budget(seconds=3600), machine)
+    fit = fit_budget(recipe, Budget(seconds=3600), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (112, 10)
     assert fit.seconds <= 3600
 
 
 def test_then_by_fewer_epochs(recipe):
-    fit = fit_budget(recipe, Budget(seconds=300), machine)
+    fit = fit_budget(recipe, Budget(seconds=300), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (64, 5)
     assert fit.seconds <= 300
     assert "5 epochs instead of 10" in fit.choices[-1]
 
 
 def test_few_epochs_less_go_before_smaller_images(recipe):
-    fit = fit_budget(recipe, Budget(seconds=6000), machine)
+    fit = fit_budget(recipe, Budget(seconds=6000), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)
 
 
 def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
-    fit = fit_budget(recipe, Budget(seconds=40), machine)
+    fit = fit_budget(recipe, Budget(seconds=40), measure=machine)
     assert (fit.recipe.cache_frozen, fit.recipe.lora.top_layers, fit.recipe.image_size) == (True, 4, 64)
     assert fit.seconds <= 40
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
-def test_a_time_in_which_no_epoch_ends_says_how_long_one_takes(recipe):
+def test_a_time_budget_below_one_epoch_is_an_error_with_its_duration(recipe):
     with pytest.raises(RunError, match="one epoch takes"):
-        fit_budget(recipe, Budget(seconds=10), machine)
+        fit_budget(recipe, Budget(seconds=10), measure=machine)
 
 
 def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
@@ -113,7 +113,7 @@ def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
 
     def fit(memory, measure):
         budget = Budget(memory, 3600)
-        return fit_recipe(recipe, budget, tmp_path / "run", say=lines.append, measure=measure)
+        return fit_recipe(recipe, budget, folder=tmp_path / "run", say=lines.append, measure=measure)
 
     fitted = fit(4 * GB, plan_here)
     assert fitted.image_size == 32
@@ -137,6 +137,6 @@ def test_budgets_are_written_with_units(memory, duration, expected):
 
 
 @pytest.mark.parametrize(("memory", "duration"), [("plenty", None), (None, "soon"), (None, "30")])
-def test_a_budget_that_is_no_amount_is_one_clear_line(memory, duration):
+def test_an_invalid_budget_is_one_clear_line(memory, duration):
     with pytest.raises(OrbituneError, match="such as"):
         Budget.parse(memory, duration)

@@ -6,7 +6,7 @@ from orbitune.errors import RunError
 from orbitune.study.child_processes import ChildProcess, run_module
 
 
-def test_a_process_that_was_killed_is_told_from_one_that_failed(tmp_path):
+def test_a_killed_process_is_distinguished_from_a_failed_one(tmp_path):
     log = tmp_path / "log"
     child = ChildProcess("http.server", "0", log=log)
     child.process.kill()

@@ -24,6 +24,7 @@ def trial(recipe, folder, name):
     return Task(name, ("trial", *options, "--json"), str, out, recipe.epochs)
 
 
+@pytest.mark.slow
 def test_tasks_run_side_by_side_and_one_that_fails_stops_no_other(recipe, tmp_path):
     recipe = recipe.replace(method="linear")
     tasks = [
@@ -46,6 +47,7 @@ def test_tasks_run_side_by_side_and_one_that_fails_stops_no_other(recipe, tmp_pa
     assert environment["threads"] == max(1, core_count() // 2)
 
 
+@pytest.mark.slow
 def test_an_interrupt_lets_every_running_task_save_its_state(recipe, tmp_path):
     recipe = recipe.replace(method="linear", epochs=100_000)
     tasks = [trial(recipe, tmp_path, name) for name in ("one", "two")]

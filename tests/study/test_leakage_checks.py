@@ -45,7 +45,7 @@ def test_copies_across_splits_are_counted_and_three_are_named(backbone, tmp_path
     for row in range(20):
         source = tiles / "class_0" / f"tile_0_{row}.png"
         (tiles / "class_0" / f"copy_{row}.png").write_bytes(source.read_bytes())
-    found = check_leakage(job_on(tiles, backbone), "default", tmp_path)
+    found = check_leakage(job_on(tiles, backbone), "default", folder=tmp_path)
     leak = found.leaks[1]
     assert (found.split, leak.splits) == ("default", ["train", "test"])
     assert leak.count == leak.identical > 3 == len(leak.pairs)
@@ -53,7 +53,7 @@ def test_copies_across_splits_are_counted_and_three_are_named(backbone, tmp_path
 
 
 def test_classes_that_differ_in_colour_are_found_by_the_colour_baseline(backbone, tmp_path):
-    found = check_leakage(job_on(tile_folder(tmp_path / "tiles"), backbone), "default", tmp_path)
+    found = check_leakage(job_on(tile_folder(tmp_path / "tiles"), backbone), "default", folder=tmp_path)
     [colours] = found.baselines
     assert colours.name == "colour statistics"
     assert colours.test.accuracy > 0.9 > 0.4 > colours.chance
@@ -64,35 +64,35 @@ def test_classes_that_differ_in_colour_are_found_by_the_colour_baseline(backbone
 def test_coordinates_are_a_baseline_where_all_tiles_have_some_else_the_reason_is_given(backbone, tmp_path):
     tiles = tile_folder(tmp_path / "tiles", each=6)
     georeference(tiles, *names_in(tiles)[1:])
-    found = check_leakage(job_on(tiles, backbone), "default", tmp_path / "study")
+    found = check_leakage(job_on(tiles, backbone), "default", folder=tmp_path / "study")
     assert [baseline.name for baseline in found.baselines] == ["colour statistics"]
     assert "have no coordinates" in found.no_coordinates
     georeference(tiles, *names_in(tiles))
-    found = check_leakage(job_on(tiles, backbone), "default", tmp_path / "study")
+    found = check_leakage(job_on(tiles, backbone), "default", folder=tmp_path / "study")
     assert [baseline.name for baseline in found.baselines] == ["colour statistics", "coordinates"]
     assert "the split leaks location" in found.baselines[1].sentence
 
 
 def test_checks_are_kept_for_the_same_tiles_and_split_alone(backbone, tmp_path):
     job = job_on(tile_folder(tmp_path / "tiles"), backbone)
-    first = check_leakage(job, "default", tmp_path)
+    first = check_leakage(job, "default", folder=tmp_path)
     file = tmp_path / "leakage_checks.json"
     written = file.stat().st_mtime_ns
-    assert check_leakage(job, "default", tmp_path) == first
+    assert check_leakage(job, "default", folder=tmp_path) == first
     assert file.stat().st_mtime_ns == written
     other = job_on(tmp_path / "tiles", backbone, split="random", split_seed=7)
-    check_leakage(other, "random", tmp_path)
+    check_leakage(other, "random", folder=tmp_path)
     assert len(json.loads(file.read_text())) == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "1", "KEPT: 3", "KEPT: {}", "\xff", '{"a": NaN}'])
 def test_checks_whose_file_is_damaged_are_measured_again(backbone, tmp_path, text):
     job = job_on(tile_folder(tmp_path / "tiles"), backbone)
-    first = check_leakage(job, "default", tmp_path)
+    first = check_leakage(job, "default", folder=tmp_path)
     file = tmp_path / "leakage_checks.json"
     [key] = json.loads(file.read_text())
     if text.startswith("KEPT"):
         text = f'{{"{key}": {text[6:]}}}'
     file.write_text(text, encoding="latin-1")
-    assert check_leakage(job, "default", tmp_path) == first
+    assert check_leakage(job, "default", folder=tmp_path) == first
     assert list(json.loads(file.read_text())) == [key]

@@ -1,14 +1,15 @@
 """The table says which runs are under way, how far they are, and how long they still take."""
 
 import io
-import json
 
 import pytest
 from rich.console import Console
 
 from orbitune.errors import DivergedError
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.live_table import LiveTable, format_duration, read_epochs, seconds_left
+from orbitune.training.run_folder import log_text
 
 
 def task(name, folder=None, seconds=None, epochs=4):
@@ -16,11 +17,20 @@ def task(name, folder=None, seconds=None, epochs=4):
 
 
 def logged(folder, *accuracies):
-    entries = [
-        {"validation_accuracy": accuracy, "train_seconds": 8.0, "evaluation_seconds": 2.0}
-        for accuracy in accuracies
+    epochs = [
+        EpochMetrics(
+            epoch=number,
+            train_loss=0.5,
+            train_accuracy=0.8,
+            validation_loss=0.4,
+            validation_accuracy=accuracy,
+            learning_rate=1e-3,
+            train_seconds=8.0,
+            evaluation_seconds=2.0,
+        )
+        for number, accuracy in enumerate(accuracies, 1)
     ]
-    (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (folder / "log.jsonl").write_text(log_text(epochs))
     return task("lora", folder)
 
 
@@ -35,7 +45,7 @@ def test_a_row_shows_epoch_accuracy_and_time_left(tmp_path):
     assert "2 tasks, 1 waiting, about 2 min left" in out.getvalue()
 
 
-def test_without_an_epoch_the_plan_says_how_long_it_takes(tmp_path):
+def test_the_plan_states_the_time_of_a_run_without_epochs(tmp_path):
     assert read_epochs(task("lora", tmp_path)) == []
     assert seconds_left(task("lora", seconds=50), [], elapsed=20) == 30
     assert seconds_left(task("lora", seconds=50), [], elapsed=60) == 0

@@ -13,7 +13,7 @@ def recipe(recipe):
 
 def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
     plan = plan_run(recipe, progress=False)
-    assert plan.parameters["trainable"] == plan.parameters["adapter"] + plan.parameters["head"]
+    assert plan.parameters.trainable == plan.parameters.adapter + plan.parameters.head
     assert plan.train_seconds == pytest.approx(2 * plan.seconds_per_epoch)
     assert plan.images_per_second == pytest.approx(36 / plan.seconds_per_epoch)
     assert plan.peak_rss_bytes > 100e6

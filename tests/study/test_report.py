@@ -61,14 +61,14 @@ def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
     assert "cannot tell" not in text
 
 
-def test_what_was_saved_is_said_in_numbers(results):
+def test_savings_are_stated_in_numbers(results):
     assert (
         "It trained 1.01 % of the parameters, took 0.87× the time per epoch and 0.99× the peak memory, "
         "and stores 0.90 MB instead of 88.2 MB." in conclusions_text(results)
     )
 
 
-def test_synthetic_tiles_are_named_first_and_wherever_a_number_stands(tmp_path):
+def test_synthetic_tiles_are_named_first_and_beside_every_number(tmp_path):
     results = pair(synthetic=True)
     html, markdown = pages(results, tmp_path)
     assert conclusions_text(results).startswith(
@@ -125,7 +125,7 @@ def test_memory_of_a_gpu_has_its_own_column():
     assert "0.25× the peak memory" in conclusions_text(results)
 
 
-def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
+def test_a_failed_run_is_in_the_table_with_its_error(tmp_path):
     results = study(failed("full", "out of memory\nat step 3"), done("lora", 0.978, 5400, CLASSES))
     assert comparison_table(results)[1][-1] == ["full fine-tuning", "failed: out of memory at step 3"]
     assert failure_lines(StudyResults.from_json(results)) == [
@@ -136,7 +136,7 @@ def test_a_failed_run_stands_in_the_table_with_its_error(tmp_path):
         assert "failed: out of memory at step 3" in page
 
 
-def test_a_study_of_failures_says_so(tmp_path):
+def test_a_study_whose_runs_all_failed_is_reported_as_such(tmp_path):
     results = study(failed("full"), failed("lora"))
     assert "Every run failed" in conclusions_text(results)
     for page in pages(results, tmp_path):
@@ -245,14 +245,14 @@ def test_every_run_has_what_the_comparison_leaves_out(folder):
     assert "| 3 of 3 | 84.2 s | 192 | 2.08 GB | 497 s |" in line
 
 
-def test_what_was_measured_says_how_to_make_it_again(folder):
+def test_the_results_state_the_command_that_repeats_them(folder):
     again = "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora\norbitune report FOLDER"
     page = (folder / "report.html").read_text()
     assert page.count("Reproduce") == 1 + page.count("<figure") - 1 + 2  # runs and plan have no figure
     assert again in page and again in (folder / "report.md").read_text()
 
 
-def test_how_it_was_done_is_said(folder):
+def test_the_report_describes_the_procedure(folder):
     page = (folder / "report.html").read_text()
     assert "of 3 epochs, epoch 3 had the best validation accuracy; its checkpoint was kept" in page
     assert "The test split was read once by each of 2 runs, after the epoch had been chosen on" in page

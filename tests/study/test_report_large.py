@@ -72,7 +72,7 @@ def judged(results, *compare_methods, split="random"):
 # The verdict
 
 
-def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cannot_be_told(results):
+def test_each_split_lists_methods_within_outside_and_undecided(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
     random, spatial, *_ = conclusions_text(told).splitlines()
     assert random.startswith("On the random split full fine-tuning reached 9")
@@ -83,12 +83,12 @@ def test_each_split_says_who_is_within_the_margin_who_is_not_and_of_whom_it_cann
     assert spatial.startswith("On the spatial split full fine-tuning reached ")
 
 
-def test_of_several_methods_the_largest_p_value_is_told(results):
+def test_of_several_methods_the_largest_p_value_is_stated(results):
     told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
     assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in conclusions_text(told)
 
 
-def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
+def test_the_gap_between_the_splits_is_stated_with_its_extremes(results):
     told = copy.deepcopy(results)
     for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
         gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
@@ -98,7 +98,7 @@ def test_the_gap_between_the_splits_is_told_with_its_extremes(results):
     assert f"From the random to the spatial split methods lose {extremes}" in conclusions_text(told)
 
 
-def test_what_is_saved_is_told_of_those_within_the_margin_on_every_split(results):
+def test_savings_are_stated_for_methods_within_the_margin_on_every_split(results):
     told = judged(results, ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01))
     told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
     assert (
@@ -118,7 +118,7 @@ def test_where_the_reference_failed_on_a_split_the_other_takes_its_place_there(r
     assert row(changed, "full fine-tuning")["Test accuracy, spatial split (95 % interval)"] == "–"
 
 
-def test_few_methods_are_judged_with_their_intervals():
+def test_few_methods_are_compared_with_their_intervals():
     results = Large(("full", "lora"), ("random",), seeds=2, count=200).results
     entry = results["verdicts"][0]
     assert "On the" not in conclusions_text(results)
@@ -161,7 +161,7 @@ def test_a_row_has_the_means_of_a_method_on_each_split_and_the_gap(results):
     assert lora["Size on disk"] == "0.46 MB (0.021×)"
 
 
-def test_a_sweep_is_no_row_and_a_failed_run_is_one(results):
+def test_a_failed_run_is_a_row_and_a_sweep_is_not(results):
     names = [line[0] for line in comparison_table(results)[1]]
     assert names == ["full fine-tuning", "linear probing", "LoRA", "DoRA", "DoRA random-seed2"]
 
@@ -231,16 +231,16 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>correct: full fine-tuning", page)
+    assert re.search(r"<b>\w+</b><span>Correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 
-def test_without_its_image_a_disputed_tile_is_told_in_words(tmp_path):
+def test_without_its_image_a_disputed_tile_is_described_in_text(tmp_path):
     results = Large(("full", "linear"), ("random",), seeds=1, count=50).results
     write_report(results, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "<img" not in page and "The image file is missing" in page
-    assert "<span>correct: full fine-tuning</span>" in page
+    assert "<span>Correct: full fine-tuning</span>" in page
 
 
 def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
@@ -260,8 +260,8 @@ def test_trials_are_folded_and_name_their_errors(markdown):
 def test_reads_of_the_test_split_are_counted(results, markdown):
     runs = sum(run["status"] == "done" for run in results["runs"])
     assert f"The test split was read once by each of {runs} runs" in markdown
-    assert "DoRA random-seed2 read it never." in markdown
-    assert "trials read it never." in markdown
+    assert "DoRA random-seed2 never read it." in markdown
+    assert "trials never read it." in markdown
 
 
 def test_a_run_that_read_the_test_split_twice_is_named(results):
@@ -279,7 +279,7 @@ def test_recipes_are_one_for_each_method_with_what_its_runs_vary(markdown):
     assert "| seed |" not in markdown
 
 
-def test_the_folder_of_the_study_stands_in_the_command_that_rebuilds(markdown):
+def test_the_command_that_rebuilds_names_the_folder_of_the_study(markdown):
     assert "orbitune report runs/large" in markdown
 
 

@@ -10,6 +10,7 @@ from studies import run_record
 
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
+from orbitune.recipe import upgrade
 from orbitune.study.folder import count_test_reads
 from orbitune.study.predictions import load_predictions
 from orbitune.study.records import StudyResults
@@ -48,9 +49,9 @@ def test_failed_runs_sweeps_and_other_splits_are_left_out(tmp_path):
         run(tmp_path, "lora", 3, [ZERO, ONE, ONE], split="spatial"),
     ]
     assert load_predictions(runs, tmp_path).seeds == {"lora": (0,)}
-    assert load_predictions(runs, tmp_path, "spatial").seeds == {"lora": (3,)}
+    assert load_predictions(runs, tmp_path, split="spatial").seeds == {"lora": (3,)}
     with pytest.raises(RunError, match="no finished run on the random split"):
-        load_predictions(runs, tmp_path, "random")
+        load_predictions(runs, tmp_path, split="random")
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
@@ -67,7 +68,13 @@ def test_reads_of_the_test_split_are_counted_in_finished_unfinished_and_new_runs
     model = torch.nn.Linear(1, 1)
     (tmp_path / "checkpoint").mkdir()
     state = tmp_path / "checkpoint" / "state.safetensors"
-    save_checkpoint(state, model, torch.optim.AdamW(model.parameters()), None, TrainingState(test_reads=1))
+    save_checkpoint(
+        state,
+        model,
+        optimizer=torch.optim.AdamW(model.parameters()),
+        schedule=None,
+        state=TrainingState(test_reads=1),
+    )
     assert count_test_reads(tmp_path) == 1
     (tmp_path / "result.json").write_text('{"test_reads": 2}')
     assert count_test_reads(tmp_path) == 2
@@ -100,7 +107,7 @@ NAMES = sorted(path.parent.name for path in COMMITTED.glob("*/results.json"))
 def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
     stored = json.loads((COMMITTED / name / "results.json").read_text())
     results = read_results(COMMITTED / name)
-    assert (stored["format"] < 3, results.format) == (True, 3)
+    assert (stored["format"] < 4, results.format) == (True, 4)
     for run, values in zip(results.runs, stored["runs"], strict=True):
         assert (run.method, run.status) == (values["method"], values["status"])
         assert contains(run.to_json()["result"]["test"], values["result"]["test"])
@@ -116,6 +123,17 @@ def test_fields_that_were_renamed_are_read_under_their_old_names():
     assert results.executor.jobs == stored["engine"]["jobs"]
     assert [check.split for check in results.leakage_checks] == [each["split"] for each in stored["alarms"]]
     assert results.runs[0].plan.cache_bytes == stored["runs"][0]["plan"]["prefix_bytes"]
+    run = stored["runs"][0]["result"]
+    assert results.runs[0].finished.reload_check.to_json() == run["proof"]
+    assert results.runs[0].finished.cost.cache_reused == run["cost"]["prefix_reused"]
+
+
+def test_the_settings_that_all_runs_share_are_those_that_were_stored():
+    stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
+    results = StudyResults.from_json(stored)
+    assert results.shared_settings == upgrade(stored["recipe"])
+    assert results.recipe.method == stored["runs"][0]["method"]
+    assert {"method", "learning_rate", "seed", "split"} == set(results.varied)
 
 
 def test_results_of_a_newer_version_are_refused(tmp_path):
@@ -199,7 +217,7 @@ def test_damaged_predictions_are_one_clear_error(tmp_path, how):
 
 def test_every_flipped_byte_of_written_predictions_is_noticed(tmp_path):
     kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
-    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    write_predictions(tmp_path, {"test": kept}, recipe_hash="0123456789ab")
     file = tmp_path / "predictions.npz"
     np.testing.assert_array_equal(read_predictions(tmp_path, "test").logits, kept.logits)
     whole = file.read_bytes()
@@ -211,7 +229,7 @@ def test_every_flipped_byte_of_written_predictions_is_noticed(tmp_path):
 
 def test_predictions_of_another_run_are_refused(tmp_path):
     kept = Predictions(np.arange(3), np.array([0, 1, 1]), np.array([ZERO, ONE, ONE], np.float32))
-    write_predictions(tmp_path, {"test": kept}, "0123456789ab")
+    write_predictions(tmp_path, {"test": kept}, recipe_hash="0123456789ab")
     (tmp_path / "result.json").write_text('{"recipe_hash": "ba9876543210"}')
     with pytest.raises(RunError, match="belongs to a run of another recipe"):
         read_predictions(tmp_path, "test")

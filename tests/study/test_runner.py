@@ -103,7 +103,7 @@ def test_the_tiles_on_which_methods_disagree_stand_there_too(finished, tmp_path)
     assert (tmp_path / "s" / disputed.image).is_file()
 
 
-def test_where_the_tiles_are_gone_the_runs_are_compared_all_the_same(finished, tmp_path, caplog):
+def test_runs_are_compared_although_their_tiles_were_removed(finished, tmp_path, caplog):
     results, folder = finished
     shutil.copytree(folder, tmp_path / "s")
     for run in results.runs:
@@ -167,7 +167,11 @@ def study_command(folder, *options):
     return [sys.executable, "-m", "orbitune", "study", *recipe, *options, "--out", str(folder / "s")]
 
 
-def test_a_study_that_is_interrupted_lets_its_run_save_its_state(recipe, finished, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_study_that_is_interrupted_or_killed_stops_its_run_which_is_resumed(
+    recipe, finished, tmp_path, number
+):
     with_plans_of(finished, tmp_path / "s")
     recipe.replace(method="linear", epochs=3000).save(tmp_path / "r.yaml")
     process = subprocess.Popen(study_command(tmp_path), stderr=subprocess.PIPE, text=True)
@@ -175,33 +179,37 @@ def test_a_study_that_is_interrupted_lets_its_run_save_its_state(recipe, finishe
     while not (run / "checkpoint" / "state.safetensors").exists():
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, message = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert "Stopped after step" in message
     before = (run / "log.jsonl").read_text()
     time.sleep(1)
     assert (run / "log.jsonl").read_text() == before  # the run has ended too
+    with subprocess.Popen(study_command(tmp_path), stderr=subprocess.PIPE, text=True) as again:
+        assert any("resumed after step" in line for line in again.stderr)
+        again.kill()
 
 
 @pytest.fixture(scope="module")
 def survivor(recipe, tmp_path_factory):
-    """A study that was killed while it trained, and then continued to its end.
+    """A study that was killed in a trial and again in a run, and then continued to its end.
 
-    Its results, its folder, and the modification times of the files that were finished before the kill.
+    Its results, its folder, and the modification times of what was finished before the second kill.
     """
     place = tmp_path_factory.mktemp("killed")
     recipe.replace(method="linear", epochs=60).save(place / "r.yaml")
     options = ("--seeds", "2", "--tune", "2", "--jobs", "2", "--robustness", "5", "--json")
-    command, run = study_command(place, *options), place / "s" / "linear-seed1"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not (run / "checkpoint" / "state.safetensors").exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.005)
-        process.kill()
-    log = place / "s" / "logs" / "linear-seed1.log"
-    while "Stopped after step" not in log.read_text():  # its parent was killed, so it was interrupted
-        time.sleep(0.02)
+    command = study_command(place, *options)
+    for folder, logs in (("trials/linear/2", "trial-*.log"), ("linear-seed1", "linear-seed1.log")):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while not (place / "s" / folder / "checkpoint" / "state.safetensors").exists():
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.005)
+            process.kill()
+        # Its parent was killed, so the trial or run was interrupted.
+        while not any("Stopped after step" in log.read_text() for log in (place / "s" / "logs").glob(logs)):
+            time.sleep(0.02)
     finished = {
         path: path.stat().st_mtime_ns
         for path in (place / "s").rglob("*.json")
@@ -213,7 +221,7 @@ def survivor(recipe, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_killed_study_ends_as_one_that_was_not(recipe, survivor, tmp_path):
+def test_a_study_killed_twice_ends_as_one_that_was_not(recipe, survivor, tmp_path):
     results, folder, _ = survivor
     assert [(run.name, run.status) for run in results.runs] == [
         *(("linear-seed0", "done"), ("linear-seed1", "done"))
@@ -238,7 +246,7 @@ def test_what_was_finished_before_a_kill_is_not_repeated(survivor):
 
 
 @pytest.mark.slow
-def test_all_runs_of_a_method_use_the_rate_that_won_on_validation(survivor):
+def test_all_runs_of_a_method_use_the_learning_rate_chosen_on_validation(survivor):
     results, _, _ = survivor
     best = max(trial.validation_accuracy for trial in results.trials)
     assert [trial.status for trial in results.trials] == ["done", "done"]
@@ -276,7 +284,7 @@ def test_parallel_runs_divide_the_cores_and_their_times_are_marked(survivor, fin
     assert results.environment["threads"] == threads
     assert finished[0].executor.timings_comparable
     log = (folder / "logs" / "linear-seed1.log").read_text()
-    assert "epoch 60/60" in log and "after step" in log
+    assert "epoch 60/60" in log and "resumed after step" in log
 
 
 @pytest.mark.slow

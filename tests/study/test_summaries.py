@@ -26,7 +26,7 @@ def logits_of(mistakes, sure=1.0):
 def run(folder, method, mistakes, seed=0, split="random", sweep=None, sure=1.0, **more):
     """A finished run, with its predictions."""
     logits = {"test": logits_of(mistakes, sure), "validation": logits_of(mistakes // 2, sure)}
-    scores = {part: score(values, LABELS, CLASSES).to_json() for part, values in logits.items()}
+    scores = {part: score(values, LABELS, classes=CLASSES).to_json() for part, values in logits.items()}
     fields = {"seed": seed, "split": split, "sweep": sweep, "rank": 8, "image_size": 64, "labels": LABELS}
     fields |= {"result": run_result(Recipe(method=method), scores["test"], scores["validation"])}
     return run_record(folder, method, logits, **{**fields, **more})
@@ -113,7 +113,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
     }
 
 
-def test_predictions_that_are_gone_are_one_clear_error(tmp_path):
+def test_missing_predictions_are_one_clear_error(tmp_path):
     lost = run(tmp_path, "lora", 20)
     (tmp_path / lost.name / "predictions.npz").write_bytes(b"half")
     with pytest.raises(RunError, match=r"predictions\.npz is missing or damaged\. Restore it"):

@@ -31,8 +31,8 @@ def in_this_process(done):
                 result = trial(
                     each.spec.recipe.replace(learning_rate=each.learning_rate),
                     each.folder,
-                    each.epochs,
-                    False,
+                    epochs=each.epochs,
+                    progress=False,
                 )
                 each.store(Outcome(vars(result)))
             except OrbituneError as error:
@@ -42,7 +42,7 @@ def in_this_process(done):
 
 
 def search_of(recipe, folder, count=3, **settings):
-    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder)
+    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder=folder)
 
 
 def test_the_grid_is_powers_of_three_around_the_default():
@@ -68,13 +68,13 @@ def test_every_grid_holds_the_default_and_as_many_rates_as_asked(count):
         (9, 1, [(9, 1), (3, 1)]),
     ],
 )
-def test_a_third_goes_on_to_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
+def test_a_third_continues_for_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
     assert halving_rungs(trials, epochs) == expected
 
 
 def test_every_method_and_split_gets_as_many_trials_around_its_own_rate(recipe, tmp_path):
     specs = Grid(seeds=(0, 1)).runs([recipe.replace(method=method) for method in ("full", "linear")])
-    full, linear = make_trials(specs, 3, tmp_path)
+    full, linear = make_trials(specs, 3, folder=tmp_path)
     assert [each.learning_rate for each in full] == learning_rates(METHODS["full"].learning_rate, 3)
     assert [each.learning_rate for each in linear] == learning_rates(METHODS["linear"].learning_rate, 3)
     assert {each.spec.recipe.seed for each in full + linear} == {0}  # never once for each seed
@@ -97,7 +97,7 @@ def test_the_best_on_validation_is_chosen_and_every_trial_recorded(recipe, tmp_p
     assert not list(tmp_path.rglob("checkpoint"))  # what only a trial under way needs
 
 
-def test_those_that_go_on_train_further_from_where_they_are(recipe, tmp_path):
+def test_continued_trials_train_from_their_checkpoint(recipe, tmp_path):
     done, searches = [], search_of(recipe, tmp_path, count=5, epochs=9)
     search_learning_rates(searches, in_this_process(done))
     assert [epochs for *_, epochs in done] == [1] * 5 + [3] * 2

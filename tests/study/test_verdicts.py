@@ -42,7 +42,7 @@ def test_all_seeds_are_compared_and_sweeps_and_failures_are_not(tmp_path):
     assert (verdict.seeds, verdict.reference_seeds, verdict.difference) == (2, 2, 0)
 
 
-def test_one_method_alone_is_not_judged(tmp_path):
+def test_a_single_method_is_not_compared(tmp_path):
     assert compare_methods([run(tmp_path, "lora", slice(0, 40))], tmp_path) == []
 
 

@@ -1,10 +1,9 @@
-import json
-
 import pytest
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, train
 from orbitune.errors import Interrupted
+from orbitune.evaluation.run_result import RunResult
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.run import open_run
 
@@ -18,7 +17,7 @@ class Recorder(Callback):
     def on_train_start(self, setup):
         self.events.append(("start", setup.recipe.method))
 
-    def on_step_end(self, step, loss, learning_rate):
+    def on_step_end(self, step, loss, *, learning_rate):
         self.steps.append(step)
         self.rates.append(learning_rate)
 
@@ -39,7 +38,7 @@ class FailsAt(Callback):
         setattr(self, event, self._fail)
         self._number = number
 
-    def _fail(self, number, *_):
+    def _fail(self, number, *_, **named):
         if number == self._number:
             raise ZeroDivisionError("of the callback")
 
@@ -63,22 +62,22 @@ def observed(recipe, tmp_path_factory):
 
 
 def losses(history):
-    return [(epoch["train_loss"], epoch["validation_loss"]) for epoch in history]
+    return [(epoch.train_loss, epoch.validation_loss) for epoch in history]
 
 
 def outcome(out):
     """What a run gives: scores, logits and losses."""
-    result = json.loads((out / "result.json").read_text())
-    return result["test"], losses(result["history"]), (out / "predictions.npz").read_bytes()
+    result = RunResult.load(out)
+    return result.test, losses(result.history), (out / "predictions.npz").read_bytes()
 
 
 def test_a_callback_sees_the_start_each_step_and_epoch_and_the_end(observed):
     out, recorder = observed
-    result = json.loads((out / "result.json").read_text())
-    epochs = [("epoch", e["epoch"], e["validation_accuracy"]) for e in result["history"]]
-    assert recorder.events == [("start", "linear"), *epochs, ("end", result["test"]["accuracy"])]
+    result = RunResult.load(out)
+    epochs = [("epoch", e.epoch, e.validation_accuracy) for e in result.history]
+    assert recorder.events == [("start", "linear"), *epochs, ("end", result.test.accuracy)]
     assert recorder.steps == [1, 2, 3, 4, 5, 6]
-    assert recorder.rates[2] == result["history"][0]["learning_rate"]
+    assert recorder.rates[2] == result.history[0].learning_rate
 
 
 def test_callbacks_change_no_result(recipe, observed, tmp_path):
@@ -105,9 +104,7 @@ def test_a_run_resumes_to_the_same_result_after_a_callback_failed(recipe, observ
     again = Recorder()
     resumed = fit(recipe, tmp_path / "run", again)
     assert again.steps[0] == (4 if event == "on_epoch_end" else number + 1)
-    assert losses(resumed.state.history) == losses(
-        json.loads((observed[0] / "result.json").read_text())["history"]
-    )
+    assert losses(resumed.state.history) == losses(RunResult.load(observed[0]).history)
 
 
 def test_the_other_callbacks_hear_of_the_one_that_failed(recipe, tmp_path):
@@ -129,7 +126,7 @@ def test_a_callback_that_fails_at_the_end_loses_no_result(recipe, tmp_path):
 
 def test_an_interrupted_run_is_reported_as_such(recipe, tmp_path):
     class Interrupts(Callback):
-        def on_step_end(self, step, loss, learning_rate):
+        def on_step_end(self, step, loss, *, learning_rate):
             raise Interrupted("enough")
 
     recorder = Recorder()

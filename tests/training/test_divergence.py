@@ -73,7 +73,7 @@ def test_what_shows_at_the_end_alone_is_divergence_and_no_failed_reload(inputs, 
     assert "outputs are not finite" in diverges(inputs, tmp_path / "run", method="full", precision="fp32")
 
 
-def test_a_run_that_diverged_says_so_again(inputs, tmp_path):
+def test_a_diverged_run_raises_the_same_error_again(inputs, tmp_path):
     diverges(inputs, tmp_path / "run", learning_rate=1e6)
     with pytest.raises(DivergedError, match="An earlier attempt ended so too"):
         train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)

@@ -23,7 +23,7 @@ class Stop(Callback):
     def __init__(self, step):
         self._step = step
 
-    def on_step_end(self, step, loss, learning_rate):
+    def on_step_end(self, step, loss, *, learning_rate):
         if step == self._step:
             raise RuntimeError("stopped")
 
@@ -54,7 +54,7 @@ def test_tensorboard_events_hold_every_step_once_after_a_run_was_resumed(recipe,
     validated = read.Scalars("epoch/validation_accuracy")
     assert [event.step for event in validated] == [3, 6]
     assert [event.value for event in validated] == pytest.approx(
-        [epoch["validation_accuracy"] for epoch in result.history]
+        [epoch.validation_accuracy for epoch in result.history]
     )
     [tested] = read.Scalars("test/accuracy")
     assert tested.value == pytest.approx(result.test.accuracy)
@@ -123,7 +123,7 @@ class Unreachable(Tracker):
         raise AssertionError("it was dropped before")
 
 
-def test_a_tracker_that_fails_is_dropped_with_a_warning_and_training_goes_on(recipe, tmp_path, caplog):
+def test_a_failing_tracker_is_dropped_with_a_warning_and_training_continues(recipe, tmp_path, caplog):
     with open_run(recipe, tmp_path / "run", progress=False) as run, caplog.at_level(logging.WARNING):
         trainer = run.fit(callbacks=Unreachable(tmp_path / "run"))
     assert len(trainer.state.history) == 2

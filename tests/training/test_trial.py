@@ -1,7 +1,6 @@
 """A trial is the beginning of a run, judged on validation; the test split stays closed."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -25,11 +24,13 @@ def finished(recipe, tmp_path_factory):
 
 
 def without_times(history):
-    return [{name: value for name, value in epoch.items() if "seconds" not in name} for epoch in history]
+    return [
+        {name: value for name, value in epoch.to_json().items() if "seconds" not in name} for epoch in history
+    ]
 
 
 def test_a_trial_trains_the_first_epochs_of_a_run(recipe, finished, tmp_path):
-    result = trial(recipe, tmp_path / "t", 2, progress=False)
+    result = trial(recipe, tmp_path / "t", epochs=2, progress=False)
     assert without_times(result.history) == without_times(finished[0].history[:2])
     assert result.seconds > 0
     assert TrialResult.load(tmp_path / "t") == result
@@ -40,7 +41,7 @@ def test_a_trial_never_reads_the_test_split(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Trainer, "logits", lambda self, split, *more: read.append(split) or logits(self, split, *more)
     )
-    result = trial(recipe, tmp_path / "t", 4, progress=False)
+    result = trial(recipe, tmp_path / "t", epochs=4, progress=False)
     assert set(read) == {"validation"}
     assert result.test_reads == 0
     assert not {"result.json", "predictions.npz", "adapter"} & {
@@ -48,11 +49,9 @@ def test_a_trial_never_reads_the_test_split(recipe, tmp_path, monkeypatch):
     }
 
 
-def test_a_trial_that_goes_on_and_is_then_run_to_its_end_equals_a_run_without_a_pause(
-    recipe, finished, tmp_path
-):
+def test_a_continued_trial_equals_an_uninterrupted_run(recipe, finished, tmp_path):
     for epochs in (1, 3):
-        assert len(trial(recipe, tmp_path / "t", epochs, progress=False).history) == epochs
+        assert len(trial(recipe, tmp_path / "t", epochs=epochs, progress=False).history) == epochs
     result = train(recipe, tmp_path / "t", progress=False)
     assert (result.test, result.validation) == (finished[0].test, finished[0].validation)
     paused, whole = (np.load(folder / "predictions.npz") for folder in (tmp_path / "t", finished[1]))
@@ -60,19 +59,19 @@ def test_a_trial_that_goes_on_and_is_then_run_to_its_end_equals_a_run_without_a_
 
 
 def test_a_trial_that_has_the_epochs_is_not_repeated(recipe, tmp_path):
-    first = trial(recipe, tmp_path / "t", 2, progress=False)
+    first = trial(recipe, tmp_path / "t", epochs=2, progress=False)
     before = (tmp_path / "t" / "trial.json").stat().st_mtime_ns
-    assert trial(recipe, tmp_path / "t", 1, progress=False) == first
+    assert trial(recipe, tmp_path / "t", epochs=1, progress=False) == first
     assert (tmp_path / "t" / "trial.json").stat().st_mtime_ns == before
 
 
-def test_what_diverged_says_so_again_and_trains_no_second_time(recipe, tmp_path):
+def test_a_diverged_trial_raises_again_without_training(recipe, tmp_path):
     hot = recipe.replace(method="full", learning_rate=1e30)
     with pytest.raises(DivergedError, match="not finite"):
-        trial(hot, tmp_path / "t", 4, progress=False)
+        trial(hot, tmp_path / "t", epochs=4, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t").iterdir()}
     for again in (
-        lambda: trial(hot, tmp_path / "t", 4, False),
+        lambda: trial(hot, tmp_path / "t", epochs=4, progress=False),
         lambda: train(hot, tmp_path / "t", progress=False),
     ):
         with pytest.raises(
@@ -83,6 +82,7 @@ def test_what_diverged_says_so_again_and_trains_no_second_time(recipe, tmp_path)
 
 
 def test_a_damaged_trial_is_one_clear_error(tmp_path):
-    (tmp_path / "trial.json").write_text(json.dumps({**asdict(TrialResult({}, [], 1.0, 0)), "more": 1}))
+    stored = TrialResult(recipe=Recipe(), history=(), seconds=1.0, test_reads=0).to_json()
+    (tmp_path / "trial.json").write_text(json.dumps({**stored, "history": 1}))
     with pytest.raises(RunError, match="damaged or of another version"):
         TrialResult.load(tmp_path)

@@ -55,6 +55,7 @@ class _Resident:
 
     @property
     def bytes(self) -> int:
+        """Return the bytes of factors and heads."""
         return self.vector.nbytes + self.heads.nbytes
 
 
@@ -65,9 +66,11 @@ class AdapterBank:
     probing: low-rank updates and a head, with any number of classes. Adapters can be added, replaced and
     removed while other threads predict.
 
-        bank = AdapterBank("facebook/dinov2-small", 112)
-        bank.add("crops", "runs/crops/adapter")
-        bank.predict(tiles, ["crops"] * len(tiles))
+    Examples:
+        >>> from orbitune import AdapterBank
+        >>> bank = AdapterBank("facebook/dinov2-small", 112)
+        >>> bank.add("crops", "runs/crops/adapter")
+        >>> bank.predict(tiles, ["crops"] * len(tiles))
 
     Args:
         backbone: hub id, folder or `demo`.
@@ -100,8 +103,8 @@ class AdapterBank:
         network = make_network(model, recipe, backbone=self._backbone, transform=transform)
         self._network = network.eval()
         self._preprocessing = stated
-        self._products = batched_lora_layers(self._network, model, self._backbone.family)
-        self._layout = Layout(self._products, frozenset(), 0)
+        self._products = batched_lora_layers(self._network, model, family=self._backbone.family)
+        self._layout = Layout(self._products, frozenset(), rank=0)
         self._dtype = self._network.plan.dtype
         self._limit = memory_limit
         self._folders: dict[str, Path] = {}
@@ -247,7 +250,9 @@ class AdapterBank:
         """
         if not self._layout.holds(saved.factors):
             modules = self._layout.modules.union(saved.factors)
-            self._layout = Layout(self._products, modules, max(self._layout.rank, rank_of(saved.factors)))
+            self._layout = Layout(
+                self._products, modules, rank=max(self._layout.rank, rank_of(saved.factors))
+            )
             self._residents.clear()
         vector = self._layout.pack(saved.factors, self._dtype)
         self._residents[name] = _Resident(saved.classes, saved.temperature, self._layout, vector, saved.heads)

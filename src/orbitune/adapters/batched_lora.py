@@ -91,7 +91,7 @@ class BatchedLoraLinear:
         return y
 
 
-def batched_lora_layers(network: Any, model: nn.Module, family: Family) -> list[BatchedLoraLinear]:
+def batched_lora_layers(network: Any, model: nn.Module, *, family: Family) -> list[BatchedLoraLinear]:
     """Let the linear layers of a network add the low-rank updates of a batch.
 
     Args:
@@ -153,7 +153,7 @@ class Layout:
         rank: of every update; smaller ones are zero-padded.
     """
 
-    def __init__(self, products: Sequence[BatchedLoraLinear], modules: frozenset[str], rank: int) -> None:
+    def __init__(self, products: Sequence[BatchedLoraLinear], modules: frozenset[str], *, rank: int) -> None:
         self.modules = modules
         self.rank = rank
         self._parts = [

@@ -62,7 +62,7 @@ def import_adapter(
         named = rename_tensors(tensors, found.family)
         config = _renamed(config, tensors, named, found)
     shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
-    check_head(folder, shapes, found, len(classes), "--labels")
+    check_head(folder, shapes, backbone=found, classes=len(classes), named="--labels")
     metadata = ModelMetadata(
         method="lora",
         classes=classes,
@@ -165,7 +165,7 @@ def _renamed(
             "Save it as plain LoRA (path_initial_model_for_weight_conversion)."
         )
     plain = {**config, "rank_pattern": {}, "alpha_pattern": {}, "exclude_modules": None}
-    return rename_config(plain, named) | rename_patterns(config, tensors, backbone.family)
+    return rename_config(plain, named) | rename_patterns(config, tensors, family=backbone.family)
 
 
 def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
 def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
     """Return the preprocessing that the adapter states, else the backbone's."""
     if (folder / PREPROCESSOR_CONFIG).is_file():
-        return read_preprocessing(folder, backbone.family, backbone.image_size)
+        return read_preprocessing(folder, backbone.family, default_size=backbone.image_size)
     return backbone.preprocessing
 
 

@@ -81,7 +81,7 @@ def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def rename_patterns(
-    config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", family: Family
+    config: Mapping[str, Any], tensors: "Mapping[str, Tensor]", *, family: Family
 ) -> dict[str, dict[str, Any]]:
     """Return PEFT's `rank_pattern` and `alpha_pattern` for the renamed tensors.
 

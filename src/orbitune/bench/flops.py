@@ -38,7 +38,7 @@ def training_flops(recipe: Recipe, backbone: Backbone) -> float:
         backbone: the checkpoint, of which only the configuration is read.
     """
     assert isinstance(recipe.image_size, int)
-    model = find_method(recipe.method).apply(empty_model(backbone, _CLASSES), backbone.family, recipe)
+    model = find_method(recipe.method).apply(empty_model(backbone, _CLASSES), backbone.family, recipe=recipe)
     model.train()
     return _count(model, backbone, size=recipe.image_size, batch=recipe.batch_size, backward=True)
 

@@ -33,17 +33,19 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
     return Ratio(tuple(ratios.tolist()), float(np.median(ratios)), float(low), float(high))
 
 
-def verdict(ratio: Ratio, at_least: float | None, aim: float | None) -> str:
+def verdict(ratio: Ratio, at_least: float | None, *, aim: float | None) -> str:
     """Return whether the median reaches the targets, as words.
 
     The words also say if the interval contains the target.
     """
-    targets = [(name, value) for name, value in (("aim", aim), ("least", at_least)) if value is not None]
+    targets = [
+        (name, value) for name, value in (("target", aim), ("requirement", at_least)) if value is not None
+    ]
     if not targets:
         return "no target"
     reached = next(((name, value) for name, value in targets if ratio.median >= value), None)
-    words = f"{reached[0]} reached" if reached else "not reached"
+    words = f"{reached[0]} met" if reached else "not met"
     nearest = reached or targets[-1]
     if not ratio.low < nearest[1] <= ratio.high:
         return words
-    return f"{words}, but the interval goes {'below' if reached else 'above'}"
+    return f"{words}, but the interval extends {'below' if reached else 'above'} it"

@@ -10,6 +10,7 @@ from typing import Any
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
 
+_NUMBER = re.compile(r"-?\d|none$")
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 Results = dict[str, Any]
@@ -29,18 +30,18 @@ def write_bench_report(results: Results, path: Path) -> None:
         _list(_procedure(results)),
         "## Environment",
         _list([f"{name}: {value}" for name, value in _environment(results)]),
-        "To do it again:",
+        "## Reproduce",
         f"```sh\n{results['command']}\n```",
     ]
     write_text(path, "\n\n".join(parts) + "\n")
 
 
 def _ratios(results: Results) -> list[str]:
-    return ["## Ratios", "Above 1 it is better for the first arm.", _table(*ratio_table(results))]
+    return ["## Ratios", "Above 1, the first arm is better.", _table(*ratio_table(results))]
 
 
 def _arms(results: Results) -> list[str]:
-    words = "Medians over the rounds; in brackets the lowest and the highest."
+    words = "Medians over the rounds, with the lowest and the highest value in brackets."
     return ["## Arms", words, _table(*arm_table(results))]
 
 
@@ -60,7 +61,7 @@ def warnings(results: Results) -> list[str]:
 
 def ratio_table(results: Results) -> Table:
     """Return header and rows; each row is a comparison with its targets and verdict."""
-    header = ["Comparison", "Arms", "Of", "Ratio (95 % interval)", "At least", "Aim", "Verdict"]
+    header = ["Comparison", "Arms", "Measure", "Ratio (95 % interval)", "Required", "Target", "Verdict"]
     rows = [
         [
             each["title"],
@@ -90,11 +91,11 @@ def figure_table(results: Results) -> Table:
     rows = []
     for each in results["figures"]:
         write = _WRITE[each["unit"]]
-        asked = each["at_most"] if each["at_most"] is not None else each["at_least"]
-        bounds = ("none" if value is None else write(value) for value in (asked, each["aim"]))
+        required = each["at_most"] if each["at_most"] is not None else each["at_least"]
+        bounds = ("none" if value is None else write(value) for value in (required, each["aim"]))
         details = "; ".join(f"{name}: {words}" for name, words in each["details"])
         rows.append([each["title"], write(each["value"]), *bounds, each["verdict"], details])
-    return ["Figure", "Measured", "Asked for", "Aim", "Verdict", "Details"], rows
+    return ["Figure", "Measured", "Required", "Target", "Verdict", "Details"], rows
 
 
 def format_ratio(comparison: Results) -> str:
@@ -114,7 +115,7 @@ def arm_table(results: Results) -> Table:
             lambda arm: _size(_median(arm, "peak_rss_bytes") - _median(arm, "imports_rss_bytes")),
         ),
         ("Peak memory", lambda arm: _size(_median(arm, "peak_rss_bytes"))),
-        ("Share of the matmul ceiling", lambda arm: f"{100 * _ceiling_share(arm):.0f} %"),
+        ("Fraction of the matmul ceiling", lambda arm: f"{100 * _ceiling_fraction(arm):.0f} %"),
     ]
     if results["environment"]["gpu"]:
         columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
@@ -132,12 +133,12 @@ def _summary(results: Results) -> str:
 
 def _procedure(results: Results) -> list[str]:
     load = results["load"]
-    figures = ["Each figure is measured in a process of its own."] if results.get("figures") else []
+    figures = ["Each figure was measured in its own process."] if results.get("figures") else []
     return [
         *(_arms_procedure(results) if results["arms"] else []),
         *figures,
-        f"Load average: {load['before']:.2f} before the first process, at most {load['highest']:.2f} before "
-        f"any, {load['after']:.2f} after the last.",
+        f"Load average of the machine: {load['before']:.2f} before the first process, "
+        f"{load['highest']:.2f} at most before the others, {load['after']:.2f} after the last.",
     ]
 
 
@@ -145,17 +146,17 @@ def _arms_procedure(results: Results) -> list[str]:
     suite = results["suite"]
     steps = [m["steps"] for arm in results["arms"] for m in arm["measured"]]
     return [
-        f"Each arm was run {suite['rounds']} times, each time in a fresh process, a round there and the next "
-        f"one back; {suite['warmup']} steps to warm up, then {suite['seconds']:g} s and at least 3 steps "
+        f"{suite['rounds']} rounds ran every arm, each in a fresh process; every other round ran the arms in "
+        f"reverse order. After {suite['warmup']} warm-up steps, {suite['seconds']:g} s and at least 3 steps "
         f"were measured ({min(steps)} to {max(steps)} steps).",
-        "A ratio is the median of the ratios of all rounds; its interval is the bootstrap's, 95 %, over the "
-        "rounds.",
-        "Images per second are from the stored tile to "
-        + ("the probabilities." if _predicts(results) else "the updated weights, of whole training steps."),
-        "Peak memory is the highest resident set of the process; above the imports, without what was "
-        "resident before data and weights were opened.",
-        "The ceiling is the fastest plain matrix product at the arm's precision, on all threads, in the same "
-        "process. The share counts the useful work of the method, whether or not an arm does less.",
+        "A ratio is the median over the rounds, with its 95 % bootstrap interval over the rounds.",
+        "Images per second cover everything from the stored tile to "
+        + ("the probabilities." if _predicts(results) else "the updated weights: whole training steps."),
+        "Peak memory is the largest resident set of the process. Above the imports: without the memory that "
+        "was resident before data and weights were opened.",
+        "The matmul ceiling is the fastest plain matrix product at the arm's precision, on all threads, in "
+        "the same process. The fraction counts the operations that the method needs, so an arm that leaves "
+        "some of them out can exceed 100 %.",
     ]
 
 
@@ -178,7 +179,7 @@ def _spread(arm: Results, key: str) -> str:
     return f"{_median(arm, key):,.1f} ({min(values):,.1f}{_DASH}{max(values):,.1f})"
 
 
-def _ceiling_share(arm: Results) -> float:
+def _ceiling_fraction(arm: Results) -> float:
     return arm["flop_per_image"] * _median(arm, "images_per_second") / _median(arm, "ceiling")
 
 
@@ -187,7 +188,8 @@ def _size(count: float) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---:" if cell[:1].isdigit() else "---" for cell in rows[0]]
+    columns = zip(*rows, strict=True)
+    rule = ["---:" if all(_NUMBER.match(cell) for cell in column) else "---" for column in columns]
     return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in (header, rule, *rows))
 
 

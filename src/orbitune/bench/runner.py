@@ -30,11 +30,11 @@ from orbitune.bench.suites import (
     Suite,
 )
 from orbitune.cache import cache_folder
+from orbitune.environment import Environment
 from orbitune.errors import OrbituneError
 from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
 from orbitune.study.child_processes import run_module
-from orbitune.training.meter import environment
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 
@@ -60,6 +60,7 @@ class Bench:
 
     @property
     def report(self) -> Path:
+        """Return the path of the Markdown report."""
         return self.out / f"bench-{self.suite.name}.md"
 
     def run(self, say: Callable[[str], None], progress: bool = True) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class Bench:
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
-        machine = {**environment(), "code": _code_hash()}
+        machine = {**Environment.measure().to_json(), "code": _code_hash()}
         kept = cache_folder("bench") / _key(self.suite, machine, setup)
         before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
@@ -202,5 +203,5 @@ def _compare(suite: Suite, comparison: ArmComparison, arms: Sequence[dict[str, A
         **comparison.model_dump(mode="json", exclude={"ours", "against"}),
         "arms": names,
         **asdict(ratio),
-        "verdict": verdict(ratio, comparison.at_least, comparison.aim),
+        "verdict": verdict(ratio, comparison.at_least, aim=comparison.aim),
     }

@@ -85,18 +85,20 @@ class BenchFigure(_Strict):
 
     @property
     def kind(self) -> str:
+        """Return the kind of the measure, one of FIGURES."""
         return str(self.measure.get("kind"))
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Return the settings of the measure."""
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
     def reached(self, value: float) -> str:
         """Return whether a value reaches the aim or the required bound."""
         for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                return "aim reached" if name == "aim" else "reached"
-        return "not reached"
+                return "target met" if name == "aim" else "requirement met"
+        return "not met"
 
 
 class Suite(_Strict):
@@ -160,7 +162,7 @@ class Suite(_Strict):
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
     def on(
-        self, data: str | None, backbone: str | None, run: str | None = None, scene: str | None = None
+        self, data: str | None, backbone: str | None, *, run: str | None = None, scene: str | None = None
     ) -> "Suite":
         """Return the suite with other data, backbone, run or scene where given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}

@@ -44,7 +44,7 @@ def export_(
     report = export(
         run,
         None if to == "all" else to.split(","),
-        out,
+        out=out,
         tolerance=tolerance,
         merge_tokens=_parse_blocks(merge_tokens),
         progress=not quiet,

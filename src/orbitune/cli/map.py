@@ -12,7 +12,7 @@ import typer
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, Json, Quiet
 from orbitune.cli.output import print_json, print_table
-from orbitune.mapping.outputs import OUTPUTS
+from orbitune.mapping.outputs.table import OUTPUTS
 
 app = CommandSet("Trained models")
 
@@ -45,7 +45,11 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 def map_(
     source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
     scene: Annotated[
-        str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
+        str,
+        typer.Argument(
+            help="Raster that rasterio opens (a file, or a zip://, https:// or s3:// address), folder of one "
+            "file per band, Sentinel-2 product (.SAFE or its zip), or STAC item"
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
     outputs: dict[str, Path],
@@ -102,7 +106,7 @@ def map_(
     report = map_scene(
         source,
         scene,
-        {"map": out, **outputs},
+        outputs={"map": out, **outputs},
         backbone=backbone,
         progress=not quiet,
         log=lambda line: None if quiet else print(line, file=sys.stderr),

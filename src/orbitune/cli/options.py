@@ -93,7 +93,9 @@ def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[
             lora = {
                 name.removeprefix(_LORA): values.pop(name) for name in [*values] if name.startswith(_LORA)
             }
-            command(make_recipe=functools.partial(make_recipe, recipe, preset, values, lora), **given)
+            command(
+                make_recipe=functools.partial(make_recipe, recipe, preset, values=values, lora=lora), **given
+            )
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "make_recipe"]
         wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -121,6 +123,7 @@ def _recipe_parameters(leave_out: Sequence[str]) -> dict[str, inspect.Parameter]
 def make_recipe(
     file: Path | None,
     preset_name: str | None,
+    *,
     values: dict[str, Any],
     lora: dict[str, Any],
     method: str | None = None,

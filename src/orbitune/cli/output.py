@@ -12,7 +12,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
-def print_table(header: list[str], rows: list[list[str]], prose: tuple[str, ...] = ()) -> None:
+def print_table(header: list[str], rows: list[list[str]], *, prose: tuple[str, ...] = ()) -> None:
     """Print a table.
 
     Args:

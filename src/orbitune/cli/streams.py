@@ -24,6 +24,7 @@ class _Stream:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Write text; return the number of characters."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError) as error:
@@ -31,10 +32,12 @@ class _Stream:
             return len(text)
 
     def writelines(self, lines: Any) -> None:
+        """Write lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -53,10 +56,12 @@ class _Output(_Stream):
     _fault: OutputError | ReaderClosed | None = None
 
     def write(self, text: str) -> int:
+        """Write text; raise an earlier write error again."""
         self._meet()
         return super().write(text)
 
     def flush(self) -> None:
+        """Flush the stream; raise an earlier write error again."""
         self._meet()
         super().flush()
 
@@ -65,6 +70,7 @@ class _Output(_Stream):
             raise self._fault
 
     def failed(self, error: Exception) -> None:
+        """Raise the failure, now and at each later write."""
         # Python would write the buffer once more at exit, and print an unhelpful error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         reason = getattr(error, "strerror", None) or str(error)

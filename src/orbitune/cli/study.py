@@ -151,7 +151,7 @@ def bench(
     from orbitune.bench.suites import BUILT_IN, Suite
     from orbitune.evaluation.run_result import RunData
 
-    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run, scene)
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run=run, scene=scene)
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)

@@ -87,7 +87,7 @@ def train(
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):
-        recipe = fit_recipe(recipe, budget, out, say=lambda line: print(line, file=sys.stderr))
+        recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
     result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
@@ -102,7 +102,7 @@ def train(
     else:
         print(
             f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "
-            f"logits differ by {result.proof.largest_difference:.1g}"
+            f"logits differ by {result.reload_check.largest_difference:.1g}"
         )
     print_inputs(result.data, result.backbone.description)
 
@@ -118,7 +118,7 @@ def evaluate(
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.evaluate import evaluate as score_run
 
-    scores = score_run(run, split, not quiet)
+    scores = score_run(run, split, progress=not quiet)
     if as_json:
         print_json(scores.to_json())
         return
@@ -145,7 +145,7 @@ def methods(
 
     described = describe_methods(backbone, classes)
     if as_json:
-        print_json({"backbone": backbone, "classes": classes, "methods": described})
+        print_json({"backbone": backbone, "classes": classes, "methods": [m.to_json() for m in described]})
         return
     print_table(*methods_table(described), prose=("what is trained", "from"))
 
@@ -163,15 +163,13 @@ def trial(
 
     Used by `study --tune`.
     """
-    from dataclasses import asdict
-
     from orbitune.training.trial import trial as run
 
-    result = run(make_recipe(), out, stop_after, not quiet)
+    result = run(make_recipe(), out, epochs=stop_after, progress=not quiet)
     if as_json:
-        print_json(asdict(result))
+        print_json(result.to_json())
     else:
-        print(f"validation accuracy {result.history[-1]['validation_accuracy']:.2%}")
+        print(f"validation accuracy {result.history[-1].validation_accuracy:.2%}")
 
 
 @app.command(hidden=True)
@@ -187,7 +185,7 @@ def robustness(
     """
     from orbitune.training.corruption_scores import try_robustness
 
-    scores = try_robustness(run, tiles, not quiet)
+    scores = try_robustness(run, tiles, progress=not quiet)
     if as_json:
         print_json(scores.to_json())
     else:

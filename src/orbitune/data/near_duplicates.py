@@ -126,7 +126,10 @@ def _compute_fingerprints(tiles: TileSet) -> _Fingerprints:
     import torch
 
     height, width = tiles.tiles.shape[1:3]
-    down, across = resize_matrix(height, GRID, "bilinear"), resize_matrix(width, GRID, "bilinear")
+    down, across = (
+        resize_matrix(height, GRID, resample="bilinear"),
+        resize_matrix(width, GRID, resample="bilinear"),
+    )
     grids, colours, digests = [], [], []
     for rows in np.array_split(np.arange(len(tiles.labels)), -(-len(tiles.labels) // _CHUNK)):
         pixels = tiles.read(rows)

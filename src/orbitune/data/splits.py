@@ -29,6 +29,7 @@ _SPATIAL_LISTS = "*spatial*.txt"
 def split_tiles(
     tiles: TileSet,
     split_files: str | None,
+    *,
     seed: int,
     split: str = "default",
     block_size: float | None = None,

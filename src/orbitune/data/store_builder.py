@@ -25,8 +25,8 @@ from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
 
 LONGEST_SIDE = 512  # pixels; more than the supported backbones read, and keeps the store small
-WHITE_SAMPLE = 256  # tiles that the scaling of 16-bit values is estimated from
-WHITE_QUANTILE = 0.995
+SCALE_SAMPLE = 256  # tiles that the scaling of 16-bit values is estimated from
+SCALE_QUANTILE = 0.995
 READ_AHEAD = 256  # files, so that memory does not grow with the data set
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class BadFiles:
         self.found.append((name, reason))
 
 
-def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool) -> StoreMetadata:
+def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool) -> StoreMetadata:
     """Decode all files of a source into the files of a store.
 
     Args:
@@ -103,10 +103,12 @@ def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool
             _require_tiles(headers, bad)
             size, notes = _common_size(headers.values())
             deep = [index for index, header in headers.items() if header.high_bit_depth]
-            white = _estimate_white(manifest, deep)
+            scale_max = _estimate_scale_max(manifest, deep)
             if deep:
-                notes += (_scaling_note(white, len(deep)),)
-            decoded = decoder.map(lambda data: to_uint8_tile(read_pixels(data), size, white), headers)
+                notes += (_scaling_note(scale_max, len(deep)),)
+            decoded = decoder.map(
+                lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max), headers
+            )
             kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
     _require_tiles(kept, bad)
     np.save(folder / "labels.npy", manifest.labels[kept])
@@ -120,15 +122,15 @@ def decode_source(folder: Path, source: Source, bad: BadFiles, *, progress: bool
         },
         notes=[*manifest.notes, *notes],
         skipped=bad.found,
-        white=white if deep else None,
+        scale_max=scale_max if deep else None,
     )
 
 
-def _scaling_note(white: int, count: int) -> str:
+def _scaling_note(scale_max: int, count: int) -> str:
     """Return the note on the scaling of 16-bit tiles."""
     return (
-        f"scaled the 16-bit values 0 to {white} of {count:,} tiles to 0 to 255, the brighter half percent "
-        f"clipped (measured on {min(count, WHITE_SAMPLE)} tiles)"
+        f"scaled the 16-bit values 0 to {scale_max} of {count:,} tiles to 0 to 255, the brighter half "
+        f"percent clipped (measured on {min(count, SCALE_SAMPLE)} tiles)"
     )
 
 
@@ -194,16 +196,16 @@ def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str,
     return size, (f"resized {number:,} of {total:,} tiles from {sizes} to {size[0]}x{size[1]} pixels{limit}",)
 
 
-def _estimate_white(manifest: Manifest, deep: Sequence[int]) -> int:
+def _estimate_scale_max(manifest: Manifest, deep: Sequence[int]) -> int:
     """Return the 16-bit value that becomes 255, a quantile of sampled tiles."""
     counts = np.zeros(65536, np.int64)
-    for position in np.unique(np.linspace(0, len(deep) - 1, WHITE_SAMPLE).astype(int)) if deep else ():
+    for position in np.unique(np.linspace(0, len(deep) - 1, SCALE_SAMPLE).astype(int)) if deep else ():
         try:
             pixels = read_pixels(manifest.read(deep[position]))
         except BadImageError:
             continue  # the next pass handles it
         counts += np.bincount(pixels.ravel(), minlength=65536)
-    return max(1, int(np.searchsorted(counts.cumsum(), WHITE_QUANTILE * counts.sum())))
+    return max(1, int(np.searchsorted(counts.cumsum(), SCALE_QUANTILE * counts.sum())))
 
 
 def _write_tiles(path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...]) -> list[int]:

@@ -9,23 +9,24 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, Strict
 
 from orbitune.cache import cache_dir, cache_folder
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
-from orbitune.integrity import file_hash, read_checksummed_json, write_checksummed_json
+from orbitune.integrity import file_hash, read_checksummed_json
+from orbitune.records import Record, StoredRecord, rename_keys
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
 
 _META = "meta.json"
 
 
-class StoreMetadata(BaseModel):
+class StoreMetadata(Record):
     """Metadata of the N tiles of a store.
 
     Attributes:
@@ -34,20 +35,18 @@ class StoreMetadata(BaseModel):
         own_splits: rows of the splits that the data set defines.
         notes: remarks for the user on how the tiles were read.
         skipped: (file name, reason) of files that were left out.
-        white: the 16-bit value that became 255; None if no tile had more than 8 bits.
+        scale_max: 16-bit value that was scaled to 255; None if no tile had more than 8 bits.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     names: list[str]
     classes: list[str]
-    own_splits: dict[str, list[NonNegativeInt]] = {}
-    notes: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    white: int | None = None
+    own_splits: dict[str, list[NonNegativeInt]] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    skipped: list[Annotated[tuple[str, str], Strict(False)]] = Field(default_factory=list)
+    scale_max: int | None = None
 
 
-class FileHashes(BaseModel):
+class FileHashes(Record):
     """Hashes of the files of a store other than the tiles.
 
     Attributes:
@@ -63,25 +62,31 @@ class FileHashes(BaseModel):
     labels: str
 
     @classmethod
-    def compute(cls, folder: Path, name: str, offset: int) -> "FileHashes":
+    def compute(cls, folder: Path, name: str, *, offset: int) -> "FileHashes":
         """Return the hashes of the files as they are now."""
         with (folder / "tiles.npy").open("rb") as file:
             header = hashlib.sha256(file.read(offset)).hexdigest()
         return cls(store=name, offset=offset, header=header, labels=file_hash(folder / "labels.npy"))
 
 
-class StoredMetadata(StoreMetadata):
+class StoredMetadata(StoreMetadata, StoredRecord):
     """The content of meta.json.
 
     Attributes:
-        version: of this format; a store of another version is rebuilt.
         checksums: CRC-32 of each tile.
         hashes: of the other files.
     """
 
-    version: Literal[1] = 1
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
     checksums: list[NonNegativeInt]
     hashes: FileHashes
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert the metadata of version 0.1, with another name of a field."""
+        return rename_keys(values, {"white": "scale_max"})
 
 
 def invalidate_store(folder: Path) -> None:
@@ -143,16 +148,15 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
     with (folder / "tiles.npy").open("rb") as file:
         file.seek(tiles.offset)
         sums = [crc for _ in range(len(tiles)) for crc in checksums(file.read(size), size)]
-    hashes = FileHashes.compute(folder, name, tiles.offset)
-    stored = StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes)
-    write_checksummed_json(folder / _META, stored.model_dump(mode="json"))
+    hashes = FileHashes.compute(folder, name, offset=tiles.offset)
+    StoredMetadata(**metadata.model_dump(), checksums=sums, hashes=hashes).write(folder / _META)
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
     """Return the content of a store; None if it is absent or damaged."""
     try:
-        meta = StoredMetadata.model_validate(read_checksummed_json(folder / _META, MAX_META))
-        if meta.hashes != FileHashes.compute(folder, folder.name, meta.hashes.offset):
+        meta = StoredMetadata.from_json(read_checksummed_json(folder / _META, MAX_META))
+        if meta.hashes != FileHashes.compute(folder, folder.name, offset=meta.hashes.offset):
             return None  # before numpy parses damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
         sums = np.array(meta.checksums, np.uint32)
@@ -160,7 +164,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         labels = np.load(folder / "labels.npy")
         if not (len(tiles) == len(labels) == len(meta.names) and rows.whole):
             return None
-    except (OrbituneError, ValidationError, OSError, ValueError, LookupError, TypeError, EOFError):
+    except (OrbituneError, OSError, ValueError, LookupError, TypeError, EOFError):
         return None
     return {
         "tiles": tiles,
@@ -170,6 +174,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
         "own_splits": {name: np.array(rows, np.int64) for name, rows in meta.own_splits.items()},
         "notes": tuple(meta.notes),
         "skipped": tuple(meta.skipped),
-        "white": meta.white,
+        "scale_max": meta.scale_max,
         "rows": rows,
     }

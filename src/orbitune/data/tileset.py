@@ -36,7 +36,7 @@ class TileSet:
         source: what the data set is, for people.
         notes: remarks for the user on how the tiles were read.
         skipped: (file name, reason) of files left out with on_bad_image="skip".
-        white: the 16-bit value that became 255; None if no tile had more than 8 bits.
+        scale_max: 16-bit value that was scaled to 255; None if no tile had more than 8 bits.
         origin: the source they were read from; None for synthetic tiles.
         rows: the same tiles in their file, with checksums; None for tiles in memory.
     """
@@ -50,7 +50,7 @@ class TileSet:
     source: str
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
-    white: int | None = None
+    scale_max: int | None = None
     origin: Source | None = None
     rows: ChecksummedRows | None = None
 
@@ -112,7 +112,7 @@ def load_tiles(
         key, description = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
 
         def build(folder: Path) -> StoreMetadata:
-            return decode_source(folder, found, BadFiles(stop=on_bad_image == "stop"), progress=progress)
+            return decode_source(folder, found, bad=BadFiles(stop=on_bad_image == "stop"), progress=progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
     stored = open_store(fingerprint, build)

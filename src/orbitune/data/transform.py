@@ -81,7 +81,7 @@ class Transform:
         return self if size == self.size else replace(self, size=size)
 
 
-def resize_matrix(side: int, size: int, resample: str) -> "Tensor":
+def resize_matrix(side: int, size: int, *, resample: str) -> "Tensor":
     """Return the matrix that resizes one axis: `matrix @ pixels`.
 
     It is that of `torch.nn.functional.interpolate` with antialiasing. Two matrix products take half of the
@@ -105,4 +105,4 @@ def resize_matrix(side: int, size: int, resample: str) -> "Tensor":
 @functools.cache
 def _cached_resize_matrix(side: int, size: int, resample: str, device: "torch.device") -> "Tensor":
     """Return the cached `resize_matrix`, so that tracing sees a constant."""
-    return resize_matrix(side, size, resample).to(device)
+    return resize_matrix(side, size, resample=resample).to(device)

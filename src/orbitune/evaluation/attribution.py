@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def attribution_map(model: "nn.Module", family: Family, pixels: "Tensor", *, label: int) -> np.ndarray:
+def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", label: int) -> np.ndarray:
     """Return the attribution of each patch for a class.
 
     Args:

@@ -62,16 +62,18 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
     )
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
     scores, chance = _fit_and_score(model, features, tiles, splits)
-    reach = f"colour statistics alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
+    reach = f"colour statistics alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     return Baseline(
         name="colour statistics",
         chance=chance,
-        sentence=f"{reach}: what a method adds is the rest",
+        sentence=f"{reach}; only the accuracy above that is due to a method",
         test=scores,
     )
 
 
-def coordinates_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray], locations: np.ndarray) -> Baseline:
+def coordinates_baseline(
+    tiles: TileSet, splits: Mapping[str, np.ndarray], *, locations: np.ndarray
+) -> Baseline:
     """Classify by a vote of the nearest tiles, weighted by inverse distance.
 
     Args:
@@ -83,7 +85,7 @@ def coordinates_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray], locat
 
     model = KNeighborsClassifier(min(NEIGHBOURS, len(splits["train"])), weights="distance")
     scores, chance = _fit_and_score(model, unit_vectors(locations), tiles, splits)
-    reach = f"coordinates alone reach {scores.accuracy:.1%} (chance {chance:.1%})"
+    reach = f"coordinates alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     leaks = scores.interval[0] > chance
     verdict = "the split leaks location" if leaks else "no more than chance, the split leaks no location"
     return Baseline(name="coordinates", chance=chance, sentence=f"{reach}: {verdict}", test=scores)
@@ -114,6 +116,10 @@ def _statistics(pixels: np.ndarray) -> np.ndarray:
     return np.stack([mean, deviation, *quantiles], axis=2).reshape(count, -1)
 
 
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
 def _fit_and_score(
     model: Any, features: np.ndarray, tiles: TileSet, splits: Mapping[str, np.ndarray]
 ) -> tuple[SplitScores, float]:
@@ -123,4 +129,6 @@ def _fit_and_score(
     # The floor is for classes without a vote, whose logarithm would be infinite.
     logits = np.log(np.maximum(model.predict_proba(features[test]), 1e-6))
     commonest = np.bincount(tiles.labels[train]).argmax()
-    return score(logits, tiles.labels[test], tiles.classes), float((tiles.labels[test] == commonest).mean())
+    return score(logits, tiles.labels[test], classes=tiles.classes), float(
+        (tiles.labels[test] == commonest).mean()
+    )

@@ -69,7 +69,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    check_logits(logits, labels, range(logits.shape[1]))
+    check_logits(logits, labels, classes=range(logits.shape[1]))
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     logits = logits.astype(np.float64)
@@ -108,7 +108,7 @@ def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     Raises:
         RunError: there are no tiles, or a logit is not finite.
     """
-    check_logits(logits, labels, range(logits.shape[1]))
+    check_logits(logits, labels, classes=range(logits.shape[1]))
     predicted = probabilities(logits)
     table = reliability_table(predicted, labels)
     return Calibration(

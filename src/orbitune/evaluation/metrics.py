@@ -16,7 +16,13 @@ from orbitune.records import JsonTuple, Record
 
 
 class ClassScores(Record):
-    """Precision, recall and F1 of one class, 0..1, and its number of tiles."""
+    """Scores of one class.
+
+    Attributes:
+        name: of the class.
+        precision, recall, f1: 0..1.
+        support: number of its tiles.
+    """
 
     name: str
     precision: FiniteFloat
@@ -48,7 +54,7 @@ class SplitScores(Scores):
         )
 
 
-def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> SplitScores:
+def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> SplitScores:
     """Score a classifier on one split.
 
     Args:
@@ -61,7 +67,7 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Spl
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    check_logits(logits, labels, classes)
+    check_logits(logits, labels, classes=classes)
     names, predicted = range(len(classes)), logits.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=names, zero_division=0
@@ -104,7 +110,7 @@ def wilson(correct: int, count: int) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def check_logits(logits: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
+def check_logits(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[object]) -> None:
     """Check that logits can be scored.
 
     Args:

@@ -96,7 +96,7 @@ class PairedTest:
             truth: the true difference under the hypothesis.
             images: number of test images.
         """
-        variance = self.design_effect * restricted_variance(self.wins, self.losses, truth) / images
+        variance = self.design_effect * restricted_variance(self.wins, self.losses, truth=truth) / images
         variance += sum(spread.between for spread in self.seeds)
         known = sum((spread.between + spread.noise / images) ** 2 / spread.df for spread in self.seeds)
         if known == 0:
@@ -131,7 +131,7 @@ class PairedTest:
             1.0 if high >= 1 else float(brentq(beyond, high, 1)),
         )
 
-    def images_needed(self, truth: float, alpha: float, power: float = 0.8) -> int | None:
+    def images_needed(self, truth: float, alpha: float, *, power: float = 0.8) -> int | None:
         """Return the sample size of the one-sided test with this power.
 
         The true difference, the disagreement and the variance of the seeds are taken as observed. The size is
@@ -170,7 +170,7 @@ class PairedTest:
         return most
 
 
-def restricted_variance(wins: float, losses: float, truth: float) -> float:
+def restricted_variance(wins: float, losses: float, *, truth: float) -> float:
     """Return the variance of one image's difference under `truth` (Tango).
 
     By maximum likelihood, with `truth` as the true difference.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def forward_with_tta(network: "nn.Module", tiles: "Tensor", tta: str) -> "Tensor":
+def forward_with_tta(network: "nn.Module", tiles: "Tensor", *, tta: str) -> "Tensor":
     """Return logits (B, C) of uint8 tiles (B, H, W, 3), averaged over flips if asked.
 
     Args:

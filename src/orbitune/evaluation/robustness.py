@@ -68,8 +68,8 @@ class Robustness(Record):
 def score_corruptions(
     predict: Callable[[np.ndarray], np.ndarray],
     tiles: np.ndarray,
-    labels: np.ndarray,
     *,
+    labels: np.ndarray,
     batch_size: int = 256,
     seed: int = 0,
     after_batch: Callable[[int], None] = lambda count: None,

@@ -8,23 +8,49 @@ from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt,
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.integrity import read_checksummed_json
-from orbitune.models.metadata import BackboneRecord, ClassNames, TrainingData
+from orbitune.models.metadata import (
+    RENAMED_DATA,
+    BackboneRecord,
+    ClassNames,
+    ParameterCounts,
+    TrainingData,
+)
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe, upgrade
-from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
+from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "result.json"
+# Older names of fields.
+_COSTS = {"prefix_seconds": "cache_seconds", "prefix_reused": "cache_reused"}
 _SPLITS = {"train", "validation", "test"}
 
-# Of one epoch: epoch (from 1), train_loss, train_accuracy, validation_loss, validation_accuracy,
-# learning_rate, train_seconds, evaluation_seconds.
-EpochMetrics = dict[str, int | float]
+
+class EpochMetrics(Record):
+    """Metrics of one epoch.
+
+    Attributes:
+        epoch: from 1.
+        train_loss, train_accuracy: means over the steps of the epoch, in nats and 0..1.
+        validation_loss, validation_accuracy: after the epoch, in nats and 0..1.
+        learning_rate: of the last step, of the first parameter group.
+        train_seconds, evaluation_seconds: wall time of each phase.
+    """
+
+    epoch: PositiveInt
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    train_seconds: float
+    evaluation_seconds: float
 
 
 class RunData(TrainingData):
     """The tiles of a run, with its classes.
 
     Attributes:
+        classes: class names in the order of the logits.
         sizes: number of tiles in train, validation and test.
         skipped: number of unreadable images that were left out.
     """
@@ -47,18 +73,21 @@ class Cost(Record):
 
     Attributes:
         train_seconds, evaluation_seconds: wall time of each phase.
+        cache_seconds: wall time of computing or reading the cached activations; None without the cache.
         cpu_seconds: of all phases.
         run_seconds: wall time of all processes that worked on the run, from their start.
-        energy_joules: None where the machine shows no energy; energy_source says what was counted.
+        energy_joules: energy of the run; None where the machine has no counter that can be read.
+        energy_source: the counter that was read.
         seconds_per_epoch, images_per_second: of training.
         peak_rss_bytes, peak_cuda_bytes: highest resident memory, and highest memory that torch allocated.
         artefact_bytes: size of the saved model on disk.
         resumed: how often the run was continued.
-        prefix_reused: whether the activations of frozen layers were found in the cache.
+        cache_reused: whether the activations of frozen layers were found in the cache.
     """
 
     train_seconds: NonNegativeFloat
     evaluation_seconds: NonNegativeFloat
+    cache_seconds: NonNegativeFloat | None = None
     cpu_seconds: NonNegativeFloat
     run_seconds: NonNegativeFloat | None = None
     energy_joules: NonNegativeFloat | None = None
@@ -69,17 +98,19 @@ class Cost(Record):
     peak_cuda_bytes: NonNegativeInt | None = None
     artefact_bytes: NonNegativeInt
     resumed: NonNegativeInt = 0
-    prefix_reused: bool = False
+    cache_reused: bool = False
 
 
 class Computation(Record):
     """How a run was computed; other machines and settings may differ.
 
     Attributes:
-        fast: whether by the fast path; why_not_fast is the reason where it was asked for.
+        fast: whether the fast path computed the run.
+        why_not_fast: reason why the fast path was not used although the recipe asked for it.
         precision: bf16, fp16 or fp32.
         attention: name of the attention kernel.
-        compiled_kernels: whether compiled kernels were used; why_not_compiled is the reason on the fast path.
+        compiled_kernels: whether compiled kernels were used.
+        why_not_compiled: reason why the fast path did not use them.
         products: what multiplies matrices, and in which dtype.
         micro_batch: tiles per forward pass.
         processes: number of processes.
@@ -114,7 +145,6 @@ class RunResult(StoredRecord):
     Attributes:
         recipe: the resolved recipe.
         recipe_hash: of the recipe, as the version that wrote the file computed it.
-        parameters: counts of each part, see `orbitune.models.methods.count_parameters`.
         backbone: the checkpoint that was trained.
         preprocessing: of a tile, with the side of the input.
         data: the tiles and their splits.
@@ -124,14 +154,14 @@ class RunResult(StoredRecord):
         history: metrics of each epoch.
         cost: time, memory, energy and size.
         compute: how it was computed.
-        proof: the check of the saved model.
+        reload_check: the check of the saved model.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     recipe: Recipe
     recipe_hash: str
-    parameters: dict[str, NonNegativeInt]
+    parameters: ParameterCounts
     backbone: BackboneRecord
     preprocessing: Preprocessing
     data: RunData
@@ -142,17 +172,21 @@ class RunResult(StoredRecord):
     history: JsonTuple[EpochMetrics]
     cost: Cost
     compute: Computation
-    proof: ReloadCheck
+    reload_check: ReloadCheck
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert values of version 1 to version 2: "on" and "off" become booleans."""
-        recipe, backbone = values.get("recipe"), values.get("backbone")
+        """Convert values of version 1, with "on" and "off", and 2, with other names."""
+        recipe, backbone, cost, data = (values.get(key) for key in ("recipe", "backbone", "cost", "data"))
         if isinstance(recipe, dict):
             values["recipe"] = upgrade(recipe)
         if isinstance(backbone, dict):
             values["backbone"] = {"reference": backbone.get("name"), **backbone}
-        return values
+        if isinstance(cost, dict):
+            values["cost"] = rename_keys(cost, _COSTS)
+        if isinstance(data, dict):
+            values["data"] = rename_keys(data, RENAMED_DATA)
+        return rename_keys(values, {"proof": "reload_check"})
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""

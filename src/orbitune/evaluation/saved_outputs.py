@@ -62,7 +62,7 @@ class Predictions:
     logits: np.ndarray
 
 
-def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: str) -> None:
+def write_predictions(run: Path, splits: dict[str, Predictions], *, recipe_hash: str) -> None:
     """Write predictions.npz, whose comment is a checksum of the file.
 
     Args:
@@ -81,7 +81,7 @@ def write_predictions(run: Path, splits: dict[str, Predictions], recipe_hash: st
         temporary.write_bytes(with_checksum(content.getvalue()[: -len(with_checksum(b""))]))
 
 
-def read_predictions(run: Path, split: str, classes: int | None = None) -> Predictions:
+def read_predictions(run: Path, split: str, *, classes: int | None = None) -> Predictions:
     """Read a finished run's predictions of a split.
 
     Args:

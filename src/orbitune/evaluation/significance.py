@@ -6,13 +6,13 @@ interval. With several methods the p values are corrected by Holm's method (1979
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from orbitune.evaluation.intervals import bootstrap_difference, count_paired
 from orbitune.evaluation.paired import PairedTest
+from orbitune.records import Record
 
 MARGIN = 0.5
 ALPHA = 0.025
@@ -21,8 +21,7 @@ POWER = 0.8
 Verdict = Literal["yes", "no", "cannot be told"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """A method compared with a reference; differences are in percentage points.
 
     Attributes:
@@ -65,13 +64,9 @@ class Comparison:
     verdict: Verdict
     images_needed: int | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
 
 def compare_all(
-    correct: Mapping[str, np.ndarray], reference: str, margin: float = MARGIN
+    correct: Mapping[str, np.ndarray], reference: str, *, margin: float = MARGIN
 ) -> list[Comparison]:
     """Compare every other method with the reference, with Holm's correction.
 
@@ -96,7 +91,14 @@ def compare_all(
         strict=True,
     )
     return [
-        replace(each, within=within, beyond=beyond, differ=differ, verdict=_verdict(within, beyond))
+        each.model_copy(
+            update={
+                "within": within,
+                "beyond": beyond,
+                "differ": differ,
+                "verdict": _verdict(within, beyond),
+            }
+        )
         for each, (within, beyond, differ) in zip(alone, corrected, strict=True)
     ]
 
@@ -133,7 +135,7 @@ def _compare(
         family=family,
         verdict=_verdict(p_within, p_beyond),
         # At Holm's strictest step, so that it never asks for fewer images than were not enough.
-        images_needed=score.images_needed(-margin / 100, ALPHA / family, POWER),
+        images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),
     )
 
 

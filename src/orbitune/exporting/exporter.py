@@ -22,8 +22,8 @@ _LOGGER = logging.getLogger("orbitune")
 def export(
     run: str | Path,
     formats: Sequence[str] | None = None,
-    out: str | Path | None = None,
     *,
+    out: str | Path | None = None,
     tolerance: float = TOLERANCE,
     merge_tokens: Sequence[int] = (),
     progress: bool = True,

@@ -17,7 +17,7 @@ def write_merged(reference: "ReferenceModel", folder: Path) -> None:
     from orbitune.models.checkpoint_io import save_model
 
     metadata = reference.bundle.metadata.model_copy(update={"method": "full"})
-    save_model(reference.merged(), folder, reference.setup.backbone, metadata)
+    save_model(reference.merged(), folder, backbone=reference.setup.backbone, metadata=metadata)
 
 
 def open_merged(folder: Path, reference: "ReferenceModel") -> "Predict":

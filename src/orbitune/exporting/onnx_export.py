@@ -100,5 +100,6 @@ class _CalibrationReader:
         self._batches = iter([tiles[start : start + _BATCH] for start in range(0, len(tiles), _BATCH)])
 
     def get_next(self) -> "dict[str, np.ndarray] | None":
+        """Return the next batch by input name; None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}

@@ -64,7 +64,7 @@ class ReferenceModel:
             require_fast_path("Merging tokens (--merge-tokens)")
             from orbitune.fastpath.token_merging import check_merging
 
-            check_merging(merge_after, setup.backbone.family, setup.backbone.config.num_hidden_layers)
+            check_merging(merge_after, setup.backbone.family, depth=setup.backbone.config.num_hidden_layers)
         return cls(bundle, setup, tuple(merge_after), progress)
 
     @property

@@ -57,6 +57,7 @@ class _ScaledActivation(nn.Module):
         self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the activation of x (..., width), scaled per channel."""
         return self.activation(x) * self.weight
 
 

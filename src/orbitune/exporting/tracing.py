@@ -86,6 +86,7 @@ def _with_softmax(network: "nn.Module", temperature: float) -> "nn.Module":
             self.network = network
 
         def forward(self, tiles: Tensor) -> Tensor:
+            """Return probabilities (B, C) of tiles (B, H, W, 3)."""
             return (self.network(tiles) / temperature).softmax(1)
 
     return Probabilities().eval()

@@ -5,7 +5,7 @@ the sequence lengths of tiles, because the fused kernel's backward pass is slow 
 `orbitune.fastpath.dispatch` chooses between them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ class _PlainAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+        """Return attention (B, N or Q, H, D), see `attend`."""
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
         q, k, v = split_qkv(first, rest)
         ctx.heads, ctx.packed = q.shape[2], rest is None
@@ -35,14 +36,15 @@ class _PlainAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of `first` and `rest`."""
         q, k, v, weights = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         grad_out = _to_batch(gradients[0])
         grad_weights = matmul(grad_out, v.transpose(1, 2))
         grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
         batched = [
-            matmul(grad_scores, k, scale),
-            matmul(grad_scores.transpose(1, 2), q, scale),
+            matmul(grad_scores, k, factor=scale),
+            matmul(grad_scores.transpose(1, 2), q, factor=scale),
             matmul(weights.transpose(1, 2), grad_out),
         ]
         grads = [_from_batch(grad, ctx.heads) for grad in batched]
@@ -56,6 +58,7 @@ class _CompiledAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+        """Return attention (B, N or Q, H, D), see `attend`."""
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
         out, weights = kernels.attention(*split_qkv(first, rest))
         ctx.save_for_backward(first, rest, weights)
@@ -63,15 +66,16 @@ class _CompiledAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of `first` and `rest`."""
         first, rest, weights = ctx.saved_tensors
         grad_first, grad_rest = torch.empty_like(first), None if rest is None else torch.empty_like(rest)
         inputs, grads = split_qkv(first, rest), split_qkv(grad_first, grad_rest)
-        kernels.attention_backward(gradients[0], inputs, weights, grads)
+        kernels.attention_backward(gradients[0], inputs, weights=weights, grads=grads)
         return grad_first, grad_rest
 
 
-def split_qkv(first: Tensor, rest: Tensor | None) -> tuple[Tensor, ...]:
-    """Return queries, keys and values (B, N or Q, H, D) from `attend`'s arguments."""
+def split_qkv(first: Tensor, rest: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return queries, keys and values (B, N or Q, H, D) from `qkv` of `attend`."""
     return first.unbind(2) if rest is None else (*first.unbind(2), *rest.unbind(2))
 
 
@@ -96,18 +100,19 @@ KERNELS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 }
 
 
-def attend(kernel: str, first: Tensor, rest: Tensor | None = None, *, compiled_queries: int = 0) -> Tensor:
+def attend(kernel: str, qkv: Sequence[Tensor], *, compiled_queries: int = 0) -> Tensor:
     """Return softmax attention, scaled by 1 / sqrt(D), without a mask.
 
     Args:
         kernel: `plain` or `sdpa`.
-        first: queries, keys and values (B, N, 3, H, D); or queries alone (B, Q, 1, H, D).
-        rest: keys and values (B, N, 2, H, D), where `first` holds queries alone.
+        qkv: queries, keys and values as one tensor (B, N, 3, H, D); or queries (B, Q, 1, H, D), then keys and
+            values (B, N, 2, H, D).
         compiled_queries: use the compiled kernel for `plain` attention of up to this number of queries.
 
     Returns:
         (B, N or Q, H, D).
     """
+    first, rest = qkv[0], qkv[1] if len(qkv) > 1 else None
     if kernel == "plain" and first.shape[1] <= compiled_queries:
         return _CompiledAttention.apply(first, rest)
     return KERNELS[kernel](first, rest)

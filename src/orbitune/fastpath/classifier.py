@@ -23,10 +23,10 @@ from torch.utils.checkpoint import checkpoint
 from orbitune.data.transform import Transform
 from orbitune.fastpath.dispatch import FastPlan
 from orbitune.fastpath.fused_layer import run_layers
-from orbitune.fastpath.layer import Layer, Residual
+from orbitune.fastpath.layer import Layer
 from orbitune.fastpath.layer_modules import backbone_of, base_model, layer_modules
 from orbitune.fastpath.linear import FusedLinear
-from orbitune.fastpath.operations import add
+from orbitune.fastpath.operations import Residual, add
 from orbitune.fastpath.patch_embedding import PatchEmbedding
 from orbitune.fastpath.token_merging import merge
 from orbitune.models.families import Family, head_names
@@ -65,13 +65,13 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         base, body = base_model(model), backbone_of(model)
-        self._patches = PatchEmbedding(body.embeddings, transform, plan.dtype)
+        self._patches = PatchEmbedding(body.embeddings, transform, dtype=plan.dtype)
         self._norm = body.layernorm
         # A list, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]
         self._pools_patches = not family.head_reads_class_token
         self._layers = [
-            Layer(modules, layer_plan, plan)
+            Layer(modules, layer_plan, plan=plan)
             for modules, layer_plan in zip(layer_modules(model, family), plan.layers, strict=True)
         ]
         self._merge_before = [self._layers[number] for number in merge_after]
@@ -92,7 +92,7 @@ class FastClassifier(nn.Module):
             return 0
         return next((i for i, layer in enumerate(self._layers) if layer.trained), len(self._layers))
 
-    def states(self, tiles: Tensor, depth: int, size: int | None = None) -> Tensor:
+    def states(self, tiles: Tensor, depth: int, *, size: int | None = None) -> Tensor:
         """Return the hidden states (B, N, D) after the first `depth` layers.
 
         Args:
@@ -118,7 +118,7 @@ class FastClassifier(nn.Module):
             (B, count * count, D).
         """
         depth = -(-len(self._layers) // 3)
-        states = self.states(tiles, depth, count * self._patches.projection.kernel_size[0])
+        states = self.states(tiles, depth, size=count * self._patches.projection.kernel_size[0])
         return states[:, self._patches.prefix_tokens :]
 
     def forward(self, inputs: Tensor, size: int | None = None) -> Tensor:
@@ -153,15 +153,15 @@ class FastClassifier(nn.Module):
         singly = recompute or self._merge_before
         for group in [[layer] for layer in layers] if singly else _one_pass_groups(layers):
             if group[0] in self._merge_before:
-                tokens = add(rows, *residual).view(x.shape[0], -1, x.shape[-1])
-                tokens, sizes = merge(tokens, sizes, self._patches.prefix_tokens)
+                tokens = add(rows, residual).view(x.shape[0], -1, x.shape[-1])
+                tokens, sizes = merge(tokens, sizes, prefix_tokens=self._patches.prefix_tokens)
                 rows, residual = tokens.flatten(0, 1), (None, None)
             arguments = group, rows, residual, x.shape[0], sizes
             if recompute:
                 rows, residual = checkpoint(self._run_group, *arguments, use_reentrant=False)
             else:
                 rows, residual = self._run_group(*arguments)
-        return add(rows, *residual).view(x.shape[0], -1, x.shape[-1])
+        return add(rows, residual).view(x.shape[0], -1, x.shape[-1])
 
     def _run_group(
         self, group: Sequence[Layer], rows: Tensor, residual: Residual, batch: int, sizes: Tensor | None
@@ -170,10 +170,10 @@ class FastClassifier(nn.Module):
         fused = [layer.one_pass for layer in group if layer.one_pass]
         most = self.plan.kernels.attention_queries
         if fused and sizes is None and len(rows) // batch <= most:
-            rows = run_layers(fused, add(rows, *residual), batch, training=self.training)
+            rows = run_layers(fused, add(rows, residual), images=batch, training=self.training)
             return rows, (None, None)
         for layer in group:
-            rows, residual = layer(rows, residual, batch, training=self.training, sizes=sizes)
+            rows, residual = layer(rows, residual, batch=batch, training=self.training, sizes=sizes)
         return rows, residual
 
 

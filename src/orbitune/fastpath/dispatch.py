@@ -99,7 +99,7 @@ def plan_compute(
     if reason := why_not_fast(model):
         return ComputePlan(False, dtype, "transformers", why_not_fast=reason)
     if attention is None:
-        attention = fastest_attention(tokens, dtype, next(model.parameters()).device)
+        attention = fastest_attention(tokens, dtype, device=next(model.parameters()).device)
     return plan_fast_path(model, family, dtype=dtype, attention=attention)
 
 
@@ -163,7 +163,7 @@ def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
     return native.why_unavailable()
 
 
-def fastest_attention(tokens: int, dtype: torch.dtype, device: torch.device) -> str:
+def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) -> str:
     """Return the faster attention kernel at a sequence length, `plain` or `sdpa`.
 
     A rule, not a measurement, so that repeated runs give equal bytes. It was measured on one Zen 4 core,
@@ -196,12 +196,12 @@ def can_fold_resizing(
     """
     if not (transform.foldable and transform.resample == "bilinear" and transform.size > max(sides)):
         return False
-    pixels = [visible_pixels(side, patch, transform.size) for side in sides]
+    pixels = [visible_pixels(side, patch, size=transform.size) for side in sides]
     entries = (transform.size // patch) ** 2 * pixels[0] * pixels[1] * 3 * width
     return entries * dtype.itemsize <= _LARGEST_FOLD
 
 
-def visible_pixels(side: int, patch: int, size: int) -> int:
+def visible_pixels(side: int, patch: int, *, size: int) -> int:
     """Return how many pixels along a tile's side one patch depends on.
 
     One neighbour is included at each end.

@@ -73,9 +73,9 @@ class FusedLayer:
         self,
         qkv: FusedLinear,
         out: FusedLinear,
+        *,
         mlp_in: FusedLinear,
         mlp_out: FusedLinear,
-        *,
         norms: Sequence[Any],
         scales: Sequence[Tensor | None],
         head_dim: int,
@@ -90,7 +90,7 @@ class FusedLayer:
         self._fixed = _LayerStruct(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
 
     def allocate(
-        self, x: Tensor, images: int, lora: LoraUpdates, *, with_gradient: bool
+        self, x: Tensor, images: int, *, lora: LoraUpdates, with_gradient: bool
     ) -> tuple[Tensor | None, ...]:
         """Allocate the tensors of the backward pass, in the order of `Saved` in layer.c."""
         (rows, width), tokens = x.shape, len(x) // images
@@ -104,7 +104,7 @@ class FusedLayer:
         )
 
     def to_struct(
-        self, x: Tensor, images: int, lora: LoraUpdates, *, factors: Sequence[Tensor | None]
+        self, x: Tensor, images: int, *, lora: LoraUpdates, factors: Sequence[Tensor | None]
     ) -> "_LayerStruct":
         """Return the layer as the C library takes it.
 
@@ -127,7 +127,7 @@ class FusedLayer:
         return layer
 
 
-def run_layers(layers: Sequence[FusedLayer], x: Tensor, images: int, *, training: bool) -> Tensor:
+def run_layers(layers: Sequence[FusedLayer], x: Tensor, *, images: int, training: bool) -> Tensor:
     """Return the output of consecutive layers, (images * N, D), for rows `x`.
 
     Args:
@@ -154,19 +154,20 @@ class _FusedLayers(torch.autograd.Function):
         with_gradient: bool,
         *factors: Tensor,
     ) -> Tensor:
+        """Return the output of the layers, see `run_layers`."""
         if with_gradient:
             saved = [
-                layer.allocate(x, images, lora, with_gradient=True)
+                layer.allocate(x, images, lora=lora, with_gradient=True)
                 for layer, lora in zip(layers, loras, strict=True)
             ]
             outputs = [torch.empty_like(x) for _ in layers]
         else:  # all layers share one set of buffers and write where they read
             widest = max(loras, key=_padded_rank)
-            saved = [layers[0].allocate(x, images, widest, with_gradient=False)] * len(layers)
+            saved = [layers[0].allocate(x, images, lora=widest, with_gradient=False)] * len(layers)
             outputs = [torch.empty_like(x)] * len(layers)
         inputs = [x, *outputs[:-1]]
         structs = [
-            layer.to_struct(x, images, lora, factors=[*own, *[None] * len(own)])
+            layer.to_struct(x, images, lora=lora, factors=[*own, *[None] * len(own)])
             for layer, lora, own in zip(layers, loras, _by_layer(loras, factors), strict=True)
         ]
         saved_structs = [_SavedStruct(*map(_pointer, tensors)) for tensors in saved]
@@ -178,13 +179,14 @@ class _FusedLayers(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the input and of the factors."""
         saved, depth = iter(ctx.saved_tensors), len(ctx.layers)
         factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
         grad_factors = [torch.empty_like(factor) for factor in factors]
         by_layer = zip(_by_layer(ctx.loras, factors), _by_layer(ctx.loras, grad_factors), strict=True)
         saved_structs = [_SavedStruct(*map(_pointer, islice(saved, len(_SAVED)))) for _ in ctx.layers]
         structs = [
-            layer.to_struct(x, ctx.images, lora, factors=[*own, *grads])
+            layer.to_struct(x, ctx.images, lora=lora, factors=[*own, *grads])
             for layer, lora, x, (own, grads) in zip(ctx.layers, ctx.loras, inputs, by_layer, strict=True)
         ]
         first = None if ctx.needs_input_grad[0] else inputs[0]

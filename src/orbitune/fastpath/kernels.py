@@ -13,6 +13,8 @@ from torch import Tensor
 from orbitune.fastpath.dispatch import LANES
 from orbitune.fastpath.native import call
 
+WeightAndBias = tuple[Tensor, Tensor | None]
+
 
 def padded(count: int) -> int:
     """Return a count rounded up to whole vector registers."""
@@ -24,18 +26,18 @@ def gelu(h: Tensor) -> Tensor:
     return _Gelu.apply(h)
 
 
-def mlp(x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+def mlp(x: Tensor, hidden: WeightAndBias, *, out: WeightAndBias) -> Tensor:
     """Return GELU(x W1^T + b1) W2^T + b2, (M, D), over frozen weights.
 
     Args:
         x: (M, D).
-        w1, b1: (hidden, D) and (hidden,).
-        w2, b2: (D, hidden) and (D,).
+        hidden: W1 (hidden, D) and b1 (hidden,).
+        out: W2 (D, hidden) and b2 (D,).
     """
-    return _Mlp.apply(x, w1, b1, w2, b2)
+    return _Mlp.apply(x, *hidden, *out)
 
 
-def add_norm(x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
+def add_norm(x: Tensor, y: Tensor | None, *, scale: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:
     """Return x + scale * y and its LayerNorm with frozen weights, both (M, D).
 
     Args:
@@ -66,7 +68,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_backward(
-    grad_out: Tensor, inputs: tuple[Tensor, ...], weights: Tensor, grads: tuple[Tensor, ...]
+    grad_out: Tensor, inputs: tuple[Tensor, ...], *, weights: Tensor, grads: tuple[Tensor, ...]
 ) -> None:
     """Write the gradients of `attention` for q, k and v into `grads`.
 
@@ -85,6 +87,7 @@ def _attention_sizes(q: Tensor, k: Tensor) -> tuple[Any, ...]:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor) -> Tensor:
+        """Return GELU(h), and store its derivative."""
         h = h.contiguous()
         y, derivative = torch.empty_like(h), torch.empty_like(h)
         call("gelu", h, y, derivative, h.numel())
@@ -93,6 +96,7 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the gradient of h."""
         return gradients[0] * ctx.saved_tensors[0]
 
 
@@ -101,6 +105,7 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+        """Return the output (M, D), see `mlp`."""
         x, y = x.contiguous(), torch.empty_like(x)
         derivative = x.new_empty(len(x), len(w1)) if ctx.needs_input_grad[0] else None
         call("mlp", x, w1, b1, w2, b2, y, derivative, len(x), x.shape[1], len(w1))
@@ -109,6 +114,7 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of x; the weights are frozen."""
         derivative, w1, w2 = ctx.saved_tensors
         grad_y = gradients[0].contiguous()
         grad_x = torch.empty_like(grad_y)
@@ -127,6 +133,7 @@ class _AddNorm(torch.autograd.Function):
         bias: Tensor,
         eps: float,
     ) -> tuple[Tensor, Tensor | None]:
+        """Return LayerNorm and sum, both (M, D), see `add_norm`."""
         x, y = x.contiguous(), None if y is None else y.contiguous()
         total, out = x if y is None else torch.empty_like(x), torch.empty_like(x)
         mean, rstd = (torch.empty(len(x)) for _ in range(2))
@@ -140,6 +147,7 @@ class _AddNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x and y; the rest is frozen."""
         (grad_out, grad_total), (total, scale, weight, mean, rstd) = gradients, ctx.saved_tensors
         if grad_out is None:  # only the sum was used
             grad_out = torch.zeros_like(total)

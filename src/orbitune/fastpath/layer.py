@@ -11,10 +11,8 @@ from orbitune.fastpath.dispatch import FastPlan, LayerPlan
 from orbitune.fastpath.fused_layer import FusedLayer
 from orbitune.fastpath.layer_modules import LayerModules
 from orbitune.fastpath.linear import FusedLinear, cast_frozen
-from orbitune.fastpath.operations import operations_for
+from orbitune.fastpath.operations import Residual, operations_for
 from orbitune.fastpath.token_merging import attend_merged
-
-Residual = tuple[Tensor | None, Tensor | None]  # an output (M, D) still to be added, and its layer scale (D,)
 
 
 class Layer:
@@ -32,7 +30,7 @@ class Layer:
         trained: whether any of its parameters is trained.
     """
 
-    def __init__(self, modules: LayerModules, layer_plan: LayerPlan, plan: FastPlan) -> None:
+    def __init__(self, modules: LayerModules, layer_plan: LayerPlan, *, plan: FastPlan) -> None:
         self._plan, self._kernels, self._attention = layer_plan, plan.kernels, plan.attention
         self._operations = operations_for(plan.kernels)
         self._head_dim, self._gated = modules.head_dim, modules.gated
@@ -66,8 +64,15 @@ class Layer:
 
     def _as_one_pass(self) -> FusedLayer:
         [qkv] = self._qkv
-        linear = qkv, self._out, self._mlp_in, self._mlp_out
-        return FusedLayer(*linear, norms=self._norms, scales=self._scales, head_dim=self._head_dim)
+        return FusedLayer(
+            qkv,
+            self._out,
+            mlp_in=self._mlp_in,
+            mlp_out=self._mlp_out,
+            norms=self._norms,
+            scales=self._scales,
+            head_dim=self._head_dim,
+        )
 
     def wrap_linear(self, wrap: Callable[[FusedLinear], Any]) -> None:
         """Replace each fused linear layer by what `wrap` returns for it.
@@ -79,7 +84,7 @@ class Layer:
         self._out, self._mlp_in, self._mlp_out = map(wrap, (self._out, self._mlp_in, self._mlp_out))
 
     def __call__(
-        self, rows: Tensor, residual: Residual, batch: int, *, training: bool, sizes: Tensor | None = None
+        self, rows: Tensor, residual: Residual, *, batch: int, training: bool, sizes: Tensor | None = None
     ) -> tuple[Tensor, Residual]:
         """Return the layer's output and the residual that is still to be added to it.
 
@@ -95,7 +100,7 @@ class Layer:
         """
         width, operations = rows.shape[1], self._operations
         compiled_norms = self._plan.compiled_norms
-        rows, normed = operations.add_norm(rows, *residual, self._norms[0], compiled=compiled_norms[0])
+        rows, normed = operations.add_norm(rows, residual, norm=self._norms[0], compiled=compiled_norms[0])
         inputs = [normed]
         if count := self._plan.output_tokens:
             rows, first = (t.view(batch, -1, width)[:, :count].flatten(0, 1) for t in (rows, normed))
@@ -107,18 +112,18 @@ class Layer:
         ]
         if sizes is None:
             queries = self._kernels.attention_queries
-            attended = attend(self._attention, *qkv, compiled_queries=queries)
+            attended = attend(self._attention, qkv, compiled_queries=queries)
         else:
-            attended = attend_merged(sizes, *qkv)
+            attended = attend_merged(sizes, qkv)
         added = self._out(attended.reshape(-1, width), training)
         rows, normed = operations.add_norm(
-            rows, added, self._scales[0], self._norms[1], compiled=compiled_norms[1]
+            rows, (added, self._scales[0]), norm=self._norms[1], compiled=compiled_norms[1]
         )
         return rows, (self._mlp(normed, training), self._scales[1])
 
     def _mlp(self, x: Tensor, training: bool) -> Tensor:
         if self._fused_mlp:
-            return kernels.mlp(x, *self._mlp_in.parameters, *self._mlp_out.parameters)
+            return kernels.mlp(x, self._mlp_in.parameters, out=self._mlp_out.parameters)
         hidden = self._mlp_in(x, training)
         if self._gated:
             gate, up = hidden.chunk(2, -1)

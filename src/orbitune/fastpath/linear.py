@@ -146,6 +146,7 @@ class _Linear(torch.autograd.Function):
         lora: LoraUpdates | None,
         *factors: Tensor,
     ) -> Tensor:
+        """Return the output (M, out) with the low-rank updates."""
         ctx.operations, ctx.lora = operations, lora
         saved, update = [x if weight.requires_grad else None, weight], None
         if lora:
@@ -161,6 +162,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the input and of what is trained."""
         grad, (x, weight, *low_rank), needs = (
             gradients[0].contiguous(),
             ctx.saved_tensors,
@@ -177,8 +179,8 @@ class _Linear(torch.autograd.Function):
         update = LowRankUpdate(grad_reduced, down, lora.dropout)
         grad_x = operations.product(grad, weight, update=update) if needs[0] else None
         rank = sum(lora.ranks)
-        grad_down = operations.outer(grad_reduced, dropped, rank)
-        grad_factors = lora.split(grad_down, operations.outer(reduced, grad, rank))
+        grad_down = operations.outer(grad_reduced, dropped, columns=rank)
+        grad_factors = lora.split(grad_down, operations.outer(reduced, grad, columns=rank))
         return grad_x, grad_weight, grad_bias, None, None, *grad_factors
 
 

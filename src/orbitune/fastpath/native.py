@@ -222,7 +222,7 @@ def _write_failure(path: Path, reason: str) -> KernelsError:
     try:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps({"reason": reason}), encoding="utf-8")
-            temporary.chmod(0o600)
+            temporary.chmod(0o644)  # whatever the umask: others may not write to the cache
     except OrbituneError:  # a full disk: the next process tries again
         return KernelsError(reason)
     return KernelsError(f"{reason} It is not tried again until the compiler changes or {path} is removed.")

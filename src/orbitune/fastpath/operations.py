@@ -12,6 +12,9 @@ from orbitune.fastpath.dispatch import KernelPlan
 from orbitune.fastpath.native import call
 from orbitune.models.precision import product_dtype
 
+# An output (M, D) still to be added, or None; and its layer scale (D,), or None for 1.
+Residual = tuple[Tensor | None, Tensor | None]
+
 
 class Dropout:
     """One dropout mask, applied to a tensor and later to its gradient.
@@ -24,7 +27,7 @@ class Dropout:
         device: device of the tensor.
     """
 
-    def __init__(self, shape: torch.Size, fraction: float, device: torch.device) -> None:
+    def __init__(self, shape: torch.Size, fraction: float, *, device: torch.device) -> None:
         self._mask = torch.rand(shape, device=device) >= fraction
 
     def apply(self, x: Tensor) -> Tensor:
@@ -77,26 +80,27 @@ class Operations:
 
     def dropout(self, x: Tensor, fraction: float) -> Dropout:
         """Draw the elements of x to drop."""
-        return Dropout(x.shape, fraction, x.device)
+        return Dropout(x.shape, fraction, device=x.device)
 
     def padded_rank(self, rank: int) -> int:
         """Return the rank to which low-rank updates are padded with zeros."""
         return rank
 
     def add_norm(
-        self, x: Tensor, y: Tensor | None, scale: Tensor | None, norm: Any, *, compiled: bool = False
+        self, x: Tensor, residual: Residual, *, norm: Any, compiled: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Return the sum x + scale * y and its LayerNorm, both (M, D).
-
-        See `kernels.add_norm`.
+        """Return x with the residual added and its LayerNorm, both (M, D).
 
         Args:
+            x: (M, D).
+            residual: what is added to x.
+            norm: `nn.LayerNorm`.
             compiled: use the compiled kernel, which has no gradient for the norm's own parameters.
         """
         if compiled:
-            return kernels.add_norm(x, y, scale, norm)
+            return kernels.add_norm(x, residual[0], scale=residual[1], norm=norm)
         weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-        total = add(x, y, scale)
+        total = add(x, residual)
         return total, F.layer_norm(total, norm.normalized_shape, weight, bias, norm.eps)
 
     def product(
@@ -124,7 +128,7 @@ class Operations:
         update.dropout.add(y, (reduced @ up).to(x.dtype))
         return y
 
-    def outer(self, a: Tensor, b: Tensor, columns: int) -> Tensor:
+    def outer(self, a: Tensor, b: Tensor, *, columns: int) -> Tensor:
         """Return a^T b, float32 (columns, B), of the first columns of a (M, A), b (M, B)."""
         dtype = product_dtype(a)
         return (a[:, :columns].t().to(dtype) @ b.to(dtype)).float()
@@ -171,24 +175,21 @@ class CompiledOperations(CompiledElementwise):
         call("product", x, right, bias, reduced, up, y, *draw, int(not right.is_contiguous()), *sizes)
         return y
 
-    def outer(self, a: Tensor, b: Tensor, columns: int) -> Tensor:
+    def outer(self, a: Tensor, b: Tensor, *, columns: int) -> Tensor:
         """Return a^T b, float32 (columns, B), of the first columns of a (M, A), b (M, B)."""
         y = torch.empty(columns, b.shape[1])
         call("outer", a.contiguous(), b.contiguous(), y, len(a), columns, *a.shape[1:], *b.shape[1:])
         return y
 
 
-def add(x: Tensor, y: Tensor | None, scale: Tensor | None) -> Tensor:
-    """Return x + scale * y in the dtype of x; x without y.
+def add(x: Tensor, residual: Residual) -> Tensor:
+    """Return x with a residual added, (M, D), in the dtype of x.
 
     Args:
         x: (M, D).
-        y: (M, D), or None.
-        scale: layer scale (D,), or None for 1.
-
-    Returns:
-        (M, D).
+        residual: what is added to x.
     """
+    y, scale = residual
     if y is None:
         return x
     return x + y if scale is None else torch.addcmul(x, y, scale.to(x.dtype))

@@ -33,7 +33,7 @@ class PatchEmbedding:
         trained: whether any of its parameters is trained.
     """
 
-    def __init__(self, embeddings: Any, transform: Transform, dtype: torch.dtype) -> None:
+    def __init__(self, embeddings: Any, transform: Transform, *, dtype: torch.dtype) -> None:
         self.projection = embeddings.patch_embeddings.projection
         self.trained = any(p.requires_grad for p in embeddings.parameters())
         self._embeddings, self._transform, self._dtype = embeddings, transform, dtype
@@ -104,8 +104,8 @@ class PatchEmbedding:
         device, patch = self.projection.weight.device, self.projection.kernel_size[0]
         axes = []
         for side in (height, width):
-            matrix = resize_matrix(side, transform.size, transform.resample).to(device)
-            span = visible_pixels(side, patch, transform.size)
+            matrix = resize_matrix(side, transform.size, resample=transform.resample).to(device)
+            span = visible_pixels(side, patch, size=transform.size)
             parts = matrix.view(-1, patch, side)
             first = (parts.sum(1) > 0).int().argmax(1).clamp(max=side - span)
             index = first[:, None] + torch.arange(span, device=device)

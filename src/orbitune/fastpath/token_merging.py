@@ -15,7 +15,7 @@ from orbitune.models.families import Family
 from orbitune.models.precision import matmul
 
 
-def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
+def check_merging(after: Sequence[int], family: Family, *, depth: int) -> None:
     """Check that a model can merge tokens after these layers.
 
     Args:
@@ -37,7 +37,7 @@ def check_merging(after: Sequence[int], family: Family, depth: int) -> None:
         )
 
 
-def merge(x: Tensor, sizes: Tensor | None, prefix_tokens: int) -> tuple[Tensor, Tensor]:
+def merge(x: Tensor, sizes: Tensor | None, *, prefix_tokens: int) -> tuple[Tensor, Tensor]:
     """Merge every other patch into the most similar of the rest (cosine).
 
     Args:
@@ -58,11 +58,11 @@ def merge(x: Tensor, sizes: Tensor | None, prefix_tokens: int) -> tuple[Tensor, 
     return torch.cat([x[:, :prefix_tokens], mean], 1), torch.cat([sizes[:, :prefix_tokens], total[..., 0]], 1)
 
 
-def attend_merged(sizes: Tensor, first: Tensor, rest: Tensor | None = None) -> Tensor:
+def attend_merged(sizes: Tensor, qkv: Sequence[Tensor]) -> Tensor:
     """Return attention in which each token counts `sizes` (B, N) times.
 
     See `attention.attend`.
     """
-    q, k, v = (t.transpose(1, 2) for t in split_qkv(first, rest))
+    q, k, v = (t.transpose(1, 2) for t in split_qkv(*qkv))
     scores = matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5 + sizes.log()[:, None, None]
     return matmul(scores.softmax(-1), v).transpose(1, 2)

@@ -34,7 +34,7 @@ HUB_FILES = ("*.json", "*.safetensors", "README.md")
 class Bundle:
     """A saved model and its metadata.
 
-    Example:
+    Examples:
         >>> from orbitune import Bundle
         >>> bundle = Bundle.open("bundle")
         >>> bundle.classes, bundle.metadata.scores["test"].accuracy
@@ -89,9 +89,9 @@ class Bundle:
         return width, height
 
     @property
-    def white(self) -> int | None:
+    def scale_max(self) -> int | None:
         """Return the 16-bit value that becomes 255; None for 8-bit tiles."""
-        return self.metadata.data.white
+        return self.metadata.data.scale_max
 
     @property
     def confusion(self) -> np.ndarray | None:
@@ -151,7 +151,7 @@ class Bundle:
         Raises:
             ModelError: the backbone has other weights than in training, or files are damaged.
         """
-        return load_saved(self.folder, backbone, self.metadata)
+        return load_saved(self.folder, backbone, metadata=self.metadata)
 
 
 def _folder_of(place: str) -> Path:
@@ -162,7 +162,7 @@ def _folder_of(place: str) -> Path:
             raise RunError(
                 f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
             )
-        path = snapshot(place, "model", HUB_FILES)
+        path = snapshot(place, "model", patterns=HUB_FILES)
     return path
 
 
@@ -175,7 +175,7 @@ def _of_run(run: Path) -> Bundle:
             f"The orbitune.json of {folder} names other classes than result.json of {run}. "
             "Restore both, or train again."
         )
-    from_result = ("source", "tile_size", "white", "sizes", "synthetic")
+    from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
         "temperature": metadata.temperature or _temperature(run),
@@ -194,7 +194,7 @@ def _temperature(run: Path) -> float:
 
 def _confusion(run: Path, classes: int) -> tuple[tuple[int, ...], ...]:
     """Count the test tiles by true class and prediction."""
-    kept = read_predictions(run, "test", classes)
+    kept = read_predictions(run, "test", classes=classes)
     pairs = kept.labels * classes + kept.logits.argmax(1)
     counts = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     return tuple(map(tuple, counts.tolist()))

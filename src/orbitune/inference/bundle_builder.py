@@ -64,7 +64,7 @@ def build_bundle(
     source = Bundle.open(run)
     result, setup = reopen(run, progress)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
-        store(source.folder, folder, dtype)
+        store(source.folder, folder, dtype=dtype)
         metadata = _completed(source.metadata, result, setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )
@@ -75,7 +75,7 @@ def build_bundle(
         detector = _fit_detector(Bundle(folder, metadata), setup, false_alarm_rate, display)
         metadata = metadata.model_copy(update={"ood_detector": detector})
         write_metadata(folder, metadata)
-        write_model_card(folder, metadata, result, setup.backbone.family)
+        write_model_card(folder, metadata, result=result, family=setup.backbone.family)
     return Bundle.open(out)
 
 
@@ -88,7 +88,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
         split=setup.recipe.split,
         splits_sha256=setup.inputs()["splits"],  # as in inputs.json, or the run would not have been opened
         tile_size=setup.data.tile_size,
-        white=setup.data.white,
+        scale_max=setup.data.scale_max,
         synthetic=setup.data.synthetic,
         sizes=setup.data.sizes,
         notes=setup.data.notes,
@@ -98,7 +98,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})
 
 
-def store(saved: Path, folder: Path, dtype: str) -> None:
+def store(saved: Path, folder: Path, *, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
 
     Args:

@@ -121,7 +121,7 @@ class BundleModel:
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():
-                logits.append(forward_with_tta(self._network, part, self._tta).float().cpu().numpy())
+                logits.append(forward_with_tta(self._network, part, tta=self._tta).float().cpu().numpy())
             # With flips the head is read once for each view; the first is the unflipped tile.
             first = torch.cat([noted[0] for noted in self._read], 1)
             features.append(first.float().cpu().numpy())

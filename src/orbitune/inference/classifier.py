@@ -46,7 +46,7 @@ class Prediction:
 class Classifier:
     """A classifier of satellite tiles.
 
-    Example:
+    Examples:
         >>> from orbitune import Classifier
         >>> classifier = Classifier.from_pretrained("bundle")
         >>> for prediction in classifier.predict("tiles/"):
@@ -161,7 +161,7 @@ class Classifier:
     def _decode(self, image: ImageInput) -> np.ndarray | str:
         """Return a tile, or the reason why there is none."""
         try:
-            return to_tile(image, self.bundle.tile_size, self.bundle.white)
+            return to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
         except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 

@@ -14,7 +14,7 @@ from orbitune.inference.bundle import HUB_FILES, Bundle
 def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:
     """Upload a bundle into a model repository, which is made if there is none.
 
-    Example:
+    Examples:
         >>> from orbitune import push_to_hub
         >>> address = push_to_hub("bundle", "owner/name")
 
@@ -77,7 +77,7 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     out = Path(out)
     if out.exists():
         raise OrbituneError(f"{out} exists; choose another --out, or remove it.")
-    source = snapshot(repo_id, "model", HUB_FILES)
+    source = snapshot(repo_id, "model", patterns=HUB_FILES)
     Bundle.open(source)
     with replacing(out) as folder:
         folder.mkdir()

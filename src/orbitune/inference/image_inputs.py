@@ -66,13 +66,13 @@ def check_input_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.ndarray:
+def to_tile(image: ImageInput, size: tuple[int, int], *, scale_max: int | None) -> np.ndarray:
     """Decode an input and resize it as the training tiles were.
 
     Args:
         image: what to decode.
         size: width and height in pixels.
-        white: the 16-bit value that becomes 255, see `Bundle.white`.
+        scale_max: 16-bit value that is scaled to 255, see `Bundle.scale_max`.
 
     Returns:
         uint8 (size[1], size[0], 3).
@@ -81,9 +81,9 @@ def to_tile(image: ImageInput, size: tuple[int, int], white: int | None) -> np.n
         BadImageError: it is no usable image.
     """
     pixels = image.read()
-    if pixels.dtype == np.uint16 and white is None:
+    if pixels.dtype == np.uint16 and scale_max is None:
         raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
-    return to_uint8_tile(pixels, size, white or 255)
+    return to_uint8_tile(pixels, size, scale_max=scale_max or 255)
 
 
 def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:

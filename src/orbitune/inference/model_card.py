@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
-def write_model_card(folder: Path, metadata: ModelMetadata, result: RunResult, family: Family) -> None:
+def write_model_card(folder: Path, metadata: ModelMetadata, *, result: RunResult, family: Family) -> None:
     """Write README.md with a YAML model index, as the hub reads it.
 
     Args:
@@ -86,7 +86,7 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
 def _what(metadata: ModelMetadata, result: RunResult) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
-    trained, total = (result.parameters[part] for part in ("trainable", "total"))
+    trained, total = result.parameters.trainable, result.parameters.total
     text = (
         f"Classifies satellite tiles into {len(classes)} classes: {', '.join(classes)}. "
         f"{find_method(metadata.method).title} on a {metadata.backbone.description}, at {size} x {size} "

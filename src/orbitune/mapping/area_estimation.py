@@ -9,7 +9,7 @@ import numpy as np
 
 from orbitune.mapping.grid import NOT_SURE
 from orbitune.mapping.map_report import ClassArea
-from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 _Z = 1.96  # standard errors of a 95 % interval

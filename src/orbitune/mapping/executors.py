@@ -3,9 +3,9 @@
 An executor yields each part as it is finished, in any order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,18 @@ from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.worker import Worker
 
 LabelledPart = tuple[int, np.ndarray]  # number of the part, and what `Worker.label` returned
-Executor = Callable[[Worker, DenseHead | None, Sequence[int]], Iterator[LabelledPart]]
 
 
-def run_local(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+class Executor(Protocol):
+    """A function that labels parts of a map, in any order."""
+
+    def __call__(
+        self, worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]
+    ) -> Iterator[LabelledPart]:
+        """Label the parts of these numbers and yield each as it is finished."""
+
+
+def run_local(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts in this process; a thread reads the next part meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         waiting = [reader.submit(worker.read_part, number) for number in numbers[:1]]
@@ -29,7 +37,7 @@ def run_local(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) ->
             yield number, worker.label(window)
 
 
-def run_on_ray(worker: Worker, head: DenseHead | None, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+def run_on_ray(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts on the Ray cluster of RAY_ADDRESS, else on a local one.
 
     All machines must reach the scene and the model at the same paths. Parts come back through Ray.

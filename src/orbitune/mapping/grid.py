@@ -125,7 +125,7 @@ def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
     return np.argwhere((window.tile_coverage >= needed) & (window.cell_coverage >= _MIN_VALID))
 
 
-def encode_cells(window: PixelWindow, where: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def encode_cells(window: PixelWindow, where: np.ndarray, *, predicted: np.ndarray) -> np.ndarray:
     """Return codes and confidence of all cells of a window.
 
     Args:

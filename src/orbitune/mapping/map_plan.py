@@ -17,7 +17,7 @@ from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.outputs import check_output_paths
+from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.geodesy import size_range
 from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
@@ -187,7 +187,7 @@ def _radiometry(
     if options.scale:
         return parse_scale(options.scale, sample), None
     encoding = scene.recognise_encoding(sample)
-    return choose_scaling(encoding, sample=sample, white=bundle.white), encoding
+    return choose_scaling(encoding, sample=sample, scale_max=bundle.scale_max), encoding
 
 
 def _metadata(
@@ -239,8 +239,7 @@ def _messages(metadata: MapMetadata) -> list[str]:
     scaling = metadata.scaling
     ends = zip(scaling.low, scaling.high, strict=True)
     ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
-    lines = [] if metadata.encoding is None else [f"encoding: {metadata.encoding.describe()}"]
-    lines.append(f"scaling: {ranges} become 0 to 255 ({scaling.source})")
+    lines = [f"scaling: {ranges} become 0 to 255 ({scaling.source})"]
     if metadata.resampled_from_metres:
         across, down = (
             f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in metadata.resampled_from_metres
@@ -253,6 +252,8 @@ def _messages(metadata: MapMetadata) -> list[str]:
         pairs = zip(_COLOURS, metadata.bands, strict=True)
         named = ", ".join(f"{colour} {band}" for colour, band in pairs)
         lines.append(f"bands: {named} ({metadata.bands_source})")
+    if metadata.encoding is not None:
+        lines.append(f"encoding: {metadata.encoding.describe()}")
     how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
     return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
 
@@ -287,8 +288,8 @@ def _encoding_warnings(encoding: Encoding | None) -> list[str]:
     if encoding is None or encoding.certain:
         return []
     return [
-        f"cannot tell how this scene is encoded, taken as {encoding.describe()}: give the values of black "
-        "and white with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
+        f"cannot tell how this scene is encoded, taken as {encoding.describe()}: give the range of "
+        "values with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
     ]
 
 

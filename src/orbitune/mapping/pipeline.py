@@ -13,9 +13,9 @@ from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_report import Agreement, MapReport
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.outputs import OUTPUTS, resolve_paths
+from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
-from orbitune.mapping.rasters import MapRasters
 from orbitune.mapping.worker import Worker
 from orbitune.progress import ProgressDisplay
 
@@ -26,8 +26,8 @@ _LOGGER = logging.getLogger("orbitune")
 def map_scene(
     source: str | Path,
     scene: str | Path,
-    outputs: str | Path | Mapping[str, str | Path],
     *,
+    outputs: str | Path | Mapping[str, str | Path],
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
@@ -45,7 +45,7 @@ def map_scene(
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
         scene: a path, a URL, or any name that rasterio opens.
-        outputs: path of the map, or paths by name of the output, see `outputs.OUTPUTS`.
+        outputs: path of the map, or paths by name of the output, see `outputs.table.OUTPUTS`.
         options: see `MapOptions`; None for the defaults.
         backbone: hub id or folder of the backbone, if it has moved since training.
         progress: whether to show a progress bar on stderr.
@@ -125,7 +125,7 @@ def _label_parts(
     if done := count - len(missing):
         log(f"going on after {done} of {count} parts")
     with ProgressDisplay(progress) as display, display.task("mapping", count, done=done) as task:
-        for number, labels in EXECUTORS[executor](worker, head, missing) if missing else ():
+        for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
 

@@ -65,7 +65,7 @@ class Worker:
         """
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1
-        encoded = encode_cells(window, where, self._predictor.predict(window, where))
+        encoded = encode_cells(window, where, predicted=self._predictor.predict(window, where))
         return np.stack([*encoded, complete.astype(np.uint8)])
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ def find_backbone(name: str) -> Backbone:
         folder=folder,
         family=family,
         config=config,
-        preprocessing=read_preprocessing(folder, family, config_size),
+        preprocessing=read_preprocessing(folder, family, default_size=config_size),
         patch_size=_side(config.patch_size, "patch_size", name),
     )
 
@@ -156,7 +156,9 @@ def _folder_of(name: str) -> Path:
             raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
         return folder
     try:
-        return snapshot(name, "model", ["config.json", "preprocessor_config.json", "model*.safetensors*"])
+        return snapshot(
+            name, "model", patterns=["config.json", "preprocessor_config.json", "model*.safetensors*"]
+        )
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
             raise
@@ -166,7 +168,7 @@ def _folder_of(name: str) -> Path:
         ) from None
 
 
-def load_weights(backbone: Backbone, classes: tuple[str, ...], seed: int) -> "nn.Module":
+def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> "nn.Module":
     """Load the pretrained weights in fp32, with a new head for these classes.
 
     Args:

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def tolerance(logits: "Tensor") -> float:
     return max(TOLERANCE, _ROUNDING * logits.abs().max().item())
 
 
-def save_model(model: "nn.Module", folder: Path, backbone: Backbone, metadata: ModelMetadata) -> None:
+def save_model(model: "nn.Module", folder: Path, *, backbone: Backbone, metadata: ModelMetadata) -> None:
     """Save an adapter (PEFT model) or all weights, with orbitune.json.
 
     Args:
@@ -71,7 +71,7 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.glob(pattern)) if path.name != FILE}
 
 
-def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Tensor") -> float:
+def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: "Tensor") -> float:
     """Reload a saved model in a fresh process and compare its logits.
 
     The process uses transformers and PEFT alone, as any of their users would.
@@ -93,9 +93,8 @@ def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Te
     with scratch() as temporary:
         batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
-        program = [sys.executable, "-m", "orbitune.models.reload"]
-        arguments = [str(folder), str(backbone.folder), str(batch), json.dumps(backbone.family.forward)]
-        done = subprocess.run(program + arguments, capture_output=True, text=True)
+        forward = json.dumps(backbone.family.forward)
+        done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunError(f"{folder} was written but does not load again: {last}")
@@ -108,7 +107,13 @@ def verify_saved(folder: Path, backbone: Backbone, pixels: "Tensor", logits: "Te
     return difference
 
 
-def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None = None) -> "nn.Module":
+def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run `orbitune.models.reload` in a fresh process."""
+    program = [sys.executable, "-m", "orbitune.models.reload", *arguments]
+    return subprocess.run(program, capture_output=True, text=True)
+
+
+def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":
     """Load a model that `save_model` wrote, in fp32 and evaluation mode.
 
     Args:
@@ -130,7 +135,7 @@ def load_saved(folder: Path, backbone: Backbone, metadata: ModelMetadata | None 
             f"predictions would be wrong."
         )
     else:
-        model = load_adapter(folder, backbone, metadata.classes)
+        model = load_adapter(folder, backbone, classes=metadata.classes)
     check_finite(model.state_dict(), str(folder))
     return model
 
@@ -151,7 +156,7 @@ def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:
     return model
 
 
-def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+def load_adapter(folder: Path, backbone: Backbone, *, classes: tuple[str, ...]) -> "nn.Module":
     """Load a PEFT folder over its backbone, in fp32 and evaluation mode.
 
     Args:
@@ -168,7 +173,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
     from peft import PeftModel
 
     shapes = check_adapter(folder)
-    check_head(folder, shapes, backbone, len(classes), f"its {FILE}")
+    check_head(folder, shapes, backbone=backbone, classes=len(classes), named=f"its {FILE}")
     base: Any = load_weights(backbone, classes, seed=0)
     try:
         with warnings.catch_warnings():
@@ -177,7 +182,7 @@ def load_adapter(folder: Path, backbone: Backbone, classes: tuple[str, ...]) -> 
             model = PeftModel.from_pretrained(base, str(folder)).eval()
     except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
-    check_all_used(model, shapes, folder)
+    check_all_used(model, shapes, folder=folder)
     return model
 
 

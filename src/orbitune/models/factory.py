@@ -1,12 +1,14 @@
 """Model factory: resolve a recipe's open settings, build and check the model."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, empty_model, find_backbone, load_weights, token_count
+from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
 from orbitune.recipe import Recipe
+from orbitune.records import Record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +19,7 @@ _CACHED = 1 << 20
 _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
-def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Recipe:
+def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> Recipe:
     """Resolve a recipe's sizes, learning rate, precision and micro-batch size.
 
     Args:
@@ -28,7 +30,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     Raises:
         ModelError: an image size is no multiple of the backbone's patch size.
     """
-    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile)
+    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
     for each in {size, *(each for each, _ in recipe.sizes or ())}:
         _check_size(each, backbone)
     return recipe.replace(
@@ -39,7 +41,7 @@ def resolve(recipe: Recipe, backbone: Backbone, tile: Sequence[int] = ()) -> Rec
     )
 
 
-def image_size(asked: int | str | None, backbone: Backbone, tile: Sequence[int]) -> int:
+def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[int]) -> int:
     """Return an image size in pixels for a number, `native`, `auto` or None."""
     patch = backbone.patch_size
     if asked == "native":
@@ -86,7 +88,7 @@ def native_precision() -> str:
     return "bf16" if has_instructions(torch.bfloat16) else "fp32"
 
 
-def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
+def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "nn.Module":
     """Load a backbone and apply the method of a recipe.
 
     Args:
@@ -101,24 +103,41 @@ def build(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> "nn.M
         ModelError: the weights cannot be loaded, or the counts differ from those of `plan_parameters`.
     """
     method = find_method(recipe.method)
-    model = method.apply(load_weights(backbone, classes, recipe.seed), backbone.family, recipe)
-    built, planned = count_parameters(model, backbone.family), plan_parameters(recipe, backbone, classes)
+    model = method.apply(load_weights(backbone, classes, seed=recipe.seed), backbone.family, recipe=recipe)
+    built, planned = (
+        count_parameters(model, backbone.family),
+        plan_parameters(recipe, backbone, classes=classes),
+    )
     if built != planned:
         raise ModelError(f"The model differs from its plan: {built} parameters, not {planned}.")
     return model
 
 
-def plan_parameters(recipe: Recipe, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, int]:
-    """Count the parameters of a recipe's model, without loading weights.
-
-    Returns:
-        Counts by part, see `orbitune.models.methods.count_parameters`.
-    """
-    model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe)
+def plan_parameters(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> ParameterCounts:
+    """Count the parameters of a recipe's model, without loading weights."""
+    model = find_method(recipe.method).apply(empty_model(backbone, classes), backbone.family, recipe=recipe)
     return count_parameters(model, backbone.family)
 
 
-def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
+class MethodDescription(Record):
+    """A fine-tuning method with its parameter counts on a backbone.
+
+    Attributes:
+        name, title, summary, paper, folder, learning_rate: see `orbitune.models.methods.Method`.
+        merges: whether the adapter can be merged into the backbone.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    folder: str
+    learning_rate: float
+    merges: bool
+    parameters: ParameterCounts
+
+
+def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
     """Describe every method with its parameter counts on a backbone.
 
     No weights are loaded.
@@ -132,30 +151,34 @@ def describe_methods(backbone: str, classes: int) -> list[dict[str, Any]]:
     """
     found, names = find_backbone(backbone), tuple(map(str, range(classes)))
     return [
-        {
-            **{field: getattr(method, field) for field in ("name", "title", "summary", "paper", "folder")},
-            "learning_rate": method.learning_rate,
-            "merges": method.folder == "adapter",
-            "parameters": plan_parameters(Recipe(method=method.name), found, names),
-        }
+        MethodDescription(
+            name=method.name,
+            title=method.title,
+            summary=method.summary,
+            paper=method.paper,
+            folder=method.folder,
+            learning_rate=method.learning_rate,
+            merges=method.folder == "adapter",
+            parameters=plan_parameters(Recipe(method=method.name), found, classes=names),
+        )
         for method in METHODS.values()
     ]
 
 
-def methods_table(described: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def methods_table(described: Sequence[MethodDescription]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per method."""
-    header = ["method", "trained", "of", "saved", "as", "merges", "rate", "what is trained", "from"]
+    header = ["method", "trained", "of", "saved", "as", "merges", "learning rate", "what is trained", "from"]
     rows = [
         [
-            method["name"],
-            f"{method['parameters']['trainable']:,}",
-            f"{method['parameters']['total']:,}",
-            f"{method['parameters']['stored'] * 4 / 1e6:,.2f} MB",
-            method["folder"],
-            "yes" if method["merges"] else "is whole",
-            f"{method['learning_rate']:g}",
-            method["summary"],
-            method["paper"],
+            method.name,
+            f"{method.parameters.trainable:,}",
+            f"{method.parameters.total:,}",
+            f"{method.parameters.stored_bytes / 1e6:,.2f} MB",
+            method.folder,
+            "yes" if method.merges else "is whole",
+            f"{method.learning_rate:g}",
+            method.summary,
+            method.paper,
         ]
         for method in described
     ]

@@ -96,7 +96,7 @@ def head_names(model: "nn.Module", family: Family) -> list[str]:
     return [name for name in family.heads if hasattr(model, name)]
 
 
-def resolve_targets(model: "nn.Module", family: Family, targets: tuple[str, ...]) -> list[str]:
+def resolve_targets(model: "nn.Module", family: Family, *, targets: tuple[str, ...]) -> list[str]:
     """Return the module names that PEFT matches, for roles or names of modules.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict,
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.models.preprocessing import Bands, Preprocessing, Side
-from orbitune.records import JsonTuple, Record, RecordError, StoredRecord
+from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "orbitune.json"
 
@@ -54,6 +54,7 @@ def _plain_name(name: str) -> str:
 
 
 ClassNames = Annotated[JsonTuple[str], AfterValidator(_distinct)]
+RENAMED_DATA = {"white": "scale_max"}  # older names of the fields of `TrainingData`
 Hashes = dict[Annotated[str, AfterValidator(_plain_name)], Sha256]  # by name of the file
 
 
@@ -89,8 +90,36 @@ class Scores(Record):
     count: NonNegativeInt = 0
 
 
+class ParameterCounts(Record):
+    """Numbers of parameters of a model.
+
+    Attributes:
+        total: sum of backbone, adapter and head.
+        backbone, adapter, head: of each part; random matrices that an adapter scales belong to the adapter.
+        trainable: parameters that training changes.
+        stored: numbers that are saved; None where it was not recorded.
+    """
+
+    total: NonNegativeInt
+    backbone: NonNegativeInt
+    adapter: NonNegativeInt
+    head: NonNegativeInt
+    trainable: NonNegativeInt
+    stored: NonNegativeInt | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the saved weights in fp32."""
+        assert self.stored is not None
+        return 4 * self.stored
+
+
 class Brightness(Record):
-    """Mean and standard deviation of the training tiles in each band, 0..255."""
+    """Brightness of the training tiles.
+
+    Attributes:
+        mean, deviation: mean and standard deviation of each band, 0..255.
+    """
 
     mean: Bands
     deviation: Bands
@@ -106,7 +135,7 @@ class TrainingData(Record):
         split, split_files: how the tiles were split, as in the recipe.
         splits_sha256: over the indices of all splits.
         tile_size: height and width in pixels.
-        white: the 16-bit value that becomes 255; None for tiles of 8 bits.
+        scale_max: 16-bit value that is scaled to 255; None for tiles of 8 bits.
         synthetic: whether a program drew the tiles.
         sizes: number of tiles by split.
         notes: what was done to the data that its user should know.
@@ -119,7 +148,7 @@ class TrainingData(Record):
     split_files: str | None = None
     splits_sha256: str | None = None
     tile_size: Annotated[tuple[Side, Side], Strict(False)] | None = None
-    white: Annotated[int, Field(ge=1, le=65535)] | None = None
+    scale_max: Annotated[int, Field(ge=1, le=65535)] | None = None
     synthetic: bool | None = None
     sizes: dict[str, NonNegativeInt] = Field(default_factory=dict)
     notes: JsonTuple[str] = ()
@@ -197,7 +226,6 @@ class ModelMetadata(StoredRecord):
         classes: class names in the order of the logits.
         preprocessing: of a tile, with the side of the input.
         recipe_hash: of the run.
-        parameters: counts of each part, see `orbitune.models.methods.count_parameters`.
         scores: by split; empty for an imported adapter.
         temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599).
         tta: test-time augmentation of the scores and predictions.
@@ -208,7 +236,7 @@ class ModelMetadata(StoredRecord):
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     made_by: str | None = None
     method: Annotated[str, Field(min_length=1)]
@@ -217,7 +245,7 @@ class ModelMetadata(StoredRecord):
     backbone: BackboneRecord
     data: TrainingData = TrainingData()
     recipe_hash: str | None = None
-    parameters: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    parameters: ParameterCounts | None = None
     scores: dict[str, Scores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
     tta: Literal["none", "flips"] = "none"
@@ -240,14 +268,16 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert values of version 1, with two renamed fields, to version 2."""
+        """Convert values of versions 1 and 2, with other names of fields."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
         if isinstance(parents := values.get("merged_from"), list):
             values["merged_from"] = [
                 {"weight": each.get("share"), **each} if isinstance(each, dict) else each for each in parents
             ]
-        return values
+        if isinstance(data := values.get("data"), dict):
+            values["data"] = rename_keys(data, RENAMED_DATA)
+        return values if values.get("parameters") else {**values, "parameters": None}
 
     def to_json(self) -> dict[str, Any]:
         """Return the metadata as a JSON object, without the fields that are not known."""

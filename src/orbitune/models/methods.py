@@ -6,16 +6,36 @@ To add a method, add one entry to METHODS; the command line, the study and the t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orbitune.errors import ModelError
 from orbitune.models import peft_methods
 from orbitune.models.adalora import RankSchedule
 from orbitune.models.families import Family
+from orbitune.models.metadata import ParameterCounts
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class Apply(Protocol):
+    """The function of a method that prepares a model for training."""
+
+    def __call__(self, model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
+        """Set which parameters of a model are trained.
+
+        Args:
+            model: the classifier of transformers, changed in place.
+            family: names of its modules.
+            recipe: settings of the method.
+
+        Returns:
+            The model to train: `model`, or PEFT's wrapper around it.
+
+        Raises:
+            ModelError: the method does not apply to this model with these settings.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class Method:
     name: str
     title: str
     summary: str
-    apply: Callable[["nn.Module", Family, Recipe], "nn.Module"]
+    apply: Apply
     learning_rate: float
     paper: str
     folder: str = "adapter"
@@ -234,16 +254,12 @@ def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]
     return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
 
 
-def count_parameters(model: "nn.Module", family: Family) -> dict[str, int]:
+def count_parameters(model: "nn.Module", family: Family) -> ParameterCounts:
     """Count the parameters of a model by part.
 
     Args:
         model: model that a method built.
         family: its backbone family.
-
-    Returns:
-        backbone, adapter and head; total, their sum; trainable; and stored, the number that is saved. Random
-        matrices that an adapter scales are part of the adapter, and not trainable.
     """
     counts = {"backbone": 0, "adapter": 0, "head": 0, "trainable": 0}
     prefix = _adapter_prefix(model)
@@ -256,7 +272,7 @@ def count_parameters(model: "nn.Module", family: Family) -> dict[str, int]:
         counts[part] += tensor.numel()
         counts["trainable"] += tensor.numel() if tensor.requires_grad else 0
     total = counts["backbone"] + counts["adapter"] + counts["head"]
-    return {"total": total, **counts, "stored": _stored(model) or total}
+    return ParameterCounts(total=total, **counts, stored=_stored(model) or total)
 
 
 def _adapter_prefix(model: Any) -> str:

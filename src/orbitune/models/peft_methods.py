@@ -19,30 +19,30 @@ LAST_NORM = "layernorm"  # what every family calls the normalisation before the 
 TOP_LAYERS = 2  # how many the method `topk` trains where the recipe does not say
 
 
-def full(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def full(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train every weight that plays a part in classification."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.endswith(family.unused))
     return model
 
 
-def linear(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def linear(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head."""
     return _modules(model, head_names(model, family))
 
 
-def norm(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def norm(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, and scale and shift of all layer normalisations."""
     return _modules(model, [*head_names(model, family), *family.norms, LAST_NORM])
 
 
-def topk(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def topk(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, the last layers whole, and the last normalisation."""
     layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
     return _modules(model, [*head_names(model, family), *layers, LAST_NORM])
 
 
-def bitfit(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def bitfit(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and all biases."""
     return _modules(model, head_names(model, family), bias="all")
 
@@ -55,7 +55,7 @@ def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
     return _peft(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=names, **more))
 
 
-def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn.Module":
+def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> "nn.Module":
     """Train the head and low-rank updates, scaled by alpha / rank (LoRA).
 
     Args:
@@ -68,17 +68,17 @@ def lora(model: "nn.Module", family: Family, recipe: Recipe, **more: Any) -> "nn
     return _peft(model, LoraConfig(**{**values, **more}))
 
 
-def rslora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def rslora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and LoRA scaled by alpha / sqrt(rank) (rsLoRA)."""
-    return lora(model, family, recipe, use_rslora=True)
+    return lora(model, family, recipe=recipe, use_rslora=True)
 
 
-def dora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def dora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, LoRA of the directions of weight rows, and their norms (DoRA)."""
-    return lora(model, family, recipe, use_dora=True)
+    return lora(model, family, recipe=recipe, use_dora=True)
 
 
-def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def pissa(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and LoRA that starts from the largest singular values (PiSSA).
 
     The frozen weights lose these values. What is saved is a plain LoRA of twice the rank over the original
@@ -90,7 +90,7 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     # Without weights there is nothing to decompose; the shapes are LoRA's.
     start = True if next(model.parameters()).is_meta else "pissa"
     # Dropout would take away parts of the pretrained weights themselves.
-    adapted: Any = lora(model, family, recipe, init_lora_weights=start, lora_dropout=0.0)
+    adapted: Any = lora(model, family, recipe=recipe, init_lora_weights=start, lora_dropout=0.0)
     for layer in adapted.modules():
         if isinstance(layer, Linear):
             for name in ("lora_A", "lora_B"):
@@ -101,7 +101,7 @@ def pissa(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     return adapted
 
 
-def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def adalora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and LoRA as singular triplets of 1.5 x final rank (AdaLoRA).
 
     Masked triplets stay in the file, as zeros. `orbitune.models.adalora` has the schedule.
@@ -124,7 +124,7 @@ def adalora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     return adapted
 
 
-def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def vera(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and two vectors per layer on shared random matrices (VeRA).
 
     The authors compare rank 256 with LoRA's 8. The matrices are saved, as random draws may differ between
@@ -141,7 +141,7 @@ def vera(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     return _peft(model, config)
 
 
-def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def randlora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and scales of shared random bases of full rank (RandLoRA).
 
     PEFT's defaults, bases of rank 32 and a factor of 20, correspond to the default rank and alpha. With a
@@ -160,7 +160,7 @@ def randlora(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
     return _peft(model, config)
 
 
-def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
+def fourierft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and a few Fourier coefficients of the updates (FourierFT).
 
     The number of coefficients is 128 times the rank: 1,024 at the default, which the authors compare with
@@ -180,7 +180,7 @@ def fourierft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
     return _peft(model, config)
 
 
-def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
+def oft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and rotations of blocks of a layer's inputs (OFT).
 
     Blocks of 4 times the rank have about as many parameters as LoRA of that rank.
@@ -199,11 +199,11 @@ def oft(model: Any, family: Family, recipe: Recipe) -> "nn.Module":
     return _peft(model, OFTConfig(**_where(model, family, recipe), oft_block_size=block))
 
 
-def ia3(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
+def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and scales of keys, values and the MLP's hidden units ((IA)3)."""
     from peft import IA3Config
 
-    attention, mlp = (resolve_targets(model, family, roles) for roles in (("k", "v"), ("fc2",)))
+    attention, mlp = (resolve_targets(model, family, targets=roles) for roles in (("k", "v"), ("fc2",)))
     if (top := recipe.lora.top_layers) is not None:
         layers = _last_layers(model, top)
         attention, mlp = ([f"{layer}.{n}" for layer in layers for n in names] for names in (attention, mlp))
@@ -218,7 +218,7 @@ def ia3(model: "nn.Module", family: Family, recipe: Recipe) -> "nn.Module":
 def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]:
     """Return the common settings of PEFT's configurations for linear layers."""
     where: dict[str, Any] = {
-        "target_modules": resolve_targets(model, family, recipe.lora.targets),
+        "target_modules": resolve_targets(model, family, targets=recipe.lora.targets),
         "bias": recipe.lora.bias,
         # Without this PEFT would neither train nor save the new head.
         "modules_to_save": head_names(model, family),

@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)).to(x.dtype)
 
 
-def matmul(a: Tensor, b: Tensor, factor: float = 1.0) -> Tensor:
+def matmul(a: Tensor, b: Tensor, *, factor: float = 1.0) -> Tensor:
     """Return factor * (a b), of matrices or batches of matrices, in the dtype of a.
 
     Args:

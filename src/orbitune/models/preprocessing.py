@@ -45,7 +45,7 @@ class Preprocessing(Record):
         return self.model_copy(update={"image_size": image_size})
 
 
-def read_preprocessing(folder: Path, family: "Family", default_size: int) -> Preprocessing:
+def read_preprocessing(folder: Path, family: "Family", *, default_size: int) -> Preprocessing:
     """Read a folder's preprocessor_config.json.
 
     Args:

@@ -56,7 +56,7 @@ def load_whole(folder: str) -> Any:
     return model.eval()
 
 
-def main(folder: str, base: str, batch: str, forward: str) -> None:
+def main(folder: str, base: str, *, batch: str, forward: str) -> None:
     """Print the largest difference of a logit, see the module."""
     import torch
     from safetensors.torch import load_file
@@ -79,4 +79,5 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     _end_with_parent()
     gc.disable()  # it soon ends, and a seventh of its time went into looking for cycles
-    main(*sys.argv[1:])
+    folder, base, batch, forward = sys.argv[1:]
+    main(folder, base, batch=batch, forward=forward)

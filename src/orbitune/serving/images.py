@@ -38,7 +38,7 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def alpha_blend(background: np.ndarray, foreground: np.ndarray, opacity: float) -> np.ndarray:
+def alpha_blend(background: np.ndarray, foreground: np.ndarray, *, opacity: float) -> np.ndarray:
     """Return one image blended over another.
 
     Args:

@@ -13,11 +13,11 @@ import numpy as np
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.grid import NOT_SURE, valid_strides
-from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.outputs import OUTPUTS
-from orbitune.mapping.preview import colourise, read_overviews
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.preview import colourise, read_overviews
+from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import alpha_blend, stretch_contrast
@@ -32,7 +32,6 @@ _HEADER = ("class", "hectares (%)", "estimate (95 % interval)")
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
 _SESSION_SECONDS = 3600  # for which the images of a session stay in memory
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
-    "choose with --bands": "choose other Bands",
     "--bands": "Bands",
     "--scale": "Scale",
     "--stride": "The stride",
@@ -73,7 +72,7 @@ class MapOverlay:
 
     def render(self, percent: float) -> np.ndarray:
         """Blend the map over the scene at an opacity of 0..100; uint8 (H, W, 3)."""
-        return alpha_blend(self.scene, self.cover, min(max(percent, 0), 100) / 100)
+        return alpha_blend(self.scene, self.cover, opacity=min(max(percent, 0), 100) / 100)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _two_lines(value: str) -> str:
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
-def add_map_tab(service: PredictionService, model: Any, storage: Storage) -> None:
+def add_map_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
     """Add the components of the map page and connect them.
 
     Args:

@@ -46,7 +46,7 @@ def build_pages(service: PredictionService, storage: Storage) -> "RestrictedBloc
             _add_batch_tab(service, model, storage)
         if has_map_dependencies():
             with gr.Tab("Map"):
-                add_map_tab(service, model, storage)
+                add_map_tab(service, model, storage=storage)
         if len(names) > 1:
             with gr.Tab("Compare"):
                 _add_compare_tab(service, model)

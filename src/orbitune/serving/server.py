@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from orbitune.errors import OrbituneError
 from orbitune.serving.app import create_app
 from orbitune.serving.security.allowed_hosts import AllowedHosts, url_host
-from orbitune.serving.security.connection_limits import MAX_CONNECTIONS, limited_protocol
 from orbitune.serving.service import PredictionService
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -42,14 +41,16 @@ def serve(
     """
     import uvicorn
 
+    from orbitune.serving.security.connection_limits import LimitedProtocol
+
     hosts = hosts or AllowedHosts.for_address(host)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(each) for each in open_sockets(host, port)]
         stack.enter_context(_exit_on_sigterm())
-        _raise_file_limit()
+        _raise_file_limit(4 * LimitedProtocol.max_connections)
         config = uvicorn.Config(
             create_app(service, login=login, hosts=hosts, root_path=root_path),
-            http=limited_protocol(),
+            http=LimitedProtocol,
             ws="none",
             log_level="warning",
             access_log=False,
@@ -108,13 +109,13 @@ def _exit_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to what connections and uploads need."""
+def _raise_file_limit(needed: int) -> None:
+    """Raise the limit of open files to `needed`, as far as the system allows."""
     try:
         import resource
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * MAX_CONNECTIONS)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -125,12 +125,12 @@ class ServedModel:
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = ImageInput("", lambda: decode_image(data))
-            tile = to_tile(image, self.bundle.tile_size, self.bundle.white)
+            tile = to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
         transform = Transform(used.image_size, used.mean, used.std, used.resample)
         family, model = self._reference_model
         with self.lock:
             pixels = transform(torch.from_numpy(tile[None].copy()))
-            found = attribution_map(model, family, pixels, label=self.bundle.classes.index(label))
+            found = attribution_map(model, family, pixels=pixels, label=self.bundle.classes.index(label))
         found -= found.min()
         return tile, found / max(float(found.max()), 1e-12)
 
@@ -148,7 +148,7 @@ class ServedModel:
 
         Args:
             scene: raster file.
-            outputs: path of each output by its name, see `orbitune.mapping.outputs`.
+            outputs: path of each output by its name, see `orbitune.mapping.outputs.table`.
             options: options of the map.
             log: receives lines about the progress.
 
@@ -158,7 +158,13 @@ class ServedModel:
         from orbitune.mapping.pipeline import map_scene
 
         return map_scene(
-            self._source, scene, outputs, options=options, backbone=self._backbone, progress=False, log=log
+            self._source,
+            scene,
+            outputs=outputs,
+            options=options,
+            backbone=self._backbone,
+            progress=False,
+            log=log,
         )
 
     @cached_property

@@ -76,6 +76,7 @@ class _CheckedFile:
         self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
 
     def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes; check them first if they are the directory."""
         if not self.checking:
             return self._file.read(size)
         start, end = self.tell(), self.seek(0, 2)

@@ -142,13 +142,13 @@ def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | No
         return raster.crs.to_wkt(), [raster.xy(*place, offset="ul") for place in places]
 
 
-def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.ndarray:
+def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], *, scale_max: int) -> np.ndarray:
     """Scale pixels to 8 bits and resize them bilinearly.
 
     Args:
         pixels: uint8 or uint16 (H, W, 3).
         size: width and height of the tile in pixels.
-        white: the 16-bit value that becomes 255; larger ones are clipped. Ignored for uint8.
+        scale_max: 16-bit value that is scaled to 255; larger ones are clipped. Ignored for uint8.
 
     Returns:
         uint8 (size[1], size[0], 3).
@@ -165,7 +165,7 @@ def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], white: int) -> np.n
             f"{least[0]}x{least[1]} are needed"
         )
     if pixels.dtype == np.uint16:
-        scale = np.minimum(np.arange(65536) * (255 / white) + 0.5, 255).astype(np.uint8)
+        scale = np.minimum(np.arange(65536) * (255 / scale_max) + 0.5, 255).astype(np.uint8)
         pixels = scale[pixels]
     if pixels.shape[1::-1] != size:
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))

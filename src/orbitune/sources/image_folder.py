@@ -42,7 +42,7 @@ def should_be_image(name: str) -> bool:
 
 
 def list_files(
-    folder: Path, wanted: Callable[[str], bool] = should_be_image, prefix: str = "", depth: int = 6
+    folder: Path, wanted: Callable[[str], bool] = should_be_image, *, prefix: str = "", depth: int = 6
 ) -> Iterator[str]:
     """Yield the names of files in a folder and below, relative to it and sorted.
 
@@ -65,7 +65,7 @@ def list_files(
         yield prefix
     for entry in entries:
         if depth and _is_folder(entry):  # links are followed; the depth ends circles
-            yield from list_files(entry, wanted, f"{prefix}{entry.name}/", depth - 1)
+            yield from list_files(entry, wanted, prefix=f"{prefix}{entry.name}/", depth=depth - 1)
         elif wanted(entry.name):
             yield prefix + entry.name
 
@@ -79,7 +79,7 @@ def _is_folder(path: Path) -> bool:
 
 
 @contextmanager
-def open_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_folder(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a folder; `scratch` is not used."""
     manifest = _build_manifest(list(list_files(path)), lambda name: read_file(path / name))
     lists = [] if manifest.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
@@ -112,7 +112,7 @@ def _check_size(number: int) -> None:
 
 
 @contextmanager
-def open_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_zip(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a zip archive, which stays open meanwhile.
 
     Raises:

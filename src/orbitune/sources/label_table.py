@@ -59,7 +59,7 @@ def _is_part(name: str) -> bool:
 
 
 @contextmanager
-def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_metadata_folder(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a folder of images with metadata files.
 
     Raises:
@@ -69,7 +69,7 @@ def open_metadata_folder(path: Path, scratch: Path, selection: ColumnSelection) 
 
 
 @contextmanager
-def open_metadata_zip(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_metadata_zip(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a zip of images with metadata files.
 
     Raises:
@@ -93,7 +93,7 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
 
 
 @contextmanager
-def open_list(path: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_list(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of the tiles that a table lists; `scratch` is not used.
 
     Raises:

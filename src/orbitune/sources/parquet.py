@@ -40,7 +40,7 @@ def parquet_files(folder: Path) -> list[str]:
 
 
 @contextmanager
-def open_parquet(folder: Path, scratch: Path, selection: ColumnSelection) -> Iterator[Manifest]:
+def open_parquet(folder: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a Parquet data set, copied to `scratch` meanwhile.
 
     Raises:

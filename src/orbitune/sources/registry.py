@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
@@ -32,6 +33,24 @@ from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifes
 from orbitune.sources.parquet import open_parquet, parquet_files
 
 
+class OpenSource(Protocol):
+    """The function of a source format that opens a data set."""
+
+    def __call__(
+        self, path: Path, scratch: Path, /, *, selection: ColumnSelection
+    ) -> AbstractContextManager[Manifest]:
+        """Read the manifest of a data set, whose files may be read until the context ends.
+
+        Args:
+            path: the folder or file.
+            scratch: folder for working copies, removed at the end.
+            selection: the configuration and columns to read.
+
+        Raises:
+            DataError: the data set is damaged, or lacks what the selection names.
+        """
+
+
 @dataclass(frozen=True)
 class SourceFormat:
     """One format of data sets, such as a folder of class folders.
@@ -40,8 +59,7 @@ class SourceFormat:
         title: its name in messages.
         matches: whether a path is in this format; the first match in `SOURCE_FORMATS` is taken.
         files: names of the files that together are the content, relative to `root`.
-        open: returns the manifest as a context manager, from the path, a folder for working copies that
-            are removed at the end, and the selection.
+        open: reads what is there into a manifest.
         root: the folder or file that `files` are relative to; by default the path itself.
         selects: fields of `ColumnSelection` that apply to it.
         hub_files: patterns of the files to download when such a data set lies on the hub.
@@ -50,7 +68,7 @@ class SourceFormat:
     title: str
     matches: Callable[[Path], bool]
     files: Callable[[Path, ColumnSelection], Sequence[str]]
-    open: Callable[[Path, Path, ColumnSelection], AbstractContextManager[Manifest]]
+    open: OpenSource
     root: Callable[[Path], Path] = lambda path: path
     selects: tuple[str, ...] = ()
     hub_files: tuple[str, ...] = ()
@@ -93,7 +111,7 @@ class Source:
         Args:
             scratch: a folder for working copies, which are removed when the context ends.
         """
-        return self.format.open(self.path, scratch, self.selection)
+        return self.format.open(self.path, scratch, selection=self.selection)
 
 
 def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
@@ -153,7 +171,7 @@ def _download(name: str) -> Path:
     """Return the folder of a hub data set, downloaded where the hub's cache lacks it."""
     patterns = dict.fromkeys(pattern for each in SOURCE_FORMATS for pattern in each.hub_files)
     try:
-        return snapshot(name, "dataset", list(patterns))
+        return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
         raise DataError(f"There is no folder {name}. {error}") from None
 

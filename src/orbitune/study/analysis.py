@@ -41,7 +41,7 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
         try:
             _LOGGER.info("checking the %s split for leakage", split)
             _, setup = reopen(folder / first.name, progress=False)
-            checks.append(check_leakage(setup, split, folder))
+            checks.append(check_leakage(setup, split, folder=folder))
             found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)
         except OrbituneError as error:
             _LOGGER.info("  the tiles of the %s split could not be checked: %s", split, error)

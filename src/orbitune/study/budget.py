@@ -132,7 +132,7 @@ class BudgetFit:
         )
 
 
-def fit_budget(recipe: Recipe, budget: Budget, measure: Measure | None = None) -> BudgetFit:
+def fit_budget(recipe: Recipe, budget: Budget, *, measure: Measure | None = None) -> BudgetFit:
     """Change a recipe as little as a budget allows.
 
     Args:
@@ -235,7 +235,7 @@ def _measure(recipe: Recipe) -> tuple[Plan, float]:
         file = temporary / "recipe.yaml"
         recipe.save(file)
         start = time.perf_counter()
-        plan = Plan.model_validate(run_command("plan", file, "--methods", recipe.method)["plans"][0])
+        plan = Plan.from_json(run_command("plan", file, "--methods", recipe.method)["plans"][0])
     # A run starts two processes like the plan's: its own, and the one that verifies what was saved.
     return plan, 2 * (time.perf_counter() - start - plan.seconds_measured)
 
@@ -251,8 +251,8 @@ def _duration(seconds: float) -> str:
 def fit_recipe(
     recipe: Recipe,
     budget: Budget,
-    folder: Path,
     *,
+    folder: Path,
     say: Callable[[str], None],
     measure: Measure | None = None,
 ) -> Recipe:
@@ -286,7 +286,7 @@ def fit_recipe(
             )
         choices = kept["choices"]
     else:
-        fit = fit_budget(recipe, budget, measure)
+        fit = fit_budget(recipe, budget, measure=measure)
         fitted, choices = fit.recipe, fit.choices
         chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
         write_checksummed_json(file, chosen)

@@ -36,7 +36,7 @@ def find_disagreements(
     Raises:
         RunError: see `orbitune.study.predictions.load_predictions`.
     """
-    predictions = load_predictions(runs, folder, split)
+    predictions = load_predictions(runs, folder, split=split)
     predicted = np.stack([rows[0] for rows in predictions.predicted.values()])
     chosen = select_disputed(predicted, predictions.labels)
     if not len(chosen):

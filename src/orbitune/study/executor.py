@@ -108,7 +108,7 @@ class TaskObserver(Protocol):
     def ended(self, task: Task, outcome: Outcome) -> None:
         """Handle the end of a task."""
 
-    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
+    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], *, slots: int) -> None:
         """Update the display; called often."""
 
 
@@ -140,7 +140,7 @@ def run_tasks(
             for task, outcome in executor.poll():
                 on_end(task, outcome)
                 observer.ended(task, outcome)
-            observer.refresh(executor.running, waiting, executor.slots)
+            observer.refresh(executor.running, waiting, slots=executor.slots)
     finally:
         executor.stop()
 

@@ -1,14 +1,13 @@
 """Findings of a study: records of statistics, leakage checks, disputed tiles."""
 
-from typing import Any, Literal
+from typing import Any
 
 from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
+from orbitune.evaluation.significance import Comparison
 from orbitune.records import Record
-
-Verdict = Literal["yes", "no", "cannot be told"]
 
 
 class ClassRecord(Record):
@@ -70,29 +69,14 @@ class SplitGap(Record):
     high: float
 
 
-class VerdictRecord(Record):
-    """Non-inferiority verdict on a method against the reference on one split."""
+class VerdictRecord(Comparison):
+    """Non-inferiority verdict on a method against the reference on one split.
+
+    Attributes:
+        sentences: the verdict, and whether the methods differ.
+    """
 
     split: str
-    method: str
-    reference: str
-    images: int
-    seeds: int
-    reference_seeds: int
-    margin: float
-    difference: float
-    low: float
-    high: float
-    bootstrap_low: float
-    bootstrap_high: float
-    wins: float
-    losses: float
-    within: float
-    beyond: float
-    differ: float
-    family: int
-    verdict: Verdict
-    images_needed: int | None
     sentences: list[str]
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.integrity import read_cached_json, read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe, read_yaml
+from orbitune.records import RecordError
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
@@ -42,8 +41,8 @@ class StudyFolder:
     def read_plan(self, method: str) -> Plan | None:
         """Return a method's stored plan; None where it is missing or damaged."""
         try:
-            return Plan.model_validate(read_cached_json(self.plan_file(method)))
-        except ValidationError:
+            return Plan.read(self.plan_file(method))
+        except (OrbituneError, RecordError):
             return None
 
     def claim(self, specs: Sequence[RunSpec]) -> set[str]:

@@ -5,11 +5,15 @@ the recipe has them, so its cost is a sum and not a product. The names that runs
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import field_serializer, field_validator, model_validator
+from typing_extensions import Self
 
 from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe
+from orbitune.records import JsonTuple, Record
 
 ALL = "all"  # in names and results: all training tiles of each class
 
@@ -90,28 +94,42 @@ class RunSpec:
         }
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(Record):
     """Values that a study varies; an empty tuple keeps the recipe's value.
 
     Attributes:
         seeds, splits: every method is run with all of them.
-        shots, ranks, image_sizes: values of the sweeps; in `shots`, None stands for all tiles.
+        shots, ranks, image_sizes: values of the sweeps; in `shots`, None stands for all tiles, and is stored
+            as "all".
 
     Raises:
         OrbituneError: a value is given twice.
     """
 
-    seeds: tuple[int, ...] = ()
-    splits: tuple[str, ...] = ()
-    shots: tuple[int | None, ...] = ()
-    ranks: tuple[int, ...] = ()
-    image_sizes: tuple[int, ...] = ()
+    seeds: JsonTuple[int] = ()
+    splits: JsonTuple[str] = ()
+    shots: JsonTuple[int | None] = ()
+    ranks: JsonTuple[int] = ()
+    image_sizes: JsonTuple[int] = ()
 
-    def __post_init__(self) -> None:
-        for name, values in asdict(self).items():
+    @field_validator("shots", mode="before")
+    @classmethod
+    def _read_all(cls, shots: Any) -> Any:
+        """Return the stored "all" as None."""
+        return [None if count == ALL else count for count in shots] if isinstance(shots, list) else shots
+
+    @field_serializer("shots")
+    def _write_all(self, shots: tuple[int | None, ...]) -> list[int | str]:
+        """Return None as "all"."""
+        return [ALL if count is None else count for count in shots]
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Self:
+        for name in type(self).model_fields:
+            values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise OrbituneError(f"--{name.replace('_', '-')}: a value is given twice.")
+        return self
 
     @classmethod
     def of(
@@ -150,11 +168,6 @@ class Grid:
             ranks=tuple(ranks),
             image_sizes=tuple(image_sizes),
         )
-
-    def to_json(self) -> dict[str, list[Any]]:
-        """Return the values as results.json stores them, with `all` for all shots."""
-        values = {name: list(values) for name, values in asdict(self).items()}
-        return {**values, "shots": [ALL if count is None else count for count in self.shots]}
 
     @property
     def varied(self) -> set[str]:
@@ -220,8 +233,10 @@ def _has_rank(recipe: Recipe) -> bool:
     from orbitune.models.factory import plan_parameters
 
     backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
-    one, two = (plan_parameters(rank.replace(recipe, value), backbone, ("a", "b")) for value in (1, 2))
-    return one["trainable"] != two["trainable"]
+    one, two = (
+        plan_parameters(rank.replace(recipe, value), backbone, classes=("a", "b")) for value in (1, 2)
+    )
+    return one.trainable != two.trainable
 
 
 def _lookup(values: Any, field: str) -> Any:

@@ -23,7 +23,7 @@ from orbitune.training.setup import TrainingSetup
 _EXAMPLES = 3  # near-duplicate pairs that are named
 
 
-def check_leakage(setup: TrainingSetup, split: str, folder: Path) -> LeakageRecord:
+def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageRecord:
     """Check one split for near-duplicates and score trivial baselines on it.
 
     The baselines read its test labels, as every method's scores do.
@@ -70,5 +70,5 @@ def _measure(setup: TrainingSetup) -> dict[str, Any]:
     except (DataError, MissingExtraError) as error:
         return {**found, "no_coordinates": str(error)}
     if locations is not None:
-        baselines.append(coordinates_baseline(setup.tiles, setup.splits, locations))
+        baselines.append(coordinates_baseline(setup.tiles, setup.splits, locations=locations))
     return found

@@ -3,18 +3,17 @@
 The progress of a run is read from the log of epochs in its folder; no other communication is needed.
 """
 
-import json
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.study.executor import Outcome, Task
 
 REFRESH_SECONDS = 0.5
@@ -66,14 +65,14 @@ class LiveTable:
         result = f"{outcome.status}: {outcome.error}" if failed else task.describe_result(outcome.value or {})
         _LOGGER.info("%s%s: %s", "" if self._live else "  ", task.name, result)
 
-    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> None:
+    def refresh(self, running: Sequence[Task], waiting: Sequence[Task], *, slots: int) -> None:
         """Redraw the table, at most every `REFRESH_SECONDS`."""
         now = time.monotonic()
         if self._live and now - self._refreshed > REFRESH_SECONDS:
             self._refreshed = now
-            self._live.update(self.table(running, waiting, slots), refresh=True)
+            self._live.update(self.table(running, waiting, slots=slots), refresh=True)
 
-    def table(self, running: Sequence[Task], waiting: Sequence[Task], slots: int) -> Table:
+    def table(self, running: Sequence[Task], waiting: Sequence[Task], *, slots: int) -> Table:
         """Return a table of the running tasks, with the stage in its caption."""
         now = time.monotonic()
         table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
@@ -83,11 +82,11 @@ class LiveTable:
         for task in running:
             elapsed = now - self._started[task.name]
             epochs = read_epochs(task)
-            remaining.append(seconds_left(task, epochs, elapsed))
+            remaining.append(seconds_left(task, epochs, elapsed=elapsed))
             table.add_row(
                 task.name,
                 f"{len(epochs)}/{task.epochs}" if task.epochs else "",
-                f"{epochs[-1]['validation_accuracy']:.2%}" if epochs else "",
+                f"{epochs[-1].validation_accuracy:.2%}" if epochs else "",
                 format_duration(elapsed),
                 format_duration(remaining[-1]),
             )
@@ -104,16 +103,17 @@ class LiveTable:
         return ", ".join(filter(None, [f"{self._total} tasks", *counts, f"{waiting} waiting", left]))
 
 
-def read_epochs(task: Task) -> list[dict[str, Any]]:
+def read_epochs(task: Task) -> list[EpochMetrics]:
     """Read the epochs that the run of a task has finished so far."""
     if task.folder is None:
         return []
     with suppress(OSError, ValueError):
-        return [json.loads(line) for line in (task.folder / "log.jsonl").read_text().splitlines()]
+        lines = (task.folder / "log.jsonl").read_text().splitlines()
+        return [EpochMetrics.model_validate_json(line) for line in lines]
     return []
 
 
-def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], elapsed: float) -> float | None:
+def seconds_left(task: Task, epochs: Sequence[EpochMetrics], *, elapsed: float) -> float | None:
     """Estimate a task's remaining seconds from finished epochs, else its plan.
 
     Args:
@@ -125,7 +125,7 @@ def seconds_left(task: Task, epochs: Sequence[dict[str, Any]], elapsed: float) -
         None where there is neither an epoch nor a plan.
     """
     if epochs:
-        each = sum(entry["train_seconds"] + entry["evaluation_seconds"] for entry in epochs) / len(epochs)
+        each = sum(entry.train_seconds + entry.evaluation_seconds for entry in epochs) / len(epochs)
         return max(0.0, (task.epochs - len(epochs)) * each)
     return None if task.seconds is None else max(0.0, task.seconds - elapsed)
 

@@ -42,7 +42,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     setup = prepare_training(recipe, progress)
     reset_peak_rss()
     tile = setup.tiles.tiles.shape[1:3]
-    parameters = plan_parameters(setup.recipe, setup.backbone, setup.tiles.classes)
+    parameters = plan_parameters(setup.recipe, setup.backbone, classes=setup.tiles.classes)
     start = time.perf_counter()
     costs = _measure(setup)
     seconds = time.perf_counter() - start
@@ -61,14 +61,14 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         images_per_second=epochs * setup.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
-        artefact_bytes=parameters["stored"] * FLOAT_BYTES,
+        artefact_bytes=parameters.stored_bytes,
         # Trained weights and AdamW's two moments, old and new checkpoint; and the best weights.
-        checkpoint_bytes=parameters["trainable"] * FLOAT_BYTES * 7,
+        checkpoint_bytes=parameters.trainable * FLOAT_BYTES * 7,
         tiles_bytes=setup.tiles.tiles.nbytes,
         cache_bytes=rows * costs.cache_bytes,
         steps_measured=costs.steps,
         seconds_measured=seconds,
-        image_sizes={name: image_size(name, setup.backbone, tile) for name in ("auto", "native")},
+        image_sizes={name: image_size(name, setup.backbone, tile=tile) for name in ("auto", "native")},
     )
 
 
@@ -90,7 +90,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         count = (STEPS + 1) * setup.recipe.batch_size
         setup = replace(setup, splits={name: indices[:count] for name, indices in setup.splits.items()})
     with scratch() as temporary:
-        folder = RunFolder(temporary / "plan", setup.recipe, setup.inputs())
+        folder = RunFolder(temporary / "plan", setup.recipe, inputs=setup.inputs())
         trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
         steps = setup.recipe.epochs * setup.steps_per_epoch
@@ -111,7 +111,7 @@ def _build_cache(trainer: Trainer, folder: Path) -> tuple[float, int]:
     """Give the trainer an activation cache; return its seconds and bytes per row."""
     assert isinstance(trainer.loader, TileLoader)
     loader = trainer.setup.activation_loader(
-        trainer.network, trainer.loader, trainer.accelerator.device, folder
+        trainer.network, trainer.loader, device=trainer.accelerator.device, folder=folder
     )
     start = time.perf_counter()
     loader.build(trainer.setup.recipe.micro_batch or 1)
@@ -153,14 +153,15 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
             file = temporary / f"{recipe.method}.yaml"
             recipe.save(file)
             planned = run_command("plan", file, "--methods", recipe.method)["plans"]
-            plans += [Plan.model_validate(plan) for plan in planned]
+            plans += [Plan.from_json(plan) for plan in planned]
         return plans
 
 
 def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one column per method."""
     parts = ("total", "backbone", "adapter", "head", "trainable")
-    rows = [[f"parameters: {part}", *(f"{plan.parameters[part]:,}" for plan in plans)] for part in parts]
+    counts = [plan.parameters.to_json() for plan in plans]
+    rows = [[f"parameters: {part}", *(f"{each[part]:,}" for each in counts)] for part in parts]
     cache = ["disk: activation cache", *(f"{plan.cache_bytes / 1e6:,.1f} MB" for plan in plans)]
     rows += [
         ["training, per epoch", *(f"{plan.seconds_per_epoch:,.0f} s" for plan in plans)],

@@ -26,7 +26,7 @@ class AlignedLogits:
     logits: np.ndarray
 
 
-def load_logits(runs: Sequence[RunRecord], folder: str | Path, part: str = "test") -> AlignedLogits:
+def load_logits(runs: Sequence[RunRecord], folder: str | Path, *, part: str = "test") -> AlignedLogits:
     """Load the logits of finished runs and check that they are of the same tiles.
 
     Args:
@@ -69,7 +69,7 @@ class MethodPredictions:
 
 
 def load_predictions(
-    runs: Sequence[RunRecord], folder: str | Path, split: str = "default"
+    runs: Sequence[RunRecord], folder: str | Path, *, split: str = "default"
 ) -> MethodPredictions:
     """Load the test predictions of the finished runs on one split, without sweeps.
 

@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData, RunResult
-from orbitune.models.metadata import BackboneRecord
+from orbitune.models.metadata import RENAMED_DATA, BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
-from orbitune.records import Record, StoredRecord
+from orbitune.records import Record, StoredRecord, rename_keys
 from orbitune.study.findings import (
     DisagreementRecord,
     GroupSummary,
@@ -16,6 +17,7 @@ from orbitune.study.findings import (
     SplitGap,
     VerdictRecord,
 )
+from orbitune.study.grid import Grid
 
 Status = Literal["done", "failed", "diverged"]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
@@ -51,11 +53,10 @@ class ExecutorRecord(Record):
     timings_comparable: bool
 
 
-class Plan(Record):
+class Plan(StoredRecord):
     """Expected cost of one run, see `orbitune.study.plan`.
 
     Attributes:
-        parameters: counts per part, see `orbitune.models.methods.count_parameters`.
         train_seconds: of the whole run, with the activation cache if there is one.
         evaluation_seconds: of the whole run.
         images_per_second: training speed in tiles.
@@ -70,7 +71,10 @@ class Plan(Record):
         image_sizes: pixels that the sizes `auto` and `native` stand for.
     """
 
-    parameters: dict[str, int]
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    parameters: ParameterCounts
     seconds_per_epoch: float
     train_seconds: float
     evaluation_seconds: float
@@ -88,18 +92,17 @@ class Plan(Record):
     seconds_measured: float = 0.0
     image_sizes: dict[str, int] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
     @classmethod
-    def _upgrade(cls, values: Any) -> Any:
-        """Read plans of version 0.1, which had other names."""
-        if not isinstance(values, dict) or "cache_bytes" in values:
-            return values
-        values = {**values, "cache_bytes": values.get("prefix_bytes", 0)}
-        if isinstance(values.get("recipe"), dict):
-            values["recipe"] = upgrade(values["recipe"])
-        if isinstance(backbone := values.get("backbone"), dict):
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert a plan of version 0.1, with other names of fields."""
+        recipe, backbone, data = (values.get(key) for key in ("recipe", "backbone", "data"))
+        if isinstance(recipe, dict):
+            values["recipe"] = upgrade(recipe)
+        if isinstance(backbone, dict):
             values["backbone"] = {"reference": backbone.get("name"), **backbone}
-        return values
+        if isinstance(data, dict):
+            values["data"] = rename_keys(data, RENAMED_DATA)
+        return rename_keys(values, {"prefix_bytes": "cache_bytes"})
 
     @property
     def seconds(self) -> float:
@@ -163,21 +166,23 @@ class StudyResults(StoredRecord):
         command: reproduces the study.
         created: when it ended, ISO 8601.
         environment: versions, processor and memory of the machine.
-        recipe: settings that all runs share, as they were resolved.
+        recipe: resolved recipe of the first run.
+        varied: fields of the recipe in which the runs differ.
         grid: values that were varied.
         executor: None in files of format 1.
         test_reads: how often each run has read the test split.
     """
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     command: str
     created: str
-    environment: dict[str, Any]
+    environment: Environment
     data: StudyData
     backbone: StudyBackbone
-    recipe: dict[str, Any]
-    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    recipe: Recipe
+    varied: list[str] = Field(default_factory=list)
+    grid: Grid = Grid()
     executor: ExecutorRecord | None = None
     runs: list[RunRecord] = Field(min_length=1)
     trials: list[TrialRecord] = Field(default_factory=list)
@@ -192,16 +197,27 @@ class StudyResults(StoredRecord):
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
         """Return the content of an older results.json in today's form."""
-        upgraded = {_RENAMED.get(name, name): value for name, value in values.items()}
-        runs = values.get("runs")
-        if isinstance(values.get("recipe"), dict):
-            upgraded["recipe"] = upgrade(values["recipe"])
-        if version == 1 and isinstance(runs, list):
-            upgraded["runs"] = [_upgrade_run(run) if isinstance(run, dict) else run for run in runs]
-            upgraded["summaries"] = [
-                _summarise_run(run) for run in upgraded["runs"] if isinstance(run, dict) and run.get("result")
-            ]
-        return upgraded
+        values = rename_keys(values, _RENAMED)
+        if isinstance(data := values.get("data"), dict):
+            values["data"] = rename_keys(data, RENAMED_DATA)
+        if isinstance(shared := values.get("recipe"), dict):
+            values["recipe"] = shared = upgrade(shared)
+        if not isinstance(runs := values.get("runs"), list):
+            return values
+        runs = [_upgrade_run(run, version) if isinstance(run, dict) else run for run in runs]
+        finished = [run for run in runs if isinstance(run, dict) and isinstance(run.get("result"), dict)]
+        if isinstance(shared, dict) and finished:
+            # It had only the settings that all runs share.
+            values["recipe"] = {**upgrade(finished[0]["result"].get("recipe", {})), **shared}
+            values["varied"] = [name for name in values["recipe"] if name not in shared]
+        if version == 1:
+            values["summaries"] = [_summarise_run(run) for run in finished]
+        return {**values, "runs": runs}
+
+    @property
+    def shared_settings(self) -> dict[str, Any]:
+        """Return the fields of the recipe that are equal in all runs."""
+        return self.recipe.model_dump(mode="json", exclude=set(self.varied), exclude_unset=True)
 
     @property
     def done(self) -> list[RunRecord]:
@@ -224,8 +240,13 @@ class StudyResults(StoredRecord):
         return [run for run in self.done if run.split == split and run.sweep is None]
 
 
-def _upgrade_run(run: dict[str, Any]) -> dict[str, Any]:
-    """Convert a run of format 1, which had one run per method."""
+def _upgrade_run(run: dict[str, Any], version: int) -> dict[str, Any]:
+    """Convert a run of an older format; the first had one run per method."""
+    for name in ("plan", "result"):
+        if isinstance(run.get(name), dict):
+            run = {**run, name: {"format": 1, **run[name]}}  # neither had a format at first
+    if version > 1:
+        return run
     method, result = run.get("method"), run.get("result")
     if isinstance(result, dict):
         result = {"compute": {"attention": ""}, **result}  # not recorded at first

@@ -50,11 +50,11 @@ EXECUTORS: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _
 class Study:
     """Compare fine-tuning methods on the same tiles.
 
-    Example::
-
-        study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
-        results = study.run()
-        print(results.summaries[0].accuracy.mean)
+    Examples:
+        >>> from orbitune import Recipe, Study
+        >>> study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
+        >>> results = study.run()
+        >>> results.summaries[0].accuracy.mean
 
     Args:
         recipes: one recipe per method, in the order of the report; or one recipe for all `methods`.
@@ -145,7 +145,9 @@ class Study:
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
             planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
-            searches = make_trials(planned, self.folder.trials, path / "trials") if self.folder.trials else []
+            searches = (
+                make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
+            )
             stages.tune(searches)
             outcomes = stages.train(plans, chosen_learning_rates(searches))
             robustness = score_corrupted(
@@ -168,11 +170,11 @@ class Study:
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             **shared,
-            "grid": self.grid.to_json(),
+            "grid": self.grid,
             "executor": ExecutorRecord(
                 name=executor.name,
                 jobs=executor.slots,
-                threads=executor.threads or shared["environment"]["threads"],
+                threads=executor.threads or shared["environment"].threads,
                 # Parallel runs share caches and memory bandwidth.
                 timings_comparable=self.folder.max_jobs == 1,
             ),
@@ -185,7 +187,7 @@ class Study:
         """Return the command line of this study's settings."""
         grid = self.grid.to_json()
         lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
-        first = Grid(self.grid.seeds, self.grid.splits).runs(self.recipes)[0]
+        first = Grid(seeds=self.grid.seeds, splits=self.grid.splits).runs(self.recipes)[0]
         words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
         words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
         for option, values in lists.items():
@@ -269,8 +271,7 @@ def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) ->
     return {
         "environment": read_environment(folder / done[0].name),
         "data": {**first.data.to_json(), "name": data_name(first.recipe.data)},
-        "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters["backbone"]),
-        "recipe": {
-            name: value for name, value in first.recipe.model_dump(mode="json").items() if name not in varied
-        },
+        "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters.backbone),
+        "recipe": first.recipe,
+        "varied": [name for name in Recipe.model_fields if name in varied],
     }

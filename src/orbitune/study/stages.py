@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.integrity import write_checksummed_json
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import RunSpec
@@ -51,8 +50,8 @@ class Stages:
             if outcome.error is not None:
                 plans[method] = outcome.error
             elif outcome.value is not None:
-                plans[method] = Plan.model_validate(outcome.value["plans"][0])
-                write_checksummed_json(self.folder.plan_file(method), outcome.value["plans"][0])
+                plans[method] = plan = Plan.from_json(outcome.value["plans"][0])
+                plan.write(self.folder.plan_file(method))
 
         for method in firsts:
             if plan := self.folder.read_plan(method):
@@ -135,9 +134,9 @@ class Stages:
 
 
 def _describe_plan(value: dict[str, Any]) -> str:
-    plan = Plan.model_validate(value["plans"][0])
+    plan = Plan.from_json(value["plans"][0])
     return (
-        f"{plan.parameters['trainable']:,} trainable parameters, about {plan.seconds / 60:.1f} min, "
+        f"{plan.parameters.trainable:,} trainable parameters, about {plan.seconds / 60:.1f} min, "
         f"{plan.peak_rss_bytes / 1e9:.1f} GB of memory"
     )
 

@@ -50,7 +50,7 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
     """
     done = [run for run in runs if run.status == "done" and run.sweep is None]
     splits = [split for split in dict.fromkeys(run.split for run in done)]
-    correct = {split: load_predictions(done, folder, split).correct for split in splits}
+    correct = {split: load_predictions(done, folder, split=split).correct for split in splits}
     gaps = []
     for method in dict.fromkeys(run.method for run in runs):
         for pair in combinations([split for split in splits if method in correct[split]], 2):
@@ -78,7 +78,7 @@ def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:
             _class_over_seeds(scores)
             for scores in zip(*(result.test.per_class for result in results), strict=True)
         ],
-        calibration=_calibrate(load_logits(runs, folder, "validation"), test),
+        calibration=_calibrate(load_logits(runs, folder, part="validation"), test),
     )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.models.methods import find_method
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
@@ -113,7 +115,7 @@ class Trial:
         """Keep the outcome of the trial's task."""
         self.error = outcome.error
         if outcome.value is not None:
-            self.result = TrialResult(**outcome.value)
+            self.result = TrialResult.from_json(outcome.value)
 
     @property
     def score(self) -> tuple[float, float]:
@@ -123,7 +125,7 @@ class Trial:
         """
         assert self.result is not None
         best = _best_epoch(self.result.history[: self.epochs])
-        return best["validation_accuracy"], -best["validation_loss"]
+        return best.validation_accuracy, -best.validation_loss
 
     def record(self) -> TrialRecord:
         """Return the trial as results.json stores it."""
@@ -144,7 +146,7 @@ class Trial:
         )
 
 
-def make_trials(specs: Sequence[RunSpec], count: int, folder: Path) -> list[list[Trial]]:
+def make_trials(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list[list[Trial]]:
     """Return `count` trials for each method and split of a study.
 
     Args:
@@ -211,12 +213,12 @@ def _rank(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(valid, key=lambda trial: trial.score, reverse=True)
 
 
-def _best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    return max(history, key=lambda epoch: (epoch["validation_accuracy"], -epoch["validation_loss"]))
+def _best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics:
+    return max(history, key=lambda metrics: (metrics.validation_accuracy, -metrics.validation_loss))
 
 
-def _describe_trial(value: dict) -> str:
-    return f"validation accuracy {_best_epoch(value['history'])['validation_accuracy']:.2%}"
+def _describe_trial(value: dict[str, Any]) -> str:
+    return f"validation accuracy {_best_epoch(TrialResult.from_json(value).history).validation_accuracy:.2%}"
 
 
 def _default_rate(spec: RunSpec) -> float:

@@ -35,10 +35,9 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
     done = [run for run in runs if run.status == "done" and run.sweep is None]
     verdicts = []
     for split in dict.fromkeys(run.split for run in done):
-        correct = load_predictions(done, folder, split).correct
+        correct = load_predictions(done, folder, split=split).correct
         names = {method: method_name(method) for method in correct}
         for comparison in compare_all(correct, choose_reference(list(correct))):
             sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
-            values = {"split": split, **comparison.to_json(), "sentences": sentences}
-            verdicts.append(VerdictRecord.model_validate(values))
+            verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
     return verdicts

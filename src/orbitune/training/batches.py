@@ -10,10 +10,10 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
     epoch, position = divmod(step, setup.steps_per_epoch)
     number, place = divmod(position, setup.steps_per_pass)
     size = setup.recipe.batch_size
-    return pass_order(setup, epoch, number)[place * size : (place + 1) * size]
+    return pass_order(setup, epoch, number=number)[place * size : (place + 1) * size]
 
 
-def pass_order(setup: TrainingSetup, epoch: int, number: int) -> np.ndarray:
+def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:
     """Return the training indices in the order of the `number`-th pass, from 0.
 
     Args:
@@ -29,7 +29,7 @@ def pass_order(setup: TrainingSetup, epoch: int, number: int) -> np.ndarray:
     return orders[number]
 
 
-def step_seed(seed: int, step: int, rank: int = 0) -> int:
+def step_seed(seed: int, step: int, *, rank: int = 0) -> int:
     """Return the seed of a step's augmentation and dropout in one process."""
     numbers = (seed, 1, step, rank) if rank else (seed, 1, step)
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

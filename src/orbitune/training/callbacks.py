@@ -33,7 +33,7 @@ class Callback:
             setup: the resolved recipe, backbone, tiles and splits.
         """
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
         """Handle an optimizer step.
 
         Args:
@@ -77,26 +77,32 @@ class CallbackList(Callback):
             raise
 
     def on_train_start(self, setup: "TrainingSetup") -> None:
+        """Pass the event to each callback."""
         for callback in self._callbacks:
             callback.on_train_start(setup)
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
+        """Pass the event to each callback."""
         for callback in self._callbacks:
-            callback.on_step_end(step, loss, learning_rate)
+            callback.on_step_end(step, loss, learning_rate=learning_rate)
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Pass the event to each callback, with a copy of the metrics."""
         for callback in self._callbacks:
             callback.on_epoch_end(epoch, dict(metrics))
 
     def on_checkpoint(self, step: int) -> None:
+        """Pass the event to each callback."""
         for callback in self._callbacks:
             callback.on_checkpoint(step)
 
     def on_train_end(self, result: "RunResult") -> None:
+        """Pass the event to each callback."""
         for callback in self._callbacks:
             callback.on_train_end(result)
 
     def on_exception(self, error: BaseException) -> None:
+        """Pass the event to each callback; log the failure of one."""
         for callback in self._callbacks:
             try:
                 callback.on_exception(error)

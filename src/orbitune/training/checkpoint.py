@@ -6,12 +6,15 @@ It holds no states of random generators: every step is seeded with the recipe's 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict, Field
 
 from orbitune.errors import RunError
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.models.files.checksummed_safetensors import check_checksum, save_checksummed
+from orbitune.records import StoredRecord, rename_keys
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,15 +23,14 @@ if TYPE_CHECKING:
     from orbitune.models.adalora import RankSchedule
 
 
-@dataclass
-class TrainingState:
-    """The state of a run between two steps, beside its tensors.
+class TrainingState(StoredRecord):
+    """The state of a run between two steps, beside its tensors; mutable.
 
     Attributes:
         step: number of optimizer steps so far.
         loss_sum, correct, seen: sums over the training tiles of the current epoch so far.
         history: one entry per evaluated epoch.
-        totals: seconds by phase and joules, from the meter.
+        totals: seconds by phase and joules, see `orbitune.training.meter.Meter`.
         peak_rss_bytes: highest resident memory of all processes that worked on this run.
         resumed: how often the run was resumed.
         attention: name of the attention kernel; another one rounds in another way.
@@ -36,22 +38,36 @@ class TrainingState:
         test_reads: how often the test split was read.
     """
 
+    model_config = ConfigDict(frozen=False)
+
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
     step: int = 0
     loss_sum: float = 0.0
     correct: int = 0
     seen: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    totals: dict[str, float] = field(default_factory=dict)
+    history: list[EpochMetrics] = Field(default_factory=list)
+    totals: dict[str, float] = Field(default_factory=dict)
     peak_rss_bytes: int = 0
     resumed: int = 0
     attention: str | None = None
     cache_built: bool = False
     test_reads: int = 0
 
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert the state of version 0.1, with two renamed entries."""
+        if "prefix_built" in values:
+            values["cache_built"] = values.pop("prefix_built")
+        if isinstance(totals := values.get("totals"), dict):
+            values["totals"] = rename_keys(totals, {"prefix_seconds": "cache_seconds"})
+        return values
+
     @property
     def best_epoch(self) -> int:
         """Return the first epoch, from 1, with the best validation accuracy."""
-        return int(max(self.history, key=lambda h: (h["validation_accuracy"], -h["epoch"]))["epoch"])
+        return max(self.history, key=lambda metrics: (metrics.validation_accuracy, -metrics.epoch)).epoch
 
 
 def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
@@ -62,6 +78,7 @@ def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
 def save_checkpoint(
     path: Path,
     model: "nn.Module",
+    *,
     optimizer: "Optimizer",
     schedule: "RankSchedule | None",
     state: TrainingState,
@@ -80,11 +97,11 @@ def save_checkpoint(
         tensors |= {f"schedule/{name}": tensor for name, tensor in schedule.state().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in moments.items()}
-    save_checksummed(path, tensors, {"progress": json.dumps(asdict(state))})
+    save_checksummed(path, tensors, metadata={"progress": json.dumps(state.to_json())})
 
 
 def load_checkpoint(
-    path: Path, model: "nn.Module", optimizer: "Optimizer", schedule: "RankSchedule | None"
+    path: Path, model: "nn.Module", *, optimizer: "Optimizer", schedule: "RankSchedule | None"
 ) -> TrainingState:
     """Load a checkpoint into the model, the optimizer and the method's schedule.
 
@@ -116,12 +133,12 @@ def read_state(path: Path) -> TrainingState:
         return _state(file.metadata())
 
 
-def save_best(path: Path, model: "nn.Module", epoch: int) -> None:
+def save_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
     """Write the trained weights after this epoch, counted from 1."""
-    save_checksummed(path, trainable(model), {"epoch": str(epoch)})
+    save_checksummed(path, trainable(model), metadata={"epoch": str(epoch)})
 
 
-def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
+def load_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
     """Load the weights that `save_best` wrote after this epoch into the model.
 
     Raises:
@@ -137,11 +154,8 @@ def load_best(path: Path, model: "nn.Module", epoch: int) -> None:
 
 
 def _state(metadata: dict[str, str]) -> TrainingState:
-    """Return the state that a checkpoint of this version or of version 0.1 holds."""
-    values = json.loads(metadata["progress"])
-    if "prefix_built" in values:
-        values["cache_built"] = values.pop("prefix_built")
-    return TrainingState(**values)
+    """Return the state that a checkpoint holds."""
+    return TrainingState.from_json(json.loads(metadata["progress"]))
 
 
 def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:

@@ -17,7 +17,7 @@ from orbitune.training.evaluate import SavedModel, reopen
 _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
 
-def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robustness:
+def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Robustness:
     """Score a finished run's model on corrupted validation tiles.
 
     The validation split is used, so that the test split stays unread. Scores that are already stored for as
@@ -39,7 +39,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
         return kept
     result, setup = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(setup.splits["validation"], count, replace=False)
-    model = SavedModel.load(folder, result, setup)
+    model = SavedModel.load(folder, result, setup=setup)
 
     def predict(pixels: np.ndarray) -> np.ndarray:
         return model.logits(replace(setup.tiles, tiles=pixels), np.arange(len(pixels)))
@@ -49,7 +49,7 @@ def try_robustness(run: str | Path, count: int, progress: bool = True) -> Robust
         display.task("robustness", count * EVALUATIONS) as task,
     ):
         scores = score_corruptions(
-            predict, setup.tiles.read(sample), setup.tiles.labels[sample], after_batch=task.advance
+            predict, setup.tiles.read(sample), labels=setup.tiles.labels[sample], after_batch=task.advance
         )
     write_json(file, scores.to_json())
     return scores

@@ -36,7 +36,7 @@ def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
     return result, setup
 
 
-def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> SplitScores:
+def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> SplitScores:
     """Load the saved model of a run and score it on a split of the run's own data.
 
     Reading the test split is counted in the run's result.json.
@@ -56,12 +56,12 @@ def evaluate(run: str | Path, split: str = "test", progress: bool = True) -> Spl
     result, setup = reopen(folder, progress)
     if split not in setup.splits:
         raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(setup.splits)}.")
-    model, indices = SavedModel.load(folder, result, setup), setup.splits[split]
+    model, indices = SavedModel.load(folder, result, setup=setup), setup.splits[split]
     with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
-        logits = model.logits(setup.tiles, indices, task.advance)
+        logits = model.logits(setup.tiles, indices, after_batch=task.advance)
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
-    return score(logits, setup.tiles.labels[indices], setup.tiles.classes)
+    return score(logits, setup.tiles.labels[indices], classes=setup.tiles.classes)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SavedModel:
     accelerator: "Accelerator"
 
     @classmethod
-    def load(cls, folder: Path, result: RunResult, setup: TrainingSetup) -> "SavedModel":
+    def load(cls, folder: Path, result: RunResult, *, setup: TrainingSetup) -> "SavedModel":
         """Load the model from the run's folder.
 
         Raises:
@@ -81,11 +81,11 @@ class SavedModel:
         """
         accelerator = make_accelerator()
         saved, metadata = open_model(folder, result)
-        model = load_saved(saved, setup.backbone, metadata).to(accelerator.device)
+        model = load_saved(saved, setup.backbone, metadata=metadata).to(accelerator.device)
         return cls(setup, setup.network(model, result.compute.attention), accelerator)
 
     def logits(
-        self, tiles: TileSet, indices: np.ndarray, after_batch: Callable[[int], None] = lambda count: None
+        self, tiles: TileSet, indices: np.ndarray, *, after_batch: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
         """Return the logits of some tiles, float32 (len(indices), C)."""
         return self.setup.predict(

@@ -38,7 +38,7 @@ def finalise(trainer: Trainer) -> RunResult:
     accelerator.wait_for_everyone()  # until the first process has written the best weights
     trainer.state.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
-    load_best(trainer.folder.best, trainer.model, trainer.state.best_epoch)
+    load_best(trainer.folder.best, trainer.model, epoch=trainer.state.best_epoch)
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.setup.recipe.tta
@@ -51,13 +51,15 @@ def finalise(trainer: Trainer) -> RunResult:
 
 def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     setup, folder = trainer.setup, trainer.folder
-    scores = {split: score(logits[split], trainer.labels(split), setup.tiles.classes) for split in logits}
+    scores = {
+        split: score(logits[split], trainer.labels(split), classes=setup.tiles.classes) for split in logits
+    }
     saved = folder.path / find_method(setup.recipe.method).folder
     plain = _plain_model(trainer)
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
-    save_model(plain, saved, setup.backbone, _metadata(trainer, scores, temperature))
+    save_model(plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, temperature))
     check = _check_reload(trainer, plain, saved)
-    write_predictions(folder.path, _predictions(trainer, logits), setup.recipe.hash)
+    write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
     trainer.meter.count_run()
     peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
@@ -74,7 +76,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
         history=tuple(trainer.state.history),
         cost=_cost(trainer, peak, folder_bytes(saved)),
         compute=trainer.computation(),
-        proof=check,
+        reload_check=check,
     )
     result.save(folder.path)
     folder.drop_checkpoint()
@@ -83,8 +85,8 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
 def _plain_model(trainer: Trainer) -> "nn.Module":
     """Return the best weights in an fp32 model on the CPU."""
     setup = trainer.setup
-    model = build(setup.recipe, setup.backbone, setup.tiles.classes)
-    load_best(trainer.folder.best, model, trainer.state.best_epoch)
+    model = build(setup.recipe, setup.backbone, classes=setup.tiles.classes)
+    load_best(trainer.folder.best, model, epoch=trainer.state.best_epoch)
     return model.eval()
 
 
@@ -97,7 +99,7 @@ def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCh
     with torch.inference_mode():
         logits = model(pixel_values=pixels, **setup.backbone.family.forward).logits
     check_outputs(logits.numpy())
-    difference = verify_saved(saved, setup.backbone, pixels, logits)
+    difference = verify_saved(saved, setup.backbone, pixels=pixels, logits=logits)
     return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 
@@ -128,14 +130,14 @@ def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size."""
     totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
     # Activations that this run computed for the cache are part of the time of its epochs.
-    seconds = totals["train_seconds"] + totals.get("prefix_seconds", 0.0)
+    seconds = totals["train_seconds"] + totals.get("cache_seconds", 0.0)
     return Cost.model_validate(
         {
             **trainer.meter.seconds(),
             **trainer.meter.energy(),
             "seconds_per_epoch": seconds / epochs,
             "images_per_second": epochs * trainer.setup.tiles_per_epoch / seconds,
-            "prefix_reused": trainer.setup.recipe.cache_frozen and not trainer.state.cache_built,
+            "cache_reused": trainer.setup.recipe.cache_frozen and not trainer.state.cache_built,
             "peak_rss_bytes": peak_rss_bytes,
             "peak_cuda_bytes": peak_cuda_bytes(),
             "artefact_bytes": artefact_bytes,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def accumulate_gradients(
     replica: Any,
     tiles: "Tensor",
-    targets: "Tensor",
     *,
+    targets: "Tensor",
     recipe: "Recipe",
     scaler: "GradScaler",
     weight: float,

@@ -126,33 +126,3 @@ def peak_cuda_bytes() -> int | None:
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files below a folder, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def environment() -> dict[str, object]:
-    """Return software and hardware, without names of machines or people."""
-    import platform
-    from importlib.metadata import version
-
-    import torch
-
-    return {
-        **{name: version(name) for name in ("orbitune", "torch", "transformers", "peft")},
-        "python": platform.python_version(),
-        "platform": f"{platform.system()}-{platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _processor() -> str:
-    import platform
-
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

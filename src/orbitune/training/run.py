@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.progress import ProgressDisplay
@@ -13,7 +14,7 @@ from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.finalise import finalise
-from orbitune.training.meter import environment, reset_peak_rss
+from orbitune.training.meter import reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 from orbitune.training.trainer import Trainer
@@ -58,7 +59,7 @@ def _stored_result(run: "ActiveRun") -> RunResult:
     result = RunResult.load(folder)
     open_model(folder, result)
     for split in ("validation", "test"):
-        read_predictions(folder, split, len(result.data.classes))
+        read_predictions(folder, split, classes=len(result.data.classes))
     recipe = result.recipe.model_copy(update=run.setup.recipe.places)
     if recipe != result.recipe:
         result = result.model_copy(update={"recipe": recipe})
@@ -85,7 +86,7 @@ class ActiveRun:
         with self.folder.recording_divergence():
             reset_peak_rss()  # decoding came before, and belongs to no method
             if self.accelerator.is_main_process:
-                self.folder.write_environment(environment(), self.setup.tiles.skipped)
+                self.folder.write_environment(Environment.measure(), self.setup.tiles.skipped)
             trainer = Trainer.build(
                 self.setup,
                 self.folder,
@@ -111,7 +112,7 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     setup = prepare_training(recipe, progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        folder = RunFolder(out, setup.recipe, setup.inputs())
+        folder = RunFolder(out, setup.recipe, inputs=setup.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
         yield ActiveRun(setup, folder, accelerator, display)

@@ -2,15 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.integrity import read_checksummed_json, read_json, write_checksummed_json
 from orbitune.recipe import Recipe, read_yaml
+from orbitune.records import RecordError
 
 _DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
@@ -28,7 +30,7 @@ class RunFolder:
         RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.
     """
 
-    def __init__(self, path: str | Path, recipe: Recipe, inputs: dict[str, str]) -> None:
+    def __init__(self, path: str | Path, recipe: Recipe, *, inputs: dict[str, str]) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
@@ -101,41 +103,44 @@ class RunFolder:
         """Remove what only an unfinished run needs."""
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
-    def write_environment(self, environment: dict[str, object], skipped: tuple[tuple[str, str], ...]) -> None:
+    def write_environment(self, environment: Environment, skipped: tuple[tuple[str, str], ...]) -> None:
         """Write the environment of the run and the images it skipped."""
-        write_checksummed_json(self.path / _ENVIRONMENT, environment)
+        environment.write(self.path / _ENVIRONMENT)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
             write_json(self.path / "skipped-images.json", lines)
 
-    def write_log(self, history: list[dict[str, Any]]) -> None:
+    def write_log(self, history: Sequence[EpochMetrics]) -> None:
         """Write log.jsonl, one line per epoch, as a whole."""
         write_text(self.path / "log.jsonl", log_text(history))
 
 
-def log_text(history: Sequence[Mapping[str, Any]]) -> str:
+def log_text(history: Sequence[EpochMetrics]) -> str:
     """Return the content of log.jsonl for these epochs."""
-    return "".join(json.dumps(entry) + "\n" for entry in history)
+    return "".join(json.dumps(entry.to_json()) + "\n" for entry in history)
 
 
-def epoch_line(metrics: dict[str, float], epochs: int) -> str:
+def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     """Return the metrics of an epoch as a line for people."""
     return (
-        f"epoch {metrics['epoch']}/{epochs}  "
-        f"train loss {metrics['train_loss']:.4f}, accuracy {metrics['train_accuracy']:.2%}  "
-        f"validation loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.2%}  "
-        f"({metrics['train_seconds']:.0f} s)"
+        f"epoch {metrics.epoch}/{epochs}  "
+        f"train loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}  "
+        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}  "
+        f"({metrics.train_seconds:.0f} s)"
     )
 
 
-def read_environment(folder: Path) -> dict[str, Any]:
+def read_environment(folder: Path) -> Environment:
     """Read the environment of a run.
 
     Raises:
         RunError: it is missing or damaged.
     """
+    file = folder / _ENVIRONMENT
     try:
-        return read_checksummed_json(folder / _ENVIRONMENT)
+        return Environment.read(file)
+    except RecordError as error:
+        raise RunError(f"{file} {error}") from None
     except OrbituneError as error:
         raise RunError(f"{error} Restore it, or train the run again.") from None
 

@@ -26,7 +26,7 @@ def check_run(folder: Path) -> None:
     read_inputs(folder)
     read_environment(folder)
     for split in ("validation", "test"):
-        read_predictions(folder, split, len(result.data.classes))
+        read_predictions(folder, split, classes=len(result.data.classes))
     _check_recipe(folder, result)
     if _text(folder / "log.jsonl") != log_text(result.history):
         raise _other(folder, "log.jsonl")

@@ -5,7 +5,7 @@ import math
 from orbitune.recipe import Recipe
 
 
-def step_image_size(recipe: Recipe, step: int, steps: int) -> int:
+def step_image_size(recipe: Recipe, step: int, *, steps: int) -> int:
     """Return the input size of a step in pixels."""
     return next(size for size, first in reversed(size_phases(recipe, steps)) if step >= first)
 
@@ -20,7 +20,7 @@ def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
     return phases
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
     """Return a step's learning rate: linear warm-up, then cosine or constant.
 
     Args:

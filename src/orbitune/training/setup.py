@@ -68,7 +68,7 @@ class TrainingSetup:
         )
 
     def activation_loader(
-        self, network: "nn.Module", loader: TileLoader, device: "torch.device", folder: Path | None = None
+        self, network: "nn.Module", loader: TileLoader, *, device: "torch.device", folder: Path | None = None
     ) -> "ActivationLoader":
         """Return a loader of cached activations of the frozen layers.
 
@@ -164,7 +164,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return forward_with_tta(network, loader.tiles(batch), tta)
+            return forward_with_tta(network, loader.tiles(batch), tta=tta)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
@@ -193,7 +193,7 @@ class TrainingSetup:
             fingerprint=self.tiles.fingerprint,
             classes=self.tiles.classes,
             tile_size=(height, width),
-            white=self.tiles.white,
+            scale_max=self.tiles.scale_max,
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
@@ -226,8 +226,10 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
     tiles = load_tiles(recipe.data, recipe.on_bad_image, progress=progress, selection=selection)
     _check_classes(tiles.classes)
-    recipe = resolve(recipe, backbone, tiles.tiles.shape[1:3])
-    splits, notes = split_tiles(tiles, recipe.split_files, recipe.split_seed, recipe.split, recipe.block_size)
+    recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
+    splits, notes = split_tiles(
+        tiles, recipe.split_files, seed=recipe.split_seed, split=recipe.split, block_size=recipe.block_size
+    )
     if recipe.shots:
         recipe, splits, note = _with_few_shots(recipe, tiles, splits)
         notes = (*notes, note)

@@ -58,7 +58,7 @@ class Tracker(Callback):
         self._works = False
 
     @abstractmethod
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
         """Begin or continue the run of the tracker.
 
         Args:
@@ -79,20 +79,24 @@ class Tracker(Callback):
         """End the run of the tracker as FINISHED, FAILED or KILLED."""
 
     def on_train_start(self, setup: "TrainingSetup") -> None:
+        """Begin the tracker's run, or continue that of the run folder."""
         self._steps_per_epoch = setup.steps_per_epoch
         self._state: dict[str, Any] = {"run_id": None, "step": 0, "epoch": 0}
         self._state |= read_cached_json(self.folder / f"{self.name}.json") or {}
         self.folder.mkdir(exist_ok=True)
         try:
             self._state["run_id"] = self.start(
-                _flat(setup.recipe.model_dump(mode="json")), self._state["run_id"], self._state["step"] + 1
+                _flat(setup.recipe.model_dump(mode="json")),
+                self._state["run_id"],
+                first_step=self._state["step"] + 1,
             )
         except Exception as error:
             raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
         self._works = True
         self._keep_state()
 
-    def on_step_end(self, step: int, loss: float, learning_rate: float) -> None:
+    def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
+        """Collect the metrics of a step; send those collected now and then."""
         if step > self._state["step"]:
             self._state["step"] = step
             self._rows.append((step, {"train/loss": loss, "train/learning_rate": learning_rate}))
@@ -100,6 +104,7 @@ class Tracker(Callback):
             self._transfer()
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Collect and send the metrics of an epoch."""
         if epoch > self._state["epoch"]:
             self._state["epoch"] = epoch
             named = {
@@ -113,15 +118,18 @@ class Tracker(Callback):
         self._transfer()
 
     def on_checkpoint(self, step: int) -> None:
+        """Send the metrics, so that none is missing where a run resumes."""
         self._transfer()
 
     def on_train_end(self, result: "RunResult") -> None:
+        """Send the final scores, and end the run as finished."""
         scores = {"test/accuracy": result.test.accuracy, "test/macro_f1": result.test.macro_f1}
         self._rows.append((self._state["step"], scores))
         self._transfer()
         self._end("FINISHED")
 
     def on_exception(self, error: BaseException) -> None:
+        """End the run as killed or failed."""
         self._transfer()
         self._end("KILLED" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "FAILED")
 
@@ -159,7 +167,8 @@ class TensorBoardTracker(Tracker):
     name = "tensorboard"
     modules = ("tensorboard",)
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
+        """Open an event file; drop events from `first_step` on."""
         from torch.utils.tensorboard import SummaryWriter
 
         # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
@@ -170,12 +179,14 @@ class TensorBoardTracker(Tracker):
         return "tensorboard"
 
     def send(self, rows: Sequence[Row]) -> None:
+        """Write scalars."""
         for step, metrics in rows:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def finish(self, status: str) -> None:
+        """Close the event file."""
         self._writer.close()
 
 
@@ -185,7 +196,8 @@ class MLflowTracker(Tracker):
     name = "mlflow"
     modules = ("mlflow", "sqlalchemy", "alembic")
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
+        """Create a run of MLflow, or set an earlier one to running."""
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports the tables of a new mlflow.db
@@ -207,6 +219,7 @@ class MLflowTracker(Tracker):
         return str(run_id)
 
     def send(self, rows: Sequence[Row]) -> None:
+        """Log metrics in batches."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -215,6 +228,7 @@ class MLflowTracker(Tracker):
             self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
 
     def finish(self, status: str) -> None:
+        """Set the status of the run."""
         self._client.set_terminated(self._run_id, status)
 
 
@@ -224,7 +238,8 @@ class WandbTracker(Tracker):
     name = "wandb"
     modules = ("wandb",)
 
-    def start(self, recipe: dict[str, Any], run_id: str | None, first_step: int) -> str:
+    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
+        """Create a run of Weights & Biases, or resume an earlier one."""
         import wandb
 
         run_id = run_id or secrets.token_hex(4)
@@ -240,10 +255,12 @@ class WandbTracker(Tracker):
         return run_id
 
     def send(self, rows: Sequence[Row]) -> None:
+        """Log metrics by step."""
         for step, metrics in rows:
             self._run.log(metrics, step=step)
 
     def finish(self, status: str) -> None:
+        """End the run with exit code 0 if it finished."""
         self._run.finish(exit_code=0 if status == "FINISHED" else 1)
 
 

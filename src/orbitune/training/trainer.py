@@ -16,7 +16,7 @@ from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.errors import Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
-from orbitune.evaluation.run_result import Computation
+from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from orbitune.models.adalora import RankSchedule
 
 CHECKPOINT_SECONDS = 60.0
+_CONTINUE = "Run the same command again to continue."
 
 
 @dataclass
@@ -88,14 +89,14 @@ class Trainer:
         from torch.nn.parallel import DistributedDataParallel
 
         recipe, device = setup.recipe, accelerator.device
-        model = build(recipe, setup.backbone, setup.tiles.classes).to(device)
+        model = build(recipe, setup.backbone, classes=setup.tiles.classes).to(device)
         groups = parameter_groups(model, recipe)
         optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
         make_schedule = find_method(recipe.method).schedule
         rank_schedule = make_schedule(model, setup.steps) if make_schedule else None
         state = TrainingState()
         if folder.checkpoint.exists():
-            state = load_checkpoint(folder.checkpoint, model, optimizer, rank_schedule)
+            state = load_checkpoint(folder.checkpoint, model, optimizer=optimizer, schedule=rank_schedule)
             state.resumed += 1
         network: Any = setup.network(model, state.attention)
         state.attention = str(network.plan.attention)
@@ -126,8 +127,8 @@ class Trainer:
             ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
         """
         assert isinstance(self.loader, TileLoader)
-        loader = self.setup.activation_loader(self.network, self.loader, self.accelerator.device)
-        with self.meter.phase("prefix"), self.accelerator.main_process_first():
+        loader = self.setup.activation_loader(self.network, self.loader, device=self.accelerator.device)
+        with self.meter.phase("cache"), self.accelerator.main_process_first():
             if not loader.complete:
                 total = sum(map(len, self.setup.splits.values()))
                 with self.display.task("caching frozen layers", total) as task:
@@ -139,10 +140,7 @@ class Trainer:
     def _cached(self, task: ProgressTask, count: int) -> None:
         task.advance(count)
         if self.interrupt.is_set:
-            raise Interrupted(
-                "Stopped while the activations of the frozen layers were cached. Run the same command again "
-                "to continue."
-            )
+            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {_CONTINUE}")
 
     def fit(self, epochs: int | None = None) -> None:
         """Train to the last epoch or `epochs`; validate and keep the best weights.
@@ -166,10 +164,7 @@ class Trainer:
                     self.save()
                     last_save = time.monotonic()
                 if stopping:
-                    raise Interrupted(
-                        f"Stopped after step {state.step} of {self.setup.steps}. Run the same command again "
-                        "to continue."
-                    )
+                    raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {_CONTINUE}")
 
     def _train_step(self, task: ProgressTask) -> None:
         with self.meter.phase("train"):
@@ -177,7 +172,7 @@ class Trainer:
         state = self.state
         task.advance(1, f"loss {loss:.3f}  accuracy {state.correct / state.seen:.1%}")
         with self._saving_on_error():
-            self.callbacks.on_step_end(state.step, loss, self.learning_rate(state.step - 1))
+            self.callbacks.on_step_end(state.step, loss, learning_rate=self.learning_rate(state.step - 1))
 
     def step(self) -> float:
         """Take one optimizer step on the next batch; return its mean loss.
@@ -194,11 +189,11 @@ class Trainer:
         sums = accumulate_gradients(
             self.replica,
             tiles,
-            targets,
+            targets=targets,
             recipe=setup.recipe,
             scaler=self.scaler,
             weight=weight,
-            size=step_image_size(setup.recipe, state.step, setup.steps),
+            size=step_image_size(setup.recipe, state.step, steps=setup.steps),
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
         loss = loss_sum / len(chosen)
@@ -225,7 +220,7 @@ class Trainer:
         own = slice(rank, None, ranks) if has_part else slice(0, 1)
         tiles, targets = (part[own] for part in self.batch(chosen))
         if rank:
-            torch.manual_seed(step_seed(seed, step, rank))  # for a dropout of its own
+            torch.manual_seed(step_seed(seed, step, rank=rank))  # for a dropout of its own
         return tiles, targets, ranks / len(chosen) if has_part else 0.0
 
     def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
@@ -256,7 +251,7 @@ class Trainer:
     def learning_rate(self, step: int, group: int = 0) -> float:
         """Return the learning rate of a step, from 0, for a group of parameters."""
         factor = float(self.optimizer.param_groups[group]["factor"])
-        return factor * learning_rate(self.setup.recipe, step, self.setup.steps)
+        return factor * learning_rate(self.setup.recipe, step, steps=self.setup.steps)
 
     def end_epoch(self) -> None:
         """Score the validation split, log the epoch, and keep the best weights."""
@@ -264,31 +259,31 @@ class Trainer:
         before = self.meter.totals.get("evaluation_seconds", 0.0)
         with self.meter.phase("evaluation"):
             validation = self.evaluate("validation")
-        trained = sum(entry["train_seconds"] for entry in state.history)
-        metrics = {
-            "epoch": len(state.history) + 1,
-            "train_loss": state.loss_sum / state.seen,
-            "train_accuracy": state.correct / state.seen,
-            "validation_loss": validation.loss,
-            "validation_accuracy": validation.accuracy,
-            "learning_rate": self.learning_rate(state.step - 1),
-            "train_seconds": self.meter.totals["train_seconds"] - trained,
-            "evaluation_seconds": self.meter.totals["evaluation_seconds"] - before,
-        }
+        trained = sum(entry.train_seconds for entry in state.history)
+        metrics = EpochMetrics(
+            epoch=len(state.history) + 1,
+            train_loss=state.loss_sum / state.seen,
+            train_accuracy=state.correct / state.seen,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.accuracy,
+            learning_rate=self.learning_rate(state.step - 1),
+            train_seconds=self.meter.totals["train_seconds"] - trained,
+            evaluation_seconds=self.meter.totals["evaluation_seconds"] - before,
+        )
         state.history.append(metrics)
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
             if state.best_epoch == len(state.history):
-                save_best(self.folder.best, self.model, state.best_epoch)
+                save_best(self.folder.best, self.model, epoch=state.best_epoch)
             self.folder.write_log(state.history)
         with self._saving_on_error():
-            self.callbacks.on_epoch_end(len(state.history), metrics)
+            self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
         self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
 
     def evaluate(self, split: str) -> SplitScores:
         """Return the scores on one split."""
-        return score(self.logits(split), self.labels(split), self.setup.tiles.classes)
+        return score(self.logits(split), self.labels(split), classes=self.setup.tiles.classes)
 
     def labels(self, split: str) -> np.ndarray:
         """Return the labels of one split, int64 (N,)."""
@@ -334,7 +329,11 @@ class Trainer:
             self.callbacks.on_checkpoint(self.state.step)
         finally:
             save_checkpoint(
-                self.folder.checkpoint, self.model, self.optimizer, self.rank_schedule, self.state
+                self.folder.checkpoint,
+                self.model,
+                optimizer=self.optimizer,
+                schedule=self.rank_schedule,
+                state=self.state,
             )
 
     @contextmanager

@@ -4,31 +4,40 @@ It is resumed like any run. Its schedule is that of the whole run, so a trial th
 equals one that never paused.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.integrity import read_checksummed_json, write_checksummed_json
-from orbitune.recipe import Recipe
+from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.recipe import Recipe, upgrade
+from orbitune.records import JsonTuple, RecordError, StoredRecord
 from orbitune.training.run import open_run
 
 
-@dataclass(frozen=True)
-class TrialResult:
-    """The metrics of a trial so far.
+class TrialResult(StoredRecord):
+    """The metrics of a trial so far, the content of trial.json.
 
     Attributes:
         recipe: the resolved recipe.
-        history: one entry per epoch that was trained, as in `RunResult`.
+        history: metrics of each epoch that was trained.
         seconds: of all processes that worked on it, from their cold start on.
         test_reads: how often the test split was read; 0.
     """
 
-    recipe: dict[str, Any]
-    history: list[dict[str, float]]
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    recipe: Recipe
+    history: JsonTuple[EpochMetrics]
     seconds: float
     test_reads: int
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert a trial of version 0.1, whose recipe has other words."""
+        if isinstance(recipe := values.get("recipe"), dict):
+            values["recipe"] = upgrade(recipe)
+        return values
 
     @classmethod
     def load(cls, folder: Path) -> "TrialResult | None":
@@ -41,14 +50,14 @@ class TrialResult:
         if not file.is_file():
             return None
         try:
-            return cls(**read_checksummed_json(file))
-        except (OrbituneError, TypeError):
+            return cls.read(file)
+        except (OrbituneError, RecordError):
             raise RunError(
                 f"{file} is damaged or of another version; remove it to continue from the checkpoint."
             ) from None
 
 
-def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -> TrialResult:
+def trial(recipe: Recipe, out: str | Path, *, epochs: int, progress: bool = True) -> TrialResult:
     """Train the first `epochs` epochs of a recipe and write trial.json.
 
     Args:
@@ -72,10 +81,10 @@ def trial(recipe: Recipe, out: str | Path, epochs: int, progress: bool = True) -
         trainer.save()  # updates the seconds
         state = trainer.state
         result = TrialResult(
-            recipe=run.setup.recipe.model_dump(mode="json"),
-            history=state.history,
+            recipe=run.setup.recipe,
+            history=tuple(state.history),
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )
-        write_checksummed_json(run.folder.path / "trial.json", asdict(result))
+        result.write(run.folder.path / "trial.json")
         return result

@@ -32,7 +32,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
 
     recipe = Recipe.make(spec["recipe"])
     # A model without weights: transformers and PEFT import its parts when it is built.
-    plan_parameters(recipe, find_backbone(recipe.backbone), ("one", "other"))
+    plan_parameters(recipe, find_backbone(recipe.backbone), classes=("one", "other"))
     reset_peak_rss()
     imports = peak_rss_bytes()
     setup = prepare_training(recipe, progress=False)

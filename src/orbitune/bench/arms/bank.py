@@ -9,7 +9,7 @@ from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.training.setup import TrainingSetup
 
 
-def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch, *, run: str, tasks: int) -> dict[str, Any]:
     """Measure predictions of batches that are spread over `tasks` adapters.
 
     All adapters are copies of the run's.

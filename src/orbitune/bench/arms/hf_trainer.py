@@ -41,6 +41,7 @@ class StopCallback(TrainerCallback):
         self.batch_size = batch_size
 
     def on_step_end(self, args, state, control, **rest):  # type: ignore[no-untyped-def]
+        """Time a step and stop the Trainer when enough were measured."""
         control.should_training_stop = not self.watch.step(self.batch_size)
 
 

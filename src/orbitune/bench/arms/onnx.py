@@ -11,13 +11,13 @@ from orbitune.training.setup import TrainingSetup
 
 
 def run_arm(
-    setup: TrainingSetup, watch: Stopwatch, run: str, form: str, merge_tokens: str = ""
+    setup: TrainingSetup, watch: Stopwatch, *, run: str, form: str, merge_tokens: str = ""
 ) -> dict[str, Any]:
     """Predict batches until the stopwatch has seen enough.
 
     `merge_tokens` says how the file was made.
     """
-    path = find_export(run, form, merge_tokens)
+    path = find_export(run, form, merge_tokens=merge_tokens)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for tiles in batches(setup):
         session.run(None, {"tiles": tiles})

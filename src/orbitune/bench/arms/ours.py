@@ -16,7 +16,7 @@ fast_path()  # its imports count among those of this module
 def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
     """Take steps until the stopwatch has seen enough, and say how; nothing is kept."""
     with scratch() as temporary:
-        folder = RunFolder(temporary / "run", setup.recipe, setup.inputs())
+        folder = RunFolder(temporary / "run", setup.recipe, inputs=setup.inputs())
         trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         wanted = True
         while wanted:

@@ -16,7 +16,7 @@ from orbitune.training.setup import TrainingSetup
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str, tasks: int) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch, *, run: str, tasks: int) -> dict[str, Any]:
     """Measure predictions of batches that are spread over `tasks` adapters.
 
     All adapters are copies of the run's.

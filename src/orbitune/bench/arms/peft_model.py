@@ -28,4 +28,4 @@ def build_peft_model(setup: TrainingSetup, **options: Any) -> Any:
         trust_remote_code=False,
         **options,
     )
-    return find_method(setup.recipe.method).apply(model, setup.backbone.family, setup.recipe)
+    return find_method(setup.recipe.method).apply(model, setup.backbone.family, recipe=setup.recipe)

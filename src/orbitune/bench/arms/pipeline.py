@@ -10,7 +10,7 @@ from orbitune.bench.arms.stopwatch import Stopwatch
 from orbitune.training.setup import TrainingSetup
 
 
-def run_arm(setup: TrainingSetup, watch: Stopwatch, run: str) -> dict[str, Any]:
+def run_arm(setup: TrainingSetup, watch: Stopwatch, *, run: str) -> dict[str, Any]:
     """Predict batches until the stopwatch has seen enough."""
     folder = str(find_export(run, "merged"))
     classify = pipeline("image-classification", model=folder, device="cpu", trust_remote_code=False)

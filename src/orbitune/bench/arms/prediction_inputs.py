@@ -25,7 +25,7 @@ def assign_tasks(count: int, images: int) -> list[str]:
     return [f"task {number % count}" for number in range(images)]
 
 
-def find_export(run: str, form: str, merge_tokens: str = "") -> Path:
+def find_export(run: str, form: str, *, merge_tokens: str = "") -> Path:
     """Return the path of an export of a run.
 
     Args:

@@ -31,7 +31,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
         ViTForImageClassification(ViTConfig()).save_pretrained(place / "backbone")
         backbone = find_backbone(str(place / "backbone"))
         for method in ("full", "lora"):
-            model = build(Recipe(method=method), backbone, names)
+            model = build(Recipe(method=method), backbone, classes=names)
             metadata = ModelMetadata(
                 method=method,
                 classes=names,
@@ -39,8 +39,8 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
                 backbone=backbone.record,
                 scores={},
             )
-            save_model(model, place / method, backbone, metadata)
-        store(place / "lora", place / "stored", dtype)
+            save_model(model, place / method, backbone=backbone, metadata=metadata)
+        store(place / "lora", place / "stored", dtype=dtype)
         for name in ("full", "stored"):
             (file,) = (place / name).glob("*.safetensors")
             files[name] = file.stat().st_size

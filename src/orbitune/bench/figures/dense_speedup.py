@@ -15,7 +15,7 @@ def measure(run: str) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"dense": [], "tiles": []}
     with temporary_bundle(run) as folder:
         scene = folder / "scene.tif"
-        write_scene(run, scene, _SIDE)
+        write_scene(run, scene, pixels=_SIDE)
         map_scene_with(folder, scene, stride=_STRIDE)  # what is loaded once for a process
         for mode in ("dense", "tiles", "tiles", "dense"):
             seconds[mode].append(_seconds(folder, scene, mode))

@@ -14,7 +14,7 @@ from orbitune.mapping.pipeline import map_scene
 from orbitune.training.evaluate import reopen
 
 SIDE = 10_980  # pixels of a Sentinel-2 tile at 10 m
-_WHITE = 2750  # digital numbers that EuroSAT's 255 stands for
+_SCALE_MAX = 2750  # digital numbers that EuroSAT's 255 stands for
 
 
 @contextmanager
@@ -28,10 +28,10 @@ def temporary_bundle(run: str) -> Iterator[Path]:
 def map_scene_with(folder: Path, scene: str | Path, **settings: Any) -> MapReport:
     """Map a scene with the bundle in the folder."""
     outputs = {"map": folder / "map.tif", "confidence": folder / "confidence.tif"}
-    return map_scene(folder / "bundle", scene, outputs, progress=False, **settings)
+    return map_scene(folder / "bundle", scene, outputs=outputs, progress=False, **settings)
 
 
-def write_scene(run: str, path: Path, pixels: int = SIDE) -> None:
+def write_scene(run: str, path: Path, *, pixels: int = SIDE) -> None:
     """Write a square 16-bit scene of three bands, made of the run's test tiles."""
     import rasterio
     from rasterio.transform import from_origin
@@ -59,5 +59,5 @@ def write_scene(run: str, path: Path, pixels: int = SIDE) -> None:
     with rasterio.open(path, "w", **profile) as file:
         for row in range(0, pixels, side):
             strip = np.concatenate(list(tiles[random.integers(len(tiles), size=count)]), 1)
-            strip = strip[: pixels - row, :pixels].transpose(2, 0, 1).astype(np.uint32) * _WHITE // 255
+            strip = strip[: pixels - row, :pixels].transpose(2, 0, 1).astype(np.uint32) * _SCALE_MAX // 255
             file.write(strip.astype(np.uint16), window=((row, row + strip.shape[1]), (0, pixels)))

@@ -11,7 +11,7 @@ from orbitune.mapping.scene.bands import BandTags, Level
 from orbitune.sources.band_names import SENTINEL2, band_in_text, canonical_name
 
 _SIZE = re.compile(r"[_-](\d+)m$", re.IGNORECASE)  # metres per pixel in a file name, such as B02_10m
-_LEVEL = re.compile(r"MSI(L1C|L2A)", re.IGNORECASE)
+_LEVEL = re.compile(r"(?:MSI|Level-)L?(1C|2A)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Product:
 
 
 def stated_level(text: str) -> Level | None:
-    """Return the processing level in the name of a product, such as S2B_MSIL2A_20220301."""
+    """Return the processing level in a name or a tag, such as S2B_MSIL2A_20220301 or Level-2A."""
     found = _LEVEL.search(text)
-    return cast(Level, found[1].upper()) if found else None
+    return cast(Level, f"L{found[1].upper()}") if found else None
 
 
 def sort_bands(bands: Sequence[BandFile]) -> tuple[BandFile, ...]:

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from orbitune.errors import DataError
 from orbitune.mapping.scene.band_files import BandFile
-from orbitune.mapping.scene.bands import gdal_name, offset_tags
+from orbitune.mapping.scene.bands import gdal_name, sentinel_tags
 from orbitune.mapping.scene.raster_io import block_bytes, local_files, open_raster
 
 _MAX_RATIO = 12  # of pixel sides of two bands; Sentinel-2's are 10, 20 and 60 m
@@ -53,7 +53,7 @@ class _Header:
                 nodata=band.nodata if band.nodata is not None else file.nodatavals[band.number - 1],
                 scale=file.scales[band.number - 1],
                 offset=file.offsets[band.number - 1],
-                tags=offset_tags(file, band.number),
+                tags=sentinel_tags(file, band.number),
                 has_mask=file.mask_flag_enums[band.number - 1] == [MaskFlags.per_dataset],
                 block_bytes=block_bytes(file),
                 files=tuple(local_files(file, band.path)),
@@ -130,8 +130,8 @@ def _check_fit(header: _Header, finest: _Header, whose: str) -> None:
     turned = any((each.transform.b, each.transform.d) != (0, 0) for each in (header, finest))
     if turned or header.side > _MAX_RATIO * finest.side:
         raise DataError(
-            f"The {pair} have pixels of {finest.side:g} and {header.side:g} units of their CRS, which are too "
-            "different to resample here: resample them first, such as with gdalwarp -tr 10 10 IN OUT."
+            f"The {pair} have pixels of {finest.side:g} and {header.side:g} units of their CRS, which "
+            "are too different to resample here: resample them first, such as with gdalwarp -tr 10 10 IN OUT."
         )
     away = max(abs(one - other) for one, other in zip(header.bounds, finest.bounds, strict=True))
     if away > header.side:

@@ -15,8 +15,10 @@ Level = Literal["L1C", "L2A"]  # of processing: top of the atmosphere, or surfac
 
 _COLOURS = ("red", "green", "blue")
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
-# Tags of Sentinel-2 products since baseline 04.00.
+_QUANTIFICATION_TAGS = {"QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"}
+# Since baseline 04.00.
 _OFFSET_TAG = re.compile(r"(BOA|RADIO)_ADD_OFFSET(_\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([+-]?\d+(?:\.\d*)?)\s*")
 _NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a description that is a number alone
 
 
@@ -81,8 +83,7 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
             "with gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
         )
     numbers, source = _bands_from_metadata(file)
-    known = source != "the first three"
-    return BandSelection(numbers, RGB if known else tuple(names[n - 1] for n in numbers), source)
+    return BandSelection(numbers, tuple(names[number - 1] for number in numbers), source)
 
 
 def _band_names(file: Any) -> list[str]:
@@ -92,7 +93,7 @@ def _band_names(file: Any) -> list[str]:
     colours = [colour.name if colour.name in _COLOURS else "" for colour in file.colorinterp]
     if any(canonical_name(name) in RGB for name in names):
         return names
-    return [name or canonical_name(colour) or "" for name, colour in zip(names, colours, strict=True)]
+    return [name or colour for name, colour in zip(names, colours, strict=True)]
 
 
 def _find_band(asked: BandChoice, file: Any, *, names: Sequence[str], whose: str) -> int:
@@ -121,14 +122,20 @@ def read_band_tags(file: Any, band: int, *, whose: str) -> BandTags:
     if not (np.isfinite([scale, offset]).all() and scale):
         raise DataError(
             f"{whose} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
-            "not a scale: give the values of black and white with --scale, such as 0:2750."
+            "not a scale: give the range of values with --scale, such as 0:2750."
         )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
-    stated = offset_tags(file, band)
-    if stated and (number := _offset(stated, whose)):
-        return BandTags(scale, scale * number, f"{min(stated)} in the file's tags")
-    return BandTags(scale, None, None if scale == 1 else "scale in the file's tags")
+    source = None if scale == 1 else "scale in the file's tags"
+    stated = sentinel_tags(file, band)
+    if source is None and np.dtype(file.dtypes[band - 1]).itemsize > 1:  # 8 bits were scaled anew
+        for tag in stated.keys() & _QUANTIFICATION_TAGS:
+            if (unit := _NUMBER.fullmatch(stated[tag])) and float(unit[1]) > 0:
+                scale, source = 1 / float(unit[1]), f"{tag} in the file's tags"
+    offsets = {tag: value for tag, value in stated.items() if tag not in _QUANTIFICATION_TAGS}
+    if number := _offset(offsets, whose):
+        return BandTags(scale, scale * number, f"{min(offsets)} in the file's tags")
+    return BandTags(scale, None, source)
 
 
 def _offset(stated: Mapping[str, str], whose: str) -> float:
@@ -137,12 +144,12 @@ def _offset(stated: Mapping[str, str], whose: str) -> float:
     Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its number counts bands of
     the product, not of the file.
     """
-    numbers = [re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?)\s*", value) for value in stated.values()]
+    numbers = [_NUMBER.fullmatch(value) for value in stated.values()]
     found = {float(number[1]) for number in numbers if number}
     if len(found) > 1:
         raise DataError(
             f"{whose} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
-            "their bands: give the values of black and white with --scale, such as 1000:3750."
+            "their bands: give the range of values with --scale, such as 1000:3750."
         )
     return found.pop() if found else 0.0
 
@@ -180,18 +187,20 @@ def gdal_name(file: Any) -> str:
     return str(file.files[0] if "://" in file.name else file.name)
 
 
-def offset_tags(file: Any, band: int) -> dict[str, str]:
-    """Return the tags of a band, else of its file, that state an offset.
+def sentinel_tags(file: Any, band: int) -> dict[str, str]:
+    """Return the tags of a band and its file that state the radiometry of a Sentinel-2 product.
 
     Args:
         file: open rasterio dataset.
         band: 1-based band number.
     """
-    found = [
-        {tag: value for tag, value in tags.items() if _OFFSET_TAG.fullmatch(tag)}
-        for tags in (file.tags(band), file.tags())
+    of_file, of_band = file.tags(), file.tags(band)
+    offsets = [
+        {tag.upper(): value for tag, value in tags.items() if _OFFSET_TAG.fullmatch(tag)}
+        for tags in (of_band, of_file)
     ]
-    return found[0] or found[1]
+    units = {tag: of_file[tag] for tag in sorted(of_file.keys() & _QUANTIFICATION_TAGS)}
+    return {**units, **(offsets[0] or offsets[1])}
 
 
 def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:

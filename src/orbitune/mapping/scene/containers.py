@@ -42,7 +42,8 @@ def list_files(name: str, *, below: bool = False) -> list[str]:
                 found = [f"/vsizip/{path}/{each}" for each in archive.namelist() if each.startswith(inner)]
         elif path.is_file() and tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
-                found = [f"/vsitar/{path}/{each}" for each in archive.getnames() if each.startswith(inner)]
+                names = [each.removeprefix("./") for each in archive.getnames()]
+                found = [f"/vsitar/{path}/{each}" for each in names if each.startswith(inner)]
     return sorted(each for each in found if "__MACOSX" not in each)
 
 

@@ -1,10 +1,9 @@
 """Encoding of a scene: how its numbers become reflectance, by metadata, dtype and statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import numpy as np
-from pydantic import computed_field
 
 from orbitune.mapping.scene.bands import BandTags, Level
 from orbitune.mapping.scene.encoding_statistics import (
@@ -47,7 +46,6 @@ class Encoding(Record):
     certainty: Certainty
     evidence: JsonTuple[str] = ()
 
-    @computed_field  # type: ignore[prop-decorator]
     @property
     def certain(self) -> bool:
         """Whether metadata or statistics tell the encoding."""
@@ -68,7 +66,7 @@ def recognise_encoding(
     dtype: str,
     *,
     sample: np.ma.MaskedArray,
-    pixels: np.ndarray,
+    pixels: Callable[[], np.ndarray],
     names: Sequence[str | None],
     level: Level | None = None,
 ) -> Encoding:
@@ -78,25 +76,27 @@ def recognise_encoding(
         tags: what metadata states of each band.
         dtype: of the bands, as numpy names it.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
-        pixels: some numbers as they are in the file, neither averaged nor interpolated, (bands, N).
+        pixels: returns some numbers as they are in the file, neither averaged nor interpolated, float
+            (bands, N); called only if no metadata state a scale.
         names: canonical name of each band, such as B04; None where it is not known.
         level: as metadata states it; None to tell it by the statistics.
     """
     scale = np.array([tag.scale for tag in tags])
     offset = np.array([tag.offset or 0.0 for tag in tags])
+    offset_stated = any(tag.offset is not None for tag in tags)
     kind, measured = _stated_kind(scale), BandStatistics.measure(sample)
     findings: list[Finding] = []
     if measured is None:
         findings.append(Finding(kind or "unknown", 1.0, False, "no pixel holds data"))
     elif kind is None:
-        numbers = pixels * scale[:, None] + offset[:, None]
+        numbers = pixels() * scale[:, None] + offset[:, None]
         findings.append(find_unit(measured.linear(scale, offset), dtype, pixels=numbers, names=names))
     if kind is None:
         kind = cast(Kind, findings[0].kind)
         scale, offset = scale * findings[0].value, offset * findings[0].value
     if measured is not None and kind not in ("8 bits", "unknown"):
         reflectance = measured.linear(scale, offset)
-        if any(tag.offset is None for tag in tags):
+        if not offset_stated:
             findings.append(find_offset(reflectance, names))
             offset = offset + findings[-1].value
             reflectance = measured.linear(scale, offset)
@@ -107,7 +107,7 @@ def recognise_encoding(
         scale=tuple(scale.tolist()),
         offset=tuple(offset.tolist()),
         level=level,
-        offset_stated=all(tag.offset is not None for tag in tags),
+        offset_stated=offset_stated,
         certainty=_certainty(findings),
         evidence=tuple(dict.fromkeys([*sources, *(found.evidence for found in findings)])),
     )

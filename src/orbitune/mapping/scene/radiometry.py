@@ -48,20 +48,24 @@ class ReflectanceScaling:
         return set(self.low) == {0.0} and set(self.high) == {255.0}
 
 
-def choose_scaling(encoding: Encoding, *, sample: np.ma.MaskedArray, white: int | None) -> ReflectanceScaling:
+def choose_scaling(
+    encoding: Encoding, *, sample: np.ma.MaskedArray, scale_max: int | None
+) -> ReflectanceScaling:
     """Return the default scaling of a scene.
 
     Args:
         encoding: of the scene.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
-        white: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
+        scale_max: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
     """
-    high, source = EUROSAT_WHITE, f"reflectance 0 to {EUROSAT_WHITE:g}, as in EuroSAT"
+    high, source = EUROSAT_WHITE, "default for reflectance"
+    if encoding.certainty == "stated" or encoding.offset_stated:
+        source += f", by {encoding.evidence[0]}"
     offsets = encoding.offset
     if encoding.kind == "8 bits":
         source = "as it is, 8 bits"
-    elif white and encoding.kind == "digital numbers":
-        high, source = white / QUANTIFICATION, "that of the training tiles"
+    elif scale_max and encoding.kind == "digital numbers":
+        high, source = scale_max / QUANTIFICATION, "that of the training tiles"
         # Nothing tells an offset of the training tiles: a scene of the same product has the same.
         offsets = encoding.offset if encoding.offset_stated else (0.0,) * len(encoding.offset)
     low, high_ends = (

@@ -159,7 +159,7 @@ class Scene:
             self.tags,
             self.dtype,
             sample=sample,
-            pixels=self._some_pixels(),
+            pixels=self._some_pixels,
             names=self.selection.roles,
             level=self._source.level,
         )

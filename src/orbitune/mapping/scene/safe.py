@@ -90,6 +90,6 @@ def _offsets(root: ElementTree.Element) -> dict[str, float]:
 
 def _images(metadata: str) -> list[str]:
     """Return the band images of a product."""
-    folder = str(PurePosixPath(metadata).parent)
+    folder = metadata.rpartition("/")[0]  # a Path would collapse the slashes of /vsizip//
     files = list_files(folder, below=True)
     return [file for file in files if "/IMG_DATA/" in file and file.lower().endswith(".jp2")]

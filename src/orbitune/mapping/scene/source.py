@@ -116,7 +116,7 @@ def _open_raster(name: str, bands: Sequence[BandChoice] | None, *, driver: str |
         files = local_files(file, name)
         _check_georeference(file, name)
         _check_size(file, name, files=files)
-        size, level = block_bytes(file), stated_level(name)
+        size, level = block_bytes(file), stated_level(f"{name} {file.tags().get('PROCESSING_LEVEL', '')}")
         expanded = needs_palette_expansion(file, bands)
         if expanded:
             colours = open_raster(palette_vrt(file))

@@ -85,11 +85,16 @@ def _bands(item: Mapping[str, Any], name: str) -> dict[str, BandFile]:
             raster = asset.get("raster:bands") or [{}] * len(stated)
             for number, (band, values) in enumerate(zip(stated, raster, strict=False), 1):
                 if title := _band_name(key, band, alone=not many):
-                    values = {**values, **band} if "bands" in asset else values
-                    tags, nodata = _tags(values, item), values.get("nodata")
-                    file = BandFile(title, _address(asset["href"], name), number, tags, _number(nodata))
+                    values = {**values, **_without_prefix(asset), **_without_prefix(band)}
+                    tags, nodata = _tags(values, item), _number(values.get("nodata"))
+                    file = BandFile(title, _address(asset["href"], name), number, tags, nodata)
                     found.setdefault(title, file)
     return found
+
+
+def _without_prefix(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the Raster extension by their names of STAC 1.0."""
+    return {key.removeprefix("raster:"): value for key, value in values.items()}
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:
@@ -142,7 +147,8 @@ def _level(item: Mapping[str, Any]) -> Any:
     """Return the processing level; None if it is not stated."""
     facts = item.get("properties", {})
     stated = str(facts.get("processing:level") or facts.get("s2:product_type") or "").upper()
-    for level in ("L1C", "L2A"):
-        if level in stated or level in str(item.get("collection", "")).upper():
-            return level
+    for text in (stated, str(item.get("collection", "")).upper()):
+        for level in ("L1C", "L2A"):
+            if level[1:] in text:
+                return level
     return stated_level(str(item.get("id", "")))

@@ -137,7 +137,7 @@ def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
 
 
 def check_head(
-    folder: Path, shapes: dict[str, tuple[int, ...]], backbone: Backbone, classes: int, named: str
+    folder: Path, shapes: dict[str, tuple[int, ...]], *, backbone: Backbone, classes: int, named: str
 ) -> None:
     """Check that an adapter, or its checkpoint, has a head with one row per class.
 
@@ -157,7 +157,7 @@ def check_head(
         raise ModelError(f"The head of {folder} has {rows} classes; {named} has {classes}.")
 
 
-def check_all_used(model: "nn.Module", shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
+def check_all_used(model: "nn.Module", shapes: dict[str, tuple[int, ...]], *, folder: Path) -> None:
     """Check that every tensor of a PEFT folder has a place in PEFT's model.
 
     Raises:

@@ -17,7 +17,7 @@ _BLOCK = 4 << 20
 
 
 def save_checksummed(
-    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
+    path: Path, tensors: "dict[str, Tensor]", *, metadata: dict[str, str] | None = None
 ) -> None:
     """Write tensors and text as one safetensors file with a checksum.
 

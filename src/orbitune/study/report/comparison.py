@@ -72,7 +72,7 @@ def terminal_columns(view: ReportView) -> list[Column]:
 
     return [
         *((f"{view.split_name(split) or 'test'}, %", accuracy(split)) for split in view.splits),
-        ("trained", lambda row: f"{row.parameters['trainable']:,}"),
+        ("trained", lambda row: f"{row.parameters.trainable:,}"),
         ("memory", lambda row: fmt.size(peak_memory(row.cost))),
         ("on disk", lambda row: fmt.size(row.cost["artefact_bytes"])),
         ("CPU time", lambda row: fmt.seconds(row.cost["cpu_seconds"])),
@@ -114,7 +114,7 @@ def _gap_columns(view: ReportView) -> list[Column]:
 
 
 def _parameters(row: MethodRow) -> str:
-    return f"{row.parameters['trainable']:,} ({fmt.trained_percentage(row.parameters)})"
+    return f"{row.parameters.trainable:,} ({fmt.trained_percentage(row.parameters)})"
 
 
 def _cost_columns(view: ReportView) -> list[Column]:

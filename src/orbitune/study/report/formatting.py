@@ -2,8 +2,10 @@
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from orbitune.models.metadata import ParameterCounts
 
 DASH = NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -32,7 +34,7 @@ def signed(points: float, digits: int = 2) -> str:
     return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
 
 
-def signed_range(low: float, high: float, digits: int = 2) -> str:
+def signed_range(low: float, high: float, *, digits: int = 2) -> str:
     """Format the interval of a difference."""
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
@@ -42,9 +44,9 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def trained_percentage(parameters: Mapping[str, int]) -> str:
+def trained_percentage(parameters: ParameterCounts) -> str:
     """Format the percentage of parameters that is trained."""
-    percentage = 100 * parameters["trainable"] / parameters["total"]
+    percentage = 100 * parameters.trainable / parameters.total
     return f"{percentage:.2f} %" if percentage >= 0.01 else "less than 0.01 %"
 
 

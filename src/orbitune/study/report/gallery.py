@@ -50,5 +50,5 @@ def _answer_lines(tile: DisputedTile) -> list[str]:
     for method, answer in tile.predicted.items():
         answers.setdefault(answer, []).append(method_name(method))
     correct = answers.pop(tile.label, [])
-    lines = [f"correct: {fmt.listed(correct) if correct else 'none'}"]
+    lines = [f"Correct: {fmt.listed(correct) if correct else 'none'}"]
     return [*lines, *(f"{answer}: {fmt.listed(names)}" for answer, names in answers.items())]

@@ -62,8 +62,8 @@ def _best_epochs(view: ReportView) -> str:
 
     total = max(len(run.finished.history) for run in view.results.done)
     return (
-        f"Each run kept the checkpoint with the best validation accuracy. Of {total} epochs, that was epoch: "
-        f"{', '.join(map(epochs, view.rows))}."
+        "Each run kept the checkpoint of the epoch with the best validation accuracy. "
+        f"Epoch kept, of {total}: {', '.join(map(epochs, view.rows))}."
     )
 
 
@@ -74,7 +74,9 @@ def _computation(view: ReportView) -> list[str]:
         for sentence in dict.fromkeys(_computed(run.finished.compute) for run in row.runs):
             titles.setdefault(sentence.strip(), []).append(row.title)
     return [
-        f"{fmt.capital(', '.join(methods))}: {sentence}" for sentence, methods in titles.items() if sentence
+        f"{sentence.removesuffix('.')}: {', '.join(methods)}."
+        for sentence, methods in titles.items()
+        if sentence
     ]
 
 
@@ -92,10 +94,10 @@ def _computed(compute: Computation) -> str:
         return ""
     tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
     if compute.fast:
-        kernels = "compiled" if compute.compiled_kernels else "torch's"
-        return f" Computed by the fast path: {tiles}, {compute.attention} attention, {kernels} kernels."
+        kernels = "compiled kernels" if compute.compiled_kernels else "torch's kernels"
+        return f" Computed on the fast path in {tiles}, with {compute.attention} attention and {kernels}."
     reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
-    return f" Computed by transformers and PEFT{reason}: {tiles}."
+    return f" Computed by transformers and PEFT{reason} in {tiles}."
 
 
 def _duration(seconds: float | None) -> str:
@@ -117,16 +119,16 @@ def _test_reads(view: ReportView) -> str:
     else:
         runs = f"each of {len(once)} runs" if len(once) > 1 else once[0]
         first = f"The test split was read once by {runs}, after the epoch had been chosen on validation."
-    others = [f"{name} read it {_times(count)}" for name, count in reads.items() if count != 1]
+    others = [f"{name} {_read(count)}" for name, count in reads.items() if count != 1]
     sentences = [first, f"{fmt.capital(fmt.listed(others))}." if others else ""]
     trials = [trial.test_reads for trial in view.results.trials if trial.test_reads is not None]
     if trials:
-        sentences += [f"{len(trials)} trials read it {_times(sum(trials))}."]
+        sentences += [f"{len(trials)} trials {_read(sum(trials))}."]
     return " ".join(filter(None, sentences))
 
 
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+def _read(count: int) -> str:
+    return {0: "never read it", 1: "read it once", 2: "read it twice"}.get(count, f"read it {count} times")
 
 
 def _intervals(view: ReportView) -> list[str]:

@@ -111,14 +111,14 @@ def _verdicts(view: ReportView) -> list[Component]:
 
 def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:
     for sweep in SWEEPS:
-        lines = {split: sweep_lines(view, sweep, split) for split in view.splits}
+        lines = {split: sweep_lines(view, sweep, split=split) for split in view.splits}
         found = [
             tables.sweep_table(view, points, head=fmt.capital(sweep.axis), split=split)
             for split, points in lines.items()
             if points
         ]
         if found:
-            figure = sweep_figure(view, sweep, styles)
+            figure = sweep_figure(view, sweep, styles=styles)
             yield Section(sweep.title, [figure, Collapsible("Numbers", [*found])])
 
 
@@ -134,7 +134,7 @@ def _calibration(view: ReportView, styles: Styles) -> list[Component]:
     splits = [s for s in view.splits if any(group.summary.calibration for group in view.groups_on(s))]
     if not splits:
         return []
-    figure = reliability_figure(view, splits, styles)
+    figure = reliability_figure(view, splits, styles=styles)
     return [figure, *(tables.calibration_table(view, split) for split in splits)]
 
 
@@ -145,7 +145,7 @@ def _robustness(view: ReportView, styles: Styles) -> list[Component]:
         for split in view.splits
         if split in measured
         for component in (
-            robustness_figure(view, split, styles),
+            robustness_figure(view, split, styles=styles),
             tables.robustness_table(view, split),
             Collapsible("All severities", [tables.severity_table(view, split)]),
         )

@@ -84,12 +84,12 @@ def planned_costs_table(view: ReportView) -> Table | None:
 
 
 def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
-    measured = {**result.cost.to_json(), **result.parameters} if result else {}
+    measured = {**result.cost.to_json(), **result.parameters.to_json()} if result else {}
     quantities: tuple[tuple[str, str, float, Callable[[float], str]], ...] = (
         ("time per epoch", "seconds_per_epoch", plan.seconds_per_epoch, fmt.seconds),
         ("peak memory", "peak_rss_bytes", plan.peak_rss_bytes, fmt.size),
         ("size on disk", "artefact_bytes", plan.artefact_bytes, fmt.size),
-        ("trainable parameters", "trainable", plan.parameters["trainable"], "{:,}".format),
+        ("trainable parameters", "trainable", plan.parameters.trainable, "{:,}".format),
     )
     rows = []
     for name, key, expected, write in quantities:
@@ -124,7 +124,7 @@ def _flatten(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def recipes(view: ReportView) -> list[Component]:
     """Return the shared recipe, then the resolved recipe of each method, collapsed."""
-    shared = [("Recipe that all methods share", view.results.recipe)]
+    shared = [("Recipe that all methods share", view.results.shared_settings)]
     resolved = [(_resolved_title(row), _shared_settings(row)) for row in view.rows]
     return [
         Collapsible(title, [CodeBlock(yaml.safe_dump(recipe, sort_keys=False), "yaml")])
@@ -185,8 +185,8 @@ def _counts(sizes: dict[str, int]) -> str:
 
 def environment_pairs(view: ReportView) -> list[tuple[str, str]]:
     """Return names and values that describe versions and hardware."""
-    values = dict(view.results.environment)
-    values["memory"] = fmt.size(values.pop("memory_bytes"))
+    pairs = view.results.environment.describe()
     if executor := view.results.executor:
-        values["runs at once"] = f"{executor.jobs}, {executor.threads} threads each ({executor.name})"
-    return [(name, "none" if value is None else str(value)) for name, value in values.items()]
+        threads = f"threads of each: {executor.threads}"
+        pairs.append(("runs at once", f"{executor.jobs} ({executor.name}), {threads}"))
+    return pairs

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from orbitune.models.metadata import ParameterCounts
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import GroupSummary
 from orbitune.study.records import RunRecord, StudyResults
@@ -70,9 +71,9 @@ class MethodRow:
         return mean_cost(self.runs)
 
     @property
-    def parameters(self) -> dict[str, int]:
+    def parameters(self) -> ParameterCounts:
         """Parameter counts of the first run."""
-        return dict(self.runs[0].finished.parameters)
+        return self.runs[0].finished.parameters
 
 
 class ReportView:

@@ -28,7 +28,7 @@ def accuracy_figure(view: ReportView) -> Figure:
     height = 120 + 30 * len(view.rows) + 20 * len(view.splits)
     figure, axes = new_figure(view, "Test accuracy, %", width=HALF_WIDTH, height=height)
     ends = [*_dots(axes, view), *_baselines(axes, view)]
-    set_error_axis(axes, "x", min(ends), max(ends))
+    set_error_axis(axes, "x", low=min(ends), high=max(ends))
     axes.set_yticks(range(len(view.rows)), [shorten(row.title) for row in view.rows])
     axes.set_ylim(len(view.rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -43,7 +43,7 @@ def accuracy_figure(view: ReportView) -> Figure:
             ("chance", {"color": QUIET, "linestyle": ":"}),
         ]
     if len(entries) > 1:
-        legend(figure, entries, HALF_WIDTH)
+        legend(figure, entries, width=HALF_WIDTH)
     return Figure(_caption(view), [to_panel(figure, "accuracy", alt=_alt(view), width=HALF_WIDTH)])
 
 

@@ -84,7 +84,7 @@ def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -
     )
     if view.many:
         entries = [(group.title, {**styles[group.title], "linestyle": "none"}) for group in groups]
-        legend(figure, entries, THIRD_WIDTH)
+        legend(figure, entries, width=THIRD_WIDTH)
     else:
         _names(axes, groups, costs, styles)
     named = "; ".join(
@@ -127,7 +127,7 @@ def _axes(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float]) -> N
 
     ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     room = 0.08 * max(max(ends) - min(ends), 0.2)
-    set_error_axis(axes, "y", min(ends) - room, max(ends) + room)
+    set_error_axis(axes, "y", low=min(ends) - room, high=max(ends) + room)
     low, high = min(costs), max(costs)
     if high > 10 * low > 0:
         axes.set_xscale("log")

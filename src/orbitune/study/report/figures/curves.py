@@ -47,7 +47,7 @@ def _draw_panel(view: ReportView, split: str, measure: str, title: str, scale: i
     ]
     if not view.many:
         entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-    legend(figure, entries, HALF_WIDTH)
+    legend(figure, entries, width=HALF_WIDTH)
     tiles = fmt.listed([side for side, _ in sides])
     names = ", ".join(group.title for group in groups)
     alt = f"{view.with_split('Line chart', split)}: {measure} by epoch on the {tiles} tiles for {names}."
@@ -67,9 +67,9 @@ def _caption(view: ReportView) -> str:
 def _curve(axes: "Axes", group: RunGroup, key: str, scale: int, look: dict[str, Any]) -> None:
     """Draw the mean of one measure over the seeds by epoch."""
     histories = [run.finished.history for run in group.runs]
-    epochs = [row["epoch"] for row in max(histories, key=len)]
+    epochs = [row.epoch for row in max(histories, key=len)]
     values = [
-        np.mean([scale * row[key] for history in histories for row in history if row["epoch"] == epoch])
+        np.mean([scale * getattr(row, key) for history in histories for row in history if row.epoch == epoch])
         for epoch in epochs
     ]
     axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
@@ -81,9 +81,9 @@ def _ring(axes: "Axes", group: RunGroup, key: str, scale: int, colour: str) -> N
         return
     result = group.runs[0].finished
     for row in result.history:
-        if row["epoch"] == result.best_epoch:
+        if row.epoch == result.best_epoch:
             ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
-            axes.plot(row["epoch"], scale * row[key], linestyle="none", color=colour, **ring)
+            axes.plot(row.epoch, scale * getattr(row, key), linestyle="none", color=colour, **ring)
 
 
 def _epoch_axis(axes: "Axes", epochs: int) -> None:

@@ -117,7 +117,7 @@ def to_panel(figure: "Figure", name: str, *, alt: str, width: int) -> Panel:
     return Panel(name, alt, svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1), width)
 
 
-def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], width: int) -> None:
+def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], *, width: int) -> None:
     """Draw a legend below the axes, in as many columns as fit."""
     axes = figure.axes[0]
     handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
@@ -136,7 +136,7 @@ def to_error_scale(accuracy: float, count: int) -> float:
     return float(-np.log10(max(1 - accuracy, 0.5 / count)))
 
 
-def set_error_axis(axes: "Axes", which: str, low: float, high: float) -> None:
+def set_error_axis(axes: "Axes", which: str, *, low: float, high: float) -> None:
     """Set limits and percentage ticks of an axis in the scale of `to_error_scale`.
 
     Args:

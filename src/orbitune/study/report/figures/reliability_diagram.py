@@ -18,7 +18,7 @@ from orbitune.study.report.view_model import ReportView, RunGroup
 _STATES = (("before", "Before temperature scaling"), ("after", "After temperature scaling"))
 
 
-def reliability_figure(view: ReportView, splits: list[str], styles: Styles) -> Figure:
+def reliability_figure(view: ReportView, splits: list[str], *, styles: Styles) -> Figure:
     """Draw accuracy against confidence in bins of equal size; two panels per split."""
     panels = [_draw_panel(view, split, state, styles) for split in splits for state, _ in _STATES]
     caption = (
@@ -45,21 +45,21 @@ def _points(group: RunGroup, state: str) -> list[tuple[float, float]]:
 def _draw_panel(view: ReportView, split: str, state: str, styles: Styles) -> Panel:
     groups = [group for group in view.groups_on(split) if group.summary.calibration]
     both = [end for group in groups for each, _ in _STATES for point in _points(group, each) for end in point]
-    ends = min(both), max(both)
+    low, high = min(both), max(both)
     title = view.with_split(dict(_STATES)[state], split)
     figure, axes = new_figure(view, title, width=HALF_WIDTH, height=420)
-    axes.plot(ends, ends, color=QUIET, linewidth=1, linestyle="--")
+    axes.plot((low, high), (low, high), color=QUIET, linewidth=1, linestyle="--")
     for group in groups:
         points = _points(group, state)
         axes.plot(*zip(*points, strict=True), **styles[group.title], linewidth=1.2, alpha=0.9)
     for which in ("x", "y"):
-        set_error_axis(axes, which, *ends)
+        set_error_axis(axes, which, low=low, high=high)
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("accuracy, %")
     legend(
         figure,
         [(group.title, {**styles[group.title], "linestyle": "-"}) for group in groups],
-        HALF_WIDTH,
+        width=HALF_WIDTH,
     )
     errors = "; ".join(f"{group.title} {fmt.percent(_scores(group, state).ece, 2)}" for group in groups)
     alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."

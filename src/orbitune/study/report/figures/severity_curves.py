@@ -9,7 +9,7 @@ from orbitune.study.report.figures.drawing import THIRD_WIDTH, Styles, legend, n
 from orbitune.study.report.view_model import ReportView
 
 
-def robustness_figure(view: ReportView, split: str, styles: Styles) -> Figure:
+def robustness_figure(view: ReportView, split: str, *, styles: Styles) -> Figure:
     """Draw one line per method, from clean tiles (0) to the highest severity."""
     records = [record for record in view.results.robustness if record.split == split]
     kinds = len(records[0].corruptions)
@@ -37,7 +37,7 @@ def _draw_panel(view: ReportView, records: list[RobustnessRecord], *, kind: int,
         axes.errorbar(severities, middle, yerr=errors, **style, linewidth=1.4, elinewidth=0.9)
     axes.set(xlabel="severity", ylabel="accuracy, %", ylim=(_lower_limit(records), 101))
     names = [method_name(record.method) for record in records]
-    legend(figure, [(each, {**styles[each], "linestyle": "-"}) for each in names], THIRD_WIDTH)
+    legend(figure, [(each, {**styles[each], "linestyle": "-"}) for each in names], width=THIRD_WIDTH)
     means = "; ".join(
         f"{each} {fmt.percent(record.corruptions[kind].mean, view.digits)}"
         for each, record in zip(names, records, strict=True)

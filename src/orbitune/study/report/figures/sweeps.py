@@ -46,7 +46,7 @@ SWEEPS = (
 )
 
 
-def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
+def sweep_lines(view: ReportView, sweep: Sweep, *, split: str) -> Lines:
     """Return (value, group) pairs of each swept method and split, in rising order.
 
     All tiles come last. The value of the recipe itself belongs to the comparison, so its group is taken from
@@ -64,12 +64,12 @@ def sweep_lines(view: ReportView, sweep: Sweep, split: str) -> Lines:
     }
 
 
-def sweep_figure(view: ReportView, sweep: Sweep, styles: Styles) -> Figure:
+def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     """Draw one panel per split."""
     panels = [
         _sweep_draw_panel(view, sweep, split, styles)
         for split in view.splits
-        if sweep_lines(view, sweep, split)
+        if sweep_lines(view, sweep, split=split)
     ]
     logarithmic = " The horizontal axis is logarithmic." if sweep.name != "image_sizes" else ""
     caption = f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is logarithmic in the error rate."
@@ -77,7 +77,7 @@ def sweep_figure(view: ReportView, sweep: Sweep, styles: Styles) -> Figure:
 
 
 def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles) -> Panel:
-    lines = sweep_lines(view, sweep, split)
+    lines = sweep_lines(view, sweep, split=split)
     figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
@@ -86,9 +86,9 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
         axes.errorbar(x, [m for m, *_ in y], yerr=errors, **styles[title], capsize=2, elinewidth=1)
     groups = [group for points in lines.values() for _, group in points]
     ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
-    set_error_axis(axes, "y", min(ends), max(ends))
+    set_error_axis(axes, "y", low=min(ends), high=max(ends))
     _value_axis(axes, sweep, lines)
-    legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], HALF_WIDTH)
+    legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], width=HALF_WIDTH)
     texts = "; ".join(
         f"{title} "
         + ", ".join(

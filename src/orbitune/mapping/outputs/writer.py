@@ -12,8 +12,8 @@ import numpy as np
 from orbitune.errors import OrbituneError, first_line
 from orbitune.files import write_text
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.legend import class_colours
-from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.scene.reader import Scene
 

@@ -8,7 +8,7 @@ import numpy as np
 from orbitune.errors import OrbituneError, first_line
 from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.scene.geodesy import PixelAreas
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 

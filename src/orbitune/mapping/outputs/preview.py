@@ -8,9 +8,9 @@ import numpy as np
 
 from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.legend import class_colours
 from orbitune.mapping.map_report import MapMetadata
-from orbitune.mapping.rasters import MapRasters
+from orbitune.mapping.outputs.legend import class_colours
+from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.scene.reader import Scene
 

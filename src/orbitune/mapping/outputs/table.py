@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orbitune.errors import DataError
 
 if TYPE_CHECKING:
-    from orbitune.mapping.rasters import MapRasters
+    from orbitune.mapping.outputs.rasters import MapRasters
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class MapOutput:
 
 
 def _write_map(rasters: "MapRasters", path: Path) -> None:
-    from orbitune.mapping.writer import write_map
+    from orbitune.mapping.outputs.writer import write_map
 
     write_map(rasters, path)
 
 
 def _write_confidence(rasters: "MapRasters", path: Path) -> None:
-    from orbitune.mapping.writer import write_confidence
+    from orbitune.mapping.outputs.writer import write_confidence
 
     write_confidence(rasters, path)
 
 
 def _write_polygons(rasters: "MapRasters", path: Path) -> None:
-    from orbitune.mapping.polygons import write_polygons
+    from orbitune.mapping.outputs.polygons import write_polygons
 
     write_polygons(rasters, path)
 
 
 def _write_preview(rasters: "MapRasters", path: Path) -> None:
-    from orbitune.mapping.preview import write_preview
+    from orbitune.mapping.outputs.preview import write_preview
 
     write_preview(rasters, path)
 

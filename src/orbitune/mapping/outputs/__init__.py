@@ -1,0 +1,1 @@
+"""Files of a map: GeoTIFFs, polygons, preview and styles."""
