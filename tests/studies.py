@@ -113,7 +113,7 @@ def plan_of(result: dict) -> dict:
 
 
 def scores(accuracy: float, count: int, classes: list[str], seed: int) -> dict:
-    """Real scores of a made-up classifier that is right on exactly that share of the tiles."""
+    """Return real scores of an invented classifier with exactly that accuracy."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % len(classes)
     wrong = random.permutation(count) >= round(accuracy * count)
@@ -369,7 +369,7 @@ class Large:
         )
 
     def _logits(self, reach: float, split: str, seed: int) -> np.ndarray:
-        """Of a model that is right on the tiles that are easier than its reach, give or take."""
+        """Return logits that are right on tiles easier than `reach`, with noise."""
         hard = np.random.default_rng(len(split)).normal(size=self.count)
         random = np.random.default_rng(seed)
         classes = len(CLASSES)

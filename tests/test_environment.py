@@ -1,4 +1,4 @@
-"""The suite gives the same on every machine and in every shell."""
+"""The suite does not depend on the machine or the shell."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Runs, bundles and studies that earlier versions stored still open, predict the same and go on."""
+"""Runs, bundles and studies of earlier versions open, predict the same and resume."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Many adapters on one backbone: each image by its own, as each adapter alone would have it."""
+"""Adapters that share a backbone give the outputs of each adapter alone."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor

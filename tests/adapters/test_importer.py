@@ -23,7 +23,7 @@ OF_4 = {
 
 @pytest.fixture
 def adapter(tmp_path):
-    """A backbone, an adapter folder that PEFT wrote, and what the model made of TILES."""
+    """Return a backbone, an adapter folder written by PEFT, and its logits of TILES."""
     backbone = find_backbone(str(backbone_folder(tmp_path / "backbone")))
     config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["classifier"])
     model = get_peft_model(load_weights(backbone, LABELS, seed=0), config).eval()

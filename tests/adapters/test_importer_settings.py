@@ -65,7 +65,7 @@ def trained(folder, out, labels=3, **settings):
 
 
 def plain_logits(folder, adapter, labels=3):
-    """What plain PEFT makes of TILES."""
+    """Return the logits of TILES by plain PEFT."""
     model = PeftModel.from_pretrained(base(folder, labels), adapter).eval()
     stated = find_backbone(str(folder)).preprocessing
     pixels = ((torch.from_numpy(TILES) / 255 - torch.tensor(stated.mean)) / torch.tensor(stated.std)).float()

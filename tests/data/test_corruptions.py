@@ -1,4 +1,4 @@
-"""Corruptions are what their models say, get worse with severity, and come out alike every time."""
+"""Corruptions follow their models, get worse with severity, and are reproducible."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""GeoTIFF tiles are located, and a spatial split keeps whole blocks of ground together."""
+"""GeoTIFF tiles are located, and a spatial split keeps blocks together."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def field(tmp_path):
 
 
 def scattered(count: int = 600, classes: int = 3, seed: int = 0) -> tuple[TileSet, np.ndarray]:
-    """Tiles strewn over some degrees of ground."""
+    """Return tiles scattered over some degrees."""
     random = np.random.default_rng(seed)
     labels = np.sort(random.integers(0, classes, count)).astype(np.int64)
     tiles = TileSet(

@@ -1,4 +1,4 @@
-"""Near-duplicates across splits are found however they were changed; tiles that only look alike are not."""
+"""Changed near-duplicates across splits are found; merely similar tiles are not."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The synthetic tiles are reproducible and balanced; structure tells their class, colour alone does not."""
+"""Synthetic tiles are reproducible and balanced; their class is in structure, not colour."""
 
 import numpy as np
 import pytest

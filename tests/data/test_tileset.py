@@ -1,4 +1,4 @@
-"""A data set is decoded once into a store that is whole or absent, whatever happens meanwhile."""
+"""A data set is decoded once into a store that is complete or absent."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ LOAD = "import sys; from orbitune.data.tileset import load_tiles; print(load_til
 
 
 def stores(cache: Path) -> list[Path]:
-    """Everything that a build may leave, but for the empty lock files."""
+    """Return all that a build may leave except the empty lock files."""
     return [path for path in (cache / "tiles").iterdir() if path.suffix != ".lock"]
 
 

@@ -11,7 +11,7 @@ PLACES = SIDE // PATCH
 
 
 def tiles_with_a_mark(count):
-    """Noise; in every second tile one patch is bright, and which one it is."""
+    """Return noise tiles, every second one with a bright patch, and its index."""
     random = torch.Generator().manual_seed(0)
     pixels = 0.3 * torch.randn(count, 3, SIDE, SIDE, generator=random)
     places = torch.randint(PLACES, (count, 2), generator=random)

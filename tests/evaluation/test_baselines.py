@@ -1,4 +1,4 @@
-"""Colours alone and coordinates alone are scored as any method is, and the sentence says what that means."""
+"""The colour and coordinate baselines are scored like a method and described in a sentence."""
 
 import json
 from dataclasses import replace

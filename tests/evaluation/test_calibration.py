@@ -1,4 +1,4 @@
-"""Calibration gives back what was put in: known temperatures, known errors, and no surprise at the edges."""
+"""Calibration recovers known temperatures and known errors, also in edge cases."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Intervals of an accuracy: Wilson's where there is one seed, else one honest over both chances."""
+"""Intervals of an accuracy: Wilson's with one seed, else a bootstrap over seeds and images."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The scores are the textbook's, are plain JSON, and refuse outputs that mean nothing."""
+"""Scores equal the textbook's, are plain JSON, and reject invalid outputs."""
 
 import json
 

@@ -9,7 +9,7 @@ CENTRES = RANDOM.normal(size=(3, 16))
 
 
 def features(count, spread=0.1, length=1.0):
-    """Three classes of directions, which vary by `spread`."""
+    """Return features of three classes, directions that vary by `spread`."""
     labels = np.arange(count) % 3
     return (length * (CENTRES[labels] + spread * RANDOM.normal(size=(count, 16)))).astype(np.float32), labels
 

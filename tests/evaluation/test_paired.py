@@ -1,4 +1,4 @@
-"""The paired score test: published intervals with one seed, honest error rates with several, Nam's sizes."""
+"""The paired score test: published intervals, error rates with several seeds, sample sizes."""
 
 import numpy as np
 import pytest

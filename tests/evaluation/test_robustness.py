@@ -1,4 +1,4 @@
-"""Robustness scores a real classifier on every kind and severity, and says what it lost."""
+"""Robustness is scored with a real classifier on every kind and severity."""
 
 import json
 

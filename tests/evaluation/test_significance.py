@@ -1,4 +1,4 @@
-"""Verdicts of a study: textbook p values, Holm's correction, and sentences that say no more than is known."""
+"""Verdicts of a study: textbook p values, Holm's correction, and their sentences."""
 
 import json
 

@@ -31,14 +31,14 @@ ONNX = ("onnx", "onnx-int8")
 
 @pytest.fixture(scope="module", autouse=True)
 def short_timing():
-    """Latency is measured all the same, a moment only."""
+    """Measure latency for a moment only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "_SECONDS", 0.0)
         yield
 
 
 def untrained(place, model_type="vit", method="lora", size=24):
-    """A model as a run would have saved it, had it trained."""
+    """Return a saved model as a run would have written it."""
     tiles, backbone = tile_folder(place / "tiles", each=8), backbone_folder(place / "backbone", model_type)
     settings = {"data": str(tiles), "backbone": str(backbone), "method": method, "image_size": size}
     setup = prepare_training(Recipe(**settings), progress=False)
@@ -60,7 +60,7 @@ def original(run):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """What does not need OpenVINO, of one run, and their validation."""
+    """Export a run to the formats that do not need OpenVINO; return folder and report."""
     out = tmp_path_factory.mktemp("export") / "out"
     return out, export(run, ["merged", *ONNX], out=out, tolerance=10, progress=False)
 

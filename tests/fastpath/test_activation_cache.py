@@ -1,4 +1,4 @@
-"""States of the frozen layers, kept on disk, are those that the whole network computes on the way."""
+"""Cached states of the frozen layers equal those that the whole network computes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The plan says what the fast path computes, how, and why not otherwise."""
+"""The plan states what the fast path computes, how, and the reasons."""
 
 from dataclasses import replace
 

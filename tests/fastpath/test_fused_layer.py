@@ -79,7 +79,7 @@ class Layer:
         return x + two * self.linear("fc2", hidden)
 
     def both(self, images, tokens):
-        """Of either way the output, and the gradients of the input and of all factors."""
+        """Return output and gradients of input and factors, of both ways."""
         generator = torch.Generator().manual_seed(1)
         x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
         torch.manual_seed(7)

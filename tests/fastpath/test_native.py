@@ -55,7 +55,7 @@ def builds(script):
 
 
 def in_another_process():
-    """Forget what this process knows, as a new one would."""
+    """Reset the module's state, as in a new process."""
     native.open_library.cache_clear()
 
 

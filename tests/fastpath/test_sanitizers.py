@@ -28,7 +28,7 @@ def sanitizers(command):
 
 
 def run_sanitized(code):
-    """Run Python with the sanitizers; fresh memory is filled with NaN, so that using it shows."""
+    """Run Python with the sanitizers; uninitialised memory is filled with NaN."""
     command = native.compiler()
     if command is None:
         pytest.skip("needs a C compiler")

@@ -15,7 +15,7 @@ from orbitune.inference.bundle_model import BundleModel
 
 @pytest.fixture
 def copy(bundle, tmp_path):
-    """The bundle at a place where it may be damaged."""
+    """Return a copy of the bundle that may be damaged."""
     return shutil.copytree(bundle.folder, tmp_path / "copy")
 
 

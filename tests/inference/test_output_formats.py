@@ -1,4 +1,4 @@
-"""Predictions as text: whatever a name holds, a row stays a row and nothing is a formula."""
+"""Predictions as text: no name breaks a row or becomes a formula."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Scenes made of the very tiles that a model was trained on, so that their maps are known."""
+"""Scenes made of a model's training tiles, so that their maps are known."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def classifier(bundle):
 
 @pytest.fixture(scope="session")
 def ask(classifier):
-    """Asks the classifier about tiles (N, 16, 16, 3): codes of a map, and confidence in percent."""
+    """Return a function that predicts map codes and confidence in percent of tiles (N, 16, 16, 3)."""
 
     def ask(tiles):
         rows = list(classifier.predict(list(tiles)))
@@ -68,7 +68,7 @@ def scene(grid, tmp_path_factory):
 
 @dataclass
 class Drawn:
-    """A map and what was said of it; codes and confidence have a pixel for each cell."""
+    """A map and its messages; codes and confidence have a pixel for each cell."""
 
     path: Path
     report: MapReport

@@ -42,7 +42,7 @@ def killed(bundle, scene, tmp_path_factory):
 
 @pytest.fixture
 def stopped(killed, tmp_path):
-    """A copy of it to go on with."""
+    """Return a copy of it to resume."""
     return shutil.copytree(killed, tmp_path / "stopped")
 
 

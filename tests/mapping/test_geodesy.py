@@ -1,4 +1,4 @@
-"""Areas on the ground, whatever the coordinate reference system; and a table that is that of the file."""
+"""Areas in hectares under any coordinate reference system, and their table."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The files of a map: what a GIS reads of them, areas, and disks that are full."""
+"""The files of a map as a GIS reads them, their areas, and full disks."""
 
 import json
 import math

@@ -63,7 +63,7 @@ def scene(tmp_path):
 
 
 def refusal(service, path, storage, options=None):
-    """What the tab says of an upload that it does not map; nothing may be left of it."""
+    """Return the message for an upload that is not mapped; check that nothing of it is left."""
     with pytest.raises(OrbituneError) as told:
         map_upload(service.get_model(None), path, options=options or MapOptions(), storage=storage)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
@@ -116,7 +116,7 @@ def test_nothing_of_a_map_remains_but_its_archive(service, scene, storage, tmp_p
 
 
 def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scene, storage, monkeypatch):
-    """Files are tidied while it is made: neither its scene nor its parts may go."""
+    """Files are deleted meanwhile, but neither its scene nor its parts."""
     monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 0)
     model, sent = service.get_model(None), storage.new_upload_path("stripes.tif")
     shutil.copy(scene, sent)

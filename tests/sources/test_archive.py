@@ -1,4 +1,4 @@
-"""A zip is judged before it is listed, and unpacked within bounds: what it claims costs nothing."""
+"""A zip is checked before it is listed, and unpacked within limits."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""One file's bytes become RGB pixels, or a reason; nothing is cut, scaled or guessed in silence."""
+"""The bytes of a file become RGB pixels or an error; nothing is cut or scaled silently."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""Labels out of tables: the hub's metadata beside images, and lists of tiles. Read, or refused by name."""
+"""Labels from tables: the hub's metadata beside images, and lists of tiles."""
 
 import json
 import shutil

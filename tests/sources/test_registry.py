@@ -1,4 +1,4 @@
-"""Every place that tiles may come from, and every way in which it may be wrong."""
+"""Every source of tiles, and its errors."""
 
 import os
 import shutil

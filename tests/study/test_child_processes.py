@@ -1,4 +1,4 @@
-"""A child process that was killed is told from one that failed."""
+"""A killed child process is distinguished from a failed one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table says which runs are under way, how far they are, and how long they still take."""
+"""The live table shows the runs in progress and their remaining time."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A study on Ray gives what it gives on one machine, also when a worker is killed under way."""
+"""A study on Ray equals one on a single machine, even after a worker was killed."""
 
 import os
 import signal

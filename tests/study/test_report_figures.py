@@ -1,4 +1,4 @@
-"""What the figures rest on: the front of cost and accuracy, and the axis on which 98 and 99 % lie apart."""
+"""The front of cost and accuracy, and the logit axis of the figures."""
 
 import pytest
 

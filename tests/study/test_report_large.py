@@ -1,4 +1,4 @@
-"""A study of many methods, splits and seeds is told in short first, and every number has its place."""
+"""The report of a study of many methods, splits and seeds."""
 
 # The report is set with en dashes, minus and multiplication signs:
 # ruff: noqa: RUF001
@@ -61,7 +61,7 @@ def row(results, method):
 
 
 def judged(results, *compare_methods, split="random"):
-    """The results with these verdicts for linear probing, LoRA and DoRA on a split, to see the words."""
+    """Return the results with these verdicts for linear probing, LoRA and DoRA on a split."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
     for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):

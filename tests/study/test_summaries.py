@@ -1,4 +1,4 @@
-"""What runs say together: means over seeds, intervals, calibration and gaps, against values found by hand."""
+"""Summaries over seeds: means, intervals, calibration and gaps, against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ LABELS = np.arange(COUNT) % 2
 
 
 def logits_of(mistakes, sure=1.0):
-    """Logits that are wrong on so many tiles, the first ones, and as sure of themselves as this."""
+    """Return logits that are wrong on the first tiles, with the given confidence."""
     logits = sure * np.eye(2, dtype=np.float32)[LABELS]
     logits[:mistakes] = logits[:mistakes, ::-1]
     return logits

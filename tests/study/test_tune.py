@@ -1,4 +1,4 @@
-"""Every method gets the same trials, on validation alone, and the best rate wins."""
+"""Every method gets the same trials, and the best learning rate on validation wins."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def recipe(recipe):
 
 
 def in_this_process(done):
-    """Trains trials for real, and keeps which were trained to which epoch."""
+    """An executor that trains trials in this process and records their epochs."""
 
     def work(trials):
         for each in trials:

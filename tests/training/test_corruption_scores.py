@@ -1,4 +1,4 @@
-"""A finished run is tried on corrupted validation tiles, once."""
+"""A finished run is scored on corrupted validation tiles, once."""
 
 import shutil
 

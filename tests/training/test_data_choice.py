@@ -1,4 +1,4 @@
-"""What a recipe chooses of its data reaches the job, and is part of what the run is."""
+"""A recipe's choice of data reaches the training setup and identifies the run."""
 
 import pytest
 from samples import backbone_folder, tile_folder

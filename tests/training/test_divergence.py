@@ -1,4 +1,4 @@
-"""Training that diverges is told as that, wherever it shows: in a step, on validation, or at the end."""
+"""Divergence is reported as such in a step, on validation, or at the end."""
 
 import json
 

@@ -40,7 +40,7 @@ def recipe(tiles, backbone):
 
 
 def outcome(out):
-    """All that must be the same, bit for bit, however often a run was interrupted."""
+    """Return all that must be bit-identical however often a run was interrupted."""
     result = json.loads((out / "result.json").read_text())
     history = [{k: v for k, v in e.items() if "seconds" not in k} for e in result["history"]]
     with np.load(out / "predictions.npz") as arrays:
@@ -52,7 +52,7 @@ def outcome(out):
 
 
 def trained(recipe, out):
-    """A run after its last epoch, when neither the test split is read nor anything saved and proven."""
+    """Return a run after its last epoch, before the test split is read and the model saved."""
     with open_run(recipe, out, progress=False) as run:
         return run.fit()
 

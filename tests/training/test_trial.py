@@ -1,4 +1,4 @@
-"""A trial is the beginning of a run, judged on validation; the test split stays closed."""
+"""A trial is the beginning of a run, scored on validation; the test split stays sealed."""
 
 import json
 
