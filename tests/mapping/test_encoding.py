@@ -1,7 +1,5 @@
 """The encoding of a scene: recognised on every real scene at hand, and on re-encodings of them."""
 
-import itertools
-
 import numpy as np
 import pytest
 import rasterio
@@ -134,11 +132,12 @@ def test_a_re_encoded_scene_is_recognised(reflectance, name, kind, variant):
             )
 
 
-@pytest.mark.parametrize(("kind", "offset"), itertools.product(KINDS, (0.0, 0.1)))
+@pytest.mark.parametrize(
+    ("kind", "offset"),
+    [(kind, offset) for kind in KINDS for offset in (0.0, 0.1) if not (kind.startswith("16-bit") and offset)],
+)
 def test_where_all_is_snow_or_cloud_the_offset_is_not_known(reflectance, kind, offset):
     _, dtype, unit = KINDS[kind]
-    if unit == 65_535 and offset:
-        pytest.skip("fractions have no offset")
     snow = np.ma.clip(0.35 + reflectance["forest"] * 3, 0, 1)
     encoding = recognise(encode(snow, dtype, unit, offset), dtype)
     assert (

@@ -128,7 +128,7 @@ def test_a_product_is_mapped_as_the_same_bands_in_one_file(draw, safe, switzerla
     assert np.array_equal(drawn.codes, draw(one, scale="1000:3750").codes)
     assert drawn.report.metadata.band_names == ("B04", "B03", "B02")
     assert drawn.report.to_json()["metadata"]["encoding"]["certainty"] == "stated"
-    assert drawn.said[1] == "encoding: digital numbers x 10,000, offset -0.1, L2A (stated: MTD_MSIL2A.xml)"
+    assert drawn.said[2] == "encoding: digital numbers x 10,000, offset -0.1, L2A (stated: MTD_MSIL2A.xml)"
 
 
 def test_zeros_outside_the_swath_are_no_data(switzerland, tmp_path):

@@ -16,7 +16,8 @@ AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
 
 
 def default(dtype, scale_max=None):
-    pixels = np.linspace(1, 250 if dtype == "uint8" else 3000, 3000).reshape(3, 20, 50)
+    ramp = np.linspace(1, 250 if dtype == "uint8" else 3000, 1000).reshape(20, 50)
+    pixels = np.stack([ramp] * 3)
     pixels = (pixels / 10_000 if dtype == "float32" else pixels).astype(dtype)
     encoding = recognise_encoding(
         [BandTags()] * 3, dtype, sample=np.ma.array(pixels), pixels=lambda: pixels.reshape(3, -1), names=RGB

@@ -24,7 +24,7 @@ _MIN_WHITE = 250  # largest number of 8 bits in a wider dtype
 _DARK = 0.095  # the darkest reflectance of a band is lower without the offset, and higher with it
 _DARK_WITH_OFFSET = 0.16  # highest darkest reflectance of a scene with the offset and with dark pixels
 _MAX_SLOPE = 0.015  # from blue to red, of dark pixels; soil rises more
-_RAYLEIGH_SLOPE = -0.1  # from blue to red: no scene falls so much, but one whose unit is too large
+_RAYLEIGH_SLOPE = -0.15  # from blue to red: no scene falls so much, but one whose unit is too large
 _MAX_TAIL, _MIN_SPREAD = 0.25, 0.025  # of a band with an edge of dark pixels, see `_has_dark_edge`
 _STEP_TOLERANCE, _STEP_FRACTION = 0.08, 0.9  # distance to a multiple of the step, and how many are so near
 _L1C_BLUE, _L1C_SLOPE, _L1C_RED, _L2A_BLUE = 0.05, -0.015, 0.1, 0.045  # of the darkest pixels
@@ -49,13 +49,15 @@ class BandStatistics:
     def measure(cls, sample: np.ma.MaskedArray) -> "BandStatistics | None":
         """Measure an overview (bands, H, W).
 
-        Returns None if a band has no number but 0.
+        A band of zeros counts as the others together. Returns None if no band has another number.
         """
         bands = [band.compressed().astype(np.float64) for band in sample]
         bands = [values[np.isfinite(values) & (values != 0)] for values in bands]
-        if not all(values.size for values in bands):
+        if not (together := np.concatenate(bands)).size:
             return None
-        return cls(*np.array([np.percentile(values, (0.5, 5, 50, 99.9, 100)) for values in bands]).T)
+        levels = (0.5, 5, 50, 99.9, 100)
+        ends = [np.percentile(values if values.size else together, levels) for values in bands]
+        return cls(*np.array(ends).T)
 
     def linear(self, scale: float | np.ndarray, offset: float | np.ndarray) -> "BandStatistics":
         """Return the statistics of number * scale + offset, for scales above 0."""
