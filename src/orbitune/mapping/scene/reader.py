@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Scene:
     """An open scene. Not thread-safe: one thread at a time may read.
 
     Args:
-        name: see `raster_io.open_raster`.
+        name: of a raster, see `raster_io.open_raster`, or of a product, see `product.find_product`.
         bands: names or 1-based numbers of the bands to read; None for red, green and blue by the file's
             metadata.
         resolution: metres per pixel of the training tiles; other scenes are resampled.
@@ -69,22 +70,15 @@ class Scene:
         resolution: float = RESOLUTION,
         driver: str | None = None,
     ) -> None:
-        rasterio = import_rasterio()
         self.name = os.fspath(name)
-        with gdal_environment():
-            try:
-                self._source = open_source(self.name, bands, driver=driver)
-                self._file = self._data = self._source.file
-            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
-                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+        with gdal_environment(), _location_errors(self.name):
+            self._source = open_source(self.name, bands, driver=driver)
+            self._file = self._data = self._source.file
             try:
                 self.grid = self._grid(resolution)
-            except DataError:
+            except BaseException:
                 self.close()
                 raise
-            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
-                self.close()
-                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
 
     def __enter__(self) -> "Scene":
         return self
@@ -318,3 +312,12 @@ class Scene:
             return pixel_size(crs, data.transform, height=data.height, width=data.width)
         except DataError as error:
             raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+
+@contextmanager
+def _location_errors(name: str) -> Iterator[None]:
+    """Raise errors of a CRS or a transform as a DataError."""
+    try:
+        yield
+    except (import_rasterio().errors.RasterioError, OverflowError, ValueError) as error:
+        raise DataError(f"Cannot tell where {name} lies: {first_line(error)}.") from None
