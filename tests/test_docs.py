@@ -85,6 +85,18 @@ def small_product(folder):
     shutil.make_archive(str(folder / product.name), "zip", product.parent)
 
 
+def area_file(folder):
+    """Write a polygon within `small_scene`."""
+    import pyogrio
+    import shapely
+
+    area = shapely.box(600_100, 5_499_500, 600_500, 5_499_900)
+    shape = shapely.to_wkb(np.array([area], object))
+    pyogrio.raw.write(
+        folder / "area.gpkg", shape, [], [], geometry_type="Polygon", crs="EPSG:32632", driver="GPKG"
+    )
+
+
 @pytest.fixture
 def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
@@ -105,6 +117,9 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
     small_scene(tmp_path)
     small_product(tmp_path)
+    for name in ("west.tif", "east.tif"):
+        shutil.copy(tmp_path / "scene.tif", tmp_path / name)
+    area_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,26 +1,40 @@
 """The public names of the package, the examples in their docstrings, and what importing them loads."""
 
 import doctest
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from scenes import mosaic, write_scene
 
 import orbitune
+from orbitune.training.callbacks import Callback
+
+RUN_ELSEWHERE = {"Study"}  # tests/study runs studies: even this one takes a minute
+WITHOUT_EXAMPLE = {"__version__", "OrbituneError", "Recipe"}
 
 
 @pytest.fixture
-def example_folder(bundle, tiles, tmp_path, monkeypatch):
-    """A working directory with what the examples name: tiles, a bundle, and a hub that takes uploads."""
+def example_folder(run, bundle, tiles, tmp_path, monkeypatch):
+    """A working directory with what the examples name: tiles, a run, a bundle, a scene, and a hub."""
     (tmp_path / "tiles").symlink_to(tiles)
     (tmp_path / "bundle").symlink_to(bundle.folder)
+    shutil.copytree(run, tmp_path / "runs" / "lora")
+    some = [np.asarray(Image.open(path)) for path in sorted(tiles.rglob("*.png"))[::20]]
+    write_scene(tmp_path / "scene.tif", mosaic(np.stack(some).reshape(2, 3, *some[0].shape)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *args, **more: None)
     commit = type("Commit", (), {"commit_url": "https://huggingface.co/owner/name/commit/1"})
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda *args, **more: commit)
     return tmp_path
+
+
+def first_tiles(folder):
+    """Three tiles of a folder, uint8 (3, H, W, 3)."""
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.png"))[:3]])
 
 
 def examples_of(value):
@@ -46,16 +60,21 @@ def test_every_public_name_is_listed_and_documented():
 
 
 def test_the_example_of_the_package_runs(example_folder, tiles):
-    some = np.stack([np.asarray(Image.open(path)) for path in sorted(tiles.rglob("*.png"))[:3]])
     (example_folder / "bundle").unlink()
-    names = run_examples(orbitune, tiles.parent / "backbone", tiles=some)
+    shutil.rmtree(example_folder / "runs")
+    names = run_examples(orbitune, tiles.parent / "backbone", tiles=first_tiles(tiles))
     assert names["probabilities"].shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", ["Bundle", "Classifier", "push_to_hub"])
+@pytest.mark.parametrize("name", sorted({*orbitune.__all__} - WITHOUT_EXAMPLE - RUN_ELSEWHERE))
 def test_the_example_of_a_docstring_runs(example_folder, tiles, name):
     assert examples_of(getattr(orbitune, name))
-    run_examples(getattr(orbitune, name), tiles.parent / "backbone")
+    run_examples(getattr(orbitune, name), tiles.parent / "backbone", tiles=first_tiles(tiles))
+
+
+def test_the_example_of_a_callback_runs(example_folder, tiles, capsys):
+    run_examples(Callback, tiles.parent / "backbone", Callback=Callback)
+    assert capsys.readouterr().out.startswith("1 0.")
 
 
 # Prediction from a bundle must work where these extras are not installed. PEFT and transformers import

@@ -233,6 +233,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
         Values of earlier versions are read too, see `upgrade`.
 
+        Args:
+            values: settings by name; those left out have their defaults.
+
         Raises:
             OrbituneError: they are no valid recipe.
         """
@@ -241,6 +244,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
         """Read a YAML recipe, whose relative paths are relative to its folder.
+
+        Args:
+            path: the file.
 
         Raises:
             OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
@@ -252,13 +258,24 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return self.model_copy(update=anchor({name: getattr(self, name) for name in PLACES}))
 
     def save(self, path: str | Path) -> None:
-        """Write the complete recipe as YAML, with absolute paths."""
+        """Write the complete recipe as YAML, with absolute paths.
+
+        Args:
+            path: the file; one that is there is replaced.
+        """
         from orbitune.files import write_text
 
         write_text(path, yaml.safe_dump(self.anchored().model_dump(mode="json"), sort_keys=False))
 
     def replace(self, **changes: Any) -> "Recipe":
-        """Return a copy with some fields changed, validated again."""
+        """Return a copy with some fields changed, validated again.
+
+        Args:
+            **changes: new values by name.
+
+        Raises:
+            OrbituneError: a setting is unknown, out of range or contradicts another.
+        """
         return type(self).make({**self.model_dump(), **changes})
 
     @property
@@ -276,6 +293,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         The paths of data, split files and backbone are left out: a run compares their content by hash.
+
+        Returns:
+            One text per setting; empty for equal recipes.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         settings = [name for name in mine if name not in PLACES]

@@ -14,7 +14,7 @@ from rasterio.control import GroundControlPoint
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping import writer
+from orbitune.mapping.outputs import writer
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.scene.raster_io import short_name
 from orbitune.mapping.scene.reader import Scene

@@ -118,12 +118,12 @@ def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, gri
     fine = mosaic(grid).repeat(2, 0).repeat(2, 1)
     drawn = draw(write_scene(tmp_path / "s.tif", fine, metres=5), grid="scene")
     assert drawn.said[1] == "resampled from 5 x 5 m per pixel to the 10 m of the training tiles"
-    assert np.array_equal(drawn.codes, draw(scene, grid="scene").codes)
+    assert np.array_equal(drawn.codes, draw(scene, grid="scene").codes.repeat(2, 0).repeat(2, 1))
 
 
 def test_a_coarse_scene_becomes_finer(draw, tmp_path):
     drawn = draw(write_scene(tmp_path / "s.tif", noise(30, 40), metres=20), grid="scene")
-    assert drawn.codes.shape == (60, 80)
+    assert drawn.codes.shape == (30, 40) and drawn.report.metadata.pixels == (60, 80)
     assert sum(row.hectares for row in drawn.report.areas) == pytest.approx(30 * 40 * 0.04, rel=0.001)
     assert "resampled from 20 x 20 m" in drawn.said[1]
 
@@ -146,5 +146,5 @@ def test_a_scene_in_degrees_is_mapped_on_pixels_of_ten_metres(draw, tmp_path):
         tmp_path / "q.tif", noise(48, 64), crs="EPSG:4326", transform=from_origin(11, 60, step, step)
     )
     drawn = draw(square, grid="scene")
-    assert drawn.codes.shape == (48, 32)
+    assert drawn.codes.shape == (48, 64) and drawn.report.metadata.pixels == (48, 32)
     assert drawn.said[1].startswith("resampled from 5 x 10 m per pixel")

@@ -68,9 +68,9 @@ class AdapterBank:
 
     Examples:
         >>> from orbitune import AdapterBank
-        >>> bank = AdapterBank("facebook/dinov2-small", 112)
-        >>> bank.add("crops", "runs/crops/adapter")
-        >>> bank.predict(tiles, ["crops"] * len(tiles))
+        >>> bank = AdapterBank("demo", 32)
+        >>> bank.add("crops", "runs/lora/adapter")
+        >>> probabilities = bank.predict(tiles, ["crops"] * len(tiles))
 
     Args:
         backbone: hub id, folder or `demo`.
@@ -194,14 +194,15 @@ class AdapterBank:
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
         """Return logits, as `predict` without temperature and softmax.
 
-        B arrays, float32 (C,).
-
         Args:
             tiles: uint8 (B, H, W, 3), as for `predict`.
             tasks: name of the adapter of each tile.
 
         Returns:
             B arrays, float32 (C,); C differs between adapters.
+
+        Raises:
+            ModelError: there is no adapter of one of these names.
         """
         return self._logits(tiles, tasks, self._take(tasks))
 

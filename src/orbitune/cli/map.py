@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import BackboneOption, Json, Quiet
-from orbitune.cli.output import print_json, print_table
+from orbitune.cli.options import BackboneOption, FieldOption, Json, Quiet, ReferenceOption
+from orbitune.cli.output import print_areas, print_json
 from orbitune.mapping.outputs.table import OUTPUTS
 
 app = CommandSet("Trained models")
@@ -44,11 +44,13 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 @_output_options
 def map_(
     source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
-    scene: Annotated[
-        str,
+    scenes: Annotated[
+        list[str],
         typer.Argument(
             help="Raster that rasterio opens (a file, or a zip://, https:// or s3:// address), folder of one "
-            "file per band, Sentinel-2 product (.SAFE or its zip), or STAC item"
+            "file per band, Sentinel-2 product (.SAFE or its zip), or STAC item; several make one map, in "
+            "which the first with data counts",
+            metavar="SCENE...",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
@@ -83,6 +85,17 @@ def map_(
     resolution: Annotated[
         float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
     ] = 10.0,
+    aoi: Annotated[
+        Path | None,
+        typer.Option(help="Vector file whose polygons are mapped, in any CRS", rich_help_panel="Scene"),
+    ] = None,
+    min_area: Annotated[
+        float | None,
+        typer.Option(
+            help="Hectares below which a patch takes the class around it [default: none]",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     grid: Annotated[
         str,
         typer.Option(
@@ -93,19 +106,21 @@ def map_(
         bool,
         typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
     ] = True,
+    reference: ReferenceOption = None,
+    field: FieldOption = "true_class",
     memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
     executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Map the land cover of a scene. Run the same command again to continue."""
+    """Map the land cover of scenes. Run the same command again to continue."""
     from orbitune.mapping.pipeline import map_scene
     from orbitune.sources.band_names import parse_bands
 
     report = map_scene(
         source,
-        scene,
+        scenes,
         outputs={"map": out, **outputs},
         backbone=backbone,
         progress=not quiet,
@@ -116,7 +131,11 @@ def map_(
         scale=scale,
         resolution=resolution,
         grid=grid,
+        aoi=aoi,
+        min_area=min_area,
         not_sure=not_sure,
+        reference=reference,
+        field=field,
         memory_budget=memory_budget,
         executor=executor,
     )
@@ -125,7 +144,7 @@ def map_(
     if as_json:
         print_json(report.to_json())
         return
-    print_table(*report.table())
+    print_areas(report)
     if (agreement := report.agreement) and agreement.fraction is not None:
         print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

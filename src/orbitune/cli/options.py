@@ -27,6 +27,17 @@ BundleOut = Annotated[
 BackboneOption = Annotated[
     str | None, typer.Option("--backbone", help="Backbone, if it was moved: hub id or folder")
 ]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        help="Vector file of labelled points: estimate areas and accuracies from them",
+        rich_help_panel="Areas",
+    ),
+]
+FieldOption = Annotated[
+    str, typer.Option("--field", help="Field with the true class of a point", rich_help_panel="Areas")
+]
 MemoryBudget = Annotated[
     str | None,
     typer.Option(

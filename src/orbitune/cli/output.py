@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orbitune.evaluation.metrics import SplitScores
     from orbitune.evaluation.run_result import RunData
+    from orbitune.mapping.areas.area_records import AreaReport
 
 
 def print_json(value: Any) -> None:
@@ -40,6 +41,13 @@ def print_table(header: list[str], rows: list[list[str]], *, prose: tuple[str, .
         whole = console.measure(table, options=console.options.update_width(1000)).maximum
         console = Console(width=max(console.width, whole))
     console.print(table)
+
+
+def print_areas(report: "AreaReport") -> None:
+    """Print the table of areas, and what the estimates rest on."""
+    print_table(*report.table())
+    for line in report.remarks():
+        print(line)
 
 
 def print_inputs(data: "RunData", backbone: str) -> None:

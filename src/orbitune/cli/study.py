@@ -83,7 +83,7 @@ def study(
     from orbitune.study.report import conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
-    recipes = tuple(make_recipe(method) for method in split_names(methods))
+    recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     out = out or default_out(make_recipe())
     results = Study(
         recipes,

@@ -46,7 +46,7 @@ def plan(
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
-    recipes = [make_recipe(method) for method in split_names(methods)] if methods else [make_recipe()]
+    recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
     budget = Budget.parse(memory_budget, time_budget)
     choices: list[str] = []
     if budget:
@@ -81,7 +81,7 @@ def train(
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
-    from orbitune.training.tracking import make_trackers
+    from orbitune.training.tracking.trackers import make_trackers
 
     recipe = make_recipe()
     out = out or default_out(recipe, recipe.method)

@@ -35,7 +35,10 @@ def export(
     may lose some accuracy. A file that fails is not kept. The class names are written to labels.json, and the
     measures to validation.json.
 
-        export("runs/lora", ["merged", "onnx-int8"], tolerance=1.0)
+    Examples:
+        >>> from orbitune import export
+        >>> report = export("runs/lora", ["merged"])
+        >>> report.formats["merged"]
 
     Args:
         run: a finished run.

@@ -26,8 +26,9 @@ class ExportFormat:
         name: as given to `export` and on the command line.
         title: for messages.
         path: file or folder, relative to the export folder.
-        write: writes the model to a path.
-        open: loads what `write` wrote for prediction, to validate it.
+        write: writes the reference model to a path, below a folder that exists.
+        open: loads what `write` wrote, to validate it; returns a function from tiles, uint8 (N, H, W, 3), to
+            probabilities, float32 (N, C).
         exact: whether it computes in fp32, and must give the reference model's probabilities. Other formats
             may lose as much accuracy as the user allows.
         needs: modules that must be installed.
@@ -50,7 +51,7 @@ class ExportFormat:
 
     @property
     def install(self) -> str:
-        """Command that installs what is needed."""
+        """Return the command that installs what is needed."""
         return install_command(self.extra)
 
 

@@ -54,6 +54,9 @@ class Bundle:
         Args:
             place: folder of a bundle or of a finished run, or the hub id of a bundle.
 
+        Returns:
+            The bundle; its weights are not loaded yet.
+
         Raises:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
@@ -122,6 +125,9 @@ class Bundle:
 
         Args:
             name: hub id or folder, where it no longer lies where it did.
+
+        Returns:
+            The checkpoint; `model` compares its weights with those of the training.
 
         Raises:
             OrbituneError: it cannot be found.

@@ -41,6 +41,11 @@ def build_bundle(
 ) -> Bundle:
     """Build a bundle from a finished run, with the run's own tiles.
 
+    Examples:
+        >>> from orbitune import build_bundle
+        >>> bundle = build_bundle("runs/lora", "land-cover")
+        >>> bundle.ood_detector.threshold
+
     Args:
         run: the run folder.
         out: the folder to make; it must not exist.
@@ -49,6 +54,9 @@ def build_bundle(
         false_alarm_rate: fraction of tiles like the training tiles, in 0..0.5, that are *not sure*;
             the threshold is set on validation tiles.
         progress: show a progress bar on stderr.
+
+    Returns:
+        The bundle in `out`.
 
     Raises:
         OrbituneError: the run is not finished, its tiles or backbone are no longer the same, the place is

@@ -92,6 +92,9 @@ class Classifier:
             precision: bf16, fp16 or fp32; None for that of the processor.
             device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
 
+        Returns:
+            The classifier, with the model in memory.
+
         Raises:
             OrbituneError: there is no such model, it is damaged, or the backbone has other weights.
         """

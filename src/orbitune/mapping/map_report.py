@@ -1,11 +1,13 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from orbitune.mapping.areas.area_records import AreaReport
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.records import JsonTuple
 
 
 class _Record(BaseModel):
@@ -27,6 +29,38 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
+class SceneRecord(_Record):
+    """How one scene of a mosaic was read.
+
+    Attributes:
+        scene, bands, band_names, bands_source, encoding, scaling, resampled_from_metres: as in `MapMetadata`.
+    """
+
+    scene: str
+    bands: tuple[int, ...]
+    band_names: tuple[str, ...] = ()
+    bands_source: str
+    encoding: Encoding | None = None
+    scaling: ReflectanceScaling
+    resampled_from_metres: tuple[float, float] | None = None
+
+
+class SieveRecord(_Record):
+    """What the sieve of small patches changed, see `outputs.sieve`.
+
+    Attributes:
+        min_hectares: the minimum area of a patch.
+        patches: number of patches that took the class around them.
+        hectares: their area.
+        remaining: number of smaller patches, with no class around them.
+    """
+
+    min_hectares: float
+    patches: int
+    hectares: float
+    remaining: int
+
+
 class MapMetadata(_Record):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
@@ -35,7 +69,7 @@ class MapMetadata(_Record):
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
-        scene: file name of the scene.
+        scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
         bands: numbers of the bands that were read: red, green and blue.
         band_names: their names; empty strings for bands without one.
@@ -48,7 +82,11 @@ class MapMetadata(_Record):
         mode: how cells were labelled.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
+        other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
+        aoi: file name of the area of interest; None for the whole scene.
+        sieve: what the sieve of small patches changed; None if there was none.
         agreement: of a dense map with tile-wise predictions; None for other maps.
+        confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
 
     version: Literal[1] = 1
@@ -69,58 +107,26 @@ class MapMetadata(_Record):
     mode: Literal["tiles", "dense"]
     not_sure: bool
     parts: int
+    other_scenes: tuple[SceneRecord, ...] = ()
+    aoi: str | None = None
+    sieve: SieveRecord | None = None
     agreement: Agreement | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
 
 
-class ClassArea(_Record):
-    """The area of one class, see `area_estimation`.
-
-    Attributes:
-        name: of the class, or `not sure`.
-        hectares: on the map.
-        fraction: of all pixels with data, 0..1.
-        estimated_hectares: stratified estimate; None if the confusion of the test tiles is not known.
-        low_hectares, high_hectares: its 95 % interval.
-    """
-
-    name: str
-    hectares: float
-    fraction: float
-    estimated_hectares: float | None = None
-    low_hectares: float | None = None
-    high_hectares: float | None = None
-
-
-class MapReport(_Record):
-    """The report of a finished map.
+class MapReport(AreaReport):
+    """The report of a finished map: how it was made, and its areas.
 
     Attributes:
         metadata: how the map was made.
-        areas: one record per class, and one for `not sure`.
         warnings: what may make the map wrong.
     """
 
     metadata: MapMetadata
-    areas: tuple[ClassArea, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: JsonTuple[str] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def agreement(self) -> Agreement | None:
         """Agreement of a dense map with tile-wise predictions; None for other maps."""
         return self.metadata.agreement
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for JSON; areas without estimates have no entries for them."""
-        areas = [area.model_dump(exclude_none=True) for area in self.areas]
-        return {**self.model_dump(mode="json"), "areas": areas}
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table of areas."""
-        header = ["class", "hectares", "percentage", "estimated hectares (95 % interval)"]
-        rows = []
-        for area in self.areas:
-            values = (area.estimated_hectares, area.low_hectares, area.high_hectares)
-            estimate = "" if None in values else "{:,.0f} ({:,.0f} to {:,.0f})".format(*values)
-            rows.append([area.name, f"{area.hectares:,.0f}", f"{area.fraction:.1%}", estimate])
-        return header, rows

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from orbitune.errors import DataError
+from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.sources.band_names import BandChoice
 
@@ -31,6 +33,10 @@ class MapOptions:
         executor: `local` or `ray`.
         not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
         driver: the only GDAL driver allowed for the scene; None for any.
+        aoi: vector file whose polygons confine the map; None for the whole scene.
+        min_area: hectares below which a patch of a class takes the class around it; None to keep all.
+        reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
+        field: its field with the true class of a point.
 
     Raises:
         DataError: an option has an unknown value.
@@ -46,6 +52,10 @@ class MapOptions:
     executor: ExecutorName = "local"
     not_sure: bool = True
     driver: str | None = None
+    aoi: str | Path | None = None
+    min_area: float | None = None
+    reference: str | Path | None = None
+    field: str = TRUE_CLASS
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):
@@ -56,5 +66,7 @@ class MapOptions:
             raise DataError(f'bands are names or numbers, such as ["B04", "B03", "B02"], not {self.bands!r}.')
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
+        if self.min_area is not None and not 0 < self.min_area < math.inf:
+            raise DataError(f"--min-area takes hectares, such as 0.5, not {self.min_area:g}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")

@@ -46,14 +46,14 @@ class Method:
         name: on the command line and in recipes.
         title: name in a sentence.
         summary: what is trained.
-        apply: sets what is trainable, and returns the model to train (wrapped by PEFT or not).
+        apply: prepares a model for training, see `Apply`.
         learning_rate: peak learning rate where the recipe names none.
         paper: source of the method.
         folder: where a run saves the result: `adapter` (a PEFT folder, which can be merged into the backbone)
             or `model` (all weights).
         peft_type: PEFT's name of the adapter, of those that may be opened; None for one without PEFT.
-        factors: factors on the learning rate of some tensors, by a part of their names.
-        schedule: makes what acts beside the optimizer, from a model and the number of steps.
+        factors: from a recipe, factors on the learning rate of some tensors, by a part of their names.
+        schedule: from a model and the number of steps, what acts beside the optimizer; None for nothing.
     """
 
     name: str

@@ -32,9 +32,17 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
 
     Peak memory is that of the whole process: for a reliable figure call it in a fresh process.
 
+    Examples:
+        >>> from orbitune import Recipe, plan_run
+        >>> plan = plan_run(Recipe(data="tiles", backbone="demo"))
+        >>> plan.train_seconds, plan.peak_rss_bytes
+
     Args:
         recipe: what would be trained.
         progress: show a progress bar while tiles are decoded.
+
+    Returns:
+        Expected time, memory and storage of the run.
 
     Raises:
         OrbituneError: as training would.

@@ -31,7 +31,7 @@ from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
 from orbitune.training.run_folder import read_environment
-from orbitune.training.tracking import make_trackers
+from orbitune.training.tracking.trackers import make_trackers
 
 
 def _make_local(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
@@ -52,8 +52,8 @@ class Study:
 
     Examples:
         >>> from orbitune import Recipe, Study
-        >>> study = Study(Recipe(data="tiles"), "runs/study", methods=["full", "lora"], seeds=3)
-        >>> results = study.run()
+        >>> recipe = Recipe(data="tiles", backbone="demo", epochs=1)
+        >>> results = Study(recipe, "runs/study", methods=["full", "lora"], seeds=2).run()
         >>> results.summaries[0].accuracy.mean
 
     Args:
@@ -70,7 +70,7 @@ class Study:
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
             corruptions, see `orbitune.evaluation.robustness`; 0 for none.
-        track: names of trackers that log every run, see `orbitune.training.tracking.TRACKERS`.
+        track: names of trackers that log every run, see `orbitune.training.tracking.trackers.TRACKERS`.
         command: command that reproduces the study, for the report; by default one with the same settings.
 
     Raises:

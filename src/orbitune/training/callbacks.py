@@ -15,11 +15,13 @@ logger = logging.getLogger(__name__)
 class Callback:
     """Observer of a run; override the methods you need, pass an instance to `train`.
 
-        class Printer(Callback):
-            def on_epoch_end(self, epoch, metrics):
-                print(epoch, metrics["validation_accuracy"])
-
-        train(recipe, "runs/mine", callbacks=[Printer()])
+    Examples:
+        >>> from orbitune import Recipe, train
+        >>> class Printer(Callback):
+        ...     def on_epoch_end(self, epoch, metrics):
+        ...         print(epoch, metrics["validation_accuracy"])
+        >>> recipe = Recipe(data="tiles", backbone="demo", epochs=1)
+        >>> result = train(recipe, "runs/new", callbacks=[Printer()])
 
     Callbacks change no result. They are called in the first process of a distributed run alone, and not for a
     run that is finished already. An exception of a callback stops the run after its checkpoint was saved, and
@@ -52,13 +54,25 @@ class Callback:
         """
 
     def on_checkpoint(self, step: int) -> None:
-        """Handle a checkpoint that is about to be written after `step` steps."""
+        """Handle a checkpoint that is about to be written.
+
+        Args:
+            step: number of steps so far.
+        """
 
     def on_train_end(self, result: "RunResult") -> None:
-        """Handle the end of a run, whose result has been saved."""
+        """Handle the end of a run, whose result has been saved.
+
+        Args:
+            result: scores, cost and history, as in result.json.
+        """
 
     def on_exception(self, error: BaseException) -> None:
-        """Handle a run that stops before its end: it was interrupted, diverged or failed."""
+        """Handle a run that stops before its end.
+
+        Args:
+            error: why: `Interrupted`, `DivergedError`, or what failed. It is raised again afterwards.
+        """
 
 
 class CallbackList(Callback):

@@ -41,6 +41,11 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
 
     Reading the test split is counted in the run's result.json.
 
+    Examples:
+        >>> from orbitune import evaluate
+        >>> scores = evaluate("runs/lora", "validation")
+        >>> scores.accuracy, scores.macro_f1
+
     Args:
         run: folder of a finished run.
         split: train, validation or test.

@@ -28,6 +28,11 @@ def train(
 ) -> RunResult:
     """Train a recipe in the folder `out`, from the start or from its last checkpoint.
 
+    Examples:
+        >>> from orbitune import Recipe, train
+        >>> result = train(Recipe(data="tiles", backbone="demo", epochs=1), "runs/new")
+        >>> result.test.accuracy, result.test.interval
+
     Args:
         recipe: the settings; those left open are resolved, and the folder keeps the resolved recipe.
         out: the run folder. A finished run is not repeated: its result is returned.

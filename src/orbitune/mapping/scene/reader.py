@@ -1,48 +1,25 @@
 """Scene reader: windows of uint8 pixels at the training resolution."""
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orbitune.errors import DataError, first_line
+from orbitune.mapping.scene.band_reader import BandReader
 from orbitune.mapping.scene.bands import BandSelection, BandTags
 from orbitune.mapping.scene.encoding import Encoding, recognise_encoding
-from orbitune.mapping.scene.geodesy import pixel_size
 from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
+from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.scene.source import open_source
 from orbitune.sources.band_names import BandChoice
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
-_MAX_DEVIATION = 0.02  # relative deviation from the training resolution that needs no resampling
-_MAX_FACTOR = 200  # largest ratio of a pixel side to the training resolution, or its inverse
 _WINDOW_SIDE = 128  # pixels of the windows that are read to tell the encoding
-
-
-@dataclass(frozen=True)
-class RasterGrid:
-    """The pixel grid that is classified: that of the file, or of the file resampled.
-
-    Attributes:
-        height, width: number of pixels.
-        transform: affine transform from pixels to the CRS.
-        crs: coordinate reference system, as WKT.
-        pixel_size: metres on the ground of the central pixel, along its row and its column.
-        resampled_from: metres per pixel of the file, if it was resampled; else None.
-    """
-
-    height: int
-    width: int
-    transform: Any
-    crs: str
-    pixel_size: tuple[float, float]
-    resampled_from: tuple[float, float] | None
 
 
 class Scene:
@@ -56,7 +33,8 @@ class Scene:
         driver: the only GDAL driver allowed; None for any.
 
     Attributes:
-        grid: the pixel grid that windows refer to.
+        native_grid: the pixel grid of the file.
+        grid: the pixel grid that windows refer to: that of the file, or of the file resampled.
 
     Raises:
         DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
@@ -73,9 +51,10 @@ class Scene:
         self.name = os.fspath(name)
         with gdal_environment(), _location_errors(self.name):
             self._source = open_source(self.name, bands, driver=driver)
-            self._file = self._data = self._source.file
+            self._file = self._source.file
+            self._opened = [self._file]  # VRTs come after the files that they read
             try:
-                self.grid = self._grid(resolution)
+                self._choose_grids(resolution)
             except BaseException:
                 self.close()
                 raise
@@ -89,9 +68,8 @@ class Scene:
     def close(self) -> None:
         """Close the file."""
         with gdal_environment():
-            if self._data is not self._file:
-                self._data.close()
-            self._file.close()
+            while self._opened:
+                self._opened.pop().close()
 
     @property
     def selection(self) -> BandSelection:
@@ -102,6 +80,11 @@ class Scene:
     def bands(self) -> tuple[int, ...]:
         """Return the numbers of the bands that are read."""
         return self.selection.numbers
+
+    @property
+    def band_count(self) -> int:
+        """Return the number of bands that the scene has."""
+        return self._source.band_count
 
     @property
     def files(self) -> list[Path]:
@@ -116,17 +99,12 @@ class Scene:
     @property
     def dtype(self) -> str:
         """Return the dtype of the bands that are read."""
-        return str(self._file.dtypes[self._indexes[0] - 1])
+        return str(self._file.dtypes[self._source.indexes[0] - 1])
 
     @property
     def tags(self) -> list[BandTags]:
         """Return what metadata states of scale and offset of each band."""
         return self._source.tags
-
-    @property
-    def _indexes(self) -> list[int]:
-        """Return the numbers of the bands in the open file."""
-        return list(self._source.indexes)
 
     @property
     def other_rasters(self) -> list[str]:
@@ -137,8 +115,8 @@ class Scene:
         """Return an overview of the scene (bands, H, W), masked where it has no data."""
         factor = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
         shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
-        pixels = self._read(None, shape)
-        return np.ma.masked_array(pixels, np.broadcast_to(~self._valid(pixels, None, shape), pixels.shape))
+        pixels, valid = self._working.read(shape=shape)
+        return np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
 
     def recognise_encoding(self, sample: np.ma.MaskedArray) -> Encoding:
         """Recognise the encoding of the bands, see `encoding.recognise_encoding`.
@@ -160,19 +138,14 @@ class Scene:
 
     def _some_pixels(self) -> np.ndarray:
         """Return pixels of a few windows as they are in the file, float64 (bands, N)."""
-        from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
-        file, found = self._file, []
-        height, width = (min(_WINDOW_SIDE, side) for side in (file.height, file.width))
-        try:
-            with gdal_environment():
-                for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
-                    top, left = int(row * (file.height - height)), int(column * (file.width - width))
-                    window = Window(left, top, width, height)
-                    found.append(file.read(self._indexes, window=window).reshape(len(self._indexes), -1))
-        except RasterioError as error:
-            raise self._damaged(window, error) from None
+        grid, found = self.native_grid, []
+        height, width = (min(_WINDOW_SIDE, side) for side in (grid.height, grid.width))
+        for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+            top, left = int(row * (grid.height - height)), int(column * (grid.width - width))
+            pixels, valid = self._native.read(Window(left, top, width, height))
+            found.append(pixels[:, valid])
         return np.concatenate(found, 1).astype(np.float64)
 
     def read_window(
@@ -193,125 +166,94 @@ class Scene:
         Raises:
             DataError: a block of the file is damaged.
         """
+
+        def read(window: Any) -> tuple[np.ndarray, np.ndarray]:
+            pixels, valid = self.read(window)
+            return scaling(pixels), valid
+
+        return read_mirrored(read, self.grid, top=top, left=left, height=height, width=width)
+
+    def read(self, window: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Read a rasterio window of the grid, as `BandReader.read`."""
+        return self._working.read(window)
+
+    def read_rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the native grid, as `BandReader.read`."""
         from rasterio.windows import Window
 
-        across = np.clip((left, left + width), 0, self.grid.width)
-        down = np.clip((top, top + height), 0, self.grid.height)
-        window = Window(int(across[0]), int(down[0]), int(np.ptp(across)), int(np.ptp(down)))
-        pixels = self._read(window, None)
-        valid = self._valid(pixels, window, None)
-        beyond = (
-            (int(down[0]) - top, top + height - int(down[1])),
-            (int(across[0]) - left, left + width - int(across[1])),
+        return self._native.read(Window(0, top, self.native_grid.width, height))
+
+    def warp(self, native_grid: RasterGrid, grid: RasterGrid) -> None:
+        """Read the scene on other grids from now on; beyond the file they hold no data."""
+        self.native_grid, self.grid = native_grid, grid
+        with gdal_environment():
+            self._native = self._reader(self._warped(native_grid, beyond=True))
+            self._working = self._reader(self._warped(grid, beyond=True))
+
+    def _choose_grids(self, resolution: float) -> None:
+        """Choose the grids of the file and of the training resolution."""
+        file = self._file
+        self.native_grid = RasterGrid.measured(
+            file.crs.to_wkt(), file.transform, height=file.height, width=file.width, name=self.name
         )
-        return (
-            np.pad(scaling(pixels), (*beyond, (0, 0)), mode="symmetric"),
-            np.pad(valid, beyond, mode="symmetric"),
-        )
+        self._pixel_size = self.native_grid.pixel_size
+        self.grid = self.native_grid.resample(resolution, name=self.name)
+        self._native = self._reader(file)
+        resampled = self.grid is not self.native_grid
+        self._working = self._reader(self._warped(self.grid)) if resampled else self._native
 
-    def _read(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        from rasterio.errors import RasterioError
+    def _reader(self, data: Any) -> BandReader:
+        """Return a reader of the scene's bands from the file or a VRT of it."""
+        return BandReader(data, self._source.indexes, name=self.name, is_local=bool(self.files))
 
-        out = None if shape is None else (len(self._indexes), *shape)
-        try:
-            with gdal_environment():
-                return self._data.read(self._indexes, window=window, out_shape=out)
-        except RasterioError as error:
-            raise self._damaged(window, error) from None
-
-    def _read_masks(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where each band has a value, bool (bands, H, W)."""
-        from rasterio.errors import RasterioError
-
-        out = None if shape is None else (len(self._indexes), *shape)
-        try:
-            with gdal_environment(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # from a file with both a nodata value and an alpha band
-                return self._data.read_masks(self._indexes, window=window, out_shape=out) > 0
-        except RasterioError as error:
-            raise self._damaged(window, error) from None
-
-    def _damaged(self, window: Any, error: Exception) -> DataError:
-        """Return the error of a block that cannot be read."""
-        where = "" if window is None else f" near row {int(window.row_off)}"
-        # A file on a server may be intact.
-        what, advice = ("is damaged", "Get the file") if self.files else ("cannot be read", "Try")
-        return DataError(
-            f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}. {advice} again."
-        )
-
-    def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where no band is nodata, and not all bands are saturated or, but for 8 bits, 0.
-
-        Scenes without a nodata value often are 0 or saturated outside their outline.
-        """
-        valid = np.ones(pixels.shape[1:], bool)
-        if self._has_masks():
-            masks = self._read_masks(window, shape)
-            # 0 is a common nodata value, and a valid value of a single band.
-            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self._indexes])
-            valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
-        if pixels.dtype.kind == "f":
-            return valid & np.isfinite(pixels).all(0) & (pixels != 0).any(0)
-        valid &= (pixels < np.iinfo(pixels.dtype).max).any(0)
-        return valid if pixels.dtype.itemsize == 1 else valid & (pixels != 0).any(0)
-
-    def _has_masks(self) -> bool:
-        """Return whether the file has nodata, a mask, or an alpha band (not a colour)."""
-        from rasterio.enums import ColorInterp, MaskFlags
-
-        data = self._data
-        flags = {flag for band in self._indexes for flag in data.mask_flag_enums[band - 1]}
-        # GDAL reports the last of four untagged bands as alpha, but it may be red or infrared.
-        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self._indexes]:
-            return False
-        return flags != {MaskFlags.all_valid}
-
-    def _grid(self, resolution: float) -> RasterGrid:
-        """Return the file's grid, resampled if its pixels differ in size from training."""
-        file, crs = self._file, self._file.crs.to_wkt()
-        metres = self._pixel_size(file, crs)
-        if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):
-            return RasterGrid(file.height, file.width, file.transform, crs, metres, None)
-        factors = [
-            float(f"{side / resolution:.3g}") for side in metres
-        ]  # rounded: 2 resamples exactly, 2.001 does not
-        if max(factors) > _MAX_FACTOR or min(factors) * _MAX_FACTOR < 1:
-            raise DataError(
-                f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
-                f"from the {resolution:g} m of the training tiles: check its transform, or --resolution."
-            )
-        self._data = data = self._resampled(factors)
-        size = self._pixel_size(data, crs)
-        return RasterGrid(data.height, data.width, data.transform, crs, size, metres)
-
-    def _resampled(self, factors: Sequence[float]) -> Any:
-        """Return the file as a VRT, resampled by these factors along rows and columns."""
+    def _warped(self, grid: RasterGrid, beyond: bool = False) -> Any:
+        """Return the file as a VRT on another grid, which may reach beyond it."""
         from rasterio.enums import MaskFlags, Resampling
         from rasterio.vrt import WarpedVRT
 
         file = self._file
-        width, height = (
-            max(1, round(side * factor))
-            for side, factor in zip((file.width, file.height), factors, strict=True)
-        )
-        scale = type(file.transform).scale(file.width / width, file.height / height)
-        return WarpedVRT(
+        finer = min(float(f"{side:.3g}") for side in np.divide(self._pixel_size, grid.pixel_size)) < 1
+        # A VRT drops the mask of a file, and takes zeros for data beyond a file without nodata.
+        masks = [[MaskFlags.per_dataset], *([[MaskFlags.all_valid]] if beyond else [])]
+        data = WarpedVRT(
             file,
-            crs=file.crs,
-            transform=file.transform * scale,
-            width=width,
-            height=height,
-            resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
-            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # a VRT drops the mask of a file
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.average if finer else Resampling.bilinear,
+            add_alpha=file.mask_flag_enums[0] in masks,
         )
+        self._opened.append(data)
+        return data
 
-    def _pixel_size(self, data: Any, crs: str) -> tuple[float, float]:
-        """Return metres per pixel of an open raster, see `geodesy.pixel_size`."""
-        try:
-            return pixel_size(crs, data.transform, height=data.height, width=data.width)
-        except DataError as error:
-            raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+def read_mirrored(
+    read: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    grid: RasterGrid,
+    *,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window that may reach beyond a grid; there, what lies inside is mirrored.
+
+    Args:
+        read: returns pixels (H, W, bands) and validity (H, W) of a rasterio window inside the grid.
+        grid: the grid.
+        top, left, height, width: the window in pixels.
+    """
+    from rasterio.windows import Window
+
+    across = np.clip((left, left + width), 0, grid.width)
+    down = np.clip((top, top + height), 0, grid.height)
+    pixels, valid = read(Window(int(across[0]), int(down[0]), int(np.ptp(across)), int(np.ptp(down))))
+    beyond = (
+        (int(down[0]) - top, top + height - int(down[1])),
+        (int(across[0]) - left, left + width - int(across[1])),
+    )
+    return np.pad(pixels, (*beyond, (0, 0)), mode="symmetric"), np.pad(valid, beyond, mode="symmetric")
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.mapping.scene.band_files import Product, stated_level
-from orbitune.mapping.scene.band_vrt import stack_bands
 from orbitune.mapping.scene.bands import (
     BandSelection,
     BandTags,
@@ -19,7 +17,9 @@ from orbitune.mapping.scene.bands import (
     read_band_tags,
     select_bands,
 )
-from orbitune.mapping.scene.product import find_product
+from orbitune.mapping.scene.products.band_files import Product, stated_level
+from orbitune.mapping.scene.products.band_vrt import stack_bands
+from orbitune.mapping.scene.products.product import find_product
 from orbitune.mapping.scene.raster_io import block_bytes, local_files, open_raster
 from orbitune.sources.band_names import RGB, BandChoice, find_bands
 
@@ -37,6 +37,7 @@ class SceneSource:
         indexes: their numbers in `file`.
         files: local files that it is read from; empty for a scene on a server.
         block_bytes: size of the largest block, all of which must be in memory to read a pixel of it.
+        band_count: number of bands that the scene has.
         stated: scale and offset in the metadata of a product; None for a band whose file states them.
         level: processing level in metadata or names; None if there is none.
     """
@@ -47,6 +48,7 @@ class SceneSource:
     indexes: tuple[int, ...]
     files: list[Path]
     block_bytes: int
+    band_count: int
     stated: tuple[BandTags | None, ...]
     level: Level | None
 
@@ -104,6 +106,7 @@ def _open_product(name: str, product: Product, bands: Sequence[BandChoice] | Non
         indexes=tuple(range(1, len(chosen) + 1)),
         files=list(stacked.files),
         block_bytes=stacked.block_bytes,
+        band_count=len(product.bands),
         stated=tuple(band.tags for band in chosen),
         level=product.level,
     )
@@ -135,6 +138,7 @@ def _open_raster(name: str, bands: Sequence[BandChoice] | None, *, driver: str |
         indexes=selection.numbers,
         files=files,
         block_bytes=size,
+        band_count=file.count,
         stated=(None,) * len(selection.numbers),
         level=level,
     )

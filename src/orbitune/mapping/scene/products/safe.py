@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from orbitune.errors import DataError, first_line
-from orbitune.mapping.scene.band_files import BandFile, Product, finest_files, sort_bands
 from orbitune.mapping.scene.bands import BandTags
 from orbitune.mapping.scene.containers import list_files, path_exists, read_metadata
+from orbitune.mapping.scene.products.band_files import BandFile, Product, finest_files, sort_bands
 from orbitune.sources.band_names import SENTINEL2
 
 _METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml")

@@ -7,8 +7,8 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from orbitune.errors import DataError
-from orbitune.mapping.scene.band_files import BandFile
 from orbitune.mapping.scene.bands import gdal_name, sentinel_tags
+from orbitune.mapping.scene.products.band_files import BandFile
 from orbitune.mapping.scene.raster_io import block_bytes, local_files, open_raster
 
 _MAX_RATIO = 12  # of pixel sides of two bands; Sentinel-2's are 10, 20 and 60 m

@@ -13,9 +13,9 @@ from urllib.parse import urljoin
 from urllib.request import urlopen
 
 from orbitune.errors import DataError, first_line, one_line
-from orbitune.mapping.scene.band_files import BandFile, Product, sort_bands, stated_level
 from orbitune.mapping.scene.bands import BandTags
 from orbitune.mapping.scene.containers import read_metadata
+from orbitune.mapping.scene.products.band_files import BandFile, Product, sort_bands, stated_level
 from orbitune.sources.band_names import canonical_name
 
 _URL = re.compile(r"https?://", re.IGNORECASE)

@@ -1,9 +1,9 @@
 """Recognition of scenes whose bands lie in files of their own."""
 
-from orbitune.mapping.scene.band_files import Product, name_bands
 from orbitune.mapping.scene.containers import list_files, rasters_among
-from orbitune.mapping.scene.safe import find_safe_metadata, read_safe
-from orbitune.mapping.scene.stac import is_stac_item, read_stac_item
+from orbitune.mapping.scene.products.band_files import Product, name_bands
+from orbitune.mapping.scene.products.safe import find_safe_metadata, read_safe
+from orbitune.mapping.scene.products.stac import is_stac_item, read_stac_item
 
 
 def find_product(name: str) -> Product | None:

@@ -10,7 +10,8 @@ from orbitune import Recipe, train
 from orbitune.errors import OrbituneError
 from orbitune.training.callbacks import Callback
 from orbitune.training.run import open_run
-from orbitune.training.tracking import TRACKERS, Tracker, make_trackers
+from orbitune.training.tracking.tracker import Tracker
+from orbitune.training.tracking.trackers import TRACKERS, make_trackers
 
 pytestmark = pytest.mark.slow
 

@@ -1,14 +1,9 @@
-"""Experiment trackers: TensorBoard, MLflow and Weights & Biases.
-
-To add a tracker, subclass `Tracker` and add it to TRACKERS.
-"""
+"""The base class of experiment trackers: when metrics are sent, and what is kept to continue."""
 
 import logging
-import os
-import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 5.0  # between two transfers of metrics
-PROJECT = "orbitune"  # the experiment or project, where the tracker's own variables name none
 
 Row = tuple[int, dict[str, float]]  # a step and its metrics
 
@@ -37,7 +31,7 @@ class Tracker(Callback):
     without a gap. A tracker that fails during training is dropped with a warning.
 
     Attributes:
-        name: as in TRACKERS.
+        name: as in `trackers.TRACKERS`.
         modules: of the extra `tracking` that it needs.
     """
 
@@ -159,128 +153,6 @@ class Tracker(Callback):
 
     def _keep_state(self) -> None:
         write_checksummed_json(self.folder / f"{self.name}.json", self._state)
-
-
-class TensorBoardTracker(Tracker):
-    """Tracker for TensorBoard; event files are in the run's `tracking/tensorboard`."""
-
-    name = "tensorboard"
-    modules = ("tensorboard",)
-
-    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
-        """Open an event file; drop events from `first_step` on."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
-        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step)
-        if run_id is None:
-            table = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
-            self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{table}", 0)
-        return "tensorboard"
-
-    def send(self, rows: Sequence[Row]) -> None:
-        """Write scalars."""
-        for step, metrics in rows:
-            for name, value in metrics.items():
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-
-    def finish(self, status: str) -> None:
-        """Close the event file."""
-        self._writer.close()
-
-
-class MLflowTracker(Tracker):
-    """Tracker for MLflow; MLFLOW_TRACKING_URI applies, else mlflow.db."""
-
-    name = "mlflow"
-    modules = ("mlflow", "sqlalchemy", "alembic")
-
-    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
-        """Create a run of MLflow, or set an earlier one to running."""
-        import mlflow
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports the tables of a new mlflow.db
-        uri = mlflow.get_tracking_uri()
-        self._client = mlflow.MlflowClient(uri, registry_uri=uri)
-        if run_id is None:
-            run_id = self._create_run(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), recipe)
-        self._run_id = run_id
-        self._client.update_run(run_id, "RUNNING")
-        return run_id
-
-    def _create_run(self, name: str, recipe: dict[str, Any]) -> str:
-        from mlflow.entities import Param
-
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name)
-        run_id = self._client.create_run(experiment, run_name=self.run_folder.name).info.run_id
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in recipe.items()])
-        return str(run_id)
-
-    def send(self, rows: Sequence[Row]) -> None:
-        """Log metrics in batches."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for step, row in rows for name, value in row.items()]
-        for start in range(0, len(metrics), 1000):  # the most that MLflow takes at once
-            self._client.log_batch(self._run_id, metrics=metrics[start : start + 1000])
-
-    def finish(self, status: str) -> None:
-        """Set the status of the run."""
-        self._client.set_terminated(self._run_id, status)
-
-
-class WandbTracker(Tracker):
-    """Tracker for Weights & Biases; WANDB_PROJECT, WANDB_MODE etc. apply."""
-
-    name = "wandb"
-    modules = ("wandb",)
-
-    def start(self, recipe: dict[str, Any], run_id: str | None, *, first_step: int) -> str:
-        """Create a run of Weights & Biases, or resume an earlier one."""
-        import wandb
-
-        run_id = run_id or secrets.token_hex(4)
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=self.run_folder.name,
-            id=run_id,
-            resume="allow",
-            config=recipe,
-            dir=str(self.folder),
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        return run_id
-
-    def send(self, rows: Sequence[Row]) -> None:
-        """Log metrics by step."""
-        for step, metrics in rows:
-            self._run.log(metrics, step=step)
-
-    def finish(self, status: str) -> None:
-        """End the run with exit code 0 if it finished."""
-        self._run.finish(exit_code=0 if status == "FINISHED" else 1)
-
-
-TRACKERS: dict[str, type[Tracker]] = {
-    each.name: each for each in (TensorBoardTracker, MLflowTracker, WandbTracker)
-}
-
-
-def make_trackers(names: Iterable[str], run_folder: str | Path) -> list[Tracker]:
-    """Return the trackers of these names, as callbacks for the run of a folder.
-
-    Raises:
-        RunError: there is no tracker of such a name.
-        MissingExtraError: a tracker is not installed.
-    """
-    names = tuple(dict.fromkeys(names))
-    for name in names:
-        if name not in TRACKERS:
-            raise RunError(f"Unknown tracker {name!r}. Choose from: {', '.join(TRACKERS)}.")
-    return [TRACKERS[name](run_folder) for name in names]
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

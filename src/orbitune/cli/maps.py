@@ -1,0 +1,60 @@
+"""Work with finished maps: `map-sample`, `map-areas`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbitune.cli.help import OUTPUT, CommandSet
+from orbitune.cli.options import FieldOption, Json, ReferenceOption
+from orbitune.cli.output import print_areas, print_json, print_table
+
+app = CommandSet("Maps")
+
+MapArgument = Annotated[str, typer.Argument(metavar="MAP", help="Map that orbitune map wrote")]
+
+
+@app.command("map-sample")
+def map_sample(
+    source: MapArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="GeoPackage to write", rich_help_panel=OUTPUT)],
+    points: Annotated[int, typer.Option(help="Number of points")] = 300,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="class: at random in each class, for areas and accuracies; uncertainty: where the map is "
+            "least sure, for training"
+        ),
+    ] = "class",
+    confidence: Annotated[
+        Path | None, typer.Option(help="Confidence of the map, for --by uncertainty")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw points of a map to label in QGIS."""
+    from orbitune.mapping.areas.sampling import draw_sample
+
+    drawn = draw_sample(source, out, points=points, by=by, confidence=confidence, seed=seed)  # type: ignore[arg-type]
+    if as_json:
+        print_json({"points": drawn, "out": str(out)})
+        return
+    print_table(["class of the map", "points"], [[name, f"{count:,}"] for name, count in drawn.items()])
+    print(f"saved {out}; fill the field true_class, and leave blank what cannot be told")
+
+
+@app.command("map-areas")
+def map_areas(
+    source: MapArgument,
+    reference: ReferenceOption = None,
+    field: FieldOption = "true_class",
+    as_json: Json = False,
+) -> None:
+    """Estimate the class areas of a map, with 95 % intervals."""
+    from orbitune.mapping.areas.estimation import map_areas
+
+    report = map_areas(source, reference, field=field)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_areas(report)

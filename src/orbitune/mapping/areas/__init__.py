@@ -1,0 +1,1 @@
+"""Areas of a map: estimates, reference samples, change, and zones."""

@@ -1,0 +1,139 @@
+"""Records of areas: of the map, from the test tiles, and from a reference sample."""
+
+from typing import Any
+
+from orbitune.records import JsonTuple, Record
+
+
+class ClassArea(Record):
+    """The area of one class on the map, with an estimate from the confusion of the test tiles.
+
+    Attributes:
+        name: of the class, or `not sure`.
+        hectares: on the map.
+        fraction: of all pixels with data, 0..1.
+        estimated_hectares: see `calibrated`; None if it cannot be estimated.
+        low_hectares, high_hectares: its 95 % interval.
+    """
+
+    name: str
+    hectares: float
+    fraction: float
+    estimated_hectares: float | None = None
+    low_hectares: float | None = None
+    high_hectares: float | None = None
+
+
+class ReferenceClass(Record):
+    """Estimates for one class from a reference sample.
+
+    Attributes:
+        name: of the class.
+        points: number of reference points of the class.
+        estimated_hectares, standard_error: the area, and its standard error in hectares.
+        low_hectares, high_hectares: 95 % interval; None if the points show no error at all, which leaves the
+            interval unknown.
+        users_accuracy, users_error: fraction of the mapped area of the class that is right, 0..1, and its
+            standard error; None for a class without points on the map.
+        producers_accuracy, producers_error: fraction of the true area of the class that is mapped as it, and
+            its standard error; None for a class without reference points.
+    """
+
+    name: str
+    points: int
+    estimated_hectares: float
+    standard_error: float
+    low_hectares: float | None = None
+    high_hectares: float | None = None
+    users_accuracy: float | None = None
+    users_error: float | None = None
+    producers_accuracy: float | None = None
+    producers_error: float | None = None
+
+
+class ReferenceEstimate(Record):
+    """Stratified estimates from a reference sample (Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015).
+
+    Attributes:
+        points: number of labelled points that were used.
+        unlabelled, outside: number of points without a class, and of points where the map has no data.
+        hectares: area that the estimates cover.
+        overall_accuracy, overall_error: fraction of the classified area that is right, 0..1, and its standard
+            error.
+        classes: estimates of each class.
+    """
+
+    points: int
+    unlabelled: int = 0
+    outside: int = 0
+    hectares: float
+    overall_accuracy: float
+    overall_error: float
+    classes: JsonTuple[ReferenceClass]
+
+
+class AreaReport(Record):
+    """Areas of a map by every estimator that applies.
+
+    Attributes:
+        areas: one record per class, and one for `not sure`.
+        reference: estimates from a reference sample, if one was given.
+        notes: what the estimates assume and leave out.
+    """
+
+    areas: JsonTuple[ClassArea]
+    reference: ReferenceEstimate | None = None
+    notes: JsonTuple[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for JSON; what could not be estimated has no entry."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of the table of areas, with a column for each estimate that there is."""
+        columns = {
+            "class": [area.name for area in self.areas],
+            "hectares": [f"{area.hectares:,.0f}" for area in self.areas],
+            "percentage": [f"{area.fraction:.1%}" for area in self.areas],
+            "estimate from test tiles (95 % interval)": [
+                _interval(area.estimated_hectares, area.low_hectares, area.high_hectares)
+                for area in self.areas
+            ],
+        }
+        if self.reference:
+            known = {each.name: each for each in self.reference.classes}
+            rows = [known.get(area.name) for area in self.areas]
+            columns |= {
+                "estimate from reference points (95 % interval)": [
+                    _interval(row.estimated_hectares, row.low_hectares, row.high_hectares) if row else ""
+                    for row in rows
+                ],
+                "user's accuracy": [
+                    _percentage(row.users_accuracy, row.users_error) if row else "" for row in rows
+                ],
+                "producer's accuracy": [
+                    _percentage(row.producers_accuracy, row.producers_error) if row else "" for row in rows
+                ],
+            }
+        filled = {name: cells for name, cells in columns.items() if any(cells)}
+        return [*filled], [list(row) for row in zip(*filled.values(), strict=True)]
+
+    def remarks(self) -> list[str]:
+        """Return lines about the accuracy that the reference points show, and the notes."""
+        if (sample := self.reference) is None:
+            return [*self.notes]
+        accuracy = _percentage(sample.overall_accuracy, sample.overall_error)
+        line = f"overall accuracy {accuracy} (standard error), from {sample.points:,} reference points"
+        return [line, *self.notes]
+
+
+def _interval(middle: float | None, low: float | None, high: float | None) -> str:
+    """Return an estimate in hectares with its interval; blank for None."""
+    if middle is None:
+        return ""
+    return f"{middle:,.0f}" if low is None else f"{middle:,.0f} ({low:,.0f} to {high:,.0f})"
+
+
+def _percentage(value: float | None, error: float | None) -> str:
+    """Return a fraction with its standard error in percent; blank for None."""
+    return "" if value is None else f"{value:.1%} ± {error:.1%}"

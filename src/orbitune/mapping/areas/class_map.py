@@ -1,0 +1,129 @@
+"""Finished maps, opened again: class codes, names, and areas on the ground."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from orbitune.errors import DataError
+from orbitune.mapping.grid import NODATA, NOT_SURE
+from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.scene.geodesy import PixelAreas
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, open_raster
+
+_ROWS = 256  # rows of pixels read at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMap:
+    """A GeoTIFF of class codes: a map, or the change between two maps.
+
+    Attributes:
+        path: of the GeoTIFF.
+        names: name of each code, with those of no data and *not sure*.
+        crs: coordinate reference system, as WKT.
+        transform: affine transform from pixels to the CRS.
+        height, width: number of pixels.
+        metadata: how the map was made; None for a map of change.
+    """
+
+    path: Path
+    names: dict[int, str]
+    crs: str
+    transform: Any
+    height: int
+    width: int
+    metadata: MapMetadata | None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "ClassMap":
+        """Open a map that `orbitune map` or `orbitune map-compare` wrote.
+
+        Raises:
+            OrbituneError: it cannot be opened, or is no such map.
+        """
+        with gdal_environment(), open_raster(str(path)) as file:
+            tags = file.tags()
+            if "CLASSES" not in tags or file.crs is None:
+                raise DataError(f"{path} is not a map of Orbitune: name a GeoTIFF that orbitune map wrote.")
+            try:
+                names = {int(code): str(name) for code, name in json.loads(tags["CLASSES"]).items()}
+                stated = tags.get("ORBITUNE")
+                metadata = MapMetadata.model_validate_json(stated) if stated else None
+            except (ValueError, AttributeError, ValidationError):
+                raise DataError(f"The tags of {path} are damaged: map the scene again.") from None
+            return cls(
+                path=Path(path),
+                names=names,
+                crs=file.crs.to_wkt(),
+                transform=file.transform,
+                height=file.height,
+                width=file.width,
+                metadata=metadata,
+            )
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Name of each code that is a class."""
+        return {code: name for code, name in self.names.items() if code not in (NODATA, NOT_SURE)}
+
+    @property
+    def strata(self) -> dict[int, str]:
+        """Name of each code with data: the classes and *not sure*."""
+        return {**self.classes, NOT_SURE: self.names.get(NOT_SURE, "not sure")}
+
+    @cached_property
+    def pixel_areas(self) -> PixelAreas:
+        """Area of each pixel on the ground."""
+        return PixelAreas.measure(self.crs, self.transform, height=self.height, width=self.width)
+
+    @cached_property
+    def hectares(self) -> np.ndarray:
+        """Area of the pixels of each code, float (256,); that of nodata too."""
+        found = np.zeros(256)
+        for top, codes in self.strips():
+            areas = self.pixel_areas.window(top, len(codes))
+            found += np.bincount(codes.ravel(), areas.ravel(), 256)
+        return found / 1e4
+
+    def strips(self, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the first row and the codes, uint8 (h, W), of strips of at most `rows` rows."""
+        yield from read_strips(self.path, rows)
+
+    def codes_at(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the codes at pixel coordinates, uint8 (N,); nodata outside the map.
+
+        Args:
+            columns, rows: float (N,), from the map's upper left corner.
+        """
+        column, row = np.floor(columns).astype(int), np.floor(rows).astype(int)
+        inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
+        found = np.full(len(column), NODATA, np.uint8)
+        for top, codes in self.strips():
+            here = np.flatnonzero(inside & (row >= top) & (row < top + len(codes)))
+            found[here] = codes[row[here] - top, column[here]]
+        return found
+
+    def to_pixels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return columns and rows, float (N,), of coordinates in the map's CRS."""
+        a, b, c, d, e, f = (~self.transform)[:6]
+        return a * x + b * y + c, d * x + e * y + f
+
+
+def read_strips(path: Path, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the first row and the pixels (h, W) of strips of the first band of a raster."""
+    with gdal_environment():
+        file = import_rasterio().open(path)
+    with file:
+        for top in range(0, file.height, rows):
+            bottom = min(top + rows, file.height)
+            with (
+                gdal_environment()
+            ):  # not across the yield: environments of two generators must not interleave
+                strip = file.read(1, window=((top, bottom), (0, file.width)))
+            yield top, strip

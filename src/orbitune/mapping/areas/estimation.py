@@ -1,0 +1,98 @@
+"""Areas of a map: as mapped, estimated from the test tiles, and estimated from a reference sample."""
+
+from pathlib import Path
+
+import numpy as np
+
+from orbitune.mapping.areas.area_records import AreaReport, ClassArea
+from orbitune.mapping.areas.calibrated import calibrated_fractions
+from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.reference_estimate import estimate_from_reference, reference_notes
+from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
+
+_MAX_UNSURE = 0.5  # fraction of the area; above it the test tiles say nothing about the whole
+
+
+def map_areas(
+    class_map: str | Path, reference: str | Path | None = None, *, field: str = TRUE_CLASS
+) -> AreaReport:
+    """Estimate the class areas of a finished map.
+
+        map_areas("landcover.tif", "points.gpkg").reference.overall_accuracy
+
+    Args:
+        class_map: a GeoTIFF that `map_scene` or `compare_maps` wrote.
+        reference: a vector file of labelled points, a random sample such as `draw_sample` draws; None for the
+            estimate from the confusion of the test tiles alone.
+        field: name of the field with the true class of a point.
+
+    Returns:
+        Areas as mapped, with the estimates and their 95 % intervals.
+
+    Raises:
+        OrbituneError: a file cannot be read, or the points do not fit the map.
+    """
+    points = None if reference is None else ReferencePoints.read(reference, field)
+    return estimate_areas(ClassMap.open(class_map), points)
+
+
+def estimate_areas(class_map: ClassMap, points: ReferencePoints | None = None) -> AreaReport:
+    """Estimate the class areas of an open map, see `map_areas`.
+
+    Raises:
+        DataError: the points do not fit the map.
+    """
+    areas, notes = _areas_from_test_tiles(class_map)
+    if points is None:
+        return AreaReport(areas=areas, notes=notes)
+    reference = estimate_from_reference(class_map, points)
+    notes = (*notes, *reference_notes(class_map, reference))
+    return AreaReport(areas=areas, reference=reference, notes=notes)
+
+
+def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], tuple[str, ...]]:
+    """Return the mapped areas, estimates for those that the model knows, and what they rest on."""
+    codes = [*class_map.strata]
+    hectares = class_map.hectares[codes]
+    total = float(hectares.sum())
+    mapped = hectares[:-1]
+    estimates, notes = _estimate(class_map, mapped, unsure=float(hectares[-1]))
+    rows = []
+    for index, name in enumerate(class_map.strata.values()):
+        own = float(hectares[index])
+        values = estimates[:, index].tolist() if estimates is not None and index < len(mapped) else [None] * 3
+        named = zip(("estimated_hectares", "low_hectares", "high_hectares"), values, strict=True)
+        rows.append(ClassArea(name=name, hectares=own, fraction=own / total if total else 0.0, **dict(named)))
+    return tuple(rows), notes
+
+
+def _estimate(
+    class_map: ClassMap, mapped: np.ndarray, unsure: float
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return hectares (3, C) with their interval from the test tiles, and notes; None if there are none.
+
+    Args:
+        mapped: hectares of each class on the map.
+        unsure: hectares without a class.
+    """
+    classified = float(mapped.sum())
+    total = classified + unsure
+    left_out = f"{unsure:,.0f} ha ({unsure / total:.1%}) are not sure" if unsure else ""
+    metadata = class_map.metadata
+    if not classified or metadata is None:
+        return None, ()
+    if metadata.confusion is None:
+        return None, ("no estimate from test tiles: the map does not state how its model confuses classes",)
+    if unsure > _MAX_UNSURE * total:
+        return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
+    hectares_of_tile = (metadata.tile * metadata.resolution_metres) ** 2 / 1e4
+    fractions = calibrated_fractions(
+        mapped / classified, np.array(metadata.confusion), tiles=classified / hectares_of_tile
+    )
+    notes = [
+        "the estimate from test tiles holds only if the scene confuses classes as the test tiles did; one "
+        "from reference points needs no such assumption (orbitune map-sample)"
+    ]
+    if unsure:
+        notes.append(f"{left_out} and in no estimate from test tiles")
+    return classified * fractions, tuple(notes)

@@ -1,0 +1,151 @@
+"""Areas and accuracies of a map from a reference sample."""
+
+import numpy as np
+
+from orbitune.errors import DataError
+from orbitune.mapping.areas.area_records import ReferenceClass, ReferenceEstimate
+from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.reference_points import ReferencePoints
+from orbitune.mapping.areas.stratified import StratifiedSample
+from orbitune.mapping.grid import NODATA, NOT_SURE
+
+_Z = 1.96  # standard errors of a 95 % interval
+_MIN_POINTS = 2  # in a stratum, to estimate its variance
+
+
+def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> ReferenceEstimate:
+    """Estimate areas and accuracies from a random sample of labelled points.
+
+    The strata are those that the sample was drawn from, if its file states them, else the classes of the map.
+
+    Raises:
+        DataError: a label is no class of the map, no point lies on it, or a stratum has too few points.
+    """
+    names = list(class_map.classes.values())
+    points.check_classes(names)
+    codes = points.codes_on(class_map)
+    inside = codes != NODATA
+    if not inside.any():
+        raise DataError(f"No point of {points.layer.path} lies on {class_map.path} where it has data.")
+    strata = class_map.strata
+    weights = points.weights or _map_weights(class_map)
+    drawn = points.stratum if points.stratum is not None else np.array([strata.get(c, "") for c in codes])
+    drawn = drawn[inside]
+    weights = _check_strata(class_map, drawn, weights)
+    order = list(weights)
+    covered = sum(weights.values())
+    sample = StratifiedSample(
+        np.array([order.index(name) for name in drawn]), np.array([*weights.values()]) / covered
+    )
+    total = float(class_map.hectares[list(strata)].sum()) * covered
+    mapped = codes[inside, None] == np.array(list(class_map.classes))
+    true = points.labels[inside, None] == np.array(names)
+    return _reference_estimate(
+        sample,
+        mapped,
+        true,
+        names=names,
+        hectares=total,
+        unlabelled=points.unlabelled,
+        outside=int((~inside).sum()),
+    )
+
+
+def _reference_estimate(
+    sample: StratifiedSample,
+    mapped: np.ndarray,
+    true: np.ndarray,
+    *,
+    names: list[str],
+    hectares: float,
+    unlabelled: int,
+    outside: int,
+) -> ReferenceEstimate:
+    """Return the estimates of a checked sample; `mapped` and `true` are bool (N, C)."""
+    right = (mapped & true).astype(float)
+    area, area_error = sample.mean(true.astype(float))
+    users, producers = (sample.ratio(right, each.astype(float)) for each in (mapped, true))
+    overall, overall_error = sample.ratio(
+        right.sum(1, keepdims=True), mapped.any(1, keepdims=True).astype(float)
+    )
+    rows = []
+    for index, name in enumerate(names):
+        middle, error = hectares * float(area[index]), hectares * float(area_error[index])
+        interval = {
+            "low_hectares": max(0.0, middle - _Z * error),
+            "high_hectares": min(hectares, middle + _Z * error),
+        }
+        rows.append(
+            ReferenceClass(
+                name=name,
+                points=int(true[:, index].sum()),
+                estimated_hectares=middle,
+                standard_error=error,
+                **(interval if error else {}),
+                **_accuracy("users", users, index),
+                **_accuracy("producers", producers, index),
+            )
+        )
+    return ReferenceEstimate(
+        points=len(true),
+        unlabelled=unlabelled,
+        outside=outside,
+        hectares=hectares,
+        overall_accuracy=float(overall[0]),
+        overall_error=float(overall_error[0]),
+        classes=tuple(rows),
+    )
+
+
+def _accuracy(kind: str, estimates: tuple[np.ndarray, np.ndarray], index: int) -> dict[str, float]:
+    """Return an accuracy and its error as fields of a record; none if it is unknown."""
+    value, error = (float(each[index]) for each in estimates)
+    return {f"{kind}_accuracy": value, f"{kind}_error": error} if np.isfinite(value) else {}
+
+
+def _map_weights(class_map: ClassMap) -> dict[str, float]:
+    """Return the fraction of the area of each class on the map, and of *not sure*."""
+    hectares = {name: float(class_map.hectares[code]) for code, name in class_map.strata.items()}
+    total = sum(hectares.values())
+    return {name: own / total for name, own in hectares.items() if own}
+
+
+def _check_strata(class_map: ClassMap, drawn: np.ndarray, weights: dict[str, float]) -> dict[str, float]:
+    """Return the weights of the strata that the sample covers: all but an unsampled *not sure*.
+
+    Raises:
+        DataError: a stratum has too few points. One of a single pixel needs only one.
+    """
+    counts = {name: int((drawn == name).sum()) for name in weights}
+    unsure = class_map.strata[NOT_SURE]
+    hectares = float(class_map.hectares[list(class_map.strata)].sum())
+    pixel = float(class_map.hectares.sum()) / (class_map.height * class_map.width)
+    few = [
+        name
+        for name, count in counts.items()
+        if count < _MIN_POINTS
+        and not (count == 0 and name == unsure)
+        and not (count == 1 and weights[name] * hectares < 1.5 * pixel)
+    ]
+    if few:
+        found = ", ".join(f"{name} ({counts[name]})" for name in few)
+        raise DataError(
+            f"Too few labelled points in classes of the map: {found}. Label at least {_MIN_POINTS} in each."
+        )
+    return {name: weight for name, weight in weights.items() if counts[name]}
+
+
+def reference_notes(class_map: ClassMap, reference: ReferenceEstimate) -> list[str]:
+    """Return lines about points and areas that the estimates leave out."""
+    notes = []
+    if reference.unlabelled:
+        notes.append(f"{reference.unlabelled:,} points have no class and are left out")
+    if reference.outside:
+        notes.append(f"{reference.outside:,} points lie where the map has no data and are left out")
+    unsure = float(class_map.hectares[NOT_SURE])
+    total = float(class_map.hectares[list(class_map.strata)].sum())
+    if unsure and reference.hectares < total - unsure / 2:
+        notes.append(f"no labelled point lies where the map is not sure: {unsure:,.0f} ha are left out")
+    if any(row.low_hectares is None for row in reference.classes):
+        notes.append("no interval for classes in which the points show no error: label more points")
+    return notes

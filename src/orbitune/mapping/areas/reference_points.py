@@ -1,0 +1,112 @@
+"""Reference points: places whose true class a person has labelled."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orbitune.errors import DataError
+from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.grid import NODATA
+from orbitune.mapping.vector_io import VectorLayer, read_vector
+
+TRUE_CLASS = "true_class"
+"""Field that the true class of a point is read from, unless another is named."""
+
+
+@dataclass(frozen=True)
+class ReferencePoints:
+    """Labelled points of a vector file.
+
+    Attributes:
+        layer: the labelled points.
+        labels: str (N,), the true class of each.
+        unlabelled: number of points of the file without a class.
+        stratum: str (N,), the stratum that each point was drawn from; None if the file does not state it.
+        weights: fraction of the area in each stratum, see `sampling.draw_sample`; None as `stratum`.
+    """
+
+    layer: VectorLayer
+    labels: np.ndarray
+    unlabelled: int
+    stratum: np.ndarray | None = None
+    weights: dict[str, float] | None = None
+
+    @classmethod
+    def read(cls, path: str | Path, field: str = TRUE_CLASS) -> "ReferencePoints":
+        """Read the points of a vector file.
+
+        Args:
+            path: any file that GDAL opens. Points whose field is empty are counted and left out.
+            field: name of the field with the true class.
+
+        Raises:
+            DataError: it cannot be read, has no such field, no labelled points, or was drawn where a map is
+                least sure, which is not a random sample.
+        """
+        layer = read_vector(path, ("Point",))
+        if field not in layer.fields:
+            named = ", ".join(layer.fields) or "none"
+            raise DataError(f"{path} has no field {field}; its fields are: {named}. Name one with --field.")
+        if "uncertainty" in layer.fields.get("sampling", ()):
+            raise DataError(
+                f"The points of {path} were drawn where the map is least sure, not at random, so they do not "
+                "estimate areas: draw others with orbitune map-sample."
+            )
+        labels = np.array(["" if _is_missing(value) else str(value).strip() for value in layer.fields[field]])
+        stratum, weights = _strata(layer) or (None, None)
+        labelled = labels != ""
+        if not labelled.any():
+            raise DataError(f"No point of {path} has a class: fill its field {field}, in QGIS for instance.")
+        kept = {name: values[labelled] for name, values in layer.fields.items()}
+        layer = VectorLayer(layer.path, layer.crs, layer.geometries[labelled], kept)
+        stratum = None if stratum is None else stratum[labelled]
+        return cls(layer, labels[labelled], int((~labelled).sum()), stratum, weights)
+
+    def check_classes(self, known: Collection[str]) -> None:
+        """Check that every label is a class of the map.
+
+        Raises:
+            DataError: one is not; the message names the classes.
+        """
+        if unknown := sorted(set(self.labels.tolist()) - set(known)):
+            named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise DataError(
+                f"{self.layer.path} has points of unknown class {named}. The map's classes are: "
+                f"{', '.join(known)}."
+            )
+
+    def codes_on(self, class_map: ClassMap) -> np.ndarray:
+        """Return the map's code at each point, uint8 (N,); nodata outside the map."""
+        import shapely
+
+        x, y = shapely.get_coordinates(self.layer.project(class_map.crs)).T
+        finite = np.isfinite(x) & np.isfinite(y)
+        columns, rows = class_map.to_pixels(np.where(finite, x, 0), np.where(finite, y, 0))
+        return np.where(finite, class_map.codes_at(columns, rows), NODATA)
+
+
+def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
+    """Return the stratum of each point, str (N,), and the weight of each stratum.
+
+    Returns None if the file does not state how its points were drawn.
+
+    Raises:
+        DataError: a point has no stratum, or the points of a stratum state different weights.
+    """
+    if not {"map_class", "weight"} <= layer.fields.keys():
+        return None
+    names = np.array(["" if _is_missing(name) else str(name) for name in layer.fields["map_class"]])
+    stated = layer.fields["weight"].astype(float)
+    weights = dict(zip(names.tolist(), stated.tolist(), strict=True))
+    if "" in weights or any(not 0 < weights[n] == w for n, w in zip(names.tolist(), stated, strict=True)):
+        raise DataError(
+            f"{layer.path} has points without the map_class and weight of orbitune map-sample: remove points "
+            "that were added to the sample, or both fields if the points were drawn in another way."
+        )
+    return names, weights
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value != value or not str(value).strip()

@@ -1,0 +1,168 @@
+"""Samples of a map: allocation, random places, and the file that QGIS labels."""
+
+import sqlite3
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from scenes import read_band, write_scene
+
+from orbitune.errors import DataError
+from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.estimation import map_areas
+from orbitune.mapping.areas.sampling import allocate, draw_by_class, draw_sample
+
+
+@pytest.fixture
+def codes():
+    """60 x 80 pixels, mostly Forest, some River and not sure, a corner without data."""
+    values = np.ones((60, 80), np.uint8)
+    values[:, 60:] = 2
+    values[50:, :10] = 255
+    values[:5, :5] = 0
+    return values
+
+
+def read(path):
+    """Rows and columns of the pixels of a sample, and its fields."""
+    meta, _, geometries, values = pyogrio.raw.read(path, layer="points")
+    x, y = shapely.get_coordinates(shapely.from_wkb(geometries)).T
+    fields = dict(zip(meta["fields"], values, strict=True))
+    return np.floor((5_500_000 - y) / 10).astype(int), np.floor((x - 600_000) / 10).astype(int), fields
+
+
+def test_a_sample_is_divided_in_proportion_with_a_minimum_for_rare_classes():
+    assert allocate(300, np.array([0.9, 0.09, 0.01])).tolist() == [200, 50, 50]
+    assert allocate(1000, np.array([0.5, 0.3, 0.2])).tolist() == [500, 300, 200]
+    assert allocate(30, np.array([0.5, 0.3, 0.1, 0.1])).sum() == 30
+    assert allocate(8, np.full(4, 0.25)).tolist() == [2, 2, 2, 2]
+    with pytest.raises(DataError, match="--points must be at least 8: two for each class of the map"):
+        allocate(7, np.full(4, 0.25))
+
+
+def test_points_lie_in_the_middles_of_distinct_pixels_of_their_class(write_map, codes, tmp_path):
+    drawn = draw_sample(write_map(codes), tmp_path / "points.gpkg", points=100)
+    rows, columns, fields = read(tmp_path / "points.gpkg")
+    assert sum(drawn.values()) == len(set(zip(rows, columns, strict=True))) == 100
+    names = {1: "Forest", 2: "River", 255: "not sure"}
+    assert [names[code] for code in codes[rows, columns]] == fields["map_class"].tolist()
+    assert list(drawn) == ["Forest", "River", "not sure"]
+    assert [value for value in fields["true_class"] if value is not None] == []
+
+
+def test_weights_are_the_fractions_of_the_map(write_map, codes, tmp_path):
+    draw_sample(write_map(codes), tmp_path / "points.gpkg", points=50)
+    _, _, fields = read(tmp_path / "points.gpkg")
+    stated = dict(zip(fields["map_class"], fields["weight"], strict=True))
+    assert stated["River"] == pytest.approx(1200 / 4775, rel=1e-3)
+    assert sum(stated.values()) == pytest.approx(1)
+
+
+def test_every_pixel_of_a_class_is_drawn_equally_often(write_map):
+    class_map = ClassMap.open(write_map(np.repeat([[1, 2]], 4, 0).repeat(3, 1)))
+    rng = np.random.default_rng(0)
+    hits = np.zeros((4, 6))
+    for _ in range(150):
+        rows, columns, _, _ = draw_by_class(class_map, 8, rng=rng)
+        hits[rows, columns] += 1
+    assert hits.sum() == 1200 and abs(hits - 50).max() < 4 * np.sqrt(150 * 1 / 3 * 2 / 3)
+
+
+def test_the_seed_decides(write_map, codes, tmp_path):
+    path = write_map(codes)
+    places = []
+    for seed in (1, 1, 2):
+        draw_sample(path, tmp_path / "points.gpkg", points=40, seed=seed)
+        places.append(read(tmp_path / "points.gpkg")[:2])
+    assert np.array_equal(places[0], places[1]) and not np.array_equal(places[0], places[2])
+
+
+def test_the_estimate_of_a_labelled_sample_is_near_the_truth(write_map, codes, tmp_path):
+    """The truth is the map with a tenth of the Forest turned into River."""
+    truth = codes.copy()
+    truth[:, :6][codes[:, :6] == 1] = 2
+    truth[codes == 255] = 3
+    draw_sample(write_map(codes), tmp_path / "points.gpkg", points=400)
+    label(tmp_path / "points.gpkg", truth)
+    report = map_areas(tmp_path / "map.tif", tmp_path / "points.gpkg").reference
+    for code, row in enumerate(report.classes, 1):
+        true = (truth == code).sum() / 100
+        assert abs(row.estimated_hectares - true) < 4 * max(row.standard_error, 0.01)
+    assert report.hectares == pytest.approx(47.75, rel=1e-3)
+
+
+def label(path, truth):
+    """Fill the field true_class, as a person would in QGIS."""
+    rows, columns, _ = read(path)
+    names = {1: "Forest", 2: "River", 3: "Highway"}
+    meta, _, geometries, values = pyogrio.raw.read(path, layer="points")
+    values[list(meta["fields"]).index("true_class")] = np.array(
+        [names[code] for code in truth[rows, columns].tolist()], object
+    )
+    pyogrio.raw.write(
+        path, geometries, values, list(meta["fields"]), layer="points", geometry_type="Point", crs=meta["crs"]
+    )
+
+
+def test_a_class_of_a_single_pixel_needs_a_single_point(write_map, tmp_path):
+    codes = np.ones((30, 30), np.uint8)
+    codes[7, 9] = 2
+    draw_sample(write_map(codes), tmp_path / "points.gpkg", points=20)
+    label(tmp_path / "points.gpkg", codes)
+    report = map_areas(tmp_path / "map.tif", tmp_path / "points.gpkg").reference
+    assert report.classes[1].estimated_hectares == pytest.approx(0.01, rel=1e-3)
+
+
+def test_qgis_finds_a_list_of_the_classes(write_map, codes, tmp_path):
+    from xml.etree import ElementTree
+
+    draw_sample(write_map(codes), tmp_path / "points.gpkg", points=20)
+    with sqlite3.connect(tmp_path / "points.gpkg") as database:
+        [(layer, style, default)] = database.execute(
+            "SELECT f_table_name, styleQML, useAsDefault FROM layer_styles"
+        )
+    form = ElementTree.fromstring(style)
+    field = form.find("fieldConfiguration/field")
+    assert (layer, default, field.get("name")) == ("points", 1, "true_class")
+    assert field.find("editWidget").get("type") == "ValueMap"
+    values = [each.get("value") for each in field.findall(".//Option[@type='QString']")]
+    assert values == ["Forest", "River", "Highway"]
+
+
+def test_by_uncertainty_the_least_sure_place_of_a_tile_is_drawn(write_map, codes, tmp_path):
+    percent = np.full(codes.shape, 90, np.uint8)
+    percent[codes == 255] = 0
+    percent[20, 33], percent[21, 33], percent[40, 70] = 30, 31, 35
+    confidence = write_scene(tmp_path / "confidence.tif", percent[:, :, None])
+    path = write_map(codes, tile=10)
+    draw_sample(path, tmp_path / "points.gpkg", points=3, by="uncertainty", confidence=confidence)
+    rows, columns, fields = read(tmp_path / "points.gpkg")
+    assert codes[rows[0], columns[0]] == 255
+    assert list(zip(rows[1:].tolist(), columns[1:].tolist(), strict=True)) == [(20, 33), (40, 70)]
+    assert fields["confidence"].tolist() == [0, 30, 35]
+    assert set(fields["sampling"]) == {"uncertainty"} and "weight" not in fields
+
+
+def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_path):
+    path = write_map(codes)
+    with pytest.raises(DataError, match="--by uncertainty needs --confidence"):
+        draw_sample(path, tmp_path / "points.gpkg", by="uncertainty")
+    other = write_scene(tmp_path / "other.tif", codes[:10, :, None])
+    with pytest.raises(DataError, match="does not lie on the grid of"):
+        draw_sample(path, tmp_path / "points.gpkg", by="uncertainty", confidence=other)
+    assert not (tmp_path / "points.gpkg").exists()
+
+
+def test_a_map_without_data_gives_no_points(write_map, tmp_path):
+    with pytest.raises(DataError, match="has no data to draw points from"):
+        draw_sample(write_map(np.zeros((4, 4))), tmp_path / "points.gpkg")
+
+
+def test_the_command_draws_and_says_how_to_go_on(orbitune, write_map, codes, tmp_path):
+    out = tmp_path / "points.gpkg"
+    code, said, _ = orbitune("map-sample", write_map(codes), "--points", 30, "-o", out)
+    assert code == 0 and out.is_file() and "fill the field true_class" in said
+    code, _, err = orbitune("map-sample", tmp_path / "map.tif", "--by", "margin", "-o", out)
+    assert (code, err) == (2, "error: Unknown --by 'margin'. Choose from: class, uncertainty.\n")
+    assert read_band(tmp_path / "map.tif").shape == codes.shape
