@@ -19,7 +19,7 @@ from scenes import write_scene
 import orbitune
 from orbitune import Recipe
 from orbitune.models.methods import METHODS
-from orbitune.recipe import read_yaml
+from orbitune.yaml_files import read_yaml
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -241,9 +241,10 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
 
 @pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
 def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
+    from orbitune.bench.records import BenchResults
     from orbitune.bench.report import write_bench_report
 
-    write_bench_report(json.loads(file.read_text()), tmp_path / "report.md")
+    write_bench_report(BenchResults.from_json(json.loads(file.read_text())), tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
 
 

@@ -44,7 +44,7 @@ def rasters(tmp_path):
         with Scene(file) as scene:
             grid, native_grid = scene.grid, scene.native_grid
         cells = CellGrid(height, width, 16, 16)
-        scaling = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
+        scaling = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
         scenes = (SceneSpec(str(file), (1, 2, 3), scaling),)
         spec = JobSpec("", None, None, 1, scenes, 10.0, cells, 2, True)
         store = PartStore(tmp_path / "parts")
@@ -153,7 +153,7 @@ def test_the_metadata_of_a_map_are_in_its_tags(draw, scene):
     assert MapMetadata.model_validate_json(tag) == drawn.report.metadata
     stored = json.loads(tag)
     assert (stored["scene"], stored["stride"], stored["classes"][0]) == ("scene.tif", 16, "class_0")
-    assert stored["version"] == 1
+    assert stored["format"] == 1
 
 
 def test_hectares_are_those_of_known_squares(written):

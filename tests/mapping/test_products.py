@@ -14,7 +14,7 @@ from orbitune.errors import DataError
 from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.scene.reader import Scene
 
-RAW = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
+RAW = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(324_640, 5_194_500, 10, 10)}
 
 
@@ -108,11 +108,19 @@ def test_coarser_bands_are_resampled_to_the_finest_grid_without_seams(safe, swit
     with Scene(safe, ["B09", "B8A", "B04"]) as scene:
         assert (scene.grid.height, scene.grid.width) == (240, 240)
         whole = scene.read_window(
-            0, 0, height=240, width=240, scaling=ReflectanceScaling((0.0,) * 3, (8000.0,) * 3, "")
+            0,
+            0,
+            height=240,
+            width=240,
+            scaling=ReflectanceScaling(low=(0.0,) * 3, high=(8000.0,) * 3, source=""),
         )[0]
         parts = [
             scene.read_window(
-                top, 0, height=37, width=240, scaling=ReflectanceScaling((0.0,) * 3, (8000.0,) * 3, "")
+                top,
+                0,
+                height=37,
+                width=240,
+                scaling=ReflectanceScaling(low=(0.0,) * 3, high=(8000.0,) * 3, source=""),
             )[0]
             for top in range(0, 185, 37)
         ]

@@ -12,7 +12,7 @@ from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.scene.reader import Scene
 from orbitune.sources.band_names import RGB
 
-AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
+AS_IT_IS = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
 
 
 def default(dtype, scale_max=None):
@@ -91,14 +91,14 @@ def test_the_largest_number_there_is_may_stand_for_no_data():
     pixels = np.full((3, 1, 2), np.finfo(np.float32).max, np.float32)
     pixels[:, 0, 1] = 0.1375
     with np.errstate(all="raise"):
-        scaled = ReflectanceScaling((0.0,) * 3, (0.275,) * 3, "")(pixels)
+        scaled = ReflectanceScaling(low=(0.0,) * 3, high=(0.275,) * 3, source="")(pixels)
     assert scaled[0, 1].tolist() == [128] * 3
 
 
 def test_the_scaling_is_noted_and_stored(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
-    assert drawn.report.metadata.scaling == ReflectanceScaling((0,) * 3, (250,) * 3, "given")
+    assert drawn.report.metadata.scaling == ReflectanceScaling(low=(0,) * 3, high=(250,) * 3, source="given")
 
 
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])

@@ -137,7 +137,7 @@ def test_a_served_item_is_read_by_window(bands, tmp_path, prefix):
 def _scaling(scene):
     from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
-    return ReflectanceScaling((1000.0,) * 3, (3750.0,) * 3, "")
+    return ReflectanceScaling(low=(1000.0,) * 3, high=(3750.0,) * 3, source="")
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,16 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import ConfigDict, Strict, computed_field
 
 from orbitune.mapping.areas.area_records import AreaReport
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
-from orbitune.records import JsonTuple
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Agreement(_Record):
+class Agreement(Record):
     """How often a dense map and tile-wise predictions give a cell the same code.
 
     Attributes:
@@ -29,7 +25,7 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
-class SceneRecord(_Record):
+class SceneRecord(Record):
     """How one scene of a mosaic was read.
 
     Attributes:
@@ -37,15 +33,15 @@ class SceneRecord(_Record):
     """
 
     scene: str
-    bands: tuple[int, ...]
-    band_names: tuple[str, ...] = ()
+    bands: JsonTuple[int]
+    band_names: JsonTuple[str] = ()
     bands_source: str
     encoding: Encoding | None = None
     scaling: ReflectanceScaling
-    resampled_from_metres: tuple[float, float] | None = None
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
 
 
-class SieveRecord(_Record):
+class SieveRecord(Record):
     """What the sieve of small patches changed, see `outputs.sieve`.
 
     Attributes:
@@ -61,11 +57,12 @@ class SieveRecord(_Record):
     remaining: int
 
 
-class MapMetadata(_Record):
+class MapMetadata(StoredRecord):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
+    Fields that are not known are ignored, as other programs may add some.
+
     Attributes:
-        version: of this layout.
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
@@ -89,29 +86,32 @@ class MapMetadata(_Record):
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
 
-    version: Literal[1] = 1
+    model_config = ConfigDict(extra="ignore")
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
     made_by: str
     model: str
-    classes: tuple[str, ...]
+    classes: JsonTuple[str]
     scene: str
-    pixels: tuple[int, int]
-    bands: tuple[int, ...]
-    band_names: tuple[str, ...] = ()
+    pixels: Annotated[tuple[int, int], Strict(False)]
+    bands: JsonTuple[int]
+    band_names: JsonTuple[str] = ()
     bands_source: str
     encoding: Encoding | None = None
     scaling: ReflectanceScaling
-    resampled_from_metres: tuple[float, float] | None = None
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
     stride: int
     tile: int
     mode: Literal["tiles", "dense"]
     not_sure: bool
     parts: int
-    other_scenes: tuple[SceneRecord, ...] = ()
+    other_scenes: JsonTuple[SceneRecord] = ()
     aoi: str | None = None
     sieve: SieveRecord | None = None
     agreement: Agreement | None = None
-    confusion: tuple[tuple[int, ...], ...] | None = None
+    confusion: JsonTuple[JsonTuple[int]] | None = None
 
 
 class MapReport(AreaReport):

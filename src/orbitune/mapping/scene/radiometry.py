@@ -7,19 +7,18 @@ to 0..255, whatever the encoding of the scene: for digital numbers with the offs
 """
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICATION
+from orbitune.records import JsonTuple, Record
 
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 
 
-@dataclass(frozen=True)
-class ReflectanceScaling:
+class ReflectanceScaling(Record):
     """A linear scaling of each band to 0..255.
 
     Attributes:
@@ -27,8 +26,8 @@ class ReflectanceScaling:
         source: where they come from, for messages.
     """
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: JsonTuple[float]
+    high: JsonTuple[float]
     source: str
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -75,7 +74,7 @@ def choose_scaling(
         )
         for value in (0.0, high)
     )
-    return ReflectanceScaling(low, high_ends, source)
+    return ReflectanceScaling(low=low, high=high_ends, source=source)
 
 
 def parse_scale(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
@@ -96,7 +95,7 @@ def parse_scale(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
         )
     low, high = float(found[1]), float(found[3])
     if not found[2]:
-        return ReflectanceScaling((low,) * len(sample), (high,) * len(sample), "given")
+        return ReflectanceScaling(low=(low,) * len(sample), high=(high,) * len(sample), source="given")
     lows, highs = [], []
     for band in sample:
         values = band.compressed()
@@ -105,4 +104,4 @@ def parse_scale(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))
-    return ReflectanceScaling(tuple(lows), tuple(highs), f"percentiles {asked} of each band")
+    return ReflectanceScaling(low=tuple(lows), high=tuple(highs), source=f"percentiles {asked} of each band")
