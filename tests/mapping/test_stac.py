@@ -148,7 +148,10 @@ def _scaling(scene):
         (json.dumps({"type": "Collection"}), "is no STAC item but Collection: name an item."),
         (json.dumps(item({}, {})), "has no raster of a band among its assets."),
         (json.dumps(item({"B04": {"type": COG}}, {})), "Cannot read the assets of "),
-        (json.dumps(item({"B04": {"href": "none.tif", "type": COG}}, {})), "has no band B03: there is B04."),
+        (
+            json.dumps(item({"B04": {"href": "none.tif", "type": COG}}, {})),
+            "has no band green: there is B04.",
+        ),
     ],
 )
 def test_an_item_that_cannot_be_read_is_one_line(tmp_path, content, message):

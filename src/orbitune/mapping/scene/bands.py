@@ -9,11 +9,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.sources.band_names import RGB, BandChoice, band_in_text, canonical_name, find_bands
+from orbitune.sources.band_names import ALL, RGB, BandChoice, band_in_text, canonical_name, find_bands
 
 Level = Literal["L1C", "L2A"]  # of processing: top of the atmosphere, or surface
 
-_COLOURS = ("red", "green", "blue")
+_RGB_BANDS = tuple(canonical_name(colour) for colour in RGB)
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
 _QUANTIFICATION_TAGS = {"QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"}
 # Since baseline 04.00.
@@ -56,7 +56,7 @@ class BandSelection:
         """Return the canonical name of what each band is read as; None where it is not known."""
         known = tuple(canonical_name(name) for name in self.names)
         if not any(known) and self.source == "given" and len(set(self.numbers)) == len(known) == len(RGB):
-            return RGB
+            return _RGB_BANDS
         return known
 
 
@@ -75,7 +75,8 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
     """
     names = _band_names(file)
     if asked:
-        numbers = tuple(_find_band(each, file, names=names, whose=whose) for each in asked)
+        chosen = range(1, file.count + 1) if tuple(asked) == (ALL,) else asked
+        numbers = tuple(_find_band(band, file, names=names, whose=whose) for band in chosen)
         return BandSelection(numbers, tuple(names[number - 1] for number in numbers), "given")
     if file.count < len(RGB):
         raise DataError(
@@ -90,8 +91,8 @@ def _band_names(file: Any) -> list[str]:
     """Return the name of each band: canonical if it is known, else its description or colour."""
     stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
     names = [band_in_text(name) or name for name in stated]
-    colours = [colour.name if colour.name in _COLOURS else "" for colour in file.colorinterp]
-    if any(canonical_name(name) in RGB for name in names):
+    colours = [colour.name if colour.name in RGB else "" for colour in file.colorinterp]
+    if any(canonical_name(name) in _RGB_BANDS for name in names):
         return names
     return [name or colour for name, colour in zip(names, colours, strict=True)]
 
@@ -158,7 +159,8 @@ def needs_palette_expansion(file: Any, asked: Sequence[BandChoice] | None) -> bo
     """Return whether the bands have to be expanded from a colour table."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
-    return not asked or any(isinstance(band, str) or band > file.count for band in asked)
+    numbers = [int(band) if str(band).isdecimal() else None for band in asked or ()]
+    return not asked or any(number is None or number > file.count for number in numbers)
 
 
 def palette_vrt(file: Any) -> str:
@@ -169,7 +171,7 @@ def palette_vrt(file: Any) -> str:
         f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{colour.title()}</ColorInterp>'
         f"<ComplexSource>{source}<SourceBand>1</SourceBand><ColorTableComponent>{number}"
         "</ColorTableComponent></ComplexSource></VRTRasterBand>"
-        for number, colour in enumerate(_COLOURS, 1)
+        for number, colour in enumerate(RGB, 1)
     )
     mask = (
         f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source}<SourceBand>mask,1</SourceBand>'
@@ -211,7 +213,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
         return found, "by their descriptions"
     words = [re.split(r"[^a-z0-9]+", name) for name in names]
     sentinel = [next((_SENTINEL[word] for word in each if word in _SENTINEL), "") for each in words]
-    plain = [next((word for word in each if word in _COLOURS), "") for each in words]
+    plain = [next((word for word in each if word in RGB), "") for each in words]
     if found := _find_colours(sentinel) or _find_colours(plain):
         return found, "by their descriptions"
     if found := _find_colours([colour.name for colour in file.colorinterp]):
@@ -221,6 +223,6 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
     """Return the bands named red, green and blue; None unless each occurs once."""
-    if any(names.count(colour) != 1 for colour in _COLOURS):
+    if any(names.count(colour) != 1 for colour in RGB):
         return None
-    return tuple(names.index(colour) + 1 for colour in _COLOURS)
+    return tuple(names.index(colour) + 1 for colour in RGB)
