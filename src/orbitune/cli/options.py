@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -17,7 +17,14 @@ from orbitune.recipe import LoraSettings, Recipe
 from orbitune.recipe_paths import anchor, data_name
 from orbitune.yaml_files import read_yaml
 
-MakeRecipe = Callable[..., Recipe]
+
+class MakeRecipe(Protocol):
+    """A function that makes the recipe of a command from its options."""
+
+    def __call__(self, *, method: str | None = None) -> Recipe:
+        """Return the recipe, with `method` in place of its own unless that is None."""
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Hide progress", callback=hide_messages, rich_help_panel=OUTPUT)
