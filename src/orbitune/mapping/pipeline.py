@@ -73,9 +73,9 @@ def map_scene(
     plan = _resume(plan, store, log)
     plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
     metadata = _assemble(plan, store, paths=paths, agreement=agreement)
-    report = analysis.report(paths["map"])
+    areas, change = analysis.report(paths["map"])
     store.clear()
-    return MapReport(metadata=metadata, warnings=plan.warnings, **dict(report))
+    return MapReport(metadata=metadata, warnings=plan.warnings, change=change, **dict(areas))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
