@@ -130,7 +130,7 @@ def compare_smoothquant() -> None:
 
 def compare_energy() -> None:
     """Measure five busy seconds with each meter."""
-    from orbitune.training.energy import EnergyMeter
+    from orbitune.energy import EnergyMeter
 
     def busy() -> None:
         end = time.perf_counter() + 5
@@ -155,7 +155,7 @@ def compare_energy() -> None:
     print(f"codecarbon: {joules:.0f} J (import {load:.1f} s)")
     meter = EnergyMeter(on_gpu=False)
     busy()
-    print(f"orbitune.training.energy: {meter.joules()} ({meter.source})")
+    print(f"orbitune.energy: {meter.joules()} ({meter.source})")
 
 
 def compare_captum() -> None:

@@ -73,6 +73,18 @@ def small_scene(folder):
     return write_scene(folder / "scene.tif", pixels)
 
 
+def area_file(folder):
+    """Write a polygon within `small_scene`."""
+    import pyogrio
+    import shapely
+
+    area = shapely.box(600_100, 5_499_500, 600_500, 5_499_900)
+    shape = shapely.to_wkb(np.array([area], object))
+    pyogrio.raw.write(
+        folder / "area.gpkg", shape, [], [], geometry_type="Polygon", crs="EPSG:32632", driver="GPKG"
+    )
+
+
 @pytest.fixture
 def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
@@ -92,6 +104,9 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
     small_scene(tmp_path)
+    for name in ("west.tif", "east.tif"):
+        shutil.copy(tmp_path / "scene.tif", tmp_path / name)
+    area_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -213,9 +228,10 @@ def test_a_committed_report_follows_from_its_results(tmp_path, folder):
 
 @pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
 def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
+    from orbitune.bench.records import BenchResults
     from orbitune.bench.report import write_bench_report
 
-    write_bench_report(json.loads(file.read_text()), tmp_path / "report.md")
+    write_bench_report(BenchResults.from_json(json.loads(file.read_text())), tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
 
 

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 LINE_SECONDS = 30.0  # between two lines of a task where no bar can be drawn
+OnProgress = Callable[[int, int], None]  # called with the number of finished parts and of all
 
 
 class ProgressDisplay:

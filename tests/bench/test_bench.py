@@ -7,13 +7,14 @@ from samples import backbone_folder, tile_folder
 
 from orbitune.bench import runner
 from orbitune.bench.arms.__main__ import measure
+from orbitune.bench.records import BenchResults
 from orbitune.bench.runner import Bench, arm_order
 from orbitune.bench.suites import Suite
 from orbitune.errors import Interrupted
 from orbitune.study.child_processes import run_module
 
 SIZE = {"image_size": 32, "precision": "fp32"}
-LORA = {"kind": "ours", "method": "lora", **SIZE}
+LORA = {"kind": "orbitune", "method": "lora", **SIZE}
 
 
 def test_every_other_round_goes_backwards():
@@ -30,8 +31,8 @@ def suite_file(tmp_path_factory):
     place = tmp_path_factory.mktemp("inputs")
     tiles, backbone = tile_folder(place / "tiles"), backbone_folder(place / "backbone")
     comparisons = [
-        {"title": "a", "ours": LORA, "against": {**LORA, "kind": "hf-trainer"}, "at_least": 0.001},
-        {"title": "b", "ours": LORA, "against": {**LORA, "kind": "original"}, "measure": "memory"},
+        {"title": "a", "candidate": LORA, "baseline": {**LORA, "kind": "hf-trainer"}, "at_least": 0.001},
+        {"title": "b", "candidate": LORA, "baseline": {**LORA, "kind": "original"}, "measure": "memory"},
     ]
     values = {"data": str(tiles), "backbone": str(backbone), "batch_size": 16, "comparisons": comparisons}
     file = place / "tiny.yaml"
@@ -71,34 +72,32 @@ def finished(suite_file, stopped):
 
 def test_a_stopped_benchmark_continues_with_what_is_not_measured_yet(stopped, finished, cache):
     lines = [line.partition(",")[0] for line in finished[1] if line.startswith("[")]
-    assert lines == ["[5/6] hf-trainer", "[6/6] ours"]
+    assert lines == ["[5/6] hf-trainer", "[6/6] orbitune"]
     assert not list((cache / "bench").iterdir())
 
 
 def test_the_results_pair_the_rounds_and_the_report_follows_from_them(stopped, finished):
     results = finished[0]
-    assert json.loads((stopped[1] / "bench-tiny.json").read_text()) == json.loads(json.dumps(results))
-    measured = {arm["kind"]: arm["measured"] for arm in results["arms"]}
-    speed, memory = results["comparisons"]
-    assert list(speed["rounds"]) == [
-        ours["images_per_second"] / theirs["images_per_second"]
-        for ours, theirs in zip(measured["ours"], measured["hf-trainer"], strict=True)
+    assert BenchResults.from_json(json.loads((stopped[1] / "bench-tiny.json").read_text())) == results
+    measured = {arm.kind: arm.measured for arm in results.arms}
+    speed, memory = results.comparisons
+    assert list(speed.rounds) == [
+        ours.images_per_second / theirs.images_per_second
+        for ours, theirs in zip(measured["orbitune"], measured["hf-trainer"], strict=True)
     ]
-    assert (
-        memory["rounds"][0] == measured["original"][0]["memory_bytes"] / measured["ours"][0]["memory_bytes"]
-    )
+    assert memory.rounds[0] == measured["original"][0].memory_bytes / measured["orbitune"][0].memory_bytes
     report = (stopped[1] / "bench-tiny.md").read_text()
-    assert f"{speed['median']:.2f}" in report and "requirement met" in report
+    assert f"{speed.median:.2f}" in report and "requirement met" in report
     assert "processor: " in report and "torch: " in report
 
 
 def test_the_steps_of_an_arm_are_measured(finished):
-    for arm in finished[0]["arms"]:
-        for measured in arm["measured"]:
-            assert measured["steps"] >= 3
-            assert measured["images"] <= 16 * measured["steps"]
-            assert measured["images_per_second"] * measured["seconds"] == pytest.approx(measured["images"])
-            assert measured["cpu_seconds_per_image"] > 0 and measured["ceiling"] > 1e9
+    for arm in finished[0].arms:
+        for measured in arm.measured:
+            assert measured.steps >= 3
+            assert measured.images <= 16 * measured.steps
+            assert measured.images_per_second * measured.seconds == pytest.approx(measured.images)
+            assert measured.cpu_seconds_per_image > 0 and measured.ceiling > 1e9
 
 
 @pytest.mark.slow

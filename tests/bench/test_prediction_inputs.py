@@ -51,7 +51,7 @@ def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):
         {
             "name": "s",
             "data": "synthetic:9",
-            "comparisons": [{"title": "t", "ours": ours, "against": {"kind": "pipeline"}}],
+            "comparisons": [{"title": "t", "candidate": ours, "baseline": {"kind": "pipeline"}}],
         }
     )
     assert suite.arms()[0].name == "onnx, form onnx-int8, merge_tokens 3,6"

@@ -176,7 +176,7 @@ def test_pixels_that_the_scene_does_not_have_are_in_no_polygon(bundle, ragged, t
 
 
 def test_a_map_that_went_on_has_the_same_table(bundle, ragged, tmp_path, monkeypatch):
-    from orbitune.mapping import writer
+    from orbitune.mapping.outputs import writer
 
     out = tmp_path / "m.tif"
     whole = map_scene(bundle.folder, ragged, outputs=out, stride=8, progress=False)

@@ -24,6 +24,7 @@ from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.outputs.writer import write_map
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
+from orbitune.mapping.scene.mosaic import SceneSpec
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.mapping.scene.reader import Scene
 
@@ -41,10 +42,11 @@ def rasters(tmp_path):
         height, width = height or 16 * rows, width or 16 * columns
         file = write_scene(tmp_path / "scene.tif", np.ones((height, width, 3), np.uint8), crs=crs)
         with Scene(file) as scene:
-            grid = scene.grid
+            grid, native_grid = scene.grid, scene.native_grid
         cells = CellGrid(height, width, 16, 16)
-        scaling = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
-        spec = JobSpec("", None, None, 1, str(file), (1, 2, 3), 10.0, scaling, cells, 2, True)
+        scaling = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
+        scenes = (SceneSpec(str(file), (1, 2, 3), scaling),)
+        spec = JobSpec("", None, None, 1, scenes, 10.0, cells, 2, True)
         store = PartStore(tmp_path / "parts")
         for number in range(spec.parts):
             strip = codes[2 * number : 2 * number + 2].astype(np.uint8)
@@ -55,7 +57,7 @@ def rasters(tmp_path):
             classes=CLASSES,
             scene="scene.tif",
             pixels=(height, width),
-            bands=spec.bands,
+            bands=(1, 2, 3),
             bands_source="given",
             scaling=scaling,
             resolution_metres=10.0,
@@ -69,6 +71,7 @@ def rasters(tmp_path):
             store=store,
             spec=spec,
             grid=grid,
+            native_grid=native_grid,
             pixel_grid=pixel_grid,
             metadata=metadata,
             map_file=tmp_path / "m.tif",
@@ -150,7 +153,7 @@ def test_the_metadata_of_a_map_are_in_its_tags(draw, scene):
     assert MapMetadata.model_validate_json(tag) == drawn.report.metadata
     stored = json.loads(tag)
     assert (stored["scene"], stored["stride"], stored["classes"][0]) == ("scene.tif", 16, "class_0")
-    assert stored["version"] == 1
+    assert stored["format"] == 1
 
 
 def test_hectares_are_those_of_known_squares(written):

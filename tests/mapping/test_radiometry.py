@@ -11,7 +11,7 @@ from orbitune.errors import DataError
 from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.scene.reader import Scene
 
-AS_IT_IS = ReflectanceScaling((0.0,) * 3, (255.0,) * 3, "")
+AS_IT_IS = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
 
 

@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping import writer
+from orbitune.mapping.outputs import writer
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.scene.raster_io import short_name
 from orbitune.mapping.scene.reader import Scene
@@ -282,7 +282,7 @@ def test_what_the_libraries_say_does_not_reach_the_terminal(bundle, grid, tmp_pa
         "from orbitune.mapping.scene.radiometry import ReflectanceScaling\n"
         "from orbitune.errors import DataError\n"
         "scene = Scene(sys.argv[1])\n"
-        "scaling = ReflectanceScaling((0.,) * 3, (255.,) * 3, '')\n"
+        "scaling = ReflectanceScaling(low=(0.,) * 3, high=(255.,) * 3, source='')\n"
         "def read():\n"
         "    try:\n"
         "        scene.read_window(0, 0, height=80, width=96, scaling=scaling)\n"

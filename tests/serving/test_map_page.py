@@ -4,20 +4,18 @@ import re
 import shutil
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import open_browser
 from served_app import serving
 
 from orbitune.errors import DataError, OrbituneError
-from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.outputs.preview import read_overviews
 from orbitune.serving import map_page, uploads
 from orbitune.serving.map_page import map_upload
+from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 
@@ -62,10 +60,19 @@ def scene(tmp_path):
     return write_scene(tmp_path / "stripes.tif")
 
 
+def ignore(done, parts):
+    """Take the progress of a map."""
+
+
+def upload(service, path, storage, options=None):
+    model, options = service.get_model(None), options or MapOptions()
+    return map_upload(model, path, options=options, storage=storage, on_progress=ignore)
+
+
 def refusal(service, path, storage, options=None):
     """Return the message for an upload that is not mapped; check that nothing of it is left."""
     with pytest.raises(OrbituneError) as told:
-        map_upload(service.get_model(None), path, options=options or MapOptions(), storage=storage)
+        upload(service, path, storage, options)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
     assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
     return str(told.value)
@@ -78,13 +85,13 @@ def storage():
     storage.close()
 
 
-def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
+def test_a_client_gets_the_viewer_the_areas_and_all_files(address, scene):
     from gradio_client import Client, handle_file
 
-    picture, words, table, download = Client(address, verbose=False).predict(
-        handle_file(scene), "1,2,3", "", 16, "bundle", 60, api_name="/map"
+    viewer, words, table, download = Client(address, verbose=False).predict(
+        handle_file(scene), "1,2,3", "", 16, "bundle", api_name="/map"
     )
-    assert Path(picture).stat().st_size > 0
+    assert re.search(r'<iframe src="/map/[0-9a-f]{32}/"', viewer)
     assert "labels: every 16 pixels" in words
     assert all(f"</i>class_{number}</th>" in table for number in range(3))
     assert re.search(r"<td>\d+<small>\d+ to \d+</small></td>", table)
@@ -92,6 +99,7 @@ def test_a_client_gets_the_picture_the_areas_and_all_files(address, scene):
         assert packed.namelist() == [
             "confidence.tif",
             "landcover.gpkg",
+            "landcover.qml",
             "landcover.tif",
             "landcover.tif.aux.xml",
             "preview.png",
@@ -107,12 +115,14 @@ def test_a_client_gets_one_line_with_the_error(address, scene):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
-def test_nothing_of_a_map_remains_but_its_archive(service, scene, storage, tmp_path, monkeypatch):
+def test_nothing_of_a_map_remains_but_archive_and_viewer(service, scene, storage, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    done = map_upload(service.get_model(None), scene, options=MapOptions(), storage=storage)
+    done = upload(service, scene, storage)
     assert not list((tmp_path / "temporary").iterdir())
-    assert [path for path in storage.folder.rglob("*") if path.is_file()] == [done.archive]
+    left = {path for path in storage.folder.rglob("*") if path.is_file()}
+    names = {"landcover.zip", "map.json", "scene.tif", "classes.tif", "probability.tif"}
+    assert left == {done.archive.parent / name for name in names}
 
 
 def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scene, storage, monkeypatch):
@@ -124,23 +134,30 @@ def test_a_map_is_made_though_others_upload_all_that_may_be_stored(service, scen
     class Crowded:
         bundle = model.bundle
 
-        def map_scene(self, scene, outputs, *, options, log):
+        def map_scene(self, scene, outputs, *, options, log, on_progress):
             def crowd(line):
                 storage.delete_expired(incoming=1 << 30)
                 log(line)
 
-            done = model.map_scene(scene, outputs, options=options, log=crowd)
+            done = model.map_scene(scene, outputs, options=options, log=crowd, on_progress=on_progress)
             storage.delete_expired(incoming=1 << 30)
             return done
 
-    assert map_upload(Crowded(), sent, options=MapOptions(), storage=storage).archive.exists()
+    done = map_upload(Crowded(), sent, options=MapOptions(), storage=storage, on_progress=ignore)
+    assert done.archive.exists()
 
 
-def test_the_slider_goes_from_the_scene_to_the_map(service, scene, storage):
-    shown = map_upload(service.get_model(None), scene, options=MapOptions(), storage=storage).overlay()
-    assert np.array_equal(shown.render(0), shown.scene)
-    assert np.array_equal(shown.render(100), shown.cover[..., :3])
-    assert shown.scene.shape[:2] == shown.cover.shape[:2] == (768, 768)
+def test_the_progress_is_reported_part_by_part(service, scene, storage):
+    heard = []
+    map_upload(
+        service.get_model(None),
+        scene,
+        options=MapOptions(stride=8),
+        storage=storage,
+        on_progress=lambda *counts: heard.append(counts),
+    )
+    parts = heard[0][1]
+    assert parts > 1 and heard == [(done, parts) for done in range(1, parts + 1)]
 
 
 def test_a_damaged_file_is_refused(service, scene, storage):
@@ -170,8 +187,9 @@ def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monke
     monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
     assert refusal(service, other, storage).startswith("Cannot open other.tif")
     metadata = MapMetadata.model_construct(bands=(1, 2, 3), resolution_metres=10.0)
+    report = MapReport.model_construct(metadata=metadata)
     with pytest.raises(DataError):
-        read_overviews(other, scene, metadata=metadata, driver=uploads.SCENE_DRIVER)
+        write_view(storage.results, other, outputs={}, report=report, driver=uploads.SCENE_DRIVER)
 
 
 @pytest.mark.parametrize(
@@ -222,23 +240,3 @@ def test_without_rasterio_the_app_has_no_such_tab(service, monkeypatch):
     assert "/map" in api_names(create_app(service))
     monkeypatch.setitem(sys.modules, "pyproj", None)
     assert "/map" not in api_names(create_app(service))
-
-
-@pytest.mark.browser
-def test_in_a_browser_from_upload_to_a_moved_slider_on_a_screen_and_on_a_phone(address, scene):
-    for width in (1280, 390):
-        with open_browser(width, 900) as page:
-            page.goto(address)
-            page.get_by_role("tab", name="Map").click()
-            panel = page.locator("[role=tabpanel]:visible")
-            panel.locator("input[type=file]").set_input_files(str(scene))
-            panel.get_by_text("stripes").first.wait_for()
-            panel.get_by_role("button", name="Map", exact=True).click()
-            page.wait_for_selector("#map img", timeout=60_000)
-            first = page.get_attribute("#map img", "src")
-            page.locator("#opacity input[type=range]").press("ArrowLeft")
-            page.wait_for_function(
-                "first => document.querySelector('#map img')?.src != first", arg=first, timeout=30_000
-            )
-            assert panel.get_by_text("class_1").is_visible()
-            assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -31,7 +31,7 @@ def machine(recipe):
         "train_seconds": 600 * work * recipe.epochs,
         "evaluation_seconds": 60 * work * (recipe.epochs + 2),
         "images_per_second": 10 / work,
-        "parameters": {"trainable": 1},
+        "parameters": {"total": 1, "backbone": 0, "adapter": 0, "head": 1, "trainable": 1},
         "artefact_bytes": 4,
     }
     return Plan.model_validate(values), 10.0

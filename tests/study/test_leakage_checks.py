@@ -85,6 +85,18 @@ def test_checks_are_kept_for_the_same_tiles_and_split_alone(backbone, tmp_path):
     assert len(json.loads(file.read_text())) == 2
 
 
+def test_checks_that_version_0_1_stored_are_taken_over_and_its_file_is_removed(backbone, tmp_path):
+    job = job_on(tile_folder(tmp_path / "tiles"), backbone)
+    check_leakage(job, "default", folder=tmp_path)
+    file, older = tmp_path / "leakage_checks.json", tmp_path / "alarms.json"
+    older.write_text(file.read_text().replace("colour statistics alone", "stored: colour statistics alone"))
+    file.unlink()
+    found = check_leakage(job, "default", folder=tmp_path)
+    assert found.baselines[0].sentence.startswith("stored: ")
+    assert not older.exists()
+    assert check_leakage(job, "default", folder=tmp_path) == found
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "1", "KEPT: 3", "KEPT: {}", "\xff", '{"a": NaN}'])
 def test_checks_whose_file_is_damaged_are_measured_again(backbone, tmp_path, text):
     job = job_on(tile_folder(tmp_path / "tiles"), backbone)

@@ -281,7 +281,7 @@ def test_parallel_runs_divide_the_cores_and_their_times_are_marked(survivor, fin
     executor = results.executor
     assert (executor.name, executor.jobs, executor.threads) == ("local", 2, threads)
     assert not executor.timings_comparable
-    assert results.environment["threads"] == threads
+    assert results.environment.threads == threads
     assert finished[0].executor.timings_comparable
     log = (folder / "logs" / "linear-seed1.log").read_text()
     assert "epoch 60/60" in log and "resumed after step" in log

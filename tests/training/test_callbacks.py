@@ -31,6 +31,11 @@ class Recorder(Callback):
         self.events.append(("exception", type(error)))
 
 
+class FailsAtEnd(Callback):
+    def on_train_end(self, result):
+        raise ZeroDivisionError("of the callback")
+
+
 class FailsAt(Callback):
     """Fails in one event, the first time that it comes to this step or epoch."""
 
@@ -115,13 +120,19 @@ def test_the_other_callbacks_hear_of_the_one_that_failed(recipe, tmp_path):
 
 
 def test_a_callback_that_fails_at_the_end_loses_no_result(recipe, tmp_path):
-    class Fails(Callback):
-        def on_train_end(self, result):
-            raise ZeroDivisionError("of the callback")
-
     with pytest.raises(ZeroDivisionError):
-        train(recipe, tmp_path / "run", callbacks=[Fails()], progress=False)
+        train(recipe, tmp_path / "run", callbacks=[FailsAtEnd()], progress=False)
     assert (tmp_path / "run" / "result.json").is_file()
+
+
+def test_the_end_of_a_run_is_reported_when_an_earlier_process_could_not(recipe, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        train(recipe, tmp_path / "run", callbacks=[FailsAtEnd()], progress=False)
+    second, third = Recorder(), Recorder()
+    result = train(recipe, tmp_path / "run", callbacks=[second], progress=False)
+    assert second.events == [("start", "linear"), ("end", result.test.accuracy)]
+    train(recipe, tmp_path / "run", callbacks=[third], progress=False)
+    assert third.events == [] and not (tmp_path / "run" / "checkpoint" / "state.safetensors").exists()
 
 
 def test_an_interrupted_run_is_reported_as_such(recipe, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe, evaluate, train
+from orbitune.energy import describe_cost
 from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.run_result import RunResult
@@ -23,7 +24,6 @@ from orbitune.models.factory import build
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best
 from orbitune.training.checks import check_gradients
-from orbitune.training.energy import describe_cost
 from orbitune.training.run import open_run
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import learning_rate, step_image_size

@@ -5,73 +5,72 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from orbitune.bench.records import ArmRecord, BenchResults, RatioRecord
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
 
 _NUMBER = re.compile(r"-?\d|none$")
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
-Results = dict[str, Any]
 Table = tuple[list[str], list[list[str]]]
 
 
-def write_bench_report(results: Results, path: Path) -> None:
+def write_bench_report(results: BenchResults, path: Path) -> None:
     """Write the Markdown report from the results alone."""
     parts = [
-        f"# Benchmark {_markdown(results['suite']['name'])}",
+        f"# Benchmark {_markdown(results.suite.name)}",
         _summary(results),
         *(f"> [!WARNING]\n> {_markdown(line)}" for line in warnings(results)),
-        *(_ratios(results) if results["arms"] else []),
-        *(["## Figures", _table(*figure_table(results))] if results.get("figures") else []),
-        *(_arms(results) if results["arms"] else []),
+        *(_ratios(results) if results.arms else []),
+        *(["## Figures", _table(*figure_table(results))] if results.figures else []),
+        *(_arms(results) if results.arms else []),
         "## How it was measured",
         _list(_procedure(results)),
         "## Environment",
-        _list([f"{name}: {value}" for name, value in _environment(results)]),
+        _list([f"{name}: {value}" for name, value in results.environment.describe()]),
         "## Reproduce",
-        f"```sh\n{results['command']}\n```",
+        f"```sh\n{results.command}\n```",
     ]
     write_text(path, "\n\n".join(parts) + "\n")
 
 
-def _ratios(results: Results) -> list[str]:
+def _ratios(results: BenchResults) -> list[str]:
     return ["## Ratios", "Above 1, the first arm is better.", _table(*ratio_table(results))]
 
 
-def _arms(results: Results) -> list[str]:
+def _arms(results: BenchResults) -> list[str]:
     words = "Medians over the rounds, with the lowest and the highest value in brackets."
     return ["## Arms", words, _table(*arm_table(results))]
 
 
-def warnings(results: Results) -> list[str]:
+def warnings(results: BenchResults) -> list[str]:
     """Return reasons not to trust the figures, one sentence each."""
-    load, cores = results["load"]["before"], results["environment"]["cores"]
+    load, cores = results.load.before, results.environment.cores or 1
     lines = []
     if load > cores:
         lines.append(
             f"The load average was {load:.1f} on {cores} cores before the first process: the machine was "
             "busy with other work, and the figures are not to be published."
         )
-    if results["arms"] and results["suite"]["rounds"] < 6:
+    if results.arms and results.suite.rounds < 6:
         lines.append("So few rounds show that everything works; they are too few for a figure to publish.")
     return lines
 
 
-def ratio_table(results: Results) -> Table:
+def ratio_table(results: BenchResults) -> Table:
     """Return header and rows; each row is a comparison with its targets and verdict."""
     header = ["Comparison", "Arms", "Measure", "Ratio (95 % interval)", "Required", "Target", "Verdict"]
     rows = [
         [
-            each["title"],
-            " / ".join(each["arms"]),
-            each["measure"].replace("_", " "),
+            each.title,
+            " / ".join(each.arms),
+            each.measure.replace("_", " "),
             format_ratio(each),
-            *("none" if each[key] is None else f"{each[key]:g}{_TIMES}" for key in ("at_least", "aim")),
-            each["verdict"],
+            *("none" if bound is None else f"{bound:g}{_TIMES}" for bound in (each.at_least, each.aim)),
+            each.verdict,
         ]
-        for each in results["comparisons"]
+        for each in results.comparisons
     ]
     return header, rows
 
@@ -81,33 +80,33 @@ _WRITE: dict[str, Callable[[float], str]] = {
     "bytes": lambda value: f"{value / 1e6:.0f} MB",
     "times": lambda value: f"1/{value:.0f}",
     "ratio": lambda value: f"{value:.1f}{_TIMES}",
-    "share": lambda value: f"{100 * value:.1f} %",
+    "fraction": lambda value: f"{100 * value:.1f} %",
     "points": lambda value: f"{value:.2f} points",
 }
 
 
-def figure_table(results: Results) -> Table:
+def figure_table(results: BenchResults) -> Table:
     """Return header and rows: one figure each, with its targets and verdict."""
     rows = []
-    for each in results["figures"]:
-        write = _WRITE[each["unit"]]
-        required = each["at_most"] if each["at_most"] is not None else each["at_least"]
-        bounds = ("none" if value is None else write(value) for value in (required, each["aim"]))
-        details = "; ".join(f"{name}: {words}" for name, words in each["details"])
-        rows.append([each["title"], write(each["value"]), *bounds, each["verdict"], details])
+    for each in results.figures:
+        write = _WRITE[each.unit]
+        required = each.at_most if each.at_most is not None else each.at_least
+        bounds = ("none" if value is None else write(value) for value in (required, each.aim))
+        details = "; ".join(f"{name}: {words}" for name, words in each.details)
+        rows.append([each.title, write(each.value), *bounds, each.verdict, details])
     return ["Figure", "Measured", "Required", "Target", "Verdict", "Details"], rows
 
 
-def format_ratio(comparison: Results) -> str:
+def format_ratio(comparison: RatioRecord) -> str:
     """Return the ratio of a comparison with its interval."""
-    low, high = comparison["low"], comparison["high"]
-    return f"{comparison['median']:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"
+    low, high = comparison.low, comparison.high
+    return f"{comparison.median:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"
 
 
-def arm_table(results: Results) -> Table:
+def arm_table(results: BenchResults) -> Table:
     """Return header and rows: one arm each, with its cost."""
-    columns: list[tuple[str, Callable[[Results], str]]] = [
-        ("Arm", lambda arm: arm["name"]),
+    columns: list[tuple[str, Callable[[ArmRecord], str]]] = [
+        ("Arm", lambda arm: arm.name),
         ("Images per second", lambda arm: _spread(arm, "images_per_second")),
         ("CPU seconds per 1,000 images", lambda arm: f"{1000 * _median(arm, 'cpu_seconds_per_image'):.1f}"),
         (
@@ -117,37 +116,37 @@ def arm_table(results: Results) -> Table:
         ("Peak memory", lambda arm: _size(_median(arm, "peak_rss_bytes"))),
         ("Fraction of the matmul ceiling", lambda arm: f"{100 * _ceiling_fraction(arm):.0f} %"),
     ]
-    if results["environment"]["gpu"]:
+    if results.environment.gpu:
         columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
-    return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results["arms"]]
+    return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results.arms]
 
 
-def _summary(results: Results) -> str:
-    suite, data = results["suite"], results["data"]
+def _summary(results: BenchResults) -> str:
+    suite, data = results.suite, results.data
     work = "Prediction" if _predicts(results) else "Training"
     return _markdown(
-        f"{results['created'][:16].replace('T', ' ')} UTC. {work} on {data['source']}; batches of "
-        f"{suite['batch_size']}. Backbone: {results['backbone']['description']}"
+        f"{results.created[:16].replace('T', ' ')} UTC. {work} on {data.source}; batches of "
+        f"{suite.batch_size}. Backbone: {results.backbone.description}"
     )
 
 
-def _procedure(results: Results) -> list[str]:
-    load = results["load"]
-    figures = ["Each figure was measured in its own process."] if results.get("figures") else []
+def _procedure(results: BenchResults) -> list[str]:
+    load = results.load
+    figures = ["Each figure was measured in its own process."] if results.figures else []
     return [
-        *(_arms_procedure(results) if results["arms"] else []),
+        *(_arms_procedure(results) if results.arms else []),
         *figures,
-        f"Load average of the machine: {load['before']:.2f} before the first process, "
-        f"{load['highest']:.2f} at most before the others, {load['after']:.2f} after the last.",
+        f"Load average of the machine: {load.before:.2f} before the first process, "
+        f"{load.highest:.2f} at most before the others, {load.after:.2f} after the last.",
     ]
 
 
-def _arms_procedure(results: Results) -> list[str]:
-    suite = results["suite"]
-    steps = [m["steps"] for arm in results["arms"] for m in arm["measured"]]
+def _arms_procedure(results: BenchResults) -> list[str]:
+    suite = results.suite
+    steps = [m.steps for arm in results.arms for m in arm.measured]
     return [
-        f"{suite['rounds']} rounds ran every arm, each in a fresh process; every other round ran the arms in "
-        f"reverse order. After {suite['warmup']} warm-up steps, {suite['seconds']:g} s and at least 3 steps "
+        f"{suite.rounds} rounds ran every arm, each in a fresh process; every other round ran the arms in "
+        f"reverse order. After {suite.warmup} warm-up steps, {suite.seconds:g} s and at least 3 steps "
         f"were measured ({min(steps)} to {max(steps)} steps).",
         "A ratio is the median over the rounds, with its 95 % bootstrap interval over the rounds.",
         "Images per second cover everything from the stored tile to "
@@ -160,27 +159,21 @@ def _arms_procedure(results: Results) -> list[str]:
     ]
 
 
-def _predicts(results: Results) -> bool:
-    return not any(arm["kind"] in TRAINING for arm in results["arms"])
+def _predicts(results: BenchResults) -> bool:
+    return not any(arm.kind in TRAINING for arm in results.arms)
 
 
-def _environment(results: Results) -> list[tuple[str, str]]:
-    facts = dict(results["environment"])
-    facts["memory"] = _size(facts.pop("memory_bytes"))
-    return [(name, "none" if value is None else str(value)) for name, value in facts.items()]
+def _median(arm: ArmRecord, key: str) -> float:
+    return statistics.median(getattr(measured, key) for measured in arm.measured)
 
 
-def _median(arm: Results, key: str) -> float:
-    return statistics.median(measured[key] for measured in arm["measured"])
-
-
-def _spread(arm: Results, key: str) -> str:
-    values = [measured[key] for measured in arm["measured"]]
+def _spread(arm: ArmRecord, key: str) -> str:
+    values = [getattr(measured, key) for measured in arm.measured]
     return f"{_median(arm, key):,.1f} ({min(values):,.1f}{_DASH}{max(values):,.1f})"
 
 
-def _ceiling_fraction(arm: Results) -> float:
-    return arm["flop_per_image"] * _median(arm, "images_per_second") / _median(arm, "ceiling")
+def _ceiling_fraction(arm: ArmRecord) -> float:
+    return arm.flop_per_image * _median(arm, "images_per_second") / _median(arm, "ceiling")
 
 
 def _size(count: float) -> str:

@@ -13,11 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import orbitune
 from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
+from orbitune.bench.records import (
+    ArmRecord,
+    BenchEnvironment,
+    BenchResults,
+    FigureRecord,
+    FigureValue,
+    Load,
+    Measurement,
+    RatioRecord,
+)
 from orbitune.bench.report import write_bench_report
 from orbitune.bench.suites import (
     FIGURES,
@@ -30,7 +39,6 @@ from orbitune.bench.suites import (
     Suite,
 )
 from orbitune.cache import cache_folder
-from orbitune.environment import Environment
 from orbitune.errors import OrbituneError
 from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
@@ -63,7 +71,7 @@ class Bench:
         """Return the path of the Markdown report."""
         return self.out / f"bench-{self.suite.name}.md"
 
-    def run(self, say: Callable[[str], None], progress: bool = True) -> dict[str, Any]:
+    def run(self, say: Callable[[str], None], progress: bool = True) -> BenchResults:
         """Measure what is not measured yet, then write bench-NAME.md and bench-NAME.json.
 
         Args:
@@ -71,7 +79,7 @@ class Bench:
             progress: show a bar while tiles are decoded.
 
         Returns:
-            The results, as the JSON file stores them.
+            The content of the JSON file.
 
         Raises:
             OrbituneError: an arm does not fit the data or the backbone, or failed.
@@ -84,32 +92,33 @@ class Bench:
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
-        machine = {**Environment.measure().to_json(), "code": _code_hash()}
+        machine = BenchEnvironment.measure(code=_code_hash())
         kept = cache_folder("bench") / _key(self.suite, machine, setup)
         before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
-        loads = [each["load"] for arm in measured for each in arm] or [before]
-        results: dict[str, Any] = {
-            "format": 1,
-            "command": self.command,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "suite": self.suite.model_dump(mode="json"),
-            "environment": machine,
-            "load": {"before": loads[0], "highest": max(loads), "after": os.getloadavg()[0]},
-            "data": setup.data.to_json(),
-            "backbone": setup.backbone.record.to_json(),
-            "arms": [_arm_results(*each) for each in zip(arms, setups, measured, strict=True)],
-        }
-        results["figures"] = [self._figure(figure, say) for figure in self.suite.figures]
-        results["comparisons"] = [
-            _compare(self.suite, each, results["arms"]) for each in self.suite.comparisons
-        ]
-        write_json(self.report.with_suffix(".json"), results)
+        loads = [each.load for arm in measured for each in arm] or [before]
+        load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
+        measured_arms = tuple(_record_arm(*each) for each in zip(arms, setups, measured, strict=True))
+        results = BenchResults(
+            command=self.command,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            suite=self.suite,
+            environment=machine,
+            load=load,
+            data=setup.data,
+            backbone=setup.backbone.record,
+            arms=measured_arms,
+            figures=tuple(self._figure(figure, say) for figure in self.suite.figures),
+            comparisons=tuple(
+                _compare(self.suite, each, arms=measured_arms) for each in self.suite.comparisons
+            ),
+        )
+        write_json(self.report.with_suffix(".json"), results.to_json())
         write_bench_report(results, self.report)
         shutil.rmtree(kept, ignore_errors=True)
         return results
 
-    def _figure(self, figure: BenchFigure, say: Callable[[str], None]) -> dict[str, Any]:
+    def _figure(self, figure: BenchFigure, say: Callable[[str], None]) -> FigureRecord:
         """Measure a figure of the suite, after the arms."""
         settings = {
             **figure.settings,
@@ -117,16 +126,14 @@ class Bench:
             **({"scene": self.suite.scene} if figure.kind in OF_SCENE else {}),
         }
         say(figure.title)
-        measured = run_module(
-            "orbitune.bench.figures", json.dumps({"kind": figure.kind, "settings": settings})
+        spec = json.dumps({"kind": figure.kind, "settings": settings})
+        measured = FigureValue.model_validate(run_module("orbitune.bench.figures", spec))
+        return FigureRecord(
+            **figure.model_dump(),
+            **measured.model_dump(),
+            unit=FIGURES[figure.kind],
+            verdict=figure.reached(measured.value),
         )
-        verdict = figure.reached(measured["value"])
-        return {
-            **figure.model_dump(mode="json"),
-            "unit": FIGURES[figure.kind],
-            **measured,
-            "verdict": verdict,
-        }
 
     def _spec(self, arm: Arm) -> str:
         """Return the spec of an arm for `orbitune.bench.arms`, as JSON."""
@@ -139,7 +146,7 @@ class Bench:
 
     def _measure(
         self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
-    ) -> list[list[dict[str, Any]]]:
+    ) -> list[list[Measurement]]:
         """Return the measurements of each arm by round; each is stored at once."""
         order = arm_order(len(arms), self.suite.rounds)
         files = {turn: kept / f"{turn[0]}-{turn[1]}.json" for turn in order}
@@ -151,23 +158,27 @@ class Bench:
             arm = arms[turn[1]]
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]
-            measurement = run_module("orbitune.bench.arms", self._spec(arm))
-            write_checksummed_json(files[turn], {**measurement, "load": load})
-            say(f"  {measurement['images_per_second']:,.1f} images/s")
+            measured = run_module("orbitune.bench.arms", self._spec(arm))
+            measurement = Measurement.model_validate({**measured, "load": load})
+            write_checksummed_json(files[turn], measurement.to_json())
+            say(f"  {measurement.images_per_second:,.1f} images/s")
         return [
-            [read_checksummed_json(files[number, arm]) for number in range(self.suite.rounds)]
+            [
+                Measurement.model_validate(read_checksummed_json(files[number, arm]))
+                for number in range(self.suite.rounds)
+            ]
             for arm in range(len(arms))
         ]
 
 
-def _key(suite: Suite, machine: dict[str, Any], setup: TrainingSetup) -> str:
+def _key(suite: Suite, machine: BenchEnvironment, setup: TrainingSetup) -> str:
     """Return a hash of suite, inputs, machine and code that stored values belong to.
 
     Files that the suite names count by their content.
     """
     run = file_hash(Path(suite.run) / "result.json") if suite.run else None
     settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run"})
-    text = json.dumps([settings, setup.inputs(), run, machine], sort_keys=True)
+    text = json.dumps([settings, setup.inputs(), run, machine.to_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -176,32 +187,25 @@ def _code_hash() -> str:
     return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
-def _arm_results(arm: Arm, setup: TrainingSetup, measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _record_arm(arm: Arm, setup: TrainingSetup, measured: Sequence[Measurement]) -> ArmRecord:
     size = setup.recipe.image_size
     assert isinstance(size, int)
     if arm.kind in PREDICTION:
         flops = forward_flops(setup.backbone, size)
     else:
         flops = training_flops(setup.recipe, setup.backbone)
-    return {
-        "name": arm.name,
-        "kind": arm.kind,
-        "recipe": setup.recipe.model_dump(mode="json"),
-        "flop_per_image": flops,
-        "measured": list(measured),
-    }
+    return ArmRecord(
+        name=arm.name, kind=arm.kind, recipe=setup.recipe, flop_per_image=flops, measured=tuple(measured)
+    )
 
 
-def _compare(suite: Suite, comparison: ArmComparison, arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    names = [arm.name for arm in suite.pair(comparison)]
-    ours, against = (next(arm["measured"] for arm in arms if arm["name"] == name) for name in names)
+def _compare(suite: Suite, comparison: ArmComparison, *, arms: Sequence[ArmRecord]) -> RatioRecord:
+    """Return the ratio of a comparison's arms, above 1 where the candidate is better."""
+    names = tuple(arm.name for arm in suite.pair(comparison))
+    candidate, baseline = (next(arm.measured for arm in arms if arm.name == name) for name in names)
     if comparison.measure == "memory":  # less is better
-        ratio = paired_ratio(*([m["memory_bytes"] for m in side] for side in (against, ours)))
+        ratio = paired_ratio(*([each.memory_bytes for each in side] for side in (baseline, candidate)))
     else:
-        ratio = paired_ratio(*([m["images_per_second"] for m in side] for side in (ours, against)))
-    return {
-        **comparison.model_dump(mode="json", exclude={"ours", "against"}),
-        "arms": names,
-        **asdict(ratio),
-        "verdict": verdict(ratio, comparison.at_least, aim=comparison.aim),
-    }
+        ratio = paired_ratio(*([each.images_per_second for each in side] for side in (candidate, baseline)))
+    words = verdict(ratio, comparison.at_least, aim=comparison.aim)
+    return RatioRecord(**comparison.model_dump(), arms=names, **asdict(ratio), verdict=words)

@@ -10,9 +10,10 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
 from orbitune.recipe import Recipe, read_yaml
 from orbitune.recipe_paths import anchor, anchor_path
+from orbitune.settings_errors import describe_errors
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
-TRAINING = ("ours", "hf-trainer", "original")
+TRAINING = ("orbitune", "hf-trainer", "original")
 PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
 KINDS = (*TRAINING, *PREDICTION)
 # Single figures, each with a module of that name in `orbitune.bench.figures`, and their units.
@@ -20,7 +21,7 @@ FIGURES = {
     "app-latency": "s",
     "bank-memory": "bytes",
     "bytes-per-task": "times",
-    "dense-agreement": "share",
+    "dense-agreement": "fraction",
     "dense-speedup": "ratio",
     "int8-loss": "points",
     "scene-memory": "bytes",
@@ -52,18 +53,19 @@ class _Strict(BaseModel):
 
 
 class ArmComparison(_Strict):
-    """Two arms and the target for their ratio; above 1 is better for `ours`.
+    """Two arms and the target for their ratio; above 1, the candidate is better.
 
     Attributes:
-        ours, against: the kind of an arm and its settings: of a recipe, or of a prediction, such as `tasks`.
+        candidate, baseline: the kind of an arm and its settings: of a recipe, or of a prediction, such as
+            `tasks`.
         measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS minus that
             of the imports.
         at_least, aim: required and desired ratio.
     """
 
     title: str
-    ours: dict[str, Any]
-    against: dict[str, Any]
+    candidate: dict[str, Any]
+    baseline: dict[str, Any]
     measure: Literal["images_per_second", "memory"] = "images_per_second"
     at_least: float | None = None
     aim: float | None = None
@@ -143,8 +145,7 @@ class Suite(_Strict):
         try:
             suite = cls.model_validate(values)
         except ValidationError as error:
-            parts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise OrbituneError("Invalid suite: " + "; ".join(parts)) from None
+            raise OrbituneError(f"Invalid suite: {describe_errors(error, cls)}.") from None
         if not (suite.comparisons or suite.figures):
             raise OrbituneError("Invalid suite: comparisons: there are none, and no figures")
         suite.arms()
@@ -161,8 +162,13 @@ class Suite(_Strict):
         """
         return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
 
-    def on(
-        self, data: str | None, backbone: str | None, *, run: str | None = None, scene: str | None = None
+    def with_inputs(
+        self,
+        *,
+        data: str | None = None,
+        backbone: str | None = None,
+        run: str | None = None,
+        scene: str | None = None,
     ) -> "Suite":
         """Return the suite with other data, backbone, run or scene where given."""
         given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
@@ -181,7 +187,7 @@ class Suite(_Strict):
 
     def pair(self, comparison: ArmComparison) -> tuple[Arm, Arm]:
         """Return the two arms of a comparison."""
-        return self._arm(comparison.ours), self._arm(comparison.against)
+        return self._arm(comparison.candidate), self._arm(comparison.baseline)
 
     def _arm(self, settings: dict[str, Any]) -> Arm:
         own = dict(settings)
@@ -231,13 +237,13 @@ BUILT_IN: dict[str, Any] = {
     "comparisons": [
         {
             "title": "LoRA against full fine-tuning",
-            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
-            "against": {"kind": "ours", "method": "full", "image_size": 56},
+            "candidate": {"kind": "orbitune", "method": "lora", "image_size": 56},
+            "baseline": {"kind": "orbitune", "method": "full", "image_size": 56},
         },
         {
             "title": "LoRA against the Trainer of transformers with PEFT",
-            "ours": {"kind": "ours", "method": "lora", "image_size": 56},
-            "against": {"kind": "hf-trainer", "method": "lora", "image_size": 56},
+            "candidate": {"kind": "orbitune", "method": "lora", "image_size": 56},
+            "baseline": {"kind": "hf-trainer", "method": "lora", "image_size": 56},
         },
     ],
 }

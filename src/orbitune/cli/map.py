@@ -44,8 +44,13 @@ def _output_options(command: Callable[..., None]) -> Callable[..., None]:
 @_output_options
 def map_(
     source: Annotated[str, typer.Argument(help="Bundle, finished run, or hub id of a bundle")],
-    scene: Annotated[
-        str, typer.Argument(help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address")
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address; several make "
+            "one map, in which the first with data counts",
+            metavar="SCENE...",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
     outputs: dict[str, Path],
@@ -78,6 +83,17 @@ def map_(
     resolution: Annotated[
         float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
     ] = 10.0,
+    aoi: Annotated[
+        Path | None,
+        typer.Option(help="Vector file whose polygons are mapped, in any CRS", rich_help_panel="Scene"),
+    ] = None,
+    min_area: Annotated[
+        float | None,
+        typer.Option(
+            help="Hectares below which a patch takes the class around it [default: none]",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     grid: Annotated[
         str,
         typer.Option(
@@ -108,13 +124,13 @@ def map_(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Map the land cover of a scene. Run the same command again to continue."""
+    """Map the land cover of scenes. Run the same command again to continue."""
     from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
 
     report = map_scene(
         source,
-        scene,
+        scenes,
         outputs={"map": out, **outputs},
         backbone=backbone,
         progress=not quiet,
@@ -125,6 +141,8 @@ def map_(
         scale=scale,
         resolution=resolution,
         grid=grid,
+        aoi=aoi,
+        min_area=min_area,
         not_sure=not_sure,
         reference=reference,
         field=field,

@@ -72,7 +72,7 @@ def map_compare(
     """Compare two maps: hectares from class to class."""
     from orbitune.mapping.areas.change import compare_maps
 
-    report = compare_maps(before, after, out)
+    report = compare_maps(before, after, out=out)
     if as_json:
         print_json(report.to_json())
         return
@@ -93,7 +93,7 @@ def map_zones(
     """Measure the hectares of each class in each polygon."""
     from orbitune.mapping.areas.zones import measure_zones
 
-    measured = measure_zones(source, zones, out)
+    measured = measure_zones(source, zones, out=out)
     count = len(measured.geometries)
     if as_json:
         print_json({"zones": count, "out": str(out)})

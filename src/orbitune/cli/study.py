@@ -83,7 +83,7 @@ def study(
     from orbitune.study.report import conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
-    recipes = tuple(make_recipe(method) for method in split_names(methods))
+    recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     out = out or default_out(make_recipe())
     results = Study(
         recipes,
@@ -149,18 +149,19 @@ def bench(
     from orbitune.bench.report import format_ratio, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite
-    from orbitune.evaluation.run_result import RunData
 
-    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).on(data, backbone, run=run, scene=scene)
+    chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).with_inputs(
+        data=data, backbone=backbone, run=run, scene=scene
+    )
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
     results = made.run(lambda line: None if quiet else print(line, file=sys.stderr), not quiet)
     if as_json:
-        print_json(results)
+        print_json(results.to_json())
         return
-    for each in results["comparisons"]:
-        print(f"{each['title']}: {format_ratio(each)}, {each['verdict']}")
+    for each in results.comparisons:
+        print(f"{each.title}: {format_ratio(each)}, {each.verdict}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
-    print_inputs(RunData.model_validate(results["data"]), results["backbone"]["description"])
+    print_inputs(results.data, results.backbone.description)
     print(f"report: {made.report}")

@@ -46,7 +46,7 @@ def plan(
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
-    recipes = [make_recipe(method) for method in split_names(methods)] if methods else [make_recipe()]
+    recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
     budget = Budget.parse(memory_budget, time_budget)
     choices: list[str] = []
     if budget:

@@ -20,18 +20,21 @@ def valid_strides(tile: int) -> list[int]:
 
 @dataclass(frozen=True)
 class CellGrid:
-    """A regular grid of cells over a scene.
+    """A regular grid of cells over a scene, or over the part of it that is mapped.
 
     Attributes:
-        height, width: size of the scene in pixels.
+        height, width: size of the mapped part in pixels.
         stride: side of a cell in pixels; it divides the side of a tile.
         tile: side in pixels of the tile that a cell is labelled from; the cell lies in its centre.
+        top, left: first row and column of the mapped part in the scene, multiples of the stride.
     """
 
     height: int
     width: int
     stride: int
     tile: int
+    top: int = 0
+    left: int = 0
 
     @property
     def rows(self) -> int:
@@ -56,7 +59,8 @@ class CellGrid:
             rows, columns: size of the block in cells.
         """
         height, width = (count * self.stride + 2 * self.margin for count in (rows, columns))
-        return row * self.stride - self.margin, column * self.stride - self.margin, height, width
+        top, left = self.top + row * self.stride, self.left + column * self.stride
+        return top - self.margin, left - self.margin, height, width
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ class PixelWindow:
         pixels: uint8 (H, W, 3).
         valid: bool (H, W), False where the scene has no data.
         cells: the grid that the block belongs to.
+        wanted: bool (rows, columns), False for cells outside the area of interest; None for all cells.
     """
 
     pixels: np.ndarray
     valid: np.ndarray
     cells: CellGrid
+    wanted: np.ndarray | None = None
 
     @cached_property
     def tile_coverage(self) -> np.ndarray:
@@ -84,6 +90,12 @@ class PixelWindow:
         stride, margin = self.cells.stride, self.cells.margin
         inner = self.valid[margin : len(self.valid) - margin, margin : self.valid.shape[1] - margin]
         return _block_means(inner, side=stride, step=stride)
+
+    @cached_property
+    def has_data(self) -> np.ndarray:
+        """Whether each cell gets any code but nodata, bool (rows, columns)."""
+        enough = (self.tile_coverage >= _MIN_VALID) & (self.cell_coverage >= _MIN_VALID)
+        return enough if self.wanted is None else enough & self.wanted
 
     def tiles(self, where: np.ndarray) -> np.ndarray:
         """Return the tiles around some cells.
@@ -122,7 +134,7 @@ def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
             gets a class.
     """
     needed = _MIN_VALID_FOR_CLASS if not_sure else _MIN_VALID
-    return np.argwhere((window.tile_coverage >= needed) & (window.cell_coverage >= _MIN_VALID))
+    return np.argwhere(window.has_data & (window.tile_coverage >= needed))
 
 
 def encode_cells(window: PixelWindow, where: np.ndarray, *, predicted: np.ndarray) -> np.ndarray:
@@ -137,8 +149,7 @@ def encode_cells(window: PixelWindow, where: np.ndarray, *, predicted: np.ndarra
         uint8 (2, rows, columns): codes, and the highest class probability in percent, 0 for cells without
         a class.
     """
-    has_data = (window.tile_coverage >= _MIN_VALID) & (window.cell_coverage >= _MIN_VALID)
-    codes = np.where(has_data, NOT_SURE, NODATA).astype(np.uint8)
+    codes = np.where(window.has_data, NOT_SURE, NODATA).astype(np.uint8)
     confidence = np.zeros_like(codes)
     classified = to_codes(predicted)
     codes[tuple(where.T)] = classified

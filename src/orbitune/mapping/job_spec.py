@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.grid import CellGrid
-from orbitune.mapping.scene.radiometry import ReflectanceScaling
+from orbitune.mapping.scene.mosaic import SceneSpec
 
 
 @dataclass(frozen=True)
@@ -17,26 +18,26 @@ class JobSpec:
         source, backbone: the model, as in `Classifier`.
         attention: name of the attention kernel; None to choose one.
         threads: number of threads that torch computes with.
-        scene: name of the raster, see `raster_io.open_raster`.
-        bands, resolution, scaling: how the scene is read, see `reader.Scene`.
+        scenes: what is mapped; where scenes overlap, the first with data counts.
+        resolution: metres per pixel of the training tiles.
         cells: the grid of cells.
         rows: rows of cells in a part.
         not_sure: whether out-of-distribution cells have no class.
         driver: the only GDAL driver allowed; None for any.
+        aoi: the area outside of which cells have no data; None for the whole scene.
     """
 
     source: str
     backbone: str | None
     attention: str | None
     threads: int
-    scene: str
-    bands: tuple[int, ...]
+    scenes: tuple[SceneSpec, ...]
     resolution: float
-    scaling: ReflectanceScaling
     cells: CellGrid
     rows: int
     not_sure: bool
     driver: str | None = None
+    aoi: AreaOfInterest | None = None
 
     @property
     def parts(self) -> int:

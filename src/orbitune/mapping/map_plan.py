@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,16 +13,24 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
+from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.map_report import MapMetadata, SceneRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
-from orbitune.mapping.scene.geodesy import size_range
-from orbitune.mapping.scene.radiometry import choose_scaling
+from orbitune.mapping.plan_messages import (
+    messages_about_others,
+    overview_warnings,
+    plan_messages,
+    scene_warnings,
+)
+from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
-from orbitune.mapping.scene.reader import RasterGrid, Scene
+from orbitune.mapping.scene.reader import Scene
 from orbitune.resources import core_count, parse_bytes
 
 _BASE_BYTES = 900 << 20  # memory of the libraries, the model and a batch, for any scene
@@ -29,9 +38,6 @@ _SMALL_BLOCK = 16 << 20  # bytes of a block that fit into any budget
 _PIXEL_BYTES = 20  # per pixel of two parts in memory: as read, scaled, and padded copies
 _TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
 _MIN_PARTS = 16  # so that a killed map has something to resume
-_MAX_BRIGHTNESS_DEVIATION = 2.5  # standard deviations of the training tiles' brightness
-_MAX_SIZE_RATIO = 1.25  # of pixel sizes on the ground within a scene
-_COLOURS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,11 @@ class MapPlan:
     Attributes:
         spec: the work of its workers.
         bundle: the model.
-        grid: pixel grid of the scene.
+        grid: pixel grid of the scene at the training resolution.
+        native_grid: pixel grid of the scene's file.
         pixel_grid: `scene` or `cells`, see `MapOptions.grid`.
         dense: whether cells are predicted densely.
-        sample: overview of the scene (bands, h, w), masked where it has no data.
+        overview: the scaled scene, uint8 (h, w, 3), downsampled, and masked where it has no data.
         metadata: for the tags of the map.
         messages: lines about the choices that were made.
         warnings: what may make the map wrong.
@@ -54,9 +61,10 @@ class MapPlan:
     spec: JobSpec
     bundle: Bundle
     grid: RasterGrid
+    native_grid: RasterGrid
     pixel_grid: str
     dense: bool
-    sample: np.ma.MaskedArray
+    overview: np.ma.MaskedArray
     metadata: MapMetadata
     messages: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -65,7 +73,7 @@ class MapPlan:
 
 def plan_map(
     source: str | Path,
-    scene: str | Path,
+    scenes: Sequence[str | Path],
     *,
     paths: Mapping[str, Path],
     options: MapOptions,
@@ -75,50 +83,77 @@ def plan_map(
 
     Args:
         source, backbone: the model, as in `Classifier`.
-        scene: see `raster_io.open_raster`.
+        scenes: see `raster_io.open_raster`; the first with data counts where they overlap.
         paths: files to write, by name of the output.
 
     Raises:
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
-    with Scene(scene, options.bands, resolution=options.resolution, driver=options.driver) as opened:
-        check_output_paths(paths, opened.files)
-        check_blocks(opened, options.memory_budget)
-        sample = opened.sample()
-        tags = () if options.scale else opened.tags
-        scaling = choose_scaling(
-            options.scale, opened.dtype, sample=sample, scale_max=bundle.scale_max, tags=tags
+    with _open_scenes(scenes, options) as opened:
+        files = [file for scene in opened for file in scene.files]
+        check_output_paths(paths, files)
+        samples, scalings = [], []
+        for scene in opened:
+            check_blocks(scene, options.memory_budget)
+            samples.append(scene.sample())
+            tags = () if options.scale else scene.tags
+            scaling = choose_scaling(
+                options.scale, scene.dtype, sample=samples[-1], scale_max=bundle.scale_max, tags=tags
+            )
+            scalings.append(scaling)
+        records = [_scene_record(scene, scaling) for scene, scaling in zip(opened, scalings, strict=True)]
+        others = [(scene.name, scene.other_rasters) for scene in opened]
+        digest = stat_digest(files)
+        mosaic = Mosaic(opened, resolution=options.resolution)
+        overview = mosaic.overview(scalings)
+        specs = tuple(
+            SceneSpec(scene.name, scene.bands, scaling)
+            for scene, scaling in zip(opened, scalings, strict=True)
         )
-        digest, others = stat_digest(opened.files), opened.other_rasters
-    cells, dense = _cell_grid(options, bundle, opened.grid)
+    aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, mosaic.grid)
+    cells, dense = _cell_grid(options, bundle, mosaic.grid, aoi)
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
         attention=None,
         threads=core_count(),
-        scene=opened.name,
-        bands=opened.bands,
+        scenes=specs,
         resolution=options.resolution,
-        scaling=scaling,
         cells=cells,
         rows=_rows_per_part(options.memory_budget, cells, dense),
         not_sure=options.not_sure,
         driver=options.driver,
+        aoi=aoi,
     )
-    metadata = _metadata(spec, bundle, opened, dense)
+    metadata = _metadata(spec, bundle, records, mosaic.grid, dense)
     return MapPlan(
         spec=spec,
         bundle=bundle,
-        grid=opened.grid,
+        grid=mosaic.grid,
+        native_grid=mosaic.native_grid,
         pixel_grid=options.grid,
         dense=dense,
-        sample=sample,
+        overview=overview,
         metadata=metadata,
-        messages=(*_messages_about_others(metadata.scene, others), *_messages(metadata)),
-        warnings=(*_warnings(spec, bundle, opened.grid), *_sample_warnings(spec, bundle, sample)),
-        key=_key(spec, bundle, dense=dense, files=digest, sample=sample),
+        messages=(*messages_about_others(others), *plan_messages(metadata, records)),
+        warnings=(*scene_warnings(spec, bundle, grid=mosaic.grid), *overview_warnings(bundle, overview)),
+        key=_key(spec, bundle, dense=dense, files=digest, samples=samples),
     )
+
+
+@contextmanager
+def _open_scenes(names: Sequence[str | Path], options: MapOptions) -> Iterator[list[Scene]]:
+    """Open scenes by the options, and close them after the block."""
+    if not names:
+        raise DataError("Name at least one scene.")
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                Scene(name, options.bands, resolution=options.resolution, driver=options.driver)
+            )
+            for name in names
+        ]
 
 
 def check_blocks(scene: Scene, memory_budget: str) -> None:
@@ -142,7 +177,9 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
         )
 
 
-def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid) -> tuple[CellGrid, bool]:
+def _cell_grid(
+    options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None
+) -> tuple[CellGrid, bool]:
     """Return the grid of cells, and whether they are predicted densely."""
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
@@ -159,7 +196,15 @@ def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid) -> tuple[C
             f"smaller than one tile of {tile}."
         )
     dense = options.mode == "dense" or (options.mode == "auto" and 4 * stride <= tile)
-    return CellGrid(grid.height, grid.width, stride, tile), dense
+    if aoi is None:
+        return CellGrid(grid.height, grid.width, stride, tile), dense
+    top, left, bottom, right = aoi.bounds
+    top, left = top - top % stride, left - left % stride  # on the cells of the whole scene
+    bottom, right = (
+        min(-(-bottom // stride) * stride, grid.height),
+        min(-(-right // stride) * stride, grid.width),
+    )
+    return CellGrid(bottom - top, right - left, stride, tile, top=top, left=left), dense
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
@@ -176,107 +221,60 @@ def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
     return int(fewest + (min(most, usual) - fewest) // step * step)
 
 
-def _metadata(spec: JobSpec, bundle: Bundle, scene: Scene, dense: bool) -> MapMetadata:
+def _scene_record(scene: Scene, scaling: ReflectanceScaling) -> SceneRecord:
+    """Return how a scene is read."""
+    return SceneRecord(
+        scene=short_name(scene.name),
+        bands=scene.bands,
+        bands_source=scene.bands_source,
+        scaling=scaling,
+        resampled_from_metres=scene.grid.resampled_from,
+    )
+
+
+def _metadata(
+    spec: JobSpec, bundle: Bundle, scenes: Sequence[SceneRecord], grid: RasterGrid, dense: bool
+) -> MapMetadata:
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
+        **dict(scenes[0]),
         made_by=f"orbitune {version('orbitune')}",
         model=bundle.folder.name,
         classes=bundle.classes,
-        scene=short_name(spec.scene),
-        pixels=(scene.grid.height, scene.grid.width),
-        bands=spec.bands,
-        bands_source=scene.bands_source,
-        scaling=spec.scaling,
-        resampled_from_metres=scene.grid.resampled_from,
+        pixels=(grid.height, grid.width),
         resolution_metres=spec.resolution,
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,
+        other_scenes=tuple(scenes[1:]),
+        aoi=None if spec.aoi is None else spec.aoi.name,
         confusion=bundle.metadata.confusion,
     )
 
 
-def _key(spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, sample: np.ma.MaskedArray) -> str:
+def _key(
+    spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, samples: Sequence[np.ma.MaskedArray]
+) -> str:
     """Return a digest of all inputs and options that determine the parts.
 
     Args:
         files: see `raster_io.stat_digest`; a scene on a server is known by the pixels of its overview alone.
+        samples: overview of each scene.
     """
-    spelling = {"source", "backbone", "scene", "driver"}
+    spelling = {"source", "backbone", "scenes", "driver"}
     determines = {
         **{name: value for name, value in asdict(spec).items() if name not in spelling},
+        "scenes": [(each.bands, each.scaling.to_json()) for each in spec.scenes],
         "files": files,
-        "sample": hashlib.sha256(sample.data.tobytes() + np.ma.getmaskarray(sample).tobytes()).hexdigest(),
+        "samples": [
+            hashlib.sha256(each.data.tobytes() + np.ma.getmaskarray(each).tobytes()).hexdigest()
+            for each in samples
+        ],
         "weights": {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))},
         "metadata": bundle.metadata.to_json(),
         "dense": dense,
         "version": version("orbitune"),
     }
     return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
-
-
-def _messages(metadata: MapMetadata) -> list[str]:
-    """Return lines about scaling, resampling, bands and labels."""
-    scaling = metadata.scaling
-    ends = zip(scaling.low, scaling.high, strict=True)
-    ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
-    lines = [f"scaling: {ranges} become 0 to 255 ({scaling.source})"]
-    if metadata.resampled_from_metres:
-        across, down = (
-            f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in metadata.resampled_from_metres
-        )
-        lines.append(
-            f"resampled from {across} x {down} m per pixel to the {metadata.resolution_metres:g} m "
-            "of the training tiles"
-        )
-    if metadata.bands_source != "given":
-        pairs = zip(_COLOURS, metadata.bands, strict=True)
-        named = ", ".join(f"{colour} {band}" for colour, band in pairs)
-        lines.append(f"bands: {named} ({metadata.bands_source})")
-    how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
-    return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
-
-
-def _messages_about_others(scene: str, others: list[str]) -> list[str]:
-    """Return a line if the file holds more rasters than the one that is mapped."""
-    if not others:
-        return []
-    return [f"{scene} holds several rasters, and this is the first; another is {others[0]}"]
-
-
-def _warnings(spec: JobSpec, bundle: Bundle, grid: RasterGrid) -> list[str]:
-    """Return warnings about the model and the projection."""
-    found = []
-    if spec.not_sure and bundle.ood_detector is None:
-        found.append(
-            "this model has no out-of-distribution detector, so every cell gets a class: make a bundle of "
-            "the run with orbitune bundle, or use --no-not-sure"
-        )
-    smallest, largest = size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
-    if largest > _MAX_SIZE_RATIO * smallest:
-        sizes = f"{smallest * spec.resolution:.3g} to {largest * spec.resolution:.3g} m"
-        found.append(
-            f"pixels of this scene are {sizes} on the ground, and those of the training tiles are all alike: "
-            "cut it, or warp it to UTM"
-        )
-    return found
-
-
-def _sample_warnings(spec: JobSpec, bundle: Bundle, sample: np.ma.MaskedArray) -> list[str]:
-    """Return warnings about an empty scene, or brightness unlike the training tiles'."""
-    valid = ~np.ma.getmaskarray(sample)[0]
-    if not valid.any():
-        return ["there is nothing but nodata in this scene"]
-    stated = bundle.metadata.data.brightness
-    if stated is None:
-        return []
-    means = spec.scaling(sample.data)[valid].mean(0)
-    bands = zip(_COLOURS, means, stated.mean, stated.deviation, strict=True)
-    return [
-        f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {deviation:.0f}) in "
-        "training: check --bands and --scale"
-        for band, mean, usual, deviation in bands
-        if abs(mean - usual) > _MAX_BRIGHTNESS_DEVIATION * deviation
-    ]

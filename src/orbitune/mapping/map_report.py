@@ -1,19 +1,15 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import ConfigDict, Strict, computed_field
 
 from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
-from orbitune.records import JsonTuple
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Agreement(_Record):
+class Agreement(Record):
     """How often a dense map and tile-wise predictions give a cell the same code.
 
     Attributes:
@@ -28,15 +24,46 @@ class Agreement(_Record):
     mean_by_code: float | None = None
 
 
-class MapMetadata(_Record):
-    """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
+class SceneRecord(Record):
+    """How one scene of a mosaic was read.
 
     Attributes:
-        version: of this layout.
+        scene, bands, bands_source, scaling, resampled_from_metres: as in `MapMetadata`.
+    """
+
+    scene: str
+    bands: JsonTuple[int]
+    bands_source: str
+    scaling: ReflectanceScaling
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
+
+
+class SieveRecord(Record):
+    """What the sieve of small patches changed, see `outputs.sieve`.
+
+    Attributes:
+        min_hectares: the minimum area of a patch.
+        patches: number of patches that took the class around them.
+        hectares: their area.
+        remaining: number of smaller patches, with no class around them.
+    """
+
+    min_hectares: float
+    patches: int
+    hectares: float
+    remaining: int
+
+
+class MapMetadata(StoredRecord):
+    """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
+
+    Fields that are not known are ignored, as other programs may add some.
+
+    Attributes:
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
-        scene: file name of the scene.
+        scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
         bands: numbers of the red, green and blue band.
         bands_source: how the bands were chosen.
@@ -47,28 +74,37 @@ class MapMetadata(_Record):
         mode: how cells were labelled.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
+        other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
+        aoi: file name of the area of interest; None for the whole scene.
+        sieve: what the sieve of small patches changed; None if there was none.
         agreement: of a dense map with tile-wise predictions; None for other maps.
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
 
-    version: Literal[1] = 1
+    model_config = ConfigDict(extra="ignore")
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
     made_by: str
     model: str
-    classes: tuple[str, ...]
+    classes: JsonTuple[str]
     scene: str
-    pixels: tuple[int, int]
-    bands: tuple[int, ...]
+    pixels: Annotated[tuple[int, int], Strict(False)]
+    bands: JsonTuple[int]
     bands_source: str
     scaling: ReflectanceScaling
-    resampled_from_metres: tuple[float, float] | None = None
+    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
     stride: int
     tile: int
     mode: Literal["tiles", "dense"]
     not_sure: bool
     parts: int
+    other_scenes: JsonTuple[SceneRecord] = ()
+    aoi: str | None = None
+    sieve: SieveRecord | None = None
     agreement: Agreement | None = None
-    confusion: tuple[tuple[int, ...], ...] | None = None
+    confusion: JsonTuple[JsonTuple[int]] | None = None
 
 
 class MapReport(AreaReport):

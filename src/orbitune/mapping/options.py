@@ -30,6 +30,8 @@ class MapOptions:
         executor: `local` or `ray`.
         not_sure: whether out-of-distribution cells are coded as not sure; if not, they get a class.
         driver: the only GDAL driver allowed for the scene; None for any.
+        aoi: vector file whose polygons confine the map; None for the whole scene.
+        min_area: hectares below which a patch of a class takes the class around it; None to keep all.
         reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
         field: its field with the true class of a point.
         compare: an earlier map to compare with, see `compare_maps`; the change goes to `NAME-change.tif`.
@@ -49,6 +51,8 @@ class MapOptions:
     executor: ExecutorName = "local"
     not_sure: bool = True
     driver: str | None = None
+    aoi: str | Path | None = None
+    min_area: float | None = None
     reference: str | Path | None = None
     field: str = TRUE_CLASS
     compare: str | Path | None = None
@@ -63,6 +67,8 @@ class MapOptions:
             raise DataError(f"bands are three numbers, such as (3, 2, 1), not {self.bands!r}.")
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
+        if self.min_area is not None and not 0 < self.min_area < math.inf:
+            raise DataError(f"--min-area takes hectares, such as 0.5, not {self.min_area:g}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")
 

@@ -1,7 +1,8 @@
 """Pipeline of a map: plan it, label its parts, assemble the files."""
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.map_plan import MapPlan, plan_map
-from orbitune.mapping.map_report import Agreement, MapMetadata, MapReport
+from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.sieve import sieve_rasters
 from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
 from orbitune.mapping.worker import Worker
-from orbitune.progress import ProgressDisplay
+from orbitune.progress import OnProgress, ProgressDisplay
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -25,12 +27,13 @@ _LOGGER = logging.getLogger("orbitune")
 
 def map_scene(
     source: str | Path,
-    scene: str | Path,
+    scene: str | Path | Sequence[str | Path],
     *,
     outputs: str | Path | Mapping[str, str | Path],
     options: MapOptions | None = None,
     backbone: str | None = None,
     progress: bool = True,
+    on_progress: OnProgress = lambda done, parts: None,
     log: Log = _LOGGER.info,
     **settings: Any,
 ) -> MapReport:
@@ -47,11 +50,13 @@ def map_scene(
 
     Args:
         source: a bundle, a finished run, or a bundle's hub id.
-        scene: a path, a URL, or any name that rasterio opens.
+        scene: a path, a URL, or any name that rasterio opens; or several of them for one map on the grid of
+            the first. Where scenes overlap, the first with data counts.
         outputs: path of the map, or paths by name of the output, see `outputs.table.OUTPUTS`.
         options: see `MapOptions`; None for the defaults.
         backbone: hub id or folder of the backbone, if it has moved since training.
         progress: whether to show a progress bar on stderr.
+        on_progress: called with the number of finished parts and of all, after each part.
         log: called with each message, one line without a line break.
         **settings: single options by name, such as `stride=16`; they override those of `options`.
 
@@ -65,17 +70,25 @@ def map_scene(
     options = replace(options or MapOptions(), **settings)
     analysis = MapAnalysis.open(options)
     paths = resolve_paths(outputs)
-    plan = plan_map(source, scene, paths=paths, options=options, backbone=backbone)
+    scenes = [scene] if isinstance(scene, (str, os.PathLike)) else list(scene)
+    plan = plan_map(source, scenes, paths=paths, options=options, backbone=backbone)
     analysis.check_classes(plan.bundle.classes)
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log)
-    plan, agreement = _run(plan, store, executor=options.executor, progress=progress, log=log)
-    metadata = _assemble(plan, store, paths=paths, agreement=agreement)
+    plan, agreement = _run(
+        plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log
+    )
+    rasters = _rasters(plan, store, map_file=paths["map"], agreement=agreement)
+    if options.min_area is not None:
+        rasters = sieve_rasters(rasters, options.min_area)
+        log(_sieve_message(rasters.metadata.sieve))
+    for name, path in paths.items():
+        OUTPUTS[name].write(rasters, path)
     areas, change = analysis.report(paths["map"])
     store.clear()
-    return MapReport(metadata=metadata, warnings=plan.warnings, change=change, **dict(areas))
+    return MapReport(metadata=rasters.metadata, warnings=plan.warnings, change=change, **dict(areas))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
@@ -93,7 +106,7 @@ def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
 
 
 def _run(
-    plan: MapPlan, store: PartStore, *, executor: str, progress: bool, log: Log
+    plan: MapPlan, store: PartStore, *, executor: str, progress: bool, on_progress: OnProgress, log: Log
 ) -> tuple[MapPlan, Agreement | None]:
     """Label the missing parts.
 
@@ -108,7 +121,9 @@ def _run(
         head = _dense_head(worker, store) if plan.dense else None
         if head:
             worker.use_dense_head(head)
-        _label_parts(worker, head, store=store, executor=executor, progress=progress, log=log)
+        _label_parts(
+            worker, head, store=store, executor=executor, progress=progress, on_progress=on_progress, log=log
+        )
         return plan, measure_agreement(worker, store) if plan.dense else None
     finally:
         worker.close()
@@ -123,7 +138,14 @@ def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
 
 
 def _label_parts(
-    worker: Worker, head: DenseHead | None, *, store: PartStore, executor: str, progress: bool, log: Log
+    worker: Worker,
+    head: DenseHead | None,
+    *,
+    store: PartStore,
+    executor: str,
+    progress: bool,
+    on_progress: OnProgress,
+    log: Log,
 ) -> None:
     """Label and store the parts that are missing."""
     count = worker.spec.parts
@@ -134,22 +156,29 @@ def _label_parts(
         for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
+            done += 1
+            on_progress(done, count)
 
 
-def _assemble(
-    plan: MapPlan, store: PartStore, *, paths: Mapping[str, Path], agreement: Agreement | None
-) -> MapMetadata:
-    """Write the outputs from the finished parts; return the final metadata."""
-    metadata = plan.metadata.model_copy(update={"agreement": agreement})
-    rasters = MapRasters(
+def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agreement | None) -> MapRasters:
+    """Return the rasters of the finished parts."""
+    return MapRasters(
         store=store,
         spec=plan.spec,
         grid=plan.grid,
+        native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
-        metadata=metadata,
-        map_file=paths["map"],
-        overview=plan.spec.scaling(plan.sample.data),
+        metadata=plan.metadata.model_copy(update={"agreement": agreement}),
+        map_file=map_file,
+        overview=plan.overview.filled(0),
     )
-    for name, path in paths.items():
-        OUTPUTS[name].write(rasters, path)
-    return metadata
+
+
+def _sieve_message(sieve: SieveRecord | None) -> str:
+    """Return a line about what the sieve changed."""
+    assert sieve is not None  # called after the sieve alone
+    left = f"; {sieve.remaining:,} have no class around them and stay" if sieve.remaining else ""
+    return (
+        f"sieve: {sieve.patches:,} patches below {sieve.min_hectares:g} ha ({sieve.hectares:,.1f} ha in all) "
+        f"took the class around them{left}"
+    )

@@ -7,7 +7,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.dense import DenseHead, DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.scene.reader import Scene
+from orbitune.mapping.scene.mosaic import Mosaic
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
 
@@ -30,7 +30,7 @@ class Worker:
         self.spec = spec
         self.bundle = Bundle.open(spec.source)
         self.network = BundleModel(self.bundle, spec.backbone, attention=spec.attention)
-        self.scene = Scene(spec.scene, spec.bands, resolution=spec.resolution, driver=spec.driver)
+        self.scene = Mosaic.open(spec.scenes, resolution=spec.resolution, driver=spec.driver)
         self.not_sure = spec.not_sure and self.bundle.ood_detector is not None
         self.tilewise = TilewisePredictor(self.bundle, self.network, not_sure=self.not_sure)
         self._predictor: CellPredictor = self.tilewise
@@ -51,10 +51,23 @@ class Worker:
         """Return the pixels of a block of cells, with the margin of their tiles."""
         cells = self.spec.cells
         top, left, height, width = cells.window(row, column, rows=rows, columns=columns)
-        pixels, valid = self.scene.read_window(
-            top, left, height=height, width=width, scaling=self.spec.scaling
-        )
-        return PixelWindow(pixels, valid, cells)
+        wanted = self._wanted(row, column, rows=rows, columns=columns)
+        if wanted is not None and not wanted.any():  # nothing is read outside the area of interest
+            return PixelWindow(
+                np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool), cells, wanted
+            )
+        scalings = [scene.scaling for scene in self.spec.scenes]
+        pixels, valid = self.scene.read_window(top, left, height=height, width=width, scalings=scalings)
+        return PixelWindow(pixels, valid, cells, wanted)
+
+    def _wanted(self, row: int, column: int, *, rows: int, columns: int) -> np.ndarray | None:
+        """Return which cells of a block the area of interest touches; None without one."""
+        if self.spec.aoi is None:
+            return None
+        cells = self.spec.cells
+        shift = type(self.scene.grid.transform)
+        place = shift.translation(cells.left + column * cells.stride, cells.top + row * cells.stride)
+        return self.spec.aoi.mask((rows, columns), place * shift.scale(cells.stride), all_touched=True)
 
     def label(self, window: PixelWindow) -> np.ndarray:
         """Label all cells of a window.
@@ -65,7 +78,11 @@ class Worker:
         """
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1
-        encoded = encode_cells(window, where, predicted=self._predictor.predict(window, where))
+        if not len(where):
+            predicted = np.empty((0, len(self.bundle.classes) + 1), np.float32)
+        else:
+            predicted = self._predictor.predict(window, where)
+        encoded = encode_cells(window, where, predicted=predicted)
         return np.stack([*encoded, complete.astype(np.uint8)])
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from orbitune.errors import OrbituneError
 from orbitune.extras import require
 from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers, add_prediction_routes
 from orbitune.serving.map_page import CSS
+from orbitune.serving.map_viewer import add_map_routes
 from orbitune.serving.pages import build_pages
 from orbitune.serving.security.allowed_hosts import AllowedHosts
 from orbitune.serving.security.authentication import AuthenticationMiddleware, Authenticator
@@ -68,6 +69,7 @@ def create_app(
     app = FastAPI(title="Orbitune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     add_prediction_routes(app, service, max_queue=MAX_QUEUE)
     add_file_routes(app, storage)
+    add_map_routes(app, storage)
     with storage.as_gradio_cache():
         pages = _mount_pages(app, service, storage=storage, authenticator=authenticator, root_path=root_path)
     # The middleware added last sees a request first.
@@ -91,7 +93,7 @@ def _mount_pages(
     """Mount the Gradio pages at /; return Gradio's own app."""
     import gradio as gr
 
-    pages = build_pages(service, storage)
+    pages = build_pages(service, storage, root_path=root_path)
     pages.queue(max_size=MAX_QUEUE, default_concurrency_limit=2)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(

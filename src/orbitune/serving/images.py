@@ -1,4 +1,4 @@
-"""Images for the app: example tiles, attribution overlays and map overlays."""
+"""Images for the app: example tiles and attribution overlays."""
 
 from pathlib import Path
 
@@ -36,22 +36,6 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     """Stretch uint8 pixels from their 1st and 99th percentile to 0..230, for display."""
     low, high = np.percentile(pixels, (1, 99))
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
-
-
-def alpha_blend(background: np.ndarray, foreground: np.ndarray, *, opacity: float) -> np.ndarray:
-    """Return one image blended over another.
-
-    Args:
-        background: uint8 (H, W, 3).
-        foreground: uint8 (H, W, 4), with its own alpha channel.
-        opacity: 0..1, multiplied with the alpha channel.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    weight = foreground[..., 3:] * np.float32(opacity / 255)
-    difference = foreground[..., :3] - background.astype(np.float32)
-    return np.round(background + weight * difference).astype(np.uint8)
 
 
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:

@@ -8,27 +8,23 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.grid import NOT_SURE, valid_strides
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions, parse_bands
 from orbitune.mapping.outputs.legend import class_colours
-from orbitune.mapping.outputs.preview import colourise, read_overviews
 from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.reader import RESOLUTION
+from orbitune.progress import OnProgress
 from orbitune.serving.error_handling import as_gradio_errors
-from orbitune.serving.images import alpha_blend, stretch_contrast
+from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
-_MIN_SIDE = 768  # pixels of the longer side of the displayed map
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
-_SESSION_SECONDS = 3600  # for which the images of a session stay in memory
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     "choose with --bands": "choose other Bands",
     "--bands": "Bands",
@@ -38,6 +34,9 @@ _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     ", or use --no-not-sure": "",
 }
 CSS = """
+#viewer iframe { display: block; width: 100%; height: min(560px, 75vh);
+  border: 1px solid var(--border-color-primary); border-radius: 6px; }
+#viewer a { font-size: 0.85rem; }
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
@@ -58,49 +57,31 @@ def has_map_dependencies() -> bool:
 
 
 @dataclass(frozen=True)
-class MapOverlay:
-    """A scene and its map as images, kept for a session to change the opacity.
-
-    Attributes:
-        scene: uint8 (H, W, 3).
-        cover: the colours of the classes, uint8 (H, W, 4).
-    """
-
-    scene: np.ndarray
-    cover: np.ndarray
-
-    def render(self, percent: float) -> np.ndarray:
-        """Blend the map over the scene at an opacity of 0..100; uint8 (H, W, 3)."""
-        return alpha_blend(self.scene, self.cover, opacity=min(max(percent, 0), 100) / 100)
-
-
-@dataclass(frozen=True)
 class MapResult:
     """A finished map.
 
     Attributes:
         report: see `MapReport`.
         log: lines that say how it was made.
-        archive: a zip of all files.
-        scene, codes: downsampled scene and class codes, see `read_overviews`.
+        archive: a zip of all files, in a folder with what the viewer shows, see `map_viewer.write_view`.
     """
 
     report: MapReport
     log: tuple[str, ...]
     archive: Path
-    scene: np.ndarray
-    codes: np.ndarray
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names."""
         return self.report.metadata.classes
 
-    def overlay(self) -> MapOverlay:
-        """Return scene and map as images; small scenes are enlarged by whole pixels."""
-        factor = max(1, _MIN_SIDE // max(self.codes.shape))
-        pair = stretch_contrast(self.scene), colourise(self.codes, self.classes)
-        return MapOverlay(*(image.repeat(factor, 0).repeat(factor, 1) for image in pair))
+    def viewer(self, root_path: str) -> str:
+        """Return the viewer of the map as HTML, a frame and a link to it alone."""
+        address = escape(f"{root_path}/map/{self.archive.parent.name}/")
+        return (
+            f'<iframe src="{address}" title="Map" loading="lazy"></iframe>'
+            f'<a href="{address}" target="_blank" rel="noopener">Open the map in a tab of its own</a>'
+        )
 
     def area_table(self) -> str:
         """Return the area of each class with its colour, as HTML.
@@ -135,14 +116,22 @@ class MapResult:
         return "\n".join(lines)
 
 
-def map_upload(model: ServedModel, scene: Path, *, options: MapOptions, storage: Storage) -> MapResult:
-    """Map an uploaded scene; only a zip of the files remains in the storage.
+def map_upload(
+    model: ServedModel,
+    scene: Path,
+    *,
+    options: MapOptions,
+    storage: Storage,
+    on_progress: OnProgress,
+) -> MapResult:
+    """Map an uploaded scene; a zip of the files and the viewer's files remain in the storage.
 
     Args:
         model: the model to map with.
         scene: the uploaded GeoTIFF.
         options: bands, stride and scaling.
-        storage: where the zip is written.
+        storage: where these files are written.
+        on_progress: called with the number of finished parts and of all.
 
     Raises:
         OrbituneError: the scene cannot be mapped; the message names no folder of the server.
@@ -154,16 +143,16 @@ def map_upload(model: ServedModel, scene: Path, *, options: MapOptions, storage:
         outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
         try:
             check_scene(scene, options.bands)
-            report = model.map_scene(scene, outputs, options=options, log=log.append)
-            overviews = read_overviews(scene, outputs["map"], metadata=report.metadata, driver=SCENE_DRIVER)
+            report = model.map_scene(scene, outputs, options=options, log=log.append, on_progress=on_progress)
             archive = storage.new_result_path("landcover.zip")
+            write_view(archive.parent, scene, outputs=outputs, report=report, driver=SCENE_DRIVER)
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
                     packed.write(file, file.name)
         except OrbituneError as error:
             message = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
             raise OrbituneError(_use_page_labels(message)) from None
-    return MapResult(report, tuple(log), archive, *overviews)
+    return MapResult(report, tuple(log), archive)
 
 
 def _use_page_labels(message: str) -> str:
@@ -178,20 +167,20 @@ def _two_lines(value: str) -> str:
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
-def add_map_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
+def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, root_path: str = "") -> None:
     """Add the components of the map page and connect them.
 
     Args:
         service: the models.
         model: the dropdown with the model's name.
         storage: where uploads and results are kept.
+        root_path: path under which a proxy serves the app.
     """
     import gradio as gr
 
     inputs, start = _add_inputs(service.get_model(None))
     notes = gr.Markdown(min_height=72)
-    session = gr.State(time_to_live=_SESSION_SECONDS)
-    result, image, opacity, table, download = _add_outputs()
+    result, viewer, table, download = _add_outputs()
 
     def show(
         path: str | None,
@@ -199,32 +188,28 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage) -> 
         scale: str | None,
         stride: int | None,
         name: str | None,
-        percent: float | None,
+        progress: Any = gr.Progress(),  # noqa: B008, which is how Gradio passes it
     ) -> tuple[Any, ...]:
         with as_gradio_errors():
             options = _parse_options(bands, scale, stride=stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-            done = map_upload(service.get_model(name), Path(path), options=options, storage=storage)
-        overlay = done.overlay()
-        picture = overlay.render(percent or 0)
-        return overlay, gr.Row(visible=True), picture, done.notes(), done.area_table(), done.archive
+
+            def report(done: int, parts: int) -> None:
+                progress((done, parts), desc="Mapping", unit="parts")
+
+            done = map_upload(
+                service.get_model(name), Path(path), options=options, storage=storage, on_progress=report
+            )
+        return gr.Column(visible=True), done.viewer(root_path), done.notes(), done.area_table(), done.archive
 
     start.click(
         show,
-        [*inputs, model, opacity],
-        [session, result, image, notes, table, download],
+        [*inputs, model],
+        [result, viewer, notes, table, download],
         api_name="map",
         show_progress_on=notes,
         concurrency_limit=1,
-    )
-    opacity.change(
-        lambda overlay, percent: overlay and overlay.render(percent or 0),
-        [session, opacity],
-        image,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        api_visibility="private",
     )
     stride = inputs[-1]
     model.change(lambda name: _stride_input(service.get_model(name)), model, stride, api_visibility="private")
@@ -233,21 +218,16 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage) -> 
 def _add_outputs() -> tuple[Any, ...]:
     """Add the row of results.
 
-    Return it with image, opacity, area table and download button.
+    Return it with viewer, area table and download button.
     """
     import gradio as gr
 
-    with gr.Row(visible=False) as result:
-        with gr.Column(scale=3, min_width=280):
-            image = gr.Image(
-                label="Land cover", interactive=False, format="jpeg", buttons=["fullscreen"], elem_id="map"
-            )
-            opacity = gr.Slider(0, 100, 60, step=5, label="Opacity of the map, %", elem_id="opacity")
-        with gr.Column(scale=2, min_width=280):
-            # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
-            table = gr.Markdown(elem_id="areas", sanitize_html=False)
-            download = gr.DownloadButton("Download the files (zip)")
-    return result, image, opacity, table, download
+    with gr.Column(visible=False) as result:
+        # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
+        viewer = gr.Markdown(elem_id="viewer", sanitize_html=False)
+        table = gr.Markdown(elem_id="areas", sanitize_html=False)
+        download = gr.DownloadButton("Download the files (zip)")
+    return result, viewer, table, download
 
 
 def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:

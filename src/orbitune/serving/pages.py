@@ -25,12 +25,13 @@ _MAX_ROWS = 200  # of the table on the batch page; the CSV file has all rows
 _HEADER = ["file", "label", "probability", "sure", "problem"]
 
 
-def build_pages(service: PredictionService, storage: Storage) -> "RestrictedBlocks":
+def build_pages(service: PredictionService, storage: Storage, *, root_path: str = "") -> "RestrictedBlocks":
     """Return the Gradio blocks with all tabs.
 
     Args:
         service: the models.
         storage: where uploads and results are kept.
+        root_path: path under which a proxy serves the app.
     """
     import gradio as gr
 
@@ -46,7 +47,7 @@ def build_pages(service: PredictionService, storage: Storage) -> "RestrictedBloc
             _add_batch_tab(service, model, storage)
         if has_map_dependencies():
             with gr.Tab("Map"):
-                add_map_tab(service, model, storage=storage)
+                add_map_tab(service, model, root_path=root_path, storage=storage)
         if len(names) > 1:
             with gr.Tab("Compare"):
                 _add_compare_tab(service, model)

@@ -21,6 +21,7 @@ from orbitune.inference.image_inputs import ImageInput, to_tile
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
+from orbitune.progress import OnProgress
 from orbitune.serving.uploads import decode_image, read_uploads
 from orbitune.sources.decode import strict_decoding
 
@@ -141,6 +142,7 @@ class ServedModel:
         *,
         options: MapOptions,
         log: Callable[[str], None],
+        on_progress: OnProgress,
     ) -> MapReport:
         """Map a scene, see `orbitune.map_scene`.
 
@@ -151,6 +153,7 @@ class ServedModel:
             outputs: path of each output by its name, see `orbitune.mapping.outputs.table`.
             options: options of the map.
             log: receives lines about the progress.
+            on_progress: called with the number of finished parts and of all.
 
         Returns:
             Areas of the classes, warnings and metadata.
@@ -164,6 +167,7 @@ class ServedModel:
             options=options,
             backbone=self._backbone,
             progress=False,
+            on_progress=on_progress,
             log=log,
         )
 

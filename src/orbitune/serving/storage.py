@@ -100,6 +100,16 @@ class Storage:
         """Return the path of a downloadable file; None for any other."""
         return self._resolve(path)
 
+    def find_result_folder(self, token: str) -> Path | None:
+        """Return the folder of a result by its name, and note its use; None if there is none."""
+        folder = self.results / token
+        if not re.fullmatch("[0-9a-f]{32}", token) or not folder.is_dir():
+            return None
+        with contextlib.suppress(OSError):  # it may just be deleted
+            for file in folder.iterdir():
+                os.utime(file)
+        return folder
+
     def _resolve(self, path: object) -> Path | None:
         """Return the path if it is a visible regular file in the folder."""
         if not isinstance(path, str) or not 0 < len(path) < 1024 or "\0" in path:

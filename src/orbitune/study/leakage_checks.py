@@ -33,12 +33,15 @@ def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageR
         split: name of the split.
         folder: the study's folder.
     """
-    file, key = folder / "leakage_checks.json", _key(setup.inputs())
-    stored = _read_stored(file)
-    if key not in stored:
+    file, older = folder / "leakage_checks.json", folder / "alarms.json"  # its name in version 0.1
+    key, stored = _key(setup.inputs()), {**_read_stored(older), **_read_stored(file)}
+    known = key in stored
+    if not known:
         stored[key] = LeakageRecord.model_validate({"split": split, **_measure(setup)})
+    if not known or older.exists():
         values = {key: each.model_dump(mode="json", exclude={"split"}) for key, each in stored.items()}
         write_json(file, values)
+        older.unlink(missing_ok=True)
     return stored[key].model_copy(update={"split": split})
 
 

@@ -63,6 +63,9 @@ class Callback:
     def on_train_end(self, result: "RunResult") -> None:
         """Handle the end of a run, whose result has been saved.
 
+        If the process ends before this returns, the next call of `train` with the same folder calls
+        `on_train_start` and this method again.
+
         Args:
             result: scores, cost and history, as in result.json.
         """

@@ -79,7 +79,6 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
         reload_check=check,
     )
     result.save(folder.path)
-    folder.drop_checkpoint()
 
 
 def _plain_model(trainer: Trainer) -> "nn.Module":

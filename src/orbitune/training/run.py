@@ -48,13 +48,19 @@ def train(
         Interrupted: SIGINT arrived; the same call resumes the run.
     """
     with open_run(recipe, out, progress=progress) as run:
-        if run.folder.finished:
-            run.folder.drop_checkpoint()
-            return _stored_result(run)
-        observers = CallbackList(callbacks if run.accelerator.is_main_process else ())
-        with observers.reporting_exceptions():
-            result = finalise(run.fit(callbacks=observers))
+        leads = run.accelerator.is_main_process
+        observers = CallbackList(callbacks if leads else ())
+        if not run.folder.finished:
+            with observers.reporting_exceptions():
+                result = finalise(run.fit(callbacks=observers))
+        else:
+            result = _stored_result(run)
+            if not run.folder.checkpoint.exists():
+                return result
+            observers.on_train_start(run.setup)  # an earlier process ended before `on_train_end`
         observers.on_train_end(result)
+        if leads:
+            run.folder.drop_checkpoint()
         return result
 
 

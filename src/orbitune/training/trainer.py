@@ -14,6 +14,7 @@ import numpy as np
 
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
+from orbitune.energy import EnergyMeter
 from orbitune.errors import Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Computation, EpochMetrics
@@ -24,7 +25,6 @@ from orbitune.training.batches import batch_indices, step_seed
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
-from orbitune.training.energy import EnergyMeter
 from orbitune.training.gradients import accumulate_gradients, sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes

@@ -28,7 +28,7 @@ def write_map(tmp_path):
             pixels=codes.shape,
             bands=(1, 2, 3),
             bands_source="given",
-            scaling=ReflectanceScaling((0.0,) * 3, (255.0,) * 3, ""),
+            scaling=ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source=""),
             resolution_metres=10.0,
             stride=tile,
             tile=tile,

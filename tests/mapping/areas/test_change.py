@@ -59,7 +59,7 @@ def test_the_map_of_change_has_the_transitions_and_can_be_sampled(write_map, tmp
     after = AFTER.copy()
     after[:, 30:32] = 255
     out = tmp_path / "change.tif"
-    compare_maps(write_map(BEFORE, "before.tif"), write_map(after, "after.tif"), out)
+    compare_maps(write_map(BEFORE, "before.tif"), write_map(after, "after.tif"), out=out)
     codes = read_band(out)
     assert np.array_equal(codes, np.where(after == 255, 255, np.where(after != BEFORE, 2, 1)))
     with rasterio.open(out) as file:
@@ -82,7 +82,7 @@ def test_maps_that_do_not_overlap_are_refused(write_map):
 def test_the_map_of_change_does_not_replace_a_map(write_map):
     before = write_map(BEFORE, "before.tif")
     with pytest.raises(DataError, match="must have different names"):
-        compare_maps(before, write_map(AFTER, "after.tif"), before)
+        compare_maps(before, write_map(AFTER, "after.tif"), out=before)
     assert np.array_equal(read_band(before), BEFORE)
 
 

@@ -34,14 +34,14 @@ def write_zones(tmp_path):
 def test_pixels_count_by_the_fraction_inside(write_map, write_zones, tmp_path):
     """Four and a half by two pixels of Forest, one and a half by two of River."""
     zones = write_zones([(15.5, 4, 21.5, 2), (0, 20, 40, 0)])
-    measured = measure_zones(write_map(CODES), zones, tmp_path / "out.csv").fields
+    measured = measure_zones(write_map(CODES), zones, out=tmp_path / "out.csv").fields
     assert measured["Forest"] == pytest.approx([0.09, 4], rel=1e-3)
     assert measured["River"] == pytest.approx([0.03, 4], rel=1e-3)
     assert (measured["Highway"] == 0).all() and measured["field"].tolist() == [1, 2]
 
 
 def test_a_csv_has_the_fields_of_the_zones_and_the_hectares(write_map, write_zones, tmp_path):
-    measure_zones(write_map(CODES), write_zones([(0, 20, 10, 0)]), tmp_path / "out.csv")
+    measure_zones(write_map(CODES), write_zones([(0, 20, 10, 0)]), out=tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         [row] = csv.DictReader(file)
     assert list(row) == ["field", "Forest", "River", "Highway", "not sure", "no data"]
@@ -50,7 +50,7 @@ def test_a_csv_has_the_fields_of_the_zones_and_the_hectares(write_map, write_zon
 
 def test_a_geopackage_has_the_polygons_too(write_map, write_zones, tmp_path):
     zones = write_zones([(0, 20, 10, 0), (30, 20, 40, 0)])
-    measure_zones(write_map(CODES), zones, tmp_path / "out.gpkg")
+    measure_zones(write_map(CODES), zones, out=tmp_path / "out.gpkg")
     meta, _, geometries, values = pyogrio.raw.read(tmp_path / "out.gpkg")
     assert shapely.equals(shapely.from_wkb(geometries), shapely.from_wkb(pyogrio.raw.read(zones)[2])).all()
     assert values[list(meta["fields"]).index("River")] == pytest.approx([0, 2], rel=1e-3)
@@ -60,7 +60,7 @@ def test_a_zone_outside_has_no_area_and_one_without_data_says_so(write_map, writ
     codes = CODES.copy()
     codes[:, 35:] = 0
     zones = write_zones([(100, 20, 110, 0), (30, 20, 40, 0)])
-    measured = measure_zones(write_map(codes), zones, tmp_path / "out.csv").fields
+    measured = measure_zones(write_map(codes), zones, out=tmp_path / "out.csv").fields
     assert measured["no data"] == pytest.approx([0, 1], rel=1e-3)
     assert measured["River"] == pytest.approx([0, 1], rel=1e-3)
 
@@ -70,7 +70,7 @@ def test_maps_with_a_rotated_grid_are_measured(write_map, write_zones, tmp_path)
 
     turned = Affine.translation(600_000, 5_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
     measured = measure_zones(
-        write_map(CODES, transform=turned), write_zones([(-90, 90, 90, -90)]), tmp_path / "out.csv"
+        write_map(CODES, transform=turned), write_zones([(-90, 90, 90, -90)]), out=tmp_path / "out.csv"
     )
     assert measured.fields["Forest"] == pytest.approx([4], rel=1e-3)
 
@@ -85,7 +85,7 @@ def test_zones_that_cannot_be_measured_are_one_clear_line(write_map, write_zones
         (write_zones([(0, 20, 10, 0)]), tmp_path / "fields.gpkg", "must have different names"),
     ):
         with pytest.raises(DataError, match=message):
-            measure_zones(path, zones, place)
+            measure_zones(path, zones, out=place)
     assert not out.exists()
 
 

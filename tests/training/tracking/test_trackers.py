@@ -18,6 +18,13 @@ pytestmark = pytest.mark.slow
 STEPS = [1, 2, 3, 4, 5, 6]
 
 
+class StopAtEnd(Callback):
+    """Stops a process after the result was saved, before trackers hear of it."""
+
+    def on_train_end(self, result):
+        raise RuntimeError("stopped")
+
+
 class Stop(Callback):
     """Stops a run after a step, as a fault of the machine would."""
 
@@ -91,6 +98,20 @@ def test_the_command_line_tracks_a_run(recipe, tmp_path):
     given = ("--recipe", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "--track", "tensorboard")
     assert orbitune("train", *given, "--quiet").returncode == 0
     assert list((tmp_path / "run" / "tracking" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_test_scores_are_sent_once_by_the_process_after_one_that_ended_too_early(recipe, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(recipe, out, callbacks=[StopAtEnd(), *make_trackers(["tensorboard"], out)], progress=False)
+    for _ in range(2):
+        result = train(recipe, out, callbacks=make_trackers(["tensorboard"], out), progress=False)
+    read = events.EventAccumulator(str(out / "tracking" / "tensorboard"))
+    read.Reload()
+    [tested] = read.Scalars("test/accuracy")
+    assert tested.value == pytest.approx(result.test.accuracy)
+    assert [event.step for event in read.Scalars("train/loss")] == STEPS
 
 
 def test_an_unknown_tracker_is_one_line_that_names_those_there_are(tmp_path):

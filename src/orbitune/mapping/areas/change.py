@@ -16,6 +16,7 @@ from orbitune.mapping.areas.calibrated import calibrated_fractions
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.outputs.legend import class_colours, distinct_colours
+from orbitune.mapping.outputs.styles import write_attribute_table, write_qgis_style
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 _ROWS = 256  # rows of pixels compared at a time
@@ -24,12 +25,12 @@ _NAMED = 12  # transitions with a code of their own: more could be neither told 
 _UNCHANGED_COLOUR, _OTHER_COLOUR = (235, 235, 235), (60, 60, 60)
 
 
-def compare_maps(before: str | Path, after: str | Path, out: str | Path | None = None) -> ChangeReport:
+def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | None = None) -> ChangeReport:
     """Compare two maps of one place, on the grid of the later one.
 
     Classes are compared by name. Maps of other grids or projections are resampled to the nearest pixel.
 
-        compare_maps("2019.tif", "2024.tif", "change.tif").changed_hectares
+        compare_maps("2019.tif", "2024.tif", out="change.tif").changed_hectares
 
     Args:
         before, after: GeoTIFFs that `map_scene` wrote.
@@ -136,6 +137,7 @@ def _write_change(before: ClassMap, after: ClassMap, *, hectares: np.ndarray, ou
         "bigtiff": "if_safer",
         **{name: getattr(after, name) for name in ("crs", "transform", "height", "width")},
     }
+    counts = np.zeros(256, int)
     try:
         with replacing(out) as temporary, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -146,9 +148,13 @@ def _write_change(before: ClassMap, after: ClassMap, *, hectares: np.ndarray, ou
                 file.write_colormap(1, {**colours, NODATA: (0, 0, 0, 0)})
                 for top, old, new in _strips(before, after):
                     codes = table[old, new]
+                    counts += np.bincount(codes.ravel(), minlength=256)
                     file.write(codes, 1, window=((top, top + len(codes)), (0, after.width)))
     except (rasterio.errors.RasterioError, OSError) as error:
         raise OrbituneError(f"Cannot write {out}; is the disk full? {first_line(error)}.") from None
+    colours[NODATA] = class_colours(())[NODATA]
+    write_attribute_table(out, names, colours=colours, counts=counts)
+    write_qgis_style(out, names, colours=colours)
 
 
 def _change_codes(

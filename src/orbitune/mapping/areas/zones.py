@@ -19,12 +19,12 @@ FORMATS = (".csv", ".gpkg")
 _KINDS = ("Polygon", "MultiPolygon")
 
 
-def measure_zones(class_map: str | Path, zones: str | Path, out: str | Path) -> VectorLayer:
+def measure_zones(class_map: str | Path, zones: str | Path, *, out: str | Path) -> VectorLayer:
     """Measure the hectares of each class in each polygon, and write them to a file.
 
     Pixels count by the exact fraction that lies in the polygon.
 
-        measure_zones("landcover.tif", "fields.gpkg", "hectares.csv")
+        measure_zones("landcover.tif", "fields.gpkg", out="hectares.csv")
 
     Args:
         class_map: a GeoTIFF that `map_scene` or `compare_maps` wrote.

@@ -8,11 +8,8 @@ import numpy as np
 
 from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.rasters import MapRasters
-from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
-from orbitune.mapping.scene.reader import Scene
 
 _INCHES = 14.0  # width of the figure
 
@@ -41,7 +38,12 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
     cells = rasters.spec.cells
     right.imshow(
         coloured,
-        extent=(0, cells.columns * cells.stride, cells.rows * cells.stride, 0),
+        extent=(
+            cells.left,
+            cells.left + cells.columns * cells.stride,
+            cells.top + cells.rows * cells.stride,
+            cells.top,
+        ),
         interpolation="nearest",
     )
     for axes, title in ((left, rasters.metadata.scene), (right, "land cover")):
@@ -69,25 +71,6 @@ def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     for code, colour in class_colours(classes).items():
         table[code] = (*colour, 0 if code == NODATA else 255)
     return table[codes]
-
-
-def read_overviews(
-    scene: str | Path, map_file: Path, *, metadata: MapMetadata, driver: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return overviews of a scene and of its map, on the same pixels.
-
-    Args:
-        metadata: of the map.
-        driver: the only GDAL driver allowed for the scene; None for any.
-
-    Returns:
-        The scaled scene, uint8 (h, w, 3), and codes, uint8 (h, w).
-    """
-    with Scene(scene, metadata.bands, resolution=metadata.resolution_metres, driver=driver) as opened:
-        sample = opened.sample()
-    with gdal_environment(), import_rasterio().open(map_file) as file:
-        codes = file.read(1, out_shape=sample.shape[1:])
-    return metadata.scaling(sample.data), codes
 
 
 def _draw_scale_bar(axes: Any, rasters: MapRasters) -> None:

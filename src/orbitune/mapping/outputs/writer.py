@@ -1,30 +1,28 @@
 """Map writer: Cloud Optimized GeoTIFFs with colours and class names for QGIS."""
 
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from orbitune.errors import OrbituneError, first_line
-from orbitune.files import write_text
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.legend import class_colours
-from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.rasters import CODES, CONFIDENCE, MapRasters, Window
+from orbitune.mapping.outputs.styles import write_attribute_table, write_qgis_style
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
-from orbitune.mapping.scene.reader import Scene
 
 _BLOCK = 512  # pixels
-_CODES, _CONFIDENCE, _COMPLETE = range(3)  # planes of `Worker.label`
 
 
 def write_map(rasters: MapRasters, path: Path) -> None:
     """Write the codes as a GeoTIFF with a colour table.
 
-    Category names go to a .aux.xml beside it.
+    Names and colours also go to files beside it, see `styles`.
 
     Args:
         rasters: codes, grid and metadata of the map.
@@ -40,10 +38,9 @@ def write_map(rasters: MapRasters, path: Path) -> None:
     colours = class_colours(rasters.metadata.classes)
     colormap = {code: (*colour, 255) for code, colour in colours.items()}
     colormap[NODATA] = (0, 0, 0, 0)
-    _write_cog(rasters, path, plane=_CODES, tags=tags, colormap=colormap)
-    names = "".join(f"<Category>{escape(rasters.names.get(code, ''))}</Category>" for code in range(256))
-    band = f'<PAMRasterBand band="1"><CategoryNames>{names}</CategoryNames></PAMRasterBand>'
-    write_text(path.with_name(f"{path.name}.aux.xml"), f"<PAMDataset>{band}</PAMDataset>\n")
+    counts = _write_cog(rasters, path, plane=CODES, tags=tags, colormap=colormap)
+    write_attribute_table(path, rasters.names, colours=colours, counts=counts)
+    write_qgis_style(path, rasters.names, colours=colours)
 
 
 def write_confidence(rasters: MapRasters, path: Path) -> None:
@@ -59,7 +56,7 @@ def write_confidence(rasters: MapRasters, path: Path) -> None:
         OrbituneError: the file cannot be written.
     """
     tags = {"UNIT": "percent", "ORBITUNE": _json_tag(rasters)}
-    _write_cog(rasters, path, plane=_CONFIDENCE, tags=tags, colormap=None)
+    _write_cog(rasters, path, plane=CONFIDENCE, tags=tags, colormap=None)
 
 
 def _json_tag(rasters: MapRasters) -> str:
@@ -68,8 +65,12 @@ def _json_tag(rasters: MapRasters) -> str:
 
 def _write_cog(
     rasters: MapRasters, path: Path, *, plane: int, tags: dict[str, str], colormap: dict[int, Any] | None
-) -> None:
-    """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews."""
+) -> np.ndarray:
+    """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews.
+
+    Returns:
+        Number of pixels of each value, int (256,).
+    """
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
@@ -79,8 +80,12 @@ def _write_cog(
             file.update_tags(**tags)
             if colormap:
                 file.write_colormap(1, colormap)
-            for window, pixels in _windows(rasters, plane):
+            written: list[tuple[Window, int]] = []
+            counts = np.zeros(256, np.int64)
+            for window, pixels in rasters.windows(plane):
                 file.write(pixels, 1, window=window)
+                written.append((window, zlib.crc32(pixels.data)))
+                counts += np.bincount(pixels.ravel(), minlength=256)
         copy(
             tiled,
             cog,
@@ -91,7 +96,9 @@ def _write_cog(
             overview_compress="deflate",
             bigtiff="if_safer",
         )
-        _verify(rasters, plane, cog)
+        _verify(cog, written)
+    counts[NODATA] += np.prod(rasters.size) - counts.sum()  # rows without cells are not written
+    return counts
 
 
 def _profile(rasters: MapRasters) -> dict[str, Any]:
@@ -114,31 +121,11 @@ def _profile(rasters: MapRasters) -> dict[str, Any]:
     }
 
 
-def _windows(rasters: MapRasters, plane: int) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield windows of the file from top to bottom, and their pixels."""
-    side = 1 if rasters.pixel_grid == "cells" else rasters.spec.cells.stride
-    height, width = rasters.size
-    for row, strip in rasters.strips():
-        top = row * side
-        pixels = strip[plane].repeat(side, 0).repeat(side, 1)[: height - top, :width]
-        if rasters.pixel_grid == "scene" and not strip[_COMPLETE].all():
-            pixels = np.where(_valid_pixels(rasters, top, len(pixels)), pixels, NODATA)
-        yield ((top, top + len(pixels)), (0, width)), pixels
-
-
-def _valid_pixels(rasters: MapRasters, top: int, height: int) -> np.ndarray:
-    """Return which pixels of some rows hold data; gaps in labelled cells do not."""
-    spec = rasters.spec
-    with Scene(spec.scene, spec.bands, resolution=spec.resolution, driver=spec.driver) as scene:
-        width = rasters.grid.width
-        return scene.read_window(top, 0, height=height, width=width, scaling=spec.scaling)[1]
-
-
-def _verify(rasters: MapRasters, plane: int, file: Path) -> None:
-    """Read the file again and compare: GDAL hides write errors on close."""
-    with import_rasterio().open(file) as written:
-        for window, pixels in _windows(rasters, plane):
-            if not np.array_equal(written.read(1, window=window), pixels):
+def _verify(file: Path, written: Sequence[tuple[Window, int]]) -> None:
+    """Read the file again and compare checksums: GDAL hides write errors on close."""
+    with import_rasterio().open(file) as opened:
+        for window, checksum in written:
+            if zlib.crc32(opened.read(1, window=window).data) != checksum:
                 raise OSError("the file read back differs from what was written")
 
 

@@ -11,12 +11,12 @@ gives 1000:3750. A range given by the user is always in the values of the file.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.mapping.scene.bands import BandTags
+from orbitune.records import JsonTuple, Record
 
 _DIGITAL_NUMBERS = (0.0, 2750.0)
 _REFLECTANCE = (0.0, 0.275)
@@ -25,8 +25,7 @@ _MAX_REFLECTANCE_SCALE = 0.01  # tagged scales up to this yield reflectance, lar
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 
 
-@dataclass(frozen=True)
-class ReflectanceScaling:
+class ReflectanceScaling(Record):
     """A linear scaling of each band to 0..255.
 
     Attributes:
@@ -34,8 +33,8 @@ class ReflectanceScaling:
         source: where they come from, for messages.
     """
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: JsonTuple[float]
+    high: JsonTuple[float]
     source: str
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -84,7 +83,7 @@ def choose_scaling(
         lows.append(_to_file_units(low, tag))
         highs.append(_to_file_units(high, tag))
         sources.append(f"{source}, by {tag.source}" if tag.source else source)
-    return ReflectanceScaling(tuple(lows), tuple(highs), "; ".join(dict.fromkeys(sources)))
+    return ReflectanceScaling(low=tuple(lows), high=tuple(highs), source="; ".join(dict.fromkeys(sources)))
 
 
 def _default_range(dtype: str, scale_max: int | None, scale: float) -> tuple[tuple[float, float], str]:
@@ -115,7 +114,7 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
         )
     low, high = float(found[1]), float(found[3])
     if not found[2]:
-        return ReflectanceScaling((low,) * len(sample), (high,) * len(sample), "given")
+        return ReflectanceScaling(low=(low,) * len(sample), high=(high,) * len(sample), source="given")
     lows, highs = [], []
     for band in sample:
         values = band.compressed()
@@ -124,4 +123,4 @@ def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))
-    return ReflectanceScaling(tuple(lows), tuple(highs), f"percentiles {asked} of each band")
+    return ReflectanceScaling(low=tuple(lows), high=tuple(highs), source=f"percentiles {asked} of each band")

@@ -1,15 +1,14 @@
 """Scene reader: windows of uint8 pixels at the training resolution."""
 
 import os
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orbitune.errors import DataError, first_line
+from orbitune.mapping.scene.band_reader import BandReader
 from orbitune.mapping.scene.bands import (
     BandTags,
     choose_bands,
@@ -17,34 +16,12 @@ from orbitune.mapping.scene.bands import (
     palette_vrt,
     read_band_tags,
 )
-from orbitune.mapping.scene.geodesy import pixel_size
 from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
+from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, local_files, open_raster
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
-_MAX_DEVIATION = 0.02  # relative deviation from the training resolution that needs no resampling
-_MAX_FACTOR = 200  # largest ratio of a pixel side to the training resolution, or its inverse
 _MAX_PIXELS_PER_BYTE = 10**6  # of an intact file, most of whose blocks may be empty
-
-
-@dataclass(frozen=True)
-class RasterGrid:
-    """The pixel grid that is classified: that of the file, or of the file resampled.
-
-    Attributes:
-        height, width: number of pixels.
-        transform: affine transform from pixels to the CRS.
-        crs: coordinate reference system, as WKT.
-        pixel_size: metres on the ground of the central pixel, along its row and its column.
-        resampled_from: metres per pixel of the file, if it was resampled; else None.
-    """
-
-    height: int
-    width: int
-    transform: Any
-    crs: str
-    pixel_size: tuple[float, float]
-    resampled_from: tuple[float, float] | None
 
 
 class Scene:
@@ -61,7 +38,8 @@ class Scene:
         bands_source: how they were chosen, for messages.
         files: local files that the scene is read from.
         block_bytes: size of the largest block, all of which must be in memory to read a pixel of it.
-        grid: the pixel grid that windows refer to.
+        native_grid: the pixel grid of the file.
+        grid: the pixel grid that windows refer to: that of the file, or of the file resampled.
 
     Raises:
         DataError: the file cannot be opened, or lacks a band or a coordinate reference system.
@@ -78,7 +56,8 @@ class Scene:
         rasterio = import_rasterio()
         self.name = os.fspath(name)
         with gdal_environment():
-            self._file = self._data = open_raster(self.name, driver)
+            self._file = open_raster(self.name, driver)
+            self._opened = [self._file]  # VRTs come after the files that they read
             try:
                 self.files = local_files(self._file, self.name)
                 self._open(bands, resolution)
@@ -98,14 +77,18 @@ class Scene:
     def close(self) -> None:
         """Close the file."""
         with gdal_environment():
-            if self._data is not self._file:
-                self._data.close()
-            self._file.close()
+            while self._opened:
+                self._opened.pop().close()
 
     @property
     def dtype(self) -> str:
         """Return the dtype of the bands that are read."""
         return str(self._file.dtypes[self.bands[0] - 1])
+
+    @property
+    def band_count(self) -> int:
+        """Return the number of bands in the file."""
+        return int(self._file.count)
 
     @property
     def tags(self) -> list[BandTags]:
@@ -121,8 +104,8 @@ class Scene:
         """Return an overview of the scene (bands, H, W), masked where it has no data."""
         factor = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
         shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
-        pixels = self._read(None, shape)
-        return np.ma.masked_array(pixels, np.broadcast_to(~self._valid(pixels, None, shape), pixels.shape))
+        pixels, valid = self._working.read(shape=shape)
+        return np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
 
     def read_window(
         self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling
@@ -142,75 +125,29 @@ class Scene:
         Raises:
             DataError: a block of the file is damaged.
         """
+
+        def read(window: Any) -> tuple[np.ndarray, np.ndarray]:
+            pixels, valid = self.read(window)
+            return scaling(pixels), valid
+
+        return read_mirrored(read, self.grid, top=top, left=left, height=height, width=width)
+
+    def read(self, window: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Read a rasterio window of the grid, as `BandReader.read`."""
+        return self._working.read(window)
+
+    def read_rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the native grid, as `BandReader.read`."""
         from rasterio.windows import Window
 
-        across = np.clip((left, left + width), 0, self.grid.width)
-        down = np.clip((top, top + height), 0, self.grid.height)
-        window = Window(int(across[0]), int(down[0]), int(np.ptp(across)), int(np.ptp(down)))
-        pixels = self._read(window, None)
-        valid = self._valid(pixels, window, None)
-        beyond = (
-            (int(down[0]) - top, top + height - int(down[1])),
-            (int(across[0]) - left, left + width - int(across[1])),
-        )
-        return (
-            np.pad(scaling(pixels), (*beyond, (0, 0)), mode="symmetric"),
-            np.pad(valid, beyond, mode="symmetric"),
-        )
+        return self._native.read(Window(0, top, self.native_grid.width, height))
 
-    def _read(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        from rasterio.errors import RasterioError
-
-        out = None if shape is None else (len(self.bands), *shape)
-        try:
-            with gdal_environment():
-                return self._data.read(list(self.bands), window=window, out_shape=out)
-        except RasterioError as error:
-            raise self._damaged(window, error) from None
-
-    def _read_masks(self, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where each band has a value, bool (bands, H, W)."""
-        from rasterio.errors import RasterioError
-
-        out = None if shape is None else (len(self.bands), *shape)
-        try:
-            with gdal_environment(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # from a file with both a nodata value and an alpha band
-                return self._data.read_masks(list(self.bands), window=window, out_shape=out) > 0
-        except RasterioError as error:
-            raise self._damaged(window, error) from None
-
-    def _damaged(self, window: Any, error: Exception) -> DataError:
-        """Return the error of a block that cannot be read."""
-        where = "" if window is None else f" near row {int(window.row_off)}"
-        # A file on a server may be intact.
-        what, advice = ("is damaged", "Get the file") if self.files else ("cannot be read", "Try")
-        return DataError(
-            f"{self.name} {what}{where}: {first_line(error.__cause__ or error)}. {advice} again."
-        )
-
-    def _valid(self, pixels: np.ndarray, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-        """Return where no band is nodata and not all bands are saturated."""
-        valid = np.ones(pixels.shape[1:], bool)
-        if self._has_masks():
-            masks = self._read_masks(window, shape)
-            # 0 is a common nodata value, and a valid value of a single band.
-            may_be_zero = np.array([self._data.nodatavals[band - 1] == 0 for band in self.bands])
-            valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
-        if pixels.dtype.kind == "f":
-            return valid & np.isfinite(pixels).all(0)
-        return valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
-
-    def _has_masks(self) -> bool:
-        """Return whether the file has nodata, a mask, or an alpha band (not a colour)."""
-        from rasterio.enums import ColorInterp, MaskFlags
-
-        data = self._data
-        flags = {flag for band in self.bands for flag in data.mask_flag_enums[band - 1]}
-        # GDAL reports the last of four untagged bands as alpha, but it may be red or infrared.
-        if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self.bands]:
-            return False
-        return flags != {MaskFlags.all_valid}
+    def warp(self, native_grid: RasterGrid, grid: RasterGrid) -> None:
+        """Read the scene on other grids from now on; beyond the file they hold no data."""
+        self.native_grid, self.grid = native_grid, grid
+        with gdal_environment():
+            self._native = self._reader(self._warped(native_grid, beyond=True))
+            self._working = self._reader(self._warped(grid, beyond=True))
 
     def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
         """Check the header, expand a palette, and choose bands and grid."""
@@ -218,14 +155,26 @@ class Scene:
         self.block_bytes = _block_bytes(self._file)
         if needs_palette_expansion(self._file, bands):
             expanded = open_raster(palette_vrt(self._file))
-            self._file.close()
-            self._file = self._data = expanded
+            self._opened.append(expanded)
+            self._file = expanded
             self.bands, self.bands_source = choose_bands(expanded, bands)
             self.bands_source = "the colours of its palette"
         else:
             self.bands, self.bands_source = choose_bands(self._file, bands)
         self._check_types()
-        self.grid = self._grid(resolution)
+        file = self._file
+        self.native_grid = RasterGrid.measured(
+            file.crs.to_wkt(), file.transform, height=file.height, width=file.width, name=self.name
+        )
+        self._pixel_size = self.native_grid.pixel_size
+        self.grid = self.native_grid.resample(resolution, name=self.name)
+        self._native = self._reader(file)
+        resampled = self.grid is not self.native_grid
+        self._working = self._reader(self._warped(self.grid)) if resampled else self._native
+
+    def _reader(self, data: Any) -> BandReader:
+        """Return a reader of the scene's bands from the file or a VRT of it."""
+        return BandReader(data, self.bands, name=self.name, is_local=bool(self.files))
 
     def _check_georeference(self) -> None:
         """Check that the file has a usable CRS and transform, and a sound header."""
@@ -265,51 +214,54 @@ class Scene:
         if "complex" in self.dtype:
             raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
 
-    def _grid(self, resolution: float) -> RasterGrid:
-        """Return the file's grid, resampled if its pixels differ in size from training."""
-        file, crs = self._file, self._file.crs.to_wkt()
-        metres = self._pixel_size(file, crs)
-        if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):
-            return RasterGrid(file.height, file.width, file.transform, crs, metres, None)
-        factors = [
-            float(f"{side / resolution:.3g}") for side in metres
-        ]  # rounded: 2 resamples exactly, 2.001 does not
-        if max(factors) > _MAX_FACTOR or min(factors) * _MAX_FACTOR < 1:
-            raise DataError(
-                f"The pixels of {self.name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
-                f"from the {resolution:g} m of the training tiles: check its transform, or --resolution."
-            )
-        self._data = data = self._resampled(factors)
-        size = self._pixel_size(data, crs)
-        return RasterGrid(data.height, data.width, data.transform, crs, size, metres)
-
-    def _resampled(self, factors: Sequence[float]) -> Any:
-        """Return the file as a VRT, resampled by these factors along rows and columns."""
+    def _warped(self, grid: RasterGrid, beyond: bool = False) -> Any:
+        """Return the file as a VRT on another grid, which may reach beyond it."""
         from rasterio.enums import MaskFlags, Resampling
         from rasterio.vrt import WarpedVRT
 
         file = self._file
-        width, height = (
-            max(1, round(side * factor))
-            for side, factor in zip((file.width, file.height), factors, strict=True)
-        )
-        scale = type(file.transform).scale(file.width / width, file.height / height)
-        return WarpedVRT(
+        finer = min(float(f"{side:.3g}") for side in np.divide(self._pixel_size, grid.pixel_size)) < 1
+        # A VRT drops the mask of a file, and takes zeros for data beyond a file without nodata.
+        masks = [[MaskFlags.per_dataset], *([[MaskFlags.all_valid]] if beyond else [])]
+        data = WarpedVRT(
             file,
-            crs=file.crs,
-            transform=file.transform * scale,
-            width=width,
-            height=height,
-            resampling=Resampling.average if min(factors) < 1 else Resampling.bilinear,
-            add_alpha=file.mask_flag_enums[0] == [MaskFlags.per_dataset],  # a VRT drops the mask of a file
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.average if finer else Resampling.bilinear,
+            add_alpha=file.mask_flag_enums[0] in masks,
         )
+        self._opened.append(data)
+        return data
 
-    def _pixel_size(self, data: Any, crs: str) -> tuple[float, float]:
-        """Return metres per pixel of an open raster, see `geodesy.pixel_size`."""
-        try:
-            return pixel_size(crs, data.transform, height=data.height, width=data.width)
-        except DataError as error:
-            raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
+
+def read_mirrored(
+    read: Callable[[Any], tuple[np.ndarray, np.ndarray]],
+    grid: RasterGrid,
+    *,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window that may reach beyond a grid; there, what lies inside is mirrored.
+
+    Args:
+        read: returns pixels (H, W, bands) and validity (H, W) of a rasterio window inside the grid.
+        grid: the grid.
+        top, left, height, width: the window in pixels.
+    """
+    from rasterio.windows import Window
+
+    across = np.clip((left, left + width), 0, grid.width)
+    down = np.clip((top, top + height), 0, grid.height)
+    pixels, valid = read(Window(int(across[0]), int(down[0]), int(np.ptp(across)), int(np.ptp(down))))
+    beyond = (
+        (int(down[0]) - top, top + height - int(down[1])),
+        (int(across[0]) - left, left + width - int(across[1])),
+    )
+    return np.pad(pixels, (*beyond, (0, 0)), mode="symmetric"), np.pad(valid, beyond, mode="symmetric")
 
 
 def _block_bytes(file: Any) -> int:

@@ -155,12 +155,12 @@ class AuthenticationMiddleware:
                 refusal = error_response(429, str(error), headers={"Retry-After": str(error.seconds)})
                 await refusal(scope, receive, send)
                 return
-        elif path.startswith("/gradio_api/") and not self._may_call_gradio(scope):
+        elif path.startswith(("/gradio_api/", "/map/")) and not self._may_open(scope):
             await error_response(401, "Sign in first.")(scope, receive, send)
             return
         await self._app(scope, receive, _CookieFilter(scope, send) if path.startswith("/login") else send)
 
-    def _may_call_gradio(self, scope: Scope) -> bool:
+    def _may_open(self, scope: Scope) -> bool:
         return scope["path"] in _PUBLIC_PATHS or self._authenticator.has_signed_in(scope)
 
     def _has_basic_auth(self, scope: Scope) -> bool:

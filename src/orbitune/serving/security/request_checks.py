@@ -21,6 +21,7 @@ log = logging.getLogger("orbitune.app")
 # Paths that the pages and Gradio's clients need. Gradio has more: a proxy, a component server, an editor.
 _GET_PATHS = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/logout|/(static|assets|svelte)/.+|"
+    r"/map/[0-9a-f]{32}/(map\.json|(scene|labels)/\d{1,2}/\d{1,6}/\d{1,6}\.(webp|bin))?|/map-assets/[a-z.]+|"
     r"/api/(health|predict)|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
     r"queue/status|queue/data|heartbeat/[\w-]+|call/(v2/)?\w+/[\w-]+|file=.+)"
 )
@@ -40,6 +41,11 @@ _PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_MAP_PAGE = re.compile(r"/map/[0-9a-f]{32}/")  # shown in a frame of the app's page
+_MAP_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
 
@@ -115,6 +121,7 @@ class _GuardedResponse:
         self.started = False
         self._events = False  # an event stream has begun and not ended
         self._send, self._file = send, scope["path"].startswith("/gradio_api/file=")
+        self._map = _MAP_PAGE.fullmatch(scope["path"]) is not None
         self._nonce = secrets.token_urlsafe(16) if scope["path"] == "/" else None
         self._page: Message | None = None
         self._body = b""
@@ -157,6 +164,8 @@ class _GuardedResponse:
         self._events = headers.get("content-type", "").startswith("text/event-stream")
         page = self._nonce and headers.get("content-type", "").startswith("text/html")
         closed = f"sandbox; {_NO_CONTENT_POLICY}" if self._file else _NO_CONTENT_POLICY
+        if self._map:
+            headers["x-frame-options"], closed = "SAMEORIGIN", _MAP_POLICY
         headers["content-security-policy"] = _PAGE_POLICY.format(nonce=self._nonce) if page else closed
         message["headers"] = headers.raw
         return message if page else None

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from orbitune.energy import describe_cost
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
-from orbitune.training.energy import describe_cost
 
 Cell = Callable[[MethodRow], str]
 Column = tuple[str, Cell]

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orbitune.errors import Interrupted, RunError, first_line
+from pydantic import ConfigDict
+
+from orbitune.errors import Interrupted, OrbituneError, RunError, first_line
 from orbitune.extras import require
-from orbitune.integrity import read_cached_json, write_checksummed_json
+from orbitune.records import RecordError, StoredRecord
 from orbitune.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -21,6 +23,25 @@ logger = logging.getLogger(__name__)
 SEND_SECONDS = 5.0  # between two transfers of metrics
 
 Row = tuple[int, dict[str, float]]  # a step and its metrics
+
+
+class TrackerState(StoredRecord):
+    """What a tracker has received of a run; mutable.
+
+    Attributes:
+        run_id: of the tracker's run.
+        step, epoch: the last ones whose metrics were sent.
+        finished: whether the test scores were sent too.
+    """
+
+    model_config = ConfigDict(frozen=False)
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    run_id: str | None = None
+    step: int = 0
+    epoch: int = 0
+    finished: bool = False
 
 
 class Tracker(Callback):
@@ -75,14 +96,15 @@ class Tracker(Callback):
     def on_train_start(self, setup: "TrainingSetup") -> None:
         """Begin the tracker's run, or continue that of the run folder."""
         self._steps_per_epoch = setup.steps_per_epoch
-        self._state: dict[str, Any] = {"run_id": None, "step": 0, "epoch": 0}
-        self._state |= read_cached_json(self.folder / f"{self.name}.json") or {}
+        self._state = self._read_state()
+        if self._state.finished:
+            return
         self.folder.mkdir(exist_ok=True)
         try:
-            self._state["run_id"] = self.start(
+            self._state.run_id = self.start(
                 _flat(setup.recipe.model_dump(mode="json")),
-                self._state["run_id"],
-                first_step=self._state["step"] + 1,
+                self._state.run_id,
+                first_step=self._state.step + 1,
             )
         except Exception as error:
             raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
@@ -91,16 +113,16 @@ class Tracker(Callback):
 
     def on_step_end(self, step: int, loss: float, *, learning_rate: float) -> None:
         """Collect the metrics of a step; send those collected now and then."""
-        if step > self._state["step"]:
-            self._state["step"] = step
+        if step > self._state.step:
+            self._state.step = step
             self._rows.append((step, {"train/loss": loss, "train/learning_rate": learning_rate}))
         if time.monotonic() - self._sent_at > SEND_SECONDS:
             self._transfer()
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Collect and send the metrics of an epoch."""
-        if epoch > self._state["epoch"]:
-            self._state["epoch"] = epoch
+        if epoch > self._state.epoch:
+            self._state.epoch = epoch
             named = {
                 "epoch": float(epoch),
                 "epoch/train_loss": metrics["train_loss"],
@@ -118,7 +140,8 @@ class Tracker(Callback):
     def on_train_end(self, result: "RunResult") -> None:
         """Send the final scores, and end the run as finished."""
         scores = {"test/accuracy": result.test.accuracy, "test/macro_f1": result.test.macro_f1}
-        self._rows.append((self._state["step"], scores))
+        self._rows.append((self._state.step, scores))
+        self._state.finished = True
         self._transfer()
         self._end("FINISHED")
 
@@ -152,7 +175,18 @@ class Tracker(Callback):
         logger.warning("Tracking with %s stopped: %s. Training continues.", self.name, first_line(error))
 
     def _keep_state(self) -> None:
-        write_checksummed_json(self.folder / f"{self.name}.json", self._state)
+        self._state.write(self._state_file)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def _read_state(self) -> TrackerState:
+        """Return the stored state; a new one where it is missing or damaged."""
+        try:
+            return TrackerState.read(self._state_file)
+        except (OrbituneError, RecordError):
+            return TrackerState()
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

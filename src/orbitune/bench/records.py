@@ -1,0 +1,180 @@
+"""Records of a benchmark's JSON file: measurements, ratios and figures."""
+
+import re
+from typing import Any, ClassVar
+
+from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
+from orbitune.environment import Environment
+from orbitune.evaluation.run_result import RunData
+from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
+from orbitune.recipe import Recipe, upgrade
+from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys
+
+_RENAMED_ARMS = {"ours": "candidate", "against": "baseline"}  # in format 2
+
+
+class Measurement(Record):
+    """Cost of one arm in one process.
+
+    Attributes:
+        images, steps, seconds: measured, after the warm-up.
+        cpu_seconds_per_image: over all threads.
+        peak_rss_bytes: peak from before the model was loaded to the last step.
+        imports_rss_bytes: resident before the data were opened.
+        peak_cuda_bytes: peak GPU memory; None without a GPU.
+        memory_bytes: the GPU's peak, or else the peak RSS minus that of the imports.
+        compute: how the arm computed, for people.
+        ceiling: speed of the machine's matrix products at the arm's precision, in operations per second.
+        load: load average of the machine before the process.
+    """
+
+    images: int
+    steps: int
+    seconds: float
+    images_per_second: float
+    cpu_seconds_per_image: float
+    peak_rss_bytes: int
+    imports_rss_bytes: int
+    peak_cuda_bytes: int | None
+    memory_bytes: int
+    compute: dict[str, str | int | bool | None]
+    ceiling: float
+    load: float = 0.0
+
+
+class ArmRecord(Record):
+    """An arm with its measurements.
+
+    Attributes:
+        name: unique in the suite; kind: see `orbitune.bench.suites`.
+        recipe: resolved; of the training, or of the run that predicts.
+        flop_per_image: useful floating point operations.
+        measured: one per round.
+    """
+
+    name: str
+    kind: str
+    recipe: Recipe
+    flop_per_image: float
+    measured: JsonTuple[Measurement]
+
+
+class RatioRecord(ArmComparison):
+    """A comparison with its measured ratio.
+
+    Attributes:
+        arms: names of the two arms.
+        rounds: ratio of each round; median, low, high: over the rounds, with the 95 % interval.
+        verdict: whether the targets are reached.
+    """
+
+    arms: JsonTuple[str]
+    rounds: JsonTuple[float]
+    median: float
+    low: float
+    high: float
+    verdict: str
+
+
+class FigureValue(Record):
+    """A measured figure.
+
+    Attributes:
+        value: in the unit of its kind.
+        details: (name, text) pairs for the report.
+    """
+
+    value: float
+    details: JsonTuple[JsonTuple[str]]
+
+
+class FigureRecord(BenchFigure, FigureValue):
+    """A figure of the suite with its measured value.
+
+    Attributes:
+        unit: see `orbitune.bench.suites.FIGURES`.
+        verdict: whether the bounds are reached.
+    """
+
+    unit: str
+    verdict: str
+
+
+class BenchEnvironment(Environment):
+    """Software and hardware of a benchmark.
+
+    Attributes:
+        code: hash of the sources of this package, 12 hex digits.
+    """
+
+    code: str
+
+
+class Load(Record):
+    """Load average of the machine: before the first process, the highest before any, after the last."""
+
+    before: float
+    highest: float
+    after: float
+
+
+class BenchResults(StoredRecord):
+    """Everything a benchmark measured, as bench-NAME.json stores it.
+
+    Attributes:
+        command: reproduces the benchmark.
+        created: when it ended, ISO 8601.
+    """
+
+    FORMAT: ClassVar[int] = 2
+
+    command: str
+    created: str
+    suite: Suite
+    environment: BenchEnvironment
+    load: Load
+    data: RunData
+    backbone: BackboneRecord
+    arms: JsonTuple[ArmRecord] = ()
+    figures: JsonTuple[FigureRecord] = ()
+    comparisons: JsonTuple[RatioRecord] = ()
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert results of format 1, with other names of arms and units."""
+        suite, backbone = values["suite"], values["backbone"]
+        compared = [_upgrade_comparison(each) for each in suite["comparisons"]]
+        return {
+            **values,
+            "suite": {**suite, "comparisons": compared},
+            "data": rename_keys(values["data"], RENAMED_DATA),
+            "backbone": {"reference": backbone["name"], **backbone},
+            "arms": [_upgrade_arm(each) for each in values["arms"]],
+            "figures": [
+                {**each, "unit": "fraction" if each["unit"] == "share" else each["unit"]}
+                for each in values["figures"]
+            ],
+            "comparisons": [
+                {**asked, **each, "arms": [_upgrade_name(name) for name in each["arms"]]}
+                for asked, each in zip(compared, values["comparisons"], strict=True)
+            ],
+        }
+
+
+def _upgrade_comparison(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison of a suite of format 1 in today's form."""
+    renamed = rename_keys(values, _RENAMED_ARMS)
+    for side in _RENAMED_ARMS.values():
+        if renamed[side]["kind"] == "ours":
+            renamed[side] = {**renamed[side], "kind": "orbitune"}
+    return renamed
+
+
+def _upgrade_arm(values: dict[str, Any]) -> dict[str, Any]:
+    kind = "orbitune" if values["kind"] == "ours" else values["kind"]
+    name, recipe = _upgrade_name(values["name"]), upgrade(values["recipe"])
+    return {**values, "kind": kind, "name": name, "recipe": recipe}
+
+
+def _upgrade_name(name: str) -> str:
+    return re.sub(r"^ours\b", "orbitune", name)

@@ -1,0 +1,90 @@
+"""Lines about a map that is yet to be computed: its settings, and what may make it wrong."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orbitune.inference.bundle import Bundle
+from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.map_report import MapMetadata, SceneRecord
+from orbitune.mapping.scene.geodesy import size_range
+from orbitune.mapping.scene.raster_grid import RasterGrid
+from orbitune.mapping.scene.raster_io import short_name
+
+_MAX_BRIGHTNESS_DEVIATION = 2.5  # standard deviations of the training tiles' brightness
+_MAX_SIZE_RATIO = 1.25  # of pixel sizes on the ground within a scene
+_COLOURS = ("red", "green", "blue")
+
+
+def messages_about_others(scenes: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """Return a line for each file that holds more rasters than the one that is mapped."""
+    return [
+        f"{short_name(name)} holds several rasters, and this is the first; another is {others[0]}"
+        for name, others in scenes
+        if others
+    ]
+
+
+def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[str]:
+    """Return lines about scaling, resampling, bands and labels."""
+    lines = []
+    for scene in scenes:
+        prefix = f"{scene.scene}: " if len(scenes) > 1 else ""
+        lines += [f"{prefix}{line}" for line in _messages_about_scene(scene, metadata.resolution_metres)]
+    how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
+    return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
+
+
+def _messages_about_scene(scene: SceneRecord, resolution: float) -> list[str]:
+    """Return lines about scaling, resampling and bands of a scene."""
+    ends = zip(scene.scaling.low, scene.scaling.high, strict=True)
+    ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
+    lines = [f"scaling: {ranges} become 0 to 255 ({scene.scaling.source})"]
+    if scene.resampled_from_metres:
+        across, down = (
+            f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in scene.resampled_from_metres
+        )
+        lines.append(
+            f"resampled from {across} x {down} m per pixel to the {resolution:g} m of the training tiles"
+        )
+    if scene.bands_source != "given":
+        pairs = zip(_COLOURS, scene.bands, strict=True)
+        named = ", ".join(f"{colour} {band}" for colour, band in pairs)
+        lines.append(f"bands: {named} ({scene.bands_source})")
+    return lines
+
+
+def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[str]:
+    """Return warnings about the model and the projection."""
+    found = []
+    if spec.not_sure and bundle.ood_detector is None:
+        found.append(
+            "this model has no out-of-distribution detector, so every cell gets a class: make a bundle of "
+            "the run with orbitune bundle, or use --no-not-sure"
+        )
+    smallest, largest = size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
+    if largest > _MAX_SIZE_RATIO * smallest:
+        sizes = f"{smallest * spec.resolution:.3g} to {largest * spec.resolution:.3g} m"
+        found.append(
+            f"pixels of this scene are {sizes} on the ground, and those of the training tiles are all alike: "
+            "cut it, or warp it to UTM"
+        )
+    return found
+
+
+def overview_warnings(bundle: Bundle, overview: np.ma.MaskedArray) -> list[str]:
+    """Return warnings about an empty scene, or brightness unlike the training tiles'."""
+    valid = ~np.ma.getmaskarray(overview)[..., 0]
+    if not valid.any():
+        return ["there is nothing but nodata in this scene"]
+    stated = bundle.metadata.data.brightness
+    if stated is None:
+        return []
+    means = overview.data[valid].mean(0)
+    bands = zip(_COLOURS, means, stated.mean, stated.deviation, strict=True)
+    return [
+        f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {deviation:.0f}) in "
+        "training: check --bands and --scale"
+        for band, mean, usual, deviation in bands
+        if abs(mean - usual) > _MAX_BRIGHTNESS_DEVIATION * deviation
+    ]
