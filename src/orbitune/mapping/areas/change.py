@@ -30,7 +30,9 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
 
     Classes are compared by name. Maps of other grids or projections are resampled to the nearest pixel.
 
-        compare_maps("2019.tif", "2024.tif", out="change.tif").changed_hectares
+    Example:
+        >>> from orbitune import compare_maps
+        >>> compare_maps("before.tif", "landcover.tif", out="change.tif").changed_hectares
 
     Args:
         before, after: GeoTIFFs that `map_scene` wrote.

@@ -24,7 +24,9 @@ def measure_zones(class_map: str | Path, zones: str | Path, *, out: str | Path) 
 
     Pixels count by the exact fraction that lies in the polygon.
 
-        measure_zones("landcover.tif", "fields.gpkg", out="hectares.csv")
+    Example:
+        >>> from orbitune import measure_zones
+        >>> measure_zones("landcover.tif", "fields.gpkg", out="hectares.csv").fields["not sure"]
 
     Args:
         class_map: a GeoTIFF that `map_scene` or `compare_maps` wrote.
