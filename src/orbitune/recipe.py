@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from orbitune.errors import OrbituneError
 from orbitune.recipe_paths import PLACES, anchor, is_local
 from orbitune.settings_errors import describe_errors
+from orbitune.yaml_files import read_yaml
 
 DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
@@ -44,6 +45,12 @@ class DataSettings(Settings):
     image_column: str | None = Field(
         None, description="Column of the images or their file names, where there are several"
     )
+    bands: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Bands to read, by name or number, such as B04,B03,B02,B08; or all (default: all of "
+        "GeoTIFFs with more than three bands, else red, green and blue)",
+    )
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
@@ -67,6 +74,12 @@ class DataSettings(Settings):
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="Stop at an unreadable image, or skip it"
     )
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _split_bands(cls, value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(str(part).strip() for part in parts) if isinstance(parts, list | tuple) else parts
 
 
 class ModelSettings(Settings):
@@ -330,21 +343,3 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     return renamed | {
         name: words.get(value, value) for name in switches if isinstance(value := renamed[name], str)
     }
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file.
-
-    Raises:
-        OrbituneError: the file is missing, or not a YAML mapping.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
-    # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        raise OrbituneError(f"{path} is not a YAML file.") from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise OrbituneError(f"{path} holds no recipe: expected `name: value` lines.")
-    return values

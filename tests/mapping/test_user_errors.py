@@ -133,7 +133,8 @@ def test_a_scene_mended_after_a_failure_is_mapped(refused, bundle, grid, tmp_pat
     scene.write_bytes(whole)
     map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", progress=False)
     assert (read_band(tmp_path / "map.tif") > 0).all()
-    assert {file.name for file in tmp_path.iterdir()} == {"scene.tif", "map.tif", "map.tif.aux.xml"}
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"scene.tif", "map.tif", "map.tif.aux.xml", "map.qml"}
 
 
 def test_a_model_that_is_none_is_one_line(refused, scene, tmp_path):

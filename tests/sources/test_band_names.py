@@ -60,6 +60,7 @@ def test_wavelengths_rise_with_the_bands():
 def test_bands_are_chosen_by_name_alias_and_number():
     names = ("B02", "b03", "B04", "ndvi", "")
     assert find_bands(parse_bands("red, B03,5,NDVI"), names, whose="x.tif") == (3, 2, 5, 4)
+    assert find_bands(["all"], names, whose="x.tif") == (1, 2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("text", ["", "B04,,B02", ","])

@@ -19,7 +19,7 @@ from orbitune.adapters.batched_lora import (
     rank_of,
     read_low_rank,
 )
-from orbitune.data.transform import Transform
+from orbitune.data.transform import to_tensor
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.evaluation.network import make_network
@@ -97,10 +97,9 @@ class AdapterBank:
         assert recipe.micro_batch is not None
         self._micro_batch = recipe.micro_batch
         stated = self._backbone.preprocessing.at_size(image_size)
-        transform = Transform(image_size, stated.mean, stated.std, stated.resample)
         model = load_weights(self._backbone, ("none",), seed=0).eval().requires_grad_(False)
         self._heads = head_names(model, self._backbone.family)
-        network = make_network(model, recipe, backbone=self._backbone, transform=transform)
+        network = make_network(model, recipe, backbone=self._backbone, transform=stated.transform)
         self._network = network.eval()
         self._preprocessing = stated
         self._products = batched_lora_layers(self._network, model, family=self._backbone.family)
@@ -212,7 +211,7 @@ class AdapterBank:
         rows: list[np.ndarray] = []
         for start in range(0, len(tiles), self._micro_batch):
             part = slice(start, start + self._micro_batch)
-            rows += self._compute(torch.from_numpy(tiles[part]), tasks[part], taken)
+            rows += self._compute(to_tensor(tiles[part]), tasks[part], taken)
         return rows
 
     def _compute(self, tiles: Tensor, tasks: Sequence[str], taken: dict[str, _Resident]) -> list[np.ndarray]:
@@ -276,7 +275,7 @@ class AdapterBank:
             raise ModelError(f"{folder} cannot be read as an adapter: {error}") from None
         if metadata.backbone.weights_sha256 != self._backbone.weights_hash:
             raise ModelError(f"{folder} was trained on other weights than those of {self._backbone.name}.")
-        for key in ("image_size", "mean", "std", "resample"):
+        for key in ("bands", "dtype", "image_size", "mean", "std", "resample"):
             own, ours = (getattr(each, key) for each in (metadata.preprocessing, self._preprocessing))
             if own != ours:
                 raise ModelError(

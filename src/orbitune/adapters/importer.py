@@ -183,7 +183,9 @@ def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
 def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
     """Return the preprocessing that the adapter states, else the backbone's."""
     if (folder / PREPROCESSOR_CONFIG).is_file():
-        return read_preprocessing(folder, backbone.family, default_size=backbone.image_size)
+        return read_preprocessing(
+            folder, backbone.family, default_size=backbone.image_size, channels=backbone.config.num_channels
+        )
     return backbone.preprocessing
 
 

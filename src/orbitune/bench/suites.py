@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
-from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, anchor_path
 from orbitune.settings_errors import describe_errors
+from orbitune.yaml_files import read_yaml
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
 TRAINING = ("orbitune", "hf-trainer", "original")

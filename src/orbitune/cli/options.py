@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -13,10 +13,18 @@ from orbitune.cli.help import ADVANCED, OUTPUT, show_all_options
 from orbitune.cli.messages import hide_messages
 from orbitune.models.methods import METHODS
 from orbitune.presets import PRESETS, preset
-from orbitune.recipe import LoraSettings, Recipe, read_yaml
+from orbitune.recipe import LoraSettings, Recipe
 from orbitune.recipe_paths import anchor, data_name
+from orbitune.yaml_files import read_yaml
 
-MakeRecipe = Callable[..., Recipe]
+
+class MakeRecipe(Protocol):
+    """A function that makes the recipe of a command from its options."""
+
+    def __call__(self, *, method: str | None = None) -> Recipe:
+        """Return the recipe, with `method` in place of its own unless that is None."""
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Hide progress", callback=hide_messages, rich_help_panel=OUTPUT)
@@ -26,6 +34,13 @@ BundleOut = Annotated[
 ]
 BackboneOption = Annotated[
     str | None, typer.Option("--backbone", help="Backbone, if it was moved: hub id or folder")
+]
+BandsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bands",
+        help="Bands of the inputs by name or number, in the order of the model's [default: its names]",
+    ),
 ]
 ReferenceOption = Annotated[
     Path | None,
@@ -240,6 +255,17 @@ def default_out(recipe: Recipe, *more: str) -> Path:
     """Return a folder below runs/ named after the data, the backbone and `more`."""
     data = data_name(recipe.data).replace(" ", "-")
     return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
+
+
+def parse_bands_option(text: str | None) -> tuple[str, ...] | None:
+    """Return the value of --bands; None where it is not given.
+
+    Raises:
+        OrbituneError: an item is empty.
+    """
+    from orbitune.sources.band_names import parse_bands
+
+    return None if text is None else parse_bands(text)
 
 
 def split_names(text: str | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import BackboneOption, Quiet
+from orbitune.cli.options import BackboneOption, BandsOption, Quiet, parse_bands_option
 from orbitune.errors import OrbituneError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def predict(
         Path | None, typer.Option("--out", help="File to write instead of stdout", rich_help_panel=OUTPUT)
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch")] = 64,
+    bands: BandsOption = None,
     backbone: BackboneOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Same as --format jsonl", rich_help_panel=OUTPUT)
@@ -45,7 +46,7 @@ def predict(
 
     write = find_format("jsonl" if as_json else form)
     check_input_paths(inputs)
-    classifier = Classifier.from_pretrained(source, backbone=backbone)
+    classifier = Classifier.from_pretrained(source, backbone=backbone, bands=parse_bands_option(bands))
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
         predictions = counter.count(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import CommandSet
-from orbitune.cli.options import BackboneOption
+from orbitune.cli.options import BackboneOption, BandsOption, parse_bands_option
 
 app = CommandSet("Trained models")
 
@@ -24,6 +24,7 @@ def serve(
         typer.Option(help="Further allowed Host header, such as that of a proxy; repeatable"),
     ] = None,
     root_path: Annotated[str, typer.Option(help="URL path of the app behind a proxy, such as /tiles")] = "",
+    bands: BandsOption = None,
     backbone: BackboneOption = None,
 ) -> None:
     """Serve models as a web app with a JSON endpoint, until interrupted."""
@@ -34,7 +35,7 @@ def serve(
 
     account, path = parse_login(login), parse_root_path(root_path)
     hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
-    service = PredictionService(name_models(sources), backbone)
+    service = PredictionService(name_models(sources), backbone, bands=parse_bands_option(bands))
 
     def print_address(where: str) -> None:
         names = ", ".join(service.models)

@@ -6,6 +6,7 @@ import numpy as np
 
 from orbitune.data.augment import random_dihedral
 from orbitune.data.tileset import TileSet
+from orbitune.data.transform import to_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -26,16 +27,18 @@ class TileLoader:
         self._tiles = tiles
         self._device = device
         self._resident: Tensor | None = None
-        if device.type == "cuda" and tiles.tiles.nbytes <= _MAX_FRACTION * torch.cuda.mem_get_info(device)[0]:
-            self._resident = torch.from_numpy(tiles.read(np.arange(len(tiles.tiles)))).to(device)
+        # On the device, values of 16 bits take 32.
+        size = tiles.tiles.nbytes * (1 if tiles.tiles.dtype == np.uint8 else 2)
+        if device.type == "cuda" and size <= _MAX_FRACTION * torch.cuda.mem_get_info(device)[0]:
+            self._resident = to_tensor(tiles.read(np.arange(len(tiles.tiles))), device)
 
     def tiles(self, indices: np.ndarray) -> "Tensor":
-        """Return the tiles at these indices, uint8 (len(indices), H, W, 3)."""
+        """Return the tiles at these indices, uint8 or int32 (len(indices), H, W, C)."""
         import torch
 
         if self._resident is not None:
             return self._resident[torch.from_numpy(indices).to(self._device)]
-        return torch.from_numpy(self._tiles.read(indices)).to(self._device)
+        return to_tensor(self._tiles.read(indices), self._device)
 
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
         """Return the tiles, with random flips and quarter turns if `augment` is "flips".
@@ -45,7 +48,7 @@ class TileLoader:
             augment: "flips" or "none".
 
         Returns:
-            uint8 (N, H, W, 3), on the loader's device.
+            uint8 or int32 (N, H, W, C), on the loader's device.
         """
         tiles = self.tiles(indices)
         return random_dihedral(tiles) if augment == "flips" else tiles

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from orbitune.data.band_tiles import TileForm, band_form, common_bands, why_other_bands
 from orbitune.data.tile_store import StoreMetadata
 from orbitune.errors import DataError, printable
 from orbitune.progress import ProgressDisplay, ProgressTask
+from orbitune.sources.band_names import RGB
 from orbitune.sources.decode import (
     BadImageError,
     Header,
@@ -22,6 +24,7 @@ from orbitune.sources.decode import (
     to_uint8_tile,
 )
 from orbitune.sources.manifest import Manifest
+from orbitune.sources.multiband import read_band_header
 from orbitune.sources.registry import Source
 
 LONGEST_SIDE = 512  # pixels; more than the supported backbones read, and keeps the store small
@@ -77,13 +80,21 @@ class BadFiles:
         self.found.append((name, reason))
 
 
-def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool) -> StoreMetadata:
+def decode_source(
+    folder: Path,
+    source: Source,
+    *,
+    bad: BadFiles,
+    bands: Sequence[str] | None = None,
+    progress: bool,
+) -> StoreMetadata:
     """Decode all files of a source into the files of a store.
 
     Args:
         folder: tiles.npy and labels.npy are written here.
         source: the data set.
         bad: receives the files that are not labelled tiles.
+        bands: names or numbers of the bands to read as they are; None for 8-bit red, green and blue.
         progress: show progress while decoding.
 
     Raises:
@@ -99,17 +110,19 @@ def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool
                 raise DataError(
                     f"There is only one class, {manifest.classes[0]}: a classifier needs two or more."
                 )
-            headers = dict(decoder.map(read_header, range(len(manifest.names))))
+            read = read_header if bands is None else read_band_header
+            headers: dict[int, Header] = dict(decoder.map(read, range(len(manifest.names))))
             _require_tiles(headers, bad)
+            headers = _with_common_bands(headers, manifest, bad) if bands is not None else headers
             size, notes = _common_size(headers.values())
-            deep = [index for index, header in headers.items() if header.high_bit_depth]
-            scale_max = _estimate_scale_max(manifest, deep)
-            if deep:
-                notes += (_scaling_note(scale_max, len(deep)),)
-            decoded = decoder.map(
-                lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max), headers
+            form = (
+                _rgb_form(manifest, headers, size)
+                if bands is None
+                else band_form(headers.values(), size, asked=bands)
             )
-            kept = _write_tiles(folder / "tiles.npy", decoded, (len(headers), size[1], size[0], 3))
+            shape = (len(headers), size[1], size[0], len(form.bands))
+            decoded = decoder.map(form.decode, headers)
+            kept = _write_tiles(folder / "tiles.npy", decoded, shape, dtype=form.dtype)
     _require_tiles(kept, bad)
     np.save(folder / "labels.npy", manifest.labels[kept])
     row = {index: row for row, index in enumerate(kept)}
@@ -120,8 +133,34 @@ def decode_source(folder: Path, source: Source, *, bad: BadFiles, progress: bool
             split: [row[index] for index in indices.tolist() if index in row]
             for split, indices in manifest.own_splits.items()
         },
-        notes=[*manifest.notes, *notes],
+        notes=[*manifest.notes, *notes, *form.notes],
         skipped=bad.found,
+        scale_max=form.scale_max,
+        bands=list(form.bands),
+    )
+
+
+def _with_common_bands(headers: dict[int, Header], manifest: Manifest, bad: BadFiles) -> dict[int, Header]:
+    """Return the files with the bands that most have; the others are bad files."""
+    bands = common_bands(headers.values())
+    kept = {}
+    for index, header in headers.items():
+        if reason := why_other_bands(header, bands):
+            bad.add(manifest.names[index], reason)
+        else:
+            kept[index] = header
+    return kept
+
+
+def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], size: tuple[int, int]) -> TileForm:
+    """Return how files are decoded into 8-bit tiles of red, green and blue."""
+    deep = [index for index, header in headers.items() if header.high_bit_depth]
+    scale_max = _estimate_scale_max(manifest, deep)
+    return TileForm(
+        bands=RGB,
+        dtype="uint8",
+        decode=lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max),
+        notes=(_scaling_note(scale_max, len(deep)),) if deep else (),
         scale_max=scale_max if deep else None,
     )
 
@@ -208,22 +247,25 @@ def _estimate_scale_max(manifest: Manifest, deep: Sequence[int]) -> int:
     return max(1, int(np.searchsorted(counts.cumsum(), SCALE_QUANTILE * counts.sum())))
 
 
-def _write_tiles(path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...]) -> list[int]:
+def _write_tiles(
+    path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...], *, dtype: str
+) -> list[int]:
     """Write tiles one after the other as .npy, and return their indices.
 
     With plain writes, a full disk is an error; with a memory map it would be a crash (SIGBUS).
     """
     kept = []
     with path.open("wb") as file:
-        _write_header(file, shape)
+        _write_header(file, shape, dtype)
         for index, pixels in decoded:
             file.write(np.ascontiguousarray(pixels).data)
             kept.append(index)
         file.seek(0)
-        _write_header(file, (len(kept), *shape[1:]))
+        _write_header(file, (len(kept), *shape[1:]), dtype)
     return kept
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
     """Write a .npy header, which numpy pads so that it can be rewritten in place."""
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    stated = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, stated)

@@ -8,6 +8,7 @@ files. A damaged store, or one of another version, is rebuilt.
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -15,11 +16,13 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, Strict
 
 from orbitune.cache import cache_dir, cache_folder
+from orbitune.data.band_statistics import BandStatistics
 from orbitune.data.checksummed_rows import ChecksummedRows, checksums
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
 from orbitune.integrity import file_hash, read_checksummed_json
 from orbitune.records import Record, StoredRecord, rename_keys
+from orbitune.sources.band_names import RGB
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
 
@@ -36,6 +39,7 @@ class StoreMetadata(Record):
         notes: remarks for the user on how the tiles were read.
         skipped: (file name, reason) of files that were left out.
         scale_max: 16-bit value that was scaled to 255; None if no tile had more than 8 bits.
+        bands: names of the bands, in their order.
     """
 
     names: list[str]
@@ -44,6 +48,7 @@ class StoreMetadata(Record):
     notes: list[str] = Field(default_factory=list)
     skipped: list[Annotated[tuple[str, str], Strict(False)]] = Field(default_factory=list)
     scale_max: int | None = None
+    bands: list[str] = Field(default_factory=lambda: list(RGB))
 
 
 class FileHashes(Record):
@@ -75,6 +80,7 @@ class StoredMetadata(StoreMetadata, StoredRecord):
     Attributes:
         checksums: CRC-32 of each tile.
         hashes: of the other files.
+        statistics: of the bands, by the hash of the tiles that they were computed from.
     """
 
     FORMAT: ClassVar[int] = 2
@@ -82,6 +88,13 @@ class StoredMetadata(StoreMetadata, StoredRecord):
 
     checksums: list[NonNegativeInt]
     hashes: FileHashes
+    statistics: dict[str, BandStatistics] = Field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content for JSON; stores of red, green and blue name neither bands nor statistics."""
+        defaults = {"bands": list(RGB), "statistics": {}}
+        plain = {name for name, value in defaults.items() if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude=plain)
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
@@ -92,6 +105,32 @@ class StoredMetadata(StoreMetadata, StoredRecord):
 def invalidate_store(folder: Path) -> None:
     """Mark a damaged store, so that it is rebuilt when it is next opened."""
     (folder / _META).unlink(missing_ok=True)
+
+
+def read_statistics(folder: Path, key: str) -> BandStatistics | None:
+    """Return the stored statistics of some tiles of a store; None if there are none.
+
+    Args:
+        folder: of the store.
+        key: hash of the tiles.
+    """
+    try:
+        return _read_metadata(folder).statistics.get(key)
+    except (OrbituneError, ValueError):
+        return None
+
+
+def write_statistics(folder: Path, key: str, *, statistics: BandStatistics) -> None:
+    """Store the statistics of some tiles in meta.json; a cache that is read-only stays as it is."""
+    with suppress(OrbituneError, ValueError):
+        meta = _read_metadata(folder)
+        kept = {**meta.statistics, key: statistics}
+        meta.model_copy(update={"statistics": kept}).write(folder / _META)
+
+
+def _read_metadata(folder: Path) -> StoredMetadata:
+    """Return the content of meta.json."""
+    return StoredMetadata.from_json(read_checksummed_json(folder / _META, MAX_META))
 
 
 def open_store(fingerprint: str, build: Callable[[Path], StoreMetadata]) -> dict[str, Any]:
@@ -155,7 +194,7 @@ def _write_metadata(folder: Path, metadata: StoreMetadata, *, name: str) -> None
 def _read(folder: Path) -> dict[str, Any] | None:
     """Return the content of a store; None if it is absent or damaged."""
     try:
-        meta = StoredMetadata.from_json(read_checksummed_json(folder / _META, MAX_META))
+        meta = _read_metadata(folder)
         if meta.hashes != FileHashes.compute(folder, folder.name, offset=meta.hashes.offset):
             return None  # before numpy parses damaged headers
         tiles = np.load(folder / "tiles.npy", mmap_mode="r")
@@ -175,5 +214,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
         "notes": tuple(meta.notes),
         "skipped": tuple(meta.skipped),
         "scale_max": meta.scale_max,
+        "bands": tuple(meta.bands),
         "rows": rows,
     }

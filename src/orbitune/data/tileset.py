@@ -5,20 +5,32 @@ The decoded tiles lie in the cache under a fingerprint of the files' content and
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from orbitune.cache import cache_dir
+from orbitune.data.band_statistics import BandStatistics, compute_statistics
+from orbitune.data.band_tiles import TileDtype
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
-from orbitune.data.tile_store import StoreMetadata, invalidate_store, open_store
+from orbitune.data.tile_store import (
+    StoreMetadata,
+    invalidate_store,
+    open_store,
+    read_statistics,
+    write_statistics,
+)
 from orbitune.errors import DataError
 from orbitune.recipe_paths import is_synthetic
+from orbitune.sources.band_names import ALL, RGB, find_bands, wavelength
 from orbitune.sources.decode import DECODER_VERSION
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection
 from orbitune.sources.registry import Source, find_source
+
+_BATCH = 256  # tiles read at a time
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class TileSet:
     """N decoded tiles with their labels.
 
     Attributes:
-        tiles: uint8 (N, H, W, 3), memory-mapped, read-only.
+        tiles: uint8 or uint16 (N, H, W, C), memory-mapped, read-only.
         labels: int64 (N,), indices into `classes`.
         names: file name of each tile, relative to the data set.
         classes: class names.
@@ -36,7 +48,8 @@ class TileSet:
         source: what the data set is, for people.
         notes: remarks for the user on how the tiles were read.
         skipped: (file name, reason) of files left out with on_bad_image="skip".
-        scale_max: 16-bit value that was scaled to 255; None if no tile had more than 8 bits.
+        scale_max: 16-bit value that was scaled to 255; None if values are those of the files.
+        bands: names of the C bands; numbers for those without a name.
         origin: the source they were read from; None for synthetic tiles.
         rows: the same tiles in their file, with checksums; None for tiles in memory.
     """
@@ -51,8 +64,24 @@ class TileSet:
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     scale_max: int | None = None
+    bands: tuple[str, ...] = RGB
     origin: Source | None = None
     rows: ChecksummedRows | None = None
+
+    @property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Return the central wavelength of each band in nanometres; None where it is not known."""
+        return tuple(map(wavelength, self.bands))
+
+    @property
+    def dtype(self) -> TileDtype:
+        """Return the dtype of the tiles."""
+        return "uint8" if self.tiles.dtype == np.uint8 else "uint16"
+
+    @property
+    def is_rgb(self) -> bool:
+        """Return whether these are 8-bit tiles of red, green and blue, as backbones read them."""
+        return self.bands == RGB and self.dtype == "uint8"
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read tiles and verify their checksums.
@@ -61,16 +90,16 @@ class TileSet:
             indices: int (n,), of the tiles.
 
         Returns:
-            A copy of them, uint8 (n, H, W, 3).
+            A copy of them, uint8 or uint16 (n, H, W, C).
 
         Raises:
             DataError: the store was damaged since it was opened; it is rebuilt when it is next opened.
         """
         if not isinstance(self.tiles, np.memmap) or self.rows is None:
             return self.tiles[indices]
-        out = np.empty((len(indices), *self.tiles.shape[1:]), np.uint8)
+        out = np.empty((len(indices), *self.tiles.shape[1:]), self.tiles.dtype)
         try:
-            self.rows.read(indices.tolist(), out.reshape(len(out), self.rows.row_bytes))
+            self.rows.read(indices.tolist(), out.reshape(len(out), -1).view(np.uint8))
         except DamagedRowError as error:
             invalidate_store(self.rows.file.parent)
             raise DataError(
@@ -79,11 +108,32 @@ class TileSet:
             ) from None
         return out
 
+    def statistics(self, indices: np.ndarray) -> BandStatistics:
+        """Return the statistics of each band over some tiles; computed once, and kept with the store.
+
+        Args:
+            indices: int (n,), of the tiles, such as the training split; n >= 1.
+
+        Raises:
+            DataError: the store was damaged since it was opened.
+        """
+        ordered = np.sort(indices)
+        key = hashlib.sha256(ordered.astype("<i8").tobytes()).hexdigest()
+        folder = None if self.rows is None else self.rows.file.parent
+        if folder is not None and (kept := read_statistics(folder, key)):
+            return kept
+        batches = (self.read(ordered[start : start + _BATCH]) for start in range(0, len(ordered), _BATCH))
+        found = compute_statistics(batches)
+        if folder is not None:
+            write_statistics(folder, key, statistics=found)
+        return found
+
 
 def load_tiles(
     data: str,
     on_bad_image: str = "stop",
     *,
+    bands: Sequence[str] | None = None,
     progress: bool = True,
     selection: ColumnSelection | None = None,
 ) -> TileSet:
@@ -92,16 +142,20 @@ def load_tiles(
     Args:
         data: hub id, folder, zip, list of tiles (.csv, .tsv or .jsonl), or synthetic[:COUNT].
         on_bad_image: "stop" at the first file that is not a labelled tile, or "skip" and list such files.
+        bands: names or numbers of the bands to read, from 1 on, or `all` alone. None for all bands of
+            GeoTIFFs with more than three, and else for red, green and blue in 8 bits.
         progress: show progress while decoding.
         selection: configuration and columns to read, where the data set has several.
 
     Raises:
-        DataError: there is no such data set, a file is bad, or the cache cannot be written.
+        DataError: there is no such data set, a file is bad or lacks a band, or the cache cannot be written.
     """
     source: Source | None = None
     if is_synthetic(data):
         if selection and selection != NOTHING_SELECTED:
             raise DataError("Synthetic tiles have no configurations or columns to choose from.")
+        if bands is not None and find_bands(bands, RGB, whose="synthetic") != (1, 2, 3):
+            raise DataError("Synthetic tiles are red, green and blue: leave out --bands.")
         count = _synthetic_count(data)
         key, description = _synthetic_key(count), "synthetic"
 
@@ -110,9 +164,14 @@ def load_tiles(
     else:
         source = found = find_source(data, selection)
         key, description = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
+        if bands is None and source.has_many_bands():
+            bands = (ALL,)
+        if bands is not None:
+            key += f" bands {','.join(bands)}"
 
         def build(folder: Path) -> StoreMetadata:
-            return decode_source(folder, found, bad=BadFiles(stop=on_bad_image == "stop"), progress=progress)
+            bad = BadFiles(stop=on_bad_image == "stop")
+            return decode_source(folder, found, bad=bad, bands=bands, progress=progress)
 
     fingerprint = hashlib.sha256(key.encode()).hexdigest()
     stored = open_store(fingerprint, build)

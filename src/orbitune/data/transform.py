@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 from orbitune.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
+
+LARGEST = {"uint8": 255, "uint16": 65535}  # by dtype of the tiles; becomes 1
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Rescale pixels to 0..1, resize to `size` x `size`, then normalise each channel.
+    """Rescale pixels to 0..1, resize to `size` x `size`, then normalise each band.
 
     Attributes:
         size: side of the model input in pixels.
-        mean: subtracted from each channel, in units of 0..1.
-        std: each channel is then divided by it.
+        mean: subtracted from each band, in units of 0..1.
+        std: each band is then divided by it.
         resample: interpolation, "bilinear" or "bicubic", with antialiasing.
         foldable: whether the fast path may fold the transform into the patch embedding.
     """
@@ -44,7 +47,7 @@ class Transform:
         sound = (
             isinstance(self.size, int)
             and self.size > 0
-            and len(self.mean) == len(self.std) == 3
+            and len(self.mean) == len(self.std) > 0
             and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             and all(self.std)
             and self.resample in ("bilinear", "bicubic")
@@ -59,26 +62,46 @@ class Transform:
         """Transform a batch.
 
         Args:
-            tiles: uint8 (B, H, W, 3).
+            tiles: integers (B, H, W, C): uint8, or another type for 16 bits, see `to_tensor`.
 
         Returns:
-            float32 (B, 3, size, size).
+            float32 (B, C, size, size).
         """
         import torch
 
-        pixels = tiles.permute(0, 3, 1, 2).float() / 255
+        pixels = tiles.permute(0, 3, 1, 2).float() / largest_value(tiles)
         if pixels.shape[2:] != (self.size, self.size):
             down, across = (
                 _cached_resize_matrix(side, self.size, self.resample, tiles.device)
                 for side in pixels.shape[2:]
             )
             pixels = (down @ (pixels @ across.T)).clamp(0, 1)  # bicubic resizing may overshoot
-        mean, std = (torch.tensor(v, device=tiles.device).view(3, 1, 1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, device=tiles.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return torch.addcmul(-mean / std, pixels, 1 / std)
 
     def with_size(self, size: int) -> "Transform":
         """Return this transform with another output size in pixels."""
         return self if size == self.size else replace(self, size=size)
+
+
+def largest_value(tiles: "Tensor") -> int:
+    """Return the value of integer tiles that becomes 1: 255 for uint8, else 65535."""
+    import torch
+
+    return LARGEST["uint8" if tiles.dtype == torch.uint8 else "uint16"]
+
+
+def to_tensor(tiles: "np.ndarray", device: "torch.device | str" = "cpu") -> "Tensor":
+    """Return tiles as a tensor: uint8 as it is, uint16 as int32, as torch has few operations on uint16.
+
+    Args:
+        tiles: uint8 or uint16 (B, H, W, C).
+        device: of the tensor.
+    """
+    import torch
+
+    tensor = torch.from_numpy(tiles).to(device)
+    return tensor if tensor.dtype == torch.uint8 else tensor.to(torch.int32)
 
 
 def resize_matrix(side: int, size: int, *, resample: str) -> "Tensor":

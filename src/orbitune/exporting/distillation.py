@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orbitune.data.augment import random_dihedral
+from orbitune.data.transform import to_tensor
 from orbitune.evaluation.network import fast_network
 from orbitune.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
@@ -61,7 +62,7 @@ def distil(
         for number, indices in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * _learning_rate_factor(number, len(batches))
-            tiles = random_dihedral(torch.from_numpy(setup.tiles.read(np.sort(indices))))
+            tiles = random_dihedral(to_tensor(setup.tiles.read(np.sort(indices))))
             with torch.no_grad():
                 wanted = teaching(tiles)
             optimizer.zero_grad()

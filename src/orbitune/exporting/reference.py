@@ -147,13 +147,14 @@ class ReferenceModel:
         """
         import torch
 
+        from orbitune.data.transform import to_tensor
         from orbitune.evaluation.network import plain_network
 
         network = plain_network(model, self.setup.backbone.family, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                logits = network(torch.from_numpy(tiles)) / self.bundle.temperature
+                logits = network(to_tensor(tiles)) / self.bundle.temperature
                 return logits.softmax(1).numpy()
 
         return predict

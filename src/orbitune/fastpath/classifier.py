@@ -96,7 +96,7 @@ class FastClassifier(nn.Module):
         """Return the hidden states (B, N, D) after the first `depth` layers.
 
         Args:
-            tiles: uint8 (B, H, W, 3).
+            tiles: integers (B, H, W, C).
             depth: number of layers to compute.
             size: input size in pixels; None for the configured one.
 
@@ -111,7 +111,7 @@ class FastClassifier(nn.Module):
         Later layers of a model whose head reads the class token say less about a patch's own location.
 
         Args:
-            tiles: uint8 (B, H, W, 3).
+            tiles: integers (B, H, W, C).
             count: patches along a side; tiles are resized accordingly.
 
         Returns:
@@ -125,7 +125,7 @@ class FastClassifier(nn.Module):
         """Return logits, float32 (B, C).
 
         Args:
-            inputs: uint8 tiles (B, H, W, 3); or what `states` returns at the depth `frozen_depth`.
+            inputs: integer tiles (B, H, W, C); or what `states` returns at the depth `frozen_depth`.
             size: side in pixels to resize tiles to, if not the transform's own.
         """
         features = self.features(inputs, size)
@@ -135,7 +135,7 @@ class FastClassifier(nn.Module):
 
     def features(self, inputs: Tensor, size: int | None = None) -> list[Tensor]:
         """Return the input of each head, float32 (B, D); for the arguments see `forward`."""
-        if inputs.dtype == torch.uint8:
+        if not inputs.is_floating_point():
             x = self._run(self._patches(inputs, size), self._layers)
         else:
             x = self._run(inputs, self._layers[self.frozen_depth :])

@@ -4,7 +4,7 @@
 that says what was chosen and why. The other modules of this package compute what the plan says.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -183,7 +183,7 @@ def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) 
 
 
 def can_fold_resizing(
-    transform: Transform, sides: tuple[int, int], *, patch: int, width: int, dtype: torch.dtype
+    transform: Transform, sides: Sequence[int], *, patch: int, width: int, dtype: torch.dtype, bands: int = 3
 ) -> bool:
     """Return whether resizing and normalisation are folded into the patch embedding.
 
@@ -193,11 +193,12 @@ def can_fold_resizing(
         sides: height and width of the tiles in pixels.
         patch: side of a patch in pixels of the model's input.
         width: embedding dimension.
+        bands: number of bands of the tiles.
     """
     if not (transform.foldable and transform.resample == "bilinear" and transform.size > max(sides)):
         return False
     pixels = [visible_pixels(side, patch, size=transform.size) for side in sides]
-    entries = (transform.size // patch) ** 2 * pixels[0] * pixels[1] * 3 * width
+    entries = (transform.size // patch) ** 2 * pixels[0] * pixels[1] * bands * width
     return entries * dtype.itemsize <= _LARGEST_FOLD
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from orbitune.data.transform import Transform, resize_matrix
+from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
 from orbitune.models.precision import baddbmm, linear
 
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 # Subtracted from pixels: -128 to 127 is exact in half precision, and close to zero for typical tiles.
 _PIXEL_OFFSET = 128
+_COLOURS = 3
 
 
 class PatchEmbedding:
-    """The embeddings module of a backbone, reading uint8 tiles.
+    """The embeddings module of a backbone, reading tiles of integers.
 
     Bilinear upsampling, normalisation and the projection are linear. For the patch at a given position they
     are one matrix over the few pixels of the tile that it depends on.
@@ -45,7 +46,7 @@ class PatchEmbedding:
         self._cache: dict[Any, Any] = {}
 
     def __call__(self, tiles: Tensor, size: int | None = None) -> Tensor:
-        """Return tokens (B, N, D) of uint8 tiles (B, H, W, 3).
+        """Return tokens (B, N, D) of integer tiles (B, H, W, C), see `Transform`.
 
         Args:
             size: side in pixels to resize to, if not the transform's own.
@@ -53,8 +54,11 @@ class PatchEmbedding:
         transform = self._transform.with_size(size or self._transform.size)
         first, positions = self._cached(self._constant, transform.size)
         if self._folds(tiles, transform):
-            windows, weight, bias = self._cached(self._folded, transform, *tiles.shape[1:3])
-            pixels = windows(tiles.to(self._dtype) - _PIXEL_OFFSET)
+            normalised = tiles.dtype != torch.uint8
+            windows, weight, bias = self._cached(
+                self._folded, transform, *tiles.shape[1:3], normalised=normalised
+            )
+            pixels = windows(self._centred(tiles, transform))
             patches = baddbmm((bias + positions).to(self._dtype)[:, None], pixels, weight).transpose(0, 1)
         else:
             pixels = transform(tiles).to(self._dtype)
@@ -64,19 +68,19 @@ class PatchEmbedding:
         return torch.cat([first.to(self._dtype).expand(tiles.shape[0], -1, -1), patches], 1)
 
     def _to_patches(self, pixels: Tensor) -> Tensor:
-        """Flatten the patches of (B, 3, size, size) to (B * P, 3 * side * side)."""
+        """Flatten the patches of (B, C, size, size) to (B * P, C * side * side)."""
         side = self.projection.kernel_size[0]
         rows = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, pixels.shape[1] * side * side)
 
-    def _cached(self, make: Callable[..., T], *arguments: Any) -> T:
+    def _cached(self, make: Callable[..., T], *arguments: Any, **settings: Any) -> T:
         """Return what `make` returns, cached unless something in it is trained."""
         if self.trained:
-            return make(*arguments)
-        key = (make.__name__, *arguments)
+            return make(*arguments, **settings)
+        key = (make.__name__, *arguments, *settings.values())
         if key not in self._cache:
             with torch.no_grad():
-                self._cache[key] = make(*arguments)
+                self._cache[key] = make(*arguments, **settings)
         return self._cache[key]
 
     def _matrix(self) -> tuple[Tensor, Tensor]:
@@ -95,12 +99,33 @@ class PatchEmbedding:
         return first if self._registers is None else torch.cat([first, self._registers], 1), patches
 
     def _folds(self, tiles: Tensor, transform: Transform) -> bool:
+        if self.trained and tiles.shape[3] != _COLOURS:
+            return False  # the matrices of many bands cost more than they save, if rebuilt in every step
         patch, width = self.projection.kernel_size[0], self.projection.out_channels
-        sides = tiles.shape[1], tiles.shape[2]
-        return can_fold_resizing(transform, sides, patch=patch, width=width, dtype=self._dtype)
+        sides, bands = tiles.shape[1:3], tiles.shape[3]
+        return can_fold_resizing(transform, sides, patch=patch, width=width, dtype=self._dtype, bands=bands)
 
-    def _folded(self, transform: Transform, height: int, width: int) -> "tuple[Windows, Tensor, Tensor]":
-        """Return each patch's pixel window, matrices (P, pixels, D), and the bias (D,)."""
+    def _centred(self, tiles: Tensor, transform: Transform) -> Tensor:
+        """Return pixels close to zero, as half precision needs; see `_normalisation`."""
+        if tiles.dtype == torch.uint8:
+            return tiles.to(self._dtype) - _PIXEL_OFFSET
+        scale, offset = self._cached(self._normalisation, transform)
+        return (tiles.float() * scale - offset).to(self._dtype)
+
+    def _normalisation(self, transform: Transform) -> tuple[Tensor, Tensor]:
+        """Return scale and offset (C,) that normalise pixels of 16 bits."""
+        device = self.projection.weight.device
+        mean, std = (torch.tensor(v, device=device) for v in (transform.mean, transform.std))
+        return 1 / (std * LARGEST["uint16"]), mean / std
+
+    def _folded(
+        self, transform: Transform, height: int, width: int, *, normalised: bool
+    ) -> "tuple[Windows, Tensor, Tensor]":
+        """Return each patch's pixel window, matrices (P, pixels, D), and the bias (D,).
+
+        Args:
+            normalised: whether the pixels are, so that the matrices only resize and project them.
+        """
         device, patch = self.projection.weight.device, self.projection.kernel_size[0]
         axes = []
         for side in (height, width):
@@ -111,10 +136,14 @@ class PatchEmbedding:
             index = first[:, None] + torch.arange(span, device=device)
             axes.append((first.tolist(), span, parts.gather(2, index[:, None].expand(-1, patch, -1))))
         (rows, high, down), (columns, wide, across) = axes
-        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (transform.mean, transform.std))
-        weight = self.projection.weight / std
-        folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight / 255, down, across).flatten(2, 4).flatten(0, 1)
-        bias = self.projection.bias + (weight * (_PIXEL_OFFSET / 255 - mean)).sum((1, 2, 3))
+        weight, bias = self.projection.weight, self.projection.bias
+        if not normalised:
+            mean, std = (
+                torch.tensor(v, device=device).view(-1, 1, 1) for v in (transform.mean, transform.std)
+            )
+            bias = bias + (weight / std * (_PIXEL_OFFSET / 255 - mean)).sum((1, 2, 3))
+            weight = weight / std / 255
+        folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight, down, across).flatten(2, 4).flatten(0, 1)
         return Windows(rows, columns, height=high, width=wide), folded.to(self._dtype), bias
 
 
@@ -130,7 +159,7 @@ class Windows:
         self._rows, self._columns, self._height, self._width = rows, columns, height, width
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Return window pixels (I * J, B, height * width * 3) of tiles (B, H, W, 3)."""
+        """Return window pixels (I * J, B, height * width * C) of tiles (B, H, W, C)."""
         strips = torch.stack([tiles[:, row : row + self._height] for row in self._rows])
         parts = [strips[:, :, :, column : column + self._width] for column in self._columns]
         return torch.stack(parts, 1).flatten(3).flatten(0, 1)

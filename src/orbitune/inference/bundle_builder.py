@@ -101,6 +101,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
         sizes=setup.data.sizes,
         notes=setup.data.notes,
         brightness=_brightness(setup),
+        statistics=setup.data.statistics,
     )
     made_by = f"orbitune {version('orbitune')}"
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})

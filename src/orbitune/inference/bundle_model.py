@@ -1,10 +1,10 @@
-"""The network of a bundle on its device: from uint8 tiles to logits and features."""
+"""The network of a bundle on its device: from tiles to logits and features."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.data.transform import Transform
+from orbitune.data.transform import to_tensor
 from orbitune.evaluation.network import make_network
 from orbitune.evaluation.predict import forward_with_tta
 from orbitune.inference.bundle import Bundle
@@ -50,7 +50,6 @@ class BundleModel:
         asked = {"image_size": used.image_size, "precision": precision, "batch_size": batch_size}
         recipe = resolve(Recipe.make(asked), found)
         assert recipe.micro_batch is not None
-        transform = Transform(used.image_size, used.mean, used.std, used.resample)
         self._device = find_device(device)
         self._batch_size = recipe.micro_batch
         self._tta = bundle.tta
@@ -62,7 +61,7 @@ class BundleModel:
             self._read.append([])
             getattr(base, name).register_forward_pre_hook(self._note(place))
         self._network: Any = make_network(
-            model, recipe, backbone=found, transform=transform, attention=attention
+            model, recipe, backbone=found, transform=used.transform, attention=attention
         ).eval()
 
     def _note(self, place: int) -> Any:
@@ -87,7 +86,7 @@ class BundleModel:
         """Return the patch tokens after the first third of the blocks, standardised.
 
         Args:
-            windows: uint8 (B, S, S, 3); resized so that `count` x `count` patches cover each.
+            windows: uint8 or uint16 (B, S, S, C); resized so that `count` x `count` patches cover each.
             count: patches along a side of a window.
 
         Returns:
@@ -97,7 +96,7 @@ class BundleModel:
 
         network = self._network
         assert self.plan.fast
-        pixels = torch.from_numpy(windows).to(self._device)
+        pixels = to_tensor(windows, self._device)
         with torch.inference_mode():
             states = network.patch_states(pixels, count)
             normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
@@ -107,7 +106,7 @@ class BundleModel:
         """Compute logits and features.
 
         Args:
-            tiles: uint8 (B, H, W, 3).
+            tiles: uint8 or uint16 (B, H, W, C).
 
         Returns:
             Logits, float32 (B, C), before the temperature; and features, float32 (B, D), the input of the
@@ -117,7 +116,7 @@ class BundleModel:
 
         logits, features = [], []
         for start in range(0, len(tiles), self._batch_size):
-            part = torch.from_numpy(tiles[start : start + self._batch_size]).to(self._device)
+            part = to_tensor(tiles[start : start + self._batch_size], self._device)
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():

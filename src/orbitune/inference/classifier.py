@@ -15,7 +15,7 @@ from orbitune.evaluation.calibration import probabilities
 from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.inference.image_inputs import ImageInput, Name, expand, to_tile
+from orbitune.inference.image_inputs import ImageInput, Name, check_bands, expand, to_tile
 from orbitune.sources.decode import BadImageError, strict_decoding
 
 if TYPE_CHECKING:
@@ -57,9 +57,12 @@ class Classifier:
         backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
         precision: bf16, fp16 or fp32; None for that of the processor.
         device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
+        bands: names or numbers of the inputs' bands that the model's bands are read from, in their order;
+            None for the model's own names.
 
     Raises:
-        OrbituneError: there is no such model, it is damaged, or the backbone has other weights.
+        OrbituneError: there is no such model, it is damaged, the backbone has other weights, or the model
+            reads another number of bands.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class Classifier:
         backbone: str | Path | None = None,
         precision: str | None = None,
         device: "str | torch.device | None" = None,
+        bands: Sequence[str | int] | None = None,
     ) -> None:
         self.bundle = Bundle.open(source)
+        self._bands = check_bands(self.bundle, bands)
         self._detector = self.bundle.ood_detector
         name = None if backbone is None else str(backbone)
         self._model = BundleModel(self.bundle, name, precision=precision, device=device)
@@ -83,6 +88,7 @@ class Classifier:
         backbone: str | Path | None = None,
         precision: str | None = None,
         device: "str | torch.device | None" = None,
+        bands: Sequence[str | int] | None = None,
     ) -> "Classifier":
         """Load a bundle, a finished run, or a bundle of the Hugging Face hub.
 
@@ -91,14 +97,17 @@ class Classifier:
             backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
             precision: bf16, fp16 or fp32; None for that of the processor.
             device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
+            bands: names or numbers of the inputs' bands that the model's bands are read from, in their
+                order; None for the model's own names.
 
         Returns:
             The classifier, with the model in memory.
 
         Raises:
-            OrbituneError: there is no such model, it is damaged, or the backbone has other weights.
+            OrbituneError: there is no such model, it is damaged, the backbone has other weights, or the model
+                reads another number of bands.
         """
-        return cls(source, backbone=backbone, precision=precision, device=device)
+        return cls(source, backbone=backbone, precision=precision, device=device, bands=bands)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -109,8 +118,8 @@ class Classifier:
         """Predict images in order, one batch at a time.
 
         Args:
-            inputs: a path of a file or folder, a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
-                (N, H, W, 3), an image of Pillow, or an iterable of these.
+            inputs: a path of a file or folder, a pattern such as `tiles/*.png`, an array (H, W, C) or
+                (N, H, W, C) as for `predict_proba`, an image of Pillow, or an iterable of these.
             top_k: largest number of labels of each prediction.
             batch_size: number of images in memory; as many are decoded meanwhile.
 
@@ -128,7 +137,8 @@ class Classifier:
         """Return calibrated class probabilities.
 
         Args:
-            tiles: uint8 (N, H, W, 3), of any size; resized as the training tiles were.
+            tiles: (N, H, W, C), with the bands and dtype that the model reads (RGB models: uint8, 3), of any
+                size; resized as the training tiles were.
 
         Returns:
             float32 (N, classes); rows sum to 1. Temperature scaling (Guo et al. 2017, arXiv:1706.04599) is
@@ -137,8 +147,10 @@ class Classifier:
         Raises:
             DataError: the array has another shape or dtype, or its tiles are too small.
         """
-        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
-            raise DataError(f"Expected tiles uint8 (N, H, W, 3), not {tiles.dtype} {tiles.shape}.")
+        used = self.bundle.metadata.preprocessing
+        if tiles.dtype != used.dtype or tiles.ndim != 4 or tiles.shape[3] != len(used.bands):
+            wanted = f"{used.dtype} (N, H, W, {len(used.bands)})"
+            raise DataError(f"Expected tiles {wanted}, not {tiles.dtype} {tiles.shape}.")
         parts = [np.zeros((0, len(self.classes)))]
         for start in range(0, len(tiles), _BATCH):
             decoded = [self._decode(each) for each in expand(tiles[start : start + _BATCH])]
@@ -164,7 +176,7 @@ class Classifier:
     def _decode(self, image: ImageInput) -> np.ndarray | str:
         """Return a tile, or the reason why there is none."""
         try:
-            return to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
+            return to_tile(image, self.bundle, bands=self._bands)
         except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 

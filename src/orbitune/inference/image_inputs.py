@@ -5,8 +5,10 @@ Inputs are read batch by batch, so a folder of any size needs the memory of one 
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,17 @@ import numpy as np
 from PIL import Image
 
 from orbitune.errors import DataError, printable
+from orbitune.inference.bundle import Bundle
+from orbitune.sources.band_files import is_band_folder, read_band_folder
+from orbitune.sources.band_names import RGB
 from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
+from orbitune.sources.multiband import BandHeader, choose_band_numbers, read_bands, resize_bands
 
 Name = str | int
+Bands = Sequence[str] | None  # names or numbers; None for red, green and blue as images have them
+Read = Callable[[Bands], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,12 @@ class ImageInput:
 
     Attributes:
         name: the path as it was given or found; the position, from 0, of an image without a path.
-        read: returns its pixels, (H, W, 3), uint8 or uint16; raises BadImageError.
+        read: returns the pixels of the bands of these names, (H, W, C), uint8 or uint16; for None, those of
+            red, green and blue. Raises BadImageError.
     """
 
     name: Name
-    read: Callable[[], np.ndarray]
+    read: Read
 
 
 def expand(inputs: Any) -> Iterator[ImageInput]:
@@ -40,8 +49,9 @@ def expand(inputs: Any) -> Iterator[ImageInput]:
     Folders are searched with their subfolders, sorted by name.
 
     Args:
-        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, a uint8 array (H, W, 3) or
-            (N, H, W, 3), an image of Pillow, an `ImageInput`, or an iterable of these.
+        inputs: a path (of a file or folder), a pattern such as `tiles/*.png`, an array (H, W, C) or
+            (N, H, W, C) as the model reads it (RGB models: uint8, 3 bands), an image of Pillow, an
+            `ImageInput`, or an iterable of these.
     """
     for position, (name, read) in enumerate(_each(inputs)):
         yield ImageInput(position if name is None else name, read)
@@ -66,42 +76,93 @@ def check_input_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def to_tile(image: ImageInput, size: tuple[int, int], *, scale_max: int | None) -> np.ndarray:
-    """Decode an input and resize it as the training tiles were.
+def check_bands(bundle: Bundle, asked: Sequence[str | int] | None) -> tuple[str, ...] | None:
+    """Return the bands to read of inputs as text, for `to_tile`; None for the model's own names.
+
+    Raises:
+        DataError: the model reads another number of bands.
+    """
+    if asked is None:
+        return None
+    own = bundle.metadata.preprocessing.bands
+    if len(asked) != len(own):
+        raise DataError(
+            f"--bands names {len(asked)} bands, and the model reads {len(own)}: {', '.join(own)}."
+        )
+    return tuple(map(str, asked))
+
+
+def to_tile(image: ImageInput, bundle: Bundle, *, bands: Bands = None) -> np.ndarray:
+    """Decode an input and resize it as the training tiles of a model were.
 
     Args:
         image: what to decode.
-        size: width and height in pixels.
-        scale_max: 16-bit value that is scaled to 255, see `Bundle.scale_max`.
+        bundle: the model.
+        bands: names or numbers of the input's bands that the model's bands are read from, in their order;
+            None for the model's own names.
 
     Returns:
-        uint8 (size[1], size[0], 3).
+        uint8 or uint16 (H, W, C), as the model reads it.
 
     Raises:
-        BadImageError: it is no usable image.
+        BadImageError: it is no usable image, or lacks a band.
     """
-    pixels = image.read()
-    if pixels.dtype == np.uint16 and scale_max is None:
+    used = bundle.metadata.preprocessing
+    pixels = image.read(bands or (None if used.is_rgb else used.bands))
+    if used.dtype == "uint16" and pixels.dtype == np.uint8:
+        raise BadImageError("has 8-bit values, but the model was trained on 16-bit tiles")
+    if used.dtype == "uint8" and pixels.dtype == np.uint16 and bundle.scale_max is None:
         raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
-    return to_uint8_tile(pixels, size, scale_max=scale_max or 255)
+    if used.is_rgb:
+        return to_uint8_tile(pixels, bundle.tile_size, scale_max=bundle.scale_max or 255)
+    return resize_bands(pixels, bundle.tile_size)
 
 
-def _each(inputs: Any) -> Iterator[tuple[str | None, Callable[[], np.ndarray]]]:
+def _each(inputs: Any) -> Iterator[tuple[str | None, Read]]:
     """Yield path (or None) and reader of each image."""
     if isinstance(inputs, ImageInput):
         yield str(inputs.name), inputs.read
     elif isinstance(inputs, str | Path):
         for path in _files(str(inputs)):
-            yield path, lambda path=path: read_pixels(read_file(Path(path)))  # type: ignore[misc]
+            yield path, partial(_read_path, Path(path))
     elif isinstance(inputs, Image.Image):
-        yield None, lambda: pixels_of_image(inputs)
+        yield None, lambda bands: _choose_colours(pixels_of_image(inputs), bands)
     elif isinstance(inputs, np.ndarray) and inputs.ndim != 4:
-        yield None, lambda: _pixels(inputs)
+        yield None, partial(_pixels, inputs)
     elif isinstance(inputs, Iterable):
         for each in inputs:
             yield from _each(each)
     else:
-        yield None, lambda: _refuse(inputs)
+        yield None, lambda bands: _refuse(inputs)
+
+
+def _read_path(path: Path, bands: Bands) -> np.ndarray:
+    """Return the pixels of a file, or of a folder with one file per band."""
+    if is_band_folder(path):
+        return read_bands(read_band_folder(path), bands or RGB)
+    return decode(read_file(path), bands)
+
+
+def decode(data: bytes, bands: Bands) -> np.ndarray:
+    """Return the pixels of a file's content, see `ImageInput.read`.
+
+    Args:
+        data: content of the file.
+        bands: names or numbers of bands; None for red, green and blue.
+
+    Raises:
+        BadImageError: it is no image, or lacks a band.
+    """
+    return read_pixels(data) if bands is None else read_bands(data, bands)
+
+
+def _choose_colours(pixels: np.ndarray, bands: Bands) -> np.ndarray:
+    """Return the chosen bands of an image (H, W, 3)."""
+    if bands is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    numbers = choose_band_numbers(BandHeader(width, height, high_bit_depth=False), bands)
+    return pixels[..., [number - 1 for number in numbers]]
 
 
 def _files(name: str) -> Iterator[str]:
@@ -109,9 +170,13 @@ def _files(name: str) -> Iterator[str]:
 
     If there are none, yield the name itself.
     """
-    if _exists(name) and Path(name).is_dir():
+    if _exists(name) and is_band_folder(Path(name)):
+        yield name
+    elif _exists(name) and Path(name).is_dir():
         # An empty folder below has a name as well, with a closing slash.
-        yield from (str(Path(name) / leaf) for leaf in list_files(Path(name)) if not leaf.endswith("/"))
+        paths = (Path(name) / leaf for leaf in list_files(Path(name)) if not leaf.endswith("/"))
+        for folder, files in groupby(paths, lambda path: path.parent):
+            yield from [str(folder)] if is_band_folder(folder) else map(str, files)
     elif _exists(name) or not (found := _matches(name)):
         yield name
     else:
@@ -132,10 +197,12 @@ def _matches(pattern: str) -> list[str]:
     return [path for path in found if not is_hidden(Path(path).name) and not is_side_file(path)]
 
 
-def _pixels(array: np.ndarray) -> np.ndarray:
-    """Check that an array is one image."""
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise BadImageError(f"is an array {array.dtype} {array.shape}, not uint8 (height, width, 3)")
+def _pixels(array: np.ndarray, bands: Bands) -> np.ndarray:
+    """Check that an array is one image, with the bands of the model."""
+    kinds, count = (("uint8",), 3) if bands is None else (("uint8", "uint16"), len(bands))
+    if array.dtype.name not in kinds or array.ndim != 3 or array.shape[2] != count or not array.size:
+        wanted = f"{' or '.join(kinds)} (height, width, {count})"
+        raise BadImageError(f"is an array {array.dtype} {array.shape}, not {wanted}")
     return array
 
 

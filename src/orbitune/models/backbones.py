@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from orbitune.integrity import file_hash
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
 from orbitune.models.files.checkpoint_files import check_config, check_finite, checkpoint_shapes
+from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe import DEFAULT_BACKBONE
+from orbitune.sources.band_names import RGB
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +38,8 @@ class Backbone:
         config: its configuration, of transformers.
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
         patch_size: side of a patch in pixels.
+        widened_to: names of the bands that its patch embedding is widened to, see
+            `orbitune.models.inputs.widening`; empty to read what the checkpoint reads.
     """
 
     name: str
@@ -44,6 +48,23 @@ class Backbone:
     config: Any
     preprocessing: Preprocessing
     patch_size: int
+    widened_to: tuple[str, ...] = ()
+
+    def for_bands(self, bands: tuple[str, ...]) -> "Backbone":
+        """Return the checkpoint with as many input channels as there are bands.
+
+        Raises:
+            ModelError: it reads another number of bands, and is no RGB checkpoint that could be widened.
+        """
+        channels = self.config.num_channels
+        if len(bands) == channels:
+            return self
+        if channels != len(RGB):
+            raise ModelError(
+                f"{self.name} reads {channels} bands, and the tiles have {len(bands)} "
+                f"({', '.join(bands)}): choose as many with --bands."
+            )
+        return replace(self, widened_to=bands)
 
     @property
     def image_size(self) -> int:
@@ -111,7 +132,9 @@ def find_backbone(name: str) -> Backbone:
         folder=folder,
         family=family,
         config=config,
-        preprocessing=read_preprocessing(folder, family, default_size=config_size),
+        preprocessing=read_preprocessing(
+            folder, family, default_size=config_size, channels=config.num_channels
+        ),
         patch_size=_side(config.patch_size, "patch_size", name),
     )
 
@@ -211,6 +234,8 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
             f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
+    if backbone.widened_to:
+        widen(model, backbone.widened_to)
     return model
 
 
@@ -226,7 +251,7 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     Raises:
         ModelError: they hold fewer, or are missing or damaged.
     """
-    empty: Any = empty_model(backbone, classes)
+    empty: Any = empty_model(replace(backbone, widened_to=()), classes)
     drawn = (*head_names(empty, backbone.family), *backbone.family.unused)
     needed = sum(
         tensor.numel() for name, tensor in empty.named_parameters() if not any(part in name for part in drawn)
@@ -270,13 +295,16 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
 
     with torch.device("meta"):
         try:
-            return AutoModelForImageClassification.from_config(
+            model = AutoModelForImageClassification.from_config(
                 labelled_config(backbone, classes), trust_remote_code=False
             )
         except Exception as error:  # as in `read_config`
             raise ModelError(
                 f"The config.json of {backbone.name} describes no model: {one_line(str(error))}."
             ) from None
+    if backbone.widened_to:
+        widen(model, backbone.widened_to)
+    return model
 
 
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:

@@ -127,6 +127,7 @@ def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | No
         metadata = metadata or open_saved(folder)
     except OrbituneError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from None
+    backbone = backbone.for_bands(metadata.preprocessing.bands)
     if not is_adapter(folder):
         model = _load_whole(folder, metadata.classes)
     elif metadata.backbone.weights_sha256 != backbone.weights_hash:

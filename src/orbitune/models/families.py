@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
+from orbitune.models.inputs.widening import is_widened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,6 +95,15 @@ FAMILIES = {
 def head_names(model: "nn.Module", family: Family) -> list[str]:
     """Return the names of the classification heads of a model."""
     return [name for name in family.heads if hasattr(model, name)]
+
+
+def trained_whole(model: "nn.Module", family: Family) -> list[str]:
+    """Return the modules that every method trains and saves whole.
+
+    These are the heads, and a patch projection that was widened to more bands.
+    """
+    heads = head_names(model, family)
+    return [*heads, "patch_embeddings.projection"] if is_widened(model) else heads
 
 
 def resolve_targets(model: "nn.Module", family: Family, *, targets: tuple[str, ...]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict, model_validator
 
+from orbitune.data.band_statistics import BandStatistics
 from orbitune.errors import OrbituneError, RunError
 from orbitune.models.preprocessing import Bands, Preprocessing, Side
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
@@ -139,6 +140,7 @@ class TrainingData(Record):
         synthetic: whether a program drew the tiles.
         sizes: number of tiles by split.
         notes: what was done to the data that its user should know.
+        statistics: of each band of the training tiles; None for 8-bit red, green and blue.
     """
 
     name: str | None = None
@@ -153,6 +155,7 @@ class TrainingData(Record):
     sizes: dict[str, NonNegativeInt] = Field(default_factory=dict)
     notes: JsonTuple[str] = ()
     brightness: Brightness | None = None
+    statistics: BandStatistics | None = None
 
 
 class OODThreshold(Record):

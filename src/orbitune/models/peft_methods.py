@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, first_line
-from orbitune.models.families import Family, head_names, resolve_targets
+from orbitune.models.families import Family, resolve_targets, trained_whole
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ def full(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
 
 def linear(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head."""
-    return _modules(model, head_names(model, family))
+    return _modules(model, trained_whole(model, family))
 
 
 def norm(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, and scale and shift of all layer normalisations."""
-    return _modules(model, [*head_names(model, family), *family.norms, LAST_NORM])
+    return _modules(model, [*trained_whole(model, family), *family.norms, LAST_NORM])
 
 
 def topk(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, the last layers whole, and the last normalisation."""
     layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
-    return _modules(model, [*head_names(model, family), *layers, LAST_NORM])
+    return _modules(model, [*trained_whole(model, family), *layers, LAST_NORM])
 
 
 def bitfit(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and all biases."""
-    return _modules(model, head_names(model, family), bias="all")
+    return _modules(model, trained_whole(model, family), bias="all")
 
 
 def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
@@ -210,7 +210,7 @@ def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     config = IA3Config(
         target_modules=[*attention, *mlp],
         feedforward_modules=mlp,
-        modules_to_save=head_names(model, family),
+        modules_to_save=trained_whole(model, family),
     )
     return _peft(model, config)
 
@@ -221,7 +221,7 @@ def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]
         "target_modules": resolve_targets(model, family, targets=recipe.lora.targets),
         "bias": recipe.lora.bias,
         # Without this PEFT would neither train nor save the new head.
-        "modules_to_save": head_names(model, family),
+        "modules_to_save": trained_whole(model, family),
     }
     if (count := recipe.lora.top_layers) is not None:
         numbers = [int(name.rpartition(".")[2]) for name in _last_layers(model, count)]

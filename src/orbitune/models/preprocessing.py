@@ -1,14 +1,28 @@
 """Preprocessing of tiles, as a checkpoint's preprocessor_config.json states it."""
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Strict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    Strict,
+    model_serializer,
+    model_validator,
+)
 
+from orbitune.data.band_statistics import BandStatistics
+from orbitune.data.band_tiles import TileDtype
+from orbitune.data.transform import LARGEST, Transform
 from orbitune.errors import ModelError
 from orbitune.files import write_json
 from orbitune.models.files.config_files import read_config_file
-from orbitune.records import Record
+from orbitune.records import JsonTuple, Record
+from orbitune.sources.band_names import RGB
 
 if TYPE_CHECKING:
     from orbitune.models.families import Family
@@ -16,22 +30,27 @@ if TYPE_CHECKING:
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's filter numbers
 
+MAX_BANDS = 1024
 Side = Annotated[int, Field(ge=1, le=1 << 14)]  # pixels
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
-Bands = Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat], Strict(False)]  # red, green, blue
-PositiveBands = Annotated[tuple[_Positive, _Positive, _Positive], Strict(False)]
+# One number for each band.
+Bands = Annotated[tuple[FiniteFloat, ...], Strict(False), Field(min_length=1, max_length=MAX_BANDS)]
+PositiveBands = Annotated[tuple[_Positive, ...], Strict(False), Field(min_length=1, max_length=MAX_BANDS)]
 
 
 class Preprocessing(Record):
-    """Preprocessing from uint8 pixels to a model's input.
+    """Preprocessing from pixels to a model's input.
 
-    Pixels are divided by 255, resized, and normalised in each band: (x - mean) / std.
+    Pixels are divided by the largest value of their dtype, resized, and normalised in each band:
+    (x - mean) / std.
 
     Attributes:
         image_size: side of the model's input in pixels.
         mean, std: of each band, for values in 0..1.
         resample: interpolation of the resize.
         stated_by: the file or family that these values come from.
+        bands: names of the bands that the model reads, in their order.
+        dtype: of the tiles that it reads.
     """
 
     image_size: Side
@@ -39,17 +58,69 @@ class Preprocessing(Record):
     std: PositiveBands
     resample: Literal["bilinear", "bicubic"]
     stated_by: str = ""
+    bands: Annotated[JsonTuple[str], Field(min_length=1)] = RGB
+    dtype: TileDtype = "uint8"
+
+    @model_validator(mode="after")
+    def _one_value_per_band(self) -> "Preprocessing":
+        """Check that there are a mean and a standard deviation for each band."""
+        if not len(self.mean) == len(self.std) == len(self.bands):
+            raise ValueError(f"expected {len(self.bands)} values of mean and std, one for each band")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out bands and dtype of RGB models, as files without them mean the same."""
+        values: dict[str, Any] = serialise(self)
+        if self.is_rgb:
+            for name in ("bands", "dtype"):
+                values.pop(name, None)
+        return values
+
+    @property
+    def is_rgb(self) -> bool:
+        """Return whether the model reads 8-bit red, green and blue."""
+        return self.bands == RGB and self.dtype == "uint8"
+
+    @property
+    def transform(self) -> Transform:
+        """Return the function that preprocesses batches of tiles."""
+        return Transform(self.image_size, self.mean, self.std, self.resample)
+
+    def normalised_by(
+        self, statistics: BandStatistics, *, bands: tuple[str, ...], dtype: TileDtype
+    ) -> "Preprocessing":
+        """Return the same preprocessing for other bands, normalised by their statistics.
+
+        Args:
+            statistics: of the training tiles, in the units of the tiles.
+            bands: names of the bands.
+            dtype: of the tiles.
+        """
+        largest = LARGEST[dtype]
+        return Preprocessing(
+            image_size=self.image_size,
+            mean=tuple(value / largest for value in statistics.mean),
+            std=tuple(value / largest for value in statistics.std),
+            resample=self.resample,
+            stated_by=f"the bands of {statistics.tiles:,} training tiles",
+            bands=bands,
+            dtype=dtype,
+        )
 
     def at_size(self, image_size: int) -> "Preprocessing":
         """Return the same preprocessing for another input size in pixels."""
         return self.model_copy(update={"image_size": image_size})
 
 
-def read_preprocessing(folder: Path, family: "Family", *, default_size: int) -> Preprocessing:
+def read_preprocessing(
+    folder: Path, family: "Family", *, default_size: int, channels: int = 3
+) -> Preprocessing:
     """Read a folder's preprocessor_config.json.
 
     Args:
         default_size: side of the input in pixels where the file states none.
+        channels: number of bands that the model reads.
 
     Raises:
         ModelError: the file is damaged, or asks for an unsupported step.
@@ -63,13 +134,36 @@ def read_preprocessing(folder: Path, family: "Family", *, default_size: int) -> 
         )
     resample = _RESAMPLE[filter_number or 2]
     if not stated.do_normalize:
-        mean, std, source = (0.0,) * 3, (1.0,) * 3, "the checkpoint, which does not normalise"
+        mean, std = (0.0,) * channels, (1.0,) * channels
+        source = "the checkpoint, which does not normalise"
     elif stated.image_mean and stated.image_std:
         mean, std, source = stated.image_mean, stated.image_std, f"the checkpoint's {PREPROCESSOR_CONFIG}"
-    else:
+    elif channels == len(RGB):
         mean, std = family.normalisation
         source = f"the {family.title} family (the checkpoint has none)"
-    return Preprocessing(image_size=size, mean=mean, std=std, resample=resample, stated_by=source)
+    else:
+        mean, std, source = (0.0,) * channels, (1.0,) * channels, "nothing (the checkpoint has none)"
+    if not len(mean) == len(std) == channels:
+        raise ModelError(
+            f"The {PREPROCESSOR_CONFIG} of {folder} states {len(mean)} means and {len(std)} deviations for "
+            f"{channels} channels. Restore it."
+        )
+    return Preprocessing(
+        image_size=size,
+        mean=mean,
+        std=std,
+        resample=resample,
+        stated_by=source,
+        bands=RGB if channels == len(RGB) else tuple(map(str, range(1, channels + 1))),
+        dtype="uint16"
+        if math.isclose(stated.rescale_factor, 1 / LARGEST["uint16"], rel_tol=0.01)
+        else "uint8",
+    )
+
+
+def _stated_dtype(rescale_factor: float) -> TileDtype:
+    """Return the dtype of tiles whose largest value a factor makes 1."""
+    return "uint16" if math.isclose(rescale_factor * LARGEST["uint16"], 1, rel_tol=0.01) else "uint8"
 
 
 def write_preprocessing(folder: Path, used: Preprocessing) -> None:
@@ -85,7 +179,7 @@ def write_preprocessing(folder: Path, used: Preprocessing) -> None:
         "size": {"height": used.image_size, "width": used.image_size},
         "resample": {name: number for number, name in _RESAMPLE.items()}[used.resample],
         "do_rescale": True,
-        "rescale_factor": 1 / 255,
+        "rescale_factor": 1 / LARGEST[used.dtype],
         "do_normalize": True,
         "image_mean": used.mean,
         "image_std": used.std,
@@ -101,6 +195,7 @@ class _PreprocessorConfig(BaseModel):
     do_normalize: bool = True
     do_center_crop: bool = False
     resample: int | None = 2
+    rescale_factor: FiniteFloat = 1 / 255
     image_mean: Bands | None = None
     image_std: PositiveBands | None = None
     size: Side | dict[str, Side] | None = None

@@ -32,9 +32,15 @@ def load(folder: str, base: str) -> Any:
         return load_whole(folder)
     from peft import PeftModel
 
-    classes = json.loads((Path(folder) / "orbitune.json").read_text())["classes"]
+    stated = json.loads((Path(folder) / "orbitune.json").read_text())
+    # With other than three bands, the adapter holds the patch projection, which replaces a random one.
     model = AutoModelForImageClassification.from_pretrained(
-        base, num_labels=len(classes), ignore_mismatched_sizes=True, dtype=torch.float32, **_SAFE
+        base,
+        num_labels=len(stated["classes"]),
+        num_channels=len(stated["preprocessing"]["mean"]),
+        ignore_mismatched_sizes=True,
+        dtype=torch.float32,
+        **_SAFE,
     )
     return PeftModel.from_pretrained(model, folder).eval()
 

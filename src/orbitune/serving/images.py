@@ -41,7 +41,7 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG.
 
-    Return no paths if the data set is gone.
+    Return no paths if the data set is gone, or a PNG cannot hold its bands.
 
     Args:
         bundle: the served model.
@@ -57,6 +57,8 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
         result = RunResult.load(bundle.folder.parent)
         setup = prepare_training(result.recipe, progress=False)
     except OrbituneError:
+        return []
+    if not setup.tiles.is_rgb:
         return []
     files = []
     validation = setup.splits["validation"]

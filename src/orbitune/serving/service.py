@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orbitune.data.transform import Transform
+from orbitune.data.preview import rgb_preview
+from orbitune.data.transform import to_tensor
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.attribution import attribution_map
 from orbitune.inference.bundle import Bundle
@@ -58,9 +59,11 @@ class ServedModel:
         lock: held while the model computes.
     """
 
-    def __init__(self, source: str | Path, backbone: str | None = None) -> None:
-        self._classifier = Classifier.from_pretrained(source, backbone=backbone)
-        self._source, self._backbone = source, backbone
+    def __init__(
+        self, source: str | Path, backbone: str | None = None, *, bands: Sequence[str] | None = None
+    ) -> None:
+        self._classifier = Classifier.from_pretrained(source, backbone=backbone, bands=bands)
+        self._source, self._backbone, self._bands = source, backbone, bands
         self.lock = threading.Lock()
 
     @property
@@ -91,7 +94,7 @@ class ServedModel:
             top_k: number of labels to return.
         """
         start = time.perf_counter()
-        image = ImageInput("the image", lambda: decode_image(data))
+        image = ImageInput("the image", partial(decode_image, data))
         (prediction,) = self.predict_images(iter([image]), top_k)
         return TimedPrediction(prediction, time.perf_counter() - start)
 
@@ -118,22 +121,20 @@ class ServedModel:
             label: the class to explain.
 
         Returns:
-            The tile, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
+            The tile in colours, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
             patch; see `orbitune.evaluation.attribution`.
         """
-        import torch
 
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
-            image = ImageInput("", lambda: decode_image(data))
-            tile = to_tile(image, self.bundle.tile_size, scale_max=self.bundle.scale_max)
-        transform = Transform(used.image_size, used.mean, used.std, used.resample)
+            image = ImageInput("", partial(decode_image, data))
+            tile = to_tile(image, self.bundle, bands=self._bands)
         family, model = self._reference_model
         with self.lock:
-            pixels = transform(torch.from_numpy(tile[None].copy()))
+            pixels = used.transform(to_tensor(tile[None].copy()))
             found = attribution_map(model, family, pixels=pixels, label=self.bundle.classes.index(label))
         found -= found.min()
-        return tile, found / max(float(found.max()), 1e-12)
+        return rgb_preview(tile, used.bands), found / max(float(found.max()), 1e-12)
 
     def map_scene(
         self,
@@ -184,13 +185,20 @@ class PredictionService:
     Args:
         sources: name -> bundle or run folder, or hub id.
         backbone: folder or hub id of the base model, if it is no longer where it was during training.
+        bands: names or numbers of the tiles' bands, see `Classifier`.
 
     Raises:
-        OrbituneError: a source cannot be opened.
+        OrbituneError: a source cannot be opened, or reads another number of bands.
     """
 
-    def __init__(self, sources: Mapping[str, str | Path], backbone: str | None = None) -> None:
-        self.models = {name: ServedModel(source, backbone) for name, source in sources.items()}
+    def __init__(
+        self,
+        sources: Mapping[str, str | Path],
+        backbone: str | None = None,
+        *,
+        bands: Sequence[str] | None = None,
+    ) -> None:
+        self.models = {name: ServedModel(source, backbone, bands=bands) for name, source in sources.items()}
 
     def get_model(self, name: str | None) -> ServedModel:
         """Return a model by name; the first one for None.

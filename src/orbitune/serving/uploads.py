@@ -1,17 +1,20 @@
 """Uploads from untrusted clients, with limits checked before unpacking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.inference.image_inputs import ImageInput
+from orbitune.inference.image_inputs import ImageInput, decode
 from orbitune.mapping.scene.raster_io import import_rasterio
 from orbitune.mapping.scene.reader import RESOLUTION, Scene
-from orbitune.sources.decode import BadImageError, read_header, read_pixels
+from orbitune.sources.decode import BadImageError, read_header
 from orbitune.sources.image_folder import read_file, zip_files
+from orbitune.sources.multiband import read_band_header
 
 MAX_UPLOAD_BYTES = 200 * 2**20  # of one file, packed or not
 MAX_PIXELS = 25_000_000  # of one image; a tile is thousands of times smaller
@@ -39,15 +42,12 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput
     unpacked = 0
     for path in paths:
         if path.suffix.lower() != ".zip":
-            images.append(ImageInput(path.name, lambda path=path: decode_image(read_file(path))))  # type: ignore[misc]
+            images.append(ImageInput(path.name, partial(_decode_file, read_file, path)))
             continue
         entries, read = stack.enter_context(zip_files(path))
         files = [name for name in entries if not name.endswith("/")]
         unpacked += sum(entries[name].file_size for name in files)
-        images += [
-            ImageInput(name, lambda name=name, read=read: decode_image(read(name)))  # type: ignore[misc]
-            for name in files
-        ]
+        images += [ImageInput(name, partial(_decode_file, read, name)) for name in files]
         if unpacked > MAX_UNPACKED_BYTES:
             limit = MAX_UNPACKED_BYTES / 1e9
             raise DataError(f"{path.name} unpacks to more than {limit:.1f} GB: send it in parts.")
@@ -56,20 +56,29 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput
     return iter(images)
 
 
-def decode_image(data: bytes) -> np.ndarray:
+def _decode_file(read: Callable[[Any], bytes], name: Any, bands: Sequence[str] | None) -> np.ndarray:
+    """Return the pixels of a file or of a zip's entry."""
+    return decode_image(read(name), bands)
+
+
+def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:
     """Decode an image, after its header shows that it is not too large.
 
+    Args:
+        data: content of the file.
+        bands: names or numbers of the bands to read; None for red, green and blue.
+
     Returns:
-        uint8 or uint16 (H, W, 3).
+        uint8 or uint16 (H, W, bands).
 
     Raises:
-        BadImageError: not an image, damaged, or too large.
+        BadImageError: not an image, damaged, too large, or without one of the bands.
     """
-    header = read_header(data)
+    header = read_header(data) if bands is None else read_band_header(data)
     if header.width * header.height > MAX_PIXELS:
         pixels = header.width * header.height
         raise BadImageError(f"has {pixels:,} pixels, at most {MAX_PIXELS:,} are taken")
-    return read_pixels(data)
+    return decode(data, bands)
 
 
 def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:

@@ -46,7 +46,8 @@ SENTINEL2 = {
         Band("B12", 2202.4, ("swir22", "swir2")),
     )
 }
-RGB = ("B04", "B03", "B02")
+RGB = ("red", "green", "blue")
+ALL = "all"  # in place of a list of bands
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
 
@@ -93,27 +94,28 @@ def wavelength(name: str) -> float | None:
     return SENTINEL2[found].wavelength if found else None
 
 
-def parse_bands(text: str) -> tuple[BandChoice, ...]:
-    """Parse the value of --bands, such as `B04,B03,B02` or `3,2,1`.
+def parse_bands(text: str) -> tuple[str, ...]:
+    """Return the items of a comma-separated list of bands, such as `B04,B03,B02` or `3,2,1`.
 
     Raises:
-        DataError: it is empty, or an item is.
+        DataError: an item is empty.
     """
-    items = [item.strip() for item in text.split(",")]
+    items = tuple(item.strip() for item in text.split(","))
     if not all(items):
         raise DataError(
             f"--bands takes names or numbers of bands, such as B04,B03,B02 or 3,2,1, not {text!r}."
         )
-    return tuple(int(item) if item.isdecimal() else item for item in items)
+    return items
 
 
 def find_bands(asked: Sequence[BandChoice], names: Sequence[str], *, whose: str) -> tuple[int, ...]:
     """Return the numbers of the chosen bands.
 
-    A name is looked up as it is written first, in any case, then by its meaning: `red` finds a band B04.
+    A name is looked up as it is written first, in any case, then by its meaning: `red` finds a band B04. What
+    is neither is a number.
 
     Args:
-        asked: numbers, from 1 on, or names.
+        asked: names or numbers, from 1 on; `all` alone means every band.
         names: of all bands in their order; empty strings for those without one.
         whose: the file or data set, for messages.
 
@@ -123,24 +125,23 @@ def find_bands(asked: Sequence[BandChoice], names: Sequence[str], *, whose: str)
     Raises:
         DataError: there is no such band, or a name means several; the message lists those there are.
     """
+    if tuple(asked) == (ALL,):
+        return tuple(range(1, len(names) + 1))
     return tuple(_find(each, names, whose) for each in asked)
 
 
 def _find(asked: BandChoice, names: Sequence[str], whose: str) -> int:
     """Return the number of one band."""
-    if isinstance(asked, int):
-        if 1 <= asked <= len(names):
-            return asked
-        found = []
-    else:
-        low = [name.lower() for name in names]
-        found = [number for number, name in enumerate(low, 1) if name == asked.lower()]
-        if not found and (meant := canonical_name(asked)):
-            found = [number for number, name in enumerate(names, 1) if canonical_name(name) == meant]
+    text = str(asked)
+    found = [number for number, name in enumerate(names, 1) if name.lower() == text.lower()]
+    if not found and (meant := canonical_name(text)):
+        found = [number for number, name in enumerate(names, 1) if canonical_name(name) == meant]
+    if not found and text.isdecimal() and 1 <= int(text) <= len(names):
+        found = [int(text)]
     if len(found) == 1:
         return found[0]
     problem = f"{len(found)} bands" if found else "no band"
-    raise DataError(f"{whose} has {problem} {printable(str(asked))}: there is {describe_bands(names)}.")
+    raise DataError(f"{whose} has {problem} {printable(text)}: there is {describe_bands(names)}.")
 
 
 def describe_bands(names: Sequence[str]) -> str:

@@ -63,7 +63,8 @@ def read_header(data: bytes) -> Header:
     image = _open(data)
     if image is not None:
         return Header(*image.size, high_bit_depth=image.mode.startswith("I"))
-    with _raster(data) as raster:
+    with open_raster(data) as raster:
+        _check_colours(raster)
         return Header(raster.width, raster.height, high_bit_depth=raster.dtypes[0] != "uint8")
 
 
@@ -84,7 +85,8 @@ def read_pixels(data: bytes) -> np.ndarray:
     """
     image = _open(data)
     if image is None:
-        with _raster(data) as raster:
+        with open_raster(data) as raster:
+            _check_colours(raster)
             return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
     return pixels_of_image(image)
 
@@ -132,9 +134,9 @@ def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | No
     Raises:
         DataError: rasterio is not installed.
     """
-    if not data.startswith(_TIFF):
+    if not is_tiff(data):
         return None
-    with _raster(data) as raster:
+    with open_raster(data) as raster:
         if raster.crs is None or raster.transform.is_identity:
             return None
         width, height = raster.width, raster.height
@@ -157,6 +159,25 @@ def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], *, scale_max: int) 
         BadImageError: the image is far smaller than `size` (see `MIN_SIDE`): a single pixel, enlarged, looks
             like open water to any model.
     """
+    check_side(pixels, size)
+    if pixels.dtype == np.uint16:
+        scale = np.minimum(np.arange(65536) * (255 / scale_max) + 0.5, 255).astype(np.uint8)
+        pixels = scale[pixels]
+    if pixels.shape[1::-1] != size:
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    return pixels
+
+
+def check_side(pixels: np.ndarray, size: tuple[int, int]) -> None:
+    """Check that an image is not far smaller than the tiles, see `MIN_SIDE`.
+
+    Args:
+        pixels: (H, W, bands).
+        size: width and height of the tiles in pixels.
+
+    Raises:
+        BadImageError: it is.
+    """
     height, width = pixels.shape[:2]
     least = tuple(min(MIN_SIDE, -(-side // MAX_UPSCALING)) for side in size)
     if width < least[0] or height < least[1]:
@@ -164,12 +185,19 @@ def to_uint8_tile(pixels: np.ndarray, size: tuple[int, int], *, scale_max: int) 
             f"is {width}x{height} pixels, too small beside tiles of {size[0]}x{size[1]}: at least "
             f"{least[0]}x{least[1]} are needed"
         )
-    if pixels.dtype == np.uint16:
-        scale = np.minimum(np.arange(65536) * (255 / scale_max) + 0.5, 255).astype(np.uint8)
-        pixels = scale[pixels]
-    if pixels.shape[1::-1] != size:
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    return pixels
+
+
+def to_integers(values: np.ndarray) -> np.ndarray:
+    """Return integers of any type as uint8 or uint16.
+
+    Raises:
+        BadImageError: a value is outside 0..65535.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.min() < 0 or values.max() > 65535:
+        raise BadImageError("holds values outside 0..65535: save it with 8 or 16 bits")
+    return values.astype(np.uint16, copy=False)
 
 
 @contextmanager
@@ -194,7 +222,7 @@ def _open(data: bytes) -> Image.Image | None:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         reduced = _reduced_to_8_bits(image, data)
     except UnidentifiedImageError:
-        if data.startswith(_TIFF):
+        if is_tiff(data):
             return None
         raise BadImageError(f"is no image of a known kind ({', '.join(_FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -214,9 +242,28 @@ def _reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
     return image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
 
 
+def is_tiff(data: bytes) -> bool:
+    """Return whether the content of a file is a TIFF."""
+    return data.startswith(_TIFF)
+
+
+def needs_rasterio(data: bytes) -> bool:
+    """Return whether Pillow cannot read a file, and rasterio may.
+
+    Raises:
+        BadImageError: the file is empty, not an image, damaged or too large.
+    """
+    return _open(data) is None
+
+
 @contextmanager
-def _raster(data: bytes) -> "Iterator[DatasetReader]":
-    """Open with rasterio and a fixed driver, as a VRT could name other files."""
+def open_raster(data: bytes) -> "Iterator[DatasetReader]":
+    """Open a file with rasterio and a fixed driver, as a VRT could name other files.
+
+    Raises:
+        BadImageError: it is damaged, too large, or holds floating-point values.
+        DataError: rasterio is not installed.
+    """
     require("geo", "rasterio", purpose="tiles of 16-bit RGB or many bands, and for coordinates")
     from rasterio.io import MemoryFile
 
@@ -224,13 +271,17 @@ def _raster(data: bytes) -> "Iterator[DatasetReader]":
     try:
         with MemoryFile(data) as file, file.open(driver=driver) as raster:
             _check(raster.width, raster.height, raster.dtypes[0])
-            if raster.count == 2 and driver == "GTiff":
-                raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
             yield raster
     except BadImageError:
         raise
     except Exception as error:  # GDAL's, numpy's for damaged sizes, ...
         raise _damaged(error) from None
+
+
+def _check_colours(raster: "DatasetReader") -> None:
+    """Raise a BadImageError for a number of bands that is neither grey nor RGB."""
+    if raster.count == 2 and raster.driver == "GTiff":
+        raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
 
 
 def _check_image(image: Image.Image) -> None:
@@ -257,10 +308,7 @@ def _check(width: int, height: int, dtype: str) -> None:
 
 def _rgb(values: np.ndarray) -> np.ndarray:
     """Return integers (H, W), (H, W, 1) or (H, W, 3) as uint8 or uint16 (H, W, 3)."""
-    if values.dtype != np.uint8:
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImageError("holds values outside 0..65535: save it with 8 or 16 bits")
-        values = values.astype(np.uint16, copy=False)
+    values = to_integers(values)
     if values.ndim == 2:
         values = values[..., None]
     return values if values.shape[2] == 3 else np.repeat(values, 3, axis=2)

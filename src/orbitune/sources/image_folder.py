@@ -81,7 +81,7 @@ def _is_folder(path: Path) -> bool:
 @contextmanager
 def open_folder(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
     """Yield the manifest of a folder; `scratch` is not used."""
-    manifest = _build_manifest(list(list_files(path)), lambda name: read_file(path / name))
+    manifest = class_folder_manifest(list(list_files(path)), lambda name: read_file(path / name))
     lists = [] if manifest.names else sorted(e.name for e in path.iterdir() if e.suffix.lower() in LISTS)
     if lists and manifest.unlabelled:
         advice = f"to take the labels from a list, pass {lists[0]} as --data"
@@ -119,7 +119,7 @@ def open_zip(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterat
         DataError: as `zip_files`.
     """
     with zip_files(path) as (entries, read):
-        yield _build_manifest(list(entries), read)
+        yield class_folder_manifest(list(entries), read)
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _leaves(names: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def _build_manifest(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
+def class_folder_manifest(leaves: Sequence[str], read: Callable[[str], bytes]) -> Manifest:
     """Return the manifest of files as [wrapping folder/][split/]class/file."""
     paths = [leaf.split("/") for leaf in leaves]
     level = _wrapping_levels(paths)

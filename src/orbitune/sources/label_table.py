@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, printable
+from orbitune.sources.band_files import is_band_folder, is_tiff_name, read_band_folder
 from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
@@ -89,7 +90,15 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
     Returns:
         Relative file names.
     """
-    return [table.name, *(name for name, _ in _labelled_names(_read(table), "", selection))]
+    names = (name for name, _ in _labelled_names(_read(table), "", selection))
+    return [table.name, *(file for name in names for file in _files_of(table.parent, name))]
+
+
+def _files_of(folder: Path, name: str) -> list[str]:
+    """Return the files of a tile: its own name, or the bands in its folder."""
+    if not is_band_folder(folder / name):
+        return [name]
+    return [f"{name}/{entry.name}" for entry in sorted((folder / name).iterdir()) if is_tiff_name(entry.name)]
 
 
 @contextmanager
@@ -100,35 +109,62 @@ def open_list(path: Path, scratch: Path, *, selection: ColumnSelection) -> Itera
         DataError: as `open_metadata_folder`.
     """
     rows = _labelled_names(_read(path), "", selection)
-    there = {name for name, _ in rows if _is_file(path.parent / name)}
+    there = {name for name, _ in rows if _is_tile(path.parent / name)}
     yield _build_manifest(
-        [(path.name, rows)], sorted(there), lambda name: read_file(path.parent / name), selection
+        [(path.name, rows)], sorted(there), lambda name: _read_tile(path.parent / name), selection
     )
 
 
-def _is_file(path: Path) -> bool:
-    """Return whether a path is a file."""
+def _is_tile(path: Path) -> bool:
+    """Return whether a path is a file, or a folder with one file per band."""
     try:
-        return path.is_file()
+        return path.is_file() or is_band_folder(path)
     except OSError:  # the name is too long for a file
         return False
+
+
+def _read_tile(path: Path) -> bytes:
+    """Return the content of a file, or the stacked bands of a folder."""
+    return read_band_folder(path) if path.is_dir() else read_file(path)
 
 
 def _from_metadata(
     names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of images with labels in metadata files."""
-    tables = []
-    for name in names:
-        if is_metadata(PurePosixPath(name).name):
-            try:
-                table = parse_table(name, read(name))
-            except BadImageError as error:
-                raise DataError(f"{name} {error}.") from None
-            folder = name[: name.rfind("/") + 1]
-            tables.append((name, _labelled_names(table, folder, selection)))
+    tables = [name for name in names if is_metadata(PurePosixPath(name).name)]
     images = [name for name in names if not is_metadata(PurePosixPath(name).name)]
-    return _build_manifest(tables, images, read, selection)
+    return metadata_manifest(tables, images, read=read, read_table=read, selection=selection)
+
+
+def metadata_manifest(
+    tables: Sequence[str],
+    tiles: Sequence[str],
+    *,
+    read: Callable[[str], bytes],
+    read_table: Callable[[str], bytes],
+    selection: ColumnSelection,
+) -> Manifest:
+    """Return the manifest of tiles with labels in metadata files.
+
+    Args:
+        tables: names of the metadata files.
+        tiles: names of the tiles.
+        read: returns the bytes of a tile.
+        read_table: returns the bytes of a metadata file.
+        selection: columns to read.
+
+    Raises:
+        DataError: as `open_metadata_folder`.
+    """
+    rows = []
+    for name in tables:
+        try:
+            table = parse_table(name, read_table(name))
+        except BadImageError as error:
+            raise DataError(f"{name} {error}.") from None
+        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection)))
+    return _build_manifest(rows, tiles, read, selection)
 
 
 def _build_manifest(
@@ -166,15 +202,22 @@ def _build_manifest(
         names=kept,
         labels=labels[labels >= 0],
         classes=classes,
-        own_splits=_split_folders(kept),
+        own_splits=split_folders(kept),
         unlabelled=tuple(unlabelled),
         notes=(f"labels from {names_of_tables}",),
         read=lambda index: read(kept[index]),
     )
 
 
-def _split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the splits if every tile lies below a folder named after one."""
+def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the splits if every tile lies below a folder named after one.
+
+    Args:
+        names: relative names of the tiles, with folders.
+
+    Returns:
+        Indices of the tiles by split; empty if a tile lies in none.
+    """
     splits = []
     for name in names:
         folders = [part for part in name.split("/")[:-1] if part.lower() in SPLIT_NAMES]

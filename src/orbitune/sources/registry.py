@@ -11,14 +11,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
+from orbitune.sources.band_files import is_band_folder, is_tiff_name
+from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.image_folder import LISTS, is_side_file, list_files, open_folder, open_zip
+from orbitune.sources.image_folder import (
+    LISTS,
+    is_side_file,
+    list_files,
+    open_folder,
+    open_zip,
+    read_file,
+    zip_files,
+)
 from orbitune.sources.label_table import (
     METADATA,
     has_metadata,
@@ -30,6 +41,7 @@ from orbitune.sources.label_table import (
     zip_has_metadata,
 )
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, is_hidden, open_regular
+from orbitune.sources.multiband import has_many_bands
 from orbitune.sources.parquet import open_parquet, parquet_files
 
 
@@ -90,20 +102,38 @@ class Source:
     description: str
     selection: ColumnSelection = NOTHING_SELECTED
 
+    @cached_property
+    def _files(self) -> list[str]:
+        """Names of the files, sorted, relative to the root."""
+        return sorted(self.format.files(self.path, self.selection))
+
     def digest(self) -> str:
         """Return the SHA-256 (hex) of all files' names and contents.
 
         Copies of a data set at other places have the same digest.
         """
-        files = sorted(self.format.files(self.path, self.selection))
         root = self.format.root(self.path)
         with ThreadPoolExecutor() as pool:
-            digests = pool.map(lambda name: _hash_file(root / name, name), files)
-            parts: list[object] = [self.format.title, *zip(files, digests, strict=True)]
+            digests = pool.map(lambda name: _hash_file(root / name, name), self._files)
+            parts: list[object] = [self.format.title, *zip(self._files, digests, strict=True)]
         if self.selection != NOTHING_SELECTED:
             parts.append(asdict(self.selection))
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def has_many_bands(self) -> bool:
+        """Return whether its first GeoTIFF has more than three bands, or is one band of a tile.
+
+        Parquet data sets are not searched, as opening them takes long.
+        """
+        if self.path.suffix.lower() == ".zip":
+            with zip_files(self.path, wanted=is_tiff_name) as (entries, read):
+                return _any_many_bands([name for name in entries if is_tiff_name(name)], read)
+        root = self.format.root(self.path)
+        tiffs = [name for name in self._files if is_tiff_name(name)]
+        if tiffs and is_band_folder((root / tiffs[0]).parent):
+            return True
+        return _any_many_bands(tiffs, lambda name: read_file(root / name))
 
     def open(self, scratch: Path) -> AbstractContextManager[Manifest]:
         """Open the manifest.
@@ -112,6 +142,16 @@ class Source:
             scratch: a folder for working copies, which are removed when the context ends.
         """
         return self.format.open(self.path, scratch, selection=self.selection)
+
+
+def _any_many_bands(names: Sequence[str], read: Callable[[str], bytes]) -> bool:
+    """Return whether the first of these files that can be read has many bands."""
+    for name in names:
+        try:
+            return has_many_bands(read(name))
+        except BadImageError:
+            continue
+    return False
 
 
 def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
@@ -211,6 +251,14 @@ SOURCE_FORMATS = (
         open_parquet,
         selects=("config", *_COLUMNS),
         hub_files=("*.parquet", "README.md", "splits/*.txt"),
+    ),
+    SourceFormat(
+        "folder of tiles with one file per band",
+        has_band_folders,
+        lambda path, _: band_folder_files(path),
+        open_band_folders,
+        selects=_COLUMNS,
+        hub_files=("*.[tT][iI][fF]*", "*.json", *_TABLES),
     ),
     SourceFormat(
         "folder of images with metadata",

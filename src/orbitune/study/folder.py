@@ -8,7 +8,7 @@ from typing import Any
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.integrity import read_cached_json, read_checksummed_json, write_checksummed_json
-from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe import Recipe
 from orbitune.records import RecordError
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
@@ -16,6 +16,7 @@ from orbitune.study.records import Plan
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
+from orbitune.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

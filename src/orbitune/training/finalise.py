@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.transform import to_tensor
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Cost, ReloadCheck, RunResult
@@ -94,7 +95,7 @@ def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCh
     import torch
 
     setup = trainer.setup
-    pixels = setup.transform(torch.from_numpy(setup.tiles.read(setup.splits["validation"][:CHECK_TILES])))
+    pixels = setup.transform(to_tensor(setup.tiles.read(setup.splits["validation"][:CHECK_TILES])))
     with torch.inference_mode():
         logits = model(pixel_values=pixels, **setup.backbone.family.forward).logits
     check_outputs(logits.numpy())

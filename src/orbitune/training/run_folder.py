@@ -11,8 +11,9 @@ from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.integrity import read_checksummed_json, read_json, write_checksummed_json
-from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe import Recipe
 from orbitune.records import RecordError
+from orbitune.yaml_files import read_yaml
 
 _DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first

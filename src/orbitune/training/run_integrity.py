@@ -8,9 +8,10 @@ from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json
-from orbitune.recipe import Recipe, read_yaml
+from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_there
 from orbitune.training.run_folder import log_text, read_environment, read_inputs
+from orbitune.yaml_files import read_yaml
 
 _SKIPPED = "skipped-images.json"
 

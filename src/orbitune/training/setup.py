@@ -24,6 +24,7 @@ from orbitune.models.factory import resolve
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
+from orbitune.sources.band_names import RGB
 from orbitune.sources.manifest import ColumnSelection
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class TrainingSetup:
         recipe: resolved; no setting is open.
         splits: indices into the tiles for `train`, `validation` and `test`.
         notes: changes to the data that a user should know of.
+        preprocessing: of a tile, with the side of the input in pixels.
     """
 
     recipe: Recipe
@@ -57,7 +59,7 @@ class TrainingSetup:
     tiles: TileSet
     splits: dict[str, np.ndarray]
     notes: tuple[str, ...]
-    transform: Transform
+    preprocessing: Preprocessing
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
         """Return the network that computes a model on its device."""
@@ -90,7 +92,8 @@ class TrainingSetup:
         if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
             raise ModelError(
                 "There are no frozen layers below the trained ones to cache: use linear probing or top "
-                "layers, on the fast path."
+                "layers, on the fast path, and tiles of three bands (with others, the patch embedding is "
+                "trained)."
             )
         inputs = self.inputs()
         key = ActivationCacheKey(
@@ -194,6 +197,7 @@ class TrainingSetup:
             classes=self.tiles.classes,
             tile_size=(height, width),
             scale_max=self.tiles.scale_max,
+            statistics=None if self.tiles.is_rgb else self.tiles.statistics(self.splits["train"]),
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
@@ -201,10 +205,9 @@ class TrainingSetup:
         )
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """Return the preprocessing of a tile, with the side of the input in pixels."""
-        assert isinstance(self.recipe.image_size, int)
-        return self.backbone.preprocessing.at_size(self.recipe.image_size)
+    def transform(self) -> Transform:
+        """Return the resizing and normalisation of tiles."""
+        return self.preprocessing.transform
 
 
 def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
@@ -224,8 +227,11 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
-    tiles = load_tiles(recipe.data, recipe.on_bad_image, progress=progress, selection=selection)
+    tiles = load_tiles(
+        recipe.data, recipe.on_bad_image, bands=recipe.bands, progress=progress, selection=selection
+    )
     _check_classes(tiles.classes)
+    backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
     splits, notes = split_tiles(
         tiles, recipe.split_files, seed=recipe.split_seed, split=recipe.split, block_size=recipe.block_size
@@ -233,11 +239,22 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     if recipe.shots:
         recipe, splits, note = _with_few_shots(recipe, tiles, splits)
         notes = (*notes, note)
-    stated = backbone.preprocessing
     assert isinstance(recipe.image_size, int)
-    transform = Transform(recipe.image_size, stated.mean, stated.std, stated.resample)
-    notes = (*tiles.notes, *notes, f"normalisation from {stated.stated_by}")
-    return TrainingSetup(recipe, backbone, tiles, splits, notes, transform)
+    preprocessing = _preprocessing(backbone.preprocessing, tiles, splits["train"]).at_size(recipe.image_size)
+    notes = (*tiles.notes, *notes, f"normalisation from {preprocessing.stated_by}")
+    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
+
+
+def _preprocessing(stated: Preprocessing, tiles: TileSet, train: np.ndarray) -> Preprocessing:
+    """Return the preprocessing of tiles.
+
+    8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, and
+    others by the statistics of the training tiles.
+    """
+    dtype = tiles.dtype
+    if len(tiles.bands) == len(stated.bands) == len(RGB) and dtype == "uint8":
+        return stated.model_copy(update={"bands": tiles.bands})
+    return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
 
 
 def _check_classes(classes: tuple[str, ...]) -> None:

@@ -1,0 +1,38 @@
+"""Tiles of any bands as images of red, green and blue, for people to look at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orbitune.sources.band_names import RGB, canonical_name
+
+_PERCENTILES = (2, 98)  # of 16-bit values that become 0 and 255
+
+
+def rgb_preview(pixels: np.ndarray, bands: Sequence[str]) -> np.ndarray:
+    """Return pixels in red, green and blue.
+
+    Without bands of these colours the first three are shown; one or two bands are repeated. 16-bit values are
+    stretched from the 2nd to the 98th percentile of what is shown.
+
+    Args:
+        pixels: uint8 or uint16 (..., H, W, C).
+        bands: names of the C bands.
+
+    Returns:
+        uint8 (..., H, W, 3); 8-bit red, green and blue as they are.
+    """
+    shown = pixels[..., preview_bands(bands)]
+    if shown.dtype == np.uint8:
+        return shown
+    low, high = np.percentile(shown, _PERCENTILES)
+    return ((shown.clip(low, high) - low) * (255 / max(high - low, 1))).round().astype(np.uint8)
+
+
+def preview_bands(bands: Sequence[str]) -> list[int]:
+    """Return the indices of the bands to show as red, green and blue."""
+    known = [canonical_name(band) for band in bands]
+    colours = [canonical_name(colour) for colour in RGB]
+    if all(known.count(colour) == 1 for colour in colours):
+        return [known.index(colour) for colour in colours]
+    return [min(index, len(bands) - 1) for index in range(len(RGB))]

@@ -1,0 +1,1 @@
+"""What a backbone reads: widening of its patch embedding to other bands."""

@@ -1,0 +1,94 @@
+"""Widening of a backbone's patch embedding from red, green and blue to other bands.
+
+Each colour's kernel is divided among the bands, with fractions that sum to 1, so that a tile whose bands are
+all alike gives the embeddings of a grey image: activations keep their scale. timm's `adapt_input_conv`
+repeats and rescales the kernels to the same end, as the inflation of Carreira and Zisserman (2017,
+arXiv:1705.07750) does. Here the division goes by wavelength: a colour's own band keeps most of its kernel,
+and the bands nearest to it share the rest. The widened embedding is trained with the head.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.sources.band_names import RGB, canonical_name, wavelength
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OWN_FRACTION = 0.9  # of a colour's kernel that its own band keeps, where other bands are near
+_MARK = "is_widened"  # attribute of a widened projection
+
+
+def widen(model: "nn.Module", bands: Sequence[str]) -> None:
+    """Replace the patch projection of an RGB classifier by one that reads these bands.
+
+    Args:
+        model: classifier of transformers, not wrapped by PEFT; is changed.
+        bands: names of the bands, in their order.
+    """
+    import torch
+    from torch import nn
+
+    embeddings = patch_embeddings(model)
+    old = embeddings.projection
+    new = nn.Conv2d(
+        len(bands),
+        old.out_channels,
+        kernel_size=old.kernel_size,
+        stride=old.stride,
+        bias=old.bias is not None,
+        device=old.weight.device,
+        dtype=old.weight.dtype,
+    )
+    fractions = torch.from_numpy(colour_fractions(bands)).to(old.weight)
+    with torch.no_grad():
+        new.weight.copy_(torch.einsum("bc,dcyx->dbyx", fractions, old.weight))
+        if old.bias is not None:
+            new.bias.copy_(old.bias)  # type: ignore[union-attr]
+    setattr(new, _MARK, True)
+    embeddings.projection = new
+    embeddings.num_channels = len(bands)
+    model.config.num_channels = len(bands)  # type: ignore[union-attr]
+
+
+def is_widened(model: "nn.Module") -> bool:
+    """Return whether `widen` replaced the patch projection of a classifier."""
+    return bool(getattr(patch_embeddings(model).projection, _MARK, False))
+
+
+def patch_embeddings(model: Any) -> Any:
+    """Return the module of a transformers classifier that embeds patches."""
+    return getattr(model, model.base_model_prefix).embeddings.patch_embeddings
+
+
+def colour_fractions(bands: Sequence[str]) -> np.ndarray:
+    """Return the fraction of each colour's kernel that each band receives.
+
+    Args:
+        bands: names of the bands.
+
+    Returns:
+        float32 (bands, 3), for red, green and blue; columns sum to 1.
+    """
+    centres = np.array([wavelength(colour) for colour in RGB], float)
+    own = np.array([[canonical_name(band) == canonical_name(colour) for colour in RGB] for band in bands])
+    near = np.zeros_like(own)
+    for row, band in enumerate(bands):
+        length = wavelength(band)
+        if length is None:
+            near[row] = True  # of unknown wavelength: near all colours
+        else:
+            near[row, np.abs(centres - length).argmin()] = True
+    near &= ~own.any(1, keepdims=True)
+    fractions = np.zeros(own.shape, np.float32)
+    for colour in range(len(RGB)):
+        mine, others = own[:, colour], near[:, colour]
+        if mine.any():
+            fractions[mine, colour] = (OWN_FRACTION if others.any() else 1.0) / mine.sum()
+            fractions[others, colour] = (1 - OWN_FRACTION) / max(1, others.sum())
+        else:
+            everywhere = others if others.any() else np.ones(len(bands), bool)
+            fractions[everywhere, colour] = 1 / everywhere.sum()
+    return fractions

@@ -1,0 +1,111 @@
+"""Folders of tiles with one file per band, as in BigEarthNet.
+
+Labels come from a metadata table beside the tiles, from class folders, or from the JSON file of each tile.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orbitune.errors import DataError, printable
+from orbitune.sources.band_files import files_by_band, is_tiff_name, read_band_folder
+from orbitune.sources.class_labels import encode_labels
+from orbitune.sources.decode import BadImageError
+from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
+from orbitune.sources.label_table import is_metadata, metadata_manifest, split_folders
+from orbitune.sources.manifest import ColumnSelection, Manifest
+
+_JSON_KEYS = ("label", "labels")
+
+
+def has_band_folders(path: Path) -> bool:
+    """Return whether the first TIFFs below a folder are the bands of one tile."""
+    if not path.is_dir():
+        return False
+    files = (name for name in list_files(path, is_tiff_name) if not name.endswith("/"))
+    folder, names = next(groupby(files, lambda name: str(PurePosixPath(name).parent)), ("", iter(())))
+    return folder not in ("", ".") and files_by_band(names) is not None
+
+
+def band_folder_files(path: Path) -> list[str]:
+    """Return the relative names of all bands, tables and JSON files in a folder."""
+    return [name for name in list_files(path, _is_part) if not name.endswith("/")]
+
+
+@contextmanager
+def open_band_folders(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterator[Manifest]:
+    """Yield the manifest of tiles with one file per band; `scratch` is not used.
+
+    Raises:
+        DataError: there are no labels, or a table or JSON file cannot be read.
+    """
+    files = band_folder_files(path)
+    folders = {PurePosixPath(name).parent.as_posix() for name in files if is_tiff_name(name)}
+    tiles = sorted(folders - {"."})
+
+    def read(name: str) -> bytes:
+        return read_band_folder(path / name)
+
+    def read_table(name: str) -> bytes:
+        return read_file(path / name)
+
+    if any(is_metadata(PurePosixPath(name).name) for name in files):
+        tables = [name for name in files if is_metadata(PurePosixPath(name).name)]
+        yield metadata_manifest(tables, tiles, read=read, read_table=read_table, selection=selection)
+        return
+    manifest = class_folder_manifest(tiles, read)
+    if manifest.names and not selection.label_column:
+        yield manifest
+    else:
+        yield _json_manifest(path, tiles, selection)
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a file is a band, a table of labels or a JSON file, by its name."""
+    return is_tiff_name(name) or is_metadata(name) or name.lower().endswith(".json")
+
+
+def _json_manifest(path: Path, tiles: list[str], selection: ColumnSelection) -> Manifest:
+    """Return the manifest of tiles that each have a JSON file with their labels."""
+    keys = (selection.label_column,) if selection.label_column else _JSON_KEYS
+    found = [_json_labels(path / tile, keys) for tile in tiles]
+    several = sum(len(labels) > 1 for labels in found)
+    values = [labels[0] if labels else None for labels in found]
+    encoded, classes = encode_labels(values, f"The entry {' or '.join(keys)} of the JSON files")
+    kept = [tile for tile, label in zip(tiles, encoded, strict=True) if label >= 0]
+    if not kept:
+        raise DataError(
+            f"None of the {len(tiles):,} tiles has a label: make a folder for each class, write a "
+            f"metadata.csv, or name the entry of their JSON files with --label-column."
+        )
+    note = f"{several:,} of {len(tiles):,} tiles have several labels: the first of each is taken"
+    return Manifest(
+        names=kept,
+        labels=encoded[encoded >= 0],
+        classes=classes,
+        own_splits=split_folders(kept),
+        unlabelled=tuple(
+            (tile, f"has no {' or '.join(keys)} in a JSON file")
+            for tile, label in zip(tiles, encoded, strict=True)
+            if label < 0
+        ),
+        notes=("labels from the JSON file of each tile", *((note,) if several else ())),
+        read=lambda index: read_band_folder(path / kept[index]),
+    )
+
+
+def _json_labels(tile: Path, keys: tuple[str | None, ...]) -> list[Any]:
+    """Return the labels in the JSON file of a tile; none without such a file."""
+    for file in sorted(tile.glob("*.json")):
+        try:
+            content = json.loads(read_file(file))
+        except (BadImageError, ValueError, RecursionError):
+            raise DataError(f"{printable(file.name)} is not a JSON file that can be read.") from None
+        for key in keys:
+            if isinstance(content, dict) and key in content:
+                value = content[key]
+                return value if isinstance(value, list) else [value]
+    return []

@@ -1,0 +1,106 @@
+"""Tiles with one file per band, as in BigEarthNet."""
+
+import json
+
+import numpy as np
+import pytest
+from band_tiles import write_bands
+
+from orbitune.data.tileset import load_tiles
+from orbitune.errors import DataError
+
+rasterio = pytest.importorskip("rasterio")
+from rasterio.transform import from_origin  # noqa: E402
+
+
+def write_patch(folder, name, value=1000, labels=None, **changes):
+    """Write a patch with B04 at 10 m, B8A at 20 m and B01 at 60 m."""
+    for band, metres in (("B04", 10), ("B8A", 20), ("B01", 60)):
+        side = 240 // metres
+        pixels = np.full((1, side, side), value + metres, np.uint16)
+        place = {"transform": from_origin(600_000, 5_500_000, metres, metres), **changes.get(band, {})}
+        write_bands(folder / name / f"{name}_{band}.tif", pixels, **place)
+    if labels is not None:
+        (folder / name / f"{name}_labels_metadata.json").write_text(json.dumps({"labels": labels}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, labels in enumerate((["Forest"], ["Sea", "Beach"], ["Forest", "Sea"])):
+        write_patch(tmp_path / "patches", f"patch_{number}", 1000 * (number + 1), labels)
+    return tmp_path / "patches"
+
+
+def test_bands_are_resampled_to_the_finest(folder):
+    tiles = load_tiles(str(folder), progress=False)
+    assert tiles.bands == ("B01", "B04", "B8A") and tiles.tiles.shape == (3, 24, 24, 3)
+    assert tiles.tiles[1, 0, 0].tolist() == [2060, 2010, 2020]
+    assert tiles.names == ("patch_0", "patch_1", "patch_2")
+
+
+def test_the_first_label_of_the_json_file_counts(folder):
+    tiles = load_tiles(str(folder), progress=False)
+    assert [tiles.classes[label] for label in tiles.labels] == ["Forest", "Sea", "Forest"]
+    assert "2 of 3 tiles have several labels: the first of each is taken" in tiles.notes
+
+
+def test_labels_come_from_a_table_beside_the_tiles(folder):
+    rows = ["file_name,cover", "patch_0,wood", "patch_1,water", "patch_2,wood"]
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    from orbitune.sources.manifest import ColumnSelection
+
+    tiles = load_tiles(str(folder), progress=False, selection=ColumnSelection(label_column="cover"))
+    assert tiles.classes == ("water", "wood") and tiles.labels.tolist() == [1, 0, 1]
+
+
+def test_labels_come_from_a_list_of_folders(folder):
+    (folder / "list.csv").write_text("path,label\npatch_0,wood\npatch_2,water\n")
+    tiles = load_tiles(str(folder / "list.csv"), progress=False)
+    assert tiles.classes == ("water", "wood") and tiles.tiles[1, 0, 0].tolist() == [3060, 3010, 3020]
+
+
+def test_labels_come_from_class_folders(tmp_path):
+    write_patch(tmp_path / "d" / "wood", "a", 1000)
+    write_patch(tmp_path / "d" / "water", "b", 2000)
+    tiles = load_tiles(str(tmp_path / "d"), progress=False)
+    assert tiles.classes == ("water", "wood") and tiles.names == ("water/b", "wood/a")
+
+
+def test_another_entry_of_the_json_file_is_chosen(folder):
+    from orbitune.sources.manifest import ColumnSelection
+
+    with pytest.raises(DataError, match="None of the 3 tiles has a label"):
+        load_tiles(str(folder), progress=False, selection=ColumnSelection(label_column="cover"))
+
+
+def test_bands_of_another_area_are_named(folder):
+    moved = {"transform": from_origin(700_000, 5_500_000, 20, 20)}
+    write_patch(folder, "patch_1", 1000, ["Sea"], B8A=moved)
+    with pytest.raises(DataError, match="patch_1 has the bands B8A and B04 of different areas or CRS"):
+        load_tiles(str(folder), progress=False)
+
+
+def test_a_tile_that_lacks_a_band_is_named(folder):
+    (folder / "patch_2" / "patch_2_B8A.tif").unlink()
+    with pytest.raises(DataError, match="patch_2 has 2 bands, and other tiles 3"):
+        load_tiles(str(folder), progress=False)
+
+
+def test_a_changed_band_is_read_again(folder):
+    before = load_tiles(str(folder), progress=False)
+    write_patch(folder, "patch_1", 5000, ["Sea"])
+    after = load_tiles(str(folder), progress=False)
+    assert before.fingerprint != after.fingerprint and after.tiles[1, 0, 0, 0] == 5060
+
+
+def test_patches_of_bigearthnet(shared):
+    tiles = load_tiles(str(shared / "scenes" / "bigearthnet_tiny"), progress=False)
+    assert tiles.tiles.shape == (11, 120, 120, 6) and tiles.tiles.dtype == np.uint16
+    assert tiles.bands == ("B02", "B03", "B04", "B08", "B11", "B12")
+    name = tiles.names[0]
+    place = shared / "scenes" / "bigearthnet_tiny" / name
+    with rasterio.open(place / f"{name}_B08.tif") as file:
+        np.testing.assert_array_equal(tiles.tiles[0, ..., 3], file.read(1))
+    with rasterio.open(place / f"{name}_B11.tif") as file:
+        coarse = tiles.tiles[0, ..., 4].reshape(60, 2, 60, 2).mean((1, 3))
+        assert abs(coarse - file.read(1)).mean() < 60  # of values about 2,000
