@@ -51,10 +51,16 @@ def commands(page):
 
 
 ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
-TRAINS = {"train", "prepare"}  # take a recipe
-RUN = TRAINS | {"evaluate", "predict", "bundle", "map", "export", "adapters", "doctor", "methods", "report"}
+TRAINS = {"train", "prepare", "plan"}  # take a recipe
+RUN = TRAINS | {
+    *("evaluate", "predict", "bundle", "map", "export", "adapters", "import", "doctor", "methods", "report"),
+}
 # What is trained or needed in one page by a name that another page makes.
-TINY = {"google/vit-base-patch16-224": "backbone", "num_labels=10": "num_labels=3"}
+TINY = {
+    "google/vit-base-patch16-224": "backbone",
+    "num_labels=10": "num_labels=3",
+    "Forest,River,Lake": "class_0,class_1,class_2",
+}
 
 
 @pytest.mark.parametrize(("page", "words"), ALL, ids=[" ".join(words[:4]) for _, words in ALL])
@@ -103,6 +109,13 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
+    (tmp_path / "tiles" / "splits").mkdir()
+    for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
+        names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]
+        (tmp_path / "tiles" / "splits" / f"spatial-{split}.txt").write_text("\n".join(names))
+    shutil.copytree(
+        runs / "run" / "adapter", tmp_path / "other-adapter", ignore=shutil.ignore_patterns("orbitune.json")
+    )
     for name, run in (
         ("mine", "run"),
         ("crops", "run"),

@@ -108,6 +108,18 @@ def map_(
     ] = True,
     reference: ReferenceOption = None,
     field: FieldOption = "true_class",
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            help="Earlier map: write the change to NAME-change.tif beside OUT", rich_help_panel="Areas"
+        ),
+    ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            help="Polygons: write the hectares in each to NAME-zones.csv beside OUT", rich_help_panel="Areas"
+        ),
+    ] = None,
     memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
     executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
@@ -136,6 +148,8 @@ def map_(
         not_sure=not_sure,
         reference=reference,
         field=field,
+        compare=compare,
+        zones=zones,
         memory_budget=memory_budget,
         executor=executor,
     )
@@ -145,6 +159,8 @@ def map_(
         print_json(report.to_json())
         return
     print_areas(report)
+    if report.change:
+        print_areas(report.change)
     if (agreement := report.agreement) and agreement.fraction is not None:
         print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Strict, computed_field
 
-from orbitune.mapping.areas.area_records import AreaReport
+from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.records import JsonTuple, Record, StoredRecord
@@ -120,10 +120,12 @@ class MapReport(AreaReport):
     Attributes:
         metadata: how the map was made.
         warnings: what may make the map wrong.
+        change: since an earlier map, if one was given.
     """
 
     metadata: MapMetadata
     warnings: JsonTuple[str] = ()
+    change: ChangeReport | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -37,6 +37,8 @@ class MapOptions:
         min_area: hectares below which a patch of a class takes the class around it; None to keep all.
         reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
         field: its field with the true class of a point.
+        compare: an earlier map to compare with, see `compare_maps`; the change goes to `NAME-change.tif`.
+        zones: vector file of polygons, see `measure_zones`; the hectares go to `NAME-zones.csv`.
 
     Raises:
         DataError: an option has an unknown value.
@@ -56,6 +58,8 @@ class MapOptions:
     min_area: float | None = None
     reference: str | Path | None = None
     field: str = TRUE_CLASS
+    compare: str | Path | None = None
+    zones: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):

@@ -46,7 +46,8 @@ SENTINEL2 = {
         Band("B12", 2202.4, ("swir22", "swir2")),
     )
 }
-RGB = ("red", "green", "blue")
+RGB = ("B04", "B03", "B02")
+COLOURS = ("red", "green", "blue")  # the bands of an image
 ALL = "all"  # in place of a list of bands
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
