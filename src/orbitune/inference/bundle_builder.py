@@ -186,7 +186,11 @@ def _fit_detector(
 
 
 def _map_limits(
-    bundle: Bundle, setup: TrainingSetup, detector: OODDetector, held_out: np.ndarray, display: ProgressDisplay
+    bundle: Bundle,
+    setup: TrainingSetup,
+    detector: OODDetector,
+    held_out: np.ndarray,
+    display: ProgressDisplay,
 ) -> dict[str, float]:
     """Return the limits for cells of a map, from views of held-out tiles; none for a model trained without."""
     if setup.recipe.augment != "sensor":

@@ -20,6 +20,7 @@ from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
+    encoding_warnings,
     messages_about_others,
     overview_warnings,
     plan_messages,
@@ -84,7 +85,7 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
-    inputs = SceneInputs.read(scenes, options, scale_max=bundle.scale_max)
+    inputs = SceneInputs.read(scenes, options, training=bundle.metadata.data)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
@@ -115,6 +116,7 @@ def plan_map(
         messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
+            *encoding_warnings(inputs.records),
             *overview_warnings(bundle, inputs.overview),
         ),
         key=_key(spec, bundle, dense=dense, scenes=inputs.digest),
