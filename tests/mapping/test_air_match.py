@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.data.atmosphere import Atmosphere
+from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.air_match import match_air
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 

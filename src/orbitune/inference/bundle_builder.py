@@ -192,7 +192,7 @@ def _map_limits(
     held_out: np.ndarray,
     display: ProgressDisplay,
 ) -> dict[str, float]:
-    """Return the limits for cells of a map, from views of held-out tiles; none for a model trained without."""
+    """Return the limits for cells of a map, from views of held-out tiles; none without such training."""
     if setup.recipe.augment != "sensor":
         return {}
     logits, features = _measure(bundle, setup, held_out, "views of validation tiles", display, views=True)

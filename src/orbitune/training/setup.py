@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.loader import TileLoader
-from orbitune.data.sensor_augment import SensorAugmentation, smallest_window
+from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
 from orbitune.errors import Interrupted
@@ -21,7 +20,7 @@ from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
-from orbitune.training.batches import batch_indices, batch_length, step_seed
+from orbitune.training.batches import batch_indices, batch_length, load_batch, step_seed
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
@@ -220,23 +219,10 @@ class Trainer:
         count = batch_length(self.setup.recipe, len(chosen))
         has_part = count > rank
         own = slice(rank, None, ranks) if has_part else slice(0, 1)
-        tiles, targets = (part[own] for part in self.batch(chosen))
+        tiles, targets = (part[own] for part in load_batch(self.setup, chosen, loader=self.loader))
         if rank:
             torch.manual_seed(step_seed(seed, step, rank=rank))  # for a dropout of its own
         return tiles, targets, ranks / count if has_part else 0.0
-
-    def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Return augmented tiles and their targets (B, C), see `batch_length`."""
-        import torch
-        from torch.nn import functional as F
-
-        recipe = self.setup.recipe
-        tiles = self.loader.augmented(indices, recipe.augment or "none")
-        targets = F.one_hot(self.loader.labels(indices), len(self.setup.tiles.classes)).float()
-        if views := batch_length(recipe, len(indices)) - len(indices):
-            tiles = torch.cat([tiles, self.setup.sensor_augmentation(tiles[:views])])
-            targets = torch.cat([targets, targets[:views]])
-        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
     def update_weights(self) -> None:
         """Take the optimizer's step with the accumulated gradients, and clear them."""

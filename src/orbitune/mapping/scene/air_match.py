@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitune.data.atmosphere import Atmosphere
+from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICATION
 from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.data.atmosphere import Atmosphere
+from orbitune.data.sensor.atmosphere import Atmosphere
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.data.atmosphere import Atmosphere
+from orbitune.data.sensor.atmosphere import Atmosphere
 
 RGB = Atmosphere.at((664.6, 559.8, 492.4))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbitune.data.sensor_augment import SensorAugmentation
+from orbitune.data.sensor.augmentation import SensorAugmentation
 
 RGB = (664.6, 559.8, 492.4)
 
