@@ -104,28 +104,6 @@ class OODDetector:
         return cls(whitening, tensors["means"], threshold)
 
 
-def confidence_at_risk(confidence: np.ndarray, correct: np.ndarray, *, risk: float) -> float:
-    """Return the lowest confidence at which the accepted predictions are right often enough.
-
-    Selective classification (Geifman and El-Yaniv 2017, arXiv:1705.08500), with the plain estimate of the
-    risk.
-
-    Args:
-        confidence: highest class probability of each prediction, float (N,), 0..1; N >= 1.
-        correct: whether each is right, bool (N,).
-        risk: fraction of the accepted predictions that may be wrong, 0..1.
-
-    Returns:
-        Threshold, 0..1; 0 if all may be accepted. If the risk cannot be met, the highest confidence.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    risks = np.cumsum(~correct[order]) / np.arange(1, len(order) + 1)
-    met = np.flatnonzero(risks <= risk)
-    if len(met) == 0:
-        return float(confidence.max())
-    return 0.0 if met[-1] == len(order) - 1 else float(confidence[order[met[-1]]])
-
-
 def _normalise(features: np.ndarray) -> np.ndarray:
     """Return features (N, D) scaled to length 1."""
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -170,7 +170,7 @@ class OODThreshold(Record):
         view_threshold: the same for cells of a map: set on views of the validation tiles as other sensors and
             smaller windows show them; None for `threshold`.
         min_confidence: cells of a map with a lower class probability are *not sure*.
-        risk: fraction of the views with a higher one that are wrong.
+        risk: fraction of the other views whose class is wrong.
         training_tiles, validation_tiles: number of tiles it was fitted and set on.
         bytes: size of the detector's file.
     """
