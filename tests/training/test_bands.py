@@ -204,4 +204,4 @@ def test_a_map_of_other_bands_is_refused_in_one_line(place, bundle, tmp_path):
 
     scene = write_bands(tmp_path / "scene.tif", np.ones((5, 64, 64), np.uint16), NAMES)
     with pytest.raises(DataError, match="Maps need a model of three 8-bit bands, and this one reads B04"):
-        map_scene(place / "bundle", scene, tmp_path / "map.tif", progress=False)
+        map_scene(place / "bundle", scene, outputs=tmp_path / "map.tif", progress=False)
