@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from band_tiles import band_tile_folder
 from commands import orbitune as run_command
+from safe_products import write_safe
 from samples import backbone_folder, tile_folder
 from scenes import write_scene
 
@@ -80,6 +81,17 @@ def small_scene(folder):
     return write_scene(folder / "scene.tif", pixels)
 
 
+def small_product(folder):
+    """A zip of a Sentinel-2 product of 64 x 64 pixels."""
+    from rasterio.transform import from_origin
+
+    bands = np.random.default_rng(0).integers(1050, 4000, (3, 64, 64)).astype(np.uint16)
+    place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
+    named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
+    product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
+    shutil.make_archive(str(folder / product.name), "zip", product.parent)
+
+
 def area_file(folder):
     """Write a polygon within `small_scene`."""
     import pyogrio
@@ -119,6 +131,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
     small_scene(tmp_path)
+    small_product(tmp_path)
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)
     area_file(tmp_path)

@@ -20,6 +20,7 @@ from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
+    encoding_warnings,
     messages_about_others,
     overview_warnings,
     plan_messages,
@@ -117,6 +118,7 @@ def plan_map(
         messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
+            *encoding_warnings(inputs.records),
             *overview_warnings(bundle, inputs.overview),
         ),
         key=_key(spec, bundle, dense=dense, scenes=inputs.digest),

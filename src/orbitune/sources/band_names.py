@@ -38,7 +38,7 @@ SENTINEL2 = {
         Band("B05", 704.1, ("rededge1", "rededge")),
         Band("B06", 740.5, ("rededge2",)),
         Band("B07", 782.8, ("rededge3",)),
-        Band("B08", 832.8, ("nir",)),
+        Band("B08", 832.8, ("nir", "nearinfrared", "infrared")),
         Band("B8A", 864.7, ("nir08", "narrownir")),
         Band("B09", 945.1, ("nir09", "watervapor")),
         Band("B10", 1373.5, ("cirrus",)),
