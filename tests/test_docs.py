@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from band_tiles import band_tile_folder
 from commands import orbitune as run_command
+from safe_products import write_safe
 from samples import backbone_folder, tile_folder
 from scenes import write_scene
 
@@ -50,10 +52,16 @@ def commands(page):
 
 
 ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
-TRAINS = {"train", "prepare"}  # take a recipe
-RUN = TRAINS | {"evaluate", "predict", "bundle", "map", "export", "adapters", "doctor", "methods", "report"}
+TRAINS = {"train", "prepare", "plan"}  # take a recipe
+RUN = TRAINS | {
+    *("evaluate", "predict", "bundle", "map", "export", "adapters", "import", "doctor", "methods", "report"),
+}
 # What is trained or needed in one page by a name that another page makes.
-TINY = {"google/vit-base-patch16-224": "backbone", "num_labels=10": "num_labels=3"}
+TINY = {
+    "google/vit-base-patch16-224": "backbone",
+    "num_labels=10": "num_labels=3",
+    "Forest,River,Lake": "class_0,class_1,class_2",
+}
 
 
 @pytest.mark.parametrize(("page", "words"), ALL, ids=[" ".join(words[:4]) for _, words in ALL])
@@ -73,6 +81,17 @@ def small_scene(folder):
     return write_scene(folder / "scene.tif", pixels)
 
 
+def small_product(folder):
+    """A zip of a Sentinel-2 product of 64 x 64 pixels."""
+    from rasterio.transform import from_origin
+
+    bands = np.random.default_rng(0).integers(1050, 4000, (3, 64, 64)).astype(np.uint16)
+    place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
+    named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
+    product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
+    shutil.make_archive(str(folder / product.name), "zip", product.parent)
+
+
 def area_file(folder):
     """Write a polygon within `small_scene`."""
     import pyogrio
@@ -90,7 +109,15 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
+    band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
+    (tmp_path / "tiles" / "splits").mkdir()
+    for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
+        names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]
+        (tmp_path / "tiles" / "splits" / f"spatial-{split}.txt").write_text("\n".join(names))
+    shutil.copytree(
+        runs / "run" / "adapter", tmp_path / "other-adapter", ignore=shutil.ignore_patterns("orbitune.json")
+    )
     for name, run in (
         ("mine", "run"),
         ("crops", "run"),
@@ -104,6 +131,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
     small_scene(tmp_path)
+    small_product(tmp_path)
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)
     area_file(tmp_path)

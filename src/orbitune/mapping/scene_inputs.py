@@ -12,12 +12,14 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
+from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import Scene
 from orbitune.resources import parse_bytes
+from orbitune.sources.band_names import RGB
 
 BASE_BYTES = 900 << 20  # memory of the libraries, the model and a batch, for any scene
 _SMALL_BLOCK = 16 << 20  # bytes of a block that fit into any budget
@@ -63,18 +65,21 @@ class SceneInputs:
         """
         with _open_scenes(names, options) as scenes:
             samples = [_checked_sample(scene, options) for scene in scenes]
-            scalings = [
-                choose_scaling(
-                    options.scale,
-                    scene.dtype,
-                    sample=sample,
-                    scale_max=scale_max,
-                    tags=() if options.scale else scene.tags,
-                )
+            encodings = [
+                None if options.scale else scene.recognise_encoding(sample)
                 for scene, sample in zip(scenes, samples, strict=True)
             ]
+            scalings = [
+                parse_scale(str(options.scale), sample)
+                if encoding is None
+                else choose_scaling(encoding, sample=sample, scale_max=scale_max)
+                for encoding, sample in zip(encodings, samples, strict=True)
+            ]
             pairs = list(zip(scenes, scalings, strict=True))
-            records = tuple(_record(scene, scaling) for scene, scaling in pairs)
+            records = tuple(
+                _record(scene, scaling, encoding=encoding)
+                for (scene, scaling), encoding in zip(pairs, encodings, strict=True)
+            )
             mosaic = Mosaic(scenes, resolution=options.resolution)
             files = tuple(file for scene in scenes for file in scene.files)
             return cls(
@@ -104,7 +109,9 @@ def _open_scenes(names: Sequence[str | Path], options: MapOptions) -> Iterator[l
 
 
 def _checked_sample(scene: Scene, options: MapOptions) -> np.ma.MaskedArray:
-    """Return the overview of a scene whose blocks fit into memory."""
+    """Return the overview of a scene of three bands, whose blocks fit into memory."""
+    if len(scene.bands) != len(RGB):
+        raise DataError("Give three bands, red, green and blue, such as --bands B04,B03,B02.")
     check_blocks(scene, options.memory_budget)
     return scene.sample()
 
@@ -130,12 +137,14 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
         )
 
 
-def _record(scene: Scene, scaling: ReflectanceScaling) -> SceneRecord:
+def _record(scene: Scene, scaling: ReflectanceScaling, *, encoding: Encoding | None) -> SceneRecord:
     """Return how a scene is read."""
     return SceneRecord(
         scene=short_name(scene.name),
         bands=scene.bands,
-        bands_source=scene.bands_source,
+        band_names=scene.selection.names,
+        bands_source=scene.selection.source,
+        encoding=encoding,
         scaling=scaling,
         resampled_from_metres=scene.grid.resampled_from,
     )
