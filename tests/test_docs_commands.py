@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from band_tiles import band_tile_folder
 from commands import orbitune as run_command
 from hub_server import hub
 from pages import PAGES, RESULTS, page_name
@@ -86,6 +87,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
+    band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
