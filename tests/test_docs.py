@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from band_tiles import band_tile_folder
 from commands import orbitune as run_command
 from safe_products import write_safe
 from samples import backbone_folder, tile_folder
@@ -108,6 +109,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
+    band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):

@@ -197,3 +197,11 @@ def test_frozen_layers_cannot_be_cached_below_a_trained_embedding(place, tmp_pat
     recipe = {"data": str(place / "tiles"), "backbone": str(place / "backbone"), "method": "linear"}
     with pytest.raises(ModelError, match="tiles of three bands"):
         train(Recipe.make({**recipe, "cache_frozen": True, "epochs": 1}), tmp_path / "run", progress=False)
+
+
+def test_a_map_of_other_bands_is_refused_in_one_line(place, bundle, tmp_path):
+    from orbitune.mapping.pipeline import map_scene
+
+    scene = write_bands(tmp_path / "scene.tif", np.ones((5, 64, 64), np.uint16), NAMES)
+    with pytest.raises(DataError, match="Maps need a model of three 8-bit bands, and this one reads B04"):
+        map_scene(place / "bundle", scene, outputs=tmp_path / "map.tif", progress=False)

@@ -29,6 +29,7 @@ from orbitune.mapping.plan_messages import (
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
 from orbitune.resources import core_count, parse_bytes
+from orbitune.sources.band_names import COLOURS
 
 _PIXEL_BYTES = 20  # per pixel of two parts in memory: as read, scaled, and padded copies
 _TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
@@ -85,6 +86,7 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
+    _check_bands(bundle)
     inputs = SceneInputs.read(scenes, options, scale_max=bundle.scale_max)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
@@ -121,6 +123,17 @@ def plan_map(
         ),
         key=_key(spec, bundle, dense=dense, scenes=inputs.digest),
     )
+
+
+def _check_bands(bundle: Bundle) -> None:
+    """Check that a model reads what a scene is scaled to: three bands in 8 bits."""
+    used = bundle.metadata.preprocessing
+    if len(used.bands) != len(COLOURS) or used.dtype != "uint8":
+        bits = used.dtype.removeprefix("uint")
+        raise DataError(
+            f"Maps need a model of three 8-bit bands, and this one reads {', '.join(used.bands)} in {bits} "
+            "bits: predict its tiles with orbitune predict."
+        )
 
 
 def _cell_grid(
