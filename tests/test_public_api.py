@@ -33,6 +33,18 @@ def example_folder(run, bundle, tiles, tmp_path, monkeypatch):
     return tmp_path
 
 
+def make_maps():
+    """Write the maps and the polygons that examples name, of the scene in the working directory."""
+    import pyogrio.raw
+    import shapely
+
+    for name in ("before.tif", "landcover.tif"):
+        orbitune.map_scene("bundle", "scene.tif", outputs=name, grid="cells", progress=False)
+    box = shapely.to_wkb([shapely.box(600_000, 5_499_800, 600_200, 5_500_000)])
+    field = {"field_data": [np.array([1])], "fields": ["id"]}
+    pyogrio.raw.write("fields.gpkg", box, **field, geometry_type="Polygon", crs="EPSG:32632")
+
+
 def first_tiles(folder):
     """Three tiles of a folder, uint8 (3, H, W, 3)."""
     return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.png"))[:3]])
@@ -71,6 +83,8 @@ def test_the_example_of_the_package_runs(example_folder, tiles):
 def test_the_example_of_a_docstring_runs(example_folder, tiles, monkeypatch, name):
     monkeypatch.setitem(EXECUTORS, "local", lambda *_: ForkedExecutor())
     assert examples_of(getattr(orbitune, name))
+    if "landcover.tif" in getattr(orbitune, name).__doc__:
+        make_maps()
     run_examples(getattr(orbitune, name), tiles.parent / "backbone", tiles=first_tiles(tiles))
 
 

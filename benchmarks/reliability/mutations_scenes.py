@@ -41,9 +41,8 @@ def read_scene(name: str, data: bytes) -> None:
         path.write_bytes(data)
         with Scene(path) as scene:
             check_blocks(scene, _BUDGET)
-            scaling = choose_scaling(
-                None, scene.dtype, sample=scene.sample(), scale_max=None, tags=scene.tags
-            )
+            sample = scene.sample()
+            scaling = choose_scaling(scene.recognise_encoding(sample), sample=sample, scale_max=None)
             grid = scene.grid
             size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
             height, width = (min(side, 4096) for side in (grid.height, grid.width))

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from orbitune.inference.bundle_builder import build_bundle
     from orbitune.inference.classifier import Classifier
     from orbitune.inference.hub_transfer import push_to_hub
+    from orbitune.mapping.areas.change import compare_maps
+    from orbitune.mapping.areas.estimation import map_areas
+    from orbitune.mapping.areas.sampling import draw_sample
+    from orbitune.mapping.areas.zones import measure_zones
     from orbitune.mapping.pipeline import map_scene
     from orbitune.recipe import Recipe
     from orbitune.study.plan import plan_run
@@ -39,9 +43,13 @@ __all__ = [
     "Study",
     "__version__",
     "build_bundle",
+    "compare_maps",
+    "draw_sample",
     "evaluate",
     "export",
+    "map_areas",
     "map_scene",
+    "measure_zones",
     "plan_run",
     "push_to_hub",
     "train",
@@ -57,7 +65,11 @@ _MODULES = {
     "build_bundle": "orbitune.inference.bundle_builder",
     "evaluate": "orbitune.training.evaluate",
     "export": "orbitune.exporting.exporter",
+    "compare_maps": "orbitune.mapping.areas.change",
+    "draw_sample": "orbitune.mapping.areas.sampling",
+    "map_areas": "orbitune.mapping.areas.estimation",
     "map_scene": "orbitune.mapping.pipeline",
+    "measure_zones": "orbitune.mapping.areas.zones",
     "plan_run": "orbitune.study.plan",
     "push_to_hub": "orbitune.inference.hub_transfer",
     "train": "orbitune.training.run",

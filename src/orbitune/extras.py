@@ -11,7 +11,7 @@ from orbitune.errors import OrbituneError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("accelerate", "datasets", "scipy", "sklearn"),
     "study": ("jinja2", "matplotlib"),
-    "geo": ("matplotlib", "pyogrio", "pyproj", "rasterio", "scipy", "shapely"),
+    "geo": ("exactextract", "matplotlib", "pyogrio", "pyproj", "rasterio", "scipy", "shapely"),
     "app": ("gradio",),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),

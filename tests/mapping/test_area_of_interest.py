@@ -114,6 +114,17 @@ def test_an_interrupted_map_of_an_area_continues_to_the_same_bytes(bundle, scene
     assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
+def test_the_file_of_the_area_is_never_written_over(bundle, scene, tmp_path):
+    from orbitune import map_scene
+
+    area = write_area(tmp_path / "a.gpkg", TRIANGLE)
+    before = area.read_bytes()
+    outputs = {"map": tmp_path / "m.tif", "polygons": area}
+    with pytest.raises(DataError, match="must have different names"):
+        map_scene(bundle.folder, scene, outputs=outputs, aoi=area, progress=False)
+    assert area.read_bytes() == before
+
+
 GRID = RasterGrid(80, 96, PLACE, "EPSG:32632", (10.0, 10.0))
 
 

@@ -188,7 +188,7 @@ def test_a_map_that_went_on_has_the_same_table(bundle, ragged, tmp_path, monkeyp
     said = []
     again = map_scene(bundle.folder, ragged, outputs=out, stride=8, progress=False, log=said.append)
     assert again.areas == whole.areas and any(line.startswith("going on after") for line in said)
-    assert {path.name for path in tmp_path.iterdir()} == {"ragged.tif", "m.tif", "m.tif.aux.xml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ragged.tif", "m.tif", "m.tif.aux.xml", "m.qml"}
 
 
 def test_json_has_the_areas_of_the_file(orbitune, bundle, ragged, tmp_path):

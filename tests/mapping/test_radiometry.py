@@ -47,6 +47,12 @@ def numbers(grid):
         (lambda dn: dn + 1000, np.uint16, {"tags": {"RADIO_ADD_OFFSET": "-1000.0"}}),
         (lambda dn: dn + 1000, np.uint16, {"tags": {f"BOA_ADD_OFFSET_{n}": "-1000" for n in range(13)}}),
         (lambda dn: dn + 1000, np.uint16, {"scales": [1e-4] * 3, "tags": {"BOA_ADD_OFFSET": "-1000"}}),
+        (
+            lambda dn: dn + 1000,
+            np.uint16,
+            {"tags": {"BOA_QUANTIFICATION_VALUE": "10000", "BOA_ADD_OFFSET": "-1000"}},
+        ),
+        (lambda dn: dn, np.uint16, {"tags": {"QUANTIFICATION_VALUE": "10000"}}),
         (lambda dn: dn - 5000, np.int16, {"offsets": [5000] * 3}),
         (lambda dn: dn / 1e4 * 65535, np.uint16, {"scales": [1 / 65535] * 3}),
         (lambda dn: (dn / 1e4 + 0.2) / 2.75e-5, np.uint16, {"scales": [2.75e-5] * 3, "offsets": [-0.2] * 3}),
@@ -69,7 +75,8 @@ def test_scale_and_offset_in_the_tags_are_honoured(draw, scene, grid, tmp_path, 
     drawn = draw(file)
     assert np.mean(drawn.codes == draw(scene).codes) > 0.9  # 16 bits round otherwise
     assert (
-        "in the file's tags" in drawn.said[0] and "in the file's tags" in drawn.report.metadata.scaling.source
+        "in the file's tags" in drawn.said[2]
+        and "in the file's tags" in drawn.report.metadata.encoding.evidence[0]
     )
 
 
@@ -103,7 +110,8 @@ def test_scale_overrules_the_tags(draw, scene, grid, tmp_path):
 def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), scales=[1e-4] * 3)
     with Scene(file) as scene:
-        scaling = choose_scaling(None, "uint16", sample=scene.sample(), scale_max=4000, tags=scene.tags)
+        sample = scene.sample()
+        scaling = choose_scaling(scene.recognise_encoding(sample), sample=sample, scale_max=4000)
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 
@@ -207,7 +215,7 @@ def test_a_palette_is_expanded_to_its_colours(tmp_path, bands, monkeypatch):
     index, colours = write_palette("p & q.tif", nodata=3)
     with Scene("p & q.tif", bands) as scene:
         pixels, valid = scene.read_window(0, 0, height=80, width=96, scaling=AS_IT_IS)
-        assert (scene.dtype, scene.bands_source) == ("uint8", "the colours of its palette")
+        assert (scene.dtype, scene.selection.source) == ("uint8", "the colours of its palette")
         assert (scene.tags[0].source, scene.files[0].name) == (None, "p & q.tif")
     assert np.array_equal(pixels[index != 3], colours[index != 3])
     assert np.array_equal(valid, index != 3)

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import rasterio
+from range_server import serve_folder
 from rasterio.control import GroundControlPoint
 from scenes import mosaic, write_scene
 
@@ -30,46 +31,11 @@ def archive(scene, tmp_path, monkeypatch):
     return tmp_path / "scenes.zip"
 
 
-_SERVER = """
-import http.server, pathlib, re
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self, body=True):
-        file = pathlib.Path(self.path.lstrip("/"))
-        if not file.is_file():
-            return self.send_error(404)
-        data = file.read_bytes()
-        asked = re.match(r"bytes=(\\d+)-(\\d*)", self.headers.get("Range", ""))
-        first, last = (int(asked[1]), int(asked[2] or len(data) - 1)) if asked else (0, len(data) - 1)
-        part = data[first:last + 1]
-        self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(part)))
-        if asked:
-            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
-        self.end_headers()
-        if body:
-            self.wfile.write(part)
-    def do_HEAD(self):
-        self.do_GET(False)
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
 @pytest.fixture
-def server(scene):
-    """The address of a server of the scene's folder, a process of its own: GDAL waits with the lock held."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        cwd=scene.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    process.terminate()
-    process.wait()
+def server(scene, tmp_path):
+    """The address of a server of the scene's folder."""
+    with serve_folder(scene.parent, tmp_path / "served.txt") as address:
+        yield address
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,23 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.bands import BandTags
+from orbitune.mapping.scene.encoding import recognise_encoding
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
 from orbitune.mapping.scene.reader import Scene
+from orbitune.sources.band_names import RGB
 
 AS_IT_IS = ReflectanceScaling(low=(0.0,) * 3, high=(255.0,) * 3, source="")
 
 
 def default(dtype, scale_max=None):
-    return choose_scaling(None, dtype, sample=np.ma.zeros((3, 2, 2)), scale_max=scale_max)
+    ramp = np.linspace(1, 250 if dtype == "uint8" else 3000, 1000).reshape(20, 50)
+    pixels = np.stack([ramp] * 3)
+    pixels = (pixels / 10_000 if dtype == "float32" else pixels).astype(dtype)
+    encoding = recognise_encoding(
+        [BandTags()] * 3, dtype, sample=np.ma.array(pixels), pixels=lambda: pixels.reshape(3, -1), names=RGB
+    )
+    return choose_scaling(encoding, sample=pixels, scale_max=scale_max)
 
 
 def noise(height, width, dtype=np.uint8, high=250):
@@ -41,10 +50,10 @@ def test_an_alpha_band_marks_nodata(tmp_path):
     ("dtype", "scale_max", "high", "source"),
     [
         ("uint8", None, 255, "as it is, 8 bits"),
-        ("uint16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
-        ("int16", None, 2750, "default for Sentinel-2 L1C digital numbers"),
+        ("uint16", None, 2750, "default for reflectance"),
+        ("int16", None, 2750, "default for reflectance"),
         ("uint16", 4000, 4000, "that of the training tiles"),
-        ("float32", None, 0.275, "default for reflectance as floats"),
+        ("float32", None, 0.275, "default for reflectance"),
     ],
 )
 def test_each_type_has_its_default_scaling(dtype, scale_max, high, source):
@@ -72,7 +81,7 @@ def test_percentiles_are_those_of_each_band_without_nodata(tmp_path):
     pixels[..., 1] *= 2
     pixels[:10] = 0
     with Scene(write_scene(tmp_path / "s.tif", pixels, nodata=0)) as scene:
-        scaling = choose_scaling("2%:98%", "uint16", sample=scene.sample(), scale_max=None)
+        scaling = parse_scale("2%:98%", scene.sample())
     for band in range(3):
         ends = np.percentile(pixels[10:, :, band], (2, 98))
         assert (scaling.low[band], scaling.high[band]) == pytest.approx(tuple(ends))
@@ -95,14 +104,14 @@ def test_the_scaling_is_noted_and_stored(draw, scene):
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
     with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
-        choose_scaling(scale, "uint16", sample=np.ma.zeros((3, 2, 2)), scale_max=None)
+        parse_scale(scale, np.ma.zeros((3, 2, 2)))
 
 
 @pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
 def test_percentiles_that_there_are_not_are_an_error(scale, masked):
     sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
     with pytest.raises(DataError, match="Percentiles must be between 0 and 100, and need pixels"):
-        choose_scaling(scale, "uint16", sample=sample, scale_max=None)
+        parse_scale(scale, sample)
 
 
 def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, grid, tmp_path):

@@ -1,5 +1,7 @@
 """A recipe is changed as little as a budget allows, and says how."""
 
+import json
+
 import pytest
 from samples import backbone_folder, tile_folder
 
@@ -140,3 +142,20 @@ def test_budgets_are_written_with_units(memory, duration, expected):
 def test_an_invalid_budget_is_one_clear_line(memory, duration):
     with pytest.raises(OrbituneError, match="such as"):
         Budget.parse(memory, duration)
+
+
+def test_a_fit_of_version_0_1_is_repeated(tmp_path):
+    requested = Recipe(epochs=4)
+    old = {
+        "recipe": {**requested.model_dump(mode="json"), "fast": "on"},
+        "memory_bytes": 10**9,
+        "seconds": None,
+    }
+    fitted = {**requested.replace(micro_batch=2).model_dump(mode="json"), "fast": "on"}
+    stored = {"asked": old, "chosen": fitted, "choices": ["micro-batches of 2 tiles"]}
+    (tmp_path / "budget.json").write_text(json.dumps(stored))
+    said: list[str] = []
+    again = fit_recipe(requested, Budget(10**9), folder=tmp_path, say=said.append)
+    assert again.micro_batch == 2 and said == ["micro-batches of 2 tiles"]
+    with pytest.raises(RunError, match="another recipe or budget"):
+        fit_recipe(requested, Budget(2 * 10**9), folder=tmp_path, say=said.append)

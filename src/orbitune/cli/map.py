@@ -47,8 +47,9 @@ def map_(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            help="Raster that rasterio opens: a file, or a zip://, https:// or s3:// address; several make "
-            "one map, in which the first with data counts",
+            help="Raster that rasterio opens (a file, or a zip://, https:// or s3:// address), folder of one "
+            "file per band, Sentinel-2 product (.SAFE or its zip), or STAC item; several make one map, in "
+            "which the first with data counts",
             metavar="SCENE...",
         ),
     ],
@@ -57,7 +58,8 @@ def map_(
     bands: Annotated[
         str,
         typer.Option(
-            help="Numbers of the red, green and blue bands, from 1 [default: from the file]",
+            help="Names or numbers of the red, green and blue bands, such as B04,B03,B02 or 3,2,1 "
+            "[default: from the file]",
             rich_help_panel="Scene",
         ),
     ] = "",
@@ -76,7 +78,7 @@ def map_(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from type and tags]",
+            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from the encoding of the scene]",
             rich_help_panel="Scene",
         ),
     ] = None,
@@ -106,6 +108,18 @@ def map_(
     ] = True,
     reference: ReferenceOption = None,
     field: FieldOption = "true_class",
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            help="Earlier map: write the change to NAME-change.tif beside OUT", rich_help_panel="Areas"
+        ),
+    ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            help="Polygons: write the hectares in each to NAME-zones.csv beside OUT", rich_help_panel="Areas"
+        ),
+    ] = None,
     memory_budget: Annotated[str, typer.Option(help="Memory limit of this process")] = "2GB",
     executor: Annotated[str, typer.Option(help="local, or ray for a Ray cluster")] = "local",
     backbone: BackboneOption = None,
@@ -113,8 +127,8 @@ def map_(
     quiet: Quiet = False,
 ) -> None:
     """Map the land cover of scenes. Run the same command again to continue."""
-    from orbitune.mapping.options import parse_bands
     from orbitune.mapping.pipeline import map_scene
+    from orbitune.sources.band_names import parse_bands
 
     report = map_scene(
         source,
@@ -123,7 +137,7 @@ def map_(
         backbone=backbone,
         progress=not quiet,
         log=lambda line: None if quiet else print(line, file=sys.stderr),
-        bands=parse_bands(bands),
+        bands=parse_bands(bands) if bands.strip() else None,
         stride=stride,
         mode=mode,
         scale=scale,
@@ -134,6 +148,8 @@ def map_(
         not_sure=not_sure,
         reference=reference,
         field=field,
+        compare=compare,
+        zones=zones,
         memory_budget=memory_budget,
         executor=executor,
     )
@@ -143,6 +159,8 @@ def map_(
         print_json(report.to_json())
         return
     print_areas(report)
+    if report.change:
+        print_areas(report.change)
     if (agreement := report.agreement) and agreement.fraction is not None:
         print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
     print(f"saved {out}")

@@ -1,4 +1,4 @@
-"""Work with finished maps: `map-sample`, `map-areas`."""
+"""Work with finished maps: `map-sample`, `map-areas`, `map-compare`, `map-zones`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,3 +58,44 @@ def map_areas(
         print_json(report.to_json())
     else:
         print_areas(report)
+
+
+@app.command("map-compare")
+def map_compare(
+    before: Annotated[str, typer.Argument(help="Earlier map")],
+    after: Annotated[str, typer.Argument(help="Later map, whose grid is used")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Map of the change to write", rich_help_panel=OUTPUT)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two maps: hectares from class to class."""
+    from orbitune.mapping.areas.change import compare_maps
+
+    report = compare_maps(before, after, out=out)
+    if as_json:
+        print_json(report.to_json())
+        return
+    print_areas(report)
+    if out:
+        print(f"saved {out}")
+
+
+@app.command("map-zones")
+def map_zones(
+    source: MapArgument,
+    zones: Annotated[Path, typer.Argument(help="Vector file of polygons")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="CSV or GeoPackage to write", rich_help_panel=OUTPUT)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Measure the hectares of each class in each polygon."""
+    from orbitune.mapping.areas.zones import measure_zones
+
+    measured = measure_zones(source, zones, out=out)
+    count = len(measured.geometries)
+    if as_json:
+        print_json({"zones": count, "out": str(out)})
+    else:
+        print(f"saved {out}, with {count:,} zones")

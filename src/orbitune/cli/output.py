@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orbitune.evaluation.metrics import SplitScores
     from orbitune.evaluation.run_result import RunData
-    from orbitune.mapping.areas.area_records import AreaReport
+    from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
 
 
 def print_json(value: Any) -> None:
@@ -43,8 +43,8 @@ def print_table(header: list[str], rows: list[list[str]], *, prose: tuple[str, .
     console.print(table)
 
 
-def print_areas(report: "AreaReport") -> None:
-    """Print the table of areas, and what the estimates rest on."""
+def print_areas(report: "AreaReport | ChangeReport") -> None:
+    """Print a table of areas, and what it rests on."""
     print_table(*report.table())
     for line in report.remarks():
         print(line)

@@ -31,6 +31,17 @@ class BandStatistics(Record):
     tiles: int = Field(ge=1)
 
 
+def to_grey_levels(pixels: np.ndarray, statistics: BandStatistics) -> np.ndarray:
+    """Return tiles with the 99th percentile of each band scaled to 255, uint8 of the same shape.
+
+    Args:
+        pixels: uint8 or uint16 (B, H, W, C).
+        statistics: of the C bands.
+    """
+    white = np.maximum(statistics.high, 1).astype(np.float32)
+    return np.minimum(pixels * (255 / white) + 0.5, 255).astype(np.uint8)
+
+
 def compute_statistics(batches: Iterable[np.ndarray]) -> BandStatistics:
     """Return the exact statistics of tiles, from one histogram per band.
 

@@ -4,7 +4,7 @@ Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:190
 that are typical of satellite images. The result depends on the seed and the tile's index, not on the batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 Array = np.ndarray
 Rng = np.random.Generator
+_COLOURS = (664.6, 559.8, 492.4)  # nanometres of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -21,48 +22,64 @@ class Corruption:
 
     Attributes:
         levels: strength at severities 1 to 5, chosen by eye from barely visible to barely recognisable.
-        apply: takes a tile, float (H, W, 3) in 0..1, a level and a random generator; returns the corrupted
-            tile, which is then clipped to 0..1.
+        apply: takes a tile, float (H, W, C) in which 0..1 is from black to the white of a band, a level, a
+            random generator and the wavelength of each band in nanometres, float (C,); returns the corrupted
+            tile, which is then clipped to the range of its dtype.
     """
 
     levels: tuple[float, float, float, float, float]
-    apply: Callable[[Array, float, Rng], Array]
+    apply: Callable[[Array, float, Rng, Array], Array]
 
 
-def corrupt(tiles: Array, kind: str, *, severity: int, seed: int = 0, first: int = 0) -> Array:
+def corrupt(
+    tiles: Array,
+    kind: str,
+    *,
+    severity: int,
+    seed: int = 0,
+    first: int = 0,
+    wavelengths: Sequence[float | None] = _COLOURS,
+    white: float | Array = 255.0,
+) -> Array:
     """Return corrupted copies of tiles.
 
     Args:
-        tiles: uint8 (B, H, W, 3).
+        tiles: uint8 or uint16 (B, H, W, C).
         kind: a key of CORRUPTIONS.
         severity: 1 to 5.
         seed: 0 or more.
         first: index of the first tile, so that the result does not depend on the batch size.
+        wavelengths: of the C bands in nanometres; None counts as red.
+        white: the value of each band that counts as white, such as the 99th percentile of 16-bit tiles.
 
     Returns:
-        uint8 (B, H, W, 3).
+        The same shape and dtype.
     """
     corruption = CORRUPTIONS[kind]
     level = corruption.levels[SEVERITIES.index(severity)]
+    lengths = np.array([_COLOURS[0] if each is None else each for each in wavelengths])
+    white, largest = np.asarray(white, np.float64), np.iinfo(tiles.dtype).max
     corrupted = np.empty_like(tiles)
     for index, tile in enumerate(tiles):
         random = np.random.default_rng((seed, first + index))
-        changed = corruption.apply(tile / np.float64(255), level, random)
-        corrupted[index] = np.rint(np.clip(changed, 0, 1) * 255)
+        changed = corruption.apply(tile / white, level, random, lengths)
+        corrupted[index] = np.rint(np.clip(changed, 0, largest / white) * white)
     return corrupted
 
 
-def _haze(tile: Array, lost: float, random: Rng) -> Array:
+def _haze(tile: Array, lost: float, random: Rng, wavelengths: Array) -> Array:
     """Add haze: airlight replaces a fraction of the ground's light.
 
     Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723), with one transmission
-    for the whole tile and a slightly blue airlight.
+    for all visible bands of the tile and a slightly blue airlight. Beyond red, less light is lost, by
+    Angstrom's law with an exponent of 1.3.
     """
-    airlight = np.array([0.82, 0.85, 0.90])
-    return tile * (1 - lost) + airlight * lost
+    airlight = np.interp(wavelengths, _COLOURS[::-1], (0.90, 0.85, 0.82))
+    fraction = lost * np.minimum(1, (wavelengths / _COLOURS[0]) ** -1.3)
+    return tile * (1 - fraction) + airlight * fraction
 
 
-def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
+def _sensor_noise(tile: Array, electrons: float, random: Rng, wavelengths: Array) -> Array:
     """Add shot noise for this many electrons at full scale, and read noise of 2.
 
     The Poisson-Gaussian model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
@@ -71,19 +88,19 @@ def _sensor_noise(tile: Array, electrons: float, random: Rng) -> Array:
     return np.asarray(counted / electrons)
 
 
-def _blur(tile: Array, sigma: float, random: Rng) -> Array:
+def _blur(tile: Array, sigma: float, random: Rng, wavelengths: Array) -> Array:
     """Blur with a Gaussian of this standard deviation in pixels."""
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(tile, (sigma, sigma, 0)))
 
 
-def _brightness(tile: Array, gain: float, random: Rng) -> Array:
+def _brightness(tile: Array, gain: float, random: Rng, wavelengths: Array) -> Array:
     """Multiply or divide all values by this gain, as under another sun."""
     return tile * gain if random.random() < 0.5 else tile / gain
 
 
-def _missing_stripe(tile: Array, fraction: float, random: Rng) -> Array:
+def _missing_stripe(tile: Array, fraction: float, random: Rng, wavelengths: Array) -> Array:
     """Set a stripe of rows or columns to zero, this fraction of the tile."""
     axis = int(random.integers(2))
     side = tile.shape[axis]

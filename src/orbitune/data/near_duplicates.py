@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from orbitune.data.augment import dihedral_views
+from orbitune.data.preview import preview_bands
 from orbitune.data.tileset import TileSet
 from orbitune.data.transform import resize_matrix
 
@@ -111,7 +112,7 @@ class _Fingerprints:
     Attributes:
         grids: brightness, float32 (N, GRID, GRID, 1), centred and of length 1.
         contrasts: standard deviation of each grid before that, float32 (N,), in grey levels.
-        colours: mean of each channel, float32 (N, 3), in grey levels.
+        colours: mean of each band, float32 (N, C), in grey levels.
         digests: hashes of the pixels.
     """
 
@@ -130,13 +131,14 @@ def _compute_fingerprints(tiles: TileSet) -> _Fingerprints:
         resize_matrix(height, GRID, resample="bilinear"),
         resize_matrix(width, GRID, resample="bilinear"),
     )
+    shown = preview_bands(tiles.bands)
     grids, colours, digests = [], [], []
     for rows in np.array_split(np.arange(len(tiles.labels)), -(-len(tiles.labels) // _CHUNK)):
         pixels = tiles.read(rows)
         digests += [hashlib.blake2b(tile.data, digest_size=16).digest() for tile in pixels]
-        values = torch.from_numpy(pixels).float()
+        values = torch.from_numpy(tiles.read_grey_levels(rows)).float()
         colours.append(values.mean((1, 2)))
-        grids.append(down @ (values @ torch.tensor(_BRIGHTNESS)) @ across.T)
+        grids.append(down @ (values[..., shown] @ torch.tensor(_BRIGHTNESS)) @ across.T)
     grid = torch.cat(grids)
     grid -= grid.mean((1, 2), keepdim=True)
     contrasts = grid.square().mean((1, 2)).sqrt()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitune.sources.band_names import RGB, canonical_name
+from orbitune.sources.band_names import COLOURS, canonical_name
 
 _PERCENTILES = (2, 98)  # of 16-bit values that become 0 and 255
 
@@ -32,7 +32,7 @@ def rgb_preview(pixels: np.ndarray, bands: Sequence[str]) -> np.ndarray:
 def preview_bands(bands: Sequence[str]) -> list[int]:
     """Return the indices of the bands to show as red, green and blue."""
     known = [canonical_name(band) for band in bands]
-    colours = [canonical_name(colour) for colour in RGB]
+    colours = [canonical_name(colour) for colour in COLOURS]
     if all(known.count(colour) == 1 for colour in colours):
         return [known.index(colour) for colour in colours]
-    return [min(index, len(bands) - 1) for index in range(len(RGB))]
+    return [min(index, len(bands) - 1) for index in range(len(COLOURS))]

@@ -14,7 +14,7 @@ from orbitune.data.band_tiles import TileForm, band_form, common_bands, why_othe
 from orbitune.data.tile_store import StoreMetadata
 from orbitune.errors import DataError, printable
 from orbitune.progress import ProgressDisplay, ProgressTask
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 from orbitune.sources.decode import (
     BadImageError,
     Header,
@@ -157,7 +157,7 @@ def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], size: tuple[int
     deep = [index for index, header in headers.items() if header.high_bit_depth]
     scale_max = _estimate_scale_max(manifest, deep)
     return TileForm(
-        bands=RGB,
+        bands=COLOURS,
         dtype="uint8",
         decode=lambda data: to_uint8_tile(read_pixels(data), size, scale_max=scale_max),
         notes=(_scaling_note(scale_max, len(deep)),) if deep else (),

@@ -22,7 +22,7 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
 from orbitune.integrity import file_hash, read_checksummed_json
 from orbitune.records import Record, StoredRecord, rename_keys
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 
 MAX_META = 1 << 30  # bytes of meta.json, about a hundred for each tile
 
@@ -48,7 +48,7 @@ class StoreMetadata(Record):
     notes: list[str] = Field(default_factory=list)
     skipped: list[Annotated[tuple[str, str], Strict(False)]] = Field(default_factory=list)
     scale_max: int | None = None
-    bands: list[str] = Field(default_factory=lambda: list(RGB))
+    bands: list[str] = Field(default_factory=lambda: list(COLOURS))
 
 
 class FileHashes(Record):
@@ -92,7 +92,7 @@ class StoredMetadata(StoreMetadata, StoredRecord):
 
     def to_json(self) -> dict[str, Any]:
         """Return the content for JSON; stores of red, green and blue name neither bands nor statistics."""
-        defaults = {"bands": list(RGB), "statistics": {}}
+        defaults = {"bands": list(COLOURS), "statistics": {}}
         plain = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=plain)
 

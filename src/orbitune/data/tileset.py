@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.cache import cache_dir
-from orbitune.data.band_statistics import BandStatistics, compute_statistics
+from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
 from orbitune.data.band_tiles import TileDtype
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
@@ -25,7 +25,7 @@ from orbitune.data.tile_store import (
 )
 from orbitune.errors import DataError
 from orbitune.recipe_paths import is_synthetic
-from orbitune.sources.band_names import ALL, RGB, find_bands, wavelength
+from orbitune.sources.band_names import ALL, COLOURS, find_bands, wavelength
 from orbitune.sources.decode import DECODER_VERSION
 from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection
 from orbitune.sources.registry import Source, find_source
@@ -64,7 +64,7 @@ class TileSet:
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     scale_max: int | None = None
-    bands: tuple[str, ...] = RGB
+    bands: tuple[str, ...] = COLOURS
     origin: Source | None = None
     rows: ChecksummedRows | None = None
 
@@ -81,7 +81,7 @@ class TileSet:
     @property
     def is_rgb(self) -> bool:
         """Return whether these are 8-bit tiles of red, green and blue, as backbones read them."""
-        return self.bands == RGB and self.dtype == "uint8"
+        return self.bands == COLOURS and self.dtype == "uint8"
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read tiles and verify their checksums.
@@ -107,6 +107,21 @@ class TileSet:
                 "same command again, which decodes them again."
             ) from None
         return out
+
+    def read_grey_levels(self, indices: np.ndarray) -> np.ndarray:
+        """Read tiles in 8 bits: red, green and blue as they are, other bands scaled to their brightness.
+
+        Args:
+            indices: int (n,), of the tiles.
+
+        Returns:
+            uint8 (n, H, W, C).
+
+        Raises:
+            DataError: as `read`.
+        """
+        pixels = self.read(indices)
+        return pixels if self.is_rgb else to_grey_levels(pixels, self.statistics(np.arange(len(self.labels))))
 
     def statistics(self, indices: np.ndarray) -> BandStatistics:
         """Return the statistics of each band over some tiles; computed once, and kept with the store.
@@ -154,7 +169,7 @@ def load_tiles(
     if is_synthetic(data):
         if selection and selection != NOTHING_SELECTED:
             raise DataError("Synthetic tiles have no configurations or columns to choose from.")
-        if bands is not None and find_bands(bands, RGB, whose="synthetic") != (1, 2, 3):
+        if bands is not None and find_bands(bands, COLOURS, whose="synthetic") != (1, 2, 3):
             raise DataError("Synthetic tiles are red, green and blue: leave out --bands.")
         count = _synthetic_count(data)
         key, description = _synthetic_key(count), "synthetic"

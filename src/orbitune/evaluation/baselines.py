@@ -95,15 +95,15 @@ def colour_statistics(tiles: TileSet) -> np.ndarray:
     """Return mean, deviation and five quantiles (5 to 95 %) of each channel.
 
     Returns:
-        float64 (N, 21).
+        float64 (N, 7 times the number of bands).
     """
     rows = np.arange(len(tiles.labels))
     parts = np.array_split(rows, -(-len(rows) // _CHUNK))
-    return np.concatenate([_statistics(tiles.read(part)) for part in parts])
+    return np.concatenate([_statistics(tiles.read_grey_levels(part)) for part in parts])
 
 
 def _statistics(pixels: np.ndarray) -> np.ndarray:
-    """Return the statistics of uint8 (B, H, W, 3), from histograms for speed."""
+    """Return the statistics of uint8 (B, H, W, C), from histograms for speed."""
     count, height, width, channels = pixels.shape
     offsets = (np.arange(count * channels) * _LEVELS).reshape(count, 1, 1, channels)
     total = count * channels * _LEVELS

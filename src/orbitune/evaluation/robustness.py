@@ -72,16 +72,18 @@ def score_corruptions(
     labels: np.ndarray,
     batch_size: int = 256,
     seed: int = 0,
+    corrupted: Callable[..., np.ndarray] = corrupt,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> Robustness:
     """Score a classifier on clean tiles and with every corruption.
 
     Args:
-        predict: takes uint8 (B, H, W, 3), returns logits (B, C).
-        tiles: uint8 (N, H, W, 3).
+        predict: takes tiles (B, H, W, bands), returns logits (B, C).
+        tiles: uint8 or uint16 (N, H, W, bands).
         labels: int64 (N,), the true classes.
         batch_size: tiles per call of `predict`.
         seed: of the corruptions, 0 or more.
+        corrupted: `orbitune.data.corruptions.corrupt`, or a partial of it for other bands than RGB.
         after_batch: called with the number of tiles after each batch, N times `EVALUATIONS` tiles in all.
     """
 
@@ -101,7 +103,7 @@ def score_corruptions(
         severities = tuple(
             SeverityScores(
                 severity=severity,
-                **dict(score(partial(corrupt, kind=name, severity=severity, seed=seed))),
+                **dict(score(partial(corrupted, kind=name, severity=severity, seed=seed))),
             )
             for severity in SEVERITIES
         )

@@ -1,7 +1,8 @@
 """Export to ONNX in fp32 and int8.
 
-The graph takes uint8 tiles (B, H, W, 3) of the training tiles' size and returns calibrated probabilities
-(B, C). Resizing, normalisation, temperature and softmax are part of it. Its metadata hold labels and hashes.
+The graph takes tiles (B, H, W, bands) of the size and dtype of the training tiles, such as uint8 RGB, and
+returns calibrated probabilities (B, C). Resizing, normalisation, temperature and softmax are part of it. Its
+metadata hold labels, bands and hashes.
 """
 
 import json
@@ -86,6 +87,7 @@ def _save(model: Any, reference: "ReferenceModel", path: Path, **properties: str
         "labels": json.dumps(bundle.classes),
         "temperature": repr(bundle.temperature),
         "tile_size": json.dumps(reference.tile_size),
+        "bands": json.dumps(reference.setup.preprocessing.bands),
         "made_by": f"orbitune {version('orbitune')}",
         **{f"{name}_hash": value for name, value in reference.hashes.items()},
     }

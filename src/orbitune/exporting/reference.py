@@ -18,7 +18,7 @@ from orbitune.training.setup import TrainingSetup
 if TYPE_CHECKING:
     from torch import nn
 
-# From uint8 tiles (B, H, W, 3), of the training tiles' size, to calibrated probabilities (B, C).
+# From tiles (B, H, W, bands) in their dtype, of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
 CALIBRATION_TILES = 256  # with more, the ranges of activations hardly change
@@ -160,7 +160,7 @@ class ReferenceModel:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Return training tiles to measure activation ranges on, uint8 (N, H, W, 3)."""
+        """Return training tiles to measure activation ranges on, uint8 or uint16 (N, H, W, bands)."""
         train = self.setup.splits["train"]
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.setup.tiles.read(np.sort(train[drawn]))
@@ -185,7 +185,14 @@ class ReferenceModel:
         network = traceable_network(
             model, self.setup.backbone.family, transform=self.transform, merge_after=merge_after
         )
-        return trace(network, tile_size=self.tile_size, temperature=self.bundle.temperature)
+        used = self.setup.preprocessing
+        return trace(
+            network,
+            tile_size=self.tile_size,
+            temperature=self.bundle.temperature,
+            bands=len(used.bands),
+            dtype=used.dtype,
+        )
 
 
 def predict_in_batches(predict: Predict, tiles: TileSet, *, indices: np.ndarray) -> np.ndarray:

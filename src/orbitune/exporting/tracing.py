@@ -1,4 +1,4 @@
-"""Tracing of a model to an ONNX graph: uint8 tiles in, probabilities out."""
+"""Tracing of a model to an ONNX graph: integer tiles in, probabilities out."""
 
 import logging
 import warnings
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from orbitune.data.band_tiles import TileDtype
     from orbitune.data.transform import Transform
     from orbitune.evaluation.network import PlainClassifier
     from orbitune.fastpath.classifier import FastClassifier
@@ -44,20 +45,29 @@ def traceable_network(
     return fast_network(model, family, transform=unfolded, dtype=dtype, merge_after=merge_after).eval()
 
 
-def trace(network: "nn.Module", *, tile_size: tuple[int, int], temperature: float) -> Any:
+def trace(
+    network: "nn.Module",
+    *,
+    tile_size: tuple[int, int],
+    temperature: float,
+    bands: int = 3,
+    dtype: "TileDtype" = "uint8",
+) -> Any:
     """Return the ONNX graph of a network.
 
     Args:
         tile_size: height and width in pixels of the tiles it will read.
         temperature: divides logits before the softmax.
+        bands: number of bands of the tiles.
+        dtype: of the tiles.
 
     Returns:
-        An onnx.ModelProto from uint8 (B, H, W, 3), any B, to float32 (B, C).
+        An onnx.ModelProto from tiles (B, H, W, bands), any B, to float32 (B, C).
     """
     import torch
 
     whole = _with_softmax(network, temperature)
-    example = (torch.zeros(2, *tile_size, 3, dtype=torch.uint8),)
+    example = (torch.zeros(2, *tile_size, bands, dtype=getattr(torch, dtype)),)
     with torch.no_grad(), quiet():
         whole(*example)  # fills caches, whose content is then a constant of the graph
         program = torch.onnx.export(

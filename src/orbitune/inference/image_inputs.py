@@ -18,7 +18,7 @@ from PIL import Image
 from orbitune.errors import DataError, printable
 from orbitune.inference.bundle import Bundle
 from orbitune.sources.band_files import is_band_folder, read_band_folder
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
@@ -139,7 +139,7 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Read]]:
 def _read_path(path: Path, bands: Bands) -> np.ndarray:
     """Return the pixels of a file, or of a folder with one file per band."""
     if is_band_folder(path):
-        return read_bands(read_band_folder(path), bands or RGB)
+        return read_bands(read_band_folder(path), bands or COLOURS)
     return decode(read_file(path), bands)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orbitune.data.transform import LARGEST
 from orbitune.evaluation.run_result import RunResult
 from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
@@ -100,9 +101,11 @@ def _what(metadata: ModelMetadata, result: RunResult) -> str:
 def _use(metadata: ModelMetadata, adapter: bool, family: Family) -> str:
     """Return the snippets that load the model."""
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
+    count = len(metadata.preprocessing.bands)
+    sizes = f"num_labels={len(metadata.classes)}" + (f", num_channels={count}" if count != 3 else "")
     load = (
         f"""base = AutoModelForImageClassification.from_pretrained(
-    "{metadata.backbone.reference}", num_labels={len(metadata.classes)}, ignore_mismatched_sizes=True
+    "{metadata.backbone.reference}", {sizes}, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
         if adapter
@@ -180,8 +183,9 @@ def _origin(metadata: ModelMetadata) -> str:
         f"`{metadata.backbone.weights_sha256}`",
         f"- tiles: {data.source}; {sizes}; fingerprint `{data.fingerprint}`",
         f"- split: {data.split}, SHA-256 `{data.splits_sha256}`",
-        f"- pixels: to {used.image_size} x {used.image_size} ({used.resample}), divided by 255, "
-        f"mean {list(used.mean)}, standard deviation {list(used.std)}, from {used.stated_by}",
+        f"- pixels: to {used.image_size} x {used.image_size} ({used.resample}), divided by "
+        f"{LARGEST[used.dtype]}, mean {list(used.mean)}, standard deviation {list(used.std)}, from "
+        f"{used.stated_by}; bands {', '.join(used.bands)}",
         f"- recipe `{metadata.recipe_hash}`, {metadata.made_by}",
         *(f"- {note}" for note in data.notes),
     ]

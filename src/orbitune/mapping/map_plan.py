@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,24 +16,21 @@ from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.map_report import MapMetadata, SceneRecord
+from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
+    encoding_warnings,
     messages_about_others,
     overview_warnings,
     plan_messages,
     scene_warnings,
 )
-from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
-from orbitune.mapping.scene.raster_io import short_name, stat_digest
-from orbitune.mapping.scene.reader import Scene
+from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
 from orbitune.resources import core_count, parse_bytes
+from orbitune.sources.band_names import COLOURS
 
-_BASE_BYTES = 900 << 20  # memory of the libraries, the model and a batch, for any scene
-_SMALL_BLOCK = 16 << 20  # bytes of a block that fit into any budget
 _PIXEL_BYTES = 20  # per pixel of two parts in memory: as read, scaled, and padded copies
 _TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
 _MIN_PARTS = 16  # so that a killed map has something to resume
@@ -90,35 +86,18 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
-    with _open_scenes(scenes, options) as opened:
-        files = [file for scene in opened for file in scene.files]
-        check_output_paths(paths, files)
-        samples, scalings = [], []
-        for scene in opened:
-            check_blocks(scene, options.memory_budget)
-            samples.append(scene.sample())
-            tags = () if options.scale else scene.tags
-            scaling = choose_scaling(
-                options.scale, scene.dtype, sample=samples[-1], scale_max=bundle.scale_max, tags=tags
-            )
-            scalings.append(scaling)
-        records = [_scene_record(scene, scaling) for scene, scaling in zip(opened, scalings, strict=True)]
-        others = [(scene.name, scene.other_rasters) for scene in opened]
-        digest = stat_digest(files)
-        mosaic = Mosaic(opened, resolution=options.resolution)
-        overview = mosaic.overview(scalings)
-        specs = tuple(
-            SceneSpec(scene.name, scene.bands, scaling)
-            for scene, scaling in zip(opened, scalings, strict=True)
-        )
-    aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, mosaic.grid)
-    cells, dense = _cell_grid(options, bundle, mosaic.grid, aoi)
+    _check_bands(bundle)
+    inputs = SceneInputs.read(scenes, options, scale_max=bundle.scale_max)
+    aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
+    vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
+    check_output_paths(paths, [*inputs.files, *vectors])
+    cells, dense = _cell_grid(options, bundle, inputs.grid, aoi)
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
         attention=None,
         threads=core_count(),
-        scenes=specs,
+        scenes=inputs.specs,
         resolution=options.resolution,
         cells=cells,
         rows=_rows_per_part(options.memory_budget, cells, dense),
@@ -126,54 +105,34 @@ def plan_map(
         driver=options.driver,
         aoi=aoi,
     )
-    metadata = _metadata(spec, bundle, records, mosaic.grid, dense)
+    metadata = _metadata(spec, bundle, inputs, dense)
     return MapPlan(
         spec=spec,
         bundle=bundle,
-        grid=mosaic.grid,
-        native_grid=mosaic.native_grid,
+        grid=inputs.grid,
+        native_grid=inputs.native_grid,
         pixel_grid=options.grid,
         dense=dense,
-        overview=overview,
+        overview=inputs.overview,
         metadata=metadata,
-        messages=(*messages_about_others(others), *plan_messages(metadata, records)),
-        warnings=(*scene_warnings(spec, bundle, grid=mosaic.grid), *overview_warnings(bundle, overview)),
-        key=_key(spec, bundle, dense=dense, files=digest, samples=samples),
+        messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
+        warnings=(
+            *scene_warnings(spec, bundle, grid=inputs.grid),
+            *encoding_warnings(inputs.records),
+            *overview_warnings(bundle, inputs.overview),
+        ),
+        key=_key(spec, bundle, dense=dense, scenes=inputs.digest),
     )
 
 
-@contextmanager
-def _open_scenes(names: Sequence[str | Path], options: MapOptions) -> Iterator[list[Scene]]:
-    """Open scenes by the options, and close them after the block."""
-    if not names:
-        raise DataError("Name at least one scene.")
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                Scene(name, options.bands, resolution=options.resolution, driver=options.driver)
-            )
-            for name in names
-        ]
-
-
-def check_blocks(scene: Scene, memory_budget: str) -> None:
-    """Check that a block of the file fits into the memory budget.
-
-    GDAL reads whole blocks.
-
-    Args:
-        scene: the open scene.
-        memory_budget: bytes.
-
-    Raises:
-        DataError: a block is larger.
-    """
-    budget = parse_bytes(memory_budget)
-    needed = _BASE_BYTES + 4 * scene.block_bytes
-    if needed > budget and scene.block_bytes > _SMALL_BLOCK:
+def _check_bands(bundle: Bundle) -> None:
+    """Check that a model reads what a scene is scaled to: three bands in 8 bits."""
+    used = bundle.metadata.preprocessing
+    if len(used.bands) != len(COLOURS) or used.dtype != "uint8":
+        bits = used.dtype.removeprefix("uint")
         raise DataError(
-            f"{scene.name} is stored in blocks of {scene.block_bytes / 1e9:.1f} GB: write it in tiles, such "
-            f"as with gdal_translate -co TILED=YES IN OUT, or give a --memory-budget of {needed / 1e9:.1f}GB."
+            f"Maps need a model of three 8-bit bands, and this one reads {', '.join(used.bands)} in {bits} "
+            "bits: predict its tiles with orbitune predict."
         )
 
 
@@ -212,66 +171,45 @@ def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
     budget = parse_bytes(memory_budget)
     row = 2 * cells.stride * cells.width * _PIXEL_BYTES + (cells.columns * _TOKEN_BYTES if dense else 0)
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
-    most = (budget - _BASE_BYTES) // row
+    most = (budget - BASE_BYTES) // row
     if most < fewest:
-        needed = (_BASE_BYTES + fewest * row) / 1e9
+        needed = (BASE_BYTES + fewest * row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
     # Parts overlap by the margin of their tiles, so those of a single row of windows waste most work.
     usual = max(fewest + step, -(-cells.rows // _MIN_PARTS))
     return int(fewest + (min(most, usual) - fewest) // step * step)
 
 
-def _scene_record(scene: Scene, scaling: ReflectanceScaling) -> SceneRecord:
-    """Return how a scene is read."""
-    return SceneRecord(
-        scene=short_name(scene.name),
-        bands=scene.bands,
-        bands_source=scene.bands_source,
-        scaling=scaling,
-        resampled_from_metres=scene.grid.resampled_from,
-    )
-
-
-def _metadata(
-    spec: JobSpec, bundle: Bundle, scenes: Sequence[SceneRecord], grid: RasterGrid, dense: bool
-) -> MapMetadata:
+def _metadata(spec: JobSpec, bundle: Bundle, inputs: SceneInputs, dense: bool) -> MapMetadata:
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
-        **dict(scenes[0]),
+        **dict(inputs.records[0]),
         made_by=f"orbitune {version('orbitune')}",
         model=bundle.folder.name,
         classes=bundle.classes,
-        pixels=(grid.height, grid.width),
+        pixels=(inputs.grid.height, inputs.grid.width),
         resolution_metres=spec.resolution,
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,
-        other_scenes=tuple(scenes[1:]),
+        other_scenes=inputs.records[1:],
         aoi=None if spec.aoi is None else spec.aoi.name,
         confusion=bundle.metadata.confusion,
     )
 
 
-def _key(
-    spec: JobSpec, bundle: Bundle, *, dense: bool, files: str, samples: Sequence[np.ma.MaskedArray]
-) -> str:
+def _key(spec: JobSpec, bundle: Bundle, *, dense: bool, scenes: str) -> str:
     """Return a digest of all inputs and options that determine the parts.
 
     Args:
-        files: see `raster_io.stat_digest`; a scene on a server is known by the pixels of its overview alone.
-        samples: overview of each scene.
+        scenes: digest of the scenes, see `SceneInputs`.
     """
     spelling = {"source", "backbone", "scenes", "driver"}
     determines = {
         **{name: value for name, value in asdict(spec).items() if name not in spelling},
-        "scenes": [(each.bands, each.scaling.to_json()) for each in spec.scenes],
-        "files": files,
-        "samples": [
-            hashlib.sha256(each.data.tobytes() + np.ma.getmaskarray(each).tobytes()).hexdigest()
-            for each in samples
-        ],
+        "scenes": scenes,
         "weights": {file.name: file_hash(file) for file in sorted(bundle.folder.glob("*.safetensors"))},
         "metadata": bundle.metadata.to_json(),
         "dense": dense,

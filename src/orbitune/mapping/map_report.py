@@ -4,7 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Strict, computed_field
 
-from orbitune.mapping.areas.area_records import AreaReport
+from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
+from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -28,12 +29,14 @@ class SceneRecord(Record):
     """How one scene of a mosaic was read.
 
     Attributes:
-        scene, bands, bands_source, scaling, resampled_from_metres: as in `MapMetadata`.
+        scene, bands, band_names, bands_source, encoding, scaling, resampled_from_metres: as in `MapMetadata`.
     """
 
     scene: str
     bands: JsonTuple[int]
+    band_names: JsonTuple[str] = ()
     bands_source: str
+    encoding: Encoding | None = None
     scaling: ReflectanceScaling
     resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
 
@@ -65,8 +68,10 @@ class MapMetadata(StoredRecord):
         classes: class names, of the codes from 1 on.
         scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
-        bands: numbers of the red, green and blue band.
+        bands: numbers of the bands that were read: red, green and blue.
+        band_names: their names; empty strings for bands without one.
         bands_source: how the bands were chosen.
+        encoding: how numbers of the scene become reflectance; None if the user gave the scaling.
         scaling: values of each band that became 0 and 255.
         resampled_from_metres: metres per pixel of a scene that was resampled; else None.
         resolution_metres: metres per pixel that tiles were read at.
@@ -91,7 +96,9 @@ class MapMetadata(StoredRecord):
     scene: str
     pixels: Annotated[tuple[int, int], Strict(False)]
     bands: JsonTuple[int]
+    band_names: JsonTuple[str] = ()
     bands_source: str
+    encoding: Encoding | None = None
     scaling: ReflectanceScaling
     resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
@@ -113,10 +120,12 @@ class MapReport(AreaReport):
     Attributes:
         metadata: how the map was made.
         warnings: what may make the map wrong.
+        change: since an earlier map, if one was given.
     """
 
     metadata: MapMetadata
     warnings: JsonTuple[str] = ()
+    change: ChangeReport | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

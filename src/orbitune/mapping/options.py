@@ -1,6 +1,7 @@
 """Options of a map."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -8,6 +9,7 @@ from typing import Literal, get_args
 from orbitune.errors import DataError
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.reader import RESOLUTION
+from orbitune.sources.band_names import BandChoice
 
 Mode = Literal["auto", "tiles", "dense"]
 PixelGrid = Literal["scene", "cells"]
@@ -19,7 +21,8 @@ class MapOptions:
     """How a scene is read, labelled and written.
 
     Attributes:
-        bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
+        bands: names or 1-based numbers of the red, green and blue band, such as ("B04", "B03", "B02"); None
+            to choose them by the file's metadata.
         stride: side of a grid cell in pixels of the training resolution; None for that of a tile.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
@@ -34,12 +37,14 @@ class MapOptions:
         min_area: hectares below which a patch of a class takes the class around it; None to keep all.
         reference: vector file of labelled points to estimate areas and accuracies from, see `map_areas`.
         field: its field with the true class of a point.
+        compare: an earlier map to compare with, see `compare_maps`; the change goes to `NAME-change.tif`.
+        zones: vector file of polygons, see `measure_zones`; the hectares go to `NAME-zones.csv`.
 
     Raises:
         DataError: an option has an unknown value.
     """
 
-    bands: tuple[int, ...] | None = None
+    bands: Sequence[BandChoice] | None = None
     stride: int | None = None
     mode: Mode = "auto"
     scale: str | None = None
@@ -53,33 +58,19 @@ class MapOptions:
     min_area: float | None = None
     reference: str | Path | None = None
     field: str = TRUE_CLASS
+    compare: str | Path | None = None
+    zones: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):
             if getattr(self, name) not in get_args(choices):
                 listed = ", ".join(get_args(choices))
                 raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
-        if self.bands is not None and not all(isinstance(band, int) for band in self.bands):  # "3,2,1"
-            raise DataError(f"bands are three numbers, such as (3, 2, 1), not {self.bands!r}.")
+        if isinstance(self.bands, str) or not all(isinstance(band, (int, str)) for band in self.bands or ()):
+            raise DataError(f'bands are names or numbers, such as ["B04", "B03", "B02"], not {self.bands!r}.')
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
         if self.min_area is not None and not 0 < self.min_area < math.inf:
             raise DataError(f"--min-area takes hectares, such as 0.5, not {self.min_area:g}.")
         if not 0 < self.resolution < math.inf:
             raise DataError(f"--resolution takes metres per pixel, such as 10, not {self.resolution:g}.")
-
-
-def parse_bands(text: str) -> tuple[int, ...] | None:
-    """Return the band numbers of a comma-separated string such as `3,2,1`.
-
-    Returns None for a blank string.
-
-    Raises:
-        DataError: a part is not a whole number.
-    """
-    if not text.strip():
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise DataError(f"--bands takes three numbers, such as 3,2,1, not {text!r}.") from None

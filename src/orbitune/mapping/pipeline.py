@@ -86,9 +86,9 @@ def map_scene(
         log(_sieve_message(rasters.metadata.sieve))
     for name, path in paths.items():
         OUTPUTS[name].write(rasters, path)
-    report = analysis.report(paths["map"])
+    areas, change = analysis.report(paths["map"])
     store.clear()
-    return MapReport(metadata=rasters.metadata, warnings=plan.warnings, **dict(report))
+    return MapReport(metadata=rasters.metadata, warnings=plan.warnings, change=change, **dict(areas))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:

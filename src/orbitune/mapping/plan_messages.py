@@ -36,7 +36,7 @@ def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[
 
 
 def _messages_about_scene(scene: SceneRecord, resolution: float) -> list[str]:
-    """Return lines about scaling, resampling and bands of a scene."""
+    """Return lines about scaling, resampling, bands and encoding of a scene."""
     ends = zip(scene.scaling.low, scene.scaling.high, strict=True)
     ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
     lines = [f"scaling: {ranges} become 0 to 255 ({scene.scaling.source})"]
@@ -51,6 +51,8 @@ def _messages_about_scene(scene: SceneRecord, resolution: float) -> list[str]:
         pairs = zip(_COLOURS, scene.bands, strict=True)
         named = ", ".join(f"{colour} {band}" for colour, band in pairs)
         lines.append(f"bands: {named} ({scene.bands_source})")
+    if scene.encoding is not None:
+        lines.append(f"encoding: {scene.encoding.describe()}")
     return lines
 
 
@@ -70,6 +72,16 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
             "cut it, or warp it to UTM"
         )
     return found
+
+
+def encoding_warnings(scenes: Sequence[SceneRecord]) -> list[str]:
+    """Return a warning for each scene whose encoding cannot be told."""
+    return [
+        f"cannot tell how {scene.scene} is encoded, taken as {scene.encoding.describe()}: give the range of "
+        "values with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
+        for scene in scenes
+        if scene.encoding is not None and not scene.encoding.certain
+    ]
 
 
 def overview_warnings(bundle: Bundle, overview: np.ma.MaskedArray) -> list[str]:

@@ -19,7 +19,7 @@ from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe import DEFAULT_BACKBONE
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +59,7 @@ class Backbone:
         channels = self.config.num_channels
         if len(bands) == channels:
             return self
-        if channels != len(RGB):
+        if channels != len(COLOURS):
             raise ModelError(
                 f"{self.name} reads {channels} bands, and the tiles have {len(bands)} "
                 f"({', '.join(bands)}): choose as many with --bands."

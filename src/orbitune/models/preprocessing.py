@@ -22,7 +22,7 @@ from orbitune.errors import ModelError
 from orbitune.files import write_json
 from orbitune.models.files.config_files import read_config_file
 from orbitune.records import JsonTuple, Record
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
     from orbitune.models.families import Family
@@ -58,7 +58,7 @@ class Preprocessing(Record):
     std: PositiveBands
     resample: Literal["bilinear", "bicubic"]
     stated_by: str = ""
-    bands: Annotated[JsonTuple[str], Field(min_length=1)] = RGB
+    bands: Annotated[JsonTuple[str], Field(min_length=1)] = COLOURS
     dtype: TileDtype = "uint8"
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class Preprocessing(Record):
     @property
     def is_rgb(self) -> bool:
         """Return whether the model reads 8-bit red, green and blue."""
-        return self.bands == RGB and self.dtype == "uint8"
+        return self.bands == COLOURS and self.dtype == "uint8"
 
     @property
     def transform(self) -> Transform:
@@ -138,7 +138,7 @@ def read_preprocessing(
         source = "the checkpoint, which does not normalise"
     elif stated.image_mean and stated.image_std:
         mean, std, source = stated.image_mean, stated.image_std, f"the checkpoint's {PREPROCESSOR_CONFIG}"
-    elif channels == len(RGB):
+    elif channels == len(COLOURS):
         mean, std = family.normalisation
         source = f"the {family.title} family (the checkpoint has none)"
     else:
@@ -154,7 +154,7 @@ def read_preprocessing(
         std=std,
         resample=resample,
         stated_by=source,
-        bands=RGB if channels == len(RGB) else tuple(map(str, range(1, channels + 1))),
+        bands=COLOURS if channels == len(COLOURS) else tuple(map(str, range(1, channels + 1))),
         dtype="uint16"
         if math.isclose(stated.rescale_factor, 1 / LARGEST["uint16"], rel_tol=0.01)
         else "uint8",

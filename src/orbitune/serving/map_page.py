@@ -12,7 +12,7 @@ from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.grid import NOT_SURE, valid_strides
 from orbitune.mapping.map_report import MapReport
-from orbitune.mapping.options import MapOptions, parse_bands
+from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.reader import RESOLUTION
@@ -22,11 +22,11 @@ from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
+from orbitune.sources.band_names import parse_bands
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
-    "choose with --bands": "choose other Bands",
     "--bands": "Bands",
     "--scale": "Scale",
     "--stride": "The stride",
@@ -254,7 +254,8 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
 def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
-        return MapOptions(bands=parse_bands(bands or ""), stride=whole, scale=(scale or "").strip() or None)
+        chosen = parse_bands(bands) if bands and bands.strip() else None
+        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or None)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
 

@@ -12,6 +12,7 @@ from orbitune.errors import DataError
 from orbitune.inference.image_inputs import ImageInput, decode
 from orbitune.mapping.scene.raster_io import import_rasterio
 from orbitune.mapping.scene.reader import RESOLUTION, Scene
+from orbitune.sources.band_names import BandChoice
 from orbitune.sources.decode import BadImageError, read_header
 from orbitune.sources.image_folder import read_file, zip_files
 from orbitune.sources.multiband import read_band_header
@@ -81,12 +82,12 @@ def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:
     return decode(data, bands)
 
 
-def check_scene(path: Path, bands: tuple[int, ...] | None) -> None:
+def check_scene(path: Path, bands: Sequence[BandChoice] | None) -> None:
     """Check by the header that a scene is a GeoTIFF and not too large.
 
     Args:
         path: the scene.
-        bands: band numbers to read, see `Scene`.
+        bands: names or numbers of the bands to read, see `Scene`.
 
     Raises:
         DataError: not a GeoTIFF, damaged, or too large.

@@ -38,7 +38,7 @@ SENTINEL2 = {
         Band("B05", 704.1, ("rededge1", "rededge")),
         Band("B06", 740.5, ("rededge2",)),
         Band("B07", 782.8, ("rededge3",)),
-        Band("B08", 832.8, ("nir",)),
+        Band("B08", 832.8, ("nir", "nearinfrared", "infrared")),
         Band("B8A", 864.7, ("nir08", "narrownir")),
         Band("B09", 945.1, ("nir09", "watervapor")),
         Band("B10", 1373.5, ("cirrus",)),
@@ -46,7 +46,8 @@ SENTINEL2 = {
         Band("B12", 2202.4, ("swir22", "swir2")),
     )
 }
-RGB = ("red", "green", "blue")
+RGB = ("B04", "B03", "B02")
+COLOURS = ("red", "green", "blue")  # the bands of an image
 ALL = "all"  # in place of a list of bands
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}

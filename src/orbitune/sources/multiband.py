@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from orbitune.errors import DataError
-from orbitune.sources.band_names import RGB, BandChoice, band_in_text, find_bands
+from orbitune.sources.band_names import COLOURS, BandChoice, band_in_text, find_bands
 from orbitune.sources.decode import (
     MAX_PIXELS,
     BadImageError,
@@ -40,7 +40,7 @@ class BandHeader(Header):
         bands: names of all bands in their order; numbers, from 1 on, for those without a name.
     """
 
-    bands: tuple[str, ...] = RGB
+    bands: tuple[str, ...] = COLOURS
 
 
 def has_many_bands(data: bytes) -> bool:
@@ -55,7 +55,7 @@ def has_many_bands(data: bytes) -> bool:
     if not (is_tiff(data) and needs_rasterio(data)):
         return False
     with open_raster(data) as raster:
-        return sum(each.name != "alpha" for each in raster.colorinterp) > len(RGB)
+        return sum(each.name != "alpha" for each in raster.colorinterp) > len(COLOURS)
 
 
 def read_band_header(data: bytes) -> BandHeader:
@@ -141,7 +141,7 @@ def _band_names(raster: "DatasetReader") -> tuple[str, ...]:
     if not any(names):
         if len(names) == len(EUROSAT_BANDS):
             return EUROSAT_BANDS
-        names = [each.name if each.name in RGB else "" for each in raster.colorinterp]
+        names = [each.name if each.name in COLOURS else "" for each in raster.colorinterp]
     return tuple(
         name if name and names.count(name) == 1 else str(number) for number, name in enumerate(names, 1)
     )
@@ -149,5 +149,5 @@ def _band_names(raster: "DatasetReader") -> tuple[str, ...]:
 
 def _check_size(values: int) -> None:
     """Raise a BadImageError for a file with too many values in all its bands."""
-    if values > len(RGB) * MAX_PIXELS:
+    if values > len(COLOURS) * MAX_PIXELS:
         raise BadImageError(f"has {values:,} values in all bands, more than the {3 * MAX_PIXELS:,} allowed")

@@ -7,15 +7,14 @@ layers over cached activations. Every change is reported with its reason.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
-from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.recipe import Recipe, upgrade
-from orbitune.recipe_paths import PLACES
+from orbitune.records import JsonTuple, RecordError, StoredRecord
 from orbitune.resources import parse_bytes, parse_seconds
 from orbitune.study.child_processes import run_command
 from orbitune.study.records import Plan
@@ -60,6 +59,42 @@ class Budget:
 
     def __bool__(self) -> bool:
         return self.memory_bytes is not None or self.seconds is not None
+
+
+class StoredFit(StoredRecord):
+    """A recipe that was fitted into a budget, the content of budget.json.
+
+    Attributes:
+        requested: the recipe as requested.
+        memory_bytes, seconds: the budget, see `Budget`.
+        fitted: the recipe that fits.
+        choices: changes and their reasons, one sentence each.
+    """
+
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    requested: Recipe
+    memory_bytes: int | None
+    seconds: float | None
+    fitted: Recipe
+    choices: JsonTuple[str]
+
+    @property
+    def budget(self) -> Budget:
+        """Return the limits that the recipe was fitted into."""
+        return Budget(self.memory_bytes, self.seconds)
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert a file of version 0.1, which had the request in one object."""
+        if isinstance(asked := values.pop("asked", None), dict):
+            values |= asked
+        recipes = {"recipe": "requested", "chosen": "fitted"}
+        return {
+            recipes.get(name, name): upgrade(value) if name in recipes and isinstance(value, dict) else value
+            for name, value in values.items()
+        }
 
 
 @dataclass
@@ -270,26 +305,26 @@ def fit_recipe(
     Raises:
         RunError: no plan fits, or the folder holds a run that was fitted from another recipe or budget.
     """
-    settings = recipe.model_dump(mode="json", exclude=set(PLACES))  # paths may differ on a resumed run
-    file, asked = folder / "budget.json", {"recipe": settings, **asdict(budget)}
+    file = folder / "budget.json"
     if file.exists():
         try:
-            kept = read_checksummed_json(file)
-            fitted = Recipe.make({**kept["chosen"], **recipe.places})
-            before = kept["asked"]
-            before["recipe"] = {n: v for n, v in upgrade(before["recipe"]).items() if n not in PLACES}
-        except (OrbituneError, ValueError, LookupError, TypeError):
+            stored = StoredFit.read(file)
+        except (OrbituneError, RecordError):
             raise RunError(f"{file} is damaged; remove it to fit the recipe again.") from None
-        if before != asked:
+        if stored.budget != budget or recipe.differences(stored.requested):
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."
             )
-        choices = kept["choices"]
     else:
         fit = fit_budget(recipe, budget, measure=measure)
-        fitted, choices = fit.recipe, fit.choices
-        chosen = {"asked": asked, "chosen": fitted.model_dump(mode="json"), "choices": choices}
-        write_checksummed_json(file, chosen)
-    for choice in choices:
+        stored = StoredFit(
+            requested=recipe,
+            memory_bytes=budget.memory_bytes,
+            seconds=budget.seconds,
+            fitted=fit.recipe,
+            choices=tuple(fit.choices),
+        )
+        stored.write(file)
+    for choice in stored.choices:
         say(choice)
-    return fitted
+    return stored.fitted.model_copy(update=recipe.places)  # paths may differ on a resumed run

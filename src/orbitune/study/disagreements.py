@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
 from orbitune.files import replacing
 from orbitune.study.findings import DisagreementRecord, DisputedTile
@@ -43,7 +44,7 @@ def find_disagreements(
         return None
     rows, image = predictions.indices[chosen], f"tiles/disagreements-{split}.png"
     columns = min(_COLUMNS, len(rows))
-    _write_image(folder / image, tiles.read(rows), columns)
+    _write_image(folder / image, rgb_preview(tiles.read(rows), tiles.bands), columns)
     labels, answers = predictions.labels[chosen], predicted[:, chosen]
     disputed = [
         DisputedTile(

@@ -1,11 +1,14 @@
 """Robustness of a finished run, stored as robustness.json in its folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
+from orbitune.data.corruptions import corrupt
 from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
@@ -13,6 +16,7 @@ from orbitune.files import write_json
 from orbitune.integrity import read_cached_json
 from orbitune.progress import ProgressDisplay
 from orbitune.training.evaluate import SavedModel, reopen
+from orbitune.training.setup import TrainingSetup
 
 _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
@@ -49,10 +53,22 @@ def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Rob
         display.task("robustness", count * EVALUATIONS) as task,
     ):
         scores = score_corruptions(
-            predict, setup.tiles.read(sample), labels=setup.tiles.labels[sample], after_batch=task.advance
+            predict,
+            setup.tiles.read(sample),
+            labels=setup.tiles.labels[sample],
+            corrupted=_corruptor(setup),
+            after_batch=task.advance,
         )
     write_json(file, scores.to_json())
     return scores
+
+
+def _corruptor(setup: TrainingSetup) -> Callable[..., np.ndarray]:
+    """Return the function that corrupts tiles of the run's bands."""
+    if setup.tiles.is_rgb:
+        return corrupt
+    white = np.array(setup.tiles.statistics(setup.splits["train"]).high)
+    return partial(corrupt, wavelengths=setup.tiles.wavelengths, white=white.clip(1))
 
 
 def _read_cached(file: Path) -> Robustness | None:

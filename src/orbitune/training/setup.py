@@ -24,7 +24,7 @@ from orbitune.models.factory import resolve
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import COLOURS
 from orbitune.sources.manifest import ColumnSelection
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _preprocessing(stated: Preprocessing, tiles: TileSet, train: np.ndarray) -> 
     others by the statistics of the training tiles.
     """
     dtype = tiles.dtype
-    if len(tiles.bands) == len(stated.bands) == len(RGB) and dtype == "uint8":
+    if len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8":
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
 

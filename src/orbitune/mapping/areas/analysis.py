@@ -4,11 +4,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from orbitune.mapping.areas.area_records import AreaReport
+from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
+from orbitune.mapping.areas.change import compare_class_maps
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.estimation import estimate_areas
 from orbitune.mapping.areas.reference_points import ReferencePoints
+from orbitune.mapping.areas.zones import read_zones, write_zones
 from orbitune.mapping.options import MapOptions
+from orbitune.mapping.vector_io import VectorLayer
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,13 @@ class MapAnalysis:
 
     Attributes:
         points: reference points; None for none.
+        before: an earlier map to compare with; None for none.
+        zones: polygons to measure the classes in; None for none.
     """
 
     points: ReferencePoints | None
+    before: ClassMap | None
+    zones: VectorLayer | None
 
     @classmethod
     def open(cls, options: MapOptions) -> "MapAnalysis":
@@ -29,7 +36,9 @@ class MapAnalysis:
             OrbituneError: one cannot be used.
         """
         points = options.reference and ReferencePoints.read(options.reference, options.field)
-        return cls(points or None)
+        before = options.compare and ClassMap.open(options.compare)
+        zones = options.zones and read_zones(options.zones)
+        return cls(points or None, before or None, zones or None)
 
     def check_classes(self, classes: Collection[str]) -> None:
         """Check that the reference points have classes of the model.
@@ -40,10 +49,22 @@ class MapAnalysis:
         if self.points:
             self.points.check_classes(classes)
 
-    def report(self, map_file: Path) -> AreaReport:
+    def report(self, map_file: Path) -> tuple[AreaReport, ChangeReport | None]:
         """Analyse the finished map.
 
+        The map of change and the zones go to files beside the map: `NAME-change.tif` and `NAME-zones.csv`.
+
         Raises:
-            OrbituneError: the points do not fit the map.
+            OrbituneError: a file does not fit the map, or cannot be written.
         """
-        return estimate_areas(ClassMap.open(map_file), self.points)
+        class_map = ClassMap.open(map_file)
+        change = None
+        if self.before:
+            change = compare_class_maps(self.before, class_map, out=_beside(map_file, "-change.tif"))
+        if self.zones:
+            write_zones(class_map, self.zones, out=_beside(map_file, "-zones.csv"))
+        return estimate_areas(class_map, self.points), change
+
+
+def _beside(map_file: Path, ending: str) -> Path:
+    return map_file.with_name(f"{map_file.stem}{ending}")

@@ -127,6 +127,45 @@ class AreaReport(Record):
         return [line, *self.notes]
 
 
+class ChangeReport(Record):
+    """Areas from the classes of one map to those of a later one, where both have data.
+
+    Attributes:
+        before, after: names of the rows and columns of `hectares`, *not sure* last.
+        hectares: from the class of the row to that of the column.
+        changed_hectares, unchanged_hectares: sums where both maps have a class.
+        expected_false_hectares: what two independent maps would show as change if nothing had changed, by the
+            confusion of the test tiles; None if it cannot be told.
+    """
+
+    before: JsonTuple[str]
+    after: JsonTuple[str]
+    hectares: JsonTuple[JsonTuple[float]]
+    changed_hectares: float
+    unchanged_hectares: float
+    expected_false_hectares: float | None = None
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of the from-to table, in hectares."""
+        header = ["before, after (hectares)", *self.after]
+        pairs = zip(self.before, self.hectares, strict=True)
+        return header, [[name, *(f"{value:,.0f}" for value in row)] for name, row in pairs]
+
+    def remarks(self) -> list[str]:
+        """Return lines about the change, and how sure it is."""
+        lines = [f"changed {self.changed_hectares:,.0f} ha, unchanged {self.unchanged_hectares:,.0f} ha"]
+        if self.expected_false_hectares is not None:
+            lines.append(
+                f"about {self.expected_false_hectares:,.0f} ha would seem to change if nothing had, should "
+                "both maps err independently and as often as on the test tiles"
+            )
+        lines.append(
+            "the errors of both maps are in this table; for areas with intervals, label a sample of "
+            "the map of change (orbitune map-sample, orbitune map-areas)"
+        )
+        return lines
+
+
 def _interval(middle: float | None, low: float | None, high: float | None) -> str:
     """Return an estimate in hectares with its interval; blank for None."""
     if middle is None:

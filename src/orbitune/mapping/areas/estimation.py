@@ -18,7 +18,10 @@ def map_areas(
 ) -> AreaReport:
     """Estimate the class areas of a finished map.
 
-        map_areas("landcover.tif", "points.gpkg").reference.overall_accuracy
+    Examples:
+        >>> from orbitune import map_areas
+        >>> report = map_areas("landcover.tif")  # or map_areas("landcover.tif", "points.gpkg")
+        >>> {area.name: area.estimated_hectares for area in report.areas}
 
     Args:
         class_map: a GeoTIFF that `map_scene` or `compare_maps` wrote.

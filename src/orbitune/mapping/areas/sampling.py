@@ -31,7 +31,9 @@ def draw_sample(
 ) -> dict[str, int]:
     """Draw points of a map to label, and write them to a GeoPackage.
 
-        draw_sample("landcover.tif", "points.gpkg", points=300)
+    Examples:
+        >>> from orbitune import draw_sample
+        >>> draw_sample("landcover.tif", "points.gpkg", points=300)
 
     Label the points in QGIS, whose form offers the classes in the field `true_class`, and pass the file to
     `map_areas`.

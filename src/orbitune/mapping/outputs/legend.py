@@ -47,10 +47,15 @@ def class_colours(classes: tuple[str, ...]) -> dict[int, Colour]:
         )
         if known is not None and known not in found.values():
             found[code] = known
-    free = [colour for colour in (*_DISTINCT, *_colour_cube()) if colour not in found.values()]
+    free = [colour for colour in distinct_colours() if colour not in found.values()]
     rest = [code for code in range(1, len(classes) + 1) if code not in found]
     found.update({code: free[n % len(free)] for n, code in enumerate(rest)})
     return {NODATA: _NODATA_COLOUR, **dict(sorted(found.items())), NOT_SURE: _NOT_SURE_COLOUR}
+
+
+def distinct_colours() -> list[Colour]:
+    """Return colours without a meaning, the easiest to tell apart first."""
+    return [*_DISTINCT, *_colour_cube()]
 
 
 def _colour_cube() -> list[Colour]:

@@ -108,18 +108,18 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
     return {name: Path(given[name]) for name in OUTPUTS if name in given}
 
 
-def check_output_paths(paths: Mapping[str, Path], scene: Sequence[Path]) -> None:
-    """Check that no output replaces the scene, another output or a folder.
+def check_output_paths(paths: Mapping[str, Path], inputs: Sequence[Path]) -> None:
+    """Check that no output replaces an input, another output or a folder.
 
     Args:
-        scene: the files that the scene is read from, see `raster_io.local_files`.
+        inputs: files that the map is made from, such as those of the scene, see `raster_io.local_files`.
 
     Raises:
         DataError: one does.
     """
-    places = [*{path.resolve() for path in scene}, *(path.resolve() for path in paths.values())]
+    places = [*{path.resolve() for path in inputs}, *(path.resolve() for path in paths.values())]
     if len(set(places)) < len(places):
-        raise DataError("The scene and the files to write must have different names.")
+        raise DataError("The inputs and the files to write must have different names.")
     for path in paths.values():
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"

@@ -25,7 +25,11 @@ class BandReader:
         self._bands, self._name, self._is_local = list(bands), name, is_local
 
     def read(self, window: Any = None, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Read pixels (bands, H, W), and where no band is nodata and not all are saturated.
+        """Read pixels (bands, H, W), and where they are data.
+
+        No band is nodata there, and not all are saturated or, but for 8 bits, 0.
+
+        Scenes without a nodata value often are so outside their outline.
 
         Args:
             window: rasterio window; None for all.
@@ -44,6 +48,8 @@ class BandReader:
             # 0 is a common nodata value, and a valid value of a single band.
             may_be_zero = np.array([self.data.nodatavals[band - 1] == 0 for band in self._bands])
             valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
+        if pixels.dtype.itemsize > 1:
+            valid &= (pixels != 0).any(0)
         if pixels.dtype.kind == "f":
             return pixels, valid & np.isfinite(pixels).all(0)
         return pixels, valid & (pixels < np.iinfo(pixels.dtype).max).any(0)

@@ -1,66 +1,124 @@
 """Band selection, and scale and offset tags of a raster."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 from orbitune.errors import DataError
+from orbitune.sources.band_names import (
+    ALL,
+    COLOURS,
+    RGB,
+    BandChoice,
+    band_in_text,
+    canonical_name,
+    find_bands,
+)
 
-_COLOURS = ("red", "green", "blue")
+Level = Literal["L1C", "L2A"]  # of processing: top of the atmosphere, or surface
+
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
-_OFFSET_TAGS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")  # Sentinel-2 products since baseline 04.00
+_QUANTIFICATION_TAGS = {"QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"}
+# Since baseline 04.00.
+_OFFSET_TAG = re.compile(r"(BOA|RADIO)_ADD_OFFSET(_\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([+-]?\d+(?:\.\d*)?)\s*")
+_NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a description that is a number alone
 
 
 @dataclass(frozen=True)
 class BandTags:
-    """Scale and offset of a band: physical value = digital number * scale + offset.
+    """Scale and offset of a band in its metadata: physical value = digital number * scale + offset.
 
     Attributes:
-        scale, offset: 1 and 0 if the file has no tags.
-        source: the tags they come from, for messages; None if the file has none.
+        scale: 1 if none is stated.
+        offset: None if none is stated.
+        source: the metadata they come from, for messages; None if there is none.
     """
 
     scale: float = 1.0
-    offset: float = 0.0
+    offset: float | None = None
     source: str | None = None
 
 
-def choose_bands(file: Any, asked: Sequence[int] | None) -> tuple[tuple[int, ...], str]:
-    """Choose the red, green and blue bands of a raster.
+@dataclass(frozen=True)
+class BandSelection:
+    """The bands of a scene that are read.
+
+    Attributes:
+        numbers: 1-based band numbers.
+        names: such as B04, or the band's description; empty strings for bands without one.
+        source: how they were chosen, for messages.
+    """
+
+    numbers: tuple[int, ...]
+    names: tuple[str, ...]
+    source: str
+
+    @property
+    def roles(self) -> tuple[str | None, ...]:
+        """Return the canonical name of what each band is read as; None where it is not known."""
+        known = tuple(canonical_name(name) for name in self.names)
+        if not any(known) and self.source == "given" and len(set(self.numbers)) == len(known) == len(RGB):
+            return RGB
+        return known
+
+
+def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -> BandSelection:
+    """Choose the bands of a raster.
 
     Args:
         file: an open rasterio dataset.
-        asked: the user's choice. None to use the band descriptions (red, green and blue, or B04, B03 and
-            B02), else the colour interpretation, else the first three bands.
+        asked: numbers, from 1 on, or names. None for red, green and blue by the band descriptions (red,
+            green and blue, or B04, B03 and B02), else by the colour interpretation, else the first three
+            bands.
+        whose: name of the file, for messages.
 
     Raises:
         DataError: the file lacks one of the bands.
     """
-    bands, source = (tuple(asked), "given") if asked else _bands_from_metadata(file)
-    if len(bands) != 3:
-        raise DataError("Give three bands, red, green and blue, such as --bands 3,2,1.")
-    if file.count < 3 and not asked:
+    names = _band_names(file)
+    if asked:
+        chosen = range(1, file.count + 1) if tuple(asked) == (ALL,) else asked
+        numbers = tuple(_find_band(band, file, names=names, whose=whose) for band in chosen)
+        return BandSelection(numbers, tuple(names[number - 1] for number in numbers), "given")
+    if file.count < len(RGB):
         raise DataError(
-            f"{file.name} has fewer than three bands: combine files of single bands with "
-            "gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
+            f"{whose} has fewer than three bands: give the folder of the files of its bands, combine them "
+            "with gdalbuildvrt -separate OUT.vrt RED GREEN BLUE, or repeat one with --bands 1,1,1."
         )
-    if missing := [band for band in bands if not 1 <= band <= file.count]:
-        raise DataError(
-            f"{file.name} has {file.count} bands and lacks band {missing[0]}: choose with --bands."
-        )
-    return bands, source
+    numbers, source = _bands_from_metadata(file)
+    return BandSelection(numbers, tuple(names[number - 1] for number in numbers), source)
 
 
-def read_band_tags(file: Any, band: int) -> BandTags:
+def _band_names(file: Any) -> list[str]:
+    """Return the name of each band: canonical if it is known, else its description or colour."""
+    stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
+    names = [band_in_text(name) or name for name in stated]
+    colours = [colour.name if colour.name in COLOURS else "" for colour in file.colorinterp]
+    if any(canonical_name(name) in RGB for name in names):
+        return names
+    return [name or colour for name, colour in zip(names, colours, strict=True)]
+
+
+def _find_band(asked: BandChoice, file: Any, *, names: Sequence[str], whose: str) -> int:
+    """Return the number of a band, by its description as it is written, else by its meaning."""
+    descriptions = [(name or "").strip().lower() for name in file.descriptions]
+    if isinstance(asked, str) and descriptions.count(asked.lower()) == 1:
+        return descriptions.index(asked.lower()) + 1
+    return find_bands([asked], names, whose=whose)[0]
+
+
+def read_band_tags(file: Any, band: int, *, whose: str) -> BandTags:
     """Read scale and offset of a band from GDAL's metadata or Sentinel-2's tags.
 
     Args:
         file: open rasterio dataset.
         band: 1-based band number.
+        whose: name of the file, for messages.
 
     Returns:
         Scale, offset and where they were found.
@@ -71,54 +129,56 @@ def read_band_tags(file: Any, band: int) -> BandTags:
     scale, offset = file.scales[band - 1], file.offsets[band - 1]
     if not (np.isfinite([scale, offset]).all() and scale):
         raise DataError(
-            f"{file.name} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
+            f"{whose} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
             "not a scale: give the range of values with --scale, such as 0:2750."
         )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
-    for key in _OFFSET_TAGS:
-        if number := _offset(file, band, key):
-            return BandTags(scale, scale * number, f"{key} in the file's tags")
-    return BandTags(scale, offset, None if scale == 1 else "scale in the file's tags")
+    source = None if scale == 1 else "scale in the file's tags"
+    stated = sentinel_tags(file, band)
+    if source is None and np.dtype(file.dtypes[band - 1]).itemsize > 1:  # 8 bits were scaled anew
+        for tag in stated.keys() & _QUANTIFICATION_TAGS:
+            if (unit := _NUMBER.fullmatch(stated[tag])) and float(unit[1]) > 0:
+                scale, source = 1 / float(unit[1]), f"{tag} in the file's tags"
+    offsets = {tag: value for tag, value in stated.items() if tag not in _QUANTIFICATION_TAGS}
+    if number := _offset(offsets, whose):
+        return BandTags(scale, scale * number, f"{min(offsets)} in the file's tags")
+    return BandTags(scale, None, source)
 
 
-def _offset(file: Any, band: int, key: str) -> float:
-    """Return the value of an offset tag of the band, else of the file.
+def _offset(stated: Mapping[str, str], whose: str) -> float:
+    """Return the offset that tags state; 0 for no number.
 
-    Without one, it is 0. Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its
-    number counts bands of the product, not of the file.
+    Some programs write one tag per band of the product, such as BOA_ADD_OFFSET_3. Its number counts bands of
+    the product, not of the file.
     """
-    for tags in (file.tags(band), file.tags()):
-        stated = {tag: value for tag, value in tags.items() if re.fullmatch(rf"{key}(_\d+)?", tag.upper())}
-        numbers = [re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?)\s*", value) for value in stated.values()]
-        found = {float(number[1]) for number in numbers if number}
-        if len(found) > 1:
-            raise DataError(
-                f"{file.name} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
-                "their bands: give the range of values with --scale, such as 1000:3750."
-            )
-        if found:
-            return found.pop()
-    return 0.0
+    numbers = [_NUMBER.fullmatch(value) for value in stated.values()]
+    found = {float(number[1]) for number in numbers if number}
+    if len(found) > 1:
+        raise DataError(
+            f"{whose} states different offsets, {', '.join(sorted(stated)[:3])} and so on, without "
+            "their bands: give the range of values with --scale, such as 1000:3750."
+        )
+    return found.pop() if found else 0.0
 
 
-def needs_palette_expansion(file: Any, asked: Sequence[int] | None) -> bool:
+def needs_palette_expansion(file: Any, asked: Sequence[BandChoice] | None) -> bool:
     """Return whether the bands have to be expanded from a colour table."""
     if file.count > 2 or file.colorinterp[0].name != "palette":
         return False
-    return not asked or any(band > file.count for band in asked)
+    numbers = [int(band) if str(band).isdecimal() else None for band in asked or ()]
+    return not asked or any(number is None or number > file.count for number in numbers)
 
 
 def palette_vrt(file: Any) -> str:
     """Return a VRT (XML) with a palette's colours as three bands, and its mask."""
     place = file.transform
-    name = file.files[0] if "://" in file.name else file.name  # the GDAL identifier of a URL
-    source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
+    source = f'<SourceFilename relativeToVRT="0">{escape(gdal_name(file))}</SourceFilename>'
     bands = "".join(
         f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{colour.title()}</ColorInterp>'
         f"<ComplexSource>{source}<SourceBand>1</SourceBand><ColorTableComponent>{number}"
         "</ColorTableComponent></ComplexSource></VRTRasterBand>"
-        for number, colour in enumerate(_COLOURS, 1)
+        for number, colour in enumerate(COLOURS, 1)
     )
     mask = (
         f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source}<SourceBand>mask,1</SourceBand>'
@@ -131,6 +191,27 @@ def palette_vrt(file: Any) -> str:
     )
 
 
+def gdal_name(file: Any) -> str:
+    """Return the name by which GDAL opens a file that rasterio has opened by a path or a URL."""
+    return str(file.files[0] if "://" in file.name else file.name)
+
+
+def sentinel_tags(file: Any, band: int) -> dict[str, str]:
+    """Return the tags of a band and its file that state the radiometry of a Sentinel-2 product.
+
+    Args:
+        file: open rasterio dataset.
+        band: 1-based band number.
+    """
+    of_file, of_band = file.tags(), file.tags(band)
+    offsets = [
+        {tag.upper(): value for tag, value in tags.items() if _OFFSET_TAG.fullmatch(tag)}
+        for tags in (of_band, of_file)
+    ]
+    units = {tag: of_file[tag] for tag in sorted(of_file.keys() & _QUANTIFICATION_TAGS)}
+    return {**units, **(offsets[0] or offsets[1])}
+
+
 def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
     """Return the red, green and blue band by what the file states about its bands."""
     # Descriptions first: GDAL reports three 8-bit bands as red, green and blue even if untagged.
@@ -139,7 +220,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
         return found, "by their descriptions"
     words = [re.split(r"[^a-z0-9]+", name) for name in names]
     sentinel = [next((_SENTINEL[word] for word in each if word in _SENTINEL), "") for each in words]
-    plain = [next((word for word in each if word in _COLOURS), "") for each in words]
+    plain = [next((word for word in each if word in COLOURS), "") for each in words]
     if found := _find_colours(sentinel) or _find_colours(plain):
         return found, "by their descriptions"
     if found := _find_colours([colour.name for colour in file.colorinterp]):
@@ -149,6 +230,6 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
     """Return the bands named red, green and blue; None unless each occurs once."""
-    if any(names.count(colour) != 1 for colour in _COLOURS):
+    if any(names.count(colour) != 1 for colour in COLOURS):
         return None
-    return tuple(names.index(colour) + 1 for colour in _COLOURS)
+    return tuple(names.index(colour) + 1 for colour in COLOURS)

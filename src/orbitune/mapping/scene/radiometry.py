@@ -1,27 +1,20 @@
 """Radiometry: reflectance scaling of a scene to the 0..255 of the training tiles.
 
 Each band is scaled linearly between two values, which the map's tags state. Tiles of EuroSAT RGB were made
-from digital numbers 0..2750 of Sentinel-2 L1C (10,000 is a reflectance of 1). That is the default for 16-bit
-scenes, and the equivalent reflectance 0..0.275 for floats. Products since January 2022 (baseline 04.00) and
-some L2A products add 1,000 to the digital numbers: the equivalent range is 1000:3750.
-
-Scale and offset tags of a raster shift the default accordingly: a scale of 0.0001 with an offset of -0.1
-gives 1000:3750. A range given by the user is always in the values of the file.
+from reflectance 0..0.275 of Sentinel-2 L1C (digital numbers 0..2750). The default maps the same reflectance
+to 0..255, whatever the encoding of the scene: for digital numbers with the offset of baseline 04.00 this is
+1000:3750. A range given by the user is always in the values of the file.
 """
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.mapping.scene.bands import BandTags
+from orbitune.mapping.scene.encoding import Encoding
+from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICATION
 from orbitune.records import JsonTuple, Record
 
-_DIGITAL_NUMBERS = (0.0, 2750.0)
-_REFLECTANCE = (0.0, 0.275)
-_QUANTIFICATION = 10_000  # Sentinel-2's digital number for a reflectance of 1
-_MAX_REFLECTANCE_SCALE = 0.01  # tagged scales up to this yield reflectance, larger ones other units
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 
 
@@ -55,57 +48,45 @@ class ReflectanceScaling(Record):
 
 
 def choose_scaling(
-    asked: str | None,
-    dtype: str,
-    *,
-    sample: np.ma.MaskedArray,
-    scale_max: int | None,
-    tags: Sequence[BandTags] = (),
+    encoding: Encoding, *, sample: np.ma.MaskedArray, scale_max: int | None
 ) -> ReflectanceScaling:
-    """Return the scaling that was asked for, or the default for the dtype and tags.
+    """Return the default scaling of a scene.
 
     Args:
-        asked: `LOW:HIGH` in the units of the file, or percentiles of each band such as `2%:98%`; None for
-            the default.
-        dtype: of the bands, as numpy names it.
+        encoding: of the scene.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
-        scale_max: 16-bit value that was scaled to 255 in the training tiles; None if they had 8 bits.
-        tags: scale and offset of each band; empty to ignore them.
+        scale_max: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
+    """
+    high, source = EUROSAT_WHITE, "default for reflectance"
+    if encoding.certainty == "stated" or encoding.offset_stated:
+        source += f", by {encoding.evidence[0]}"
+    offsets = encoding.offset
+    if encoding.kind == "8 bits":
+        source = "as it is, 8 bits"
+    elif scale_max and encoding.kind == "digital numbers":
+        high, source = scale_max / QUANTIFICATION, "that of the training tiles"
+        # Nothing tells an offset of the training tiles: a scene of the same product has the same.
+        offsets = encoding.offset if encoding.offset_stated else (0.0,) * len(encoding.offset)
+    low, high_ends = (
+        tuple(
+            float(f"{(value - offset) / scale:.9g}")
+            for scale, offset in zip(encoding.scale, offsets, strict=True)
+        )
+        for value in (0.0, high)
+    )
+    return ReflectanceScaling(low=low, high=high_ends, source=source)
+
+
+def parse_scale(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
+    """Return the scaling that a user asks for.
+
+    Args:
+        asked: `LOW:HIGH` in the units of the file, or percentiles of each band such as `2%:98%`.
+        sample: an overview of the scene (bands, H, W), masked where it has no data.
 
     Raises:
-        DataError: `asked` cannot be parsed, or there is no pixel to take percentiles from.
+        DataError: it cannot be parsed, or there is no pixel to take percentiles from.
     """
-    if asked:
-        return _parse(asked, sample)
-    lows, highs, sources = [], [], []
-    for tag in tags or [BandTags()] * len(sample):
-        (low, high), source = _default_range(dtype, scale_max, tag.scale)
-        lows.append(_to_file_units(low, tag))
-        highs.append(_to_file_units(high, tag))
-        sources.append(f"{source}, by {tag.source}" if tag.source else source)
-    return ReflectanceScaling(low=tuple(lows), high=tuple(highs), source="; ".join(dict.fromkeys(sources)))
-
-
-def _default_range(dtype: str, scale_max: int | None, scale: float) -> tuple[tuple[float, float], str]:
-    """Return the default range of physical values and its source."""
-    if scale != 1 and abs(scale) <= _MAX_REFLECTANCE_SCALE:
-        return (0.0, scale_max / _QUANTIFICATION) if scale_max else _REFLECTANCE, "default for reflectance"
-    if dtype == "uint8":
-        return (0.0, 255.0), "as it is, 8 bits"
-    if np.dtype(dtype).kind == "f":
-        return _REFLECTANCE, "default for reflectance as floats"
-    if scale_max:
-        return (0.0, float(scale_max)), "that of the training tiles"
-    return _DIGITAL_NUMBERS, "default for Sentinel-2 L1C digital numbers"
-
-
-def _to_file_units(value: float, tag: BandTags) -> float:
-    """Convert a physical value to the file's units, rounded to few digits."""
-    return float(f"{(value - tag.offset) / tag.scale:.9g}")
-
-
-def _parse(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
-    """Return the scaling that a user's `LOW:HIGH` or `LOW%:HIGH%` asks for."""
     number = r"(-?\d+(?:\.\d+)?)"
     found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
     if not found or float(found[1]) >= float(found[3]):

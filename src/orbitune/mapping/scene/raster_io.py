@@ -7,23 +7,23 @@ import hashlib
 import os
 import re
 import shlex
-import tarfile
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orbitune.errors import DataError, first_line, one_line
 from orbitune.extras import require
+from orbitune.mapping.scene.containers import list_files, path_exists, rasters_among
 from orbitune.sources.library_messages import silence_rasterio
 
 CACHE_BYTES = 64 << 20  # block cache of GDAL, whose default is 5 % of the memory
 _MAX_REASON = 800  # characters of an error of GDAL, which may repeat the name
 _MAX_LISTED = 12  # rasters of a container that a message names
 _ARCHIVE = re.compile(r"(zip|tar)(?:\+file)?://([^!]+)!/*(.+)", re.DOTALL)
-_RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".nc", ".png", ".jpg", ".h5", ".hdf5", ".hdf", ".gpkg")
 _GDAL_OPTIONS = {  # unless the environment sets them
     # Fail on a server that stops responding, instead of waiting forever.
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
@@ -77,8 +77,8 @@ def open_raster(name: str, driver: str | None = None) -> Any:
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             file = rasterio.open(_rasterio_name(name), driver=driver)
     except (rasterio.errors.RasterioError, ValueError, TypeError, UnicodeError) as error:
-        _raise_if_several(name, _members(name))
-        if _exists(Path(name)) and Path(name).is_dir():
+        _raise_if_several(name, rasters_among(list_files(name)))
+        if path_exists(Path(name)) and Path(name).is_dir():
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
         shown = one_line(name)
         reason = one_line(first_line(error).replace(name, shown), _MAX_REASON)
@@ -101,7 +101,7 @@ def local_files(file: Any, name: str) -> list[Path]:
         plain = re.sub(r"^(?:[A-Z_]+:\d+:)?(?:[a-z+0-9]+://|(?:/vsi[a-z0-9_]+/)+)", "", each)
         paths = [Path(each), Path(plain), Path(plain.partition("!")[0])]
         for candidate in (*paths[:2], *paths[1].parents, paths[2]):
-            if _exists(candidate) and candidate.is_file():
+            if path_exists(candidate) and candidate.is_file():
                 found.append(candidate)
                 break
     return sorted(set(found))
@@ -121,23 +121,16 @@ def short_name(name: str) -> str:
 
     A query string can contain a secret.
     """
-    plain = name if _exists(Path(name)) else re.sub(r"[?#].*", "", name, flags=re.DOTALL)
+    plain = name if path_exists(Path(name)) else re.sub(r"[?#].*", "", name, flags=re.DOTALL)
     return plain.rstrip("/").rpartition("/")[2] or plain
 
 
 def _rasterio_name(name: str) -> str:
     """Return the name as rasterio needs it: colons escaped, archives absolute."""
-    if _exists(Path(name)):
+    if path_exists(Path(name)):
         return f"./{name}" if ":" in name.partition("/")[0] else name
     archive = _ARCHIVE.fullmatch(name)
     return f"/vsi{archive[1]}/{archive[2]}/{archive[3]}" if archive else name
-
-
-def _exists(path: Path) -> bool:
-    """Return whether a path exists; False for names that the system refuses."""
-    with suppress(OSError, ValueError):
-        return path.exists()
-    return False
 
 
 def _raise_if_several(name: str, inner: Sequence[str]) -> None:
@@ -150,24 +143,11 @@ def _raise_if_several(name: str, inner: Sequence[str]) -> None:
     raise DataError(f"{name} holds {many}: {named}{more}.")
 
 
-def _members(name: str) -> list[str]:
-    """Return names that open the rasters of an archive or a folder."""
-    plain = re.sub(r"^(?:(?:zip|tar)(?:\+file)?://|/vsi(?:zip|tar)/)", "", name)
-    path = Path(plain)
-    if not _exists(path):
-        return []
-    with suppress(OSError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError):
-        if path.is_dir():
-            return sorted(str(file) for file in path.iterdir() if file.suffix.lower() in _RASTERS)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return [f"/vsizip/{plain}/{each}" for each in _rasters(archive.namelist())]
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as archive:
-                return [f"/vsitar/{plain}/{each}" for each in _rasters(archive.getnames())]
-    return []
-
-
-def _rasters(names: Sequence[str]) -> list[str]:
-    """Return the names with the ending of a raster, without macOS resource forks."""
-    return sorted(name for name in names if name.lower().endswith(_RASTERS) and "__MACOSX" not in name)
+def block_bytes(file: Any) -> int:
+    """Return the size in memory of the largest block of an open rasterio dataset."""
+    sizes = [
+        height * width * np.dtype(kind).itemsize
+        for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
+    ]
+    together = file.interleaving is None or file.interleaving.name == "pixel"
+    return max(sizes) * (len(sizes) if together else 1)

@@ -1,7 +1,8 @@
 """Scene reader: windows of uint8 pixels at the training resolution."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +10,29 @@ import numpy as np
 
 from orbitune.errors import DataError, first_line
 from orbitune.mapping.scene.band_reader import BandReader
-from orbitune.mapping.scene.bands import (
-    BandTags,
-    choose_bands,
-    needs_palette_expansion,
-    palette_vrt,
-    read_band_tags,
-)
+from orbitune.mapping.scene.bands import BandSelection, BandTags
+from orbitune.mapping.scene.encoding import Encoding, recognise_encoding
 from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
-from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, local_files, open_raster
+from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
+from orbitune.mapping.scene.source import open_source
+from orbitune.sources.band_names import BandChoice
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
-_MAX_PIXELS_PER_BYTE = 10**6  # of an intact file, most of whose blocks may be empty
+_WINDOW_SIDE = 128  # pixels of the windows that are read to tell the encoding
 
 
 class Scene:
     """An open scene. Not thread-safe: one thread at a time may read.
 
     Args:
-        name: see `raster_io.open_raster`.
-        bands: 1-based numbers of the red, green and blue band; None to choose them by the file's metadata.
+        name: of a raster, see `raster_io.open_raster`, or of a product, see `product.find_product`.
+        bands: names or 1-based numbers of the bands to read; None for red, green and blue by the file's
+            metadata.
         resolution: metres per pixel of the training tiles; other scenes are resampled.
         driver: the only GDAL driver allowed; None for any.
 
     Attributes:
-        bands: numbers of the red, green and blue band.
-        bands_source: how they were chosen, for messages.
-        files: local files that the scene is read from.
-        block_bytes: size of the largest block, all of which must be in memory to read a pixel of it.
         native_grid: the pixel grid of the file.
         grid: the pixel grid that windows refer to: that of the file, or of the file resampled.
 
@@ -48,25 +43,21 @@ class Scene:
     def __init__(
         self,
         name: str | Path,
-        bands: Sequence[int] | None = None,
+        bands: Sequence[BandChoice] | None = None,
         *,
         resolution: float = RESOLUTION,
         driver: str | None = None,
     ) -> None:
-        rasterio = import_rasterio()
         self.name = os.fspath(name)
-        with gdal_environment():
-            self._file = open_raster(self.name, driver)
+        with gdal_environment(), _location_errors(self.name):
+            self._source = open_source(self.name, bands, driver=driver)
+            self._file = self._source.file
             self._opened = [self._file]  # VRTs come after the files that they read
             try:
-                self.files = local_files(self._file, self.name)
-                self._open(bands, resolution)
-            except DataError:
+                self._choose_grids(resolution)
+            except BaseException:
                 self.close()
                 raise
-            except (rasterio.errors.RasterioError, OverflowError, ValueError) as error:
-                self.close()
-                raise DataError(f"Cannot tell where {self.name} lies: {first_line(error)}.") from None
 
     def __enter__(self) -> "Scene":
         return self
@@ -81,19 +72,39 @@ class Scene:
                 self._opened.pop().close()
 
     @property
-    def dtype(self) -> str:
-        """Return the dtype of the bands that are read."""
-        return str(self._file.dtypes[self.bands[0] - 1])
+    def selection(self) -> BandSelection:
+        """Return the bands that are read."""
+        return self._source.selection
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Return the numbers of the bands that are read."""
+        return self.selection.numbers
 
     @property
     def band_count(self) -> int:
-        """Return the number of bands in the file."""
-        return int(self._file.count)
+        """Return the number of bands that the scene has."""
+        return self._source.band_count
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the local files that the scene is read from."""
+        return self._source.files
+
+    @property
+    def block_bytes(self) -> int:
+        """Return the size of the largest block, all of which must be in memory to read a pixel of it."""
+        return self._source.block_bytes
+
+    @property
+    def dtype(self) -> str:
+        """Return the dtype of the bands that are read."""
+        return str(self._file.dtypes[self._source.indexes[0] - 1])
 
     @property
     def tags(self) -> list[BandTags]:
-        """Return scale and offset of the three bands."""
-        return [read_band_tags(self._file, band) for band in self.bands]
+        """Return what metadata states of scale and offset of each band."""
+        return self._source.tags
 
     @property
     def other_rasters(self) -> list[str]:
@@ -106,6 +117,36 @@ class Scene:
         shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
         pixels, valid = self._working.read(shape=shape)
         return np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
+
+    def recognise_encoding(self, sample: np.ma.MaskedArray) -> Encoding:
+        """Recognise the encoding of the bands, see `encoding.recognise_encoding`.
+
+        Args:
+            sample: the overview of `sample()`.
+
+        Raises:
+            DataError: its metadata state a scale that is none, or a block of the file is damaged.
+        """
+        return recognise_encoding(
+            self.tags,
+            self.dtype,
+            sample=sample,
+            pixels=self._some_pixels,
+            names=self.selection.roles,
+            level=self._source.level,
+        )
+
+    def _some_pixels(self) -> np.ndarray:
+        """Return pixels of a few windows as they are in the file, float64 (bands, N)."""
+        from rasterio.windows import Window
+
+        grid, found = self.native_grid, []
+        height, width = (min(_WINDOW_SIDE, side) for side in (grid.height, grid.width))
+        for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+            top, left = int(row * (grid.height - height)), int(column * (grid.width - width))
+            pixels, valid = self._native.read(Window(left, top, width, height))
+            found.append(pixels[:, valid])
+        return np.concatenate(found, 1).astype(np.float64)
 
     def read_window(
         self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling
@@ -149,19 +190,8 @@ class Scene:
             self._native = self._reader(self._warped(native_grid, beyond=True))
             self._working = self._reader(self._warped(grid, beyond=True))
 
-    def _open(self, bands: Sequence[int] | None, resolution: float) -> None:
-        """Check the header, expand a palette, and choose bands and grid."""
-        self._check_georeference()
-        self.block_bytes = _block_bytes(self._file)
-        if needs_palette_expansion(self._file, bands):
-            expanded = open_raster(palette_vrt(self._file))
-            self._opened.append(expanded)
-            self._file = expanded
-            self.bands, self.bands_source = choose_bands(expanded, bands)
-            self.bands_source = "the colours of its palette"
-        else:
-            self.bands, self.bands_source = choose_bands(self._file, bands)
-        self._check_types()
+    def _choose_grids(self, resolution: float) -> None:
+        """Choose the grids of the file and of the training resolution."""
         file = self._file
         self.native_grid = RasterGrid.measured(
             file.crs.to_wkt(), file.transform, height=file.height, width=file.width, name=self.name
@@ -174,45 +204,7 @@ class Scene:
 
     def _reader(self, data: Any) -> BandReader:
         """Return a reader of the scene's bands from the file or a VRT of it."""
-        return BandReader(data, self.bands, name=self.name, is_local=bool(self.files))
-
-    def _check_georeference(self) -> None:
-        """Check that the file has a usable CRS and transform, and a sound header."""
-        file = self._file
-        place, crs = file.transform, file.crs
-        if file.gcps[0] and place.is_identity:
-            raise DataError(
-                f"{self.name} has ground control points and no transform: warp it first, such as "
-                "with gdalwarp -tps -t_srs EPSG:4326 IN OUT."
-            )
-        if file.rpcs is not None and place.is_identity:
-            raise DataError(
-                f"{self.name} has rational polynomials (RPCs) and no transform: warp it first, such "
-                "as with gdalwarp -rpc -t_srs EPSG:4326 IN OUT."
-            )
-        known = crs is not None and (crs.is_projected or crs.is_geographic)
-        if not known or not np.isfinite(place).all() or place.is_degenerate or place.is_identity:
-            raise DataError(
-                f"{self.name} has no georeference: set its CRS and transform first, such as "
-                "with gdal_edit.py -a_srs EPSG:32632 -a_ullr ULX ULY LRX LRY."
-            )
-        claimed = file.height * file.width * file.count
-        size = sum(each.stat().st_size for each in self.files)
-        if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:
-            raise DataError(
-                f"{self.name} is damaged: its header states {file.width} x {file.height} pixels in {size:,} "
-                "bytes. Get the file again."
-            )
-
-    def _check_types(self) -> None:
-        """Raise a DataError if the bands differ in dtype or are complex."""
-        if len(kinds := {self._file.dtypes[band - 1] for band in self.bands}) > 1:
-            raise DataError(
-                f"The bands of {self.name} have different types, {', '.join(sorted(kinds))}: write one "
-                "type, such as with gdal_translate -ot UInt16 IN OUT."
-            )
-        if "complex" in self.dtype:
-            raise DataError(f"The bands of {self.name} are complex numbers: write their amplitudes first.")
+        return BandReader(data, self._source.indexes, name=self.name, is_local=bool(self.files))
 
     def _warped(self, grid: RasterGrid, beyond: bool = False) -> Any:
         """Return the file as a VRT on another grid, which may reach beyond it."""
@@ -264,11 +256,10 @@ def read_mirrored(
     return np.pad(pixels, (*beyond, (0, 0)), mode="symmetric"), np.pad(valid, beyond, mode="symmetric")
 
 
-def _block_bytes(file: Any) -> int:
-    """Return the size in memory of the largest block of a file."""
-    sizes = [
-        height * width * np.dtype(kind).itemsize
-        for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
-    ]
-    together = file.interleaving is None or file.interleaving.name == "pixel"
-    return max(sizes) * (len(sizes) if together else 1)
+@contextmanager
+def _location_errors(name: str) -> Iterator[None]:
+    """Raise errors of a CRS or a transform as a DataError."""
+    try:
+        yield
+    except (import_rasterio().errors.RasterioError, OverflowError, ValueError) as error:
+        raise DataError(f"Cannot tell where {name} lies: {first_line(error)}.") from None

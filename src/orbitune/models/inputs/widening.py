@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.sources.band_names import RGB, canonical_name, wavelength
+from orbitune.sources.band_names import COLOURS, canonical_name, wavelength
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,8 +72,8 @@ def colour_fractions(bands: Sequence[str]) -> np.ndarray:
     Returns:
         float32 (bands, 3), for red, green and blue; columns sum to 1.
     """
-    centres = np.array([wavelength(colour) for colour in RGB], float)
-    own = np.array([[canonical_name(band) == canonical_name(colour) for colour in RGB] for band in bands])
+    centres = np.array([wavelength(colour) for colour in COLOURS], float)
+    own = np.array([[canonical_name(band) == canonical_name(colour) for colour in COLOURS] for band in bands])
     near = np.zeros_like(own)
     for row, band in enumerate(bands):
         length = wavelength(band)
@@ -83,7 +83,7 @@ def colour_fractions(bands: Sequence[str]) -> np.ndarray:
             near[row, np.abs(centres - length).argmin()] = True
     near &= ~own.any(1, keepdims=True)
     fractions = np.zeros(own.shape, np.float32)
-    for colour in range(len(RGB)):
+    for colour in range(len(COLOURS)):
         mine, others = own[:, colour], near[:, colour]
         if mine.any():
             fractions[mine, colour] = (OWN_FRACTION if others.any() else 1.0) / mine.sum()
