@@ -38,3 +38,9 @@ def read_band(path: Path) -> np.ndarray:
 
     with rasterio.open(path) as file:
         return file.read(1)
+
+
+def small_scene(folder: Path) -> Path:
+    """Write a scene of 64 x 64 random pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    return write_scene(folder / "scene.tif", pixels)

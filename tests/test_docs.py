@@ -1,181 +1,21 @@
-"""Commands and snippets of the documentation run, and its figures are those of the committed results."""
+"""The documentation has every name, its links lead somewhere, and its figures are those of the results."""
 
 import json
 import re
 import runpy
-import shlex
-import shutil
 import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-from band_tiles import band_tile_folder
-from commands import orbitune as run_command
-from safe_products import write_safe
+from pages import DOCS, PAGES, RESULTS, ROOT, STUDY, page_name, read_page
 from samples import backbone_folder, tile_folder
-from scenes import write_scene
+from scenes import small_scene
 
 import orbitune
 from orbitune import Recipe
 from orbitune.models.methods import METHODS
 from orbitune.yaml_files import read_yaml
-
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-RESULTS = DOCS / "results" / "eurosat-vit-tiny-112"
-STUDY = DOCS / "results" / "eurosat-study"
-PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "results" not in p.parts)]
-
-
-def page_name(page):
-    return str(page.relative_to(ROOT))
-
-
-def read_page(name):
-    """The text of a page of docs/ in one line."""
-    return (DOCS / name).read_text().replace("\n", " ")
-
-
-# Commands and snippets
-
-
-def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def commands(page):
-    """The commands of a page, each as a list of words."""
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("orbitune ")]
-
-
-ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
-TRAINS = {"train", "prepare", "plan"}  # take a recipe
-RUN = TRAINS | {
-    *("evaluate", "predict", "bundle", "map", "export", "adapters", "import", "doctor", "methods", "report"),
-}
-# What is trained or needed in one page by a name that another page makes.
-TINY = {
-    "google/vit-base-patch16-224": "backbone",
-    "num_labels=10": "num_labels=3",
-    "Forest,River,Lake": "class_0,class_1,class_2",
-}
-
-
-@pytest.mark.parametrize(("page", "words"), ALL, ids=[" ".join(words[:4]) for _, words in ALL])
-def test_a_command_of_the_docs_has_these_options(page, words):
-    import typer
-
-    from orbitune.cli.main import app
-
-    command, rest = typer.main.get_command(app), words[1:]
-    while hasattr(command, "commands"):
-        command, rest = command.commands[rest[0]], rest[1:]
-    command.make_context(words[1], list(rest))
-
-
-def small_scene(folder):
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    return write_scene(folder / "scene.tif", pixels)
-
-
-def small_product(folder):
-    """A zip of a Sentinel-2 product of 64 x 64 pixels."""
-    from rasterio.transform import from_origin
-
-    bands = np.random.default_rng(0).integers(1050, 4000, (3, 64, 64)).astype(np.uint16)
-    place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
-    named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
-    product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
-    shutil.make_archive(str(folder / product.name), "zip", product.parent)
-
-
-def area_file(folder):
-    """Write a polygon within `small_scene`."""
-    import pyogrio
-    import shapely
-
-    area = shapely.box(600_100, 5_499_500, 600_500, 5_499_900)
-    shape = shapely.to_wkb(np.array([area], object))
-    pyogrio.raw.write(
-        folder / "area.gpkg", shape, [], [], geometry_type="Polygon", crs="EPSG:32632", driver="GPKG"
-    )
-
-
-@pytest.fixture
-def workplace(runs, bundle, tmp_path, monkeypatch):
-    """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
-    shutil.copytree(runs / "backbone", tmp_path / "backbone")
-    tile_folder(tmp_path / "tiles", each=12)
-    band_tile_folder(tmp_path / "sentinel-tiles")
-    shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
-    (tmp_path / "tiles" / "splits").mkdir()
-    for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
-        names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]
-        (tmp_path / "tiles" / "splits" / f"spatial-{split}.txt").write_text("\n".join(names))
-    shutil.copytree(
-        runs / "run" / "adapter", tmp_path / "other-adapter", ignore=shutil.ignore_patterns("orbitune.json")
-    )
-    for name, run in (
-        ("mine", "run"),
-        ("crops", "run"),
-        ("roofs", "other"),
-        ("base", "run"),
-        ("python", "run"),
-    ):
-        shutil.copytree(runs / run, tmp_path / "runs" / name)
-    for name in ("land-cover", "crops"):
-        shutil.copytree(bundle.folder, tmp_path / name)
-    (tmp_path / "runs" / "study").mkdir()
-    shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
-    small_scene(tmp_path)
-    small_product(tmp_path)
-    for name in ("west.tif", "east.tif"):
-        shutil.copy(tmp_path / "scene.tif", tmp_path / name)
-    area_file(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def on_tiny_inputs(words):
-    """The command with a tiny backbone, and with short training."""
-    words = [TINY.get(word, word) for word in words]
-    if words[1] in TRAINS | {"methods"} and not {"--recipe", "--backbone"} & set(words):
-        words += ["--backbone", "backbone"]
-    if words[1] in TRAINS and "--recipe" not in words:
-        words += ["--epochs", "1", "--batch-size", "8"]
-    return words
-
-
-def runnable(page):
-    budget = {"--memory-budget", "--time-budget"}  # measured in processes of their own; tested elsewhere
-    return [words for words in commands(page) if words[1] in RUN and not budget & set(words)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=page_name)
-def test_the_commands_of_a_page_run_one_after_the_other(page, workplace):
-    for words in runnable(page):
-        words = on_tiny_inputs(words)
-        if "--out" in words and words[1] in ("train", "bundle"):
-            shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
-        done = run_command(*words[1:])
-        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr}"
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_name)
-def test_the_python_of_a_page_runs(page, workplace):
-    code = "\n".join(blocks(page, "python"))
-    for name, value in TINY.items():
-        code = code.replace(name, value)
-    code = code.replace("image_size=112", "image_size=32")
-    if "backbone=" not in code:
-        code = code.replace('Recipe(data="tiles"', 'Recipe(data="tiles", backbone="backbone"')
-    shutil.rmtree("runs/python")
-    exec(compile(code.replace("Recipe(", "Recipe(epochs=1, batch_size=8, "), page_name(page), "exec"), {})
-
 
 # Links and generated pages
 
@@ -186,6 +26,12 @@ def test_links_lead_to_files_that_exist(page):
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in link and Path(link).name not in generated:
             assert (page.parent / link).exists(), f"{page_name(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_to_papers_have_the_form_of_arxiv_numbers_and_dois(page):
+    for address in re.findall(r"https?://(?:www\.)?(?:dx\.)?((?:arxiv|doi)\.org/[^)\s]+)", page.read_text()):
+        assert re.fullmatch(r"arxiv\.org/abs/\d{4}\.\d{4,5}|doi\.org/10\.\d{4,9}/\S+", address), address
 
 
 @pytest.fixture(scope="module")

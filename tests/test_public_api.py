@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from scenes import mosaic, write_scene
+from study_tasks import ForkedExecutor
 
 import orbitune
+from orbitune.study.runner import EXECUTORS
 from orbitune.training.callbacks import Callback
 
-RUN_ELSEWHERE = {"Study"}  # tests/study runs studies: even this one takes a minute
 WITHOUT_EXAMPLE = {"__version__", "OrbituneError", "Recipe"}
 
 
@@ -78,8 +79,9 @@ def test_the_example_of_the_package_runs(example_folder, tiles):
     assert names["probabilities"].shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", sorted({*orbitune.__all__} - WITHOUT_EXAMPLE - RUN_ELSEWHERE))
-def test_the_example_of_a_docstring_runs(example_folder, tiles, name):
+@pytest.mark.parametrize("name", sorted({*orbitune.__all__} - WITHOUT_EXAMPLE))
+def test_the_example_of_a_docstring_runs(example_folder, tiles, monkeypatch, name):
+    monkeypatch.setitem(EXECUTORS, "local", lambda *_: ForkedExecutor())
     assert examples_of(getattr(orbitune, name))
     if "landcover.tif" in getattr(orbitune, name).__doc__:
         make_maps()

@@ -81,6 +81,11 @@ def test_a_method_that_wins_every_image_has_an_interval_up_to_one():
     assert high == 1 and 0.8 < low < 1
 
 
+def test_two_seeds_that_differ_much_reject_no_difference_at_all():
+    method = np.stack([np.ones(60, bool), np.zeros(60, bool)])
+    assert PairedTest.from_correct(method, method).interval() == (-1, 1)
+
+
 def test_seeds_that_are_the_same_model_count_as_one():
     random = np.random.default_rng(0)
     method, reference = random.random((2, 1, 2000)) < 0.97

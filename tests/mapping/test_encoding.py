@@ -230,7 +230,7 @@ def test_a_map_says_that_the_encoding_is_not_known_unless_scale_is_given(draw, t
     file = write_scene(tmp_path / "s.tif", percent)
     drawn = draw(file)
     assert not drawn.report.metadata.encoding.certain
-    assert any(line.startswith("cannot tell how this scene is encoded") for line in drawn.report.warnings)
+    assert any(line.startswith("cannot tell how s.tif is encoded") for line in drawn.report.warnings)
     with rasterio.open(drawn.path) as written:
         assert '"certainty": "unknown"' in written.tags()["ORBITUNE"]
     given = draw(file, scale="0:60")

@@ -124,12 +124,15 @@ class PairedTest:
             error, df = self.standard_error(truth, self.images)
             return abs(self.difference - truth) - float(t.ppf((1 + LEVEL) / 2, df)) * error
 
-        # At the difference itself both terms are zero if no image tells the methods apart.
-        low, high = self.difference - 1e-9, self.difference + 1e-9
-        return (
-            -1.0 if low <= -1 else float(brentq(beyond, -1, low)),
-            1.0 if high >= 1 else float(brentq(beyond, high, 1)),
-        )
+        def end(bound: int) -> float:
+            # At the difference itself both terms are zero if no image tells the methods apart.
+            start = self.difference + 1e-9 * bound
+            # Few seeds that differ much reject no difference at all.
+            if start * bound >= 1 or beyond(bound) <= 0:
+                return float(bound)
+            return float(brentq(beyond, *sorted((start, bound))))
+
+        return end(-1), end(1)
 
     def images_needed(self, truth: float, alpha: float, *, power: float = 0.8) -> int | None:
         """Return the sample size of the one-sided test with this power.

@@ -30,12 +30,13 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
 
     Classes are compared by name. Maps of other grids or projections are resampled to the nearest pixel.
 
-    Example:
+    Examples:
         >>> from orbitune import compare_maps
         >>> compare_maps("before.tif", "landcover.tif", out="change.tif").changed_hectares
 
     Args:
-        before, after: GeoTIFFs that `map_scene` wrote.
+        before: GeoTIFF that `map_scene` wrote.
+        after: a later one, whose grid is used.
         out: GeoTIFF of the change to write: unchanged, each of the twelve largest transitions, other change,
             and not sure; None for none. `draw_sample` and `map_areas` take it as they take a map.
 

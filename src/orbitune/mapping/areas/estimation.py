@@ -18,7 +18,7 @@ def map_areas(
 ) -> AreaReport:
     """Estimate the class areas of a finished map.
 
-    Example:
+    Examples:
         >>> from orbitune import map_areas
         >>> report = map_areas("landcover.tif")  # or map_areas("landcover.tif", "points.gpkg")
         >>> {area.name: area.estimated_hectares for area in report.areas}

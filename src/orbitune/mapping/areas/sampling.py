@@ -31,7 +31,7 @@ def draw_sample(
 ) -> dict[str, int]:
     """Draw points of a map to label, and write them to a GeoPackage.
 
-    Example:
+    Examples:
         >>> from orbitune import draw_sample
         >>> draw_sample("landcover.tif", "points.gpkg", points=300)
 

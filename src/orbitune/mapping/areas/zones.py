@@ -24,7 +24,7 @@ def measure_zones(class_map: str | Path, zones: str | Path, *, out: str | Path) 
 
     Pixels count by the exact fraction that lies in the polygon.
 
-    Example:
+    Examples:
         >>> from orbitune import measure_zones
         >>> measure_zones("landcover.tif", "fields.gpkg", out="hectares.csv").fields["not sure"]
 

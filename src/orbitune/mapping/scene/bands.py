@@ -9,11 +9,18 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.sources.band_names import ALL, RGB, BandChoice, band_in_text, canonical_name, find_bands
+from orbitune.sources.band_names import (
+    ALL,
+    COLOURS,
+    RGB,
+    BandChoice,
+    band_in_text,
+    canonical_name,
+    find_bands,
+)
 
 Level = Literal["L1C", "L2A"]  # of processing: top of the atmosphere, or surface
 
-_RGB_BANDS = tuple(canonical_name(colour) for colour in RGB)
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
 _QUANTIFICATION_TAGS = {"QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"}
 # Since baseline 04.00.
@@ -56,7 +63,7 @@ class BandSelection:
         """Return the canonical name of what each band is read as; None where it is not known."""
         known = tuple(canonical_name(name) for name in self.names)
         if not any(known) and self.source == "given" and len(set(self.numbers)) == len(known) == len(RGB):
-            return _RGB_BANDS
+            return RGB
         return known
 
 
@@ -91,8 +98,8 @@ def _band_names(file: Any) -> list[str]:
     """Return the name of each band: canonical if it is known, else its description or colour."""
     stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
     names = [band_in_text(name) or name for name in stated]
-    colours = [colour.name if colour.name in RGB else "" for colour in file.colorinterp]
-    if any(canonical_name(name) in _RGB_BANDS for name in names):
+    colours = [colour.name if colour.name in COLOURS else "" for colour in file.colorinterp]
+    if any(canonical_name(name) in RGB for name in names):
         return names
     return [name or colour for name, colour in zip(names, colours, strict=True)]
 
@@ -171,7 +178,7 @@ def palette_vrt(file: Any) -> str:
         f'<VRTRasterBand dataType="Byte" band="{number}"><ColorInterp>{colour.title()}</ColorInterp>'
         f"<ComplexSource>{source}<SourceBand>1</SourceBand><ColorTableComponent>{number}"
         "</ColorTableComponent></ComplexSource></VRTRasterBand>"
-        for number, colour in enumerate(RGB, 1)
+        for number, colour in enumerate(COLOURS, 1)
     )
     mask = (
         f'<MaskBand><VRTRasterBand dataType="Byte"><SimpleSource>{source}<SourceBand>mask,1</SourceBand>'
@@ -213,7 +220,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
         return found, "by their descriptions"
     words = [re.split(r"[^a-z0-9]+", name) for name in names]
     sentinel = [next((_SENTINEL[word] for word in each if word in _SENTINEL), "") for each in words]
-    plain = [next((word for word in each if word in RGB), "") for each in words]
+    plain = [next((word for word in each if word in COLOURS), "") for each in words]
     if found := _find_colours(sentinel) or _find_colours(plain):
         return found, "by their descriptions"
     if found := _find_colours([colour.name for colour in file.colorinterp]):
@@ -223,6 +230,6 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
     """Return the bands named red, green and blue; None unless each occurs once."""
-    if any(names.count(colour) != 1 for colour in RGB):
+    if any(names.count(colour) != 1 for colour in COLOURS):
         return None
-    return tuple(names.index(colour) + 1 for colour in RGB)
+    return tuple(names.index(colour) + 1 for colour in COLOURS)

@@ -1,0 +1,18 @@
+"""The pages of the documentation and the committed results."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results" / "eurosat-vit-tiny-112"
+STUDY = DOCS / "results" / "eurosat-study"
+PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "results" not in p.parts)]
+
+
+def page_name(page):
+    return str(page.relative_to(ROOT))
+
+
+def read_page(name):
+    """The text of a page of docs/ in one line."""
+    return (DOCS / name).read_text().replace("\n", " ")
