@@ -11,7 +11,7 @@ from rasterio.transform import Affine, from_origin
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import DataError
-from orbitune.mapping.map_report import ClassArea
+from orbitune.mapping.areas.area_records import ClassArea
 from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.scene.geodesy import PixelAreas, pixel_size
 from orbitune.mapping.scene.reader import Scene
