@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from orbitune.data import synthetic as drawn
-from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES
+from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson

@@ -24,6 +24,7 @@ def run(tiles):
             "epochs": 3,
             "batch_size": 8,
             "learning_rate": 1e-2,
+            "augment": "flips",  # cells of a map are labelled from whole tiles
             "precision": "bf16",  # the same model on every processor, to rounding
         }
     )

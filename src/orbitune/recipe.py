@@ -156,8 +156,11 @@ class OptimisationSettings(Settings):
         description="Progressive resizing: input sizes with their fraction of the steps, such as "
         "64:0.5,112:0.5",
     )
-    augment: Literal["flips", "none"] = Field(
-        "flips", description="Augmentation of training tiles: random flips and quarter turns, or none"
+    augment: Literal["sensor", "flips", "none"] | None = Field(
+        None,
+        description="Augmentation of training tiles: sensor: flips, and views of every fourth tile as other "
+        "sensors and smaller windows show it; flips: random flips and quarter turns; none (default: sensor; "
+        "flips with cache_frozen)",
     )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"
@@ -216,7 +219,8 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     def _check_together(self) -> "Recipe":
         if self.cache_frozen:
             fixed = {"fast": True, "sizes": None, "mixup": 0.0, "tta": "none"}
-            if bad := [name for name, value in fixed.items() if getattr(self, name) != value]:
+            bad = [name for name, value in fixed.items() if getattr(self, name) != value]
+            if bad := bad + ["augment"] * (self.augment == "sensor"):
                 raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
         if self.split == "random" and self.split_files:
             raise ValueError("split random draws from all tiles: leave split_files out, or choose another")

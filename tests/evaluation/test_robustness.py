@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES
+from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.data.synthetic import CLASSES, generate
 from orbitune.evaluation.robustness import EVALUATIONS, score_corruptions
 

@@ -200,9 +200,9 @@ class Suite(_Strict):
             return Arm(", ".join((kind, *words)), kind, self.trained(), tuple(sorted(own.items())))
         if given := {"data", "backbone"} & set(own):
             raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
-        recipe = Recipe.make(
-            {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size, **own}
-        )
+        shared = {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size}
+        # No baseline shows views of other sensors, so ours train without them unless an arm asks for them.
+        recipe = Recipe.make({**shared, "augment": "flips", **own})
         if kind == "original" and recipe.precision != "fp32":
             raise OrbituneError("The original study computed in fp32: set `precision: fp32` for that arm.")
         size = f"{recipe.image_size} px" if "image_size" in own else ""

@@ -66,7 +66,14 @@ def map_(
     stride: Annotated[
         int | None,
         typer.Option(
-            help="Distance between labels in pixels, such as 64, 32, 16 or 8 [default: the tile size]"
+            help="Distance between labels in pixels, such as 64, 32, 16 or 8 [default: the window size]"
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels of the ground that each label is for [default: the smallest that the model "
+            "was trained on, or the stride]"
         ),
     ] = None,
     mode: Annotated[
@@ -139,6 +146,7 @@ def map_(
         log=lambda line: None if quiet else print(line, file=sys.stderr),
         bands=parse_bands(bands) if bands.strip() else None,
         stride=stride,
+        window=window,
         mode=mode,
         scale=scale,
         resolution=resolution,

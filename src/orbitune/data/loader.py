@@ -41,17 +41,17 @@ class TileLoader:
         return to_tensor(self._tiles.read(indices), self._device)
 
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
-        """Return the tiles, with random flips and quarter turns if `augment` is "flips".
+        """Return the tiles, with random flips and quarter turns unless `augment` is "none".
 
         Args:
             indices: tiles to load, int (N,).
-            augment: "flips" or "none".
+            augment: as in the recipe.
 
         Returns:
             uint8 or int32 (N, H, W, C), on the loader's device.
         """
         tiles = self.tiles(indices)
-        return random_dihedral(tiles) if augment == "flips" else tiles
+        return tiles if augment == "none" else random_dihedral(tiles)
 
     def labels(self, indices: np.ndarray) -> "Tensor":
         """Return the labels at these indices, int64 (len(indices),)."""

@@ -1,6 +1,7 @@
 """Robustness to corruptions: the accuracy by kind and severity.
 
-As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of `orbitune.data.corruptions`.
+As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of
+`orbitune.data.sensor.corruptions`.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from orbitune.evaluation.metrics import wilson
 from orbitune.records import JsonTuple, Record
 
@@ -32,7 +33,7 @@ class CorruptionScores(Record):
     """The accuracy with one kind of corruption.
 
     Attributes:
-        name: key of `orbitune.data.corruptions.CORRUPTIONS`.
+        name: key of `orbitune.data.sensor.corruptions.CORRUPTIONS`.
         mean: accuracy over the severities, 0..1.
         severities: accuracy at each.
     """
@@ -83,7 +84,7 @@ def score_corruptions(
         labels: int64 (N,), the true classes.
         batch_size: tiles per call of `predict`.
         seed: of the corruptions, 0 or more.
-        corrupted: `orbitune.data.corruptions.corrupt`, or a partial of it for other bands than RGB.
+        corrupted: `orbitune.data.sensor.corruptions.corrupt`, or a partial of it for other bands than RGB.
         after_batch: called with the number of tiles after each batch, N times `EVALUATIONS` tiles in all.
     """
 

@@ -181,7 +181,7 @@ def _of_run(run: Path) -> Bundle:
             f"The orbitune.json of {folder} names other classes than result.json of {run}. "
             "Restore both, or train again."
         )
-    from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics")
+    from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
         "temperature": metadata.temperature or _temperature(run),

@@ -6,7 +6,9 @@ from typing import get_args
 
 import numpy as np
 
+from orbitune.data.transform import to_tensor
 from orbitune.errors import RunError
+from orbitune.evaluation.calibration import probabilities
 from orbitune.evaluation.ood import MEASURE, OODDetector
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import replacing, write_json
@@ -29,6 +31,9 @@ from orbitune.training.setup import TrainingSetup
 
 SAMPLE = 2000  # training tiles that are measured, and validation tiles; more changed nothing on EuroSAT
 BATCH = 256  # tiles read at a time
+# Fraction of the views of tiles beyond each limit for cells of a map, see `OODThreshold`. The limit of whole
+# tiles, set on tiles as they are, would give most cells of another scene no class.
+VIEW_ALARM_RATE = 0.03
 
 
 def build_bundle(
@@ -102,6 +107,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
         notes=setup.data.notes,
         brightness=_brightness(setup),
         statistics=setup.data.statistics,
+        window=setup.data.window,
     )
     made_by = f"orbitune {version('orbitune')}"
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})
@@ -170,6 +176,7 @@ def _fit_detector(
     detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
+        **_map_limits(bundle, setup, detector, held_out, display),
         measure=MEASURE,
         threshold=detector.threshold,
         false_alarm_rate=rate,
@@ -177,6 +184,28 @@ def _fit_detector(
         validation_tiles=len(held_out),
         bytes=(bundle.folder / OOD_DETECTOR_FILE).stat().st_size,
     )
+
+
+def _map_limits(
+    bundle: Bundle,
+    setup: TrainingSetup,
+    detector: OODDetector,
+    held_out: np.ndarray,
+    display: ProgressDisplay,
+) -> dict[str, float]:
+    """Return the limits for cells of a map, from views of held-out tiles; none without such training."""
+    if setup.recipe.augment != "sensor":
+        return {}
+    logits, features = _measure(bundle, setup, held_out, "views of validation tiles", display, views=True)
+    chances = probabilities(logits, bundle.temperature)
+    correct = chances.argmax(1) == setup.tiles.labels[held_out]
+    confidence = chances.max(1)
+    lowest = float(np.quantile(confidence, VIEW_ALARM_RATE, method="lower"))
+    return {
+        "view_threshold": float(np.quantile(detector.scores(features), 1 - VIEW_ALARM_RATE, method="higher")),
+        "min_confidence": lowest,
+        "risk": float((~correct[confidence >= lowest]).mean()),
+    }
 
 
 def _brightness(setup: TrainingSetup) -> Brightness:
@@ -203,14 +232,27 @@ def _measure(
     words: str,
     display: ProgressDisplay,
     precision: str | None = None,
+    *,
+    views: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute logits and features of some of the run's tiles."""
+    """Compute logits and features of some of the run's tiles, or of views of them as other sensors see."""
     network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
     with display.task(words, len(indices)) as task:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
-            parts.append(network.compute(setup.tiles.read(batch)))
+            tiles = setup.tiles.read(batch)
+            parts.append(network.compute(_views(tiles, setup, start) if views else tiles))
             task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features
+
+
+def _views(tiles: np.ndarray, setup: TrainingSetup, seed: int) -> np.ndarray:
+    """Return a view of each tile, see `SensorAugmentation`."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        views = setup.sensor_augmentation(to_tensor(tiles, torch.device("cpu")))
+    return views.numpy().astype(tiles.dtype)

@@ -87,7 +87,7 @@ def plan_map(
     """
     bundle = Bundle.open(source)
     _check_bands(bundle)
-    inputs = SceneInputs.read(scenes, options, scale_max=bundle.scale_max)
+    inputs = SceneInputs.read(scenes, options, training=bundle.metadata.data)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
@@ -145,25 +145,41 @@ def _cell_grid(
         raise DataError(
             f"Maps need square tiles, but this model was trained on {tile}x{bundle.tile_size[1]}."
         )
-    stride = tile if options.stride is None else options.stride
-    if stride not in valid_strides(tile):
-        choices = ", ".join(map(str, valid_strides(tile)))
-        raise DataError(f"--stride must be one of {choices} pixels for tiles of {tile} pixels, not {stride}.")
-    if min(grid.height, grid.width) < tile:
+    window = _window(options, bundle, tile)
+    what = "tile" if window == tile else "window"
+    stride = window if options.stride is None else options.stride
+    if stride not in valid_strides(window):
+        choices = ", ".join(map(str, valid_strides(window)))
+        raise DataError(
+            f"--stride must be one of {choices} pixels for {what}s of {window} pixels, not {stride}."
+        )
+    if min(grid.height, grid.width) < window:
         raise DataError(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
-            f"smaller than one tile of {tile}."
+            f"smaller than one {what} of {window}."
         )
     dense = options.mode == "dense" or (options.mode == "auto" and 4 * stride <= tile)
     if aoi is None:
-        return CellGrid(grid.height, grid.width, stride, tile), dense
+        return CellGrid(grid.height, grid.width, stride, window), dense
     top, left, bottom, right = aoi.bounds
     top, left = top - top % stride, left - left % stride  # on the cells of the whole scene
     bottom, right = (
         min(-(-bottom // stride) * stride, grid.height),
         min(-(-right // stride) * stride, grid.width),
     )
-    return CellGrid(bottom - top, right - left, stride, tile, top=top, left=left), dense
+    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left), dense
+
+
+def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
+    """Return the side of the ground that a cell is labelled from, in pixels."""
+    smallest = bundle.metadata.data.window or tile
+    if options.window is None:
+        # A larger stride needs a window that covers it.
+        return max(smallest, min(options.stride or 0, tile))
+    if not smallest <= options.window <= tile:
+        known = f"{smallest} to {tile}" if smallest < tile else f"{tile}"
+        raise DataError(f"--window must be {known} pixels, as this model was trained, not {options.window}.")
+    return options.window
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:

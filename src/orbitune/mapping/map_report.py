@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Strict, computed_field
 
 from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
+from orbitune.mapping.map_quality import MapQuality
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.records import JsonTuple, Record, StoredRecord
@@ -82,6 +83,7 @@ class MapMetadata(StoredRecord):
         other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
         aoi: file name of the area of interest; None for the whole scene.
         sieve: what the sieve of small patches changed; None if there was none.
+        quality: how much has a class, and how often the model expects to be right; None in older maps.
         agreement: of a dense map with tile-wise predictions; None for other maps.
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
     """
@@ -110,6 +112,7 @@ class MapMetadata(StoredRecord):
     other_scenes: JsonTuple[SceneRecord] = ()
     aoi: str | None = None
     sieve: SieveRecord | None = None
+    quality: MapQuality | None = None
     agreement: Agreement | None = None
     confusion: JsonTuple[JsonTuple[int]] | None = None
 
@@ -126,6 +129,11 @@ class MapReport(AreaReport):
     metadata: MapMetadata
     warnings: JsonTuple[str] = ()
     change: ChangeReport | None = None
+
+    def remarks(self) -> list[str]:
+        """Return lines about the quality of the map, then those about its areas."""
+        quality = self.metadata.quality
+        return [*([quality.describe()] if quality else ()), *super().remarks()]
 
     @computed_field  # type: ignore[prop-decorator]
     @property

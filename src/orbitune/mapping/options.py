@@ -23,7 +23,9 @@ class MapOptions:
     Attributes:
         bands: names or 1-based numbers of the red, green and blue band, such as ("B04", "B03", "B02"); None
             to choose them by the file's metadata.
-        stride: side of a grid cell in pixels of the training resolution; None for that of a tile.
+        stride: side of a grid cell in pixels of the training resolution; None for that of a window.
+        window: side in pixels of the ground that a cell is labelled from; None for the smallest that the
+            model was trained on.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
         scale: values that become 0 and 255, see `radiometry.choose_scaling`; None for the default.
@@ -46,6 +48,7 @@ class MapOptions:
 
     bands: Sequence[BandChoice] | None = None
     stride: int | None = None
+    window: int | None = None
     mode: Mode = "auto"
     scale: str | None = None
     resolution: float = RESOLUTION

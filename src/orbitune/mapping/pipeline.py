@@ -12,6 +12,7 @@ from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.map_plan import MapPlan, plan_map
+from orbitune.mapping.map_quality import measure_quality
 from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.rasters import MapRasters
@@ -88,7 +89,9 @@ def map_scene(
         OUTPUTS[name].write(rasters, path)
     areas, change = analysis.report(paths["map"])
     store.clear()
-    return MapReport(metadata=rasters.metadata, warnings=plan.warnings, change=change, **dict(areas))
+    quality = rasters.metadata.quality
+    warnings = (*plan.warnings, *(quality.warnings() if quality else ()))
+    return MapReport(metadata=rasters.metadata, warnings=warnings, change=change, **dict(areas))
 
 
 def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
@@ -168,7 +171,9 @@ def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agre
         grid=plan.grid,
         native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
-        metadata=plan.metadata.model_copy(update={"agreement": agreement}),
+        metadata=plan.metadata.model_copy(
+            update={"agreement": agreement, "quality": measure_quality(store, plan.spec.parts)}
+        ),
         map_file=map_file,
         overview=plan.overview.filled(0),
     )

@@ -12,12 +12,14 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
+from orbitune.mapping.scene.air_match import match_radiometry
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, parse_scale
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import Scene
+from orbitune.models.metadata import TrainingData
 from orbitune.resources import parse_bytes
 from orbitune.sources.band_names import RGB
 
@@ -51,14 +53,14 @@ class SceneInputs:
 
     @classmethod
     def read(
-        cls, names: Sequence[str | Path], options: MapOptions, *, scale_max: int | None
+        cls, names: Sequence[str | Path], options: MapOptions, *, training: TrainingData
     ) -> "SceneInputs":
         """Open scenes, and choose the scaling of each.
 
         Args:
             names: see `raster_io.open_raster`; where scenes overlap, the first with data counts.
             options: of the map.
-            scale_max: see `radiometry.choose_scaling`.
+            training: the tiles that the model was trained on, whose radiometry the scenes are brought to.
 
         Raises:
             OrbituneError: a scene cannot be used with these options, or they have no common grid.
@@ -72,7 +74,7 @@ class SceneInputs:
             scalings = [
                 parse_scale(str(options.scale), sample)
                 if encoding is None
-                else choose_scaling(encoding, sample=sample, scale_max=scale_max)
+                else match_radiometry(encoding, sample=sample, training=training)
                 for encoding, sample in zip(encodings, samples, strict=True)
             ]
             pairs = list(zip(scenes, scalings, strict=True))

@@ -34,6 +34,7 @@ class TilewisePredictor:
         self._bundle = bundle
         self._network = network
         self._detector = bundle.ood_detector if not_sure else None
+        self._limits = bundle.metadata.ood_detector
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""
@@ -48,12 +49,16 @@ class TilewisePredictor:
             tiles: uint8 (K, tile, tile, 3).
 
         Returns:
-            Class probabilities; the last column is 1 for tiles that are out of distribution, else 0.
+            Class probabilities; the last column is 1 for tiles that are out of distribution or whose highest
+            probability is too low, else 0.
         """
         logits, features = self._network.compute(tiles)
         known = probabilities(logits, self._bundle.temperature)
-        if self._detector is None:
+        if self._detector is None or self._limits is None:
             outside = np.zeros(len(tiles), bool)
         else:
-            outside = self._detector.scores(features) > self._detector.threshold
+            # Cells of another scene are judged beside views of tiles as other scenes show them.
+            threshold = self._limits.view_threshold or self._limits.threshold
+            outside = self._detector.scores(features) > threshold
+            outside |= known.max(1) < self._limits.min_confidence
         return np.column_stack([known * ~outside[:, None], outside]).astype(np.float32)

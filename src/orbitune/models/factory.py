@@ -20,7 +20,7 @@ _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
 def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> Recipe:
-    """Resolve a recipe's sizes, learning rate, precision and micro-batch size.
+    """Resolve a recipe's open settings.
 
     Args:
         recipe: with None, `native` or `auto` for open settings.
@@ -37,6 +37,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
         image_size=size,
         learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
         precision=recipe.precision or native_precision(),
+        augment=recipe.augment or ("flips" if recipe.cache_frozen else "sensor"),
         micro_batch=min(recipe.batch_size, recipe.micro_batch or _micro_batch(size, recipe, backbone)),
     )
 

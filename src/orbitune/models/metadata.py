@@ -140,7 +140,8 @@ class TrainingData(Record):
         synthetic: whether a program drew the tiles.
         sizes: number of tiles by split.
         notes: what was done to the data that its user should know.
-        statistics: of each band of the training tiles; None for 8-bit red, green and blue.
+        statistics: of each band of the training tiles; of at most 2,048 of them for 8-bit red, green, blue.
+        window: side in pixels of the smallest ground that the model was trained to label; None for the tile.
     """
 
     name: str | None = None
@@ -156,6 +157,7 @@ class TrainingData(Record):
     notes: JsonTuple[str] = ()
     brightness: Brightness | None = None
     statistics: BandStatistics | None = None
+    window: Side | None = None
 
 
 class OODThreshold(Record):
@@ -165,6 +167,10 @@ class OODThreshold(Record):
         measure: how the OOD score is computed, for people.
         threshold: tiles with a higher OOD score are *not sure*.
         false_alarm_rate: fraction of the validation tiles above the threshold, at most.
+        view_threshold: the same for cells of a map: set on views of the validation tiles as other sensors and
+            smaller windows show them; None for `threshold`.
+        min_confidence: cells of a map with a lower class probability are *not sure*.
+        risk: fraction of the other views whose class is wrong.
         training_tiles, validation_tiles: number of tiles it was fitted and set on.
         bytes: size of the detector's file.
     """
@@ -172,6 +178,9 @@ class OODThreshold(Record):
     measure: str = ""
     threshold: Annotated[FiniteFloat, Field(ge=0)]
     false_alarm_rate: Fraction = 0.0
+    view_threshold: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    min_confidence: Fraction = 0.0
+    risk: Fraction | None = None
     training_tiles: NonNegativeInt = 0
     validation_tiles: NonNegativeInt = 0
     bytes: NonNegativeInt = 0

@@ -1,8 +1,20 @@
-"""Order of training tiles and seeds of a step, functions of recipe and step."""
+"""Batches of a step: order of tiles, seeds, augmented tiles and targets, functions of recipe and step."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.augment import mixup
+from orbitune.data.loader import TileLoader
+from orbitune.recipe import Recipe
 from orbitune.training.setup import TrainingSetup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orbitune.fastpath.activation_cache import ActivationLoader
+
+SENSOR_VIEW_OF = 4  # one tile in so many has a second view in its batch
 
 
 def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
@@ -11,6 +23,37 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
     number, place = divmod(position, setup.steps_per_pass)
     size = setup.recipe.batch_size
     return pass_order(setup, epoch, number=number)[place * size : (place + 1) * size]
+
+
+def batch_length(recipe: Recipe, count: int) -> int:
+    """Return the length of a batch of `count` tiles, with the views of the sensor augmentation."""
+    return count + (-(-count // SENSOR_VIEW_OF) if recipe.augment == "sensor" else 0)
+
+
+def load_batch(
+    setup: TrainingSetup, indices: np.ndarray, *, loader: "TileLoader | ActivationLoader"
+) -> "tuple[Tensor, Tensor]":
+    """Return the augmented tiles of a batch and their targets.
+
+    Args:
+        setup: training setup.
+        indices: tiles of the batch, int (N,).
+        loader: of its tiles, or of cached activations.
+
+    Returns:
+        As many tiles as `batch_length` says, and class probabilities, float32 (B, C).
+    """
+    import torch
+    from torch.nn import functional as F
+
+    recipe = setup.recipe
+    assert recipe.augment
+    tiles = loader.augmented(indices, recipe.augment)
+    targets = F.one_hot(loader.labels(indices), len(setup.tiles.classes)).float()
+    if views := batch_length(recipe, len(indices)) - len(indices):
+        tiles = torch.cat([tiles, setup.sensor_augmentation(tiles[:views])])
+        targets = torch.cat([targets, targets[:views]])
+    return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
 
 
 def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:

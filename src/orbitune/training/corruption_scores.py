@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from orbitune.data.corruptions import corrupt
+from orbitune.data.sensor.corruptions import corrupt
 from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult

@@ -6,12 +6,14 @@ Training, planning and evaluation use the same setup, so that they preprocess a 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orbitune.data.loader import TileLoader
+from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.data.transform import Transform
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 # at 64 pixels, one seed: 73.9 % on test, and 42.5 % with one pass an epoch.
 STEPS_WITH_SHOTS = 100  # in an epoch, at least
 
+_RGB_SAMPLE = 2048  # training tiles whose statistics a map of another scene is matched to
 BACKBONE_SETTINGS = "backbone settings"
 
 
@@ -109,6 +112,15 @@ class TrainingSetup:
         return ActivationLoader(
             key, loader, network=network, splits=self.splits, device=device, folder=folder
         )
+
+    @cached_property
+    def sensor_augmentation(self) -> SensorAugmentation:
+        """Return the sensor augmentation of these tiles."""
+        haze = SensorAugmentation.haze_of(self.tiles.wavelengths)
+        if self.tiles.dtype == "uint8":
+            return SensorAugmentation(haze)
+        white = max(self.tiles.statistics(self.splits["train"]).high)
+        return SensorAugmentation(haze, white=max(white, 1.0), largest=65535)
 
     @property
     def steps_per_pass(self) -> int:
@@ -197,12 +209,19 @@ class TrainingSetup:
             classes=self.tiles.classes,
             tile_size=(height, width),
             scale_max=self.tiles.scale_max,
-            statistics=None if self.tiles.is_rgb else self.tiles.statistics(self.splits["train"]),
+            statistics=self.tiles.statistics(self._measured),
+            window=smallest_window(height) if self.recipe.augment == "sensor" else None,
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
             skipped=len(self.tiles.skipped),
         )
+
+    @property
+    def _measured(self) -> np.ndarray:
+        """Return the training tiles whose statistics are stored; those of 8-bit RGB only serve maps."""
+        train = self.splits["train"]
+        return train[:: -(-len(train) // _RGB_SAMPLE)] if self.tiles.is_rgb else train
 
     @property
     def transform(self) -> Transform:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
 from orbitune.errors import Interrupted
@@ -21,7 +20,7 @@ from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
-from orbitune.training.batches import batch_indices, step_seed
+from orbitune.training.batches import batch_indices, batch_length, load_batch, step_seed
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
@@ -184,6 +183,7 @@ class Trainer:
         state, setup = self.state, self.setup
         chosen = batch_indices(setup, state.step)
         tiles, targets, weight = self.local_batch(chosen)
+        seen = batch_length(setup.recipe, len(chosen))
         if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
             self.replica.train()
         sums = accumulate_gradients(
@@ -196,12 +196,12 @@ class Trainer:
             size=step_image_size(setup.recipe, state.step, steps=setup.steps),
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
-        loss = loss_sum / len(chosen)
+        loss = loss_sum / seen
         check_loss(loss, state.step + 1)
         self.update_weights()
         state.loss_sum += loss_sum
         state.correct += int(correct)
-        state.seen += len(chosen)
+        state.seen += seen
         return loss
 
     def local_batch(self, chosen: np.ndarray) -> "tuple[Tensor, Tensor, float]":
@@ -216,21 +216,13 @@ class Trainer:
         seed, step = self.setup.recipe.seed, self.state.step
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(step_seed(seed, step))
-        has_part = len(chosen[rank::ranks]) > 0
+        count = batch_length(self.setup.recipe, len(chosen))
+        has_part = count > rank
         own = slice(rank, None, ranks) if has_part else slice(0, 1)
-        tiles, targets = (part[own] for part in self.batch(chosen))
+        tiles, targets = (part[own] for part in load_batch(self.setup, chosen, loader=self.loader))
         if rank:
             torch.manual_seed(step_seed(seed, step, rank=rank))  # for a dropout of its own
-        return tiles, targets, ranks / len(chosen) if has_part else 0.0
-
-    def batch(self, indices: np.ndarray) -> "tuple[Tensor, Tensor]":
-        """Return tiles uint8 (B, H, W, 3), augmented, and targets (B, C)."""
-        from torch.nn import functional as F
-
-        recipe = self.setup.recipe
-        tiles = self.loader.augmented(indices, recipe.augment)
-        targets = F.one_hot(self.loader.labels(indices), len(self.setup.tiles.classes)).float()
-        return mixup(tiles, targets, alpha=recipe.mixup) if recipe.mixup else (tiles, targets)
+        return tiles, targets, ranks / count if has_part else 0.0
 
     def update_weights(self) -> None:
         """Take the optimizer's step with the accumulated gradients, and clear them."""

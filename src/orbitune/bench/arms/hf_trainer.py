@@ -57,7 +57,7 @@ def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:
 
     def collate(indices: Any) -> dict[str, Any]:
         tiles = torch.from_numpy(setup.tiles.read(indices))
-        if recipe.augment == "flips":
+        if recipe.augment != "none":  # suites compare training without views of other sensors
             tiles = random_dihedral(tiles)
         labels = torch.from_numpy(setup.tiles.labels[indices])
         return {"pixel_values": setup.transform(tiles), "labels": labels, **setup.backbone.family.forward}

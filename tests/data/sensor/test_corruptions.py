@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from orbitune.data.synthetic import generate
 
 KINDS = list(CORRUPTIONS)
