@@ -24,7 +24,7 @@ function show(facts) {
   });
   const bounds = L.latLngBounds([-height / unit, 0], [0, width / unit]);
   const map = L.map("map", {
-    crs, minZoom: Math.min(0, zoom - 4), maxZoom: zoom + DEEPER, zoomSnap: 0.5, attributionControl: false,
+    crs, minZoom: Math.min(0, zoom - 4), maxZoom: zoom + DEEPER, zoomSnap: 0.1, attributionControl: false,
     maxBounds: bounds.pad(0.5),
   });
   map.fitBounds(bounds);
