@@ -22,6 +22,7 @@ def test_commands_are_listed_by_what_they_are_for():
         "Comparison",
         "Bundles and adapters",
         "Trained models",
+        "Maps",
         "Installation",
     ]
     assert "trial" not in text
