@@ -16,7 +16,7 @@ from orbitune.mapping.pipeline import map_scene
 
 pytestmark = pytest.mark.slow
 
-FILES = ("map.tif", "map.tif.aux.xml", "map.qml", "confidence.tif", "preview.png")
+FILES = ("map.tif", "map.tif.aux.xml", "confidence.tif", "preview.png", "map.qml")
 
 
 def command(bundle, scene, place, *more):
