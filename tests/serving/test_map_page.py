@@ -85,8 +85,11 @@ def storage():
     storage.close()
 
 
-def test_a_client_gets_the_viewer_the_areas_and_all_files(address, scene):
+def test_a_client_gets_the_viewer_the_areas_and_all_files(address, tmp_path):
+    """Stripes of two tiles each, so that most cells have a class and areas are estimated."""
     from gradio_client import Client, handle_file
+
+    scene = write_scene(tmp_path / "stripes.tif", side=96)
 
     viewer, words, table, download = Client(address, verbose=False).predict(
         handle_file(scene), "1,2,3", "", 16, "bundle", api_name="/map"
