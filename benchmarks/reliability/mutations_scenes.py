@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from mutations import Target
 
-from orbitune.mapping.map_plan import check_blocks
 from orbitune.mapping.scene.geodesy import PixelAreas, size_range
 from orbitune.mapping.scene.radiometry import choose_scaling
 from orbitune.mapping.scene.reader import Scene
+from orbitune.mapping.scene_inputs import check_blocks
 
 _SIDE = 64
 _BUDGET = "2GB"  # default memory limit of `orbitune map`

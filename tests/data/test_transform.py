@@ -46,7 +46,7 @@ def test_resizing_is_the_product_with_its_matrix():
     "values",
     [
         (0, (0.5,) * 3, (0.5,) * 3, "bilinear"),
-        (8, (0.5,), (0.5,), "bilinear"),
+        (8, (0.5,), (0.5, 0.5), "bilinear"),
         (8, (0.5,) * 3, (0.5, 0.0, 0.5), "bilinear"),
         (8, (float("nan"),) * 3, (0.5,) * 3, "bilinear"),
         (8, ("0.5",) * 3, (0.5,) * 3, "bilinear"),

@@ -46,7 +46,7 @@ found["compute"] = json.loads((place / "run" / "result.json").read_text())["comp
 tiles = np.load(place / "tiles.npy")
 build_bundle(place / "run", place / "bundle", progress=False)
 found["probabilities"] = Classifier.from_pretrained(place / "bundle").predict_proba(tiles).tolist()
-export(place / "run", [sys.argv[2]], place / "exported", progress=False)
+export(place / "run", [sys.argv[2]], out=place / "exported", progress=False)
 found["exported"] = sorted(str(p.relative_to(place)) for p in (place / "exported").rglob("*"))
 bank = AdapterBank(place / "backbone", 32, precision="fp32")
 for name in ("a", "b"):
@@ -55,7 +55,7 @@ found["bank"] = [row.tolist() for row in bank.logits(tiles, ["a", "b", "b", "a"]
 linear = recipe.replace(method="linear", cache_frozen=True)
 found["cache"] = error_of(lambda: train(linear, place / "cached", progress=False))
 found["merging"] = error_of(
-    lambda: export(place / "run", ["onnx-int8"], place / "int8", merge_tokens=(1,))
+    lambda: export(place / "run", ["onnx-int8"], out=place / "int8", merge_tokens=(1,))
 )
 found["fast modules"] = [name for name in sys.modules if name.startswith("orbitune.fastpath")]
 print(json.dumps(found))

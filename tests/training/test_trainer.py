@@ -148,8 +148,8 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
     folder = RunFolder(tmp_path / "run", job.recipe, inputs=job.inputs())
     trainer = Trainer.build(job, folder, accelerator=make_accelerator())
     taken = []
-    feed = trainer.batch
-    trainer.batch = lambda chosen: (taken.append(chosen), feed(chosen))[1]
+    feed = trainer.local_batch
+    trainer.local_batch = lambda chosen: (taken.append(chosen), feed(chosen))[1]
     for _ in range(trainer.setup.steps_per_epoch):
         trainer.step()
     assert [len(batch) for batch in taken] == [8, 4] * 3

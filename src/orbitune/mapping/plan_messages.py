@@ -7,6 +7,7 @@ import numpy as np
 from orbitune.inference.bundle import Bundle
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata, SceneRecord
+from orbitune.mapping.scene.encoding import NO_DATA
 from orbitune.mapping.scene.geodesy import size_range
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name
@@ -75,12 +76,12 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
 
 
 def encoding_warnings(scenes: Sequence[SceneRecord]) -> list[str]:
-    """Return a warning for each scene whose encoding cannot be told."""
+    """Return a warning for each scene with data whose encoding cannot be told."""
     return [
-        f"cannot tell how {scene.scene} is encoded, taken as {scene.encoding.describe()}: give the range of "
+        f"cannot tell how {scene.scene} is encoded, taken as {found.describe()}: give the range of "
         "values with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
         for scene in scenes
-        if scene.encoding is not None and not scene.encoding.certain
+        if (found := scene.encoding) and not found.certain and NO_DATA not in found.evidence
     ]
 
 

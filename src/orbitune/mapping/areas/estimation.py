@@ -86,7 +86,7 @@ def _estimate(
         return None, ()
     if metadata.confusion is None:
         return None, ("no estimate from test tiles: the map does not state how its model confuses classes",)
-    if unsure > _MAX_UNSURE * total:
+    if round(unsure / total, 2) > _MAX_UNSURE:  # pixels of a geographic grid differ in area: half stays half
         return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
     hectares_of_tile = (metadata.tile * metadata.resolution_metres) ** 2 / 1e4
     fractions = calibrated_fractions(

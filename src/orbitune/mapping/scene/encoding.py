@@ -20,6 +20,7 @@ from orbitune.records import JsonTuple, Record
 Kind = Literal["reflectance", "digital numbers", "16-bit fractions", "scaled numbers", "8 bits", "unknown"]
 Certainty = Literal["stated", "likely", "unknown"]
 
+NO_DATA = "no pixel holds data"  # the evidence of an empty scene
 _MAX_REFLECTANCE_SCALE = 0.01  # tagged scales up to this yield reflectance, larger ones other units
 _NAMES = {"digital numbers": "digital numbers x 10,000", "16-bit fractions": "reflectance x 65,535"}
 
@@ -87,7 +88,7 @@ def recognise_encoding(
     kind, measured = _stated_kind(scale), BandStatistics.measure(sample)
     findings: list[Finding] = []
     if measured is None:
-        findings.append(Finding(kind or "unknown", 1.0, False, "no pixel holds data"))
+        findings.append(Finding(kind or "unknown", 1.0, False, NO_DATA))
     elif kind is None:
         numbers = pixels() * scale[:, None] + offset[:, None]
         findings.append(find_unit(measured.linear(scale, offset), dtype, pixels=numbers, names=names))
