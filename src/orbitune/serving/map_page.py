@@ -39,7 +39,7 @@ CSS = """
 #viewer a { font-size: 0.85rem; }
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
-#areas thead th { overflow-wrap: normal; }
+#areas thead th { overflow-wrap: normal; word-break: normal; }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
 #areas th:first-child { text-align: left; overflow-wrap: break-word; }
 #areas tbody th { position: relative; padding-left: 1.8em; }
