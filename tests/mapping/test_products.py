@@ -82,7 +82,7 @@ def test_a_safe_product_states_its_encoding(safe, switzerland):
     assert selection.source == "of the SAFE product"
     assert (encoding.kind, encoding.certainty, encoding.level) == ("digital numbers", "stated", "L2A")
     assert encoding.evidence == ("MTD_MSIL2A.xml",)
-    scaling = choose_scaling(encoding, sample=pixels, scale_max=None)
+    scaling = choose_scaling(encoding, scale_max=None)
     assert (scaling.low, scaling.high) == ((1000.0,) * 3, (3750.0,) * 3)
 
 

@@ -111,7 +111,7 @@ def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), scales=[1e-4] * 3)
     with Scene(file) as scene:
         sample = scene.sample()
-        scaling = choose_scaling(scene.recognise_encoding(sample), sample=sample, scale_max=4000)
+        scaling = choose_scaling(scene.recognise_encoding(sample), scale_max=4000)
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 

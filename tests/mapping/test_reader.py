@@ -22,7 +22,7 @@ def default(dtype, scale_max=None):
     encoding = recognise_encoding(
         [BandTags()] * 3, dtype, sample=np.ma.array(pixels), pixels=lambda: pixels.reshape(3, -1), names=RGB
     )
-    return choose_scaling(encoding, sample=pixels, scale_max=scale_max)
+    return choose_scaling(encoding, scale_max=scale_max)
 
 
 def noise(height, width, dtype=np.uint8, high=250):

@@ -93,7 +93,7 @@ class PixelWindow:
 
     @cached_property
     def has_data(self) -> np.ndarray:
-        """Whether each cell gets any code but nodata, bool (rows, columns)."""
+        """Return whether each cell gets any code but nodata, bool (rows, columns)."""
         enough = (self.tile_coverage >= _MIN_VALID) & (self.cell_coverage >= _MIN_VALID)
         return enough if self.wanted is None else enough & self.wanted
 

@@ -30,7 +30,13 @@ class SceneRecord(Record):
     """How one scene of a mosaic was read.
 
     Attributes:
-        scene, bands, band_names, bands_source, encoding, scaling, resampled_from_metres: as in `MapMetadata`.
+        scene: its file name.
+        bands: numbers of the bands that were read: red, green and blue.
+        band_names: their names; empty strings for bands without one.
+        bands_source: how the bands were chosen.
+        encoding: how numbers of the scene become reflectance; None if the user gave the scaling.
+        scaling: values of each band that became 0 and 255.
+        resampled_from_metres: metres per pixel of a scene that was resampled; else None.
     """
 
     scene: str
@@ -58,23 +64,17 @@ class SieveRecord(Record):
     remaining: int
 
 
-class MapMetadata(StoredRecord):
+class MapMetadata(SceneRecord, StoredRecord):
     """How a map was made: the JSON of the tag ORBITUNE in its GeoTIFFs.
 
-    Fields that are not known are ignored, as other programs may add some.
+    The fields of `SceneRecord` are those of the only scene, or of the first of a mosaic. Fields that are not
+    known are ignored, as other programs may add some.
 
     Attributes:
         made_by: program and version.
         model: name of the bundle or run.
         classes: class names, of the codes from 1 on.
-        scene: file name of the scene, the first of a mosaic.
         pixels: height and width of the grid that was classified.
-        bands: numbers of the bands that were read: red, green and blue.
-        band_names: their names; empty strings for bands without one.
-        bands_source: how the bands were chosen.
-        encoding: how numbers of the scene become reflectance; None if the user gave the scaling.
-        scaling: values of each band that became 0 and 255.
-        resampled_from_metres: metres per pixel of a scene that was resampled; else None.
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
         mode: how cells were labelled.
@@ -95,14 +95,7 @@ class MapMetadata(StoredRecord):
     made_by: str
     model: str
     classes: JsonTuple[str]
-    scene: str
     pixels: Annotated[tuple[int, int], Strict(False)]
-    bands: JsonTuple[int]
-    band_names: JsonTuple[str] = ()
-    bands_source: str
-    encoding: Encoding | None = None
-    scaling: ReflectanceScaling
-    resampled_from_metres: Annotated[tuple[float, float], Strict(False)] | None = None
     resolution_metres: float
     stride: int
     tile: int

@@ -47,6 +47,7 @@ SENTINEL2 = {
     )
 }
 RGB = ("B04", "B03", "B02")
+RGB_WAVELENGTHS = tuple(SENTINEL2[name].wavelength for name in RGB)
 COLOURS = ("red", "green", "blue")  # the bands of an image
 ALL = "all"  # in place of a list of bands
 

@@ -199,7 +199,7 @@ class TrainingSetup:
             BACKBONE_SETTINGS: self.backbone.settings_hash,
         }
 
-    @property
+    @cached_property
     def data(self) -> RunData:
         """Return the data as results and reports state it."""
         height, width = self.tiles.tiles.shape[1:3]

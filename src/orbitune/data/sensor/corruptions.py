@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orbitune.sources.band_names import RGB_WAVELENGTHS
+
 SEVERITIES = (1, 2, 3, 4, 5)
 
 Array = np.ndarray
 Rng = np.random.Generator
-_COLOURS = (664.6, 559.8, 492.4)  # nanometres of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def corrupt(
     severity: int,
     seed: int = 0,
     first: int = 0,
-    wavelengths: Sequence[float | None] = _COLOURS,
+    wavelengths: Sequence[float | None] = RGB_WAVELENGTHS,
     white: float | Array = 255.0,
 ) -> Array:
     """Return corrupted copies of tiles.
@@ -57,7 +58,7 @@ def corrupt(
     """
     corruption = CORRUPTIONS[kind]
     level = corruption.levels[SEVERITIES.index(severity)]
-    lengths = np.array([_COLOURS[0] if each is None else each for each in wavelengths])
+    lengths = np.array([RGB_WAVELENGTHS[0] if each is None else each for each in wavelengths])
     white, largest = np.asarray(white, np.float64), np.iinfo(tiles.dtype).max
     corrupted = np.empty_like(tiles)
     for index, tile in enumerate(tiles):
@@ -74,8 +75,8 @@ def _haze(tile: Array, lost: float, random: Rng, wavelengths: Array) -> Array:
     for all visible bands of the tile and a slightly blue airlight. Beyond red, less light is lost, by
     Angstrom's law with an exponent of 1.3.
     """
-    airlight = np.interp(wavelengths, _COLOURS[::-1], (0.90, 0.85, 0.82))
-    fraction = lost * np.minimum(1, (wavelengths / _COLOURS[0]) ** -1.3)
+    airlight = np.interp(wavelengths, RGB_WAVELENGTHS[::-1], (0.90, 0.85, 0.82))
+    fraction = lost * np.minimum(1, (wavelengths / RGB_WAVELENGTHS[0]) ** -1.3)
     return tile * (1 - fraction) + airlight * fraction
 
 

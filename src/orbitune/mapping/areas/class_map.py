@@ -122,8 +122,7 @@ def read_strips(path: Path, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray
     with file:
         for top in range(0, file.height, rows):
             bottom = min(top + rows, file.height)
-            with (
-                gdal_environment()
-            ):  # not across the yield: environments of two generators must not interleave
+            # Not across the yield: environments of two generators must not interleave.
+            with gdal_environment():
                 strip = file.read(1, window=((top, bottom), (0, file.width)))
             yield top, strip

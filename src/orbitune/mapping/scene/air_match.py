@@ -11,10 +11,9 @@ import numpy as np
 
 from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.encoding import Encoding
-from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICATION
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling
+from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, white_reflectance
 from orbitune.models.metadata import TrainingData
-from orbitune.sources.band_names import RGB, wavelength
+from orbitune.sources.band_names import RGB, RGB_WAVELENGTHS
 
 _DARK = 1.0  # percentile of the darkest pixels, as `BandStatistics.low`
 _NEGLIGIBLE = 0.05  # of the standard atmosphere
@@ -30,12 +29,16 @@ def match_radiometry(
         sample: an overview of the scene in the units of the file (bands, H, W), masked where it has no data.
         training: the tiles; without their statistics the scene keeps its air.
     """
-    scaling = choose_scaling(encoding, sample=sample, scale_max=training.scale_max)
+    scaling = choose_scaling(encoding, scale_max=training.scale_max)
     if training.statistics is None or len(training.statistics.low) != len(RGB):
         return scaling
-    white = training.scale_max / QUANTIFICATION if training.scale_max else EUROSAT_WHITE
-    wavelengths = [found for name in RGB if (found := wavelength(name))]
-    return match_air(scaling, sample, wavelengths=wavelengths, dark=training.statistics.low, white=white)
+    return match_air(
+        scaling,
+        sample,
+        wavelengths=RGB_WAVELENGTHS,
+        dark=training.statistics.low,
+        white=white_reflectance(encoding, training.scale_max),
+    )
 
 
 def match_air(

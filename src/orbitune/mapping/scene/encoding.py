@@ -49,7 +49,7 @@ class Encoding(Record):
 
     @property
     def certain(self) -> bool:
-        """Whether metadata or statistics tell the encoding."""
+        """Return whether metadata or statistics tell the encoding."""
         return self.certainty != "unknown"
 
     def describe(self) -> str:

@@ -47,24 +47,33 @@ class ReflectanceScaling(Record):
         return set(self.low) == {0.0} and set(self.high) == {255.0}
 
 
-def choose_scaling(
-    encoding: Encoding, *, sample: np.ma.MaskedArray, scale_max: int | None
-) -> ReflectanceScaling:
+def white_reflectance(encoding: Encoding, scale_max: int | None) -> float:
+    """Return the reflectance that becomes 255 by default.
+
+    Args:
+        encoding: of the scene.
+        scale_max: see `choose_scaling`.
+    """
+    if scale_max and encoding.kind == "digital numbers":
+        return scale_max / QUANTIFICATION
+    return EUROSAT_WHITE
+
+
+def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceScaling:
     """Return the default scaling of a scene.
 
     Args:
         encoding: of the scene.
-        sample: an overview of the scene (bands, H, W), masked where it has no data.
         scale_max: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
     """
-    high, source = EUROSAT_WHITE, "default for reflectance"
+    source = "default for reflectance"
     if encoding.certainty == "stated" or encoding.offset_stated:
         source += f", by {encoding.evidence[0]}"
     offsets = encoding.offset
     if encoding.kind == "8 bits":
         source = "as it is, 8 bits"
     elif scale_max and encoding.kind == "digital numbers":
-        high, source = scale_max / QUANTIFICATION, "that of the training tiles"
+        source = "that of the training tiles"
         # Nothing tells an offset of the training tiles: a scene of the same product has the same.
         offsets = encoding.offset if encoding.offset_stated else (0.0,) * len(encoding.offset)
     low, high_ends = (
@@ -72,7 +81,7 @@ def choose_scaling(
             float(f"{(value - offset) / scale:.9g}")
             for scale, offset in zip(encoding.scale, offsets, strict=True)
         )
-        for value in (0.0, high)
+        for value in (0.0, white_reflectance(encoding, scale_max))
     )
     return ReflectanceScaling(low=low, high=high_ends, source=source)
 
