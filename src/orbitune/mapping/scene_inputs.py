@@ -12,10 +12,10 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.scene.air_match import match_radiometry
+from orbitune.mapping.scene.air_match import scale_scene
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, parse_scale
+from orbitune.mapping.scene.radiometry import MATCH, NONE, ReflectanceScaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import Scene
@@ -68,13 +68,11 @@ class SceneInputs:
         with _open_scenes(names, options) as scenes:
             samples = [_checked_sample(scene, options) for scene in scenes]
             encodings = [
-                None if options.scale else scene.recognise_encoding(sample)
+                scene.recognise_encoding(sample) if options.scale in (MATCH, NONE) else None
                 for scene, sample in zip(scenes, samples, strict=True)
             ]
             scalings = [
-                parse_scale(str(options.scale), sample)
-                if encoding is None
-                else match_radiometry(encoding, sample=sample, training=training)
+                scale_scene(options.scale, encoding, sample=sample, training=training)
                 for encoding, sample in zip(encodings, samples, strict=True)
             ]
             pairs = list(zip(scenes, scalings, strict=True))

@@ -11,12 +11,38 @@ import numpy as np
 
 from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.encoding import Encoding
-from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, white_reflectance
+from orbitune.mapping.scene.radiometry import (
+    NONE,
+    ReflectanceScaling,
+    choose_scaling,
+    parse_scale,
+    white_reflectance,
+)
 from orbitune.models.metadata import TrainingData
 from orbitune.sources.band_names import RGB, RGB_WAVELENGTHS
 
 _DARK = 1.0  # percentile of the darkest pixels, as `BandStatistics.low`
 _NEGLIGIBLE = 0.05  # of the standard atmosphere
+
+
+def scale_scene(
+    scale: str, encoding: Encoding | None, *, sample: np.ma.MaskedArray, training: TrainingData
+) -> ReflectanceScaling:
+    """Return the scaling of a scene that an option asks for.
+
+    Args:
+        scale: see `MapOptions`.
+        encoding: of the scene; None if the scale is a range.
+        sample, training: see `match_radiometry`.
+
+    Raises:
+        DataError: there is no pixel to take percentiles from.
+    """
+    if encoding is None:
+        return parse_scale(scale, sample)
+    if scale == NONE:
+        return choose_scaling(encoding, scale_max=training.scale_max)
+    return match_radiometry(encoding, sample=sample, training=training)
 
 
 def match_radiometry(

@@ -3,10 +3,12 @@
 Each band is scaled linearly between two values, which the map's tags state. Tiles of EuroSAT RGB were made
 from reflectance 0..0.275 of Sentinel-2 L1C (digital numbers 0..2750). The default maps the same reflectance
 to 0..255, whatever the encoding of the scene: for digital numbers with the offset of baseline 04.00 this is
-1000:3750. A range given by the user is always in the values of the file.
+1000:3750. `air_match` then adds the air that the scene lacks, unless the user asks for none. A range given by
+the user is always in the values of the file.
 """
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICATION
 from orbitune.records import JsonTuple, Record
 
+MATCH, NONE = "match", "none"  # of `--scale`: by the encoding, with or without the air of the training tiles
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 
 
@@ -60,13 +63,14 @@ def white_reflectance(encoding: Encoding, scale_max: int | None) -> float:
 
 
 def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceScaling:
-    """Return the default scaling of a scene.
+    """Return the scaling of a scene by its encoding.
 
     Args:
         encoding: of the scene.
         scale_max: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
     """
-    source = "default for reflectance"
+    white = white_reflectance(encoding, scale_max)
+    source = f"reflectance 0 to {white:g}"
     if encoding.certainty == "stated" or encoding.offset_stated:
         source += f", by {encoding.evidence[0]}"
     offsets = encoding.offset
@@ -81,35 +85,66 @@ def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceS
             float(f"{(value - offset) / scale:.9g}")
             for scale, offset in zip(encoding.scale, offsets, strict=True)
         )
-        for value in (0.0, white_reflectance(encoding, scale_max))
+        for value in (0.0, white)
     )
     return ReflectanceScaling(low=low, high=high_ends, source=source)
 
 
+@dataclass(frozen=True)
+class ScaleRange:
+    """The values that become 0 and 255, as a user gives them.
+
+    Attributes:
+        low, high: in the units of the file, or percentiles of each band.
+        is_percentile: which of the two.
+    """
+
+    low: float
+    high: float
+    is_percentile: bool
+
+    @classmethod
+    def parse(cls, asked: str) -> "ScaleRange":
+        """Return the range in a text.
+
+        Args:
+            asked: `LOW:HIGH` in the units of the file, or percentiles such as `2%:98%`.
+
+        Raises:
+            DataError: it is neither.
+        """
+        number = r"(-?\d+(?:\.\d+)?)"
+        found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
+        if not found or float(found[1]) >= float(found[3]):
+            raise DataError(
+                f"--scale takes {MATCH}, {NONE}, LOW:HIGH in the units of the file, such as 0:2750, or "
+                f"percentiles such as 2%:98%, not {asked!r}."
+            )
+        low, high = float(found[1]), float(found[3])
+        if found[2] and not 0 <= low < high <= 100:
+            raise DataError(f"The percentiles of --scale must be between 0 and 100, not {asked}.")
+        return cls(low, high, bool(found[2]))
+
+
 def parse_scale(asked: str, sample: np.ma.MaskedArray) -> ReflectanceScaling:
-    """Return the scaling that a user asks for.
+    """Return the scaling of a range that a user gives.
 
     Args:
-        asked: `LOW:HIGH` in the units of the file, or percentiles of each band such as `2%:98%`.
+        asked: see `ScaleRange.parse`.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
 
     Raises:
         DataError: it cannot be parsed, or there is no pixel to take percentiles from.
     """
-    number = r"(-?\d+(?:\.\d+)?)"
-    found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
-    if not found or float(found[1]) >= float(found[3]):
-        raise DataError(
-            f"--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
-        )
-    low, high = float(found[1]), float(found[3])
-    if not found[2]:
+    given = ScaleRange.parse(asked)
+    low, high = given.low, given.high
+    if not given.is_percentile:
         return ReflectanceScaling(low=(low,) * len(sample), high=(high,) * len(sample), source="given")
     lows, highs = [], []
     for band in sample:
         values = band.compressed()
-        if not (values.size and 0 <= low < high <= 100):
-            raise DataError("Percentiles must be between 0 and 100, and need pixels that are not nodata.")
+        if not values.size:
+            raise DataError("The percentiles of --scale need pixels that are not nodata.")
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))
