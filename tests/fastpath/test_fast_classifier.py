@@ -66,7 +66,7 @@ def gradients(network, batch):
     return {name: p.grad for name, p in network.model.named_parameters() if p.requires_grad}
 
 
-# A gradient of RandLoRA sums over whole random matrices, in an order that differs between processors: the error
+# A gradient of RandLoRA sums over random matrices, in an order that differs between processors: the error
 # was 1.1e-5, and 0.092 in bfloat16, on one with AMX.
 LOOSER = {"randlora": 2}
 
