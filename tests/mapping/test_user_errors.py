@@ -38,7 +38,7 @@ def refused(orbitune, bundle, tmp_path):
     [
         (["--bands", "1,2,7"], "has no band 7: there is red, green, blue."),
         (["--bands", "0,1,2"], "has no band 0"),
-        (["--bands", "1,2"], "Give three bands, red, green and blue, such as --bands B04,B03,B02."),
+        (["--bands", "1,2"], "--bands names 2 bands, and the model reads 3: red, green, blue."),
         (
             ["--bands", "red,,blue"],
             "--bands takes names or numbers of bands, such as B04,B03,B02 or 3,2,1, not",

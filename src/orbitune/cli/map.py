@@ -58,8 +58,8 @@ def map_(
     bands: Annotated[
         str,
         typer.Option(
-            help="Names or numbers of the red, green and blue bands, such as B04,B03,B02 or 3,2,1 "
-            "[default: from the file]",
+            help="Names or numbers of the bands that the model reads, in its order, such as B04,B03,B02 or "
+            "3,2,1 for red, green and blue [default: from the file]",
             rich_help_panel="Scene",
         ),
     ] = "",
@@ -85,7 +85,8 @@ def map_(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="Values mapped to 0:255, such as 0:2750 or 2%:98% [default: from the encoding of the scene]",
+            help="Values mapped to 0:255, such as 0:2750 or 2%:98%; to 0:10000 for a model of 16-bit tiles "
+            "[default: from the encoding of the scene]",
             rich_help_panel="Scene",
         ),
     ] = None,

@@ -21,14 +21,15 @@ class MapOptions:
     """How a scene is read, labelled and written.
 
     Attributes:
-        bands: names or 1-based numbers of the red, green and blue band, such as ("B04", "B03", "B02"); None
-            to choose them by the file's metadata.
+        bands: names or 1-based numbers of the bands that the model reads, in its order, such as ("B04",
+            "B03", "B02") for red, green and blue; None to find them by the file's metadata.
         stride: side of a grid cell in pixels of the training resolution; None for that of a window.
         window: side in pixels of the ground that a cell is labelled from; None for the smallest that the
             model was trained on.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
-        scale: values that become 0 and 255, see `radiometry.choose_scaling`; None for the default.
+        scale: values that become 0 and 255, or 0 and 10,000 for a model of 16-bit tiles, see
+            `radiometry.parse_scale`; None for those of the scene's encoding.
         resolution: metres per pixel of the training tiles.
         grid: `scene` writes pixels on the grid of the scene; `cells` writes one pixel per cell.
         memory_budget: memory of this process, such as 2GB.
