@@ -1,9 +1,15 @@
 """Match of a scene's air to that of the training tiles."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
+import rasterio
+from scenes import write_scene
 
 from orbitune.data.sensor.atmosphere import Atmosphere
+from orbitune.mapping.pipeline import map_scene
 from orbitune.mapping.scene.air_match import match_air
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
@@ -59,3 +65,46 @@ def test_a_scene_without_data_stays_as_it_is():
     empty = np.ma.masked_all((3, 4, 4))
     settings = {"wavelengths": RGB, "dark": (20.0, 30.0, 50.0), "white": WHITE}
     assert match_air(DIGITAL_NUMBERS, empty, **settings) is DIGITAL_NUMBERS
+
+
+# --- `--scale` --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hazy_bundle(bundle, tmp_path):
+    """The bundle, with tiles whose darkest pixels are those of EuroSAT."""
+    folder = shutil.copytree(bundle.folder, tmp_path / "hazy")
+    stored = json.loads((folder / "orbitune.json").read_text())
+    stored["data"]["statistics"]["low"] = [23.0, 43.0, 66.0]
+    (folder / "orbitune.json").write_text(json.dumps(stored))
+    return folder
+
+
+@pytest.fixture
+def airless(tmp_path, surface):
+    """A scene of surface reflectance in digital numbers, 100 x 100 pixels."""
+    numbers = (np.tile(surface, (1, 2, 2)) * 10_000).round().astype(np.uint16)
+    return write_scene(tmp_path / "airless.tif", numbers.transpose(1, 2, 0))
+
+
+def test_match_is_the_default_and_none_keeps_the_air_of_the_scene(hazy_bundle, airless, tmp_path):
+    default, match, none = (
+        map_scene(hazy_bundle, airless, outputs=tmp_path / f"{number}.tif", progress=False, **options)
+        for number, options in enumerate(({}, {"scale": "match"}, {"scale": "none"}))
+    )
+    assert default == match and default.metadata.scale == "match"
+    assert "of a clear atmosphere added" in match.metadata.scaling.source
+    scaling = none.metadata.scaling
+    assert (scaling.low, scaling.high) == ((0.0,) * 3, (2750.0,) * 3)
+    assert scaling.source == "reflectance 0 to 0.275"
+    assert none.metadata.encoding == match.metadata.encoding
+
+
+@pytest.mark.parametrize("scale", ["match", "none", "0:2750"])
+def test_the_scale_is_stored_in_the_tags(orbitune, bundle, airless, tmp_path, scale):
+    code, out, _ = orbitune(
+        "map", bundle.folder, airless, "-o", tmp_path / "m.tif", "--scale", scale, "--json"
+    )
+    with rasterio.open(tmp_path / "m.tif") as file:
+        tags = json.loads(file.tags()["ORBITUNE"])
+    assert code == 0 and tags["scale"] == json.loads(out)["metadata"]["scale"] == scale

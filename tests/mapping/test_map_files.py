@@ -3,15 +3,18 @@
 import json
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from PIL import Image
 from pyproj import Proj
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import OrbituneError
+from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.estimation import estimate_areas
 from orbitune.mapping.grid import CellGrid
@@ -21,6 +24,7 @@ from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.polygons import write_polygons
 from orbitune.mapping.outputs.preview import write_preview
 from orbitune.mapping.outputs.rasters import MapRasters
+from orbitune.mapping.outputs.sieve import sieve_rasters
 from orbitune.mapping.outputs.writer import write_map
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.pipeline import map_scene
@@ -94,6 +98,26 @@ def written(rasters, tmp_path):
 
 
 KNOWN = np.array([[1, 1, 2], [1, 0, 2], [255, 3, 3]])
+
+
+@pytest.mark.parametrize("pixel_grid", ["scene", "cells"])
+def test_of_cells_that_the_area_of_interest_cuts_the_part_on_the_map_counts(rasters, pixel_grid):
+    whole = rasters(KNOWN, height=48, width=40, pixel_grid=pixel_grid)
+    area = AreaOfInterest("area.gpkg", shapely.to_wkb(shapely.box(4, 0, 40, 36), hex=True))
+    cut = replace(whole, spec=replace(whole.spec, aoi=area))
+    hectares = 2.56 * ON_THE_GROUND * np.array([1, 1, 0.5])
+    assert np.allclose(whole.cell_hectares(), np.outer(np.ones(3), hectares), rtol=1e-3)
+    inside = np.outer([1, 1, 0.25], [0.75, 1, 1]) if pixel_grid == "scene" else 1
+    assert np.allclose(cut.cell_hectares(), whole.cell_hectares() * inside)
+
+
+def test_a_patch_whose_part_in_the_area_of_interest_is_small_is_sieved(rasters):
+    known = rasters(np.array([[1, 1, 1], [1, 2, 2], [1, 1, 1]]))
+    area = AreaOfInterest("area.gpkg", shapely.to_wkb(shapely.box(0, 0, 26, 48), hex=True))
+    cut = replace(known, spec=replace(known.spec, aoi=area))
+    assert (sieve_rasters(cut, 2.0).sieved == 1).all() and (
+        sieve_rasters(known, 2.0).sieved[1, 1:] == 2
+    ).all()
 
 
 def test_a_map_is_on_the_grid_of_its_scene(rasters, tmp_path):

@@ -84,7 +84,7 @@ def test_the_note_says_how_baseline_0400_is_handled(draw, grid, tmp_path):
     file = write_scene(tmp_path / "s.tif", (numbers(grid) + 1000).astype(np.uint16))
     drawn = draw(tag(file, scales=[1e-4] * 3, offsets=[-0.1] * 3))
     assert drawn.said[0] == (
-        "scaling: 1000 to 3750, 1000 to 3750, 1000 to 3750 become 0 to 255 (default for reflectance, by "
+        "scaling: 1000 to 3750, 1000 to 3750, 1000 to 3750 become 0 to 255 (reflectance 0 to 0.275, by "
         "scale and offset in the file's tags)"
     )
 

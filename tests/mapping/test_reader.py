@@ -6,6 +6,7 @@ from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
+from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.bands import BandTags
 from orbitune.mapping.scene.encoding import recognise_encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling, choose_scaling, parse_scale
@@ -50,10 +51,10 @@ def test_an_alpha_band_marks_nodata(tmp_path):
     ("dtype", "scale_max", "high", "source"),
     [
         ("uint8", None, 255, "as it is, 8 bits"),
-        ("uint16", None, 2750, "default for reflectance"),
-        ("int16", None, 2750, "default for reflectance"),
+        ("uint16", None, 2750, "reflectance 0 to 0.275"),
+        ("int16", None, 2750, "reflectance 0 to 0.275"),
         ("uint16", 4000, 4000, "that of the training tiles"),
-        ("float32", None, 0.275, "default for reflectance"),
+        ("float32", None, 0.275, "reflectance 0 to 0.275"),
     ],
 )
 def test_each_type_has_its_default_scaling(dtype, scale_max, high, source):
@@ -67,7 +68,7 @@ def test_each_type_has_its_default_scaling(dtype, scale_max, high, source):
 
 @pytest.mark.parametrize(
     ("dtype", "factor", "scale"),
-    [(np.uint16, 2750 / 255, None), (np.float32, 0.275 / 255, None), (np.uint16, 10, "0:2550")],
+    [(np.uint16, 2750 / 255, "match"), (np.float32, 0.275 / 255, "match"), (np.uint16, 10, "0:2550")],
 )
 def test_a_scene_in_other_units_has_the_map_of_the_tiles(draw, scene, grid, tmp_path, dtype, factor, scale):
     pixels = mosaic(grid).astype(float) * factor
@@ -99,19 +100,24 @@ def test_the_scaling_is_noted_and_stored(draw, scene):
     drawn = draw(scene, scale="0:250")
     assert drawn.said[0] == "scaling: 0 to 250, 0 to 250, 0 to 250 become 0 to 255 (given)"
     assert drawn.report.metadata.scaling == ReflectanceScaling(low=(0,) * 3, high=(250,) * 3, source="given")
+    assert drawn.report.metadata.scale == "0:250"
 
 
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
-    with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
-        parse_scale(scale, np.ma.zeros((3, 2, 2)))
+    with pytest.raises(DataError, match=r"--scale takes match, none, LOW:HIGH .* such as 2%:98%, not"):
+        MapOptions(scale=scale)
 
 
-@pytest.mark.parametrize(("scale", "masked"), [("2%:120%", False), ("-2%:98%", False), ("2%:98%", True)])
-def test_percentiles_that_there_are_not_are_an_error(scale, masked):
-    sample = np.ma.masked_array(np.zeros((3, 2, 2)), masked)
-    with pytest.raises(DataError, match="Percentiles must be between 0 and 100, and need pixels"):
-        parse_scale(scale, sample)
+@pytest.mark.parametrize("scale", ["2%:120%", "-2%:98%"])
+def test_percentiles_that_there_are_not_are_an_error(scale):
+    with pytest.raises(DataError, match=f"percentiles of --scale must be between 0 and 100, not {scale}"):
+        MapOptions(scale=scale)
+
+
+def test_percentiles_of_a_scene_without_data_are_an_error():
+    with pytest.raises(DataError, match="percentiles of --scale need pixels that are not nodata"):
+        parse_scale("2%:98%", np.ma.masked_all((3, 2, 2)))
 
 
 def test_a_scene_of_another_resolution_is_resampled_with_a_note(draw, scene, grid, tmp_path):

@@ -146,6 +146,41 @@ def test_the_viewer_needs_the_login(bundle):
             assert status(f"{address}/map/{'0' * 32}/{path}") == 401
 
 
+def map_in_browser(page, address, scene):
+    """Upload a scene, map it, and return the frame of the viewer with its first tiles."""
+    page.goto(address)
+    page.get_by_role("tab", name="Map").click()
+    panel = page.locator("[role=tabpanel]:visible")
+    panel.locator("input[type=file]").set_input_files(str(scene))
+    panel.get_by_text("stripes").first.wait_for()
+    panel.get_by_role("button", name="Map", exact=True).click()
+    frame = page.frame_locator("#viewer iframe")
+    frame.locator("body[data-ready]").wait_for(timeout=60_000)
+    page.locator("#viewer iframe").scroll_into_view_if_needed()
+    frame.locator("canvas.leaflet-tile-loaded").first.wait_for()
+    frame.locator("img.leaflet-tile-loaded").first.wait_for()
+    return frame
+
+
+@pytest.mark.browser
+def test_a_scene_in_degrees_is_drawn_in_the_proportions_of_the_ground(address, tmp_path):
+    colours = np.eye(3)[np.arange(300) * 3 // 300] * 120 + 60  # stripes from west to east, one a class
+    pixels = np.random.default_rng(0).normal(colours[:, None], 40, (300, 300, 3)).clip(0, 254)
+    place = rasterio.transform.from_origin(10, 60, 1e-4, 1e-4)  # where a degree east is half a degree north
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:4326", "transform": place}
+    path = tmp_path / "stripes.tif"
+    with rasterio.open(path, "w", height=300, width=300, **profile) as file:
+        file.write(pixels.astype(np.uint8).transpose(2, 0, 1))
+    with open_browser(1280, 900) as page:
+        frame = map_in_browser(page, address, path)
+        tile = frame.locator("img.leaflet-tile-loaded").first.bounding_box()
+        assert tile["height"] / tile["width"] == pytest.approx(2, abs=0.03)
+        box = frame.locator("#map").bounding_box()
+        for down, name in ((0.2, "class_0"), (0.8, "class_2")):  # the map fills the height of its frame
+            page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + down * box["height"])
+            frame.locator("#readout").get_by_text(name).wait_for()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser_from_upload_to_layers_and_the_class_under_the_pointer(address, scene, width):
@@ -153,17 +188,7 @@ def test_in_a_browser_from_upload_to_layers_and_the_class_under_the_pointer(addr
         faults = []
         page.on("console", lambda message: message.type == "error" and faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(address)
-        page.get_by_role("tab", name="Map").click()
-        panel = page.locator("[role=tabpanel]:visible")
-        panel.locator("input[type=file]").set_input_files(str(scene))
-        panel.get_by_text("stripes").first.wait_for()
-        panel.get_by_role("button", name="Map", exact=True).click()
-        frame = page.frame_locator("#viewer iframe")
-        frame.locator("body[data-ready]").wait_for(timeout=60_000)
-        page.locator("#viewer iframe").scroll_into_view_if_needed()
-        frame.locator("canvas.leaflet-tile-loaded").first.wait_for()
-        frame.locator("img.leaflet-tile-loaded").first.wait_for()
+        frame = map_in_browser(page, address, scene)
         box = frame.locator("#map").bounding_box()
         page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
         readout = frame.locator("#readout")

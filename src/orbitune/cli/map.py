@@ -83,13 +83,14 @@ def map_(
         ),
     ] = "auto",
     scale: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="Values mapped to 0:255, such as 0:2750 or 2%:98%; to 0:10000 for a model of 16-bit tiles "
-            "[default: from the encoding of the scene]",
+            help="match: reflectance by the encoding of the scene, in the air of the training tiles; none: "
+            "by the encoding alone; else the values mapped to 0:255, such as 0:2750 or 2%:98%, or to 0:10000 "
+            "for a model of 16-bit tiles",
             rich_help_panel="Scene",
         ),
-    ] = None,
+    ] = "match",
     resolution: Annotated[
         float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
     ] = 10.0,

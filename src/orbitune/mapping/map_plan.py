@@ -106,7 +106,7 @@ def plan_map(
         driver=options.driver,
         aoi=aoi,
     )
-    metadata = _metadata(spec, bundle, inputs, dense)
+    metadata = _metadata(spec, bundle, inputs=inputs, dense=dense, scale=options.scale)
     return MapPlan(
         spec=spec,
         bundle=bundle,
@@ -188,7 +188,7 @@ def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Pr
     return int(fewest + (min(most, usual) - fewest) // step * step)
 
 
-def _metadata(spec: JobSpec, bundle: Bundle, inputs: SceneInputs, dense: bool) -> MapMetadata:
+def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool, scale: str) -> MapMetadata:
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
         **dict(inputs.records[0]),
@@ -201,6 +201,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, inputs: SceneInputs, dense: bool) -
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
+        scale=scale,
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,
         other_scenes=inputs.records[1:],

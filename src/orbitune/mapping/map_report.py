@@ -86,6 +86,7 @@ class MapMetadata(SceneRecord, StoredRecord):
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
         mode: how cells were labelled.
+        scale: the option that the scaling of each scene follows, see `MapOptions`; None in older maps.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
         other_scenes: the further scenes of a mosaic; where scenes overlap, the first with data counts.
@@ -109,6 +110,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     stride: int
     tile: int
     mode: Literal["tiles", "dense"]
+    scale: str | None = None
     not_sure: bool
     parts: int
     other_scenes: JsonTuple[SceneRecord] = ()

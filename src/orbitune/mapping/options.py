@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from orbitune.errors import DataError
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
+from orbitune.mapping.scene.radiometry import MATCH, NONE, ScaleRange
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.sources.band_names import BandChoice
 
@@ -28,8 +29,10 @@ class MapOptions:
             model was trained on.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
-        scale: values that become 0 and 255, or 0 and 10,000 for a model of 16-bit tiles, see
-            `radiometry.parse_scale`; None for those of the scene's encoding.
+        scale: `match` scales reflectance by the encoding of the scene and adds the air that it lacks beside
+            the training tiles, see `air_match`; `none` scales by the encoding alone. `LOW:HIGH` are the
+            values that become 0 and 255 in the units of the file, or 0 and 10,000 for a model of 16-bit
+            tiles, `2%:98%` percentiles of each band.
         resolution: metres per pixel of the training tiles.
         grid: `scene` writes pixels on the grid of the scene; `cells` writes one pixel per cell.
         memory_budget: memory of this process, such as 2GB.
@@ -51,7 +54,7 @@ class MapOptions:
     stride: int | None = None
     window: int | None = None
     mode: Mode = "auto"
-    scale: str | None = None
+    scale: str = MATCH
     resolution: float = RESOLUTION
     grid: PixelGrid = "scene"
     memory_budget: str = "2GB"
@@ -74,6 +77,8 @@ class MapOptions:
             raise DataError(f'bands are names or numbers, such as ["B04", "B03", "B02"], not {self.bands!r}.')
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
+        if self.scale not in (MATCH, NONE):
+            ScaleRange.parse(str(self.scale))
         if self.min_area is not None and not 0 < self.min_area < math.inf:
             raise DataError(f"--min-area takes hectares, such as 0.5, not {self.min_area:g}.")
         if not 0 < self.resolution < math.inf:

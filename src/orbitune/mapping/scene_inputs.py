@@ -12,10 +12,10 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.scene.air_match import match_radiometry
+from orbitune.mapping.scene.air_match import scale_scene
 from orbitune.mapping.scene.encoding import NO_DATA, Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import TOP, ReflectanceScaling, parse_scale
+from orbitune.mapping.scene.radiometry import MATCH, NONE, TOP, ReflectanceScaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import Scene
@@ -121,17 +121,17 @@ def _open_scenes(
 def _scale(
     scene: Scene, sample: np.ma.MaskedArray, *, options: MapOptions, model: ModelMetadata
 ) -> tuple[ReflectanceScaling, Encoding | None]:
-    """Return the scaling of a scene to the training tiles, and its encoding where the user gave no scaling.
+    """Return the scaling of a scene to the training tiles, and its encoding where the user gave no range.
 
     Raises:
-        DataError: the scaling cannot be parsed, or nothing tells it.
+        DataError: nothing tells the scaling.
     """
-    used = model.preprocessing
-    if options.scale:
-        return parse_scale(options.scale, sample, top=TOP[used.dtype]), None
-    encoding = scene.recognise_encoding(sample, read_as=used.bands)
-    _check_depth(encoding, used, whose=scene.name)
-    return match_radiometry(encoding, sample=sample, training=model.data, used=used), encoding
+    encoding, used = None, model.preprocessing
+    if options.scale in (MATCH, NONE):
+        encoding = scene.recognise_encoding(sample, read_as=used.bands)
+        _check_depth(encoding, used, whose=scene.name)
+    scaling = scale_scene(options.scale, encoding, sample=sample, training=model.data, used=used)
+    return scaling, encoding
 
 
 def _check_depth(encoding: Encoding, used: Preprocessing, *, whose: str) -> None:

@@ -15,6 +15,7 @@ from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.table import OUTPUTS
+from orbitune.mapping.scene.radiometry import MATCH
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.progress import OnProgress
 from orbitune.serving.error_handling import as_gradio_errors
@@ -248,7 +249,9 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = _bands_input(model)
-                scale = gr.Textbox("", label="Scale", info="LOW:HIGH", placeholder="from type", min_width=120)
+                scale = gr.Textbox(
+                    "", label="Scale", info="match, none, LOW:HIGH", placeholder=MATCH, min_width=120
+                )
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
     return [file, bands, scale, stride], start
@@ -258,7 +261,7 @@ def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) 
     try:
         whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None
-        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or None)
+        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or MATCH)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
 

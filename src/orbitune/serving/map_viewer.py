@@ -64,7 +64,7 @@ def write_view(
         "width": grid.width,
         "height": grid.height,
         "zoom": _max_zoom(grid.height, grid.width),
-        "metres": grid.pixel_size[0],
+        "metres": list(grid.pixel_size),
         "codes": _legend(report),
         "lattice": _lattice(grid),
     }

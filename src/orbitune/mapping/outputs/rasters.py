@@ -78,15 +78,32 @@ class MapRasters:
         return PixelAreas.measure(self.grid.crs, self.transform, height=height, width=width)
 
     def cell_hectares(self) -> np.ndarray:
-        """Return the area of each cell within the scene, float (rows, columns)."""
+        """Return the area of each cell in hectares, float (rows, columns).
+
+        Of cells at the edge of the scene or of the area of interest, only the part inside counts. With one
+        pixel per cell the files have whole cells at the edge of that area, and they count whole.
+        """
         cells, step = self.spec.cells, type(self.grid.transform)
         place = self.grid.transform * step.translation(cells.left, cells.top) * step.scale(cells.stride)
         areas = PixelAreas.measure(self.grid.crs, place, height=cells.rows, width=cells.columns)
         hectares = areas.window(0, cells.rows) / 1e4
+        if self.spec.aoi and self.pixel_grid == "scene":
+            for row in range(0, cells.rows, self.spec.rows):  # the pixels of a part fit into memory
+                strip = hectares[row : row + self.spec.rows]
+                strip *= self._fraction_inside(row, len(strip))
+            return hectares
         # The last cells may reach beyond the scene.
         hectares[-1] *= ((cells.height - 1) % cells.stride + 1) / cells.stride
         hectares[:, -1] *= ((cells.width - 1) % cells.stride + 1) / cells.stride
         return hectares
+
+    def _fraction_inside(self, row: int, rows: int) -> np.ndarray:
+        """Return the fraction of each cell of some rows that lies in the area of interest, 0..1."""
+        assert self.spec.aoi is not None  # asked for with an area of interest alone
+        cells, step = self.spec.cells, type(self.grid.transform)
+        corner = step.translation(cells.left, cells.top + row * cells.stride)
+        inside = self.spec.aoi.mask((rows * cells.stride, cells.columns * cells.stride), corner)
+        return inside.reshape(rows, cells.stride, cells.columns, cells.stride).mean((1, 3))
 
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the first row of cells of each part, and its labels, see `Worker.label`.

@@ -14,8 +14,11 @@ import numpy as np
 from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import (
+    NONE,
+    TOP,
     ReflectanceScaling,
     choose_scaling,
+    parse_scale,
     scale_to_numbers,
     white_reflectance,
 )
@@ -29,29 +32,38 @@ _NEGLIGIBLE = 0.05  # of the standard atmosphere
 _VISIBLE = 700.0  # longest wavelength in nanometres of a band that tells how much air there is
 
 
-def match_radiometry(
-    encoding: Encoding, *, sample: np.ma.MaskedArray, training: TrainingData, used: Preprocessing
+def scale_scene(
+    scale: str,
+    encoding: Encoding | None,
+    *,
+    sample: np.ma.MaskedArray,
+    training: TrainingData,
+    used: Preprocessing,
 ) -> ReflectanceScaling:
-    """Return the scaling of a scene to the numbers, and to the air, of the training tiles.
+    """Return the scaling of a scene that an option asks for.
 
     Args:
-        encoding: of the scene.
+        scale: see `MapOptions`.
+        encoding: of the scene; None if the scale is a range.
         sample: an overview of the scene in the units of the file (bands, H, W), masked where it has no data.
         training: the tiles; without their statistics the scene keeps its air.
         used: bands and dtype of the tiles.
+
+    Raises:
+        DataError: there is no pixel to take percentiles from, or the tiles have 16 bits.
     """
+    if encoding is None:
+        return parse_scale(scale, sample, top=TOP[used.dtype])
     if used.dtype == "uint16":
         tiles = TileNumbers.recognise(training.statistics, used)
         scaling = scale_to_numbers(encoding, tiles)
-        if tiles is None or encoding.kind == "unknown":
-            return scaling
-        black, white = tiles.black, tiles.white
+        is_reflectance = tiles is not None and encoding.kind != "unknown"
+        black, white = (tiles.black, tiles.white) if tiles else (0.0, 1.0)
     else:
         scaling = choose_scaling(encoding, scale_max=training.scale_max)
+        is_reflectance = are_colours(used)  # what other bands reflect at 255 is not known
         black, white = 0.0, white_reflectance(encoding, training.scale_max)
-        if not are_colours(used):  # the reflectance of 8 bits is known of colours alone
-            return scaling
-    if training.statistics is None:
+    if scale == NONE or not is_reflectance or training.statistics is None:
         return scaling
     return match_air(
         scaling,

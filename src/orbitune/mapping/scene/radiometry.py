@@ -4,11 +4,13 @@ Each band is scaled linearly between two values, which the map's tags state. Til
 from reflectance 0..0.275 of Sentinel-2 L1C (digital numbers 0..2750). The default maps the same reflectance
 to 0..255, whatever the encoding of the scene: for digital numbers with the offset of baseline 04.00 this is
 1000:3750. 16-bit tiles hold the numbers of their files, most often digital numbers, and scenes are scaled to
-such numbers. A range given by the user is always in the values of the file.
+such numbers. `air_match` then adds the air that the scene lacks, unless the user asks for none. A range given
+by the user is always in the values of the file.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +23,7 @@ from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICA
 from orbitune.mapping.scene.tile_numbers import TileNumbers
 from orbitune.records import JsonTuple, Record
 
+MATCH, NONE = "match", "none"  # of `--scale`: by the encoding, with or without the air of the training tiles
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 TOP = {"uint8": LARGEST["uint8"], "uint16": QUANTIFICATION}  # what the end of a given range becomes
 
@@ -90,13 +93,14 @@ def white_reflectance(encoding: Encoding, scale_max: int | None) -> float:
 
 
 def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceScaling:
-    """Return the default scaling of a scene to tiles of 8 bits.
+    """Return the scaling of a scene to tiles of 8 bits by its encoding.
 
     Args:
         encoding: of the scene.
         scale_max: the 16-bit value that became 255 in the training tiles; None if they had 8 bits.
     """
-    source = "default for reflectance" + _stated_by(encoding)
+    white = white_reflectance(encoding, scale_max)
+    source = f"reflectance 0 to {white:g}" + _stated_by(encoding)
     offsets = encoding.offset
     if encoding.kind == "8 bits":
         source = "as it is, 8 bits"
@@ -104,14 +108,12 @@ def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceS
         source = "that of the training tiles"
         # Nothing tells an offset of the training tiles: a scene of the same product has the same.
         offsets = encoding.offset if encoding.offset_stated else (0.0,) * len(encoding.offset)
-    low, high = (
-        _to_file(value, encoding.scale, offsets) for value in (0.0, white_reflectance(encoding, scale_max))
-    )
+    low, high = (_to_file(value, encoding.scale, offsets) for value in (0.0, white))
     return ReflectanceScaling(low=low, high=high, source=source)
 
 
 def scale_to_numbers(encoding: Encoding, tiles: TileNumbers | None) -> ReflectanceScaling:
-    """Return the default scaling of a scene to tiles of 16 bits.
+    """Return the scaling of a scene to tiles of 16 bits by its encoding.
 
     Args:
         encoding: of the scene.
@@ -144,11 +146,47 @@ def _to_file(value: float, scales: Sequence[float], offsets: Sequence[float]) ->
     )
 
 
+@dataclass(frozen=True)
+class ScaleRange:
+    """The values that become 0 and `TOP`, as a user gives them.
+
+    Attributes:
+        low, high: in the units of the file, or percentiles of each band.
+        is_percentile: which of the two.
+    """
+
+    low: float
+    high: float
+    is_percentile: bool
+
+    @classmethod
+    def parse(cls, asked: str) -> "ScaleRange":
+        """Return the range in a text.
+
+        Args:
+            asked: `LOW:HIGH` in the units of the file, or percentiles such as `2%:98%`.
+
+        Raises:
+            DataError: it is neither.
+        """
+        number = r"(-?\d+(?:\.\d+)?)"
+        found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
+        if not found or float(found[1]) >= float(found[3]):
+            raise DataError(
+                f"--scale takes {MATCH}, {NONE}, LOW:HIGH in the units of the file, such as 0:2750, or "
+                f"percentiles such as 2%:98%, not {asked!r}."
+            )
+        low, high = float(found[1]), float(found[3])
+        if found[2] and not 0 <= low < high <= 100:
+            raise DataError(f"The percentiles of --scale must be between 0 and 100, not {asked}.")
+        return cls(low, high, bool(found[2]))
+
+
 def parse_scale(asked: str, sample: np.ma.MaskedArray, *, top: int = TOP["uint8"]) -> ReflectanceScaling:
-    """Return the scaling that a user asks for.
+    """Return the scaling of a range that a user gives.
 
     Args:
-        asked: `LOW:HIGH` in the units of the file, or percentiles of each band such as `2%:98%`.
+        asked: see `ScaleRange.parse`.
         sample: an overview of the scene (bands, H, W), masked where it has no data.
         top: what `HIGH` becomes, see `TOP`.
 
@@ -156,14 +194,9 @@ def parse_scale(asked: str, sample: np.ma.MaskedArray, *, top: int = TOP["uint8"
         DataError: it cannot be parsed, there is no pixel to take percentiles from, or percentiles are given
             for tiles of 16 bits.
     """
-    number = r"(-?\d+(?:\.\d+)?)"
-    found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
-    if not found or float(found[1]) >= float(found[3]):
-        raise DataError(
-            f"--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}."
-        )
-    low, high = float(found[1]), float(found[3])
-    if not found[2]:
+    given = ScaleRange.parse(asked)
+    low, high = given.low, given.high
+    if not given.is_percentile:
         return ReflectanceScaling(
             low=(low,) * len(sample), high=(high,) * len(sample), source="given", top=top
         )
@@ -175,8 +208,8 @@ def parse_scale(asked: str, sample: np.ma.MaskedArray, *, top: int = TOP["uint8"
     lows, highs = [], []
     for band in sample:
         values = band.compressed()
-        if not (values.size and 0 <= low < high <= 100):
-            raise DataError("Percentiles must be between 0 and 100, and need pixels that are not nodata.")
+        if not values.size:
+            raise DataError("The percentiles of --scale need pixels that are not nodata.")
         ends = np.percentile(values, (low, high))
         lows.append(float(ends[0]))
         highs.append(float(max(ends[1], ends[0] + 1e-6)))

@@ -12,17 +12,21 @@ const initTile = L.GridLayer.prototype._initTile;
 L.GridLayer.include({
   _initTile(tile) {
     initTile.call(this, tile);
-    tile.style.width = tile.style.height = `${TILE + 1}px`;
+    const size = this.getTileSize();
+    tile.style.width = `${size.x + 1}px`;
+    tile.style.height = `${size.y + 1}px`;
   },
 });
 
 function show(facts) {
   const { width, height, zoom } = facts;
-  const unit = 2 ** zoom; // pixels of the scene in one unit of the plane
+  const [across, down] = facts.metres; // along a row and a column of the scene
+  const unit = 2 ** zoom; // pixels of a row in one unit of the plane
+  const unitDown = unit * across / down; // pixels of a column: in degrees, pixels are no squares on the ground
   const crs = L.extend({}, L.CRS.Simple, {
-    distance: (a, b) => Math.hypot(a.lat - b.lat, a.lng - b.lng) * unit * facts.metres,
+    distance: (a, b) => Math.hypot(a.lat - b.lat, a.lng - b.lng) * unit * across,
   });
-  const bounds = L.latLngBounds([-height / unit, 0], [0, width / unit]);
+  const bounds = L.latLngBounds([-height / unitDown, 0], [0, width / unit]);
   const map = L.map("map", {
     crs, minZoom: Math.min(0, zoom - 4), maxZoom: zoom + DEEPER, zoomSnap: 0.1, attributionControl: false,
     maxBounds: bounds.pad(0.5),
@@ -30,7 +34,7 @@ function show(facts) {
   map.fitBounds(bounds);
   L.control.scale({ imperial: false }).addTo(map);
   const common = { bounds, noWrap: true, minNativeZoom: 0, maxNativeZoom: zoom, maxZoom: zoom + DEEPER,
-    minZoom: map.getMinZoom(), tileSize: TILE, className: "pixelated" };
+    minZoom: map.getMinZoom(), tileSize: L.point(TILE, TILE * down / across), className: "pixelated" };
   const scene = L.tileLayer("scene/{z}/{x}/{y}.webp", common);
   const labels = new LabelTiles();
   const layers = [
@@ -41,7 +45,7 @@ function show(facts) {
   ];
   layers.forEach((layer) => addControl(map, ...layer));
   addLegend(facts);
-  const readout = new Readout(facts, labels, unit);
+  const readout = new Readout(facts, labels, [unit, unitDown]);
   map.on("mousemove click", (event) => readout.show(event.latlng));
   document.body.dataset.ready = "true";
 }
@@ -142,14 +146,15 @@ function addLegend(facts) {
 
 // The line below the map: class, probability and coordinates of the pixel under the pointer.
 class Readout {
-  constructor(facts, labels, unit) {
-    Object.assign(this, { facts, labels, unit, last: 0 });
+  // `units` are pixels of a row and of a column in one unit of the plane.
+  constructor(facts, labels, units) {
+    Object.assign(this, { facts, labels, units, last: 0 });
     this.names = new Map(facts.codes.map(({ code, name }) => [code, name]));
   }
 
   async show(latlng) {
     const turn = ++this.last;
-    const x = Math.floor(latlng.lng * this.unit), y = Math.floor(-latlng.lat * this.unit);
+    const x = Math.floor(latlng.lng * this.units[0]), y = Math.floor(-latlng.lat * this.units[1]);
     const { width, height, zoom } = this.facts;
     if (x < 0 || y < 0 || x >= width || y >= height) return this.write("", "outside the scene");
     const values = await this.labels.get(zoom, Math.floor(x / TILE), Math.floor(y / TILE)).catch(() => null);

@@ -1,1 +1,1 @@
-"""Scenes whose bands lie in files of their own: band files, SAFE products, STAC items."""
+"""Scenes whose bands lie in files of their own: band files, SAFE and Landsat products, STAC items."""
