@@ -45,8 +45,8 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
 
     Args:
         path: any file that GDAL opens, such as a GeoPackage.
-        kinds: geometry types that are expected, `POINTS` or `POLYGONS`. Features without a geometry are left
-            out, and so are layers that cannot hold such types.
+        kinds: geometry types that are expected, such as `POINTS` or `POLYGONS`. Features without a geometry
+            are left out, and so are layers that cannot hold such types.
 
     Raises:
         DataError: it cannot be read, has no CRS, features of other types, none of these, or several layers.
@@ -89,7 +89,7 @@ def _choose_layer(layers: np.ndarray, kinds: tuple[str, ...], *, whose: str | Pa
     Raises:
         DataError: there is none, or several.
     """
-    other = ("Polygon", "LineString") if kinds == POINTS else ("Point", "LineString")
+    other = [word for word in ("Point", "LineString", "Polygon") if word not in kinds]
     found = [str(name) for name, kind in layers if kind and not any(word in kind for word in other)]
     if not found:
         raise DataError(f"There are no {_noun(kinds)} in {whose}.")
@@ -110,7 +110,8 @@ def _check_kinds(found: set[str], kinds: tuple[str, ...], *, whose: str | Path) 
 
 
 def _noun(kinds: tuple[str, ...]) -> str:
-    return "points" if kinds == POINTS else "polygons"
+    """Return geometry types for messages, such as points or polygons."""
+    return " or ".join(noun for kind, noun in (("Point", "points"), ("Polygon", "polygons")) if kind in kinds)
 
 
 def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> None:
