@@ -5,6 +5,7 @@ that are typical of satellite images: of the air, of the sensor, and of the radi
 another product. The result depends on the seed and the tile's index, not on the batch.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -134,11 +135,16 @@ def _gamma(tile: Array, exponent: float, random: Rng, wavelengths: Array) -> Arr
 def _resampling(tile: Array, factor: float, random: Rng, wavelengths: Array) -> Array:
     """Resample to pixels this many times as large, and back."""
     for axis, side in enumerate(tile.shape[:2]):
-        coarse = max(1, round(side / factor))
-        down = resize_matrix(side, coarse, resample="bilinear")
-        matrix = (resize_matrix(coarse, side, resample="bilinear") @ down).numpy()
-        tile = np.moveaxis(np.tensordot(matrix, tile, axes=(1, axis)), 0, axis)
+        tile = np.moveaxis(np.tensordot(_coarsening(side, factor), tile, axes=(1, axis)), 0, axis)
     return tile
+
+
+@functools.lru_cache(maxsize=32)
+def _coarsening(side: int, factor: float) -> Array:
+    """Return the matrix that resamples an axis to coarser pixels and back, float64 (side, side)."""
+    coarse = max(1, round(side / factor))
+    there, back = (resize_matrix(*sides, resample="bilinear") for sides in ((side, coarse), (coarse, side)))
+    return np.asarray(back.double().numpy() @ there.double().numpy())
 
 
 CORRUPTIONS = {
