@@ -21,7 +21,7 @@ from hub_server import hub
 from pages import PAGES, RESULTS, page_name
 from safe_products import write_safe
 from samples import tile_folder
-from scenes import small_scene
+from scenes import label_cells, small_scene
 
 
 def blocks(page, language):
@@ -37,7 +37,8 @@ def commands(page):
 ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
 TRAINS = {"train", "prepare", "plan"}  # take a recipe
 RUN = TRAINS | {
-    *("evaluate", "predict", "bundle", "map", "export", "adapters", "import", "doctor", "methods", "report"),
+    *("evaluate", "predict", "bundle", "map", "adapt", "export", "adapters"),
+    *("import", "doctor", "methods", "report"),
 }
 # What is trained or needed in one page by a name that another page makes.
 TINY = {
@@ -113,6 +114,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)
     area_file(tmp_path)
+    label_cells(tmp_path / "teach.gpkg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from scenes import mosaic, write_scene
+from scenes import label_cells, mosaic, write_scene
 from study_tasks import ForkedExecutor
 
 import orbitune
