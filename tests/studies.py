@@ -425,7 +425,8 @@ class Large:
         leaks = [{**found, "sentence": sentence}]
         self.results["leakage_checks"].append({"split": split, "leaks": leaks, "baselines": [baseline]})
         for place, method in enumerate(methods):
-            self.results["robustness"].append(self._robustness(split, method, 0.97 - 0.01 * place))
+            shifted = self._robustness(split, method, 0.97 - 0.01 * place, steepness=0.015 - 0.002 * place)
+            self.results["robustness"].append(shifted)
         labels = np.arange(self.count) % len(CLASSES)
         said = np.stack([self.logits[method, split][0].argmax(1) for method in methods])
         chosen = np.flatnonzero((said != said[0]).any(0))[:10]
@@ -446,19 +447,23 @@ class Large:
             }
         )
 
-    def _robustness(self, split: str, method: str, clean: float) -> dict:
+    def _robustness(self, split: str, method: str, clean: float, *, steepness: float) -> dict:
         def point(share: float) -> dict:
             right = round(share * self.count)
             return {"accuracy": right / self.count, "interval": wilson(right, self.count)}
 
         kinds = []
         for slope, kind in enumerate(CORRUPTIONS, 1):
-            points = [{"severity": s, **point(clean - 0.03 * slope * s)} for s in SEVERITIES]
+            points = [{"severity": s, **point(clean - steepness * slope * s)} for s in SEVERITIES]
             mean = float(np.mean([each["accuracy"] for each in points]))
             kinds.append({"name": kind, "mean": mean, "severities": points})
         mean = float(np.mean([kind["mean"] for kind in kinds]))
         facts = {"split": split, "method": method, "seed": 0, "count": self.count}
-        return {**facts, "clean": point(clean), "corruptions": kinds, "mean": mean}
+        clean_point, half = point(clean), 0.4 / np.sqrt(self.count)
+        loss = clean_point["accuracy"] - mean
+        interval = [loss - half, loss + half]
+        scores = {"clean": clean_point, "corruptions": kinds, "mean": mean, "loss_interval": interval}
+        return {**facts, **scores}
 
     def _gaps(self, methods: tuple[str, ...], splits: tuple[str, ...]) -> None:
         accuracy = {(s["method"], s["split"]): s["accuracy"] for s in self.results["summaries"]}

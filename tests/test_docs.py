@@ -122,7 +122,7 @@ def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch)
     [
         (
             "eurosat-vit-tiny",
-            ["Same size and precision, against", "LoRA against full fine-tuning, both ours"],
+            ["Same size and precision, against", "LoRA against full fine-tuning, both by Orbitune"],
         ),
         ("eurosat-dinov2-small", ["Same size and precision, against"]),
     ],

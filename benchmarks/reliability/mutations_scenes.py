@@ -42,7 +42,7 @@ def read_scene(name: str, data: bytes) -> None:
         with Scene(path) as scene:
             check_blocks(scene, _BUDGET)
             sample = scene.sample()
-            scaling = choose_scaling(scene.recognise_encoding(sample), sample=sample, scale_max=None)
+            scaling = choose_scaling(scene.recognise_encoding(sample), scale_max=None)
             grid = scene.grid
             size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
             height, width = (min(side, 4096) for side in (grid.height, grid.width))

@@ -67,8 +67,18 @@ class StoredRecord(Record):
             return values
         version = values.get("format", cls.FORMAT)
         if isinstance(version, int) and 0 < version < cls.FORMAT:
-            values, version = cls.upgrade(dict(values), version), cls.FORMAT
+            values, version = cls._upgraded(dict(values), version), cls.FORMAT
         return {**values, "format": version}
+
+    @classmethod
+    def _upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return upgraded values; damaged ones, on which `upgrade` fails, are a ValueError."""
+        try:
+            return cls.upgrade(values, version)
+        except KeyError as error:
+            raise ValueError(f"expected {error.args[0]} in format {version}") from None
+        except (AttributeError, IndexError, TypeError, ValueError):
+            raise ValueError(f"its values are not those of format {version}") from None
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -7,6 +7,7 @@ from samples import backbone_folder, tile_folder
 
 from orbitune.bench import runner
 from orbitune.bench.arms.__main__ import measure
+from orbitune.bench.figures.__main__ import measure as measure_figure
 from orbitune.bench.records import BenchResults
 from orbitune.bench.runner import Bench, arm_order
 from orbitune.bench.suites import Suite
@@ -14,6 +15,7 @@ from orbitune.errors import Interrupted
 from orbitune.study.child_processes import run_module
 
 SIZE = {"image_size": 32, "precision": "fp32"}
+DTYPES = ("float32", "float16")
 LORA = {"kind": "orbitune", "method": "lora", **SIZE}
 
 
@@ -98,6 +100,31 @@ def test_the_steps_of_an_arm_are_measured(finished):
             assert measured.images <= 16 * measured.steps
             assert measured.images_per_second * measured.seconds == pytest.approx(measured.images)
             assert measured.cpu_seconds_per_image > 0 and measured.ceiling > 1e9
+
+
+def test_figures_that_are_measured_are_kept_when_a_later_one_is_stopped(run, tmp_path, monkeypatch):
+    kinds = [
+        {"title": dtype, "measure": {"kind": "bytes-per-task", "classes": 3, "dtype": dtype}}
+        for dtype in DTYPES
+    ]
+    values = {"name": "sizes", "run": str(run), "figures": kinds}
+    asked = []
+
+    def run_figure(module, spec):
+        asked.append(json.loads(spec)["settings"]["dtype"])
+        if asked == ["float32", "float16"]:
+            raise Interrupted("enough")
+        return measure_figure(json.loads(spec))
+
+    monkeypatch.setattr(runner, "run_module", run_figure)
+    bench = Bench(Suite.make(values), tmp_path, "orbitune bench sizes.yaml")
+    with pytest.raises(Interrupted):
+        bench.run(lambda line: None)
+    results = bench.run(lambda line: None)
+    assert asked == ["float32", "float16", "float16"]
+    assert [round(each.value / results.figures[0].value, 1) for each in results.figures] == [1.0, 2.0]
+    assert all(each.verdict == "no target" for each in results.figures)
+    assert f"| float16 | 1/{results.figures[1].value:.0f} |" in bench.report.read_text()
 
 
 @pytest.mark.slow

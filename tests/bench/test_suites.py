@@ -1,11 +1,15 @@
+import importlib
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orbitune.bench.figure_kinds import FIGURES
+from orbitune.bench.report import UNITS
 from orbitune.bench.runner import Bench
-from orbitune.bench.suites import BUILT_IN, Suite
+from orbitune.bench.suites import BUILT_IN, BenchFigure, Suite
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 
@@ -89,8 +93,64 @@ def test_arms_of_prediction_have_the_recipe_of_the_suites_run(tmp_path):
 def test_a_suite_that_predicts_asks_for_a_run(tmp_path):
     bank = {"kind": "bank", "tasks": 4}
     suite = Suite.load(suite_file(tmp_path, comparison={"candidate": bank, "baseline": bank}))
-    with pytest.raises(OrbituneError, match="name its folder with --run"):
+    with pytest.raises(OrbituneError, match="needs a finished run: give --run"):
         Bench(suite, tmp_path, "").run(print)
+
+
+SCENE_KINDS = {"kind": "scene-accuracy", "answer": "right"}
+ALL_INPUTS = {"run": "a", "reference_run": "b", "labelled_scenes": "c", "groups": {"low": ["Pasture"]}}
+
+
+@pytest.mark.parametrize(
+    ("measure", "lacks", "message"),
+    [
+        (SCENE_KINDS, "run", "needs a finished run: give --run"),
+        (SCENE_KINDS, "labelled_scenes", "needs a folder of labelled scenes: give --labelled-scenes"),
+        (SCENE_KINDS, "groups", "needs groups of classes: give `groups` in the suite"),
+        ({"kind": "accuracy-loss"}, "reference_run", "a finished run to compare with: give --reference-run"),
+        (
+            {"kind": "dense-agreement"},
+            "labelled_scenes",
+            "needs a scene or a folder of labelled scenes: give --scene or --labelled-scenes",
+        ),
+    ],
+)
+def test_an_input_that_a_figure_lacks_is_asked_for_before_anything_is_measured(
+    tmp_path, measure, lacks, message
+):
+    given = {name: value for name, value in ALL_INPUTS.items() if name != lacks}
+    file = suite_file(tmp_path, comparisons=[], figures=[{"title": "a", "measure": measure}], **given)
+    with pytest.raises(OrbituneError, match=message):
+        Bench(Suite.load(file), tmp_path, "").run(print)
+
+
+def test_a_figure_gets_the_inputs_of_its_kind(tmp_path):
+    measure = {"kind": "dense-agreement", "without_most_frequent": True}
+    file = suite_file(tmp_path, comparisons=[], figures=[{"title": "a", "measure": measure}], **ALL_INPUTS)
+    suite = Suite.load(file)
+    assert suite.inputs(suite.figures[0]) == {"run": "a", "scene": None, "labelled_scenes": "c"}
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_every_kind_of_figure_has_a_module_that_takes_its_inputs(kind):
+    module = importlib.import_module(f"orbitune.bench.figures.{kind.replace('-', '_')}")
+    parameters = inspect.signature(module.measure).parameters
+    assert {*FIGURES[kind].needs, *FIGURES[kind].any_of} <= set(parameters)
+    assert FIGURES[kind].unit in UNITS
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "words"),
+    [
+        ({"at_most": 0.2, "aim": 0.1}, 0.05, "target met"),
+        ({"at_most": 0.2, "aim": 0.1}, 0.2, "requirement met"),
+        ({"at_most": 0.2, "aim": 0.1}, 0.3, "not met"),
+        ({"at_least": 0.2, "aim": 0.5}, 0.3, "requirement met"),
+        ({}, 0.3, "no target"),
+    ],
+)
+def test_the_verdict_on_a_figure_follows_from_its_bounds(bounds, value, words):
+    assert BenchFigure(title="a", measure={"kind": "scene-risk"}, **bounds).reached(value) == words
 
 
 def test_the_built_in_suite_is_valid_and_has_a_quick_form():

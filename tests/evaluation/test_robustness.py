@@ -48,6 +48,18 @@ def test_a_classifier_of_colours_loses_under_haze_and_means_are_means(scored):
     assert result.mean == pytest.approx(np.mean([kind.mean for kind in kinds.values()]))
 
 
+def test_the_loss_has_an_interval_over_the_tiles(scored):
+    result, _ = scored
+    low, high = result.loss_interval
+    assert result.loss == pytest.approx((low + high) / 2)
+    assert 0 < high - low < 4 / np.sqrt(result.count)  # the loss of a tile lies in -1..1
+
+
+def test_one_tile_has_no_interval(scene):
+    predict, tiles, labels = scene
+    assert score_corruptions(predict, tiles[:1], labels=labels[:1]).loss_interval is None
+
+
 def test_the_size_of_a_batch_changes_nothing_and_the_result_is_plain_json(scene, scored):
     result, _ = scored
     predict, tiles, labels = scene

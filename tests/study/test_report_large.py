@@ -19,6 +19,7 @@ from studies import (
     write_report,
 )
 
+from orbitune.study.display_names import method_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines, terminal_table
 from orbitune.study.report.methodology import describe_runs
@@ -249,6 +250,46 @@ def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
         assert f"{name}-split" in names
     assert re.search(r"^\| LoRA \| \d\.\d\d, \d\.\d\d \| \d\.\d\d % → \d\.\d\d %", markdown, re.M)
     assert "| Haze 5 |" in markdown
+
+
+def losses(results, split="random"):
+    return {r["method"]: r for r in results["robustness"] if r["split"] == split}
+
+
+def test_the_loss_of_each_method_by_corruptions_is_in_a_sentence_and_a_table(markdown, results):
+    for record in losses(results).values():
+        loss = 100 * (record["clean"]["accuracy"] - record["mean"])
+        name, mean = method_name(record["method"]), f"{100 * record['mean']:.1f} %"
+        assert re.search(
+            rf"^- {name} loses {loss:.1f} points .+ interval .+ by corruptions, from .+ to {mean}",
+            markdown,
+            re.M | re.I,
+        )
+        assert re.search(rf"^\| {name} \| 0 \| .+ \| {mean} \| {loss:.1f} \|", markdown, re.M | re.I)
+    points = [100 * (r["clean"]["accuracy"] - r["mean"]) for r in losses(results).values()]
+    assert (
+        f"cost {min(points):.1f} (DoRA) to {max(points):.1f} (full fine-tuning) points"
+        in conclusions_text(results)
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ([0.20, 0.24], "The intervals of LoRA and full fine-tuning overlap, so these runs cannot tell"),
+        ([0.02, 0.03], r"LoRA loses \d+.\d points less than full fine-tuning, and their intervals do not"),
+        (None, "The losses of LoRA and full fine-tuning have no interval, so they are not compared"),
+    ],
+)
+def test_losses_are_called_different_where_their_intervals_do_not_overlap(results, tmp_path, interval, words):
+    changed = copy.deepcopy(results)
+    for record in changed["robustness"]:
+        if record["method"] == "lora":
+            record["loss_interval"] = interval
+        else:
+            record["loss_interval"] = [0.19, 0.25]
+    write_report(changed, tmp_path)
+    assert re.search(words, (tmp_path / "report.md").read_text())
 
 
 def test_trials_are_folded_and_name_their_errors(markdown):

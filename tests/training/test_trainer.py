@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -433,6 +434,22 @@ def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
         second = orbitune("train", "--recipe", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert second.returncode == 2
     assert "in use by another process" in second.stderr
+
+
+def test_who_waits_for_a_run_that_ends_gets_the_lock(recipe, tmp_path):
+    entered = threading.Event()
+
+    def wait_for(folder):
+        with folder.locked():
+            entered.set()
+
+    with open_run(recipe, tmp_path / "run", progress=False) as run:
+        waiting = threading.Thread(target=wait_for, args=(run.folder,))
+        waiting.start()
+        assert not entered.wait(0.2)
+        run.folder.drop_checkpoint()
+    waiting.join()
+    assert entered.is_set()
 
 
 def test_diverging_training_stops_with_the_step_and_the_cure(recipe, tmp_path):

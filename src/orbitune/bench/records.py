@@ -82,17 +82,19 @@ class FigureValue(Record):
     Attributes:
         value: in the unit of its kind.
         details: (name, text) pairs for the report.
+        load: load average of the machine before the process.
     """
 
     value: float
     details: JsonTuple[JsonTuple[str]]
+    load: float = 0.0
 
 
 class FigureRecord(BenchFigure, FigureValue):
     """A figure of the suite with its measured value.
 
     Attributes:
-        unit: see `orbitune.bench.suites.FIGURES`.
+        unit: see `orbitune.bench.figure_kinds.FIGURES`.
         verdict: whether the bounds are reached.
     """
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orbitune.bench.records import ArmRecord, BenchResults, RatioRecord
+from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
 
@@ -75,7 +75,7 @@ def ratio_table(results: BenchResults) -> Table:
     return header, rows
 
 
-_WRITE: dict[str, Callable[[float], str]] = {
+UNITS: dict[str, Callable[[float], str]] = {
     "s": lambda value: f"{1000 * value:.0f} ms" if value < 10 else f"{value:.0f} s",
     "bytes": lambda value: f"{value / 1e6:.0f} MB",
     "times": lambda value: f"1/{value:.0f}",
@@ -89,12 +89,17 @@ def figure_table(results: BenchResults) -> Table:
     """Return header and rows: one figure each, with its targets and verdict."""
     rows = []
     for each in results.figures:
-        write = _WRITE[each.unit]
+        write = UNITS[each.unit]
         required = each.at_most if each.at_most is not None else each.at_least
         bounds = ("none" if value is None else write(value) for value in (required, each.aim))
         details = "; ".join(f"{name}: {words}" for name, words in each.details)
-        rows.append([each.title, write(each.value), *bounds, each.verdict, details])
+        rows.append([each.title, format_figure(each), *bounds, each.verdict, details])
     return ["Figure", "Measured", "Required", "Target", "Verdict", "Details"], rows
+
+
+def format_figure(figure: FigureRecord) -> str:
+    """Return the value of a figure with its unit."""
+    return UNITS[figure.unit](figure.value)
 
 
 def format_ratio(comparison: RatioRecord) -> str:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import orbitune
+from orbitune.bench.figure_kinds import FIGURES
 from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.records import (
@@ -27,19 +28,9 @@ from orbitune.bench.records import (
     Measurement,
     RatioRecord,
 )
-from orbitune.bench.report import write_bench_report
-from orbitune.bench.suites import (
-    FIGURES,
-    OF_RUN,
-    OF_SCENE,
-    PREDICTION,
-    Arm,
-    ArmComparison,
-    BenchFigure,
-    Suite,
-)
+from orbitune.bench.report import format_figure, write_bench_report
+from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, Suite
 from orbitune.cache import cache_folder
-from orbitune.errors import OrbituneError
 from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
 from orbitune.study.child_processes import run_module
@@ -86,17 +77,15 @@ class Bench:
             Interrupted: SIGINT was received; earlier measurements are kept for the same command.
         """
         arms = self.suite.arms()
-        kinds = {arm.kind for arm in arms} | {figure.kind for figure in self.suite.figures}
-        if self.suite.run is None and kinds & {*PREDICTION, *OF_RUN}:
-            raise OrbituneError("This suite predicts with a finished run: name its folder with --run.")
+        self.suite.check_inputs()
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
         machine = BenchEnvironment.measure(code=_code_hash())
         kept = cache_folder("bench") / _key(self.suite, machine, setup)
-        before = os.getloadavg()[0]
         measured = self._measure(arms, kept, say)
-        loads = [each.load for arm in measured for each in arm] or [before]
+        figures = self._figures(kept, say)
+        loads = [each.load for of_arm in measured for each in of_arm] + [each.load for each in figures]
         load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
         measured_arms = tuple(_record_arm(*each) for each in zip(arms, setups, measured, strict=True))
         results = BenchResults(
@@ -108,7 +97,7 @@ class Bench:
             data=setup.data,
             backbone=setup.backbone.record,
             arms=measured_arms,
-            figures=tuple(self._figure(figure, say) for figure in self.suite.figures),
+            figures=figures,
             comparisons=tuple(
                 _compare(self.suite, each, arms=measured_arms) for each in self.suite.comparisons
             ),
@@ -118,22 +107,34 @@ class Bench:
         shutil.rmtree(kept, ignore_errors=True)
         return results
 
-    def _figure(self, figure: BenchFigure, say: Callable[[str], None]) -> FigureRecord:
-        """Measure a figure of the suite, after the arms."""
-        settings = {
-            **figure.settings,
-            **({"run": self.suite.run} if figure.kind in OF_RUN else {}),
-            **({"scene": self.suite.scene} if figure.kind in OF_SCENE else {}),
-        }
-        say(figure.title)
-        spec = json.dumps({"kind": figure.kind, "settings": settings})
-        measured = FigureValue.model_validate(run_module("orbitune.bench.figures", spec))
-        return FigureRecord(
-            **figure.model_dump(),
-            **measured.model_dump(),
-            unit=FIGURES[figure.kind],
-            verdict=figure.reached(measured.value),
+    def _figures(self, kept: Path, say: Callable[[str], None]) -> tuple[FigureRecord, ...]:
+        """Measure the figures of the suite, after the arms; each is stored at once."""
+        records = []
+        for number, figure in enumerate(self.suite.figures):
+            say(f"[{number + 1}/{len(self.suite.figures)}] {figure.title}")
+            file = kept / f"figure-{number}.json"
+            if read_cached_json(file) is None:
+                write_checksummed_json(file, self._measure_figure(figure).to_json())
+            measured = FigureValue.model_validate(read_checksummed_json(file))
+            records.append(
+                FigureRecord(
+                    **figure.model_dump(),
+                    **measured.model_dump(),
+                    unit=FIGURES[figure.kind].unit,
+                    verdict=figure.reached(measured.value),
+                )
+            )
+            say(f"  {format_figure(records[-1])}")
+        return tuple(records)
+
+    def _measure_figure(self, figure: BenchFigure) -> FigureValue:
+        """Measure a figure in a process of its own."""
+        settings = {**figure.settings, **self.suite.inputs(figure)}
+        load = os.getloadavg()[0]
+        measured = run_module(
+            "orbitune.bench.figures", json.dumps({"kind": figure.kind, "settings": settings})
         )
+        return FigureValue.model_validate({**measured, "load": load})
 
     def _spec(self, arm: Arm) -> str:
         """Return the spec of an arm for `orbitune.bench.arms`, as JSON."""
@@ -176,9 +177,9 @@ def _key(suite: Suite, machine: BenchEnvironment, setup: TrainingSetup) -> str:
 
     Files that the suite names count by their content.
     """
-    run = file_hash(Path(suite.run) / "result.json") if suite.run else None
-    settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run"})
-    text = json.dumps([settings, setup.inputs(), run, machine.to_json()], sort_keys=True)
+    runs = [file_hash(Path(run) / "result.json") if run else None for run in (suite.run, suite.reference_run)]
+    settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run", "reference_run"})
+    text = json.dumps([settings, setup.inputs(), *runs, machine.to_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

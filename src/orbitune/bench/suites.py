@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from orbitune.bench.figure_kinds import FIGURES, INPUTS, describe_missing
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
 from orbitune.recipe import Recipe
@@ -17,19 +18,6 @@ from orbitune.yaml_files import read_yaml
 TRAINING = ("orbitune", "hf-trainer", "original")
 PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
 KINDS = (*TRAINING, *PREDICTION)
-# Single figures, each with a module of that name in `orbitune.bench.figures`, and their units.
-FIGURES = {
-    "app-latency": "s",
-    "bank-memory": "bytes",
-    "bytes-per-task": "times",
-    "dense-agreement": "fraction",
-    "dense-speedup": "ratio",
-    "int8-loss": "points",
-    "scene-memory": "bytes",
-    "scene-time": "s",
-}
-OF_RUN = tuple(name for name in FIGURES if name != "bytes-per-task")  # those of the suite's run
-OF_SCENE = ("dense-agreement",)  # those of the suite's scene besides
 
 
 @dataclass(frozen=True)
@@ -98,6 +86,8 @@ class BenchFigure(_Strict):
 
     def reached(self, value: float) -> str:
         """Return whether a value reaches the aim or the required bound."""
+        if self.at_least is self.at_most is self.aim is None:
+            return "no target"
         for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
                 return "target met" if name == "aim" else "requirement met"
@@ -110,8 +100,11 @@ class Suite(_Strict):
     Attributes:
         name: stem of the report's files; that of the YAML file.
         data, backbone: of every training; a prediction has those of its run.
-        run: folder of a finished run, for prediction arms.
+        run: folder of a finished run, for prediction arms and figures.
+        reference_run: folder of a finished run that figures compare the run with.
         scene: raster of a real scene, for map figures.
+        labelled_scenes: folder of labelled scenes, see `orbitune.bench.figures.labelled_scenes`.
+        groups: classes by the coarse group in which answers on labelled scenes are judged.
         warmup: steps of each process that are not measured.
         seconds: measured time of each process.
         rounds: how often each arm is run; even, as every other round is reversed.
@@ -121,7 +114,10 @@ class Suite(_Strict):
     data: str = ""
     backbone: str = ""
     run: str | None = None
+    reference_run: str | None = None
     scene: str | None = None
+    labelled_scenes: str | None = None
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     batch_size: int = Field(64, ge=1)
     warmup: int = Field(3, ge=1)
     seconds: float = Field(10, gt=0)
@@ -169,10 +165,19 @@ class Suite(_Strict):
         data: str | None = None,
         backbone: str | None = None,
         run: str | None = None,
+        reference_run: str | None = None,
         scene: str | None = None,
+        labelled_scenes: str | None = None,
     ) -> "Suite":
-        """Return the suite with other data, backbone, run or scene where given."""
-        given = {"data": data, "backbone": backbone, "run": run, "scene": scene}
+        """Return the suite with other inputs where given."""
+        given = {
+            "data": data,
+            "backbone": backbone,
+            "run": run,
+            "reference_run": reference_run,
+            "scene": scene,
+            "labelled_scenes": labelled_scenes,
+        }
         return self.model_copy(
             update=_anchored({name: value for name, value in given.items() if value is not None})
         )
@@ -215,6 +220,24 @@ class Suite(_Strict):
         named = (kind, method, size, own.get("precision", ""), *others)
         return Arm(", ".join(filter(None, named)), kind, recipe)
 
+    def check_inputs(self) -> None:
+        """Check that the suite has all inputs of its arms and figures.
+
+        Raises:
+            OrbituneError: one is missing; the message says how it is given.
+        """
+        given = {name for name in INPUTS if getattr(self, name)}
+        if "run" not in given and any(arm.kind in PREDICTION for arm in self.arms()):
+            raise OrbituneError(describe_missing(("run",)))
+        for figure in self.figures:
+            if missing := FIGURES[figure.kind].missing(given):
+                raise OrbituneError(describe_missing(missing))
+
+    def inputs(self, figure: BenchFigure) -> dict[str, Any]:
+        """Return the inputs of a figure by name."""
+        kind = FIGURES[figure.kind]
+        return {name: getattr(self, name) for name in (*kind.needs, *kind.any_of)}
+
     def trained(self) -> Recipe:
         """Return the run's recipe with the suite's batch size.
 
@@ -226,7 +249,7 @@ class Suite(_Strict):
 
 def _anchored(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
     """Return the values with absolute paths, see `orbitune.recipe_paths.anchor`."""
-    named = {name: values[name] for name in ("run", "scene") if isinstance(values.get(name), str)}
+    named = {name: values[name] for name in INPUTS if isinstance(values.get(name), str)}
     return anchor(values, file_folder) | {n: anchor_path(text, file_folder) for n, text in named.items()}
 
 

@@ -68,7 +68,7 @@ def study(
     robustness: Annotated[
         int,
         typer.Option(
-            help="Validation tiles to score with haze, noise, blur, brightness and missing lines; 0 for none",
+            help="Validation tiles to score with corruptions, such as haze, blur or another gain; 0 for none",
             rich_help_panel="Study",
         ),
     ] = 0,
@@ -138,7 +138,13 @@ def bench(
     run: Annotated[
         str | None, typer.Option(help="Finished run to predict with instead of the suite's")
     ] = None,
+    reference_run: Annotated[
+        str | None, typer.Option(help="Finished run to compare with instead of the suite's")
+    ] = None,
     scene: Annotated[str | None, typer.Option(help="Raster to map instead of the suite's")] = None,
+    labelled_scenes: Annotated[
+        str | None, typer.Option(help="Folder of labelled scenes instead of the suite's")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report", rich_help_panel=OUTPUT)] = Path(
         "docs/results"
     ),
@@ -146,12 +152,17 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Measure speed and memory of training and prediction in fresh processes."""
-    from orbitune.bench.report import format_ratio, warnings
+    from orbitune.bench.report import format_figure, format_ratio, warnings
     from orbitune.bench.runner import Bench
     from orbitune.bench.suites import BUILT_IN, Suite
 
     chosen = (Suite.load(suite) if suite else Suite.make(BUILT_IN)).with_inputs(
-        data=data, backbone=backbone, run=run, scene=scene
+        data=data,
+        backbone=backbone,
+        run=run,
+        reference_run=reference_run,
+        scene=scene,
+        labelled_scenes=labelled_scenes,
     )
     command = shlex.join(["orbitune", *sys.argv[1:]])
     made = Bench(chosen.quick() if quick else chosen, out, command)
@@ -161,6 +172,8 @@ def bench(
         return
     for each in results.comparisons:
         print(f"{each.title}: {format_ratio(each)}, {each.verdict}")
+    for figure in results.figures:
+        print(f"{figure.title}: {format_figure(figure)}, {figure.verdict}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
     print_inputs(results.data, results.backbone.description)

@@ -4,6 +4,7 @@ As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of
 `orbitune.data.sensor.corruptions`.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -51,12 +52,19 @@ class Robustness(Record):
         clean: accuracy without corruption.
         corruptions: accuracy with each kind of corruption.
         mean: accuracy over all kinds and severities, 0..1.
+        loss_interval: 95 % interval of `loss` over the tiles; None in older files, and for one tile.
     """
 
     count: int
     clean: Accuracy
     corruptions: JsonTuple[CorruptionScores]
     mean: float
+    loss_interval: JsonTuple[float] | None = None
+
+    @property
+    def loss(self) -> float:
+        """Accuracy lost from clean to corrupted tiles, mean over all kinds and severities, -1..1."""
+        return self.clean.accuracy - self.mean
 
     def describe(self) -> str:
         """Return the scores in one line."""
@@ -88,27 +96,46 @@ def score_corruptions(
         after_batch: called with the number of tiles after each batch, N times `EVALUATIONS` tiles in all.
     """
 
-    def score(change: Callable[..., np.ndarray]) -> Accuracy:
-        correct = 0
+    def correct(change: Callable[..., np.ndarray]) -> np.ndarray:
+        """Return which tiles are classified correctly after a change, bool (N,)."""
+        found = []
         for start in range(0, len(tiles), batch_size):
             batch = slice(start, start + batch_size)
             logits = predict(change(tiles[batch], first=start))
-            correct += int((logits.argmax(axis=1) == labels[batch]).sum())
+            found.append(logits.argmax(axis=1) == labels[batch])
             after_batch(len(logits))
-        low, high = wilson(correct, len(labels))
-        return Accuracy(accuracy=correct / len(labels), interval=(low, high))
+        return np.concatenate(found)
 
-    clean = score(lambda batch, first: batch)
+    clean = correct(lambda batch, first: batch)
+    survived = np.zeros(len(labels))  # corrupted copies of each tile that are classified correctly
     kinds = []
     for name in CORRUPTIONS:
-        severities = tuple(
-            SeverityScores(
-                severity=severity,
-                **dict(score(partial(corrupted, kind=name, severity=severity, seed=seed))),
-            )
-            for severity in SEVERITIES
-        )
+        severities = []
+        for severity in SEVERITIES:
+            right = correct(partial(corrupted, kind=name, severity=severity, seed=seed))
+            survived += right
+            severities.append(SeverityScores(severity=severity, **dict(_accuracy(right))))
         mean = sum(each.accuracy for each in severities) / len(severities)
-        kinds.append(CorruptionScores(name=name, mean=mean, severities=severities))
-    mean = sum(kind.mean for kind in kinds) / len(kinds)
-    return Robustness(count=len(labels), clean=clean, corruptions=tuple(kinds), mean=mean)
+        kinds.append(CorruptionScores(name=name, mean=mean, severities=tuple(severities)))
+    return Robustness(
+        count=len(labels),
+        clean=_accuracy(clean),
+        corruptions=tuple(kinds),
+        mean=sum(kind.mean for kind in kinds) / len(kinds),
+        loss_interval=_mean_interval(clean - survived / (EVALUATIONS - 1)),
+    )
+
+
+def _accuracy(correct: np.ndarray) -> Accuracy:
+    """Return the accuracy of bool (N,), whether each tile is classified correctly."""
+    count = int(correct.sum())
+    low, high = wilson(count, len(correct))
+    return Accuracy(accuracy=count / len(correct), interval=(low, high))
+
+
+def _mean_interval(losses: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95 % normal interval of the mean of (N,), the loss of each tile; None for one tile."""
+    if len(losses) < 2:
+        return None
+    middle, half = float(losses.mean()), 1.96 * float(losses.std(ddof=1)) / math.sqrt(len(losses))
+    return middle - half, middle + half

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from orbitune.data.sensor.corruptions import corrupt
+from orbitune.data.sensor.corruptions import CORRUPTIONS, corrupt
 from orbitune.errors import RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
@@ -25,7 +25,7 @@ def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Rob
     """Score a finished run's model on corrupted validation tiles.
 
     The validation split is used, so that the test split stays unread. Scores that are already stored for as
-    many tiles are returned.
+    many tiles and the same kinds of corruption are returned.
 
     Args:
         count: tiles in the sample; all where there are fewer.
@@ -39,7 +39,7 @@ def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Rob
         raise RunError("Robustness needs at least one tile.")
     count = min(count, RunResult.load(folder).data.sizes["validation"])
     file = folder / "robustness.json"
-    if (kept := _read_cached(file)) and kept.count == count:
+    if (kept := _read_cached(file)) and kept.count == count and _has_all_kinds(kept):
         return kept
     result, setup = reopen(folder, progress)
     sample = np.random.default_rng(_SEED).choice(setup.splits["validation"], count, replace=False)
@@ -69,6 +69,11 @@ def _corruptor(setup: TrainingSetup) -> Callable[..., np.ndarray]:
         return corrupt
     white = np.array(setup.tiles.statistics(setup.splits["train"]).high)
     return partial(corrupt, wavelengths=setup.tiles.wavelengths, white=white.clip(1))
+
+
+def _has_all_kinds(scores: Robustness) -> bool:
+    """Return whether stored scores are of today's kinds of corruption."""
+    return [kind.name for kind in scores.corruptions] == list(CORRUPTIONS)
 
 
 def _read_cached(file: Path) -> Robustness | None:

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
@@ -68,15 +70,30 @@ class RunFolder:
         Raises:
             RunError: another process works in this folder.
         """
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        self.checkpoint.parent.mkdir(exist_ok=True)
         try:
-            with FileLock(self.checkpoint.parent / "lock", timeout=PATIENCE):
+            with self._acquire_lock():
                 self._drop_leftovers()
                 yield
         except Timeout:
             raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
+
+    def _acquire_lock(self) -> AbstractContextManager[Any]:
+        """Return the lock, held.
+
+        Raises:
+            filelock.Timeout: another process holds it.
+        """
+        from filelock import FileLock
+
+        until = time.monotonic() + PATIENCE
+        while True:
+            self.checkpoint.parent.mkdir(exist_ok=True)
+            try:
+                return FileLock(self.checkpoint.parent / "lock").acquire(max(0.0, until - time.monotonic()))
+            except FileNotFoundError:
+                pass  # the process that held it finished the run and removed the folder
 
     @contextmanager
     def recording_divergence(self) -> Iterator[None]:

@@ -40,7 +40,9 @@ def test_the_batch_size_does_not_change_a_tiles_result(kind, tiles):
     assert (np.concatenate(parts) == whole).all()
 
 
-@pytest.mark.parametrize("kind", ["sensor noise", "brightness", "missing stripe"])
+@pytest.mark.parametrize(
+    "kind", ["sensor noise", "brightness", "missing stripe", "offset", "band gain", "gamma"]
+)
 def test_another_seed_draws_another_corruption(kind, tiles):
     assert (corrupt(tiles, kind, severity=3, seed=0) != corrupt(tiles, kind, severity=3, seed=1)).any()
 
@@ -95,3 +97,35 @@ def test_a_missing_stripe_is_black_lines_side_by_side():
     assert 0 < rows.any(axis=1).sum() < 30  # rows in some tiles, columns in others
     for lines in np.where(rows.any(axis=1)[:, None], rows, columns):
         assert np.flatnonzero(lines).tolist() == list(range(lines.argmax(), lines.argmax() + 13))
+
+
+def test_an_offset_is_added_to_a_whole_tile_or_taken_from_it():
+    changed = corrupt(grey(100, 30), "offset", severity=3)
+    assert {int(tile.max()) for tile in changed} == {100 - round(0.08 * 255), 100 + round(0.08 * 255)}
+    assert all(tile.min() == tile.max() for tile in changed)
+
+
+def test_each_band_has_a_gain_of_its_own_within_the_level():
+    changed = corrupt(grey(100, 30), "band gain", severity=5).reshape(30, -1, 3)
+    assert (changed.min(1) == changed.max(1)).all()
+    gains = changed[:, 0] / 100
+    assert gains.min() < 0.8 and gains.max() > 1.3 and gains.min() > 1 / 1.61 and gains.max() < 1.61
+    assert gains.std(1).min() > 0
+
+
+def test_gamma_keeps_black_and_white_and_moves_what_is_between():
+    ends = np.concatenate([grey(0, 5), grey(255, 5)])
+    assert (corrupt(ends, "gamma", severity=5) == ends).all()
+    middle = {int(tile.max()) for tile in corrupt(grey(128, 30), "gamma", severity=5)}  # 2 or 1/2
+    assert middle == {round(255 * (128 / 255) ** 2), round(255 * (128 / 255) ** 0.5)}
+
+
+def test_resampling_keeps_the_mean_and_takes_what_is_finer_than_its_pixels(tiles):
+    coarse = corrupt(tiles, "resampling", severity=5)  # four times as large
+    assert coarse.mean((1, 2)) == pytest.approx(tiles.mean((1, 2)), abs=2)
+    stripes = grey(0)
+    stripes[:, ::2] = 200
+    assert corrupt(stripes, "resampling", severity=3)[0, 8:-8].std() < 5
+    wide = grey(0)
+    wide[:, :32] = 200
+    assert distance(corrupt(wide, "resampling", severity=3), wide) < 4

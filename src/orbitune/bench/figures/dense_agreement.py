@@ -1,35 +1,69 @@
-"""Agreement of a dense map with a tile-wise map of a real scene."""
+"""Agreement of dense maps with tile-wise maps of real scenes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 
-from orbitune.bench.figures.scenes import map_scene_with, temporary_bundle
+from orbitune.bench.figures.labelled_scenes import read_labelled_scenes
+from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle
 from orbitune.errors import OrbituneError
+from orbitune.mapping.grid import NODATA
+from orbitune.mapping.map_report import MapReport
 
 _STRIDE = 16
 
 
-def measure(run: str, scene: str | None) -> dict[str, Any]:
-    """Return the fraction of grid cells, 0..1, with the same value in both maps.
+def measure(
+    run: str, scene: str | None, *, labelled_scenes: str | None, without_most_frequent: bool = False
+) -> dict[str, Any]:
+    """Return the fraction of grid cells, 0..1, with the same value in both maps; the mean over the scenes.
 
     `not sure` counts as a value.
+
+    Args:
+        run: the run whose bundle makes the maps.
+        scene: raster of a scene; None for none.
+        labelled_scenes: folder of labelled scenes, whose labels are not used; None for none.
+        without_most_frequent: leave out the cells with the most frequent value of the tile-wise map. Scenes
+            of a single value then do not count.
     """
-    if scene is None:
-        raise OrbituneError("This figure is of a real scene: name its file with --scene.")
-    maps = []
+    scenes: dict[str, tuple[str | Path, dict[str, Any]]] = {}
+    if scene is not None:
+        scenes[Path(scene).stem] = scene, {}
+    for each in read_labelled_scenes(labelled_scenes) if labelled_scenes else ():
+        scenes[each.name] = each.raster, {"bands": each.bands}
+    fractions, details = [], []
     with temporary_bundle(run) as folder:
-        for mode in ("tiles", "dense"):
-            report = map_scene_with(folder, scene, stride=_STRIDE, mode=mode, grid="cells")
-            with rasterio.open(folder / "map.tif") as file:
-                maps.append(file.read(1))
-    there, same = maps[0] > 0, maps[0] == maps[1]
-    others = there & (maps[0] != np.bincount(maps[0][there]).argmax())
+        for name, (raster, settings) in scenes.items():
+            tiles, dense, report = _both_maps(folder, raster, settings)
+            there = tiles != NODATA
+            rarer = there & (tiles != np.bincount(tiles[there]).argmax())
+            counted = rarer if without_most_frequent else there
+            if counted.any():
+                fractions.append(float((tiles == dense)[counted].mean()))
+            details.append([name, _describe(tiles == dense, there, rarer=rarer)])
+    if not fractions:
+        raise OrbituneError("The maps of these scenes have a single value: there is nothing to compare.")
     assert report.agreement and report.agreement.fraction is not None
-    details = [
-        ["cells", f"{there.sum():,}"],
-        ["without the most frequent answer", f"{same[others].mean():.1%} of {others.sum():,}"],
-        ["as the map itself measured", f"{report.agreement.fraction:.1%}"],
-    ]
-    return {"value": float(same[there].mean()), "details": details}
+    details += [["dense maps", describe_map(report.metadata)]]
+    return {"value": float(np.mean(fractions)), "details": details}
+
+
+def _both_maps(
+    folder: Path, scene: str | Path, settings: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, MapReport]:
+    """Return the tile-wise and the dense map, uint8 (rows, columns), and the report of the dense one."""
+    maps = []
+    for mode in ("tiles", "dense"):
+        report = map_scene_with(folder, scene, stride=_STRIDE, mode=mode, grid="cells", **settings)
+        with rasterio.open(folder / "map.tif") as file:
+            maps.append(file.read(1))
+    return maps[0], maps[1], report
+
+
+def _describe(same: np.ndarray, there: np.ndarray, *, rarer: np.ndarray) -> str:
+    """Return how often the maps agree, on all cells and without the most frequent value."""
+    rest = f"{same[rarer].mean():.1%} of {rarer.sum():,}" if rarer.any() else "none"
+    return f"{same[there].mean():.1%} of {there.sum():,} cells, without the most frequent value {rest}"

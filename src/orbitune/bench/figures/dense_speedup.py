@@ -5,25 +5,35 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orbitune.bench.figures.scenes import map_scene_with, temporary_bundle, write_scene
+from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle, write_scene
 
 _SIDE, _STRIDE = 2_000, 16
 
 
-def measure(run: str) -> dict[str, Any]:
-    """Return the median ratio of seconds of whole maps, each way run twice."""
+def measure(run: str, *, pixels: int = _SIDE) -> dict[str, Any]:
+    """Return the median ratio of seconds of whole maps, each way run twice.
+
+    Args:
+        run: the run whose bundle makes the maps.
+        pixels: side of the scene.
+    """
     seconds: dict[str, list[float]] = {"dense": [], "tiles": []}
     with temporary_bundle(run) as folder:
         scene = folder / "scene.tif"
-        write_scene(run, scene, pixels=_SIDE)
-        map_scene_with(folder, scene, stride=_STRIDE)  # what is loaded once for a process
+        write_scene(run, scene, pixels=pixels)
+        # The first map loads what is loaded once for a process.
+        report = map_scene_with(folder, scene, stride=_STRIDE, mode="dense")
         for mode in ("dense", "tiles", "tiles", "dense"):
             seconds[mode].append(_seconds(folder, scene, mode))
     ratios = [slow / fast for slow, fast in zip(seconds["tiles"], seconds["dense"], strict=True)]
     words = [[name, f"{statistics.median(each):.1f} s"] for name, each in seconds.items()]
     return {
         "value": statistics.median(ratios),
-        "details": [*words, ["labels", f"{(_SIDE // _STRIDE) ** 2:,}"]],
+        "details": [
+            *words,
+            ["labels", f"{(-(-pixels // _STRIDE)) ** 2:,}"],
+            ["dense map", describe_map(report.metadata)],
+        ],
     }
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
-from orbitune.bench.figures.scenes import temporary_bundle, write_scene
+from orbitune.bench.figures.scenes import SIDE, describe_scene, temporary_bundle, write_scene
 
 _CHILD = """
 import sys
@@ -18,11 +18,17 @@ finally:
 """
 
 
-def measure(run: str) -> dict[str, Any]:
-    """Return the peak resident bytes of `orbitune map` in its own process."""
+def measure(run: str, *, stride: int | None = None, bands: int = 3, pixels: int = SIDE) -> dict[str, Any]:
+    """Return the peak resident bytes of `orbitune map` in its own process.
+
+    Args:
+        run, stride, bands, pixels: as in `orbitune.bench.figures.scene_time`.
+    """
     with temporary_bundle(run) as folder:
-        write_scene(run, folder / "scene.tif")
-        places = [str(folder / name) for name in ("bundle", "scene.tif", "map.tif")]
-        command = [sys.executable, "-c", _CHILD, *places[:2], "--out", places[2], "--quiet"]
+        scene = write_scene(run, folder / "scene.tif", pixels=pixels, bands=bands)
+        places = [str(folder / "bundle"), str(scene), "--out", str(folder / "map.tif")]
+        asked = [] if stride is None else ["--stride", str(stride)]
+        command = [sys.executable, "-c", _CHILD, *places, *asked, "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"value": int(done.stdout.split()[-1]), "details": [["budget", "2GB, the default"]]}
+        details = [["budget", "2GB, the default"], ["scene", describe_scene(scene)]]
+    return {"value": int(done.stdout.split()[-1]), "details": details}

@@ -9,7 +9,7 @@ import numpy as np
 
 from orbitune.files import scratch
 from orbitune.inference.bundle_builder import build_bundle
-from orbitune.mapping.map_report import MapReport
+from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.pipeline import map_scene
 from orbitune.training.evaluate import reopen
 
@@ -31,8 +31,21 @@ def map_scene_with(folder: Path, scene: str | Path, **settings: Any) -> MapRepor
     return map_scene(folder / "bundle", scene, outputs=outputs, progress=False, **settings)
 
 
-def write_scene(run: str, path: Path, *, pixels: int = SIDE) -> None:
-    """Write a square 16-bit scene of three bands, made of the run's test tiles."""
+def describe_map(metadata: MapMetadata) -> str:
+    """Return how the cells of a map were labelled."""
+    mode = {"tiles": "tile by tile", "dense": "dense"}[metadata.mode]
+    return f"{mode}, a label per {metadata.stride} pixels from a window of {metadata.tile}"
+
+
+def write_scene(run: str, path: Path, *, pixels: int = SIDE, bands: int = 3) -> Path:
+    """Write a square 16-bit scene made of the run's test tiles side by side, and return its path.
+
+    Args:
+        run: the finished run.
+        path: the GeoTIFF to write.
+        pixels: its side.
+        bands: number of its bands. Those beyond the bands of the tiles repeat the first.
+    """
     import rasterio
     from rasterio.transform import from_origin
 
@@ -40,13 +53,14 @@ def write_scene(run: str, path: Path, *, pixels: int = SIDE) -> None:
     random = np.random.default_rng(0)
     indices = np.sort(random.permutation(setup.splits["test"])[:1000])
     tiles = setup.tiles.read(indices)
-    side = tiles.shape[1]
+    side, own = tiles.shape[1], tiles.shape[3]
+    order = [*range(own), *[0] * (bands - own)]
     count = -(-pixels // side)
     profile = {
         "driver": "GTiff",
         "height": pixels,
         "width": pixels,
-        "count": 3,
+        "count": len(order),
         "dtype": "uint16",
         "crs": "EPSG:32632",
         "transform": from_origin(600_000, 5_300_000, 10, 10),
@@ -57,7 +71,24 @@ def write_scene(run: str, path: Path, *, pixels: int = SIDE) -> None:
         "predictor": 2,
     }
     with rasterio.open(path, "w", **profile) as file:
+        for number, name in enumerate(setup.tiles.bands, 1):
+            file.set_band_description(number, name)
         for row in range(0, pixels, side):
             strip = np.concatenate(list(tiles[random.integers(len(tiles), size=count)]), 1)
-            strip = strip[: pixels - row, :pixels].transpose(2, 0, 1).astype(np.uint32) * _SCALE_MAX // 255
+            strip = strip[: pixels - row, :pixels].transpose(2, 0, 1)[order]
+            if tiles.dtype == np.uint8:
+                strip = strip.astype(np.uint32) * _SCALE_MAX // 255
             file.write(strip.astype(np.uint16), window=((row, row + strip.shape[1]), (0, pixels)))
+    return path
+
+
+def describe_scene(path: Path) -> str:
+    """Return size, bands and content of a scene that `write_scene` wrote."""
+    import rasterio
+
+    with rasterio.open(path) as file:
+        size = f"{file.width:,} x {file.height:,} pixels"
+        repeated = sum(name is None for name in file.descriptions)
+        words = f"{size}, {file.count} bands, uint16, {path.stat().st_size / 1e6:.0f} MB"
+    again = f"; {repeated} of the bands repeat the first" if repeated else ""
+    return f"{words}: the run's test tiles side by side{again}"

@@ -1,7 +1,8 @@
 """Corruptions of satellite tiles, such as haze, sensor noise and blur.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
-that are typical of satellite images. The result depends on the seed and the tile's index, not on the batch.
+that are typical of satellite images: of the air, of the sensor, and of the radiometry and the pixel size of
+another product. The result depends on the seed and the tile's index, not on the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orbitune.data.transform import resize_matrix
 from orbitune.sources.band_names import RGB_WAVELENGTHS
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -75,6 +77,8 @@ def _haze(tile: Array, lost: float, random: Rng, wavelengths: Array) -> Array:
     for all visible bands of the tile and a slightly blue airlight. Beyond red, less light is lost, by
     Angstrom's law with an exponent of 1.3.
     """
+    # Not `atmosphere.Atmosphere`, the clear air that products differ in, which is additive and thin: this is
+    # haze thick enough to hide the ground, and its levels are kept so that stored scores stay comparable.
     airlight = np.interp(wavelengths, RGB_WAVELENGTHS[::-1], (0.90, 0.85, 0.82))
     fraction = lost * np.minimum(1, (wavelengths / RGB_WAVELENGTHS[0]) ** -1.3)
     return tile * (1 - fraction) + airlight * fraction
@@ -112,10 +116,39 @@ def _missing_stripe(tile: Array, fraction: float, random: Rng, wavelengths: Arra
     return changed
 
 
+def _offset(tile: Array, level: float, random: Rng, wavelengths: Array) -> Array:
+    """Add or subtract this fraction of white in all bands, as another offset of the product does."""
+    return tile + level if random.random() < 0.5 else tile - level
+
+
+def _band_gain(tile: Array, gain: float, random: Rng, wavelengths: Array) -> Array:
+    """Multiply each band by a gain of its own, log-uniform between this gain and its inverse."""
+    return np.asarray(tile * gain ** random.uniform(-1, 1, tile.shape[-1]))
+
+
+def _gamma(tile: Array, exponent: float, random: Rng, wavelengths: Array) -> Array:
+    """Raise all values to this power or to its inverse, as another tone curve does."""
+    return np.asarray(tile ** (exponent if random.random() < 0.5 else 1 / exponent))
+
+
+def _resampling(tile: Array, factor: float, random: Rng, wavelengths: Array) -> Array:
+    """Resample to pixels this many times as large, and back."""
+    for axis, side in enumerate(tile.shape[:2]):
+        coarse = max(1, round(side / factor))
+        down = resize_matrix(side, coarse, resample="bilinear")
+        matrix = (resize_matrix(coarse, side, resample="bilinear") @ down).numpy()
+        tile = np.moveaxis(np.tensordot(matrix, tile, axes=(1, axis)), 0, axis)
+    return tile
+
+
 CORRUPTIONS = {
     "haze": Corruption((0.15, 0.3, 0.45, 0.6, 0.75), _haze),
     "sensor noise": Corruption((1000, 400, 150, 60, 25), _sensor_noise),
     "blur": Corruption((0.5, 0.75, 1.0, 1.5, 2.5), _blur),
     "brightness": Corruption((1.1, 1.25, 1.45, 1.7, 2.0), _brightness),
     "missing stripe": Corruption((0.02, 0.05, 0.1, 0.2, 0.35), _missing_stripe),
+    "offset": Corruption((0.02, 0.04, 0.08, 0.12, 0.18), _offset),
+    "band gain": Corruption((1.05, 1.1, 1.2, 1.35, 1.6), _band_gain),
+    "gamma": Corruption((1.1, 1.2, 1.4, 1.65, 2.0), _gamma),
+    "resampling": Corruption((1.25, 1.6, 2.0, 3.0, 4.0), _resampling),
 }

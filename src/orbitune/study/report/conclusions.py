@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report import formatting as fmt
+from orbitune.study.report.corruption_losses import write_losses
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup, peak_memory
 
 SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
@@ -37,7 +38,7 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown = [_single_method(view, reference)]
     else:
         shown = _single_runs(view, reference)
-    return [fmt.capital(each) for each in [*shown, " ".join(_caveats(view))] if each]
+    return [fmt.capital(each) for each in [*shown, write_losses(view), " ".join(_caveats(view))] if each]
 
 
 def _verdicts_on(view: ReportView, split: str) -> str:

@@ -25,6 +25,7 @@ from orbitune.study.report.components import (
     Table,
 )
 from orbitune.study.report.conclusions import WARNING, write_conclusions, write_title
+from orbitune.study.report.corruption_losses import loss_sentences
 from orbitune.study.report.figures.accuracy import accuracy_figure
 from orbitune.study.report.figures.classes import class_figure
 from orbitune.study.report.figures.confusion import confusion_figure
@@ -145,6 +146,7 @@ def _robustness(view: ReportView, styles: Styles) -> list[Component]:
         for split in view.splits
         if split in measured
         for component in (
+            BulletList(loss_sentences(view, split)),
             robustness_figure(view, split, styles=styles),
             tables.robustness_table(view, split),
             Collapsible("All severities", [tables.severity_table(view, split)]),

@@ -101,7 +101,7 @@ def calibration_table(view: ReportView, split: str) -> Table:
 
 
 def robustness_table(view: ReportView, split: str) -> Table:
-    """Return the mean accuracy over severities of each kind of corruption."""
+    """Return the loss by corruptions, and the mean accuracy over severities of each kind."""
     records = [record for record in view.results.robustness if record.split == split]
     kinds = [kind.name for kind in records[0].corruptions]
     rows = [
@@ -109,13 +109,14 @@ def robustness_table(view: ReportView, split: str) -> Table:
             method_name(record.method),
             f"{record.seed}",
             _with_interval(record.clean, view.digits),
-            *(fmt.percent(kind.mean, view.digits) for kind in record.corruptions),
             fmt.percent(record.mean, view.digits),
+            f"{100 * record.loss:.1f}",
+            *(fmt.percent(kind.mean, view.digits) for kind in record.corruptions),
         ]
         for record in records
     ]
     caption = f"Accuracy on {records[0].count:,} validation tiles, mean over five severities"
-    header = ["Method", "Seed", "Clean (95 % interval)", *map(fmt.capital, kinds), "Mean"]
+    header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)
 
 

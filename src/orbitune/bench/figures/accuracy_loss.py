@@ -1,0 +1,45 @@
+"""Test accuracy that one run lost against another, such as one without an augmentation."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.paired import PairedTest
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.saved_outputs import read_predictions
+
+
+def measure(run: str, reference_run: str) -> dict[str, Any]:
+    """Return the test accuracy of the reference run minus that of the run, in percentage points.
+
+    The predictions that the runs stored are compared, so that the test split stays unread.
+    """
+    folders = Path(run), Path(reference_run)
+    ours, theirs = (RunResult.load(folder) for folder in folders)
+    kept, reference = (read_predictions(folder, "test") for folder in folders)
+    if ours.data.fingerprint != theirs.data.fingerprint or not np.array_equal(
+        kept.indices, reference.indices
+    ):
+        raise OrbituneError(f"{run} and {reference_run} were tested on other tiles: train both on one split.")
+    correct = [(each.logits.argmax(1) == each.labels)[None] for each in (kept, reference)]
+    score = PairedTest.from_correct(*correct)
+    low, high = (-100 * bound for bound in reversed(score.interval()))
+    accuracies = f"{correct[0].mean():.2%}, of the reference {correct[1].mean():.2%}"
+    return {
+        "value": -100 * score.difference + 0.0,
+        "details": [
+            ["95 % interval", f"{low:.2f} to {high:.2f} points"],
+            ["test accuracy", accuracies],
+            ["test tiles", f"{len(kept.labels):,}"],
+            ["the runs differ in", _differences(ours, theirs)],
+        ],
+    }
+
+
+def _differences(ours: RunResult, theirs: RunResult) -> str:
+    """Return the settings in which two runs differ, with both values."""
+    mine, others = (result.recipe.model_dump(mode="json") for result in (ours, theirs))
+    changed = [f"{name} ({mine[name]}, {others[name]})" for name in mine if mine[name] != others[name]]
+    return ", ".join(changed) or "nothing"

@@ -1,0 +1,18 @@
+"""Accuracy of a run on corrupted tiles, as the robustness section of a study measures it."""
+
+from typing import Any
+
+from orbitune.training.corruption_scores import try_robustness
+
+
+def measure(run: str, tiles: int) -> dict[str, Any]:
+    """Return the accuracy on corrupted validation tiles, 0..1, the mean over kinds and severities.
+
+    Args:
+        run: the finished run; the scores are stored in its folder.
+        tiles: number of validation tiles.
+    """
+    scores = try_robustness(run, tiles, progress=False)
+    kinds = [[kind.name, f"{kind.mean:.1%}"] for kind in scores.corruptions]
+    details = [["clean", f"{scores.clean.accuracy:.1%} of {scores.count:,} tiles"], *kinds]
+    return {"value": scores.mean, "details": details}

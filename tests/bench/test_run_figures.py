@@ -1,0 +1,57 @@
+"""Figures that compare two finished runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orbitune.bench.figures import accuracy_loss, corrupted_accuracy, corrupted_errors_gone
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.recipe import Recipe
+from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.run import train
+
+
+@pytest.fixture(scope="module")
+def pair(runs, tmp_path_factory):
+    """Copies of two runs, as scores on corrupted tiles are stored in them."""
+    place = tmp_path_factory.mktemp("pair")
+    return [str(shutil.copytree(runs / name, place / name)) for name in ("run", "other")]
+
+
+def test_the_accuracy_lost_is_that_of_the_stored_results_with_a_paired_interval(pair):
+    ours, theirs = (RunResult.load(Path(each)).test.accuracy for each in pair)
+    measured = accuracy_loss.measure(*pair)
+    assert measured["value"] == pytest.approx(100 * (theirs - ours))
+    details = dict(measured["details"])
+    low, high = (float(word) for word in details["95 % interval"].removesuffix(" points").split(" to "))
+    assert low <= round(measured["value"], 2) <= high
+    assert "epochs (3, 1)" in details["the runs differ in"] and "seed (0, 1)" in details["the runs differ in"]
+
+
+def test_a_run_has_lost_nothing_against_itself(pair):
+    measured = accuracy_loss.measure(pair[0], pair[0])
+    assert measured["value"] == 0
+    assert dict(measured["details"])["the runs differ in"] == "nothing"
+
+
+def test_runs_on_other_test_tiles_are_not_compared(pair, tmp_path):
+    recipe = Recipe.load(f"{pair[0]}/recipe.yaml").replace(epochs=1, split_seed=7, learning_rate=None)
+    train(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(OrbituneError, match="were tested on other tiles"):
+        accuracy_loss.measure(pair[0], str(tmp_path / "run"))
+
+
+def test_the_accuracy_on_corrupted_tiles_is_that_of_a_study(pair):
+    measured = corrupted_accuracy.measure(pair[0], 12)
+    scores = try_robustness(pair[0], 12, progress=False)
+    assert measured["value"] == scores.mean
+    assert {"clean", "haze", "band gain", "resampling"} <= set(dict(measured["details"]))
+
+
+def test_errors_gone_are_counted_against_the_errors_of_the_reference_run(pair):
+    ours, theirs = (try_robustness(each, 12, progress=False).mean for each in pair)
+    measured = corrupted_errors_gone.measure(*pair, tiles=12)
+    assert measured["value"] == pytest.approx((ours - theirs) / (1 - theirs))
+    assert dict(measured["details"])["errors"] == f"{1 - ours:.1%} from {1 - theirs:.1%}"
