@@ -45,10 +45,11 @@ def write_labels(path: Path, pixels: object, labels: list, field: str = "true_cl
     return path
 
 
-def label_cells(path: Path, classes: int = 2) -> Path:
-    """Write the points of a labelled sample of `small_scene`: one in each cell of 16 pixels."""
-    pixels = [(8 + 16 * row, 8 + 16 * column) for row in range(4) for column in range(4)]
-    return write_labels(path, pixels, [f"class_{number % classes}" for number in range(16)])
+def label_cells(path: Path, rows: int = 4, columns: int = 4) -> Path:
+    """Write two labelled points in each cell of 16 pixels of a scene, such as `small_scene`."""
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    pixels = [(16 * row + 8, 16 * column + right) for row, column in cells for right in (4, 11)]
+    return write_labels(path, pixels, [f"class_{number // 2 % 2}" for number in range(len(pixels))])
 
 
 def read_band(path: Path) -> np.ndarray:

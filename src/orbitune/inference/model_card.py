@@ -174,8 +174,9 @@ def _adaptation(adaptation: Adaptation) -> str:
         "weights are those of the parent.\n\n"
         + "\n".join(rows)
         + f"\n\nLabels of {adaptation.window} x {adaptation.window} pixels around the points, each held out "
-        f"in {scores.folds}-fold cross-validation. The gain is {100 * scores.gain:+.1f} percentage points (paired 95 % "
-        f"interval {100 * low:+.1f} to {100 * high:+.1f}). It holds for places of this scene like the points."
+        f"in {scores.folds}-fold cross-validation. The gain is {100 * scores.gain:+.1f} percentage points "
+        f"(paired 95 % interval {100 * low:+.1f} to {100 * high:+.1f}). It holds for places of "
+        "this scene like the points."
     )
 
 

@@ -31,8 +31,8 @@ class LinearHead:
         Args:
             features: float (N, D), standardised for the fit.
             targets: probabilities, float (N, C).
-            start: head that weights and biases are regularised towards, so that classes without targets keep
-                theirs; None to regularise the weights alone, towards zero.
+            start: head that weights and biases are regularised towards; None to regularise the weights
+                alone, towards zero.
 
         Returns:
             The head, for features as they are given.

@@ -131,7 +131,10 @@ class _FittedHead:
                 "left out"
             )
         if missing:
-            notes.append(f"no points of {', '.join(missing)}: the new head will predict them less often")
+            notes.append(
+                f"no points of {', '.join(missing)}: the new head hardly predicts them, so label some if the "
+                "scene has any"
+            )
         return notes
 
 
