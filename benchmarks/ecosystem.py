@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def compare_optuna() -> None:
     """Count the epochs that successive halving spends, in every order in which five trials may report."""
     import optuna
 
-    from orbitune.study.tune import rungs
+    from orbitune.study.tune import halving_rungs
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     curves = {  # validation accuracy of five learning rates over nine epochs
@@ -90,7 +91,7 @@ def compare_optuna() -> None:
             else:
                 study.tell(trial, curves[rate][-1])
     ours, trained = 0, 0
-    for trials, epochs in rungs(len(curves), 9):
+    for trials, epochs in halving_rungs(len(curves), 9):
         ours, trained = ours + trials * (epochs - trained), epochs
     print(
         f"epochs for five trials: Optuna {min(spent)} to {max(spent)}, by order; orbitune.study.tune {ours}"
@@ -297,7 +298,7 @@ def compare_flops() -> None:
     print(f"forward: {forward_flops(backbone, 112):,.0f}")
     for method in ("full", "linear", "lora", "topk"):
         recipe = resolve(Recipe(method=method, image_size=112), backbone)
-        elapsed = seconds(lambda recipe=recipe: training_flops(recipe, backbone))
+        elapsed = seconds(partial(training_flops, recipe, backbone))
         print(f"{method}: {training_flops(recipe, backbone):,.0f} ({elapsed:.1f} s)")
 
 

@@ -22,7 +22,7 @@ def write_backbone(folder: Path) -> Path:
         intermediate_size=64,
         image_size=SIDE,
         patch_size=8,
-        num_labels=7,
+        id2label={number: str(number) for number in range(7)},
     )
     torch.manual_seed(0)
     ViTForImageClassification(config).save_pretrained(folder)

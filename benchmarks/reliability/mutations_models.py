@@ -37,12 +37,10 @@ def adapter() -> Path:
 
     from orbitune.models.backbones import find_backbone, load_weights
 
-    settings = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["classifier"], "bias": "all"}
-    model = get_peft_model(
-        load_weights(find_backbone(str(backbone())), CLASSES, seed=0), LoraConfig(r=2, **settings)
-    )
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["classifier"], bias="all")
+    model = get_peft_model(load_weights(find_backbone(str(backbone())), CLASSES, seed=0), config)
     folder = _place() / "adapter"
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     (folder / "README.md").unlink()
     return folder
 

@@ -14,7 +14,7 @@ from orbitune.mapping.scene_inputs import check_blocks
 _SIDE = 64
 _BUDGET = "2GB"  # default memory limit of `orbitune map`
 _WINDOWS = 4  # read of each mutant
-_UTM = {"crs": "EPSG:32632"}
+_UTM: dict[str, object] = {"crs": "EPSG:32632"}
 _KINDS: dict[str, tuple[str, int, dict[str, object]]] = {
     "striped-uint8": ("uint8", 3, _UTM),
     "tiled-deflate-uint16": ("uint16", 4, {**_UTM, "tiled": True, "compress": "deflate", "predictor": 2}),

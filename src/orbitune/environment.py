@@ -50,7 +50,7 @@ class Environment(StoredRecord):
 
         return cls(
             orbitune=version("orbitune"),
-            torch=version("torch"),
+            torch=torch.__version__,
             transformers=version("transformers"),
             peft=version("peft"),
             python=platform.python_version(),

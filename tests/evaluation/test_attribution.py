@@ -4,6 +4,7 @@ import torch
 from samples import backbone_folder
 
 from orbitune.evaluation.attribution import attribution_map
+from orbitune.models import backbones
 from orbitune.models.backbones import find_backbone, load_weights
 
 SIDE, PATCH = 32, 8
@@ -23,10 +24,14 @@ def tiles_with_a_mark(count):
 
 # A head that reads every patch hears them all, so there the mark stands out less. After more steps than these
 # the rounding of a processor decides by how much.
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])  # as loaded on a CPU, and on a GPU
 @pytest.mark.parametrize(
     ("model_type", "steps", "times"), [("vit", 40, 2), ("dinov2_with_registers", 15, 1.05)]
 )
-def test_the_patch_that_shows_the_class_is_more_relevant_than_the_others(tmp_path, model_type, steps, times):
+def test_the_patch_that_shows_the_class_is_more_relevant_than_the_others(
+    tmp_path, monkeypatch, *, model_type, steps, times, attention
+):
+    monkeypatch.setattr(backbones, "attention", lambda: attention)
     backbone = find_backbone(str(backbone_folder(tmp_path / "backbone", model_type)))
     model = load_weights(backbone, ("no mark", "mark"), seed=0).train()
     pixels, labels, places = tiles_with_a_mark(128)

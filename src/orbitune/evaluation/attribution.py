@@ -5,6 +5,8 @@ arXiv:2103.15679, equations 5 and 6). Unlike attention rollout (Abnar and Zuidem
 is specific to a class, and it did better in their perturbation tests, which remove patches by attribution.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +21,7 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
     """Return the attribution of each patch for a class.
 
     Args:
-        model: image classifier of transformers with "eager" attention, with or without PEFT, in evaluation
-            mode.
+        model: image classifier of transformers, with or without PEFT, in evaluation mode.
         family: architecture of the model.
         pixels: float32 (1, 3, S, S), after preprocessing.
         label: index of the class.
@@ -34,14 +35,14 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
     normed: list[Tensor] = []
     norm = getattr(base, base.base_model_prefix).layernorm
     hook = norm.register_forward_hook(lambda _module, _inputs, output: normed.append(output))
-    with torch.enable_grad():
+    with torch.enable_grad(), _eager_attention(base):
         # The gradient has to reach the first layer, even if no parameter is trained.
         out = model(pixel_values=pixels.requires_grad_(), output_attentions=True, **family.forward)
         *gradients, normed_gradient = torch.autograd.grad(out.logits[0, label], [*out.attentions, *normed])
     hook.remove()
     with torch.no_grad():
         tokens = normed_gradient.shape[1]
-        total = torch.eye(tokens)
+        total = torch.eye(tokens, device=pixels.device)
         for weights, gradient in zip(out.attentions, gradients, strict=True):
             total += (weights[0] * gradient[0]).clamp_min(0).mean(0) @ total
         if family.head_reads_class_token:
@@ -49,4 +50,15 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
         else:  # a head that averages patches weighs each by its contribution to the logit
             attribution = (normed[0][0] * normed_gradient[0]).sum(1).clamp_min(0) @ total
     side = pixels.shape[-1] // base.config.patch_size
-    return attribution[tokens - side * side :].view(side, side).numpy()  # other tokens come first
+    return attribution[tokens - side * side :].view(side, side).cpu().numpy()  # other tokens come first
+
+
+@contextmanager
+def _eager_attention(model: Any) -> Iterator[None]:
+    """Have a model compute its attention weights; fused kernels return none that the logits depend on."""
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)

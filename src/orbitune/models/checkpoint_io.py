@@ -96,8 +96,7 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
         forward = json.dumps(backbone.family.forward)
         done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"{folder} was written but does not load again: {last}")
+        raise RunError(f"{folder} was written but does not load again: {_raised(done.stderr)}")
     difference = float(done.stdout)
     if not difference <= (allowed := tolerance(logits)):
         raise RunError(
@@ -105,6 +104,14 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
             f"{allowed:g} is allowed)."
         )
     return difference
+
+
+def _raised(traceback: str) -> str:
+    """Return the first line of the exception that a traceback ends with."""
+    lines = traceback.strip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
+    message = lines[frames[-1] + 1 :] if frames else lines
+    return message[0] if message else "no message"
 
 
 def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
@@ -180,7 +187,7 @@ def load_adapter(folder: Path, backbone: Backbone, *, classes: tuple[str, ...]) 
         with warnings.catch_warnings():
             # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
             warnings.filterwarnings("error", "Found missing adapter keys")
-            model = PeftModel.from_pretrained(base, str(folder)).eval()
+            model = PeftModel.from_pretrained(base, str(folder), torch_device="cpu").eval()
     except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
     check_all_used(model, shapes, folder=folder)

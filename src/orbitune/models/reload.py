@@ -42,7 +42,7 @@ def load(folder: str, base: str) -> Any:
         dtype=torch.float32,
         **_SAFE,
     )
-    return PeftModel.from_pretrained(model, folder).eval()
+    return PeftModel.from_pretrained(model, folder, torch_device="cpu").eval()  # where the logits are from
 
 
 def load_whole(folder: str) -> Any:
