@@ -46,7 +46,7 @@ def write_labels(path: Path, pixels: object, labels: list, field: str = "true_cl
 
 
 def label_cells(path: Path, rows: int = 4, columns: int = 4) -> Path:
-    """Write two labelled points in each cell of 16 pixels of a scene, such as `small_scene`."""
+    """Write two labelled points in each cell of 16 pixels of a scene."""
     cells = [(row, column) for row in range(rows) for column in range(columns)]
     pixels = [(16 * row + 8, 16 * column + right) for row, column in cells for right in (4, 11)]
     return write_labels(path, pixels, [f"class_{number // 2 % 2}" for number in range(len(pixels))])

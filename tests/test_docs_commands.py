@@ -19,9 +19,10 @@ from band_tiles import band_tile_folder
 from commands import orbitune as run_command
 from hub_server import hub
 from pages import PAGES, RESULTS, page_name
+from PIL import Image
 from safe_products import write_safe
 from samples import tile_folder
-from scenes import label_cells, small_scene
+from scenes import label_cells, mosaic, write_scene
 
 
 def blocks(page, language):
@@ -37,8 +38,8 @@ def commands(page):
 ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
 TRAINS = {"train", "prepare", "plan"}  # take a recipe
 RUN = TRAINS | {
-    *("evaluate", "predict", "bundle", "map", "adapt", "export", "adapters"),
-    *("import", "doctor", "methods", "report"),
+    *("evaluate", "predict", "bundle", "export", "adapters", "import", "doctor", "methods", "report"),
+    *("map", "map-sample", "map-areas", "map-compare", "map-zones", "adapt"),
 }
 # What is trained or needed in one page by a name that another page makes.
 TINY = {
@@ -60,26 +61,45 @@ def test_a_command_of_the_docs_has_these_options(page, words):
     command.make_context(words[1], list(rest))
 
 
-def small_product(folder):
-    """A zip of a Sentinel-2 product of 64 x 64 pixels."""
+def scene_files(folder, tiles):
+    """Write 64 x 64 pixels of tiles, 16 x 16 each, as a GeoTIFF and as the zip of a Sentinel-2 product."""
     from rasterio.transform import from_origin
 
-    bands = np.random.default_rng(0).integers(1050, 4000, (3, 64, 64)).astype(np.uint16)
+    files = sorted(tiles.rglob("*.png"))  # by class
+    chosen = [files[number] for number in np.linspace(0, len(files) - 1, 16).astype(int)]
+    pixels = mosaic(np.stack([np.asarray(Image.open(file)) for file in chosen]).reshape(4, 4, 16, 16, 3))
+    write_scene(folder / "scene.tif", pixels)
+    bands = (1000 + pixels.transpose(2, 0, 1)[::-1] * (2750 / 255)).round().astype(np.uint16)
     place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
     named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
     product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
     shutil.make_archive(str(folder / product.name), "zip", product.parent)
 
 
-def area_file(folder):
-    """Write a polygon within `small_scene`."""
+def area_files(folder):
+    """Write a polygon within the scene, as an area of interest and as a zone."""
     import pyogrio
     import shapely
 
     area = shapely.box(600_100, 5_499_500, 600_500, 5_499_900)
     shape = shapely.to_wkb(np.array([area], object))
+    for name in ("area.gpkg", "fields.gpkg"):
+        pyogrio.raw.write(
+            folder / name, shape, [], [], geometry_type="Polygon", crs="EPSG:32632", driver="GPKG"
+        )
+
+
+def label_points(path):
+    """Give each point the class of the map, and that of its first class where it is not sure."""
+    import pyogrio
+
+    meta, _, places, values = pyogrio.raw.read(path, layer="points")
+    fields = list(meta["fields"])
+    mapped = values[fields.index("map_class")]
+    known = [name for name in mapped if name != "not sure"]
+    values[fields.index("true_class")] = np.where(mapped == "not sure", known[0], mapped)
     pyogrio.raw.write(
-        folder / "area.gpkg", shape, [], [], geometry_type="Polygon", crs="EPSG:32632", driver="GPKG"
+        path, places, values, fields, layer="points", geometry_type="Point", crs=meta["crs"], append=False
     )
 
 
@@ -109,11 +129,10 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
         shutil.copytree(bundle.folder, tmp_path / name)
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
-    small_scene(tmp_path)
-    small_product(tmp_path)
+    scene_files(tmp_path, runs / "tiles")
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)
-    area_file(tmp_path)
+    area_files(tmp_path)
     label_cells(tmp_path / "teach.gpkg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -139,10 +158,14 @@ def runnable(page):
 def test_the_commands_of_a_page_run_one_after_the_other(page, workplace):
     for words in runnable(page):
         words = on_tiny_inputs(words)
+        if words[1] == "map-compare":  # with the earlier map of another scene, such as this one
+            shutil.copy("landcover.tif", "before.tif")
         if "--out" in words and words[1] in ("train", "bundle"):
             shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
         done = run_command(*words[1:])
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr}"
+        if words[1] == "map-sample":
+            label_points(words[words.index("--out") + 1])
 
 
 def commands_of(name):

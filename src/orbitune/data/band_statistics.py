@@ -1,12 +1,14 @@
 """Statistics of each band over the training tiles, in one pass."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field, FiniteFloat
 
 from orbitune.records import JsonTuple, Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PERCENTILES = (1.0, 50.0, 99.0)
 _MIN_STD = 1.0  # of pixel values, so that a constant band can be divided by it
@@ -31,23 +33,27 @@ class BandStatistics(Record):
     tiles: int = Field(ge=1)
 
 
-def to_grey_levels(pixels: np.ndarray, statistics: BandStatistics) -> np.ndarray:
+def to_grey_levels(pixels: "np.ndarray", statistics: BandStatistics) -> "np.ndarray":
     """Return tiles with the 99th percentile of each band scaled to 255, uint8 of the same shape.
 
     Args:
         pixels: uint8 or uint16 (B, H, W, C).
         statistics: of the C bands.
     """
+    import numpy as np
+
     white = np.maximum(statistics.high, 1).astype(np.float32)
     return np.minimum(pixels * (255 / white) + 0.5, 255).astype(np.uint8)
 
 
-def compute_statistics(batches: Iterable[np.ndarray]) -> BandStatistics:
+def compute_statistics(batches: "Iterable[np.ndarray]") -> BandStatistics:
     """Return the exact statistics of tiles, from one histogram per band.
 
     Args:
         batches: uint8 or uint16 (B, H, W, C); at least one tile in all.
     """
+    import numpy as np
+
     counts: np.ndarray | None = None
     tiles = 0
     for batch in batches:

@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from orbitune.data.transform import TileDtype
 from orbitune.sources.band_names import find_bands
 from orbitune.sources.decode import BadImageError, Header
 from orbitune.sources.multiband import EUROSAT_BANDS, BandHeader, read_bands, resize_bands
-
-TileDtype = Literal["uint8", "uint16"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from orbitune.cache import cache_dir
 from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
-from orbitune.data.band_tiles import TileDtype
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
@@ -23,6 +22,7 @@ from orbitune.data.tile_store import (
     read_statistics,
     write_statistics,
 )
+from orbitune.data.transform import TileDtype
 from orbitune.errors import DataError
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import ALL, COLOURS, find_bands, wavelength

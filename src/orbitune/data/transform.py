@@ -7,7 +7,7 @@ decoded, resized or copied image by image.
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from orbitune.errors import ModelError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+TileDtype = Literal["uint8", "uint16"]
 LARGEST = {"uint8": 255, "uint16": 65535}  # by dtype of the tiles; becomes 1
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from orbitune.data.band_tiles import TileDtype
-    from orbitune.data.transform import Transform
+    from orbitune.data.transform import TileDtype, Transform
     from orbitune.evaluation.network import PlainClassifier
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.models.families import Family

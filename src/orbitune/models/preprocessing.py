@@ -16,8 +16,7 @@ from pydantic import (
 )
 
 from orbitune.data.band_statistics import BandStatistics
-from orbitune.data.band_tiles import TileDtype
-from orbitune.data.transform import LARGEST, Transform
+from orbitune.data.transform import LARGEST, TileDtype, Transform
 from orbitune.errors import ModelError
 from orbitune.files import write_json
 from orbitune.models.files.config_files import read_config_file

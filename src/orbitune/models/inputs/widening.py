@@ -10,11 +10,10 @@ and the bands nearest to it share the rest. The widened embedding is trained wit
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from orbitune.sources.band_names import COLOURS, canonical_name, wavelength
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 OWN_FRACTION = 0.9  # of a colour's kernel that its own band keeps, where other bands are near
@@ -63,7 +62,7 @@ def patch_embeddings(model: Any) -> Any:
     return getattr(model, model.base_model_prefix).embeddings.patch_embeddings
 
 
-def colour_fractions(bands: Sequence[str]) -> np.ndarray:
+def colour_fractions(bands: Sequence[str]) -> "np.ndarray":
     """Return the fraction of each colour's kernel that each band receives.
 
     Args:
@@ -72,6 +71,8 @@ def colour_fractions(bands: Sequence[str]) -> np.ndarray:
     Returns:
         float32 (bands, 3), for red, green and blue; columns sum to 1.
     """
+    import numpy as np
+
     centres = np.array([wavelength(colour) for colour in COLOURS], float)
     own = np.array([[canonical_name(band) == canonical_name(colour) for colour in COLOURS] for band in bands])
     near = np.zeros_like(own)
