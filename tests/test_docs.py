@@ -164,6 +164,20 @@ def test_the_figures_of_maps_in_the_docs_are_those_of_the_committed_benchmark():
     assert f"the same label at {agreement:.1%}".replace("%", " %") in page
 
 
+@pytest.mark.parametrize(
+    "file", sorted((DOCS / "results").glob("bench-scenes-*.json")), ids=lambda file: file.stem
+)
+def test_the_figures_of_the_next_scene_in_the_docs_are_those_of_the_committed_benchmark(file):
+    page = read_page("concepts/next-scene.md")
+    found = [(each["measure"], each["value"]) for each in json.loads(file.read_text())["figures"]]
+    right, wrong, forced = (value for measure, value in found if measure["kind"] == "scene-accuracy")
+    assert f"{right:.2f} right and {wrong:.2f} wrong" in page
+    assert f"with `--no-not-sure` {forced:.2f} right" in page
+    values = {measure["kind"]: value for measure, value in found}
+    assert f"most sure of, {100 * values['scene-risk']:.0f} % are wrong" in page
+    assert f"make {100 * values['corrupted-errors-gone']:.0f} % of the errors disappear" in page
+
+
 @pytest.mark.parametrize("name", ["eurosat-best-accuracy", "eurosat-fastest-98"])
 def test_an_example_recipe_is_that_of_its_committed_run(name):
     results = json.loads((DOCS / "results" / name / "results.json").read_text())

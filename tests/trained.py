@@ -1,6 +1,7 @@
 """Finished runs on small tiles and a tiny backbone with random weights, and a bundle of one; made once."""
 
 import pytest
+from band_tiles import band_tile_folder
 from samples import backbone_folder, tile_folder
 
 from orbitune.inference.bundle_builder import build_bundle
@@ -44,3 +45,31 @@ def runs(run, tiles):
 @pytest.fixture(scope="session")
 def bundle(run):
     return build_bundle(run, run.parent / "bundle", dtype="float16", progress=False)
+
+
+@pytest.fixture(scope="session")
+def band_place(tmp_path_factory):
+    """A folder with 16-bit tiles of five bands in `tiles`, and a backbone."""
+    pytest.importorskip("rasterio")
+    place = tmp_path_factory.mktemp("bands")
+    band_tile_folder(place / "tiles", each=30)
+    backbone_folder(place / "backbone")
+    return place
+
+
+@pytest.fixture(scope="session")
+def band_run(band_place):
+    """The result of a run on them, in `run`."""
+    recipe = {
+        "data": str(band_place / "tiles"),
+        "backbone": str(band_place / "backbone"),
+        "precision": "fp32",
+    }
+    recipe |= {"epochs": 4, "batch_size": 16, "learning_rate": 1e-2}
+    return train(Recipe.make(recipe), band_place / "run", progress=False)
+
+
+@pytest.fixture(scope="session")
+def band_bundle(band_place, band_run):
+    """Its bundle, in `bundle`."""
+    return build_bundle(band_place / "run", band_place / "bundle", progress=False)

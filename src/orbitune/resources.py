@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import ModelError, OrbituneError, first_line
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -52,3 +53,24 @@ def make_accelerator() -> "Accelerator":
         # Explicitly, or accelerate would not see torchrun's processes on a machine without a GPU.
         cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available())
     )
+
+
+def find_device(name: "str | torch.device | None" = None) -> "torch.device":
+    """Return a device of torch.
+
+    Args:
+        name: such as cpu, cuda or cuda:1; None for the GPU if there is one.
+
+    Raises:
+        ModelError: there is no such device.
+    """
+    import torch
+
+    if name is None:
+        name = next((kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()), "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises both for a GPU that is not there
+        raise ModelError(f"The device {name} cannot be used: {first_line(error)}.") from None
+    return device

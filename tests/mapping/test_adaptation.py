@@ -221,7 +221,7 @@ def test_invalid_input_is_one_line(refused, labels, tmp_path, foreign):
     area = shapely.to_wkb(np.array([shapely.box(600_000, 5_499_900, 600_100, 5_500_000)], object))
     names = [np.array(["class_0"], object)]
     pyogrio.raw.write(tmp_path / "areas.gpkg", area, names, ["true_class"], geometry_type="Polygon", crs=UTM)
-    assert "expected features of type Point" in refused(tmp_path / "areas.gpkg")
+    assert "There are no points in" in refused(tmp_path / "areas.gpkg")
     (tmp_path / "out").mkdir()
     assert "exists; choose another --out, or remove it." in refused(labels)
 

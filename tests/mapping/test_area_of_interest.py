@@ -162,8 +162,8 @@ def test_an_area_of_several_layers_is_one_line_that_names_them(tmp_path):
 
 def test_what_is_no_vector_file_is_one_line(tmp_path):
     (tmp_path / "a.gpkg").write_text("no polygons")
-    assert refusal(tmp_path / "a.gpkg").startswith("Cannot read the area of interest")
-    assert refusal(tmp_path / "none.gpkg").startswith("Cannot read the area of interest")
+    assert refusal(tmp_path / "a.gpkg").startswith(f"Cannot read {tmp_path}/a.gpkg: ")
+    assert refusal(tmp_path / "none.gpkg") == f"There is no file {tmp_path}/none.gpkg."
 
 
 def test_a_polygon_that_crosses_itself_and_one_that_covers_the_world_are_taken(tmp_path):

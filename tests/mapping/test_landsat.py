@@ -72,7 +72,7 @@ def test_an_archive_is_read_without_unpacking(product, tmp_path, kind):
 
 def test_bands_are_named_by_their_wavelengths(product, reflectance):
     with Scene(product, ["nir08", "B04", "swir16"]) as scene:
-        assert scene.selection.roles == ("B8A", "B04", "B11")
+        assert scene.selection.roles() == ("B8A", "B04", "B11")
         infrared = scene.read_rows(0, 80)[0][0] * 2.75e-5 - 0.2
     assert np.allclose(infrared[5:], reflectance[3, 5:], atol=2e-5)
 

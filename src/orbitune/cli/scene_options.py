@@ -10,8 +10,8 @@ SceneBands = Annotated[
     str,
     typer.Option(
         "--bands",
-        help="Names or numbers of the red, green and blue bands, such as B04,B03,B02 or 3,2,1 "
-        "[default: from the file]",
+        help="Names or numbers of the bands that the model reads, in its order, such as B04,B03,B02 or "
+        "3,2,1 for red, green and blue [default: from the file]",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -20,7 +20,8 @@ SceneScale = Annotated[
     typer.Option(
         "--scale",
         help="match: reflectance by the encoding of the scene, in the air of the training tiles; none: "
-        "by the encoding alone; else the values mapped to 0:255, such as 0:2750 or 2%:98%",
+        "by the encoding alone; else the values mapped to 0:255, such as 0:2750 or 2%:98%, or to 0:10000 "
+        "for a model of 16-bit tiles",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -12,20 +12,21 @@ _PERCENTILES = (2, 98)  # of 16-bit values that become 0 and 255
 def rgb_preview(pixels: np.ndarray, bands: Sequence[str]) -> np.ndarray:
     """Return pixels in red, green and blue.
 
-    Without bands of these colours the first three are shown; one or two bands are repeated. 16-bit values are
-    stretched from the 2nd to the 98th percentile of what is shown.
+    Without bands of these colours the first band is shown in grey. 16-bit values are stretched from the 2nd
+    to the 98th percentile of what is shown.
 
     Args:
-        pixels: uint8 or uint16 (..., H, W, C).
+        pixels: uint8 or uint16 (..., H, W, C), possibly masked.
         bands: names of the C bands.
 
     Returns:
-        uint8 (..., H, W, 3); 8-bit red, green and blue as they are.
+        uint8 (..., H, W, 3), masked like the pixels; 8-bit values as they are.
     """
     shown = pixels[..., preview_bands(bands)]
     if shown.dtype == np.uint8:
         return shown
-    low, high = np.percentile(shown, _PERCENTILES)
+    values = np.ma.compressed(shown)
+    low, high = np.percentile(values, _PERCENTILES) if values.size else (0, 1)
     return ((shown.clip(low, high) - low) * (255 / max(high - low, 1))).round().astype(np.uint8)
 
 
@@ -35,4 +36,4 @@ def preview_bands(bands: Sequence[str]) -> list[int]:
     colours = [canonical_name(colour) for colour in COLOURS]
     if all(known.count(colour) == 1 for colour in colours):
         return [known.index(colour) for colour in colours]
-    return [min(index, len(bands) - 1) for index in range(len(COLOURS))]
+    return [0] * len(COLOURS)

@@ -9,10 +9,10 @@ from orbitune.evaluation.network import make_network
 from orbitune.evaluation.predict import forward_with_tta
 from orbitune.inference.bundle import Bundle
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.device import find_device
 from orbitune.models.factory import resolve
 from orbitune.models.families import head_names
 from orbitune.recipe import Recipe
+from orbitune.resources import find_device
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from PIL import Image
 from orbitune.errors import DataError, printable
 from orbitune.inference.bundle import Bundle
 from orbitune.sources.band_files import is_band_folder, read_band_folder
-from orbitune.sources.band_names import COLOURS
+from orbitune.sources.band_names import COLOURS, check_count
 from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
@@ -84,11 +84,7 @@ def check_bands(bundle: Bundle, asked: Sequence[str | int] | None) -> tuple[str,
     """
     if asked is None:
         return None
-    own = bundle.metadata.preprocessing.bands
-    if len(asked) != len(own):
-        raise DataError(
-            f"--bands names {len(asked)} bands, and the model reads {len(own)}: {', '.join(own)}."
-        )
+    check_count(len(asked), bundle.metadata.preprocessing.bands)
     return tuple(map(str, asked))
 
 

@@ -1,7 +1,5 @@
 """Area of interest: the polygons of a vector file that a map is confined to."""
 
-import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from orbitune.errors import DataError, first_line
 from orbitune.extras import require
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name
+from orbitune.mapping.vector_io import POLYGONS, VectorLayer, read_vector
 
 _SEGMENTS = 64  # that an edge as long as the scene is cut into, as straight lines bend in another CRS
 
@@ -44,10 +43,9 @@ class AreaOfInterest:
         require("geo", "pyogrio", "shapely", "pyproj", purpose="areas of interest")
         import shapely
 
-        name = os.fspath(path)
-        polygons, crs = _read_polygons(name)
-        found = _to_pixels(polygons, crs, grid, name=name)
-        return cls(short_name(name), shapely.to_wkb(found, hex=True))
+        layer = read_vector(path, (*POLYGONS, "GeometryCollection"))
+        found = _to_pixels(_union(layer), layer.crs, grid, name=str(path))
+        return cls(short_name(str(path)), shapely.to_wkb(found, hex=True))
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
@@ -74,45 +72,19 @@ class AreaOfInterest:
         return burned.astype(bool)
 
 
-def _read_polygons(name: str) -> tuple[Any, str]:
-    """Return the union of all polygons of a file, and their CRS.
+def _union(layer: VectorLayer) -> Any:
+    """Return the union of the polygons of a layer.
 
     Raises:
-        DataError: it cannot be read, or has no polygons, several layers of them, or no CRS.
+        DataError: they are empty.
     """
-    import pyogrio.raw
     import shapely
-    from pyogrio.errors import DataLayerError, DataSourceError
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of drivers about geometries they simplify
-            layers = [
-                str(layer)
-                for layer, kind in pyogrio.list_layers(name)
-                if kind and "Point" not in kind and "LineString" not in kind
-            ]
-            if len(layers) > 1:
-                raise DataError(
-                    f"{name} has several layers of polygons ({', '.join(layers[:8])}): save the area of "
-                    "interest as a file of its own."
-                )
-            meta, _, geometry, _ = (
-                pyogrio.raw.read(name, layer=layers[0], columns=[]) if layers else ({}, None, [], None)
-            )
-    except (DataSourceError, DataLayerError, ValueError) as error:
-        raise DataError(f"Cannot read the area of interest {name}: {first_line(error)}.") from None
-    parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(shapely.from_wkb(geometry))))
-    polygons = [part for part in parts if shapely.get_dimensions(part) == 2]
-    whole = shapely.union_all(shapely.make_valid(polygons)) if polygons else None
-    if whole is None or whole.is_empty:
-        raise DataError(f"There are no polygons in {name}: the area of interest is given by polygons.")
-    if not meta["crs"]:
-        raise DataError(
-            f"{name} has no coordinate reference system: set it first, such as with "
-            "ogr2ogr -a_srs EPSG:32632 OUT.gpkg IN."
-        )
-    return whole, meta["crs"]
+    parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(layer.geometries)))
+    whole = shapely.union_all(shapely.make_valid(parts[shapely.get_dimensions(parts) == 2]))
+    if whole.is_empty:
+        raise DataError(f"There are no polygons in {layer.path}.")
+    return whole
 
 
 def _to_pixels(polygons: Any, crs: str, grid: RasterGrid, *, name: str) -> Any:

@@ -69,7 +69,8 @@ def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:
     short = [-n % side for n in pixels.shape[:2]]
     padded = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
     rows, columns = (n // side for n in padded.shape[:2])
-    blocks = padded.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    bands = padded.shape[2]
+    blocks = padded.reshape(rows, side, columns, side, bands).swapaxes(1, 2).reshape(-1, side, side, bands)
     tokens = np.concatenate(
         [
             network.tokens(blocks[start : start + _BATCH], WINDOW_TOKENS)

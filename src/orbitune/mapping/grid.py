@@ -68,7 +68,7 @@ class PixelWindow:
     """The pixels of a block of cells, with the margin that their tiles need.
 
     Attributes:
-        pixels: uint8 (H, W, 3).
+        pixels: uint8 or uint16 (H, W, bands).
         valid: bool (H, W), False where the scene has no data.
         cells: the grid that the block belongs to.
         wanted: bool (rows, columns), False for cells outside the area of interest; None for all cells.
@@ -106,7 +106,7 @@ class PixelWindow:
             where: int (K, 2), row and column of each cell.
 
         Returns:
-            uint8 (K, tile, tile, 3).
+            uint8 or uint16 (K, tile, tile, bands).
         """
         tile, stride = self.cells.tile, self.cells.stride
         starts = where * stride
@@ -118,7 +118,7 @@ class PixelWindow:
         return tiles
 
     def filled(self) -> np.ndarray:
-        """Return pixels (H, W, 3) with gaps filled by the mean of the valid pixels."""
+        """Return pixels (H, W, bands) with gaps filled by the mean of the valid pixels."""
         if self.valid.all() or not self.valid.any():
             return self.pixels
         pixels = self.pixels.copy()

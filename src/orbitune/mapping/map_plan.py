@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orbitune.data.preview import rgb_preview
 from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
@@ -28,10 +29,11 @@ from orbitune.mapping.plan_messages import (
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
+from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import core_count, parse_bytes
 from orbitune.sources.band_names import COLOURS
 
-_PIXEL_BYTES = 20  # per pixel of two parts in memory: as read, scaled, and padded copies
+_PIXEL_BYTES = 20  # per pixel of two parts in memory, 8-bit RGB: as read, scaled, and padded copies
 _TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
 _MIN_PARTS = 16  # so that a killed map has something to resume
 
@@ -47,7 +49,7 @@ class MapPlan:
         native_grid: pixel grid of the scene's file.
         pixel_grid: `scene` or `cells`, see `MapOptions.grid`.
         dense: whether cells are predicted densely.
-        overview: the scaled scene, uint8 (h, w, 3), downsampled, and masked where it has no data.
+        overview: the scaled scene in colours, uint8 (h, w, 3), downsampled, and masked where it has no data.
         metadata: for the tags of the map.
         messages: lines about the choices that were made.
         warnings: what may make the map wrong.
@@ -86,8 +88,7 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
-    _check_bands(bundle)
-    inputs = SceneInputs.read(scenes, options, training=bundle.metadata.data)
+    inputs = SceneInputs.read(scenes, options, model=bundle.metadata)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
@@ -100,7 +101,7 @@ def plan_map(
         scenes=inputs.specs,
         resolution=options.resolution,
         cells=cells,
-        rows=_rows_per_part(options.memory_budget, cells, dense),
+        rows=_rows_per_part(options.memory_budget, cells, dense=dense, used=bundle.metadata.preprocessing),
         not_sure=options.not_sure,
         driver=options.driver,
         aoi=aoi,
@@ -113,7 +114,7 @@ def plan_map(
         native_grid=inputs.native_grid,
         pixel_grid=options.grid,
         dense=dense,
-        overview=inputs.overview,
+        overview=np.ma.asarray(rgb_preview(inputs.overview, bundle.metadata.preprocessing.bands)),
         metadata=metadata,
         messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
@@ -123,17 +124,6 @@ def plan_map(
         ),
         key=_key(spec, bundle, dense=dense, scenes=inputs.digest),
     )
-
-
-def _check_bands(bundle: Bundle) -> None:
-    """Check that a model reads what a scene is scaled to: three bands in 8 bits."""
-    used = bundle.metadata.preprocessing
-    if len(used.bands) != len(COLOURS) or used.dtype != "uint8":
-        bits = used.dtype.removeprefix("uint")
-        raise DataError(
-            f"Maps need a model of three 8-bit bands, and this one reads {', '.join(used.bands)} in {bits} "
-            "bits: predict its tiles with orbitune predict."
-        )
 
 
 def _cell_grid(
@@ -182,10 +172,12 @@ def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
     return options.window
 
 
-def _rows_per_part(memory_budget: str, cells: CellGrid, dense: bool) -> int:
+def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
     """Return the rows of cells per part that fit the budget, in whole windows."""
     budget = parse_bytes(memory_budget)
-    row = 2 * cells.stride * cells.width * _PIXEL_BYTES + (cells.columns * _TOKEN_BYTES if dense else 0)
+    values = len(used.bands) * np.dtype(used.dtype).itemsize
+    pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
+    row = 2 * cells.stride * cells.width * pixel + (cells.columns * _TOKEN_BYTES if dense else 0)
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
     most = (budget - BASE_BYTES) // row
     if most < fewest:
@@ -200,6 +192,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
         **dict(inputs.records[0]),
+        model_bands=bundle.metadata.preprocessing.bands,
         made_by=f"orbitune {version('orbitune')}",
         model=bundle.folder.name,
         classes=bundle.classes,

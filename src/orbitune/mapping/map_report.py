@@ -1,14 +1,21 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Strict, computed_field
+from pydantic import (
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    Strict,
+    computed_field,
+    model_serializer,
+)
 
 from orbitune.mapping.areas.area_records import AreaReport, ChangeReport
 from orbitune.mapping.map_quality import MapQuality
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 from orbitune.records import JsonTuple, Record, StoredRecord
+from orbitune.sources.band_names import COLOURS
 
 
 class Agreement(Record):
@@ -31,11 +38,11 @@ class SceneRecord(Record):
 
     Attributes:
         scene: its file name.
-        bands: numbers of the bands that were read: red, green and blue.
+        bands: numbers of the bands that were read, in the order of the model's.
         band_names: their names; empty strings for bands without one.
         bands_source: how the bands were chosen.
         encoding: how numbers of the scene become reflectance; None if the user gave the scaling.
-        scaling: values of each band that became 0 and 255.
+        scaling: of each band to the numbers of the training tiles.
         resampled_from_metres: metres per pixel of a scene that was resampled; else None.
     """
 
@@ -73,6 +80,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     Attributes:
         made_by: program and version.
         model: name of the bundle or run.
+        model_bands: names of the bands that it reads.
         classes: class names, of the codes from 1 on.
         pixels: height and width of the grid that was classified.
         resolution_metres: metres per pixel that tiles were read at.
@@ -95,6 +103,7 @@ class MapMetadata(SceneRecord, StoredRecord):
 
     made_by: str
     model: str
+    model_bands: JsonTuple[str] = COLOURS
     classes: JsonTuple[str]
     pixels: Annotated[tuple[int, int], Strict(False)]
     resolution_metres: float
@@ -110,6 +119,14 @@ class MapMetadata(SceneRecord, StoredRecord):
     quality: MapQuality | None = None
     agreement: Agreement | None = None
     confusion: JsonTuple[JsonTuple[int]] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the bands of RGB models, as maps without them mean the same."""
+        values: dict[str, Any] = serialise(self)
+        if self.model_bands == COLOURS:
+            values.pop("model_bands", None)
+        return values
 
 
 class MapReport(AreaReport):

@@ -22,8 +22,8 @@ class MapOptions:
     """How a scene is read, labelled and written.
 
     Attributes:
-        bands: names or 1-based numbers of the red, green and blue band, such as ("B04", "B03", "B02"); None
-            to choose them by the file's metadata.
+        bands: names or 1-based numbers of the bands that the model reads, in its order, such as ("B04",
+            "B03", "B02") for red, green and blue; None to find them by the file's metadata.
         stride: side of a grid cell in pixels of the training resolution; None for that of a window.
         window: side in pixels of the ground that a cell is labelled from; None for the smallest that the
             model was trained on.
@@ -31,7 +31,8 @@ class MapOptions:
             for strides up to a quarter of the tile.
         scale: `match` scales reflectance by the encoding of the scene and adds the air that it lacks beside
             the training tiles, see `air_match`; `none` scales by the encoding alone. `LOW:HIGH` are the
-            values that become 0 and 255 in the units of the file, `2%:98%` percentiles of each band.
+            values that become 0 and 255 in the units of the file, or 0 and 10,000 for a model of 16-bit
+            tiles, `2%:98%` percentiles of each band.
         resolution: metres per pixel of the training tiles.
         grid: `scene` writes pixels on the grid of the scene; `cells` writes one pixel per cell.
         memory_budget: memory of this process, such as 2GB.

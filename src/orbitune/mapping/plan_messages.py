@@ -11,10 +11,11 @@ from orbitune.mapping.scene.encoding import NO_DATA
 from orbitune.mapping.scene.geodesy import size_range
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name
+from orbitune.sources.band_names import COLOURS
 
 _MAX_BRIGHTNESS_DEVIATION = 2.5  # standard deviations of the training tiles' brightness
 _MAX_SIZE_RATIO = 1.25  # of pixel sizes on the ground within a scene
-_COLOURS = ("red", "green", "blue")
+_EXAMPLES = {"uint8": ("0:2750", "1000:3750"), "uint16": ("0:10000", "1000:11000")}  # of --scale
 
 
 def messages_about_others(scenes: Sequence[tuple[str, list[str]]]) -> list[str]:
@@ -31,26 +32,29 @@ def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[
     lines = []
     for scene in scenes:
         prefix = f"{scene.scene}: " if len(scenes) > 1 else ""
-        lines += [f"{prefix}{line}" for line in _messages_about_scene(scene, metadata.resolution_metres)]
+        lines += [f"{prefix}{line}" for line in _messages_about_scene(scene, metadata)]
     how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
     return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
 
 
-def _messages_about_scene(scene: SceneRecord, resolution: float) -> list[str]:
+def _messages_about_scene(scene: SceneRecord, metadata: MapMetadata) -> list[str]:
     """Return lines about scaling, resampling, bands and encoding of a scene."""
-    ends = zip(scene.scaling.low, scene.scaling.high, strict=True)
-    ranges = ", ".join(f"{low:g} to {high:g}" for low, high in ends)
-    lines = [f"scaling: {ranges} become 0 to 255 ({scene.scaling.source})"]
+    scaling = scene.scaling
+    ends = [f"{low:g} to {high:g}" for low, high in zip(scaling.low, scaling.high, strict=True)]
+    if len(ends) > len(COLOURS) and len(set(ends)) == 1:
+        ends = [f"{ends[0]} in each band"]
+    lines = [f"scaling: {', '.join(ends)} become 0 to {scaling.top} ({scaling.source})"]
     if scene.resampled_from_metres:
         across, down = (
             f"{side:.3g}" if side < 1 else f"{round(side, 1):g}" for side in scene.resampled_from_metres
         )
         lines.append(
-            f"resampled from {across} x {down} m per pixel to the {resolution:g} m of the training tiles"
+            f"resampled from {across} x {down} m per pixel to the {metadata.resolution_metres:g} m of the "
+            "training tiles"
         )
     if scene.bands_source != "given":
-        pairs = zip(_COLOURS, scene.bands, strict=True)
-        named = ", ".join(f"{colour} {band}" for colour, band in pairs)
+        pairs = zip(metadata.model_bands, scene.bands, strict=True)
+        named = ", ".join(f"{name} {band}" for name, band in pairs)
         lines.append(f"bands: {named} ({scene.bands_source})")
     if scene.encoding is not None:
         lines.append(f"encoding: {scene.encoding.describe()}")
@@ -77,16 +81,25 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
 
 def encoding_warnings(scenes: Sequence[SceneRecord]) -> list[str]:
     """Return a warning for each scene with data whose encoding cannot be told."""
-    return [
-        f"cannot tell how {scene.scene} is encoded, taken as {found.describe()}: give the range of "
-        "values with --scale, such as 0:2750 for digital numbers, or 1000:3750 for those with an offset"
-        for scene in scenes
-        if (found := scene.encoding) and not found.certain and NO_DATA not in found.evidence
-    ]
+    lines = []
+    for scene in scenes:
+        if (found := scene.encoding) and not found.certain and NO_DATA not in found.evidence:
+            without, with_offset = _EXAMPLES[scene.scaling.dtype]
+            lines.append(
+                f"cannot tell how {scene.scene} is encoded, taken as {found.describe()}: give the range of "
+                f"values with --scale, such as {without} for digital numbers, or {with_offset} for those "
+                "with an offset"
+            )
+    return lines
 
 
 def overview_warnings(bundle: Bundle, overview: np.ma.MaskedArray) -> list[str]:
-    """Return warnings about an empty scene, or brightness unlike the training tiles'."""
+    """Return warnings about an empty scene, or brightness unlike the training tiles'.
+
+    Args:
+        bundle: the model.
+        overview: the scaled scene (h, w, bands), masked where it has no data.
+    """
     valid = ~np.ma.getmaskarray(overview)[..., 0]
     if not valid.any():
         return ["there is nothing but nodata in this scene"]
@@ -94,7 +107,8 @@ def overview_warnings(bundle: Bundle, overview: np.ma.MaskedArray) -> list[str]:
     if stated is None:
         return []
     means = overview.data[valid].mean(0)
-    bands = zip(_COLOURS, means, stated.mean, stated.deviation, strict=True)
+    names = bundle.metadata.preprocessing.bands
+    bands = zip(names, means, stated.mean, stated.deviation, strict=True)
     return [
         f"{band} is {mean:.0f} on average here, and {usual:.0f} (tiles differ by {deviation:.0f}) in "
         "training: check --bands and --scale"

@@ -13,15 +13,17 @@ from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.air_match import scale_scene
-from orbitune.mapping.scene.encoding import Encoding
+from orbitune.mapping.scene.encoding import NO_DATA, Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
-from orbitune.mapping.scene.radiometry import MATCH, NONE, ReflectanceScaling
+from orbitune.mapping.scene.radiometry import MATCH, NONE, TOP, ReflectanceScaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name, stat_digest
 from orbitune.mapping.scene.reader import Scene
-from orbitune.models.metadata import TrainingData
+from orbitune.mapping.scene.tile_numbers import are_colours
+from orbitune.models.metadata import ModelMetadata
+from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import parse_bytes
-from orbitune.sources.band_names import RGB
+from orbitune.sources.band_names import RGB, BandChoice, MissingBandError, canonical_name, check_count
 
 BASE_BYTES = 900 << 20  # memory of the libraries, the model and a batch, for any scene
 _SMALL_BLOCK = 16 << 20  # bytes of a block that fit into any budget
@@ -36,7 +38,7 @@ class SceneInputs:
         records: the same for metadata and messages.
         grid: pixel grid that they share, at the training resolution.
         native_grid: the same area on the pixels of the first file.
-        overview: the scaled scenes, uint8 (h, w, 3), downsampled, and masked where they have no data.
+        overview: the scaled scenes (h, w, bands), downsampled, and masked where they have no data.
         files: local files that they are read from.
         digest: of all that determines their pixels. A scene on a server is known by its overview alone.
         others: name of each scene, and names of other rasters in its file.
@@ -52,33 +54,30 @@ class SceneInputs:
     others: tuple[tuple[str, list[str]], ...]
 
     @classmethod
-    def read(
-        cls, names: Sequence[str | Path], options: MapOptions, *, training: TrainingData
-    ) -> "SceneInputs":
+    def read(cls, names: Sequence[str | Path], options: MapOptions, *, model: ModelMetadata) -> "SceneInputs":
         """Open scenes, and choose the scaling of each.
 
         Args:
             names: see `raster_io.open_raster`; where scenes overlap, the first with data counts.
             options: of the map.
-            training: the tiles that the model was trained on, whose radiometry the scenes are brought to.
+            model: the model, to whose bands and radiometry the scenes are brought.
 
         Raises:
             OrbituneError: a scene cannot be used with these options, or they have no common grid.
         """
-        with _open_scenes(names, options) as scenes:
-            samples = [_checked_sample(scene, options) for scene in scenes]
-            encodings = [
-                scene.recognise_encoding(sample) if options.scale in (MATCH, NONE) else None
+        with _open_scenes(names, options, used=model.preprocessing) as scenes:
+            for scene in scenes:
+                check_blocks(scene, options.memory_budget)
+            samples = [scene.sample() for scene in scenes]
+            scaled = [
+                _scale(scene, sample, options=options, model=model)
                 for scene, sample in zip(scenes, samples, strict=True)
             ]
-            scalings = [
-                scale_scene(options.scale, encoding, sample=sample, training=training)
-                for encoding, sample in zip(encodings, samples, strict=True)
-            ]
+            scalings = [scaling for scaling, _ in scaled]
             pairs = list(zip(scenes, scalings, strict=True))
             records = tuple(
-                _record(scene, scaling, encoding=encoding)
-                for (scene, scaling), encoding in zip(pairs, encodings, strict=True)
+                _record(scene, scaling, encoding=encoding, asked=options.bands)
+                for scene, (scaling, encoding) in zip(scenes, scaled, strict=True)
             )
             mosaic = Mosaic(scenes, resolution=options.resolution)
             files = tuple(file for scene in scenes for file in scene.files)
@@ -95,25 +94,57 @@ class SceneInputs:
 
 
 @contextmanager
-def _open_scenes(names: Sequence[str | Path], options: MapOptions) -> Iterator[list[Scene]]:
-    """Open scenes by the options, and close them after the block."""
+def _open_scenes(
+    names: Sequence[str | Path], options: MapOptions, *, used: Preprocessing
+) -> Iterator[list[Scene]]:
+    """Open scenes with the bands of a model, and close them after the block."""
     if not names:
         raise DataError("Name at least one scene.")
+    bands = options.bands
+    if bands is None and tuple(map(canonical_name, used.bands)) != RGB:  # RGB is found without names too
+        bands = used.bands
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                Scene(name, options.bands, resolution=options.resolution, driver=options.driver)
-            )
-            for name in names
-        ]
+        scenes = []
+        for name in names:
+            try:
+                scene = Scene(name, bands, resolution=options.resolution, driver=options.driver)
+            except MissingBandError as error:
+                if options.bands is not None:
+                    raise
+                own = ", ".join(used.bands)
+                raise DataError(f"{error} The model reads {own}: name them so with --bands.") from None
+            scenes.append(stack.enter_context(scene))
+            check_count(len(scene.bands), used.bands)
+        yield scenes
 
 
-def _checked_sample(scene: Scene, options: MapOptions) -> np.ma.MaskedArray:
-    """Return the overview of a scene of three bands, whose blocks fit into memory."""
-    if len(scene.bands) != len(RGB):
-        raise DataError("Give three bands, red, green and blue, such as --bands B04,B03,B02.")
-    check_blocks(scene, options.memory_budget)
-    return scene.sample()
+def _scale(
+    scene: Scene, sample: np.ma.MaskedArray, *, options: MapOptions, model: ModelMetadata
+) -> tuple[ReflectanceScaling, Encoding | None]:
+    """Return the scaling of a scene to the training tiles, and its encoding where the user gave no range.
+
+    Raises:
+        DataError: nothing tells the scaling.
+    """
+    encoding, used = None, model.preprocessing
+    if options.scale in (MATCH, NONE):
+        encoding = scene.recognise_encoding(sample, read_as=used.bands)
+        _check_depth(encoding, used, whose=scene.name)
+    scaling = scale_scene(options.scale, encoding, sample=sample, training=model.data, used=used)
+    return scaling, encoding
+
+
+def _check_depth(encoding: Encoding, used: Preprocessing, *, whose: str) -> None:
+    """Raise a DataError unless the reflectance of the scene and of the tiles can be compared."""
+    has_8_bits, tiles_have = encoding.kind == "8 bits", used.dtype == "uint8"
+    if has_8_bits == tiles_have or (tiles_have and are_colours(used)) or NO_DATA in encoding.evidence:
+        return
+    values, bits = ("8-bit", 16) if has_8_bits else ("other than 8-bit", 8)
+    raise DataError(
+        f"{whose} has {values} values, and the model was trained on {bits}-bit tiles of "
+        f"{', '.join(used.bands)}, so their scale is not known: give the values of the scene that become 0 "
+        f"and {TOP[used.dtype]} with --scale LOW:HIGH."
+    )
 
 
 def check_blocks(scene: Scene, memory_budget: str) -> None:
@@ -137,13 +168,20 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
         )
 
 
-def _record(scene: Scene, scaling: ReflectanceScaling, *, encoding: Encoding | None) -> SceneRecord:
-    """Return how a scene is read."""
+def _record(
+    scene: Scene,
+    scaling: ReflectanceScaling,
+    *,
+    encoding: Encoding | None,
+    asked: Sequence[BandChoice] | None,
+) -> SceneRecord:
+    """Return how a scene is read, with the bands that the user asked for."""
+    source = scene.selection.source
     return SceneRecord(
         scene=short_name(scene.name),
         bands=scene.bands,
         band_names=scene.selection.names,
-        bands_source=scene.selection.source,
+        bands_source="by their names" if source == "given" and asked is None else source,
         encoding=encoding,
         scaling=scaling,
         resampled_from_metres=scene.grid.resampled_from,

@@ -46,7 +46,7 @@ class TilewisePredictor:
         """Return probabilities of tiles, float32 (K, C + 1).
 
         Args:
-            tiles: uint8 (K, tile, tile, 3).
+            tiles: uint8 or uint16 (K, tile, tile, bands).
 
         Returns:
             Class probabilities; the last column is 1 for tiles that are out of distribution or whose highest

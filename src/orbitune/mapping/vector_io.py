@@ -9,11 +9,15 @@ import numpy as np
 
 from orbitune.errors import DataError, first_line
 from orbitune.extras import require
+from orbitune.mapping.scene.containers import path_exists
+
+POINTS = ("Point",)
+POLYGONS = ("Polygon", "MultiPolygon")
 
 
 @dataclass(frozen=True)
 class VectorLayer:
-    """The first layer of a vector file.
+    """A layer of a vector file.
 
     Attributes:
         path: of the file that it was read from, or is to be written to.
@@ -41,34 +45,73 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
 
     Args:
         path: any file that GDAL opens, such as a GeoPackage.
-        kinds: geometry types that are expected, such as `Point`. Features without a geometry are left out.
+        kinds: geometry types that are expected, such as `POINTS` or `POLYGONS`. Features without a geometry
+            are left out, and so are layers that cannot hold such types.
 
     Raises:
-        DataError: it cannot be read, has no CRS, or no features of these types.
+        DataError: it cannot be read, has no CRS, features of other types, none of these, or several layers.
     """
     require("geo", "pyogrio", "shapely", purpose="vector files")
     import pyogrio.raw
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError
 
-    if not Path(path).exists():
-        raise DataError(f"There is no file {path}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about layers beyond the first
-            meta, _, stored, values = pyogrio.raw.read(path)
-        geometries = np.array(shapely.from_wkb(stored) if stored is not None else [], object)
+            warnings.simplefilter("ignore")  # of drivers about geometries they simplify
+            layer = _choose_layer(pyogrio.list_layers(path), kinds, whose=path)
+            meta, _, stored, values = pyogrio.raw.read(path, layer=layer)
+        geometries = np.array(shapely.from_wkb(stored), object)
     except (DataSourceError, DataLayerError, shapely.errors.GEOSException, ValueError) as error:
+        is_local = "://" not in str(path) and not str(path).startswith("/vsi")
+        if is_local and not path_exists(Path(path)):
+            raise DataError(f"There is no file {path}.") from None
         raise DataError(f"Cannot read {path}: {first_line(error)}.") from None
     kept = np.array([shape is not None and not shape.is_empty for shape in geometries], bool)
-    found = sorted({shape.geom_type for shape in geometries[kept]})
-    if not found or set(found) - set(kinds):
-        named = " and ".join(found) or "no features"
-        raise DataError(f"{path} holds {named}: expected features of type {' or '.join(kinds)}.")
+    _check_kinds({shape.geom_type for shape in geometries[kept]}, kinds, whose=path)
     if not meta["crs"]:
-        raise DataError(f"{path} has no coordinate reference system: set the one that it was drawn in.")
+        raise DataError(
+            f"{path} has no coordinate reference system: set it first, such as with "
+            "ogr2ogr -a_srs EPSG:32632 OUT.gpkg IN."
+        )
     fields = {str(name): column[kept] for name, column in zip(meta["fields"], values, strict=True)}
     return VectorLayer(Path(path), meta["crs"], geometries[kept], fields)
+
+
+def _choose_layer(layers: np.ndarray, kinds: tuple[str, ...], *, whose: str | Path) -> str:
+    """Return the only layer whose geometry type can be one of these.
+
+    Args:
+        layers: name and geometry type of each, (N, 2); None for a table without geometries.
+        kinds: geometry types that are expected.
+        whose: the file, for messages.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    other = [word for word in ("Point", "LineString", "Polygon") if word not in kinds]
+    found = [str(name) for name, kind in layers if kind and not any(word in kind for word in other)]
+    if not found:
+        raise DataError(f"There are no {_noun(kinds)} in {whose}.")
+    if len(found) > 1:
+        raise DataError(
+            f"{whose} has several layers of {_noun(kinds)} ({', '.join(found[:8])}): save the one to use as "
+            "a file of its own."
+        )
+    return found[0]
+
+
+def _check_kinds(found: set[str], kinds: tuple[str, ...], *, whose: str | Path) -> None:
+    """Raise a DataError unless the geometries of a layer are of the expected types."""
+    if not found:
+        raise DataError(f"There are no {_noun(kinds)} in {whose}.")
+    if found - set(kinds):
+        raise DataError(f"{whose} holds {' and '.join(sorted(found))}: expected {_noun(kinds)} alone.")
+
+
+def _noun(kinds: tuple[str, ...]) -> str:
+    """Return geometry types for messages, such as points or polygons."""
+    return " or ".join(noun for kind, noun in (("Point", "points"), ("Polygon", "polygons")) if kind in kinds)
 
 
 def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> None:

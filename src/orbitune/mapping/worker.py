@@ -54,9 +54,9 @@ class Worker:
         top, left, height, width = cells.window(row, column, rows=rows, columns=columns)
         wanted = self._wanted(row, column, rows=rows, columns=columns)
         if wanted is not None and not wanted.any():  # nothing is read outside the area of interest
-            return PixelWindow(
-                np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool), cells, wanted
-            )
+            used = self.bundle.metadata.preprocessing
+            nothing = np.zeros((height, width, len(used.bands)), used.dtype)
+            return PixelWindow(nothing, np.zeros((height, width), bool), cells, wanted)
         scalings = [scene.scaling for scene in self.spec.scenes]
         pixels, valid = self.scene.read_window(top, left, height=height, width=width, scalings=scalings)
         return PixelWindow(pixels, valid, cells, wanted)

@@ -143,7 +143,7 @@ def map_upload(
         folder = Path(name)
         outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
         try:
-            check_scene(scene, options.bands)
+            check_scene(scene)
             report = model.map_scene(scene, outputs, options=options, log=log.append, on_progress=on_progress)
             archive = storage.new_result_path("landcover.zip")
             write_view(archive.parent, scene, outputs=outputs, report=report, driver=SCENE_DRIVER)
@@ -212,8 +212,13 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
         show_progress_on=notes,
         concurrency_limit=1,
     )
-    stride = inputs[-1]
-    model.change(lambda name: _stride_input(service.get_model(name)), model, stride, api_visibility="private")
+    _, bands, _, stride = inputs
+
+    def adapt(name: str | None) -> tuple[Any, Any]:
+        chosen = service.get_model(name)
+        return _bands_input(chosen), _stride_input(chosen)
+
+    model.change(adapt, model, [bands, stride], api_visibility="private")
 
 
 def _add_outputs() -> tuple[Any, ...]:
@@ -243,9 +248,7 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
             file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
         with gr.Column(min_width=280):
             with gr.Row():
-                bands = gr.Textbox(
-                    "", label="Bands", info="red, green, blue", placeholder="from tags", min_width=120
-                )
+                bands = _bands_input(model)
                 scale = gr.Textbox(
                     "", label="Scale", info="match, none, LOW:HIGH", placeholder=MATCH, min_width=120
                 )
@@ -261,6 +264,13 @@ def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) 
         return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or MATCH)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
+
+
+def _bands_input(model: ServedModel) -> Any:
+    import gradio as gr
+
+    read = ", ".join(model.bundle.metadata.preprocessing.bands)
+    return gr.Textbox("", label="Bands", info=read, placeholder="from tags", min_width=120)
 
 
 def _stride_input(model: ServedModel) -> Any:

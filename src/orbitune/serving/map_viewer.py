@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.preview import preview_bands
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.outputs.legend import class_colours
@@ -49,14 +50,14 @@ def write_view(
     """
     metadata = report.metadata
     with Scene(scene, metadata.bands, resolution=metadata.resolution_metres, driver=driver) as opened:
-        grid = opened.native_grid
-        pixels = np.zeros((4, grid.height, grid.width), np.uint8)
+        grid, shown = opened.native_grid, preview_bands(metadata.model_bands)
+        colours = np.zeros((3, grid.height, grid.width), metadata.scaling.dtype)
+        alpha = np.zeros((1, grid.height, grid.width), np.uint8)
         for top in range(0, grid.height, _ROWS):
             raw, valid = opened.read_rows(top, min(_ROWS, grid.height - top))
-            pixels[:3, top : top + _ROWS] = metadata.scaling(raw).transpose(2, 0, 1)
-            pixels[3, top : top + _ROWS] = 255 * valid
-    pixels[:3] = stretch_contrast(pixels[:3])
-    _write_pyramid(folder / _SCENE, pixels)
+            colours[:, top : top + _ROWS] = metadata.scaling(raw)[..., shown].transpose(2, 0, 1)
+            alpha[0, top : top + _ROWS] = 255 * valid
+    _write_pyramid(folder / _SCENE, np.concatenate([stretch_contrast(colours), alpha]))
     for name, file in ((_CLASSES, outputs["map"]), (_PROBABILITY, outputs["confidence"])):
         (folder / name).write_bytes(file.read_bytes())
     facts = {

@@ -12,7 +12,6 @@ from orbitune.errors import DataError
 from orbitune.inference.image_inputs import ImageInput, decode
 from orbitune.mapping.scene.raster_io import import_rasterio
 from orbitune.mapping.scene.reader import RESOLUTION, Scene
-from orbitune.sources.band_names import BandChoice
 from orbitune.sources.decode import BadImageError, read_header
 from orbitune.sources.image_folder import read_file, zip_files
 from orbitune.sources.multiband import read_band_header
@@ -82,12 +81,11 @@ def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:
     return decode(data, bands)
 
 
-def check_scene(path: Path, bands: Sequence[BandChoice] | None) -> None:
+def check_scene(path: Path) -> None:
     """Check by the header that a scene is a GeoTIFF and not too large.
 
     Args:
         path: the scene.
-        bands: names or numbers of the bands to read, see `Scene`.
 
     Raises:
         DataError: not a GeoTIFF, damaged, or too large.
@@ -103,7 +101,7 @@ def check_scene(path: Path, bands: Sequence[BandChoice] | None) -> None:
     if size > MAX_SCENE_BYTES:
         limit = MAX_SCENE_BYTES / 1e9
         raise DataError(f"{path.name} unpacks to {size / 1e9:.1f} GB, at most {limit:.1f} are taken.")
-    with Scene(path, bands, driver=SCENE_DRIVER) as scene:
+    with Scene(path, (1,), driver=SCENE_DRIVER) as scene:
         pixels = max(pixels, scene.grid.height * scene.grid.width)
     if pixels > MAX_SCENE_SIDE**2:
         raise DataError(

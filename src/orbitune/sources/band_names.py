@@ -59,6 +59,12 @@ _LANDSAT_BANDS = {"8": _OLI, "9": _OLI, "4": _TM, "5": _TM, "7": _TM}
 _LANDSAT_FILE = re.compile(r"L[COET]0([45789])_.*?(?:_B(\d{1,2}))?", re.IGNORECASE)
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
+_WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(nm|nanomet\w*|um|\u00b5m|\u03bcm|micromet\w*)\b", re.IGNORECASE)
+_NEAREST = 15.0  # nanometres between the centres of two sensors' bands of one name
+
+
+class MissingBandError(DataError):
+    """Bands that a file or a data set lacks."""
 
 
 def canonical_name(name: str) -> str | None:
@@ -85,9 +91,9 @@ def band_in_text(text: str) -> str | None:
         text: a band's description, or a file name without its ending.
 
     Returns:
-        The canonical name, or a plain word such as ndvi as it is; None for an empty text, and for one with
-        several words of which none, or more than one, is a band. In the names of Landsat's files, such as
-        LC08_L2SP_..._SR_B5, numbers are those of Landsat.
+        The canonical name, by a wavelength such as 665 nm too, or a plain word such as ndvi as it is; None
+        for an empty text, and for one with several words of which none, or more than one, is a band. In the
+        names of Landsat's files, such as LC08_L2SP_..._SR_B5, numbers are those of Landsat.
     """
     if whole := canonical_name(text):
         return whole
@@ -97,7 +103,15 @@ def band_in_text(text: str) -> str | None:
     found = {name for word in words if (name := canonical_name(word))}
     if len(found) == 1:
         return found.pop()
+    if not found and (stated := _WAVELENGTH.search(text)):
+        return band_at(float(stated[1]) * (1 if stated[2].lower().startswith("n") else 1000))
     return words[0] if len(words) == 1 and words[0] and not found else None
+
+
+def band_at(nanometres: float) -> str | None:
+    """Return the band whose central wavelength is the nearest, within 15 nm; None if there is none."""
+    nearest = min(SENTINEL2.values(), key=lambda band: abs(band.wavelength - nanometres))
+    return nearest.name if abs(nearest.wavelength - nanometres) <= _NEAREST else None
 
 
 def wavelength(name: str) -> float | None:
@@ -135,25 +149,46 @@ def find_bands(asked: Sequence[BandChoice], names: Sequence[str], *, whose: str)
         Numbers from 1 on, one for each of `asked`.
 
     Raises:
-        DataError: there is no such band, or a name means several; the message lists those there are.
+        MissingBandError: there are no such bands; the message lists those there are.
+        DataError: a name means several bands.
     """
     if tuple(asked) == (ALL,):
         return tuple(range(1, len(names) + 1))
-    return tuple(_find(each, names, whose) for each in asked)
+    found = [_find(str(each), names) for each in asked]
+    if missing := [str(each) for each, numbers in zip(asked, found, strict=True) if not numbers]:
+        many = "bands" if len(missing) > 1 else "band"
+        listed = ", ".join(map(printable, missing))
+        raise MissingBandError(f"{whose} has no {many} {listed}: there is {describe_bands(names)}.")
+    for each, numbers in zip(asked, found, strict=True):
+        if len(numbers) > 1:
+            raise DataError(
+                f"{whose} has {len(numbers)} bands {printable(str(each))}: there is {describe_bands(names)}."
+            )
+    return tuple(numbers[0] for numbers in found)
 
 
-def _find(asked: BandChoice, names: Sequence[str], whose: str) -> int:
-    """Return the number of one band."""
-    text = str(asked)
+def check_count(count: int, own: Sequence[str]) -> None:
+    """Check that as many bands are chosen as a model reads.
+
+    Args:
+        count: number of bands that were chosen.
+        own: names of the model's bands.
+
+    Raises:
+        DataError: there are more or fewer.
+    """
+    if count != len(own):
+        raise DataError(f"--bands names {count} bands, and the model reads {len(own)}: {', '.join(own)}.")
+
+
+def _find(text: str, names: Sequence[str]) -> list[int]:
+    """Return the numbers of the bands that a name or a number means."""
     found = [number for number, name in enumerate(names, 1) if name.lower() == text.lower()]
     if not found and (meant := canonical_name(text)):
         found = [number for number, name in enumerate(names, 1) if canonical_name(name) == meant]
     if not found and text.isdecimal() and 1 <= int(text) <= len(names):
         found = [int(text)]
-    if len(found) == 1:
-        return found[0]
-    problem = f"{len(found)} bands" if found else "no band"
-    raise DataError(f"{whose} has {problem} {printable(text)}: there is {describe_bands(names)}.")
+    return found
 
 
 def describe_bands(names: Sequence[str]) -> str:

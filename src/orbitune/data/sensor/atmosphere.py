@@ -31,8 +31,8 @@ class Atmosphere:
     transmittance: np.ndarray
 
     @classmethod
-    def at(cls, wavelengths: Sequence[float]) -> "Atmosphere":
-        """Return the standard atmosphere at some wavelengths in nanometres."""
+    def at(cls, wavelengths: Sequence[float] | np.ndarray) -> "Atmosphere":
+        """Return the standard atmosphere at some wavelengths in nanometres; infinite ones have no air."""
         micrometres = np.asarray(wavelengths, np.float64) / 1000
         air = 0.008569 * micrometres**-4 * (1 + 0.0113 * micrometres**-2 + 0.00013 * micrometres**-4)
         haze = _HAZE_DEPTH * (micrometres / 0.55) ** -_ANGSTROM_EXPONENT

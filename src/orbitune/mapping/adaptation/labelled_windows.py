@@ -18,7 +18,7 @@ class LabelledWindows:
     """Windows around labelled points.
 
     Attributes:
-        tiles: uint8 (N, V, S, S, 3). The first window of a point is that of its cell on a map; the others
+        tiles: uint8 or uint16 (N, V, S, S, bands). The first window of a point is that of its cell on a map; the others
             hold the point in or near their middle.
         labels: class indices, int64 (N,).
         cells: row and column of each point's cell, int (N, 2).
@@ -74,7 +74,7 @@ def _pixels_of(points: ReferencePoints, worker: Worker) -> tuple[np.ndarray, np.
 
 
 def _windows_around(worker: Worker, pixel: np.ndarray) -> np.ndarray | None:
-    """Return the windows of one point, uint8 (V, S, S, 3); None if a map has no label there."""
+    """Return the windows of one point, (V, S, S, bands); None if a map has no label there."""
     side = worker.spec.cells.stride
     row, column = (pixel // side).tolist()
     block = worker.read_cells(row - 1, column - 1, rows=3, columns=3)

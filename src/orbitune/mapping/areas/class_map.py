@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from orbitune.errors import DataError
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.scene.geodesy import PixelAreas
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio, open_raster
+from orbitune.records import RecordError
 
 _ROWS = 256  # rows of pixels read at a time
 
@@ -54,8 +54,10 @@ class ClassMap:
             try:
                 names = {int(code): str(name) for code, name in json.loads(tags["CLASSES"]).items()}
                 stated = tags.get("ORBITUNE")
-                metadata = MapMetadata.model_validate_json(stated) if stated else None
-            except (ValueError, AttributeError, ValidationError):
+                metadata = MapMetadata.from_json(json.loads(stated)) if stated else None
+            except RecordError as error:
+                raise DataError(f"The tag ORBITUNE of {path} {error}") from None
+            except (ValueError, AttributeError, TypeError):
                 raise DataError(f"The tags of {path} are damaged: map the scene again.") from None
             return cls(
                 path=Path(path),

@@ -9,7 +9,7 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.vector_io import VectorLayer, read_vector
+from orbitune.mapping.vector_io import POINTS, VectorLayer, read_vector
 
 TRUE_CLASS = "true_class"
 """Field that the true class of a point is read from, unless another is named."""
@@ -47,7 +47,7 @@ class ReferencePoints:
             DataError: it cannot be read, has no such field, no labelled points, or is a sample of the places
                 where a map is least sure in place of a random one.
         """
-        layer = read_vector(path, ("Point",))
+        layer = read_vector(path, POINTS)
         if field not in layer.fields:
             named = ", ".join(layer.fields) or "none"
             raise DataError(f"{path} has no field {field}; its fields are: {named}. Name one with --field.")

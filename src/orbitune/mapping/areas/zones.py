@@ -13,10 +13,9 @@ from orbitune.files import replacing
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
-from orbitune.mapping.vector_io import VectorLayer, read_vector, write_vector
+from orbitune.mapping.vector_io import POLYGONS, VectorLayer, read_vector, write_vector
 
 FORMATS = (".csv", ".gpkg")
-_KINDS = ("Polygon", "MultiPolygon")
 
 
 def measure_zones(class_map: str | Path, zones: str | Path, *, out: str | Path) -> VectorLayer:
@@ -50,7 +49,7 @@ def read_zones(path: str | Path) -> VectorLayer:
     Raises:
         DataError: there are none, or they have no CRS.
     """
-    return read_vector(path, _KINDS)
+    return read_vector(path, POLYGONS)
 
 
 def check_format(out: str | Path) -> None:

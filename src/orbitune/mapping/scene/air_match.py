@@ -2,7 +2,9 @@
 
 EuroSAT's tiles show the top of the atmosphere (L1C). A product at the surface (L2A) lacks the light that air
 scatters, most of it in blue, and a model that was trained on one takes the colours of the other for other
-classes. The darkest pixels of a scene tell how much air lies between the two.
+classes. The darkest pixels of a scene tell how much air lies between the two. They are those of the visible
+bands, where air scatters most; the other bands get as much of their own effect, and bands of unknown
+wavelength none.
 """
 
 from collections.abc import Sequence
@@ -13,57 +15,63 @@ from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.scene.encoding import Encoding
 from orbitune.mapping.scene.radiometry import (
     NONE,
+    TOP,
     ReflectanceScaling,
     choose_scaling,
     parse_scale,
+    scale_to_numbers,
     white_reflectance,
 )
+from orbitune.mapping.scene.tile_numbers import TileNumbers, are_colours
 from orbitune.models.metadata import TrainingData
-from orbitune.sources.band_names import RGB, RGB_WAVELENGTHS
+from orbitune.models.preprocessing import Preprocessing
+from orbitune.sources.band_names import wavelength
 
 _DARK = 1.0  # percentile of the darkest pixels, as `BandStatistics.low`
 _NEGLIGIBLE = 0.05  # of the standard atmosphere
+_VISIBLE = 700.0  # longest wavelength in nanometres of a band that tells how much air there is
 
 
 def scale_scene(
-    scale: str, encoding: Encoding | None, *, sample: np.ma.MaskedArray, training: TrainingData
+    scale: str,
+    encoding: Encoding | None,
+    *,
+    sample: np.ma.MaskedArray,
+    training: TrainingData,
+    used: Preprocessing,
 ) -> ReflectanceScaling:
     """Return the scaling of a scene that an option asks for.
 
     Args:
         scale: see `MapOptions`.
         encoding: of the scene; None if the scale is a range.
-        sample, training: see `match_radiometry`.
-
-    Raises:
-        DataError: there is no pixel to take percentiles from.
-    """
-    if encoding is None:
-        return parse_scale(scale, sample)
-    if scale == NONE:
-        return choose_scaling(encoding, scale_max=training.scale_max)
-    return match_radiometry(encoding, sample=sample, training=training)
-
-
-def match_radiometry(
-    encoding: Encoding, *, sample: np.ma.MaskedArray, training: TrainingData
-) -> ReflectanceScaling:
-    """Return the scaling of a scene to the reflectance, and to the air, of the training tiles.
-
-    Args:
-        encoding: of the scene.
         sample: an overview of the scene in the units of the file (bands, H, W), masked where it has no data.
         training: the tiles; without their statistics the scene keeps its air.
+        used: bands and dtype of the tiles.
+
+    Raises:
+        DataError: there is no pixel to take percentiles from, or the tiles have 16 bits.
     """
-    scaling = choose_scaling(encoding, scale_max=training.scale_max)
-    if training.statistics is None or len(training.statistics.low) != len(RGB):
+    if encoding is None:
+        return parse_scale(scale, sample, top=TOP[used.dtype])
+    if used.dtype == "uint16":
+        tiles = TileNumbers.recognise(training.statistics, used)
+        scaling = scale_to_numbers(encoding, tiles)
+        is_reflectance = tiles is not None and encoding.kind != "unknown"
+        black, white = (tiles.black, tiles.white) if tiles else (0.0, 1.0)
+    else:
+        scaling = choose_scaling(encoding, scale_max=training.scale_max)
+        is_reflectance = are_colours(used)  # what other bands reflect at 255 is not known
+        black, white = 0.0, white_reflectance(encoding, training.scale_max)
+    if scale == NONE or not is_reflectance or training.statistics is None:
         return scaling
     return match_air(
         scaling,
         sample,
-        wavelengths=RGB_WAVELENGTHS,
+        wavelengths=[wavelength(band) for band in used.bands],
         dark=training.statistics.low,
-        white=white_reflectance(encoding, training.scale_max),
+        white=white,
+        black=black,
     )
 
 
@@ -71,9 +79,10 @@ def match_air(
     scaling: ReflectanceScaling,
     sample: np.ma.MaskedArray,
     *,
-    wavelengths: Sequence[float],
+    wavelengths: Sequence[float | None],
     dark: Sequence[float],
     white: float,
+    black: float = 0.0,
 ) -> ReflectanceScaling:
     """Add the air that a scene lacks, compared with the training tiles.
 
@@ -81,30 +90,34 @@ def match_air(
     no label is used, one number is estimated for all bands.
 
     Args:
-        scaling: of the scene, from reflectance 0 to `white`.
+        scaling: of the scene, from reflectance `black` to `white`.
         sample: an overview of the scene in the units of the file (bands, H, W), masked where it has no data.
-        wavelengths: of the bands, in nanometres.
-        dark: 1st percentile of each band of the training tiles, 0..255.
-        white: reflectance that becomes 255.
+        wavelengths: of the bands, in nanometres; None where one is not known.
+        dark: 1st percentile of each band of the training tiles, in their numbers.
+        white: reflectance that becomes `scaling.top`.
+        black: reflectance that becomes 0.
 
     Returns:
-        The scaling after the air; the same one if there is none to add.
+        The scaling after the air; the same one if there is none to add, or no visible band.
     """
     low, high = np.array(scaling.low), np.array(scaling.high)
-    valid = ~np.ma.getmaskarray(sample).any(0)
-    if not valid.any():
+    lengths = np.array([np.inf if each is None else each for each in wavelengths])  # inf for no air
+    valid, visible = ~np.ma.getmaskarray(sample).any(0), lengths <= _VISIBLE
+    if not valid.any() or not visible.any():
         return scaling
-    darkest = (np.percentile(sample.data[:, valid], _DARK, axis=1) - low) / (high - low) * white
-    atmosphere = Atmosphere.at(wavelengths)
-    amount = atmosphere.amount_between(darkest, np.array(dark) / 255 * white)
+    span = white - black
+    darkest = black + (np.percentile(sample.data[:, valid], _DARK, axis=1) - low) / (high - low) * span
+    reference = black + np.array(dark) / scaling.top * span
+    atmosphere = Atmosphere.at(lengths)
+    amount = Atmosphere.at(lengths[visible]).amount_between(darkest[visible], reference[visible])
     if amount < _NEGLIGIBLE:
         return scaling
     transmitted = 1 - amount * (1 - atmosphere.transmittance)
     # Reflectance r becomes transmitted * r + amount * path: solve for the r of both ends.
     ends = (
-        low + (value - amount * atmosphere.path) / transmitted / white * (high - low)
-        for value in (0.0, white)
+        low + ((value - amount * atmosphere.path) / transmitted - black) / span * (high - low)
+        for value in (black, white)
     )
     first, last = (tuple(float(f"{value:.6g}") for value in end) for end in ends)
     source = f"{scaling.source}, with {amount:.0%} of a clear atmosphere added"
-    return ReflectanceScaling(low=first, high=last, source=source)
+    return ReflectanceScaling(low=first, high=last, source=source, top=scaling.top)

@@ -14,6 +14,7 @@ from orbitune.sources.band_names import (
     COLOURS,
     RGB,
     BandChoice,
+    band_at,
     band_in_text,
     canonical_name,
     find_bands,
@@ -58,13 +59,16 @@ class BandSelection:
     names: tuple[str, ...]
     source: str
 
-    @property
-    def roles(self) -> tuple[str | None, ...]:
-        """Return the canonical name of what each band is read as; None where it is not known."""
+    def roles(self, read_as: Sequence[str] = RGB) -> tuple[str | None, ...]:
+        """Return the canonical name of what each band is read as; None where it is not known.
+
+        Args:
+            read_as: bands that a model reads, in their order. Bands without names are these if the user gave
+                one for each.
+        """
         known = tuple(canonical_name(name) for name in self.names)
-        if not any(known) and self.source == "given" and len(set(self.numbers)) == len(known) == len(RGB):
-            return RGB
-        return known
+        given = self.source == "given" and len(set(self.numbers)) == len(known) == len(read_as)
+        return tuple(map(canonical_name, read_as)) if given and not any(known) else known
 
 
 def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -> BandSelection:
@@ -78,12 +82,12 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
         whose: name of the file, for messages.
 
     Raises:
-        DataError: the file lacks one of the bands.
+        MissingBandError: the file lacks bands.
+        DataError: it has fewer than three bands, or several of a name.
     """
     names = _band_names(file)
     if asked:
-        chosen = range(1, file.count + 1) if tuple(asked) == (ALL,) else asked
-        numbers = tuple(_find_band(band, file, names=names, whose=whose) for band in chosen)
+        numbers = _find_bands(asked, file, names=names, whose=whose)
         return BandSelection(numbers, tuple(names[number - 1] for number in numbers), "given")
     if file.count < len(RGB):
         raise DataError(
@@ -97,19 +101,37 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
 def _band_names(file: Any) -> list[str]:
     """Return the name of each band: canonical if it is known, else its description or colour."""
     stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
-    names = [band_in_text(name) or name for name in stated]
+    names = [band_in_text(name) or name or _name_by_wavelength(file, n) for n, name in enumerate(stated, 1)]
     colours = [colour.name if colour.name in COLOURS else "" for colour in file.colorinterp]
     if any(canonical_name(name) in RGB for name in names):
         return names
     return [name or colour for name, colour in zip(names, colours, strict=True)]
 
 
-def _find_band(asked: BandChoice, file: Any, *, names: Sequence[str], whose: str) -> int:
-    """Return the number of a band, by its description as it is written, else by its meaning."""
+def _name_by_wavelength(file: Any, band: int) -> str:
+    """Return the name of a band by the central wavelength in its metadata; empty for none."""
+    try:
+        found = band_at(1000 * float(file.tags(band, ns="IMAGERY")["CENTRAL_WAVELENGTH_UM"]))
+    except (KeyError, ValueError):
+        return ""
+    return found or ""
+
+
+def _find_bands(
+    asked: Sequence[BandChoice], file: Any, *, names: Sequence[str], whose: str
+) -> tuple[int, ...]:
+    """Return the numbers of bands, by their descriptions as they are written, else by their meaning."""
+    if tuple(asked) == (ALL,):
+        return tuple(range(1, file.count + 1))
     descriptions = [(name or "").strip().lower() for name in file.descriptions]
-    if isinstance(asked, str) and descriptions.count(asked.lower()) == 1:
-        return descriptions.index(asked.lower()) + 1
-    return find_bands([asked], names, whose=whose)[0]
+    written: dict[BandChoice, int] = {
+        band: descriptions.index(band.lower()) + 1
+        for band in asked
+        if isinstance(band, str) and descriptions.count(band.lower()) == 1
+    }
+    others = [band for band in asked if band not in written]
+    found = {**written, **dict(zip(others, find_bands(others, names, whose=whose), strict=True))}
+    return tuple(found[band] for band in asked)
 
 
 def read_band_tags(file: Any, band: int, *, whose: str) -> BandTags:
@@ -223,6 +245,9 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
     plain = [next((word for word in each if word in COLOURS), "") for each in words]
     if found := _find_colours(sentinel) or _find_colours(plain):
         return found, "by their descriptions"
+    known = [canonical_name(_name_by_wavelength(file, number)) for number in range(1, file.count + 1)]
+    if all(known.count(name) == 1 for name in RGB):
+        return tuple(known.index(name) + 1 for name in RGB), "by their wavelengths"
     if found := _find_colours([colour.name for colour in file.colorinterp]):
         return found, "by their colour interpretation"
     return (1, 2, 3), "the first three"

@@ -14,6 +14,7 @@ from orbitune.mapping.scene.encoding_statistics import (
     find_level,
     find_offset,
     find_unit,
+    telling_bands,
 )
 from orbitune.records import JsonTuple, Record
 
@@ -85,22 +86,25 @@ def recognise_encoding(
     scale = np.array([tag.scale for tag in tags])
     offset = np.array([tag.offset or 0.0 for tag in tags])
     offset_stated = any(tag.offset is not None for tag in tags)
-    kind, measured = _stated_kind(scale), BandStatistics.measure(sample)
+    told = telling_bands(names)
+    names = [names[band] for band in told]
+    kind, measured = _stated_kind(scale), BandStatistics.measure(sample[told])
     findings: list[Finding] = []
     if measured is None:
         findings.append(Finding(kind or "unknown", 1.0, False, NO_DATA))
     elif kind is None:
-        numbers = pixels() * scale[:, None] + offset[:, None]
-        findings.append(find_unit(measured.linear(scale, offset), dtype, pixels=numbers, names=names))
+        numbers = pixels()[told] * scale[told, None] + offset[told, None]
+        statistics = measured.linear(scale[told], offset[told])
+        findings.append(find_unit(statistics, dtype, pixels=numbers, names=names))
     if kind is None:
         kind = cast(Kind, findings[0].kind)
         scale, offset = scale * findings[0].value, offset * findings[0].value
     if measured is not None and kind not in ("8 bits", "unknown"):
-        reflectance = measured.linear(scale, offset)
+        reflectance = measured.linear(scale[told], offset[told])
         if not offset_stated:
             findings.append(find_offset(reflectance, names))
             offset = offset + findings[-1].value
-            reflectance = measured.linear(scale, offset)
+            reflectance = measured.linear(scale[told], offset[told])
         level = level or cast("Level | None", find_level(reflectance.dark, names))
     sources = [tag.source for tag in tags if tag.source]
     return Encoding(

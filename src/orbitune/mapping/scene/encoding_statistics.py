@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from orbitune.sources.band_names import RGB
+
 QUANTIFICATION = 10_000  # Sentinel-2's digital number for a reflectance of 1
 FRACTIONS = 65_535  # Sentinel Hub's uint16 for a reflectance of 1
 EUROSAT_WHITE = 0.275  # reflectance that is 255 in EuroSAT RGB: digital number 2750 of L1C
@@ -79,6 +81,20 @@ class Finding:
     value: float
     likely: bool
     evidence: str
+
+
+def telling_bands(names: Sequence[str | None]) -> list[int]:
+    """Return the indices of the bands whose statistics tell an encoding.
+
+    They are red, green and blue where all are known, so that a scene has the same encoding whatever other
+    bands are read; else the bands that are known, and all if none is.
+
+    Args:
+        names: canonical name of each band; None where it is not known.
+    """
+    if all(name in names for name in RGB):
+        return [names.index(name) for name in RGB]
+    return [index for index, name in enumerate(names) if name] or list(range(len(names)))
 
 
 def find_unit(

@@ -85,7 +85,7 @@ class Mosaic:
 
         Args:
             top, left, height, width: the window in pixels; it may reach beyond the grid.
-            scalings: radiometry of each scene to uint8.
+            scalings: of each scene to the numbers of the training tiles.
         """
         return read_mirrored(
             lambda window: self._read(window, scalings),
@@ -97,7 +97,7 @@ class Mosaic:
         )
 
     def overview(self, scalings: Sequence[ReflectanceScaling]) -> np.ma.MaskedArray:
-        """Return the scaled mosaic (h, w, bands), uint8, downsampled, and masked where it has no data."""
+        """Return the scaled mosaic (h, w, bands), downsampled, and masked where it has no data."""
         found, missing = None, None
         for scene, scaling in zip(self.scenes, scalings, strict=True):
             sample = scene.sample()

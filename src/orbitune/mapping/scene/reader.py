@@ -1,4 +1,4 @@
-"""Scene reader: windows of uint8 pixels at the training resolution."""
+"""Scene reader: windows of scaled pixels at the training resolution."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from orbitune.mapping.scene.radiometry import SAMPLE_SIDE, ReflectanceScaling
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.scene.source import open_source
-from orbitune.sources.band_names import BandChoice
+from orbitune.sources.band_names import RGB, BandChoice
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
 _WINDOW_SIDE = 128  # pixels of the windows that are read to tell the encoding
@@ -118,11 +118,12 @@ class Scene:
         pixels, valid = self._working.read(shape=shape)
         return np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
 
-    def recognise_encoding(self, sample: np.ma.MaskedArray) -> Encoding:
+    def recognise_encoding(self, sample: np.ma.MaskedArray, *, read_as: Sequence[str] = RGB) -> Encoding:
         """Recognise the encoding of the bands, see `encoding.recognise_encoding`.
 
         Args:
             sample: the overview of `sample()`.
+            read_as: bands that a model reads, see `BandSelection.roles`.
 
         Raises:
             DataError: its metadata state a scale that is none, or a block of the file is damaged.
@@ -132,7 +133,7 @@ class Scene:
             self.dtype,
             sample=sample,
             pixels=self._some_pixels,
-            names=self.selection.roles,
+            names=self.selection.roles(read_as),
             level=self._source.level,
         )
 
@@ -158,10 +159,10 @@ class Scene:
             left: first column.
             height: rows.
             width: columns.
-            scaling: radiometry to uint8.
+            scaling: to the numbers of the training tiles.
 
         Returns:
-            Pixels, uint8 (height, width, bands), and their validity, bool (height, width).
+            Pixels, uint8 or uint16 (height, width, bands), and their validity, bool (height, width).
 
         Raises:
             DataError: a block of the file is damaged.
