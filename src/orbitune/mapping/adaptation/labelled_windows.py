@@ -18,8 +18,8 @@ class LabelledWindows:
     """Windows around labelled points.
 
     Attributes:
-        tiles: uint8 or uint16 (N, V, S, S, bands). The first window of a point is that of its cell on a map; the others
-            hold the point in or near their middle.
+        tiles: uint8 or uint16 (N, V, S, S, bands). The first window of a point is that of its
+            cell on a map; the others hold the point in or near their middle.
         labels: class indices, int64 (N,).
         cells: row and column of each point's cell, int (N, 2).
         left_out: number of points outside the scene or where it has too little data for a label.
