@@ -75,6 +75,7 @@ def test_probabilities_are_over_the_classes_of_the_task_and_calibrated(vit):
     assert np.allclose(bank.predict(TILES, ["a"] * 6), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_names_the_same_classes(vit):
     backbone, folder = vit
     bank = AdapterBank(backbone.name, 32, precision="bf16")

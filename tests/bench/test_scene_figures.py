@@ -195,7 +195,7 @@ def test_a_timed_scene_states_its_bands_and_how_it_was_labelled(run):
     details = dict(measured["details"])
     assert measured["value"] > 0 and details["labels"] == "49"
     assert details["scene"].startswith("100 x 100 pixels, 4 bands, uint16")
-    assert "test tiles side by side; 1 of the bands repeat the first" in details["scene"]
+    assert "test tiles side by side; the further bands repeat the first" in details["scene"]
     assert details["map"] == "tile by tile, a label per 16 pixels from a window of 16"
 
 

@@ -267,6 +267,7 @@ def test_a_random_split_with_lists_is_a_contradiction():
         Recipe.make({"split": "random", "split_files": "lists"})
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_eurosat_brings_its_published_spatial_split(shared):
     tiles = load_tiles(str(shared / "eurosat"))

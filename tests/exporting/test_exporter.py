@@ -133,6 +133,7 @@ def test_layers_are_stored_in_8_bits(exported):
     assert kinds.count(onnx.TensorProto.INT8) >= 2 * 4  # two layers of four products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", [name for name in FAMILIES if name != "vit"])
 def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type):
     original = untrained(tmp_path, model_type)
@@ -216,6 +217,7 @@ def test_what_has_no_adapter_merges_too(tmp_path, method):
     assert np.allclose(original.predict(original.merged())(tiles), reference(original, tiles), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_openvino_computes_the_same(original, tmp_path):
     pytest.importorskip("openvino", reason="needs orbitune[openvino]")
     tiles = some_tiles(original)

@@ -22,6 +22,7 @@ def saved(tmp_path, method):
     return backbone, logits
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_reload")
 def test_what_is_saved_gives_the_same_logits_in_a_fresh_process(tmp_path):
     backbone, logits = saved(tmp_path, "lora")

@@ -147,6 +147,7 @@ def test_inputs_without_the_bands_are_one_line_each(band_place, band_bundle, tmp
         Classifier(band_place / "bundle", bands=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_an_onnx_file_takes_16_bits(band_place, band_run):
     pytest.importorskip("onnxruntime")
     from orbitune.exporting.exporter import export

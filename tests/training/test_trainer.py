@@ -132,6 +132,7 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
     assert "core-" in describe_cost(RunResult.load(tmp_path).cost.to_json())
 
 
+@pytest.mark.slow
 def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):
     result = train(recipe.replace(shots=4, seed=5), tmp_path / "run", progress=False)
     assert result.recipe.passes == 50  # of 2 steps, for 12 tiles in batches of 8
@@ -492,6 +493,7 @@ def test_evaluating_an_unfinished_run_is_one_clear_error(tmp_path, text):
         evaluate(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_spatial_split_trains_on_real_tiles(shared, tmp_path):
     lists = {}

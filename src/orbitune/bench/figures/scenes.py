@@ -88,7 +88,7 @@ def describe_scene(path: Path) -> str:
 
     with rasterio.open(path) as file:
         size = f"{file.width:,} x {file.height:,} pixels"
-        repeated = sum(name is None for name in file.descriptions)
+        named = sum(name is not None for name in file.descriptions)
         words = f"{size}, {file.count} bands, uint16, {path.stat().st_size / 1e6:.0f} MB"
-    again = f"; {repeated} of the bands repeat the first" if repeated else ""
+        again = "; the further bands repeat the first" if named < file.count else ""
     return f"{words}: the run's test tiles side by side{again}"
