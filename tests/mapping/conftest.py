@@ -91,6 +91,35 @@ def draw(bundle, tmp_path):
 
 
 @pytest.fixture
+def interrupt(bundle, monkeypatch):
+    """Interrupts a map after some parts."""
+    from orbitune.mapping.part_store import PartStore
+
+    def interrupt(scenes, out, *, parts, **options):
+        write = PartStore.write
+
+        def stop(store, number, labels):
+            if number == parts:
+                raise KeyboardInterrupt
+            write(store, number, labels)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(PartStore, "write", stop)
+            map_scene(bundle.folder, scenes, outputs=out, progress=False, **options)
+
+    return interrupt
+
+
+@pytest.fixture(scope="session")
+def fields(tiles, tmp_path_factory):
+    """192 x 192 pixels: a field of each class, and of the first again, smooth but for a grain."""
+    random = np.random.default_rng(1)
+    colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
+    pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 32), 0, 254))
+    return write_scene(tmp_path_factory.mktemp("fields") / "fields.tif", pixels.astype(np.uint8))
+
+
+@pytest.fixture
 def orbitune(monkeypatch, capsys):
     """Runs the command line in this process: exit code, stdout and stderr."""
     handler = signal.getsignal(signal.SIGINT)

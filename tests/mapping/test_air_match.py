@@ -108,3 +108,18 @@ def test_the_scale_is_stored_in_the_tags(orbitune, bundle, airless, tmp_path, sc
     with rasterio.open(tmp_path / "m.tif") as file:
         tags = json.loads(file.tags()["ORBITUNE"])
     assert code == 0 and tags["scale"] == json.loads(out)["metadata"]["scale"] == scale
+
+
+def test_bands_beyond_the_visible_get_their_own_air_and_unknown_ones_none(surface):
+    """Blue, near infrared, and an index: the amount is told by blue alone."""
+    lengths = (492.4, 832.8, None)
+    air = Atmosphere.at((492.4, 832.8, np.inf))
+    assert air.path[0] > 5 * air.path[1] and (air.path[2], air.transmittance[2]) == (0, 1)
+    seen = air.path[:, None, None] + air.transmittance[:, None, None] * surface
+    numbers = ReflectanceScaling(low=(0.0,) * 3, high=(10_000.0,) * 3, source="default", top=10_000)
+    dark = np.percentile(seen.reshape(3, -1), 1, axis=1) * 10_000
+    dark[1:] = 9000  # what other bands hold does not count
+    sample = np.ma.masked_array(surface * 10_000)
+    matched = match_air(numbers, sample, wavelengths=lengths, dark=dark, white=1.0)
+    assert np.abs(matched(surface * 10_000).astype(int) - numbers(seen * 10_000).astype(int)).max() <= 1
+    assert match_air(numbers, sample, wavelengths=(832.8, None, None), dark=dark, white=1.0) is numbers

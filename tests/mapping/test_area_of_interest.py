@@ -7,7 +7,6 @@ import shapely
 from pyproj import Transformer
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
-from scenes import mosaic, write_scene
 
 from orbitune.errors import DataError
 from orbitune.mapping.area_of_interest import AreaOfInterest
@@ -80,36 +79,22 @@ def test_only_the_windows_that_hold_the_area_are_read(draw, scene, tmp_path, mon
     assert np.argwhere(drawn.codes).tolist() == [[0, 0], [4, 2]]
 
 
-def test_a_dense_map_of_an_area_fits_and_labels_its_cells(draw, tmp_path):
-    random = np.random.default_rng(1)
-    colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
-    pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 32), 0, 254))
-    scene = write_scene(tmp_path / "fields.tif", pixels.astype(np.uint8))
+def test_a_dense_map_of_an_area_fits_and_labels_its_cells(draw, fields, tmp_path):
     area = shapely.box(X + 500, Y - 1500, X + 1500, Y - 500)
-    drawn = draw(scene, grid="scene", stride=4, aoi=write_area(tmp_path / "a.gpkg", area))
+    drawn = draw(fields, grid="scene", stride=4, aoi=write_area(tmp_path / "a.gpkg", area))
     assert np.array_equal(drawn.codes > 0, inside(area, (192, 192)))
     assert drawn.report.agreement.fraction > 0.7
 
 
-def test_an_interrupted_map_of_an_area_continues_to_the_same_bytes(bundle, scene, tmp_path, monkeypatch):
+def test_an_interrupted_map_of_an_area_continues_to_the_same_bytes(bundle, scene, tmp_path, interrupt):
     from orbitune import map_scene
-    from orbitune.mapping.part_store import PartStore
 
     area = write_area(tmp_path / "a.gpkg", TRIANGLE)
-    options = {"aoi": area, "stride": 8, "progress": False}
-    map_scene(bundle.folder, scene, outputs=tmp_path / "whole.tif", **options)
-    write = PartStore.write
-
-    def stop(store, number, labels):
-        if number == 2:
-            raise KeyboardInterrupt
-        write(store, number, labels)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(PartStore, "write", stop)
-        map_scene(bundle.folder, scene, outputs=tmp_path / "m.tif", **options)
+    options = {"aoi": area, "stride": 8}
+    map_scene(bundle.folder, scene, outputs=tmp_path / "whole.tif", progress=False, **options)
+    interrupt(scene, tmp_path / "m.tif", parts=2, **options)
     said = []
-    map_scene(bundle.folder, scene, outputs=tmp_path / "m.tif", **options, log=said.append)
+    map_scene(bundle.folder, scene, outputs=tmp_path / "m.tif", progress=False, **options, log=said.append)
     assert any(line.startswith("going on after 2 of") for line in said)
     assert (tmp_path / "m.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 

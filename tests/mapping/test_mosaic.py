@@ -103,21 +103,10 @@ def test_each_scene_has_a_scaling_of_its_own(draw, scene, grid, cut):
     assert any(line.startswith("east.tif: scaling: ") for line in parts.said)
 
 
-def test_an_interrupted_mosaic_continues_to_the_same_bytes(bundle, cut, tmp_path, monkeypatch):
-    from orbitune.mapping.part_store import PartStore
-
+def test_an_interrupted_mosaic_continues_to_the_same_bytes(bundle, cut, tmp_path, interrupt):
     scenes = [cut("west.tif", 0, 56), cut("east.tif", 40, 96)]
     map_scene(bundle.folder, scenes, outputs=tmp_path / "whole.tif", progress=False)
-    write = PartStore.write
-
-    def stop(store, number, labels):
-        if number == 1:
-            raise KeyboardInterrupt
-        write(store, number, labels)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(PartStore, "write", stop)
-        map_scene(bundle.folder, scenes, outputs=tmp_path / "m.tif", progress=False)
+    interrupt(scenes, tmp_path / "m.tif", parts=1)
     said = []
     map_scene(bundle.folder, scenes, outputs=tmp_path / "m.tif", progress=False, log=said.append)
     assert any(line.startswith("going on after 1 of") for line in said)

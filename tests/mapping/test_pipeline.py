@@ -148,15 +148,6 @@ def test_small_strides_are_dense_by_themselves(draw, fields, stride):
     assert drawn.said[-1] == f"labels: every {stride} pixels, dense (tiles share tokens)"
 
 
-@pytest.fixture(scope="session")
-def fields(tiles, tmp_path_factory):
-    """192 x 192 pixels: a field of each class, and of the first again, smooth but for a grain."""
-    random = np.random.default_rng(1)
-    colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
-    pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 32), 0, 254))
-    return write_scene(tmp_path_factory.mktemp("fields") / "fields.tif", pixels.astype(np.uint8))
-
-
 def test_a_scene_is_mapped_inside_its_archive(draw, scene, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
         archive.write(scene, "scene.tif")

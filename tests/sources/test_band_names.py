@@ -40,6 +40,9 @@ def test_a_name_means_a_band(name, band):
         ("S2A_MSIL2A_20170617T113321_36_85_B12", "B12"),
         ("T32ULC_20220101T103421_B8A_20m", "B8A"),
         ("B4, central wavelength 665 nm", "B04"),
+        ("864.7 Nanometers", "B8A"),
+        ("1.61 um", "B11"),
+        ("thermal, 10.9 um", None),
         ("ndvi", "ndvi"),
         ("a mosaic", None),
         ("B02 to B04", None),
@@ -88,3 +91,8 @@ def test_an_empty_choice_is_an_error(text):
 def test_a_band_that_is_not_there_is_an_error(asked, names, message):
     with pytest.raises(DataError, match="^" + message.replace(".", r"\.") + "$"):
         find_bands([asked], names, whose="x.tif")
+
+
+def test_all_bands_that_are_not_there_are_named():
+    with pytest.raises(DataError, match=r"^x\.tif has no bands B11, B12: there is B02, B08\.$"):
+        find_bands(["B02", "B11", "nir", "B12"], ("B02", "B08"), whose="x.tif")

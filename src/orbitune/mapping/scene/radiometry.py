@@ -173,8 +173,8 @@ class ScaleRange:
         found = re.fullmatch(rf"{number}(%?):{number}\2", asked)
         if not found or float(found[1]) >= float(found[3]):
             raise DataError(
-                f"--scale takes {MATCH}, {NONE}, LOW:HIGH in the units of the file, such as 0:2750, or "
-                f"percentiles such as 2%:98%, not {asked!r}."
+                f"--scale takes LOW:HIGH in the units of the file, such as 0:2750, or 2%:98%, not {asked!r}; "
+                f"or one of {MATCH} and {NONE}."
             )
         low, high = float(found[1]), float(found[3])
         if found[2] and not 0 <= low < high <= 100:

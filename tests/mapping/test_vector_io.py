@@ -1,0 +1,62 @@
+"""Vector files that a map reads: which layer, and what cannot be read in one line."""
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+
+from orbitune.errors import DataError
+from orbitune.mapping.vector_io import POINTS, POLYGONS, read_vector
+
+BOX, POINT = shapely.box(0, 0, 10, 10), shapely.Point(5, 5)
+
+
+def write(path, *shapes, layer="a", kind="Polygon", append=False):
+    """Write shapes with a number each as a layer of a GeoPackage."""
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(np.array(shapes, object)),
+        [np.arange(len(shapes))],
+        ["number"],
+        geometry_type=kind,
+        crs="EPSG:32632",
+        layer=layer,
+        append=append,
+    )
+    return path
+
+
+def test_the_layer_is_the_only_one_of_the_expected_kind(tmp_path):
+    path = write(tmp_path / "a.gpkg", POINT, POINT, layer="places", kind="Point")
+    write(path, BOX, layer="fields", append=True)
+    assert list(read_vector(path, POLYGONS).geometries) == [BOX]
+    layer = read_vector(path, POINTS)
+    assert list(layer.geometries) == [POINT, POINT] and layer.fields["number"].tolist() == [0, 1]
+    with pytest.raises(DataError, match=r"several layers of points or polygons \(places, fields\): save"):
+        read_vector(path, (*POINTS, *POLYGONS))
+
+
+@pytest.mark.parametrize(("kinds", "kind", "shape"), [(POINTS, "Point", POINT), (POLYGONS, "Polygon", BOX)])
+def test_several_layers_of_the_expected_kind_are_named(tmp_path, kinds, kind, shape):
+    path = write(tmp_path / "a.gpkg", shape, layer="one", kind=kind)
+    write(path, shape, layer="two", kind=kind, append=True)
+    with pytest.raises(DataError, match=r"a\.gpkg has several layers of po\w+ \(one, two\): save the one to"):
+        read_vector(path, kinds)
+
+
+def test_features_of_other_kinds_are_one_line(tmp_path):
+    mixed = write(tmp_path / "mixed.gpkg", BOX, POINT, kind="Unknown")
+    with pytest.raises(DataError, match=r"mixed\.gpkg holds Point and Polygon: expected polygons alone\.$"):
+        read_vector(mixed, POLYGONS)
+    with pytest.raises(DataError, match=r"^There are no points in .*fields\.gpkg\.$"):
+        read_vector(write(tmp_path / "fields.gpkg", BOX), POINTS)
+    with pytest.raises(DataError, match=r"^There are no polygons in .*empty\.gpkg\.$"):
+        read_vector(write(tmp_path / "empty.gpkg", shapely.Polygon()), POLYGONS)
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"^There is no file .*absent\.gpkg\.$"):
+        read_vector(tmp_path / "absent.gpkg", POINTS)
+    (tmp_path / "text.gpkg").write_text("no package")
+    with pytest.raises(DataError, match=r"^Cannot read .*text\.gpkg: "):
+        read_vector(tmp_path / "text.gpkg", POINTS)
