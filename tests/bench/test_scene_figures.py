@@ -8,6 +8,7 @@ from PIL import Image
 from scenes import UTM, mosaic, write_scene
 
 from orbitune.bench.figures import (
+    adapt_gain,
     dense_agreement,
     dense_speedup,
     scene_accuracy,
@@ -176,6 +177,15 @@ def test_the_risk_at_full_coverage_is_the_fraction_of_wrong_answers(run, changed
     wrong = scene_accuracy.measure(str(run), folder, answer="wrong", not_sure=False, **settings)
     assert risk["value"] == pytest.approx(wrong["value"])
     assert "by default first" in dict(risk["details"])["ranked"]
+
+
+def test_a_bundle_adapted_to_exchanged_labels_gains_nearly_all_held_out_places(run, changed):
+    folder = changed(groups={"label 0": "cold", "label 1": "warm", "label 2": "warm"})
+    groups = {"warm": ["class_0"], "cold": ["class_1", "class_2"]}
+    classes = {"warm": "class_0", "cold": "class_1"}
+    measured = adapt_gain.measure(str(run), folder, groups=groups, classes=classes, points=18)
+    assert measured["value"] > 50  # from nearly no right answer
+    assert "places in the last of 3 draws" in dict(measured["details"])["points"]
 
 
 def test_dense_maps_are_compared_on_a_scene_and_on_labelled_scenes(run, changed):

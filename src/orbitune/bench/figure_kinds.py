@@ -41,6 +41,7 @@ _ON_BOTH_RUNS = ("run", "reference_run")
 
 FIGURES = {
     "accuracy-loss": FigureKind("points", _ON_BOTH_RUNS),
+    "adapt-gain": FigureKind("points", _ON_LABELS),
     "app-latency": FigureKind("s"),
     "bank-memory": FigureKind("bytes"),
     "bytes-per-task": FigureKind("times", ()),

@@ -1,0 +1,100 @@
+"""Right answers that `orbitune adapt` gains on held-out places of labelled scenes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from orbitune.bench.figures.labelled_scenes import (
+    Answers,
+    LabelledScene,
+    answer_places,
+    read_labelled_scenes,
+)
+from orbitune.bench.figures.scenes import describe_map, temporary_bundle
+from orbitune.mapping.adaptation.adapt import adapt
+from orbitune.mapping.areas.reference_points import TRUE_CLASS
+from orbitune.mapping.vector_io import VectorLayer, write_vector
+
+_DRAWS = 3  # of the points to adapt to, in each scene
+_OF_EACH = 2  # places of each group that a draw begins with: a class without points is hardly predicted after
+
+
+def measure(
+    run: str,
+    labelled_scenes: str,
+    *,
+    groups: Mapping[str, Sequence[str]],
+    classes: Mapping[str, str],
+    points: int,
+    stride: int | None = None,
+) -> dict[str, Any]:
+    """Return the right answers gained on held-out places, in points; the mean over scenes and draws.
+
+    Each draw adapts the bundle to some places: two of each group, and others at random. The maps before and after, without *not sure*, are
+    compared at the others, but those whose windows overlap with one of a drawn place.
+
+    Args:
+        run, labelled_scenes, groups, stride: as in `orbitune.bench.figures.scene_accuracy`.
+        classes: class that the places of each coarse group are labelled with.
+        points: number of places to adapt to.
+    """
+    gains, seconds, details = [], [], []
+    settings = {"groups": groups, "stride": stride, "not_sure": False}
+    with temporary_bundle(run) as folder:
+        for scene in read_labelled_scenes(labelled_scenes):
+            before = answer_places(folder, scene, **settings)
+            scores = []
+            for seed in range(_DRAWS):
+                drawn = _draw(scene, points, seed=seed)
+                place = folder / f"{scene.name}-{seed}"
+                place.mkdir()
+                start = time.perf_counter()
+                _adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place)
+                seconds.append(time.perf_counter() - start)
+                after = answer_places(place, scene, **settings)
+                held_out = _held_out(scene, drawn, before)
+                scores.append([_right(each, scene, held_out) for each in (before, after)])
+            mean = np.mean(scores, axis=0)
+            gains.append(100 * (mean[1] - mean[0]))
+            words = f"{mean[0]:.2f} right before, {mean[1]:.2f} after"
+            details.append([scene.name, f"{words}, {len(held_out)} places in the last of {_DRAWS} draws"])
+    details += [
+        ["seconds of adapt", f"{np.mean(seconds):.0f}, at most {max(seconds):.0f}"],
+        ["maps", describe_map(after.metadata)],
+    ]
+    return {"value": float(np.mean(gains)), "details": details}
+
+
+def _draw(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
+    """Return places to label, int (points,): first `_OF_EACH` of every group, then any."""
+    order = np.random.default_rng(seed).permutation(len(scene.truth))
+    earlier = [(scene.truth[order[:place]] == scene.truth[index]).sum() for place, index in enumerate(order)]
+    return order[np.argsort(np.array(earlier) >= _OF_EACH, kind="stable")][:points]
+
+
+def _adapt(
+    bundle: Path, scene: LabelledScene, *, drawn: np.ndarray, classes: Mapping[str, str], place: Path
+) -> None:
+    """Write the bundle adapted to some places of a scene to the folder `bundle` in `place`."""
+    names = np.array([classes[group] for group in scene.truth[drawn]], object)
+    layer = VectorLayer(place, scene.places.crs, scene.places.geometries[drawn], {TRUE_CLASS: names})
+    file = place / "points.gpkg"
+    write_vector(file, layer, kind="Point", name="points")
+    adapt(bundle, scene.raster, points=file, out=place / "bundle", bands=scene.bands, progress=False)
+
+
+def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.ndarray:
+    """Return the places farther than a window from every drawn one, int (N,)."""
+    longitude, latitude = shapely.get_coordinates(scene.places.project("EPSG:4326")).mean(0)
+    metres = scene.places.project(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84")
+    x, y = shapely.get_coordinates(metres).T
+    apart = np.maximum(abs(x[:, None] - x[drawn]), abs(y[:, None] - y[drawn])).min(1)
+    return np.flatnonzero(apart >= answers.metadata.tile * answers.metadata.resolution_metres)
+
+
+def _right(answers: Answers, scene: LabelledScene, places: np.ndarray) -> float:
+    return float((answers.groups == scene.truth)[places].mean())
