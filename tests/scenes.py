@@ -33,6 +33,25 @@ def write_scene(path: Path, pixels: np.ndarray, metres: float = 10.0, **profile:
     return path
 
 
+def write_labels(path: Path, pixels: object, labels: list, field: str = "true_class") -> Path:
+    """Write labelled points in the middles of pixels (row, column) of 10 m of a scene of `write_scene`."""
+    import pyogrio.raw
+    import shapely
+
+    rows, columns = np.asarray(pixels, float).reshape(-1, 2).T
+    places = shapely.to_wkb(shapely.points(600_005 + 10 * columns, 5_499_995 - 10 * rows))
+    values = [np.array(labels, object)]
+    pyogrio.raw.write(path, places, values, [field], geometry_type="Point", crs=UTM)
+    return path
+
+
+def label_cells(path: Path, rows: int = 4, columns: int = 4) -> Path:
+    """Write two labelled points in each cell of 16 pixels of a scene."""
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    pixels = [(16 * row + 8, 16 * column + right) for row, column in cells for right in (4, 11)]
+    return write_labels(path, pixels, [f"class_{number // 2 % 2}" for number in range(len(pixels))])
+
+
 def read_band(path: Path) -> np.ndarray:
     import rasterio
 

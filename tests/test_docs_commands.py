@@ -22,7 +22,7 @@ from pages import PAGES, RESULTS, page_name
 from PIL import Image
 from safe_products import write_safe
 from samples import tile_folder
-from scenes import mosaic, write_scene
+from scenes import label_cells, mosaic, write_scene
 
 
 def blocks(page, language):
@@ -39,7 +39,7 @@ ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
 TRAINS = {"train", "prepare", "plan"}  # take a recipe
 RUN = TRAINS | {
     *("evaluate", "predict", "bundle", "export", "adapters", "import", "doctor", "methods", "report"),
-    *("map", "map-sample", "map-areas", "map-compare", "map-zones"),
+    *("map", "map-sample", "map-areas", "map-compare", "map-zones", "adapt"),
 }
 # What is trained or needed in one page by a name that another page makes.
 TINY = {
@@ -133,6 +133,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)
     area_files(tmp_path)
+    label_cells(tmp_path / "teach.gpkg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -163,8 +164,8 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, workplace):
             shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
         done = run_command(*words[1:])
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr}"
-        if words[1] == "map-sample" and "points.gpkg" in words:
-            label_points("points.gpkg")
+        if words[1] == "map-sample":
+            label_points(words[words.index("--out") + 1])
 
 
 def commands_of(name):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from scenes import mosaic, write_scene
+from scenes import label_cells, mosaic, write_scene
 from study_tasks import ForkedExecutor
 
 import orbitune
@@ -26,6 +26,7 @@ def example_folder(run, bundle, tiles, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "runs" / "lora")
     some = [np.asarray(Image.open(path)) for path in sorted(tiles.rglob("*.png"))[::20]]
     write_scene(tmp_path / "scene.tif", mosaic(np.stack(some).reshape(2, 3, *some[0].shape)))
+    label_cells(tmp_path / "labels.gpkg", rows=2, columns=3)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *args, **more: None)
     commit = type("Commit", (), {"commit_url": "https://huggingface.co/owner/name/commit/1"})

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orbitune.inference.bundle_builder import build_bundle
     from orbitune.inference.classifier import Classifier
     from orbitune.inference.hub_transfer import push_to_hub
+    from orbitune.mapping.adaptation.adapt import adapt
     from orbitune.mapping.areas.change import compare_maps
     from orbitune.mapping.areas.estimation import map_areas
     from orbitune.mapping.areas.sampling import draw_sample
@@ -42,6 +43,7 @@ __all__ = [
     "Recipe",
     "Study",
     "__version__",
+    "adapt",
     "build_bundle",
     "compare_maps",
     "draw_sample",
@@ -62,6 +64,7 @@ _MODULES = {
     "OrbituneError": "orbitune.errors",
     "Recipe": "orbitune.recipe",
     "Study": "orbitune.study.runner",
+    "adapt": "orbitune.mapping.adaptation.adapt",
     "build_bundle": "orbitune.inference.bundle_builder",
     "evaluate": "orbitune.training.evaluate",
     "export": "orbitune.exporting.exporter",

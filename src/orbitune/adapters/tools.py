@@ -11,7 +11,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from orbitune.models.metadata import MergeParent, MergeScore
+from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
 

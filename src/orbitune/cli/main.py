@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orbitune.cli import adapters, data, doctor, export, map, maps, predict, serve, study, train
+from orbitune.cli import adapt, adapters, data, doctor, export, map, maps, predict, serve, study, train
 from orbitune.cli.help import CommandSet
 from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
@@ -24,7 +24,7 @@ app = CommandSet(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (data, train, study, adapters, predict, serve, export, map, maps, doctor):
+for commands in (data, train, study, adapters, predict, serve, export, map, maps, adapt, doctor):
     app.add_typer(commands.app)
 
 

@@ -12,6 +12,7 @@ import typer
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, FieldOption, Json, Quiet, ReferenceOption
 from orbitune.cli.output import print_areas, print_json
+from orbitune.cli.scene_options import SceneBands, SceneResolution, SceneScale
 from orbitune.mapping.outputs.table import OUTPUTS
 
 app = CommandSet("Trained models")
@@ -55,14 +56,7 @@ def map_(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help=OUTPUTS["map"].help, rich_help_panel=OUTPUT)],
     outputs: dict[str, Path],
-    bands: Annotated[
-        str,
-        typer.Option(
-            help="Names or numbers of the bands that the model reads, in its order, such as B04,B03,B02 or "
-            "3,2,1 for red, green and blue [default: from the file]",
-            rich_help_panel="Scene",
-        ),
-    ] = "",
+    bands: SceneBands = "",
     stride: Annotated[
         int | None,
         typer.Option(
@@ -82,18 +76,8 @@ def map_(
             help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
         ),
     ] = "auto",
-    scale: Annotated[
-        str,
-        typer.Option(
-            help="match: reflectance by the encoding of the scene, in the air of the training tiles; none: "
-            "by the encoding alone; else the values mapped to 0:255, such as 0:2750 or 2%:98%, or to 0:10000 "
-            "for a model of 16-bit tiles",
-            rich_help_panel="Scene",
-        ),
-    ] = "match",
-    resolution: Annotated[
-        float, typer.Option(help="Metres per pixel of the training tiles", rich_help_panel="Scene")
-    ] = 10.0,
+    scale: SceneScale = "match",
+    resolution: SceneResolution = 10.0,
     aoi: Annotated[
         Path | None,
         typer.Option(help="Vector file whose polygons are mapped, in any CRS", rich_help_panel="Scene"),

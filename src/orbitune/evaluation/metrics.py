@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import FiniteFloat, NonNegativeInt
 
 from orbitune.errors import RunError
-from orbitune.models.metadata import Scores
+from orbitune.models.lineage.scores import Scores
 from orbitune.records import JsonTuple, Record
 
 

@@ -112,6 +112,22 @@ class BundleModel:
             Logits, float32 (B, C), before the temperature; and features, float32 (B, D), the input of the
             head for the tile without flips (for a distilled DeiT, the inputs of its two heads, concatenated).
         """
+        logits, features = self._compute(tiles, tta=self._tta)
+        return logits, features[:, 0]
+
+    def view_features(self, tiles: np.ndarray) -> np.ndarray:
+        """Compute the features of all flips and quarter turns of square tiles.
+
+        Args:
+            tiles: uint8 or uint16 (B, S, S, C).
+
+        Returns:
+            float32 (B, 8, D), each as the features of `compute`; the first view is the tile itself.
+        """
+        return self._compute(tiles, tta="flips")[1]
+
+    def _compute(self, tiles: np.ndarray, *, tta: str) -> tuple[np.ndarray, np.ndarray]:
+        """Compute logits (B, C), and the features (B, V, D) of the views that they are the mean of."""
         import torch
 
         logits, features = [], []
@@ -120,8 +136,8 @@ class BundleModel:
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():
-                logits.append(forward_with_tta(self._network, part, tta=self._tta).float().cpu().numpy())
-            # With flips the head is read once for each view; the first is the unflipped tile.
-            first = torch.cat([noted[0] for noted in self._read], 1)
-            features.append(first.float().cpu().numpy())
+                logits.append(forward_with_tta(self._network, part, tta=tta).float().cpu().numpy())
+            # A head is read once for each view.
+            views = [torch.cat(heads, 1) for heads in zip(*self._read, strict=True)]
+            features.append(torch.stack(views, 1).float().cpu().numpy())
         return np.concatenate(logits), np.concatenate(features)

@@ -8,7 +8,8 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
 from orbitune.models.families import Family
-from orbitune.models.metadata import ModelMetadata
+from orbitune.models.lineage.adaptation import Adaptation
+from orbitune.models.metadata import ModelMetadata, WeightStorage
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
-def write_model_card(folder: Path, metadata: ModelMetadata, *, result: RunResult, family: Family) -> None:
+def write_model_card(
+    folder: Path, metadata: ModelMetadata, *, family: Family, result: RunResult | None = None
+) -> None:
     """Write README.md with a YAML model index, as the hub reads it.
 
     Args:
         folder: folder of the bundle.
         metadata: its orbitune.json.
-        result: result of the run.
         family: backbone family, for the description.
+        result: result of the run; None for a bundle that was adapted, whose scores are in its metadata.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -35,15 +38,16 @@ def write_model_card(folder: Path, metadata: ModelMetadata, *, result: RunResult
         pipeline_tag="image-classification",
         base_model=None if looks_like_path(backbone) else backbone,
         datasets=[data] if _on_hub(data) else None,
-        metrics=["accuracy", "f1"],
+        metrics=["accuracy", "f1"] if metadata.scores else None,
         tags=["orbitune", "satellite", "land-cover", metadata.method],
         eval_results=_eval_results(metadata),
     )
     sections = [
         f"# {_title(metadata)}",
-        _what(metadata, result),
+        _what(metadata),
         "## Use\n\n" + _use(metadata, adapter, family),
-        "## Scores\n\n" + _scores(metadata, result),
+        *(["## Scores\n\n" + _scores(metadata, result)] if result else []),
+        *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
         "## Calibration and out-of-distribution tiles\n\n" + _trust(metadata),
         "## Training\n\n" + _origin(metadata),
     ]
@@ -51,9 +55,12 @@ def write_model_card(folder: Path, metadata: ModelMetadata, *, result: RunResult
 
 
 def _title(metadata: ModelMetadata) -> str:
-    """Return the title: method, backbone and data."""
-    method, data = find_method(metadata.method).title, data_name(metadata.data.name or "")
-    return f"{method[0].upper()}{method[1:]} of {metadata.backbone.description} on {data}"
+    """Return the title: method, backbone and data, and the scene of an adaptation."""
+    method = find_method(metadata.method).title
+    title = f"{method[0].upper()}{method[1:]} of {metadata.backbone.description}"
+    if metadata.data.name:
+        title += f" on {data_name(metadata.data.name)}"
+    return f"{title}, adapted to {metadata.adaptation.scene}" if metadata.adaptation else title
 
 
 def _on_hub(data: str) -> bool:
@@ -84,15 +91,17 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
     ]
 
 
-def _what(metadata: ModelMetadata, result: RunResult) -> str:
+def _what(metadata: ModelMetadata) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
-    trained, total = result.parameters.trainable, result.parameters.total
     text = (
         f"Classifies satellite tiles into {len(classes)} classes: {', '.join(classes)}. "
         f"{find_method(metadata.method).title} on a {metadata.backbone.description}, at {size} x {size} "
-        f"pixels; {trained:,} of {total:,} parameters were trained."
+        "pixels"
     )
+    if counts := metadata.parameters:
+        text += f"; {counts.trainable:,} of {counts.total:,} parameters were trained"
+    text += "."
     if metadata.data.synthetic:
         text += "\n\n**The tiles were drawn by a program: the scores say nothing about satellite images.**"
     return text
@@ -149,6 +158,28 @@ def _scores(metadata: ModelMetadata, result: RunResult) -> str:
     return "\n".join(rows) + f"\n\n{reads}\n\n" + "\n".join(classes)
 
 
+def _adaptation(adaptation: Adaptation) -> str:
+    """Return the section on the points that the head was refitted to, and the scores on them."""
+    scores, (low, high) = adaptation.scores, adaptation.scores.gain_interval
+    rows = ["| head | accuracy | 95 % interval | macro-F1 |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| {name} | {each.accuracy:.1%} | {each.interval[0]:.1%} to {each.interval[1]:.1%} | "
+        f"{each.macro_f1:.3f} |"
+        for name, each in (("before", scores.before), ("after", scores.after))
+    ]
+    listed = ", ".join(f"{name} {count:,}" for name, count in adaptation.points.items())
+    return (
+        f"The head of `{adaptation.parent}` (SHA-256 of its orbitune.json `{adaptation.parent_sha256}`) was "
+        f"refitted to {adaptation.count:,} labelled points of {adaptation.scene}: {listed}. All other "
+        "weights are those of the parent.\n\n"
+        + "\n".join(rows)
+        + f"\n\nLabels of {adaptation.window} x {adaptation.window} pixels around the points, each held out "
+        f"in {scores.folds}-fold cross-validation. The gain is {100 * scores.gain:+.1f} percentage points "
+        f"(paired 95 % interval {100 * low:+.1f} to {100 * high:+.1f}). It holds for places of "
+        "this scene like the points."
+    )
+
+
 def _times(count: int) -> str:
     """Return a number of times in words."""
     return "once" if count == 1 else f"{count} times"
@@ -156,21 +187,32 @@ def _times(count: int) -> str:
 
 def _trust(metadata: ModelMetadata) -> str:
     """Return the section on temperature, OOD detector and storage."""
-    detector, storage = metadata.ood_detector, metadata.storage
-    assert detector is not None and storage is not None
+    fitted_on = "held-out points" if metadata.adaptation else "validation"
     text = (
-        f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on validation, before the "
-        f"softmax.\n\n`{OOD_DETECTOR_FILE}` ({detector.bytes / 1000:,.0f} kB) is an out-of-distribution "
-        f"detector, fitted on {detector.training_tiles:,} training tiles. The OOD score is the "
-        f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*; of "
-        f"{detector.validation_tiles:,} validation tiles, at most {detector.false_alarm_rate:.1%} are."
+        f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}, before the "
+        "softmax."
     )
+    if detector := metadata.ood_detector:
+        text += (
+            f"\n\n`{OOD_DETECTOR_FILE}` ({detector.bytes / 1000:,.0f} kB) is an out-of-distribution "
+            f"detector, fitted on {detector.training_tiles:,} training tiles. The OOD score is the "
+            f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*; of "
+            f"{detector.validation_tiles:,} validation tiles, at most {detector.false_alarm_rate:.1%} are."
+        )
+    return text + (f"\n\n{_storage(metadata.storage)}" if metadata.storage else "")
+
+
+def _storage(storage: WeightStorage) -> str:
+    """Return sentences on the storage type of the weights, and what it changed."""
     if storage.dtype == "float32":
-        return text + "\n\nWeights are stored in 32 bits, as trained."
-    return text + (
-        f"\n\nWeights are stored as {storage.dtype}. On the {storage.tiles:,} validation tiles, "
-        f"accuracy was {storage.accuracy_before:.3%} before and {storage.accuracy_after:.3%} after; "
-        f"the largest difference of a logit is {storage.largest_logit_difference:.2g}."
+        return "Weights are stored in 32 bits, as trained."
+    text = f"Weights are stored as {storage.dtype}."
+    if storage.tiles is None:
+        return text
+    return (
+        f"{text} On the {storage.tiles:,} validation tiles, accuracy was {storage.accuracy_before:.3%} "
+        f"before and {storage.accuracy_after:.3%} after; the largest difference of a logit is "
+        f"{storage.largest_logit_difference:.2g}."
     )
 
 
@@ -178,15 +220,16 @@ def _origin(metadata: ModelMetadata) -> str:
     """Return the list of what the model was trained with."""
     data, used = metadata.data, metadata.preprocessing
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+    tiles = [data.source, sizes, data.fingerprint and f"fingerprint `{data.fingerprint}`"]
     lines = [
         f"- backbone: {metadata.backbone.description}, SHA-256 of its weights "
         f"`{metadata.backbone.weights_sha256}`",
-        f"- tiles: {data.source}; {sizes}; fingerprint `{data.fingerprint}`",
-        f"- split: {data.split}, SHA-256 `{data.splits_sha256}`",
+        "- tiles: " + ("; ".join(filter(None, tiles)) or "unknown"),
+        *([f"- split: {data.split}, SHA-256 `{data.splits_sha256}`"] if data.split else []),
         f"- pixels: to {used.image_size} x {used.image_size} ({used.resample}), divided by "
         f"{LARGEST[used.dtype]}, mean {list(used.mean)}, standard deviation {list(used.std)}, from "
         f"{used.stated_by}; bands {', '.join(used.bands)}",
-        f"- recipe `{metadata.recipe_hash}`, {metadata.made_by}",
+        f"- recipe `{metadata.recipe_hash or 'unknown'}`, {metadata.made_by}",
         *(f"- {note}" for note in data.notes),
     ]
     return "\n".join(lines)

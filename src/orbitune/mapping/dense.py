@@ -6,18 +6,14 @@ head predicts the classes. The head is fitted on each scene to tile-wise predict
 `dense_fit`).
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from orbitune.evaluation.calibration import probabilities
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.grid import CellGrid, PixelWindow
+from orbitune.mapping.linear_head import LinearHead
 
 WINDOW_TOKENS = 14  # tokens along a side of a window: larger ones cost more attention, smaller lack context
 _BATCH = 4  # windows encoded at a time
-_WEIGHT_DECAY = 1e-2
 
 
 def min_rows(cells: CellGrid) -> int:
@@ -25,59 +21,19 @@ def min_rows(cells: CellGrid) -> int:
     return WINDOW_TOKENS - (cells.tile // cells.stride - 1) % WINDOW_TOKENS
 
 
-@dataclass(frozen=True)
-class DenseHead:
-    """A linear classification head on averaged tokens.
+class DensePredictor:
+    """Predict cells from the averaged tokens of their tiles.
 
-    Attributes:
-        weight: float32 (C + 1, D); the last row is for out-of-distribution cells.
-        bias: float32 (C + 1,).
+    Args:
+        network: the model.
+        head: its C + 1 classes are those of the model, and out of distribution.
+        not_sure: whether cells may be out of distribution.
     """
 
-    weight: np.ndarray
-    bias: np.ndarray
-
-    @classmethod
-    def fit(cls, features: np.ndarray, targets: np.ndarray) -> "DenseHead":
-        """Fit the head by L-BFGS to the least regularised cross-entropy.
-
-        Args:
-            features: float (N, D).
-            targets: probabilities, float (N, C + 1).
-        """
-        import torch
-
-        mean, deviation = features.mean(0), features.std(0) + 1e-6
-        inputs = torch.from_numpy((features - mean) / deviation).double()
-        wanted = torch.from_numpy(targets).double()
-        weight = torch.zeros(targets.shape[1], inputs.shape[1], dtype=torch.double, requires_grad=True)
-        bias = torch.zeros(targets.shape[1], dtype=torch.double, requires_grad=True)
-        optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
-
-        def loss() -> Any:
-            optimizer.zero_grad()
-            logits = torch.nn.functional.linear(inputs, weight, bias)
-            entropy = torch.nn.functional.cross_entropy(logits, wanted)
-            value = entropy + _WEIGHT_DECAY * (weight**2).sum()
-            value.backward()
-            return value
-
-        optimizer.step(loss)
-        scaled = weight.detach().numpy() / deviation
-        return cls(scaled.astype(np.float32), (bias.detach().numpy() - scaled @ mean).astype(np.float32))
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Return probabilities, float32 (N, C + 1), of features (N, D)."""
-        return probabilities(features @ self.weight.T + self.bias, 1.0)
-
-
-class DensePredictor:
-    """Predict cells from the averaged tokens of their tiles."""
-
-    def __init__(self, network: BundleModel, head: DenseHead, *, not_sure: bool) -> None:
+    def __init__(self, network: BundleModel, head: LinearHead, *, not_sure: bool) -> None:
         self._network = network
         # Even a head fitted to no out-of-distribution tile gives some cells that class: drop its row.
-        self._head = head if not_sure else DenseHead(head.weight[:-1], head.bias[:-1])
+        self._head = head if not_sure else LinearHead(head.weight[:-1], head.bias[:-1])
         self._not_sure = not_sure
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:

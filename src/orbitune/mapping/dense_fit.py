@@ -3,8 +3,9 @@
 import numpy as np
 
 from orbitune.errors import DataError, ModelError
-from orbitune.mapping.dense import DenseHead, dense_features, min_rows
+from orbitune.mapping.dense import dense_features, min_rows
 from orbitune.mapping.grid import PixelWindow, select_cells, to_codes
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_report import Agreement
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.worker import Worker
@@ -15,7 +16,7 @@ _CHECKED = 200  # cells of the finished map that are predicted tile-wise again
 _CHECKED_PER_PART = 20
 
 
-def fit_dense_head(worker: Worker) -> DenseHead:
+def fit_dense_head(worker: Worker) -> LinearHead:
     """Fit the dense head to tile-wise predictions of cells drawn all over the scene.
 
     Raises:
@@ -39,7 +40,7 @@ def fit_dense_head(worker: Worker) -> DenseHead:
             break
     if not features:
         raise DataError("The scene has too few complete tiles to fit dense predictions: use --mode tiles.")
-    return DenseHead.fit(np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles)))
+    return LinearHead.fit(np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles)))
 
 
 def measure_agreement(worker: Worker, store: PartStore) -> Agreement:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.mapping.areas.analysis import MapAnalysis
-from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_quality import measure_quality
 from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
@@ -132,7 +132,7 @@ def _run(
         worker.close()
 
 
-def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
+def _dense_head(worker: Worker, store: PartStore) -> LinearHead:
     """Return the stored dense head; fit and store it first if there is none."""
     if (head := store.read_head()) is None:
         head = fit_dense_head(worker)
@@ -142,7 +142,7 @@ def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
 
 def _label_parts(
     worker: Worker,
-    head: DenseHead | None,
+    head: LinearHead | None,
     *,
     store: PartStore,
     executor: str,

@@ -4,9 +4,10 @@ import numpy as np
 
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.dense import DenseHead, DensePredictor
+from orbitune.mapping.dense import DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.scene.mosaic import Mosaic
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
@@ -23,7 +24,7 @@ class Worker:
         tilewise: the tile-wise predictor, whatever labels the parts.
     """
 
-    def __init__(self, spec: JobSpec, head: DenseHead | None = None) -> None:
+    def __init__(self, spec: JobSpec, head: LinearHead | None = None) -> None:
         import torch
 
         torch.set_num_threads(spec.threads)
@@ -37,7 +38,7 @@ class Worker:
         if head:
             self.use_dense_head(head)
 
-    def use_dense_head(self, head: DenseHead) -> None:
+    def use_dense_head(self, head: LinearHead) -> None:
         """Use the dense head for all later `label` calls."""
         self._predictor = DensePredictor(self.network, head, not_sure=self.not_sure)
 

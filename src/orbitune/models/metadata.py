@@ -9,13 +9,14 @@ from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict,
 
 from orbitune.data.band_statistics import BandStatistics
 from orbitune.errors import OrbituneError, RunError
+from orbitune.models.lineage.adaptation import Adaptation
+from orbitune.models.lineage.merging import MergeParent, MergeScore
+from orbitune.models.lineage.scores import Fraction, Scores, Sha256
 from orbitune.models.preprocessing import Bands, Preprocessing, Side
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "orbitune.json"
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 StorageType = Literal["float32", "float16", "bfloat16"]
 
 
@@ -73,22 +74,6 @@ class BackboneRecord(Record):
     reference: Annotated[str, Field(min_length=1)]
     description: str
     weights_sha256: Sha256
-
-
-class Scores(Record):
-    """Scores on one split.
-
-    Attributes:
-        accuracy: 0..1.
-        interval: its 95 % Wilson interval, low and high.
-        macro_f1: 0..1, the mean over the classes.
-        count: number of tiles.
-    """
-
-    accuracy: Fraction
-    interval: Annotated[tuple[FiniteFloat, FiniteFloat], Strict(False)]
-    macro_f1: FiniteFloat = 0.0
-    count: NonNegativeInt = 0
 
 
 class ParameterCounts(Record):
@@ -203,32 +188,6 @@ class WeightStorage(Record):
     largest_logit_difference: FiniteFloat | None = None
 
 
-class MergeParent(Record):
-    """One of the two adapters that a merged adapter was made of.
-
-    Attributes:
-        path: of its run.
-        weight: of its update in the mean, 0..1.
-    """
-
-    path: str
-    weight: Fraction
-
-
-class MergeScore(Record):
-    """Accuracies, 0..1, on the validation tiles of one of two merged runs.
-
-    Attributes:
-        tiles: the run that the tiles belong to.
-        one, other, merged: accuracy of each adapter.
-    """
-
-    tiles: str
-    one: Fraction
-    other: Fraction
-    merged: Fraction
-
-
 class ModelMetadata(StoredRecord):
     """The content of orbitune.json; what is not known is None.
 
@@ -245,6 +204,7 @@ class ModelMetadata(StoredRecord):
         ood_detector: None for a run, and for an imported adapter.
         imported: what an imported adapter stated about its backbone.
         merged_from: the parents of a merged adapter; `validations` are its scores on their tiles.
+        adaptation: how the head was refitted to a scene; None for other models.
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
@@ -267,6 +227,7 @@ class ModelMetadata(StoredRecord):
     imported: dict[str, str | None] | None = None
     merged_from: JsonTuple[MergeParent] | None = None
     validations: JsonTuple[MergeScore] | None = None
+    adaptation: Adaptation | None = None
     files: Hashes = Field(default_factory=dict)
     settings: Hashes = Field(default_factory=dict)
 

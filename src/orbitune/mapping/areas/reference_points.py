@@ -34,28 +34,30 @@ class ReferencePoints:
     weights: dict[str, float] | None = None
 
     @classmethod
-    def read(cls, path: str | Path, field: str = TRUE_CLASS) -> "ReferencePoints":
+    def read(cls, path: str | Path, field: str = TRUE_CLASS, *, sample: bool = True) -> "ReferencePoints":
         """Read the points of a vector file.
 
         Args:
             path: any file that GDAL opens. Points whose field is empty are counted and left out.
             field: name of the field with the true class.
+            sample: whether the points must be a random sample, which estimates areas. If not, their strata
+                are not read.
 
         Raises:
-            DataError: it cannot be read, has no such field, no labelled points, or was drawn where a map is
-                least sure, which is not a random sample.
+            DataError: it cannot be read, has no such field, no labelled points, or is a sample of the places
+                where a map is least sure in place of a random one.
         """
         layer = read_vector(path, POINTS)
         if field not in layer.fields:
             named = ", ".join(layer.fields) or "none"
             raise DataError(f"{path} has no field {field}; its fields are: {named}. Name one with --field.")
-        if "uncertainty" in layer.fields.get("sampling", ()):
+        if sample and "uncertainty" in layer.fields.get("sampling", ()):
             raise DataError(
                 f"The points of {path} were drawn where the map is least sure, not at random, so they do not "
                 "estimate areas: draw others with orbitune map-sample."
             )
         labels = np.array(["" if _is_missing(value) else str(value).strip() for value in layer.fields[field]])
-        stratum, weights = _strata(layer) or (None, None)
+        stratum, weights = (_strata(layer) if sample else None) or (None, None)
         labelled = labels != ""
         if not labelled.any():
             raise DataError(f"No point of {path} has a class: fill its field {field}, in QGIS for instance.")
@@ -65,7 +67,7 @@ class ReferencePoints:
         return cls(layer, labels[labelled], int((~labelled).sum()), stratum, weights)
 
     def check_classes(self, known: Collection[str]) -> None:
-        """Check that every label is a class of the map.
+        """Check that every label is a class of a map or a model.
 
         Raises:
             DataError: one is not; the message names the classes.
@@ -73,15 +75,18 @@ class ReferencePoints:
         if unknown := sorted(set(self.labels.tolist()) - set(known)):
             named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise DataError(
-                f"{self.layer.path} has points of unknown class {named}. The map's classes are: "
-                f"{', '.join(known)}."
+                f"{self.layer.path} has points of unknown class {named}. The classes are: {', '.join(known)}."
             )
+
+    def coordinates(self, crs: str) -> np.ndarray:
+        """Return x and y in a CRS given as WKT, float (2, N); not finite where it does not reach."""
+        import shapely
+
+        return np.asarray(shapely.get_coordinates(self.layer.project(crs)).T)
 
     def codes_on(self, class_map: ClassMap) -> np.ndarray:
         """Return the map's code at each point, uint8 (N,); nodata outside the map."""
-        import shapely
-
-        x, y = shapely.get_coordinates(self.layer.project(class_map.crs)).T
+        x, y = self.coordinates(class_map.crs)
         finite = np.isfinite(x) & np.isfinite(y)
         columns, rows = class_map.to_pixels(np.where(finite, x, 0), np.where(finite, y, 0))
         return np.where(finite, class_map.codes_at(columns, rows), NODATA)

@@ -1,0 +1,1 @@
+"""Adaptation of a bundle to a scene, by a few labelled points."""

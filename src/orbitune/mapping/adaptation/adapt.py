@@ -1,0 +1,197 @@
+"""Adaptation of a bundle to a scene: refit its head, validate it, and write the new bundle."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import DataError
+from orbitune.evaluation.calibration import fit_temperature
+from orbitune.files import replacing
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.model_card import write_model_card
+from orbitune.integrity import file_hash
+from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
+from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
+from orbitune.mapping.adaptation.validation import compare_logits, split_folds
+from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
+from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.map_plan import MapPlan, plan_map
+from orbitune.mapping.options import MapOptions
+from orbitune.mapping.scene.radiometry import MATCH
+from orbitune.mapping.scene.reader import RESOLUTION
+from orbitune.mapping.worker import Worker
+from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.families import Family
+from orbitune.models.files.head_tensors import read_head, write_head
+from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores
+from orbitune.models.metadata import FILE, WeightStorage
+from orbitune.sources.band_names import BandChoice
+
+Log = Callable[[str], None]
+
+
+def adapt(
+    source: str | Path,
+    scene: str | Path,
+    *,
+    points: str | Path | None,
+    out: str | Path,
+    field: str = TRUE_CLASS,
+    bands: Sequence[BandChoice] | None = None,
+    scale: str = MATCH,
+    resolution: float = RESOLUTION,
+    seed: int = 0,
+    backbone: str | None = None,
+    progress: bool = True,
+    log: Log = lambda line: None,
+) -> Bundle:
+    """Refit the head of a bundle to labelled points of a scene.
+
+    The features stay as they are, and with them the OOD detector. The new head is regularised towards that of
+    the bundle. The accuracies before and after are of points that were held out, by cross-validation; the
+    stored head is fitted to all points.
+
+    Examples:
+        >>> from orbitune import adapt
+        >>> adapted = adapt("bundle", "scene.tif", points="labels.gpkg", out="adapted")
+        >>> scores = adapted.metadata.adaptation.scores
+        >>> scores.before.accuracy, scores.after.accuracy
+
+    Args:
+        source: a bundle, a finished run, or a bundle's hub id.
+        scene: a path, a URL, or any name that rasterio opens.
+        points: vector file of points, such as a labelled sample of `draw_sample`.
+        out: folder of the new bundle; it must not exist.
+        field: name of the field with the true class of a point.
+        bands, scale, resolution: see `MapOptions`.
+        seed: of the folds.
+        backbone: hub id or folder of the backbone, if it has moved since training.
+        progress: whether to show a progress bar on stderr.
+        log: called with each message, one line without a line break.
+
+    Returns:
+        The new bundle.
+
+    Raises:
+        OrbituneError: an input cannot be used, there are too few points, or the folder cannot be written.
+    """
+    out = Path(out)
+    if out.exists():
+        raise DataError(f"{out} exists; choose another --out, or remove it.")
+    if points is None:
+        raise DataError(
+            "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "
+            "that teach most."
+        )
+    labelled = ReferencePoints.read(points, field, sample=False)
+    options = MapOptions(bands=bands, scale=scale, resolution=resolution, mode="tiles")
+    plan = plan_map(source, [scene], paths={}, options=options, backbone=backbone)
+    labelled.check_classes(plan.bundle.classes)
+    for line in (*plan.messages, *plan.warnings):
+        log(line)
+    fitted = _fit(plan, labelled, seed=seed, progress=progress)
+    for line in fitted.notes(plan.bundle.classes):
+        log(line)
+    _write(out, plan, fitted)
+    return Bundle.open(out)
+
+
+@dataclass(frozen=True)
+class _FittedHead:
+    """A head that was fitted to points, and its validation.
+
+    Attributes:
+        head: fitted to all points.
+        family: of the backbone.
+        temperature: fitted on held-out points.
+        scores: of held-out points.
+        counts: number of points of each class.
+        left_out: number of points that were not used.
+    """
+
+    head: LinearHead
+    family: Family
+    temperature: float
+    scores: AdaptationScores
+    counts: tuple[int, ...]
+    left_out: int
+
+    def notes(self, classes: Sequence[str]) -> list[str]:
+        """Return lines about points that were left out, and classes without points."""
+        missing = [name for name, count in zip(classes, self.counts, strict=True) if not count]
+        notes = []
+        if self.left_out:
+            notes.append(
+                f"{self.left_out:,} points have no class, or lie outside the scene or where it has no data: "
+                "left out"
+            )
+        if missing:
+            notes.append(
+                f"no points of {', '.join(missing)}: the new head hardly predicts them, so label some if the "
+                "scene has any"
+            )
+        return notes
+
+
+def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool) -> _FittedHead:
+    """Fit the head of a plan's bundle to points, and validate it."""
+    worker = Worker(plan.spec)
+    try:
+        windows = LabelledWindows.read(worker, labelled)
+        folds = split_folds(windows, seed)
+        features = window_features(worker.network, windows, progress=progress)
+    finally:
+        worker.close()
+    bundle, labels = worker.bundle, windows.labels
+    family = bundle.backbone(plan.spec.backbone).family
+    start = LinearHead(*read_head(bundle.folder, family))
+    before = cell_logits(start, features, tta=bundle.tta)
+    after = np.empty_like(before)
+    for fit, held_out in folds:
+        head = refit_head(start, features[fit], labels=labels[fit])
+        after[held_out] = cell_logits(head, features[held_out], tta=bundle.tta)
+    return _FittedHead(
+        head=refit_head(start, features, labels=labels),
+        family=family,
+        temperature=fit_temperature(after, labels),
+        scores=compare_logits(before, after, labels=labels, classes=bundle.classes, folds=len(folds)),
+        counts=tuple(np.bincount(labels, minlength=len(bundle.classes)).tolist()),
+        left_out=labelled.unlabelled + windows.left_out,
+    )
+
+
+def _write(out: Path, plan: MapPlan, fitted: _FittedHead) -> None:
+    """Write the bundle of a plan with another head."""
+    bundle, parent = plan.bundle, plan.bundle.metadata
+    adaptation = Adaptation(
+        parent=bundle.folder.name,
+        parent_sha256=file_hash(bundle.folder / FILE),
+        scene=plan.metadata.scene,
+        window=plan.spec.cells.tile,
+        points={name: n for name, n in zip(bundle.classes, fitted.counts, strict=True) if n},
+        left_out=fitted.left_out,
+        scores=fitted.scores,
+    )
+    changed: dict[str, Any] = {
+        "made_by": f"orbitune {version('orbitune')}",
+        "scores": {},  # the parent's, with its confusions and the effect of its storage, are of its own head
+        "confusion": None,
+        "temperature": fitted.temperature,
+        "ood_detector": parent.ood_detector and parent.ood_detector.model_copy(update={"risk": None}),
+        "storage": parent.storage and WeightStorage(dtype=parent.storage.dtype),
+        "adaptation": adaptation,
+    }
+    metadata = parent.model_copy(update=changed)
+    with replacing(out) as folder:
+        folder.mkdir()
+        for pattern in ("*.json", "*.safetensors"):
+            for file in bundle.folder.glob(pattern):
+                shutil.copyfile(file, folder / file.name)
+        write_head(folder, fitted.family, weight=fitted.head.weight, bias=fitted.head.bias)
+        write_metadata(folder, metadata)
+        write_model_card(folder, metadata, family=fitted.family)

@@ -1,0 +1,87 @@
+"""Windows of a scene around labelled points, read as a map reads its cells."""
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from orbitune.errors import DataError
+from orbitune.mapping.areas.reference_points import ReferencePoints
+from orbitune.mapping.grid import select_cells
+from orbitune.mapping.worker import Worker
+
+_SHIFT = 0.25  # of a window's side: the largest distance of a point from the middle of a shifted window
+
+
+@dataclass(frozen=True)
+class LabelledWindows:
+    """Windows around labelled points.
+
+    Attributes:
+        tiles: uint8 or uint16 (N, V, S, S, bands). The first window of a point is that of its
+            cell on a map; the others hold the point in or near their middle.
+        labels: class indices, int64 (N,).
+        cells: row and column of each point's cell, int (N, 2).
+        left_out: number of points outside the scene or where it has too little data for a label.
+    """
+
+    tiles: np.ndarray
+    labels: np.ndarray
+    cells: np.ndarray
+    left_out: int
+
+    @classmethod
+    def read(cls, worker: Worker, points: ReferencePoints) -> "LabelledWindows":
+        """Read the windows around points.
+
+        Args:
+            worker: of a map with a label for each window.
+            points: their classes are those of the worker's model.
+
+        Raises:
+            DataError: no point lies in the scene where it has data.
+        """
+        side = worker.spec.cells.stride
+        pixels, inside = _pixels_of(points, worker)
+        found = [
+            _windows_around(worker, pixel) if within else None
+            for pixel, within in zip(pixels, inside, strict=True)
+        ]
+        kept = np.array([windows is not None for windows in found])
+        if not kept.any():
+            raise DataError(
+                f"None of the {len(kept):,} labelled points of {points.layer.path} lies in the scene where "
+                "it has data."
+            )
+        order = {name: index for index, name in enumerate(worker.bundle.classes)}
+        return cls(
+            np.stack([windows for windows in found if windows is not None]),
+            np.array([order[name] for name in points.labels[kept]]),
+            pixels[kept] // side,
+            left_out=int((~kept).sum()),
+        )
+
+
+def _pixels_of(points: ReferencePoints, worker: Worker) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of each point, int (N, 2), and whether it lies in the scene, bool (N,)."""
+    grid = worker.scene.grid
+    x, y = points.coordinates(grid.crs)
+    finite = np.isfinite(x) & np.isfinite(y)
+    columns, rows = ~grid.transform * (np.where(finite, x, 0), np.where(finite, y, 0))
+    inside = finite & (rows >= 0) & (rows < grid.height) & (columns >= 0) & (columns < grid.width)
+    pixels = np.where(inside[:, None], np.floor(np.stack([rows, columns], 1)), 0)
+    return pixels.astype(int), inside
+
+
+def _windows_around(worker: Worker, pixel: np.ndarray) -> np.ndarray | None:
+    """Return the windows of one point, (V, S, S, bands); None if a map has no label there."""
+    side = worker.spec.cells.stride
+    row, column = (pixel // side).tolist()
+    block = worker.read_cells(row - 1, column - 1, rows=3, columns=3)
+    if [1, 1] not in select_cells(block).tolist():
+        return None
+    middle = pixel % side + side - side // 2
+    far = int(_SHIFT * side)
+    shifted = [middle + shift for shift in product((-far, 0, far), repeat=2)]
+    by_pixel = replace(block, cells=replace(block.cells, stride=1))
+    return by_pixel.tiles(np.array([[side, side], *shifted]))

@@ -1,0 +1,1 @@
+"""Records of what a saved model comes from, and of its scores."""
