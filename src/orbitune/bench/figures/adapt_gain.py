@@ -34,8 +34,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the right answers gained on held-out places, in points; the mean over scenes and draws.
 
-    Each draw adapts the bundle to some places: two of each group, and others at random. The maps before and after, without *not sure*, are
-    compared at the others, but those whose windows overlap with one of a drawn place.
+    Each draw adapts the bundle to some places: two of each group, and others at random. The maps before and
+    after, without *not sure*, are compared at the other places whose windows overlap with none of the drawn.
 
     Args:
         run, labelled_scenes, groups, stride: as in `orbitune.bench.figures.scene_accuracy`.
