@@ -43,7 +43,7 @@ def measure(
         points: number of places to adapt to.
     """
     gains, seconds, details = [], [], []
-    settings = {"groups": groups, "stride": stride, "not_sure": False}
+    settings: dict[str, Any] = {"groups": groups, "stride": stride, "not_sure": False}
     with temporary_bundle(run) as folder:
         for scene in read_labelled_scenes(labelled_scenes):
             before = answer_places(folder, scene, **settings)
