@@ -5,6 +5,7 @@ import pytest
 import rasterio
 from band_tiles import NAMES, cut_scene, write_bands
 from PIL import Image
+from safe_products import write_safe
 from samples import backbone_folder
 from scenes import read_band
 
@@ -164,6 +165,19 @@ def test_brightness_unlike_the_training_tiles_is_warned_of_by_the_names_of_the_b
     pixels[3] += 8000
     warnings = map_bands(write_bands(tmp_path / "s.tif", pixels, NAMES))[0].warnings
     assert warnings[0].startswith("B08 is ") and "check --bands and --scale" in warnings[0]
+
+
+def test_a_safe_product_with_bands_of_20_m_is_mapped_by_its_metadata(map_bands, pixels, tmp_path):
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(600_000, 5_500_000, 10, 10)}
+    bands = dict(zip(NAMES, pixels + 1000, strict=True))
+    bands["B11"] = np.ascontiguousarray(bands["B11"][::2, ::2])
+    report, codes, _ = map_bands(
+        write_safe(tmp_path, bands, level="L2A", offset=-1000, **place), scale="none"
+    )
+    assert codes.shape == (ROWS, COLUMNS) and (codes > 0).all()
+    metadata = report.metadata
+    assert metadata.band_names == NAMES and metadata.encoding.certainty == "stated"
+    assert metadata.scaling.low == (1000.0,) * 5 and metadata.scaling.high == (11_000.0,) * 5
 
 
 # --- everything that follows ------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_the_scaling_is_noted_and_stored(draw, scene):
 
 @pytest.mark.parametrize("scale", ["5", "100:0", "5:5", "a:b", "2%:98", "2:98%", "nan:1", "0:1:2"])
 def test_a_scale_that_is_none_is_an_error_that_shows_one(scale):
-    with pytest.raises(DataError, match=r"--scale takes match, none, LOW:HIGH .* such as 2%:98%, not"):
+    with pytest.raises(DataError, match=r"--scale takes LOW:HIGH .* such as 0:2750, or 2%:98%, not"):
         MapOptions(scale=scale)
 
 
