@@ -8,9 +8,9 @@ UTM = "EPSG:32632"
 
 
 def mosaic(tiles: np.ndarray) -> np.ndarray:
-    """Tiles (rows, columns, S, S, 3) side by side, (rows * S, columns * S, 3)."""
+    """Tiles (rows, columns, S, S, bands) side by side, (rows * S, columns * S, bands)."""
     rows, columns, side = tiles.shape[:3]
-    return tiles.swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+    return tiles.swapaxes(1, 2).reshape(rows * side, columns * side, -1)
 
 
 def write_scene(path: Path, pixels: np.ndarray, metres: float = 10.0, **profile: object) -> Path:

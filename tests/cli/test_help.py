@@ -45,6 +45,13 @@ def test_help_lists_common_options_and_help_all_the_rest():
     assert "more options: " in common and "more options: " not in everything
 
 
+@pytest.mark.parametrize("command", ["predict", "map", "adapt"])
+def test_a_command_without_help_all_lists_every_option(command):
+    """Even one that has the name of a setting of the recipe."""
+    text = orbitune(command, "--help").stdout
+    assert " --bands " in text and "--help-all" not in text
+
+
 def test_a_mistyped_command_lists_public_names():
     done = orbitune("trail")
     assert done.returncode == 2

@@ -164,6 +164,26 @@ def test_a_run_of_full_fine_tuning_is_adapted_too(runs, foreign, labels, tmp_pat
     assert Classifier.from_pretrained(made.folder).predict_proba(foreign[1]).shape == (48, 3)
 
 
+def test_a_model_of_other_bands_is_adapted_too(band_bundle, band_place, tmp_path):
+    files = sorted((band_place / "tiles").rglob("*.tif"))[::3]
+    tiles = []
+    for file in files:
+        with rasterio.open(file) as opened:
+            tiles.append(np.moveaxis(opened.read(), 0, -1))
+    count = len(files)
+    scene = write_scene(tmp_path / "scene.tif", mosaic(np.stack(tiles).reshape(1, count, SIDE, SIDE, 5)))
+    pixels = [(8, SIDE * number + 8) for number in range(count)]
+    points = write_labels(tmp_path / "points.gpkg", pixels, [file.parent.name for file in files])
+    bands = tuple(range(1, 6))
+    out = tmp_path / "out"
+    made = adapt(band_bundle.folder, scene, points=points, out=out, bands=bands, progress=False)
+    assert made.metadata.adaptation.count == count
+    assert made.metadata.preprocessing == band_bundle.metadata.preprocessing
+    assert made.metadata.adaptation.scores.after.accuracy > 0.8
+    found = Classifier.from_pretrained(out).predict_proba(np.stack(tiles))
+    assert found.shape == (count, len(made.classes))
+
+
 def test_the_command_prints_scores_and_json(orbitune, bundle, foreign, labels, tmp_path):
     common = ("adapt", bundle.folder, foreign[0], "--points", labels, "--quiet", "--out")
     code, said, error = orbitune(*common, tmp_path / "one")

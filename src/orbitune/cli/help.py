@@ -23,12 +23,14 @@ class GroupedCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options, by heading.
 
-        Options in ADVANCED are shown by `--help-all` only.
+        Options in ADVANCED are shown by `--help-all` only, where a command has it.
         """
-        show_all = ctx.find_root().meta.get(SHOW_ALL, False)
+        parameters = self.get_params(ctx)
+        has_help_all = any(parameter.name == "help_all" for parameter in parameters)
+        show_all = not has_help_all or ctx.find_root().meta.get(SHOW_ALL, False)
         sections: dict[str, list[tuple[str, str]]] = defaultdict(list)
         left_out = 0
-        for parameter in self.get_params(ctx):
+        for parameter in parameters:
             if parameter.name in ADVANCED and not show_all:
                 left_out += 1
             elif record := parameter.get_help_record(ctx):

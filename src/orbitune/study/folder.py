@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+from pydantic import NonNegativeInt, PositiveInt
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
-from orbitune.integrity import read_cached_json, read_checksummed_json, write_checksummed_json
+from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
-from orbitune.records import RecordError
+from orbitune.records import RecordError, StoredRecord
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
@@ -17,6 +19,22 @@ from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
 from orbitune.yaml_files import read_yaml
+
+_SETTINGS = "study.json"
+
+
+class StudySettings(StoredRecord):
+    """Settings of a study that its recipes do not hold: the content of study.json.
+
+    Attributes:
+        tune: number of learning rates that are tried for each method, >= 0.
+        jobs: most runs at once in any session, >= 1.
+    """
+
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    tune: NonNegativeInt
+    jobs: PositiveInt
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,7 @@ class StudyFolder:
         if differences or (moved and not begun):
             self.plan_file(spec.recipe.method).unlink(missing_ok=True)
             return False
-        trials = self._settings().get("tune", self.trials)
+        trials = self._settings().tune
         if begun and trials != self.trials:
             raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
         return True
@@ -97,17 +115,18 @@ class StudyFolder:
 
     def store_jobs(self, jobs: int) -> None:
         """Store the number of trials and the most parallel runs in study.json."""
-        write_checksummed_json(
-            self.path / "study.json", {"tune": self.trials, "jobs": max(jobs, self.max_jobs)}
-        )
+        StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs)).write(self.path / _SETTINGS)
 
     @property
     def max_jobs(self) -> int:
         """Highest number of parallel runs in any session."""
-        return int(self._settings().get("jobs", 1))
+        return self._settings().jobs
 
-    def _settings(self) -> dict[str, Any]:
-        return read_cached_json(self.path / "study.json") or {}
+    def _settings(self) -> StudySettings:
+        try:
+            return StudySettings.read(self.path / _SETTINGS)
+        except (OrbituneError, RecordError):  # not stored yet, or damaged
+            return StudySettings(tune=self.trials, jobs=1)
 
     def finished(self, spec: RunSpec) -> Outcome | None:
         """Return how a run ended in an earlier session; None if it has to be run."""
