@@ -1,6 +1,7 @@
 """Figures of maps: answers at labelled places, risk, agreement, time and memory."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,6 +187,15 @@ def test_a_bundle_adapted_to_exchanged_labels_gains_nearly_all_held_out_places(r
     measured = adapt_gain.measure(str(run), folder, groups=groups, classes=classes, points=18)
     assert measured["value"] > 50  # from nearly no right answer
     assert "places in the last of 3 draws" in dict(measured["details"])["points"]
+
+
+def test_a_draw_has_two_places_of_each_group_and_none_twice(changed):
+    [scene] = read_labelled_scenes(changed())
+    rare = replace(scene, places=replace(scene.places, fields={"group": np.array(["a", "b"] + ["c"] * 34)}))
+    for seed in range(5):
+        drawn = adapt_gain._draw(rare, 5, seed=seed)
+        assert len(set(drawn.tolist())) == 5
+        assert sorted(rare.truth[drawn]) == ["a", "b", "c", "c", "c"]
 
 
 def test_dense_maps_are_compared_on_a_scene_and_on_labelled_scenes(run, changed):

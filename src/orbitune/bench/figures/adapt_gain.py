@@ -15,6 +15,7 @@ from orbitune.bench.figures.labelled_scenes import (
     read_labelled_scenes,
 )
 from orbitune.bench.figures.scenes import describe_map, temporary_bundle
+from orbitune.errors import OrbituneError
 from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.vector_io import VectorLayer, write_vector
@@ -42,30 +43,25 @@ def measure(
         classes: class that the places of each coarse group are labelled with.
         points: number of places to adapt to.
     """
-    gains, seconds, details = [], [], []
     settings: dict[str, Any] = {"groups": groups, "stride": stride, "not_sure": False}
+    gains, seconds, details = [], [], []
     with temporary_bundle(run) as folder:
         for scene in read_labelled_scenes(labelled_scenes):
             before = answer_places(folder, scene, **settings)
             scores = []
             for seed in range(_DRAWS):
-                drawn = _draw(scene, points, seed=seed)
                 place = folder / f"{scene.name}-{seed}"
-                place.mkdir()
-                start = time.perf_counter()
-                _adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place)
-                seconds.append(time.perf_counter() - start)
+                drawn = _draw(scene, points, seed=seed)
+                seconds.append(_adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place))
                 after = answer_places(place, scene, **settings)
                 held_out = _held_out(scene, drawn, before)
                 scores.append([_right(each, scene, held_out) for each in (before, after)])
-            mean = np.mean(scores, axis=0)
-            gains.append(100 * (mean[1] - mean[0]))
-            words = f"{mean[0]:.2f} right before, {mean[1]:.2f} after"
-            details.append([scene.name, f"{words}, {len(held_out)} places in the last of {_DRAWS} draws"])
-    details += [
-        ["seconds of adapt", f"{np.mean(seconds):.0f}, at most {max(seconds):.0f}"],
-        ["maps", describe_map(after.metadata)],
-    ]
+            old, new = np.mean(scores, axis=0)
+            gains.append(100 * (new - old))
+            places = f"{len(held_out)} places in the last of {_DRAWS} draws"
+            details.append([scene.name, f"{old:.2f} right before, {new:.2f} after, {places}"])
+    taken = f"{np.mean(seconds):.0f}, at most {max(seconds):.0f}"
+    details += [["seconds of adapt", taken], ["maps", describe_map(after.metadata)]]
     return {"value": float(np.mean(gains)), "details": details}
 
 
@@ -78,22 +74,32 @@ def _draw(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
 
 def _adapt(
     bundle: Path, scene: LabelledScene, *, drawn: np.ndarray, classes: Mapping[str, str], place: Path
-) -> None:
-    """Write the bundle adapted to some places of a scene to the folder `bundle` in `place`."""
+) -> float:
+    """Write the bundle adapted to some places of a scene to `place`/bundle, and return the seconds taken."""
+    place.mkdir()
     names = np.array([classes[group] for group in scene.truth[drawn]], object)
     layer = VectorLayer(place, scene.places.crs, scene.places.geometries[drawn], {TRUE_CLASS: names})
     file = place / "points.gpkg"
     write_vector(file, layer, kind="Point", name="points")
+    start = time.perf_counter()
     adapt(bundle, scene.raster, points=file, out=place / "bundle", bands=scene.bands, progress=False)
+    return time.perf_counter() - start
 
 
 def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.ndarray:
-    """Return the places farther than a window from every drawn one, int (N,)."""
+    """Return the places farther than a window from every drawn one, int (N,), N > 0.
+
+    Raises:
+        OrbituneError: there is none.
+    """
     longitude, latitude = shapely.get_coordinates(scene.places.project("EPSG:4326")).mean(0)
     metres = scene.places.project(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84")
     x, y = shapely.get_coordinates(metres).T
     apart = np.maximum(abs(x[:, None] - x[drawn]), abs(y[:, None] - y[drawn])).min(1)
-    return np.flatnonzero(apart >= answers.metadata.tile * answers.metadata.resolution_metres)
+    found = np.flatnonzero(apart >= answers.metadata.tile * answers.metadata.resolution_metres)
+    if not len(found):
+        raise OrbituneError(f"{scene.name} has no place apart from the drawn ones: use fewer `points`.")
+    return found
 
 
 def _right(answers: Answers, scene: LabelledScene, places: np.ndarray) -> float:
