@@ -44,6 +44,14 @@ def test_several_layers_of_the_expected_kind_are_named(tmp_path, kinds, kind, sh
         read_vector(path, kinds)
 
 
+def test_a_multi_point_of_one_is_a_point(tmp_path):
+    path = write(tmp_path / "a.gpkg", shapely.MultiPoint([POINT]), kind="MultiPoint")
+    assert list(read_vector(path, POINTS).geometries) == [POINT]
+    several = write(tmp_path / "b.gpkg", shapely.MultiPoint([(1, 1), (2, 2)]), kind="MultiPoint")
+    with pytest.raises(DataError, match=r"b\.gpkg holds MultiPoint: expected points alone\.$"):
+        read_vector(several, POINTS)
+
+
 def test_features_of_other_kinds_are_one_line(tmp_path):
     mixed = write(tmp_path / "mixed.gpkg", BOX, POINT, kind="Unknown")
     with pytest.raises(DataError, match=r"mixed\.gpkg holds Point and Polygon: expected polygons alone\.$"):

@@ -61,7 +61,7 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
             warnings.simplefilter("ignore")  # of drivers about geometries they simplify
             layer = _choose_layer(pyogrio.list_layers(path), kinds, whose=path)
             meta, _, stored, values = pyogrio.raw.read(path, layer=layer)
-        geometries = np.array(shapely.from_wkb(stored), object)
+        geometries = np.array([_single_point(shape) for shape in shapely.from_wkb(stored)], object)
     except (DataSourceError, DataLayerError, shapely.errors.GEOSException, ValueError) as error:
         is_local = "://" not in str(path) and not str(path).startswith("/vsi")
         if is_local and not path_exists(Path(path)):
@@ -76,6 +76,11 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
         )
     fields = {str(name): column[kept] for name, column in zip(meta["fields"], values, strict=True)}
     return VectorLayer(Path(path), meta["crs"], geometries[kept], fields)
+
+
+def _single_point(shape: Any) -> Any:
+    """Return the point of a multi-point of one, which is what many files hold; others as they are."""
+    return shape.geoms[0] if shape and shape.geom_type == "MultiPoint" and len(shape.geoms) == 1 else shape
 
 
 def _choose_layer(layers: np.ndarray, kinds: tuple[str, ...], *, whose: str | Path) -> str:

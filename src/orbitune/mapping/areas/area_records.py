@@ -57,6 +57,7 @@ class ReferenceEstimate(Record):
     Attributes:
         points: number of labelled points that were used.
         unlabelled, outside: number of points without a class, and of points where the map has no data.
+        not_sure: number of the used points where the map is not sure; no accuracy counts them.
         hectares: area that the estimates cover.
         overall_accuracy, overall_error: fraction of the classified area that is right, 0..1, and its standard
             error.
@@ -66,6 +67,7 @@ class ReferenceEstimate(Record):
     points: int
     unlabelled: int = 0
     outside: int = 0
+    not_sure: int = 0
     hectares: float
     overall_accuracy: float
     overall_error: float
@@ -123,7 +125,10 @@ class AreaReport(Record):
         if (sample := self.reference) is None:
             return [*self.notes]
         accuracy = _percentage(sample.overall_accuracy, sample.overall_error)
-        line = f"overall accuracy {accuracy} (standard error), from {sample.points:,} reference points"
+        used = sample.points - sample.not_sure
+        line = f"overall accuracy {accuracy} (standard error), from {used:,} reference points"
+        if sample.not_sure:
+            line += f"; {sample.not_sure:,} more, where the map is not sure, count for the areas alone"
         return [line, *self.notes]
 
 

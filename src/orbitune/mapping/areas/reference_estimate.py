@@ -90,6 +90,7 @@ def _reference_estimate(
         points=len(true),
         unlabelled=unlabelled,
         outside=outside,
+        not_sure=int((~mapped.any(1)).sum()),
         hectares=hectares,
         overall_accuracy=float(overall[0]),
         overall_error=float(overall_error[0]),
