@@ -39,7 +39,7 @@ def test_a_run_has_lost_nothing_against_itself(pair):
 def test_runs_on_other_test_tiles_are_not_compared(pair, tmp_path):
     recipe = Recipe.load(f"{pair[0]}/recipe.yaml").replace(epochs=1, split_seed=7, learning_rate=None)
     train(recipe, tmp_path / "run", progress=False)
-    with pytest.raises(OrbituneError, match="were tested on other tiles"):
+    with pytest.raises(OrbituneError, match="have different test tiles"):
         accuracy_loss.measure(pair[0], str(tmp_path / "run"))
 
 

@@ -79,6 +79,11 @@ def test_the_bundle_states_its_parent_and_its_points(adapted, bundle, foreign):
     assert adapted.metadata.scores == {} and adapted.metadata.confusion is None  # those of the old head
 
 
+def test_neighbouring_points_are_warned_of(bundle, foreign, labels, tmp_path, caplog):
+    adapt(bundle.folder, foreign[0], points=labels, out=tmp_path / "a", progress=False)
+    assert "48 points lie so near to others that their windows overlap" in caplog.text
+
+
 def test_the_model_card_states_them_too(adapted, bundle):
     card = (adapted.folder / "README.md").read_text()
     stated = adapted.metadata.adaptation
@@ -124,18 +129,17 @@ def test_the_same_points_give_the_same_bytes(adapted, bundle, foreign, labels, t
     assert all((again.folder / n).read_bytes() == (adapted.folder / n).read_bytes() for n in names)
 
 
-def test_classes_without_points_are_named_and_stay_in_the_model(bundle, foreign, tmp_path):
+def test_classes_without_points_are_named_and_stay_in_the_model(bundle, foreign, tmp_path, caplog):
     scene, _, truth = foreign
     some = np.array(truth) != "class_2"
     points = write_labels(tmp_path / "some.gpkg", np.array(middles())[some], np.array(truth)[some].tolist())
-    said: list[str] = []
-    made = adapt(bundle.folder, scene, points=points, out=tmp_path / "out", progress=False, log=said.append)
-    assert any(line.startswith("no points of class_2: the new head hardly predicts them") for line in said)
+    made = adapt(bundle.folder, scene, points=points, out=tmp_path / "out", progress=False)
+    assert "no points of class_2: the new head hardly predicts them" in caplog.text
     assert made.classes == bundle.classes and set(made.metadata.adaptation.points) == {"class_0", "class_1"}
 
 
 def test_points_drawn_by_uncertainty_are_used_and_those_without_label_or_data_counted(
-    bundle, foreign, tmp_path
+    bundle, foreign, tmp_path, caplog
 ):
     pixels = [*middles(), (1000, 1000), (3, 3)]
     names = [*foreign[2], "class_0", None]
@@ -144,7 +148,6 @@ def test_points_drawn_by_uncertainty_are_used_and_those_without_label_or_data_co
     values = [np.array(names, object), np.full(len(names), "uncertainty", object)]
     path = tmp_path / "teach.gpkg"
     pyogrio.raw.write(path, places, values, ["kind", "sampling"], geometry_type="Point", crs=UTM)
-    said: list[str] = []
     made = adapt(
         bundle.folder,
         foreign[0],
@@ -152,10 +155,9 @@ def test_points_drawn_by_uncertainty_are_used_and_those_without_label_or_data_co
         field="kind",
         out=tmp_path / "out",
         progress=False,
-        log=said.append,
     )
     assert (made.metadata.adaptation.count, made.metadata.adaptation.left_out) == (48, 2)
-    assert any(line.startswith("2 points have no class, or lie outside the scene") for line in said)
+    assert "2 points have no class, or lie outside the scene" in caplog.text
 
 
 def test_a_run_of_full_fine_tuning_is_adapted_too(runs, foreign, labels, tmp_path):

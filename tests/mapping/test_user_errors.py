@@ -38,6 +38,7 @@ def refused(orbitune, bundle, tmp_path):
     [
         (["--bands", "1,2,7"], "has no band 7: there is red, green, blue."),
         (["--bands", "0,1,2"], "has no band 0"),
+        (["--bands", "red,all"], "--bands all takes every band: give it alone."),
         (["--bands", "1,2"], "--bands names 2 bands, and the model reads 3: red, green, blue."),
         (
             ["--bands", "red,,blue"],
@@ -48,7 +49,7 @@ def refused(orbitune, bundle, tmp_path):
         (["--stride", "1"], "--stride must be one of 16, 8, 4, 2 pixels"),
         (["--stride", "0"], "--stride must be one of 16, 8, 4, 2 pixels"),
         (["--stride", "32"], "--stride must be one of 16, 8, 4, 2 pixels"),
-        (["--scale", "9:1"], "--scale takes match, none, LOW:HIGH in the units of the file, such as 0:2750"),
+        (["--scale", "9:1"], "--scale takes LOW:HIGH in the units of the file, such as 0:2750"),
         (["--resolution", "0"], "--resolution takes metres per pixel, such as 10, not 0."),
         (["--resolution", "-10"], "--resolution takes metres per pixel, such as 10, not -10."),
         (["--resolution", "nan"], "--resolution takes metres per pixel"),

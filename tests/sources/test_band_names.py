@@ -49,6 +49,7 @@ def test_a_name_means_a_band(name, band):
         ("LC08_L2SP_195025_20220301_20220308_02_T1_SR_B4", "B04"),
         ("LC09_L2SP_195025_20220301_20220308_02_T1_SR_B5", "B8A"),
         ("lc08_l2sp_195025_20220301_20220308_02_t1_sr_b6", "B11"),
+        ("SR_B4", None),  # red of Landsat 8, near infrared of Landsat 7
         ("LC08_L2SP_195025_20220301_20220308_02_T1_ST_B10", None),
         ("LC08_L2SP_195025_20220301_20220308_02_T1_SR_QA_AEROSOL", None),
         ("LE07_L2SP_195025_20020301_20200916_02_T1_SR_B4", "B08"),

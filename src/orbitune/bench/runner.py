@@ -175,12 +175,24 @@ class Bench:
 def _key(suite: Suite, machine: BenchEnvironment, setup: TrainingSetup) -> str:
     """Return a hash of suite, inputs, machine and code that stored values belong to.
 
-    Files that the suite names count by their content.
+    Runs and tiles that the suite names count by their content, scenes by size and time of their files.
     """
     runs = [file_hash(Path(run) / "result.json") if run else None for run in (suite.run, suite.reference_run)]
     settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run", "reference_run"})
-    text = json.dumps([settings, setup.inputs(), *runs, machine.to_json()], sort_keys=True)
+    text = json.dumps(
+        [settings, setup.inputs(), *runs, _scenes_digest(suite), machine.to_json()], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _scenes_digest(suite: Suite) -> str | None:
+    """Return a hash over the files of a suite's scenes; None where it names none."""
+    named = [Path(each) for each in (suite.scene, suite.labelled_scenes) if each and Path(each).exists()]
+    if not named:
+        return None
+    from orbitune.mapping.scene.raster_io import stat_digest
+
+    return stat_digest([file for each in named for file in (each, *sorted(each.rglob("*")))])
 
 
 def _code_hash() -> str:

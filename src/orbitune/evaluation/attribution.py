@@ -35,11 +35,10 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
     normed: list[Tensor] = []
     norm = getattr(base, base.base_model_prefix).layernorm
     hook = norm.register_forward_hook(lambda _module, _inputs, output: normed.append(output))
-    with torch.enable_grad(), _eager_attention(base):
+    with torch.enable_grad(), _eager_attention(base), hook:
         # The gradient has to reach the first layer, even if no parameter is trained.
         out = model(pixel_values=pixels.requires_grad_(), output_attentions=True, **family.forward)
         *gradients, normed_gradient = torch.autograd.grad(out.logits[0, label], [*out.attentions, *normed])
-    hook.remove()
     with torch.no_grad():
         tokens = normed_gradient.shape[1]
         total = torch.eye(tokens, device=pixels.device)

@@ -47,6 +47,12 @@ class Bundle:
     folder: Path
     metadata: ModelMetadata
 
+    @property
+    def name(self) -> str:
+        """Name of its folder, or of the run that it is part of."""
+        folder = self.folder.resolve()
+        return (folder.parent if (folder.parent / "result.json").is_file() else folder).name
+
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":
         """Open a bundle or a finished run, and compare its files with their hashes.

@@ -194,7 +194,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         **dict(inputs.records[0]),
         model_bands=bundle.metadata.preprocessing.bands,
         made_by=f"orbitune {version('orbitune')}",
-        model=bundle.folder.name,
+        model=bundle.name,
         classes=bundle.classes,
         pixels=(inputs.grid.height, inputs.grid.width),
         resolution_metres=spec.resolution,

@@ -123,10 +123,13 @@ class StudyFolder:
         return self._settings().jobs
 
     def _settings(self) -> StudySettings:
+        file = self.path / _SETTINGS
         try:
-            return StudySettings.read(self.path / _SETTINGS)
-        except (OrbituneError, RecordError):  # not stored yet, or damaged
+            return StudySettings.read(file)
+        except OrbituneError:  # not stored yet, or damaged
             return StudySettings(tune=self.trials, jobs=1)
+        except RecordError as error:
+            raise RunError(f"{file} {error}") from None
 
     def finished(self, spec: RunSpec) -> Outcome | None:
         """Return how a run ended in an earlier session; None if it has to be run."""

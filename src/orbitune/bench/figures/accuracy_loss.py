@@ -9,6 +9,7 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.recipe import PLACES
 
 
 def measure(run: str, reference_run: str) -> dict[str, Any]:
@@ -18,11 +19,8 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
     """
     folders = Path(run), Path(reference_run)
     ours, theirs = (RunResult.load(folder) for folder in folders)
+    check_same_tiles(run, reference_run, split="test")
     kept, reference = (read_predictions(folder, "test") for folder in folders)
-    if ours.data.fingerprint != theirs.data.fingerprint or not np.array_equal(
-        kept.indices, reference.indices
-    ):
-        raise OrbituneError(f"{run} and {reference_run} were tested on other tiles: train both on one split.")
     correct = [(each.logits.argmax(1) == each.labels)[None] for each in (kept, reference)]
     score = PairedTest.from_correct(*correct)
     low, high = (-100 * bound for bound in reversed(score.interval()))
@@ -38,8 +36,23 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
     }
 
 
+def check_same_tiles(run: str, reference_run: str, *, split: str) -> None:
+    """Check that two runs have the same tiles in a split.
+
+    Raises:
+        OrbituneError: they have others.
+    """
+    folders = Path(run), Path(reference_run)
+    ours, theirs = (RunResult.load(folder).data.fingerprint for folder in folders)
+    kept, reference = (read_predictions(folder, split).indices for folder in folders)
+    if ours != theirs or not np.array_equal(kept, reference):
+        raise OrbituneError(
+            f"{run} and {reference_run} have different {split} tiles: train both on one split."
+        )
+
+
 def _differences(ours: RunResult, theirs: RunResult) -> str:
-    """Return the settings in which two runs differ, with both values."""
+    """Return the settings in which two runs differ, with both values; paths are none."""
     mine, others = (result.recipe.model_dump(mode="json") for result in (ours, theirs))
-    changed = [f"{name} ({mine[name]}, {others[name]})" for name in mine if mine[name] != others[name]]
-    return ", ".join(changed) or "nothing"
+    settings = [name for name in mine if name not in PLACES and mine[name] != others[name]]
+    return ", ".join(f"{name} ({mine[name]}, {others[name]})" for name in settings) or "nothing"

@@ -17,6 +17,7 @@ from orbitune.bench.figures.labelled_scenes import (
 from orbitune.bench.figures.scenes import describe_map, temporary_bundle
 from orbitune.errors import OrbituneError
 from orbitune.mapping.adaptation.adapt import adapt
+from orbitune.mapping.adaptation.labelled_windows import REACH
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 
@@ -87,7 +88,7 @@ def _adapt(
 
 
 def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.ndarray:
-    """Return the places farther than a window from every drawn one, int (N,), N > 0.
+    """Return the places whose windows overlap with none of those fitted to, int (N,), N > 0.
 
     Raises:
         OrbituneError: there is none.
@@ -96,7 +97,7 @@ def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.n
     metres = scene.places.project(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84")
     x, y = shapely.get_coordinates(metres).T
     apart = np.maximum(abs(x[:, None] - x[drawn]), abs(y[:, None] - y[drawn])).min(1)
-    found = np.flatnonzero(apart >= answers.metadata.tile * answers.metadata.resolution_metres)
+    found = np.flatnonzero(apart >= REACH * answers.metadata.tile * answers.metadata.resolution_metres)
     if not len(found):
         raise OrbituneError(f"{scene.name} has no place apart from the drawn ones: use fewer `points`.")
     return found

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from orbitune.bench.figures.accuracy_loss import check_same_tiles
 from orbitune.errors import OrbituneError
 from orbitune.training.corruption_scores import try_robustness
 
@@ -12,7 +13,11 @@ def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
     Args:
         run, reference_run: finished runs; the scores are stored in their folders.
         tiles: number of validation tiles.
+
+    Raises:
+        OrbituneError: the runs were validated on different tiles, or the reference run makes no error.
     """
+    check_same_tiles(run, reference_run, split="validation")
     scores, reference = (try_robustness(each, tiles, progress=False) for each in (run, reference_run))
     if reference.mean == 1:
         raise OrbituneError(f"{reference_run} makes no error on corrupted tiles: there is none to be gone.")

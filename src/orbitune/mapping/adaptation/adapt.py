@@ -1,5 +1,6 @@
 """Adaptation of a bundle to a scene: refit its head, validate it, and write the new bundle."""
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
+
+logger = logging.getLogger(__name__)
 
 Log = Callable[[str], None]
 
@@ -92,11 +95,13 @@ def adapt(
     options = MapOptions(bands=bands, scale=scale, resolution=resolution, mode="tiles")
     plan = plan_map(source, [scene], paths={}, options=options, backbone=backbone)
     labelled.check_classes(plan.bundle.classes)
-    for line in (*plan.messages, *plan.warnings):
+    for line in plan.messages:
         log(line)
+    for line in plan.warnings:
+        logger.warning(line)
     fitted = _fit(plan, labelled, seed=seed, progress=progress)
-    for line in fitted.notes(plan.bundle.classes):
-        log(line)
+    for line in fitted.warnings(plan.bundle.classes):
+        logger.warning(line)
     _write(out, plan, fitted)
     return Bundle.open(out)
 
@@ -112,6 +117,7 @@ class _FittedHead:
         scores: of held-out points.
         counts: number of points of each class.
         left_out: number of points that were not used.
+        close: number of points near one of another cell, see `LabelledWindows.count_close`.
     """
 
     head: LinearHead
@@ -120,22 +126,28 @@ class _FittedHead:
     scores: AdaptationScores
     counts: tuple[int, ...]
     left_out: int
+    close: int
 
-    def notes(self, classes: Sequence[str]) -> list[str]:
-        """Return lines about points that were left out, and classes without points."""
+    def warnings(self, classes: Sequence[str]) -> list[str]:
+        """Return lines about points that were left out or are close, and classes without points."""
         missing = [name for name, count in zip(classes, self.counts, strict=True) if not count]
-        notes = []
+        lines = []
         if self.left_out:
-            notes.append(
+            lines.append(
                 f"{self.left_out:,} points have no class, or lie outside the scene or where it has no data: "
                 "left out"
             )
+        if self.close:
+            lines.append(
+                f"{self.close:,} points lie so near to others that their windows overlap: the accuracies are "
+                "too high for places further away"
+            )
         if missing:
-            notes.append(
+            lines.append(
                 f"no points of {', '.join(missing)}: the new head hardly predicts them, so label some if the "
                 "scene has any"
             )
-        return notes
+        return lines
 
 
 def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool) -> _FittedHead:
@@ -162,6 +174,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         scores=compare_logits(before, after, labels=labels, classes=bundle.classes, folds=len(folds)),
         counts=tuple(np.bincount(labels, minlength=len(bundle.classes)).tolist()),
         left_out=labelled.unlabelled + windows.left_out,
+        close=windows.count_close(),
     )
 
 
@@ -169,7 +182,7 @@ def _write(out: Path, plan: MapPlan, fitted: _FittedHead) -> None:
     """Write the bundle of a plan with another head."""
     bundle, parent = plan.bundle, plan.bundle.metadata
     adaptation = Adaptation(
-        parent=bundle.folder.name,
+        parent=bundle.name,
         parent_sha256=file_hash(bundle.folder / FILE),
         scene=plan.metadata.scene,
         window=plan.spec.cells.tile,

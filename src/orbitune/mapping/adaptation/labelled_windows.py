@@ -10,6 +10,7 @@ from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.grid import select_cells
 from orbitune.mapping.worker import Worker
 
+REACH = 1.75  # sides of a window: no window of a point overlaps with any of a point this far away
 _SHIFT = 0.25  # of a window's side: the largest distance of a point from the middle of a shifted window
 
 
@@ -21,14 +22,27 @@ class LabelledWindows:
         tiles: uint8 or uint16 (N, V, S, S, bands). The first window of a point is that of its
             cell on a map; the others hold the point in or near their middle.
         labels: class indices, int64 (N,).
-        cells: row and column of each point's cell, int (N, 2).
+        pixels: row and column of each point, int (N, 2).
+        side: of a window, in pixels.
         left_out: number of points outside the scene or where it has too little data for a label.
     """
 
     tiles: np.ndarray
     labels: np.ndarray
-    cells: np.ndarray
+    pixels: np.ndarray
+    side: int
     left_out: int
+
+    @property
+    def cells(self) -> np.ndarray:
+        """Row and column of each point's cell, int (N, 2)."""
+        return self.pixels // self.side
+
+    def count_close(self) -> int:
+        """Return the number of points with windows that overlap with those of a point in another cell."""
+        apart = abs(self.pixels[:, None] - self.pixels).max(2)
+        elsewhere = (self.cells[:, None] != self.cells).any(2)
+        return int(((apart < REACH * self.side) & elsewhere).any(1).sum())
 
     @classmethod
     def read(cls, worker: Worker, points: ReferencePoints) -> "LabelledWindows":
@@ -57,7 +71,8 @@ class LabelledWindows:
         return cls(
             np.stack([windows for windows in found if windows is not None]),
             np.array([order[name] for name in points.labels[kept]]),
-            pixels[kept] // side,
+            pixels[kept],
+            side,
             left_out=int((~kept).sum()),
         )
 

@@ -121,7 +121,9 @@ def _find_bands(
     asked: Sequence[BandChoice], file: Any, *, names: Sequence[str], whose: str
 ) -> tuple[int, ...]:
     """Return the numbers of bands, by their descriptions as they are written, else by their meaning."""
-    if tuple(asked) == (ALL,):
+    if ALL in asked and len(asked) > 1:
+        raise DataError(f"--bands {ALL} takes every band: give it alone.")
+    if ALL in asked:
         return tuple(range(1, file.count + 1))
     descriptions = [(name or "").strip().lower() for name in file.descriptions]
     written: dict[BandChoice, int] = {
