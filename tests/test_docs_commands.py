@@ -62,7 +62,8 @@ def test_a_command_of_the_docs_has_these_options(page, words):
 
 
 def scene_files(folder, tiles):
-    """Write 64 x 64 pixels of tiles, 16 x 16 each, as a GeoTIFF and as the zip of a Sentinel-2 product."""
+    """Write 64 x 64 pixels of tiles as a GeoTIFF, one of four bands, and the zip of a Sentinel-2 product."""
+    import rasterio
     from rasterio.transform import from_origin
 
     files = sorted(tiles.rglob("*.png"))  # by class
@@ -70,6 +71,9 @@ def scene_files(folder, tiles):
     pixels = mosaic(np.stack([np.asarray(Image.open(file)) for file in chosen]).reshape(4, 4, 16, 16, 3))
     write_scene(folder / "scene.tif", pixels)
     bands = (1000 + pixels.transpose(2, 0, 1)[::-1] * (2750 / 255)).round().astype(np.uint16)
+    four = write_scene(folder / "sentinel.tif", np.stack([*bands, bands[-1]], axis=-1))
+    with rasterio.open(four, "r+") as file:
+        file.descriptions = ("B02", "B03", "B04", "B08")
     place = {"crs": "EPSG:32632", "transform": from_origin(600_000, 5_500_000, 10, 10)}
     named = dict(zip(("B02", "B03", "B04"), bands, strict=True))
     product = write_safe(folder / "products", named, level="L2A", offset=-1000, **place)
