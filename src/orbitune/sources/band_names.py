@@ -56,8 +56,7 @@ ALL = "all"  # in place of a list of bands
 _OLI = {1: "B01", 2: "B02", 3: "B03", 4: "B04", 5: "B8A", 6: "B11", 7: "B12", 9: "B10"}
 _TM = {1: "B02", 2: "B03", 3: "B04", 4: "B08", 5: "B11", 7: "B12"}  # and ETM+
 _LANDSAT_BANDS = {"8": _OLI, "9": _OLI, "4": _TM, "5": _TM, "7": _TM}
-_LANDSAT_BAND = re.compile(r"S[RT]_B\d+", re.IGNORECASE)  # numbers that differ between Landsats
-_LANDSAT_FILE = re.compile(r"L[COET]0([45789])_.*?(?:_B(\d{1,2}))?", re.IGNORECASE)
+_LANDSAT_FILE = re.compile(r"(?:L[COET]0([45789])_.*?|S[RT])(?:_B(\d{1,2}))?", re.IGNORECASE)
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
 _WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(nm|nanomet\w*|um|\u00b5m|\u03bcm|micromet\w*)\b", re.IGNORECASE)
@@ -94,15 +93,13 @@ def band_in_text(text: str) -> str | None:
     Returns:
         The canonical name, by a wavelength such as 665 nm too, or a plain word such as ndvi as it is; None
         for an empty text, and for one with several words of which none, or more than one, is a band. In the
-        names of Landsat's files, such as LC08_L2SP_..._SR_B5, numbers are those of Landsat. None for SR_B5
-        alone, which does not say of which Landsat.
+        names of Landsat's files, such as LC08_L2SP_..._SR_B5, numbers are those of Landsat; None for SR_B5,
+        which does not say of which one.
     """
     if whole := canonical_name(text):
         return whole
-    if _LANDSAT_BAND.fullmatch(text):
-        return None
     if landsat := _LANDSAT_FILE.fullmatch(text):
-        return _LANDSAT_BANDS[landsat[1]].get(int(landsat[2] or 0))
+        return _LANDSAT_BANDS.get(landsat[1], {}).get(int(landsat[2] or 0))
     words = re.split(r"[^A-Za-z0-9]+", text.strip())
     found = {name for word in words if (name := canonical_name(word))}
     if len(found) == 1:
