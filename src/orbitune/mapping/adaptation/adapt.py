@@ -71,7 +71,9 @@ def adapt(
         points: vector file of points, such as a labelled sample of `draw_sample`.
         out: folder of the new bundle; it must not exist.
         field: name of the field with the true class of a point.
-        bands, scale, resolution: see `MapOptions`.
+        bands: see `MapOptions`.
+        scale: see `MapOptions`.
+        resolution: see `MapOptions`, in metres.
         seed: of the folds.
         backbone: hub id or folder of the backbone, if it has moved since training.
         progress: whether to show a progress bar on stderr.
