@@ -27,7 +27,7 @@ def claim(results: StudyResults) -> str:
 def _caption(results: StudyResults) -> str:
     recipe, machine = results.recipe, results.environment
     seeds = max(len(group.seeds) for group in results.summaries)
-    rates = "learning rates tuned for each method" if results.trials else "each method's default learning rate"
+    rates = "tuned learning rates" if results.trials else "default learning rates"
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, on "
         f"{machine.cores} CPU cores;\nmeans of {seeds} seeds with 95 % intervals "

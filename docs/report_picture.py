@@ -1,4 +1,4 @@
-"""Write the picture of the study's report in docs/guides/compare.md: the top of report.html, down to its figure.
+"""Write the picture of the committed report: from its top to its first figure.
 
 python docs/report_picture.py  # needs Debian's chromium
 """
