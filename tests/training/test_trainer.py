@@ -129,7 +129,8 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
     result = json.loads((finished[1] / "result.json").read_text())
     del result["cost"]["energy_joules"], result["cost"]["energy_source"]
     (tmp_path / "result.json").write_text(json.dumps(result))
-    assert "core-" in describe_cost(RunResult.load(tmp_path).cost.to_json())
+    cost = RunResult.load(tmp_path).cost
+    assert "core-" in describe_cost(cost.cpu_seconds, cost.energy_joules)
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from orbitune.evaluation.metrics import wilson
-from orbitune.records import JsonTuple, Record
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)  # passes over the tiles
 
@@ -44,8 +45,8 @@ class CorruptionScores(Record):
     severities: JsonTuple[SeverityScores]
 
 
-class Robustness(Record):
-    """The accuracy of a classifier on clean and corrupted tiles.
+class Robustness(StoredRecord):
+    """The accuracy of a classifier on clean and corrupted tiles: the content of robustness.json.
 
     Attributes:
         count: number of tiles.
@@ -54,6 +55,8 @@ class Robustness(Record):
         mean: accuracy over all kinds and severities, 0..1.
         loss_interval: 95 % interval of `loss` over the tiles; None in older files, and for one tile.
     """
+
+    UNVERSIONED: ClassVar[int | None] = 1
 
     count: int
     clean: Accuracy

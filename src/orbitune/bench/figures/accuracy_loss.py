@@ -9,7 +9,7 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
-from orbitune.recipe import PLACES
+from orbitune.recipe import PATH_FIELDS
 
 
 def measure(run: str, reference_run: str) -> dict[str, Any]:
@@ -54,5 +54,5 @@ def check_same_tiles(run: str, reference_run: str, *, split: str) -> None:
 def _differences(ours: RunResult, theirs: RunResult) -> str:
     """Return the settings in which two runs differ, with both values; paths are none."""
     mine, others = (result.recipe.model_dump(mode="json") for result in (ours, theirs))
-    settings = [name for name in mine if name not in PLACES and mine[name] != others[name]]
+    settings = [name for name in mine if name not in PATH_FIELDS and mine[name] != others[name]]
     return ", ".join(f"{name} ({mine[name]}, {others[name]})" for name in settings) or "nothing"
