@@ -43,11 +43,12 @@ CSS = """
 #viewer iframe { display: block; width: 100%; height: min(560px, 75vh);
   border: 1px solid var(--border-color-primary); border-radius: 6px; }
 #viewer a { font-size: 0.85rem; }
+#areas { overflow-x: auto; }
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas thead th { overflow-wrap: normal; word-break: normal; }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
-#areas th:first-child { text-align: left; overflow-wrap: break-word; }
+#areas th:first-child { min-width: 8.5em; text-align: left; overflow-wrap: break-word; }
 #areas tbody th { position: relative; padding-left: 1.8em; }
 #areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
 #areas small { display: block; color: var(--body-text-color-subdued); }
