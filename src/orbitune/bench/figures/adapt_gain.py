@@ -43,7 +43,12 @@ def measure(
         run, labelled_scenes, groups, stride: as in `orbitune.bench.figures.scene_accuracy`.
         classes: class that the places of each coarse group are labelled with.
         points: number of places to adapt to.
+
+    Raises:
+        OrbituneError: a group has no class.
     """
+    if missing := sorted(set(groups) - set(classes)):
+        raise OrbituneError(f"`classes` of adapt-gain lacks a class for {', '.join(missing)}.")
     settings: dict[str, Any] = {"groups": groups, "stride": stride, "not_sure": False}
     gains, seconds, details = [], [], []
     with temporary_bundle(run) as folder:

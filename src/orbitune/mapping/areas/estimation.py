@@ -88,7 +88,9 @@ def _estimate(
         return None, ("no estimate from test tiles: the map does not state how its model confuses classes",)
     if round(unsure / total, 2) > _MAX_UNSURE:  # pixels of a geographic grid differ in area: half stays half
         return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
-    hectares_of_tile = (metadata.tile * metadata.resolution_metres) ** 2 / 1e4
+    tested = metadata.confusion_tile or metadata.tile
+    # Cells that are smaller than the tested tiles do not err independently, so they count as such tiles.
+    hectares_of_tile = (max(tested, metadata.tile) * metadata.resolution_metres) ** 2 / 1e4
     fractions = calibrated_fractions(
         mapped / classified, np.array(metadata.confusion), tiles=classified / hectares_of_tile
     )
@@ -96,6 +98,11 @@ def _estimate(
         "the estimate from test tiles holds only if the scene confuses classes as the test tiles did; one "
         "from reference points needs no such assumption (orbitune map-sample)"
     ]
+    if metadata.tile < tested:
+        notes.append(
+            f"the test tiles have {tested} x {tested} pixels, the windows of this map {metadata.tile} x "
+            f"{metadata.tile}, which the model confuses more often: the estimate from test tiles is rough"
+        )
     if unsure:
         notes.append(f"{left_out} and in no estimate from test tiles")
     return classified * fractions, tuple(notes)
