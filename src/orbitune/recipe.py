@@ -253,6 +253,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         Args:
             values: settings by name; those left out have their defaults.
 
+        Returns:
+            The validated recipe.
+
         Raises:
             OrbituneError: they are no valid recipe.
         """
@@ -264,6 +267,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
         Args:
             path: the file.
+
+        Returns:
+            The validated recipe.
 
         Raises:
             OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
@@ -310,6 +316,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         The paths of data, split files and backbone are left out: a run compares their content by hash.
+
+        Args:
+            other: recipe to compare with.
 
         Returns:
             One text per setting; empty for equal recipes.

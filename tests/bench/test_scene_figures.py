@@ -199,7 +199,7 @@ def test_a_draw_has_two_places_of_each_group_and_none_twice(changed):
     [scene] = read_labelled_scenes(changed())
     rare = replace(scene, places=replace(scene.places, fields={"group": np.array(["a", "b"] + ["c"] * 34)}))
     for seed in range(5):
-        drawn = adapt_gain._draw(rare, 5, seed=seed)
+        drawn = adapt_gain.draw_points(rare, 5, seed=seed)
         assert len(set(drawn.tolist())) == 5
         assert sorted(rare.truth[drawn]) == ["a", "b", "c", "c", "c"]
 

@@ -33,7 +33,7 @@ ONNX = ("onnx", "onnx-int8")
 def short_timing():
     """Measure latency for a moment only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "_SECONDS", 0.0)
+        patch.setattr(validation, "TIMING_SECONDS", 0.0)
         yield
 
 

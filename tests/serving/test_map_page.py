@@ -15,7 +15,7 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.serving import map_page, uploads
-from orbitune.serving.map_page import _parse_options, map_upload
+from orbitune.serving.map_page import map_upload, parse_options
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
@@ -317,7 +317,7 @@ def test_messages_name_the_fields_of_the_page(service, scene, storage):
     message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
     assert message == "stripes.tif has no band 4: there is red, green, blue."
     with pytest.raises(OrbituneError, match=r"^Scale takes LOW:HIGH .* or one of match and none"):
-        _parse_options("", "x", stride=None)
+        parse_options("", "x", stride=None)
 
 
 def api_names(app):

@@ -230,7 +230,7 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
         progress: Any = gr.Progress(),  # noqa: B008, which is how Gradio passes it
     ) -> tuple[Any, ...]:
         with as_gradio_errors():
-            options = _parse_options(bands, scale, stride=stride)
+            options = parse_options(bands, scale, stride=stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
 
@@ -301,7 +301,7 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
     return [file, bands, scale, stride], points, start
 
 
-def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
+def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None

@@ -57,7 +57,7 @@ def measure(
             scores = []
             for seed in range(_DRAWS):
                 place = folder / f"{scene.name}-{seed}"
-                drawn = _draw(scene, points, seed=seed)
+                drawn = draw_points(scene, points, seed=seed)
                 seconds.append(_adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place))
                 after = answer_places(place, scene, **settings)
                 held_out = _held_out(scene, drawn, before)
@@ -71,7 +71,7 @@ def measure(
     return {"value": float(np.mean(gains)), "details": details}
 
 
-def _draw(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
+def draw_points(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
     """Return places to label, int (points,): first `_OF_EACH` of every group, then any."""
     order = np.random.default_rng(seed).permutation(len(scene.truth))
     earlier = [(scene.truth[order[:place]] == scene.truth[index]).sum() for place, index in enumerate(order)]

@@ -40,6 +40,9 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
         out: GeoTIFF of the change to write: unchanged, each of the twelve largest transitions, other change,
             and not sure; None for none. `draw_sample` and `map_areas` take it as they take a map.
 
+    Returns:
+        The hectares from each class to each, and those that errors of the maps alone would show.
+
     Raises:
         OrbituneError: a map cannot be read, they do not overlap, or the file cannot be written.
     """

@@ -51,13 +51,13 @@ class TileNumbers:
         if statistics is None:
             return None
         names = [canonical_name(band) for band in used.bands]
-        told = telling_bands(names)
-        names = [names[band] for band in told]
+        telling = telling_bands(names)
+        names = [names[band] for band in telling]
         low, median, high = (
-            np.array(each)[told] for each in (statistics.low, statistics.median, statistics.high)
+            np.array(each)[telling] for each in (statistics.low, statistics.median, statistics.high)
         )
         measured = BandStatistics(dark=low, low=low, median=median, bright=high, highest=high)
-        unit = find_unit(measured, used.dtype, pixels=np.empty((len(told), 0)), names=names)
+        unit = find_unit(measured, used.dtype, pixels=np.empty((len(telling), 0)), names=names)
         if unit.kind not in _KINDS:
             return None
         black = find_offset(measured.linear(unit.value, 0), names).value
