@@ -180,6 +180,7 @@ def test_the_risk_at_full_coverage_is_the_fraction_of_wrong_answers(run, changed
     assert "by default first" in dict(risk["details"])["ranked"]
 
 
+@pytest.mark.slow
 def test_a_bundle_adapted_to_exchanged_labels_gains_nearly_all_held_out_places(run, changed):
     folder = changed(groups={"label 0": "cold", "label 1": "warm", "label 2": "warm"})
     groups = {"warm": ["class_0"], "cold": ["class_1", "class_2"]}

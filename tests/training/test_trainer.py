@@ -430,6 +430,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
         train(recipe, out, progress=False)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
     recipe.save(tmp_path / "recipe.yaml")
     with open_run(recipe, tmp_path / "run", progress=False):
