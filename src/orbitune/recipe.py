@@ -246,15 +246,12 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> "Recipe":
-        """Build a recipe from plain values, as a file or a stored result holds them.
+        """Return the recipe of plain values, as a file or a stored result holds them.
 
         Values of earlier versions are read too, see `upgrade`.
 
         Args:
             values: settings by name; those left out have their defaults.
-
-        Returns:
-            The validated recipe.
 
         Raises:
             OrbituneError: they are no valid recipe.
@@ -263,13 +260,10 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Read a YAML recipe, whose relative paths are relative to its folder.
+        """Return the recipe in a YAML file; its paths are relative to its folder.
 
         Args:
             path: the file.
-
-        Returns:
-            The validated recipe.
 
         Raises:
             OrbituneError: it cannot be read, does not fit, or names what lies in the working directory alone.
@@ -315,13 +309,10 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     def differences(self, other: "Recipe") -> list[str]:
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
-        The paths of data, split files and backbone are left out: a run compares their content by hash.
+        Equal recipes have none. The paths of data, split files and backbone are left out: a run compares their content by hash.
 
         Args:
             other: recipe to compare with.
-
-        Returns:
-            One text per setting; empty for equal recipes.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         settings = [name for name in mine if name not in PATH_FIELDS]
