@@ -309,7 +309,8 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     def differences(self, other: "Recipe") -> list[str]:
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
-        Equal recipes have none. The paths of data, split files and backbone are left out: a run compares their content by hash.
+        Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
+        content by hash.
 
         Args:
             other: recipe to compare with.
