@@ -27,7 +27,7 @@ TOOLS = ("pip", "setuptools")  # what an empty environment holds
 
 
 def main() -> None:
-    """Measure the extras that the command line names ("base" for none of them), or all."""
+    """Measure the extras that the command line names ("base" for none), or all."""
     names = ["base", *extra_names()]
     earlier = json.loads(RESULTS.read_text())["installs"] if RESULTS.exists() else []
     measured = {each["extra"]: each for each in earlier}
@@ -71,7 +71,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
-    """Install an extra into a new environment; return seconds, bytes and number of packages."""
+    """Install an extra into a new environment; return seconds, bytes and packages."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
@@ -102,7 +102,7 @@ def cpu_seconds() -> float:
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder, without compiled Python files."""
+    """Return the bytes of a file or folder, without compiled Python files."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() and file.suffix != ".pyc")
 

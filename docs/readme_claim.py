@@ -1,4 +1,4 @@
-"""Write the table of the README, with the sentence above it, from the committed study.
+"""Write the README's table, with the sentence above it, from the study.
 
 python docs/readme_claim.py
 """
@@ -16,7 +16,7 @@ COLUMNS = ("Method", "Test accuracy", "Trainable", "Size on disk", "CPU time")
 
 
 def claim(results: StudyResults) -> str:
-    """Return what was measured, and the main columns of the study's table, as Markdown."""
+    """Return what was measured and the study's main columns as Markdown."""
     header, rows = comparison_table(results)
     chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]

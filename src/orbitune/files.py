@@ -244,7 +244,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _apply_umask(path: Path, folder: Path) -> None:
-    """Give files of mode 0600, as safetensors makes them, the mode of a file touched in `folder`."""
+    """Give safetensors' files of mode 0600 the mode of a file touched in `folder`."""
     files = [file for file in _files(path) if stat.S_IMODE(file.lstat().st_mode) == 0o600]
     if files:  # reading the umask itself would change it for other threads
         (folder / _MODE).touch()

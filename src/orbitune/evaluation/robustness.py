@@ -46,7 +46,7 @@ class CorruptionScores(Record):
 
 
 class Robustness(StoredRecord):
-    """The accuracy of a classifier on clean and corrupted tiles: the content of robustness.json.
+    """Accuracy on clean and corrupted tiles: the content of robustness.json.
 
     Attributes:
         count: number of tiles.
@@ -66,7 +66,7 @@ class Robustness(StoredRecord):
 
     @property
     def loss(self) -> float:
-        """Accuracy lost from clean to corrupted tiles, mean over all kinds and severities, -1..1."""
+        """Accuracy lost to corruption, mean over kinds and severities, -1..1."""
         return self.clean.accuracy - self.mean
 
     def describe(self) -> str:
@@ -137,7 +137,7 @@ def _accuracy(correct: np.ndarray) -> Accuracy:
 
 
 def _mean_interval(losses: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95 % normal interval of the mean of (N,), the loss of each tile; None for one tile."""
+    """Return the 95 % interval of the mean loss, from (N,); None for one tile."""
     if len(losses) < 2:
         return None
     middle, half = float(losses.mean()), 1.96 * float(losses.std(ddof=1)) / math.sqrt(len(losses))

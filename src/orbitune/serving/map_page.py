@@ -132,7 +132,7 @@ def map_upload(
     storage: Storage,
     on_progress: OnProgress,
 ) -> MapResult:
-    """Map an uploaded scene; a zip of the files and the viewer's files remain in the storage.
+    """Map an uploaded scene; files and viewer remain in the storage.
 
     Reference points that do not fit the finished map are a warning, so that the map is not lost.
 
@@ -185,7 +185,7 @@ def _read_points(path: Path, classes: Collection[str]) -> ReferencePoints:
 
 
 def _estimate_from(points: ReferencePoints, map_file: Path, *, report: MapReport) -> MapReport:
-    """Return the report of a map with estimates from reference points, or a warning that says why not."""
+    """Return a map's report with estimates from reference points, or a warning."""
     try:
         estimated = estimate_areas(ClassMap.open(map_file), points)
     except OrbituneError as error:
@@ -280,7 +280,7 @@ def _add_outputs() -> tuple[Any, ...]:
 
 
 def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
-    """Add file, bands, scale and stride; return them, the file of reference points and the button."""
+    """Add the inputs of the page; return them, the reference points and the button."""
     import gradio as gr
 
     gr.Markdown(

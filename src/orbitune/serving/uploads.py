@@ -145,7 +145,7 @@ def check_points(path: Path) -> None:
 
 
 def _is_plain_table(sql: str) -> bool:
-    """Return whether the SQL that made a table computes nothing when the table is read."""
+    """Return whether the SQL of a table computes nothing when the table is read."""
     if sql.startswith("create virtual table"):
         return " using rtree(" in sql
     return not re.search(r"\bas\s*\(", sql)

@@ -1,4 +1,4 @@
-"""Records of a run folder beside result.json: hashes of the inputs, and a divergence."""
+"""Records of a run folder: hashes of the inputs, and a divergence."""
 
 from typing import Any, ClassVar
 

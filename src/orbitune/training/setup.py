@@ -219,7 +219,7 @@ class TrainingSetup:
 
     @property
     def _measured(self) -> np.ndarray:
-        """Return the training tiles whose statistics are stored; those of 8-bit RGB only serve maps."""
+        """Return the training tiles whose statistics are stored; of 8-bit RGB, for maps."""
         train = self.splits["train"]
         return train[:: -(-len(train) // _RGB_SAMPLE)] if self.tiles.is_rgb else train
 

@@ -1,4 +1,4 @@
-"""Test accuracy that one run lost against another, such as one without an augmentation."""
+"""Test accuracy that one run lost against another."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from orbitune.recipe import PATH_FIELDS
 
 
 def measure(run: str, reference_run: str) -> dict[str, Any]:
-    """Return the test accuracy of the reference run minus that of the run, in percentage points.
+    """Return the test accuracy lost against the reference run, in percentage points.
 
     The predictions that the runs stored are compared, so that the test split stays unread.
     """

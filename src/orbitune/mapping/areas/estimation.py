@@ -1,4 +1,4 @@
-"""Areas of a map: as mapped, estimated from the test tiles, and estimated from a reference sample."""
+"""Areas of a map: as mapped, and estimated from test tiles or a sample."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def estimate_areas(class_map: ClassMap, points: ReferencePoints | None = None) -
 
 
 def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], tuple[str, ...]]:
-    """Return the mapped areas, estimates for those that the model knows, and what they rest on."""
+    """Return the mapped areas with estimates, and what the estimates rest on."""
     codes = [*class_map.strata]
     hectares = class_map.hectares[codes]
     total = float(hectares.sum())
@@ -72,7 +72,7 @@ def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], 
 def _estimate(
     class_map: ClassMap, mapped: np.ndarray, unsure: float
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return hectares (3, C) with their interval from the test tiles, and notes; None if there are none.
+    """Return hectares (3, C) with intervals, and notes; None without test tiles.
 
     Args:
         mapped: hectares of each class on the map.

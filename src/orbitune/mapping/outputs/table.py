@@ -119,7 +119,7 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
 
 
 def check_output_paths(paths: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Check that no output replaces an input, another output or a folder, or is named as another format.
+    """Check that outputs replace no input, output or folder, and fit their format.
 
     Args:
         paths: path of each output by its name.

@@ -1,4 +1,4 @@
-"""Encoding of a scene: how its numbers become reflectance, by metadata, dtype and statistics."""
+"""Encoding of a scene: how its numbers become reflectance."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
@@ -119,7 +119,7 @@ def recognise_encoding(
 
 
 def _stated_kind(scale: np.ndarray) -> Kind | None:
-    """Return the kind of numbers with these scales in their metadata; None for the scale of other units."""
+    """Return the kind of numbers with these scales; None for other units."""
     if not ((scale != 1) & (np.abs(scale) <= _MAX_REFLECTANCE_SCALE)).any():
         return None
     for kind, steps in (("digital numbers", QUANTIFICATION), ("16-bit fractions", FRACTIONS)):

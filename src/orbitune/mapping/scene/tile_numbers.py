@@ -1,4 +1,4 @@
-"""What the numbers of a model's training tiles stand for, so that scenes can be brought to them."""
+"""Meaning of the numbers of training tiles, to which scenes are brought."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class TileNumbers:
 
     @classmethod
     def recognise(cls, statistics: TileStatistics | None, used: Preprocessing) -> "TileNumbers | None":
-        """Recognise the numbers of training tiles as those of scenes are, by magnitude and darkest pixels.
+        """Recognise the numbers of training tiles by magnitude and darkest pixels.
 
         Training tiles are thousands of places, some of which are dark.
 

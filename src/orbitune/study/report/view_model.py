@@ -15,7 +15,7 @@ FEW = 3  # methods that fit side by side in a sentence, and whose every number c
 
 @dataclass(frozen=True)
 class MeanCost:
-    """Mean cost over runs, see `orbitune.evaluation.run_result.Cost`; None if a run did not measure it."""
+    """Mean cost over runs; None if a run did not measure it."""
 
     seconds_per_epoch: float
     cpu_seconds: float
