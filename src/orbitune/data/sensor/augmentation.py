@@ -24,7 +24,7 @@ _DEGRADED = 0.3  # fraction of the views with noise, and with blur
 
 # Corruptions as strong as those of `corruptions`, of whole tiles: the rest of a small window would often not
 # tell its class.
-_THICK_HAZE, _SHOT_NOISE, _STRIPE = 0.15, 0.15, 0.1  # fraction of the views with each
+_THICK_HAZE, _SHOT_NOISE, _STRIPE = 0.1, 0.12, 0.06  # fraction of the views with each
 _LOST = 0.75  # largest fraction of the ground's light that thick haze takes
 _AIRLIGHT = (0.75, 1.0)  # brightness of thick haze: droplets scatter all bands much alike
 # At white: a signal-to-noise ratio of 5 to 32, and less in the shade. That of Sentinel-2 is about 150 at its
