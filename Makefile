@@ -1,6 +1,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip --disable-pip-version-check install -q
-PYTEST = .venv/bin/python -m pytest -n 2 --dist worksteal --durations=20
+WORKERS ?= 2
+PYTEST = .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=20
 # A study resumes; a demonstration starts anew.
 DEMO = runs/demo
 

@@ -1,4 +1,4 @@
-"""Compare Orbitune's own code with the libraries that could replace it; docs/ecosystem.md has the results.
+"""Compare Orbitune's own code with the libraries that could replace it.
 
 Each comparison needs its library, which Orbitune does not depend on:
 
@@ -60,7 +60,7 @@ def compare_statsmodels() -> None:
 
 
 def compare_optuna() -> None:
-    """Count the epochs that successive halving spends, in every order in which five trials may report."""
+    """Count the epochs of successive halving in every order of five trials."""
     import optuna
 
     from orbitune.study.tune import halving_rungs
@@ -160,7 +160,7 @@ def compare_energy() -> None:
 
 
 def compare_captum() -> None:
-    """Find a bright patch in noise, with a small ViT that was trained to tell whether there is one."""
+    """Find a bright patch in noise with a small ViT trained to detect one."""
     import torch
     from captum.attr import IntegratedGradients, Occlusion, Saliency
     from transformers import ViTConfig, ViTForImageClassification
@@ -221,7 +221,7 @@ def compare_captum() -> None:
 
 
 def compare_imagehash(data: str) -> None:
-    """Find changed copies among other tiles, at the limit that takes no two different tiles for copies."""
+    """Find changed copies among other tiles, at the limit without false alarms."""
     import imagehash
     from PIL import Image
 
@@ -303,7 +303,7 @@ def compare_flops() -> None:
 
 
 def compare_schedules() -> None:
-    """Compare learning rates with those of transformers and of torch's chained schedulers."""
+    """Compare learning rates with those of transformers and torch."""
     import torch
     from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
     from transformers import get_cosine_schedule_with_warmup

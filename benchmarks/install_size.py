@@ -27,14 +27,14 @@ TOOLS = ("pip", "setuptools")  # what an empty environment holds
 
 
 def main() -> None:
-    """Measure the extras that the command line names ("base" for none of them), or all."""
+    """Measure the extras that the command line names ("base" for none), or all."""
     names = ["base", *extra_names()]
     earlier = json.loads(RESULTS.read_text())["installs"] if RESULTS.exists() else []
     measured = {each["extra"]: each for each in earlier}
     with tempfile.TemporaryDirectory(prefix="orbitune-install-") as folder:
         wheel = build_wheel(Path(folder))
         for name in sys.argv[1:] or names:
-            measured[name] = measure(wheel, name, Path(folder, "environment"))
+            measured[name] = measure(wheel, name, environment=Path(folder, "environment"))
             print(json.dumps(measured[name]), flush=True)
             write([measured[name] for name in names if name in measured], wheel)
 
@@ -70,8 +70,8 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("orbitune-*.whl"))
 
 
-def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
-    """Install an extra into a new environment; return seconds, bytes and number of packages."""
+def measure(wheel: Path, extra: str, *, environment: Path) -> dict[str, Any]:
+    """Install an extra into a new environment; return seconds, bytes and packages."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORBITUNE"))}
@@ -102,7 +102,7 @@ def cpu_seconds() -> float:
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder, without compiled Python files."""
+    """Return the bytes of a file or folder, without compiled Python files."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() and file.suffix != ".pyc")
 

@@ -1,4 +1,4 @@
-"""Generate the reference pages: the command line from its options, file formats from their models.
+"""Generate the reference pages: command line, methods, file formats, imports.
 
 Run by the mkdocs plugin gen-files. `pages` returns the same text to the tests.
 """
@@ -132,7 +132,7 @@ def file_formats_page() -> str:
 
 
 def _model_tables(model: type[BaseModel], shown: set[type[BaseModel]]) -> list[str]:
-    """Return a table of the fields, and one for each nested model that is not in `shown` yet."""
+    """Return a table of the fields, and one per nested model not in `shown` yet."""
     lines: list[str] = []
     left = [model]
     shown.add(model)
@@ -162,7 +162,7 @@ def _field_help(field: Any, text: str) -> str:
 
 
 def _attributes(model: type) -> dict[str, str]:
-    """Return the texts of the attributes in a model's docstring and in those of its bases."""
+    """Return the texts of attributes in the docstrings of a model and its bases."""
     texts: dict[str, str] = {}
     for each in reversed(model.__mro__):
         section = (inspect.cleandoc(each.__doc__ or "") + "\n\n").partition("Attributes:\n")[2]

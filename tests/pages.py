@@ -4,7 +4,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-RESULTS = DOCS / "results" / "eurosat-vit-tiny-112"
 STUDY = DOCS / "results" / "eurosat-study"
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "results" not in p.parts)]
 

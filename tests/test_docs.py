@@ -8,14 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from pages import DOCS, PAGES, RESULTS, ROOT, STUDY, page_name, read_page
+from pages import DOCS, PAGES, ROOT, STUDY, page_name, read_page
 from samples import backbone_folder, tile_folder
 from scenes import small_scene
 
 import orbitune
 from orbitune import Recipe
 from orbitune.models.methods import METHODS
-from orbitune.yaml_files import read_yaml
 
 # Links and generated pages
 
@@ -84,20 +83,12 @@ def test_the_table_in_the_readme_is_written_from_the_committed_study():
     assert written(readme) == readme
 
 
-def test_the_accuracies_in_the_docs_are_those_of_the_committed_study_at_112_pixels():
-    results = json.loads((RESULTS / "results.json").read_text())
-    accuracy = {run["method"]: 100 * run["result"]["test"]["accuracy"] for run in results["runs"]}
-    text = f"full fine-tuning reached {accuracy['full']:.2f} % and LoRA {accuracy['lora']:.2f} %"
-    assert text in read_page("results/index.md")
-
-
-@pytest.mark.parametrize("folder", [RESULTS, STUDY], ids=lambda folder: folder.name)
-def test_a_committed_report_follows_from_its_results(tmp_path, folder):
+def test_the_committed_report_follows_from_its_results(tmp_path):
     from orbitune.study.report import write_report
     from orbitune.study.results import read_results
 
-    write_report(read_results(folder), tmp_path)
-    assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text()
+    write_report(read_results(STUDY), tmp_path)
+    assert (tmp_path / "report.md").read_text() == (STUDY / "report.md").read_text()
 
 
 @pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
@@ -117,51 +108,10 @@ def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch)
     assert page(found) == (DOCS / "results" / "reliability.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("name", "titles"),
-    [
-        (
-            "eurosat-vit-tiny",
-            ["Same size and precision, against", "LoRA against full fine-tuning, both by Orbitune"],
-        ),
-        ("eurosat-dinov2-small", ["Same size and precision, against"]),
-    ],
-)
-def test_the_speeds_in_the_docs_are_those_of_the_committed_benchmarks(name, titles):
-    results = json.loads((DOCS / "results" / f"bench-{name}.json").read_text())
-    for title in titles:
-        [each] = [each for each in results["comparisons"] if each["title"].startswith(title)]
-        assert f"{each['median']:.2f} times as fast" in read_page("concepts/fast-path.md")
-
-
-def test_the_runs_in_the_docs_are_those_that_were_committed():
-    page = (DOCS / "concepts" / "fast-path.md").read_text()
-    runs = sorted((DOCS / "results" / "eurosat-dials").iterdir())
-    assert len(runs) == 5
-    for run in runs:
-        result = json.loads((run / "result.json").read_text())
-        accuracy, cost = f"{100 * result['test']['accuracy']:.2f} %", result["cost"]
-        assert f"| {accuracy} | {cost['train_seconds']:.0f} s |" in page
-        assert f"| {cost['peak_rss_bytes'] / 1e6:.0f} MB |" in page
-
-
-def test_the_figures_of_prediction_in_the_docs_are_those_of_the_committed_benchmark():
+def test_the_sizes_of_an_adapter_in_the_docs_are_those_of_the_committed_benchmark():
     results = json.loads((DOCS / "results" / "bench-serving-eurosat-vit-tiny.json").read_text())
-    adapters = read_page("guides/adapters.md")
-    pipeline, peft, one = (each["median"] for each in results["comparisons"])
-    assert f"{peft:.2f} times as fast as PEFT" in adapters and 0.9 < one < 1.1
-    assert f"{pipeline:.2f} times as fast as the pipeline" in read_page("guides/export.md")
     sizes = [each["value"] for each in results["figures"] if each["measure"]["kind"] == "bytes-per-task"]
-    assert all(f"1/{size:.0f}" in adapters for size in sizes)
-
-
-def test_the_figures_of_maps_in_the_docs_are_those_of_the_committed_benchmark():
-    results = json.loads((DOCS / "results" / "bench-maps-eurosat-vit-tiny.json").read_text())
-    page = read_page("guides/map.md")
-    seconds, memory, speedup, agreement = (each["value"] for each in results["figures"])
-    assert f"takes {seconds:.0f} s and {memory / 1e6:.0f} MB" in page
-    assert f"{speedup:.1f} times as fast as tile-wise prediction" in page
-    assert f"the same label at {agreement:.1%}".replace("%", " %") in page
+    assert sizes and all(f"1/{size:.0f}" in read_page("guides/adapters.md") for size in sizes)
 
 
 @pytest.mark.parametrize(
@@ -176,16 +126,6 @@ def test_the_figures_of_the_next_scene_in_the_docs_are_those_of_the_committed_be
     values = {measure["kind"]: value for measure, value in found}
     assert f"most sure of, {100 * values['scene-risk']:.0f} % are wrong" in page
     assert f"make {100 * values['corrupted-errors-gone']:.0f} % of the errors disappear" in page
-
-
-@pytest.mark.parametrize("name", ["eurosat-best-accuracy", "eurosat-fastest-98"])
-def test_an_example_recipe_is_that_of_its_committed_run(name):
-    results = json.loads((DOCS / "results" / name / "results.json").read_text())
-    [run] = results["runs"]
-    assert f"{100 * run['result']['test']['accuracy']:.2f} %" in read_page("results/index.md")
-    example = read_yaml(ROOT / "examples" / f"{name.removeprefix('eurosat-')}.yaml")
-    for setting in example.keys() - {"data", "backbone", "image_size"}:
-        assert run["result"]["recipe"][setting] == example[setting]
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.yaml")))

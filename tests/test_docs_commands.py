@@ -18,7 +18,7 @@ import pytest
 from band_tiles import band_tile_folder
 from commands import orbitune as run_command
 from hub_server import hub
-from pages import PAGES, RESULTS, page_name
+from pages import PAGES, STUDY, page_name
 from PIL import Image
 from safe_products import write_safe
 from samples import tile_folder
@@ -132,7 +132,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     for name in ("land-cover", "crops"):
         shutil.copytree(bundle.folder, tmp_path / name)
     (tmp_path / "runs" / "study").mkdir()
-    shutil.copy(RESULTS / "results.json", tmp_path / "runs" / "study")
+    shutil.copy(STUDY / "results.json", tmp_path / "runs" / "study")
     scene_files(tmp_path, runs / "tiles")
     for name in ("west.tif", "east.tif"):
         shutil.copy(tmp_path / "scene.tif", tmp_path / name)

@@ -16,6 +16,10 @@ from orbitune.study.runner import EXECUTORS
 from orbitune.training.callbacks import Callback
 
 WITHOUT_EXAMPLE = {"__version__", "OrbituneError", "Recipe"}
+WITH_EXAMPLE = [
+    pytest.param(name, marks=pytest.mark.slow if name == "Study" else ())
+    for name in sorted({*orbitune.__all__} - WITHOUT_EXAMPLE)
+]
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def test_the_example_of_the_package_runs(example_folder, tiles):
     assert names["probabilities"].shape == (3, 3)
 
 
-@pytest.mark.parametrize("name", sorted({*orbitune.__all__} - WITHOUT_EXAMPLE))
+@pytest.mark.parametrize("name", WITH_EXAMPLE)
 def test_the_example_of_a_docstring_runs(example_folder, tiles, monkeypatch, name):
     monkeypatch.setitem(EXECUTORS, "local", lambda *_: ForkedExecutor())
     assert examples_of(getattr(orbitune, name))
@@ -115,6 +119,7 @@ print(json.dumps([prediction.error, sorted(by_us & {"accelerate", "scipy", "jinj
 """
 
 
+@pytest.mark.slow
 def test_prediction_imports_nothing_of_the_extras(bundle, tiles):
     tile = next(tiles.rglob("*.png"))
     done = subprocess.run(

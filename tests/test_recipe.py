@@ -114,7 +114,7 @@ def test_a_path_is_the_same_however_it_is_spelt(tmp_path, monkeypatch, spelling)
     named = str(tmp_path / "place" / "tiles") if spelling == "ABSOLUTE" else spelling
     recipe = Recipe(data=named, backbone=named, split_files=f"train={named}, test={named}").anchored()
     place = str(tmp_path / "place" / "tiles")
-    assert recipe.places == {
+    assert recipe.path_fields == {
         "data": place,
         "split_files": f"train={place},test={place}",
         "backbone": place,

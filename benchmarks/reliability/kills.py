@@ -1,4 +1,4 @@
-"""Kill commands at many moments, run them again, and compare with undisturbed runs.
+"""Kill commands at many moments, run them again, compare with whole runs.
 
     python benchmarks/reliability/kills.py [--only train,map] [--moments 30] [--seed 0]
 
@@ -45,7 +45,7 @@ DEADLINE = 300.0
 
 @dataclass(frozen=True)
 class Case:
-    """A command, with OUT for its output, and patterns of files after whose appearance it is killed."""
+    """A command, with OUT for its output, and patterns of files to kill it after."""
 
     name: str
     arguments: tuple[str, ...]
@@ -161,7 +161,7 @@ def run(work: Callable[[Path], None], place: Path) -> Forked:
 
 
 def command(arguments: Sequence[str]) -> Callable[[Path], None]:
-    """Return a function that runs the command line; OUT is replaced by the output's name."""
+    """Return a function that runs the command line, with OUT replaced."""
 
     def work(place: Path) -> None:
         from orbitune.cli.main import main
@@ -176,7 +176,7 @@ def command(arguments: Sequence[str]) -> Callable[[Path], None]:
 
 
 def outputs(place: Path) -> dict[str, Any]:
-    """Return the content of the files a command leaves outside its cache, without measured values."""
+    """Return the files a command leaves outside its cache, without measured values."""
     files = [path for path in place.rglob("*") if path.is_file()]
     names = {path.relative_to(place).as_posix(): path for path in files}
     return {
@@ -201,7 +201,7 @@ def _without_measured(value: Any) -> Any:
 
 
 def tree(place: Path) -> set[str]:
-    """Return the names of everything below a folder, cache and temporary files included."""
+    """Return the names of all below a folder, cache and temporary files included."""
     names = {path.relative_to(place).as_posix() for path in place.rglob("*")}
     return {name for name in names if not LOCKS.search(name)}
 
@@ -221,8 +221,8 @@ def processes_of(place: Path) -> list[int]:
 # --- kills ------------------------------------------------------------------------------------------------
 
 
-def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any]:
-    """Kill a command at several moments; each run starts in an empty folder with an empty cache."""
+def try_case(case: Case, folder: Path, *, moments: int, seed: int) -> dict[str, Any]:
+    """Kill a command at several moments, each time in an empty folder and cache."""
     whole = folder / "whole"
     run(command(case.arguments), whole).check()  # the first run also compiles the kernels
     start = time.monotonic()
@@ -299,7 +299,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         for case in cases(Path(folder) / "inputs"):
             if not options.only or case.name in options.only.split(","):
-                found.append(try_case(case, Path(folder) / case.name, options.moments, options.seed))
+                found.append(
+                    try_case(case, Path(folder) / case.name, moments=options.moments, seed=options.seed)
+                )
                 print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": found}, indent=1))
     sys.exit(any(each["failures"] for each in found))

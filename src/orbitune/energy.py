@@ -6,7 +6,7 @@ Where neither can be read, CPU seconds are reported instead, with the reason.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,20 +128,20 @@ def _gpu_uuids() -> list[str]:
     return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count)]
 
 
-def describe_cost(cost: Mapping[str, Any]) -> str:
+def describe_cost(cpu_seconds: float, energy_joules: float | None) -> str:
     """Return the cost of a run in everyday terms.
 
     Args:
-        cost: of a RunResult; of one from before energy was measured too.
+        cpu_seconds: of all processes, >= 0.
+        energy_joules: None where energy was not measured.
 
     Returns:
         "like a 10 W lamp for 3.0 min" where joules are known, else "4.2 core-minutes".
     """
-    joules = cost.get("energy_joules")
-    if joules is not None:
-        number, unit = _duration(joules / _LAMP_WATTS)
+    if energy_joules is not None:
+        number, unit = _duration(energy_joules / _LAMP_WATTS)
         return f"like a {_LAMP_WATTS} W lamp for {number} {unit}"
-    number, unit = _duration(cost["cpu_seconds"])
+    number, unit = _duration(cpu_seconds)
     return f"{number} core-{_LONG[unit]}"
 
 

@@ -42,7 +42,7 @@ class Interrupted(BaseException):
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """Return foreign text as one line of at most `limit` characters.
+    """Return a text as one line of at most `limit` characters.
 
     Args:
         text: text of a file or another library.

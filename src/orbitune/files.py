@@ -31,7 +31,7 @@ except ImportError:  # Windows: nothing is locked there, and nothing that a kill
 _ENDING, _LOCK, _OLD, _MODE = ".orbitune-tmp", ".orbitune-lock", ".orbitune-old", ".orbitune-mode"
 _NAME = re.compile(r"\..*\.[a-z0-9_]{8}\.orbitune-tmp", re.DOTALL)
 _MARK = b"lock of a temporary folder of orbitune, made on "  # followed by the name of the machine
-_FOREIGN = 86_400.0  # seconds after which a lock of another machine is believed to be free
+_STALE_AFTER = 86_400.0  # seconds after which a lock of another machine is believed to be free
 _LAST_PROCESS = 1 << 22  # the highest number that Linux gives
 
 
@@ -173,7 +173,7 @@ def _is_ours(lock: int, folder: int) -> bool:
         return False
     # Some network filesystems keep locks to one machine.
     here = text == _MARK + socket.gethostname().encode()
-    return here or time.time() - os.fstat(folder).st_mtime > _FOREIGN
+    return here or time.time() - os.fstat(folder).st_mtime > _STALE_AFTER
 
 
 def _remove(name: str, folder: int, place: int) -> None:
@@ -244,7 +244,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _apply_umask(path: Path, folder: Path) -> None:
-    """Give files of mode 0600, as safetensors makes them, the mode of a file touched in `folder`."""
+    """Give safetensors' files of mode 0600 the mode of a file touched in `folder`."""
     files = [file for file in _files(path) if stat.S_IMODE(file.lstat().st_mode) == 0o600]
     if files:  # reading the umask itself would change it for other threads
         (folder / _MODE).touch()

@@ -1,4 +1,4 @@
-"""Messages of the library as lines on stderr, for the command line and for studies run from Python."""
+"""Messages of the library as lines on stderr."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class StderrHandler(logging.Handler):
-    """Handler that prints a message as one line on the current stderr, warnings with a prefix."""
+    """Handler that prints a message as a line on stderr, warnings with a prefix."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from orbitune.errors import OrbituneError
-from orbitune.recipe_paths import PLACES, anchor, is_local
+from orbitune.recipe_paths import PATH_FIELDS, anchor, is_local
 from orbitune.settings_errors import describe_errors
 from orbitune.yaml_files import read_yaml
 
@@ -246,7 +246,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def make(cls, values: dict[str, Any]) -> "Recipe":
-        """Build a recipe from plain values, as a file or a stored result holds them.
+        """Return the recipe of plain values, as a file or a stored result holds them.
 
         Values of earlier versions are read too, see `upgrade`.
 
@@ -260,7 +260,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Read a YAML recipe, whose relative paths are relative to its folder.
+        """Return the recipe in a YAML file; its paths are relative to its folder.
 
         Args:
             path: the file.
@@ -272,7 +272,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
 
     def anchored(self) -> "Recipe":
         """Return the recipe with absolute paths, valid from every working directory."""
-        return self.model_copy(update=anchor({name: getattr(self, name) for name in PLACES}))
+        return self.model_copy(update=anchor({name: getattr(self, name) for name in PATH_FIELDS}))
 
     def save(self, path: str | Path) -> None:
         """Write the complete recipe as YAML, with absolute paths.
@@ -302,28 +302,29 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         Paths are left out: contents of files are compared by their own hashes, see `TrainingSetup.inputs`.
         """
         values = self.anchored().model_dump(mode="json")
-        local = {name: None for name in PLACES if values[name] and is_local(values[name])}
+        local = {name: None for name in PATH_FIELDS if values[name] and is_local(values[name])}
         text = json.dumps(values | local, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, other: "Recipe") -> list[str]:
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
-        The paths of data, split files and backbone are left out: a run compares their content by hash.
+        Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
+        content by hash.
 
-        Returns:
-            One text per setting; empty for equal recipes.
+        Args:
+            other: recipe to compare with.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        settings = [name for name in mine if name not in PLACES]
+        settings = [name for name in mine if name not in PATH_FIELDS]
         return [
             f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]
         ]
 
     @property
-    def places(self) -> dict[str, str | None]:
-        """Return the settings that name data, split files and backbone."""
-        return {name: getattr(self, name) for name in PLACES}
+    def path_fields(self) -> dict[str, str | None]:
+        """Return the settings that may be paths: data, split files and backbone."""
+        return {name: getattr(self, name) for name in PATH_FIELDS}
 
 
 _GROUPS: dict[str, type[Settings]] = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from orbitune.errors import OrbituneError
 
-PLACES = ("data", "split_files", "backbone")  # fields that may name files and folders
+PATH_FIELDS = ("data", "split_files", "backbone")  # fields that may name files and folders
 
 
 def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str,
     Raises:
         OrbituneError: a path in a file means something in the working directory, and nothing in its folder.
     """
-    places = {name: values[name] for name in PLACES if isinstance(values.get(name), str)}
-    return {**values, **{name: _anchored(name, text, file_folder) for name, text in places.items()}}
+    texts = {name: values[name] for name in PATH_FIELDS if isinstance(values.get(name), str)}
+    return {**values, **{name: _anchored(name, text, file_folder) for name, text in texts.items()}}
 
 
 def _anchored(name: str, text: str, file_folder: Path | None) -> str:
@@ -62,17 +62,17 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def is_local(place: str) -> bool:
-    """Return whether a setting names a place on this machine, and no hub id."""
-    return place.startswith((".", "~")) or Path(place.partition("=")[2] or place).is_absolute()
+def is_local(text: str) -> bool:
+    """Return whether a setting is a path on this machine, and no hub id."""
+    return text.startswith((".", "~")) or Path(text.partition("=")[2] or text).is_absolute()
 
 
-def is_there(place: str) -> bool:
+def is_there(text: str) -> bool:
     """Return whether every path of a field that may name files exists.
 
     Hub ids are not paths.
     """
-    paths = [part.partition("=")[2] for part in place.split(",")] if "=" in place else [place]
+    paths = [part.partition("=")[2] for part in text.split(",")] if "=" in text else [text]
     return all(is_local(path) and _exists(Path(path).expanduser()) for path in paths)
 
 

@@ -72,7 +72,7 @@ class StoredRecord(Record):
 
     @classmethod
     def _upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Return upgraded values; damaged ones, on which `upgrade` fails, are a ValueError."""
+        """Return upgraded values; if `upgrade` fails on damaged ones, a ValueError."""
         try:
             return cls.upgrade(values, version)
         except KeyError as error:

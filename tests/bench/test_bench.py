@@ -6,6 +6,7 @@ from commands import orbitune
 from samples import backbone_folder, tile_folder
 
 from orbitune.bench import runner
+from orbitune.bench.arms import stopwatch
 from orbitune.bench.arms.__main__ import measure
 from orbitune.bench.figures.__main__ import measure as measure_figure
 from orbitune.bench.records import BenchResults
@@ -44,8 +45,10 @@ def suite_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_process():
-    """Arms are measured in this process, in place of a fresh one for each."""
+    """Arms are measured in this process, in place of a fresh one for each, with a short ceiling."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stopwatch, "REPEATS", 1)
+        patch.setattr(stopwatch, "BLOCKS", 1)
         patch.setattr(runner, "run_module", lambda module, spec: measure(json.loads(spec)))
         yield
 
@@ -102,6 +105,7 @@ def test_the_steps_of_an_arm_are_measured(finished):
             assert measured.cpu_seconds_per_image > 0 and measured.ceiling > 1e9
 
 
+@pytest.mark.slow
 def test_figures_that_are_measured_are_kept_when_a_later_one_is_stopped(run, tmp_path, monkeypatch):
     kinds = [
         {"title": dtype, "measure": {"kind": "bytes-per-task", "classes": 3, "dtype": dtype}}

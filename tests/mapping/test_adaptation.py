@@ -288,6 +288,7 @@ def leipzig_model(shared, tmp_path_factory):
     return build_bundle(place / "run", place / "bundle", progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_real_scene_of_another_country_is_mapped_better_at_points_that_were_held_out(
     leipzig_model, shared, tmp_path

@@ -105,6 +105,16 @@ def test_a_map_never_replaces_its_scene_or_another_of_its_files(refused, grid, t
     assert scene.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("option", "ending", "other"),
+    [("out", ".tif", ".png"), ("preview", ".png", ".jpg"), ("polygons", ".gpkg", ".shp")],
+)
+def test_a_file_name_of_another_format_is_one_line(refused, grid, tmp_path, option, ending, other):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid))
+    said = refused(scene, f"--{option}", tmp_path / f"name{other}")
+    assert f"name{other}: the file of the " in said and f" ends in {ending}; give it such a name." in said
+
+
 def damage(file):
     """Overwrite some bytes of the middle."""
     content = bytearray(file.read_bytes())

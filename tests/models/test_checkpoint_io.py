@@ -72,7 +72,6 @@ def test_other_outputs_after_reloading_are_an_error(tmp_path):
         verify_saved(tmp_path / "saved", backbone, pixels=PIXELS, logits=logits + 0.01)
 
 
-@pytest.mark.usefixtures("fresh_reload")
 def test_a_truncated_adapter_does_not_pass(tmp_path):
     backbone, logits = saved(tmp_path, "lora")
     file = tmp_path / "saved" / "adapter_model.safetensors"

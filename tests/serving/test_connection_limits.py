@@ -63,6 +63,7 @@ def test_downloads_that_are_never_read_keep_nobody_out(narrow, tile_bytes):
             assert httpx.post(f"{narrow}/api/predict", content=tile_bytes).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_download_that_is_not_read_is_cut_off(service):
     with serving(service, http=limited(unread_seconds=2)) as address:
         files = {"files": ("big.png", bytes(32 << 20))}

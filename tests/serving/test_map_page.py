@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sqlite3
 import sys
 import zipfile
 
@@ -14,7 +15,7 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.serving import map_page, uploads
-from orbitune.serving.map_page import _parse_options, map_upload
+from orbitune.serving.map_page import map_upload, parse_options
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
@@ -64,15 +65,15 @@ def ignore(done, parts):
     """Take the progress of a map."""
 
 
-def upload(service, path, storage, options=None):
+def upload(service, path, storage, options=None, points=None):
     model, options = service.get_model(None), options or MapOptions()
-    return map_upload(model, path, options=options, storage=storage, on_progress=ignore)
+    return map_upload(model, path, options=options, points=points, storage=storage, on_progress=ignore)
 
 
-def refusal(service, path, storage, options=None):
+def refusal(service, path, storage, options=None, points=None):
     """Return the message for an upload that is not mapped; check that nothing of it is left."""
     with pytest.raises(OrbituneError) as told:
-        upload(service, path, storage, options)
+        upload(service, path, storage, options, points)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
     assert str(path.parent) not in str(told.value) and "\n" not in str(told.value)
     return str(told.value)
@@ -107,6 +108,93 @@ def test_a_client_gets_the_viewer_the_areas_and_all_files(address, tmp_path):
             "landcover.tif.aux.xml",
             "preview.png",
         ]
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Sixty labelled points, twenty in each stripe of a scene of 96 pixels, as a GeoPackage."""
+    import pyogrio.raw
+    import shapely
+
+    random = np.random.default_rng(0)
+    stripe = np.arange(60) % 3
+    columns, rows = stripe * 32 + random.uniform(0, 32, 60), random.uniform(0, 96, 60)
+    shapes = shapely.to_wkb(shapely.points(6e5 + 10 * columns, 5.2e6 - 10 * rows))
+    labels = np.array([f"class_{number}" for number in stripe], object)
+    path = tmp_path / "points.gpkg"
+    pyogrio.raw.write(path, shapes, [labels], ["true_class"], geometry_type="Point", crs="EPSG:32632")
+    return path
+
+
+def test_reference_points_give_areas_and_accuracies(address, points, tmp_path):
+    from gradio_client import Client, handle_file
+
+    scene = write_scene(tmp_path / "stripes.tif", side=96)
+
+    _, words, table, _ = Client(address, verbose=False).predict(
+        handle_file(scene), "1,2,3", "", 16, "bundle", handle_file(points), api_name="/map"
+    )
+    assert re.search(
+        r"overall accuracy \d+\.\d% ± \d+\.\d% \(standard error\), from \d+ reference points", words
+    )
+    heads = re.findall(r'<th scope="col">(.*?)</th>', table)
+    columns = [re.sub("<small>.*", "", head) for head in heads]
+    assert columns[-3:] == ["estimate from reference points", "user's accuracy", "producer's accuracy"]
+
+
+def test_points_that_do_not_fit_the_map_leave_it_without_their_estimate(service, points, storage, tmp_path):
+    with sqlite3.connect(points) as database:
+        database.create_function("ST_IsEmpty", 1, lambda shape: 0)  # which the triggers of the index call
+        for name in ("MinX", "MaxX", "MinY", "MaxY"):
+            database.create_function(f"ST_{name}", 1, lambda shape: 0)
+        database.execute("DELETE FROM points WHERE true_class != 'class_0'")
+    database.close()
+    made = upload(service, write_scene(tmp_path / "stripes.tif", side=96), storage, points=points)
+    assert "- **Warning:** Too few labelled points in classes of the map" in made.notes()
+    assert made.archive.is_file() and "reference points" not in made.area_table()
+
+
+def add_view(database):
+    database.execute(
+        "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT * FROM n"
+    )
+
+
+def add_generated_column(database):
+    database.execute("ALTER TABLE points ADD COLUMN heavy AS (zeroblob(1000000000))")
+
+
+def add_virtual_table(database):
+    database.execute("CREATE VIRTUAL TABLE found USING fts5(words)")
+
+
+@pytest.mark.parametrize("change", [add_view, add_generated_column, add_virtual_table])
+def test_a_geopackage_that_runs_code_when_it_is_read_is_refused(service, scene, points, storage, change):
+    with sqlite3.connect(points) as database:
+        change(database)
+    database.close()
+    said = refusal(service, scene, storage, points=points)
+    assert said == "points.gpkg has more than plain tables: save the points as a new GeoPackage."
+
+
+def test_other_files_than_a_geopackage_are_refused_as_points(service, scene, points, storage):
+    points.write_text('{"type": "FeatureCollection", "features": []}')
+    said = refusal(service, scene, storage, points=points)
+    assert said == "points.gpkg is not a GeoPackage, or is damaged."
+
+
+def test_too_many_bytes_of_points_are_refused(service, scene, points, storage, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_POINTS_BYTES", 1000)
+    said = refusal(service, scene, storage, points=points)
+    assert "at most 0 are taken" in said
+
+
+def test_points_without_the_class_are_refused_in_the_words_of_the_page(service, scene, points, storage):
+    with sqlite3.connect(points) as database:
+        database.execute("ALTER TABLE points RENAME COLUMN true_class TO class")
+    database.close()
+    said = refusal(service, scene, storage, points=points)
+    assert said == "points.gpkg has no field true_class; its fields are: class."
 
 
 def test_a_client_gets_one_line_with_the_error(address, scene):
@@ -229,7 +317,7 @@ def test_messages_name_the_fields_of_the_page(service, scene, storage):
     message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
     assert message == "stripes.tif has no band 4: there is red, green, blue."
     with pytest.raises(OrbituneError, match=r"^Scale takes LOW:HIGH .* or one of match and none"):
-        _parse_options("", "x", stride=None)
+        parse_options("", "x", stride=None)
 
 
 def api_names(app):

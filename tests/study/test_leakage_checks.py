@@ -8,6 +8,7 @@ from PIL import Image
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
+from orbitune.study.findings import LeakageChecks
 from orbitune.study.leakage_checks import check_leakage
 from orbitune.training.setup import prepare_training
 
@@ -82,14 +83,15 @@ def test_checks_are_kept_for_the_same_tiles_and_split_alone(backbone, tmp_path):
     assert file.stat().st_mtime_ns == written
     other = job_on(tmp_path / "tiles", backbone, split="random", split_seed=7)
     check_leakage(other, "random", folder=tmp_path)
-    assert len(json.loads(file.read_text())) == 2
+    assert len(LeakageChecks.read(file).checks) == 2
 
 
 def test_checks_that_version_0_1_stored_are_taken_over_and_its_file_is_removed(backbone, tmp_path):
     job = job_on(tile_folder(tmp_path / "tiles"), backbone)
     check_leakage(job, "default", folder=tmp_path)
     file, older = tmp_path / "leakage_checks.json", tmp_path / "alarms.json"
-    older.write_text(file.read_text().replace("colour statistics alone", "stored: colour statistics alone"))
+    text = json.dumps(json.loads(file.read_text())["checks"])
+    older.write_text(text.replace("colour statistics alone", "stored: colour statistics alone"))
     file.unlink()
     found = check_leakage(job, "default", folder=tmp_path)
     assert found.baselines[0].sentence.startswith("stored: ")
@@ -102,9 +104,9 @@ def test_checks_whose_file_is_damaged_are_measured_again(backbone, tmp_path, tex
     job = job_on(tile_folder(tmp_path / "tiles"), backbone)
     first = check_leakage(job, "default", folder=tmp_path)
     file = tmp_path / "leakage_checks.json"
-    [key] = json.loads(file.read_text())
+    [key] = LeakageChecks.read(file).checks
     if text.startswith("KEPT"):
         text = f'{{"{key}": {text[6:]}}}'
     file.write_text(text, encoding="latin-1")
     assert check_leakage(job, "default", folder=tmp_path) == first
-    assert list(json.loads(file.read_text())) == [key]
+    assert list(LeakageChecks.read(file).checks) == [key]

@@ -88,7 +88,7 @@ def test_what_holds_no_results_is_one_clear_error(tmp_path, text):
         read_results(tmp_path)
 
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "results"
+STORED = Path(__file__).parents[1] / "stored" / "0.1"
 
 
 def contains(whole, part):
@@ -100,13 +100,13 @@ def contains(whole, part):
     return whole == part
 
 
-NAMES = sorted(path.parent.name for path in COMMITTED.glob("*/results.json"))
+NAMES = sorted(path.parent.name for path in STORED.glob("*/results.json"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
-    stored = json.loads((COMMITTED / name / "results.json").read_text())
-    results = read_results(COMMITTED / name)
+    stored = json.loads((STORED / name / "results.json").read_text())
+    results = read_results(STORED / name)
     assert (stored["format"] < 4, results.format) == (True, 4)
     for run, values in zip(results.runs, stored["runs"], strict=True):
         assert (run.method, run.status) == (values["method"], values["status"])
@@ -118,7 +118,7 @@ def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
 
 
 def test_fields_that_were_renamed_are_read_under_their_old_names():
-    stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
+    stored = json.loads((STORED / "two-split-study" / "results.json").read_text())
     results = StudyResults.from_json(stored)
     assert results.executor.jobs == stored["engine"]["jobs"]
     assert [check.split for check in results.leakage_checks] == [each["split"] for each in stored["alarms"]]
@@ -129,7 +129,7 @@ def test_fields_that_were_renamed_are_read_under_their_old_names():
 
 
 def test_the_settings_that_all_runs_share_are_those_that_were_stored():
-    stored = json.loads((COMMITTED / "eurosat-study" / "results.json").read_text())
+    stored = json.loads((STORED / "two-split-study" / "results.json").read_text())
     results = StudyResults.from_json(stored)
     assert results.shared_settings == upgrade(stored["recipe"])
     assert results.recipe.method == stored["runs"][0]["method"]
@@ -137,7 +137,7 @@ def test_the_settings_that_all_runs_share_are_those_that_were_stored():
 
 
 def test_results_of_a_newer_version_are_refused(tmp_path):
-    stored = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
+    stored = json.loads((STORED / "first-study" / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({**stored, "format": 99}))
     with pytest.raises(RunError, match="newer Orbitune"):
         read_results(tmp_path)
@@ -146,7 +146,7 @@ def test_results_of_a_newer_version_are_refused(tmp_path):
 @pytest.mark.parametrize("field", ["format", "command", "created", "environment", "data", "recipe", "runs"])
 @pytest.mark.parametrize("value", [None, 1.5, []])
 def test_results_with_a_field_that_holds_what_it_cannot_are_refused_by_its_name(tmp_path, field, value):
-    results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
+    results = json.loads((STORED / "first-study" / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({**results, field: value}))
     with pytest.raises(RunError, match=rf"results\.json (is damaged|lacks).*{field}"):
         read_results(tmp_path)
@@ -163,7 +163,7 @@ def test_results_with_a_field_that_holds_what_it_cannot_are_refused_by_its_name(
     ],
 )
 def test_results_that_lack_what_the_report_shows_are_one_clear_error(tmp_path, place):
-    results = json.loads((COMMITTED / "eurosat-vit-tiny-112" / "results.json").read_text())
+    results = json.loads((STORED / "first-study" / "results.json").read_text())
     holder = results
     for part in place[:-1]:
         holder = holder[part]

@@ -13,6 +13,7 @@ import torch
 
 from orbitune import Recipe, Study, train
 from orbitune.errors import OrbituneError, RunError
+from orbitune.integrity import read_checksummed_json
 from orbitune.resources import core_count
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.predictions import load_predictions
@@ -268,7 +269,7 @@ def test_the_first_seed_is_scored_on_corrupted_tiles(survivor):
     results, folder, _ = survivor
     [record] = results.robustness
     assert (record.split, record.method, record.seed, record.count) == ("default", "linear", 0, 5)
-    stored = json.loads((folder / "linear-seed0" / "robustness.json").read_text())
+    stored = read_checksummed_json(folder / "linear-seed0" / "robustness.json")
     values = record.to_json()
     assert {name: values[name] for name in stored} == stored
     assert not (folder / "linear-seed1" / "robustness.json").exists()

@@ -1,7 +1,5 @@
 """Divergence is reported as such in a step, on validation, or at the end."""
 
-import json
-
 import pytest
 import torch
 from samples import backbone_folder, tile_folder
@@ -10,6 +8,7 @@ from orbitune.errors import DivergedError
 from orbitune.models.checkpoint_io import TOLERANCE, tolerance
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
+from orbitune.training.run_records import Divergence
 from orbitune.training.trainer import Trainer
 
 
@@ -29,7 +28,7 @@ def diverges(inputs, out, **settings):
     with pytest.raises(DivergedError, match=r"Lower --learning-rate\.$") as error:
         train(Recipe.make({**inputs, **settings}), out, progress=False)
     assert error.value.kind == "diverged" and "\n" not in str(error.value)
-    assert json.loads((out / "diverged.json").read_text()) == {"error": str(error.value)}
+    assert Divergence.read(out / "diverged.json").error == str(error.value)
     assert not (out / "result.json").exists() and not (out / "checkpoint").exists()
     return str(error.value)
 
@@ -76,6 +75,13 @@ def test_what_shows_at_the_end_alone_is_divergence_and_no_failed_reload(inputs, 
 def test_a_diverged_run_raises_the_same_error_again(inputs, tmp_path):
     diverges(inputs, tmp_path / "run", learning_rate=1e6)
     with pytest.raises(DivergedError, match="An earlier attempt ended so too"):
+        train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)
+
+
+def test_a_divergence_that_version_0_1_stored_raises_it_again(inputs, tmp_path):
+    diverges(inputs, tmp_path / "run", learning_rate=1e6)
+    (tmp_path / "run" / "diverged.json").write_text('{"error": "The loss is not finite."}')
+    with pytest.raises(DivergedError, match=r"not finite\. An earlier attempt"):
         train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)
 
 

@@ -129,7 +129,8 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
     result = json.loads((finished[1] / "result.json").read_text())
     del result["cost"]["energy_joules"], result["cost"]["energy_source"]
     (tmp_path / "result.json").write_text(json.dumps(result))
-    assert "core-" in describe_cost(RunResult.load(tmp_path).cost.to_json())
+    cost = RunResult.load(tmp_path).cost
+    assert "core-" in describe_cost(cost.cpu_seconds, cost.energy_joules)
 
 
 @pytest.mark.slow
@@ -429,6 +430,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(recipe, tmp_path):
         train(recipe, out, progress=False)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_work_in_one_run_folder(recipe, tmp_path):
     recipe.save(tmp_path / "recipe.yaml")
     with open_run(recipe, tmp_path / "run", progress=False):

@@ -21,7 +21,7 @@ class FigureKind:
     any_of: tuple[str, ...] = ()
 
     def missing(self, given: set[str]) -> tuple[str, ...]:
-        """Return an input that is needed and not given, or several that are alternatives; else nothing."""
+        """Return an input that is missing, or alternatives to choose from; else nothing."""
         absent = next((name for name in self.needs if name not in given), None)
         if absent:
             return (absent,)

@@ -113,7 +113,7 @@ class BenchEnvironment(Environment):
 
 
 class Load(Record):
-    """Load average of the machine: before the first process, the highest before any, after the last."""
+    """Load average before the first process, highest before any, after the last."""
 
     before: float
     highest: float

@@ -21,7 +21,7 @@ def write_bench_report(results: BenchResults, path: Path) -> None:
     parts = [
         f"# Benchmark {_markdown(results.suite.name)}",
         _summary(results),
-        *(f"> [!WARNING]\n> {_markdown(line)}" for line in warnings(results)),
+        *(f"> **Warning:** {_markdown(line)}" for line in warnings(results)),
         *(_ratios(results) if results.arms else []),
         *(["## Figures", _table(*figure_table(results))] if results.figures else []),
         *(_arms(results) if results.arms else []),

@@ -180,7 +180,7 @@ def _key(suite: Suite, machine: BenchEnvironment, setup: TrainingSetup) -> str:
     runs = [file_hash(Path(run) / "result.json") if run else None for run in (suite.run, suite.reference_run)]
     settings = suite.model_dump(mode="json", exclude={"data", "backbone", "run", "reference_run"})
     text = json.dumps(
-        [settings, setup.inputs(), *runs, _scenes_digest(suite), machine.to_json()], sort_keys=True
+        [settings, setup.inputs().to_json(), *runs, _scenes_digest(suite), machine.to_json()], sort_keys=True
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -20,7 +20,7 @@ def adapt(
     scene: Annotated[str, typer.Argument(help="Scene, as for orbitune map")],
     out: BundleOut,
     points: Annotated[
-        Path | None, typer.Option(help="Vector file of labelled points; 30 are a good start")
+        Path | None, typer.Option(help="Vector file of labelled points (required); 30 are a good start")
     ] = None,
     field: Annotated[str, typer.Option(help="Field with the true class of a point")] = "true_class",
     bands: SceneBands = "",

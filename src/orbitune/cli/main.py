@@ -17,6 +17,8 @@ from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
 
+_RESUMABLE = ("train", "study", "bench", "export", "map", "trial")
+
 app = CommandSet(
     "Commands",
     name="orbitune",
@@ -88,7 +90,8 @@ def _fail(error: OrbituneError) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
-    raise Interrupted("Stopped. Run the same command again to continue from what is saved.")
+    resumable = sys.argv[1:2] and sys.argv[1] in _RESUMABLE
+    raise Interrupted(f"Stopped.{' Run the same command again to continue.' if resumable else ''}")
 
 
 def _version(asked: bool) -> None:

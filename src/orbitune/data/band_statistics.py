@@ -34,7 +34,7 @@ class BandStatistics(Record):
 
 
 def to_grey_levels(pixels: "np.ndarray", statistics: BandStatistics) -> "np.ndarray":
-    """Return tiles with the 99th percentile of each band scaled to 255, uint8 of the same shape.
+    """Return tiles with the 99th percentile of each band scaled to 255, uint8.
 
     Args:
         pixels: uint8 or uint16 (B, H, W, C).

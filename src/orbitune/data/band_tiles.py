@@ -37,7 +37,7 @@ def common_bands(headers: Iterable[Header]) -> tuple[str, ...]:
 
 
 def why_other_bands(header: Header, bands: tuple[str, ...]) -> str | None:
-    """Return why a file has other bands than most, to follow its name; None if it has the same."""
+    """Return why a file has other bands than most; None if it has the same."""
     if not isinstance(header, BandHeader) or header.bands == bands:
         return None
     if len(header.bands) != len(bands):

@@ -41,7 +41,7 @@ class TileLoader:
         return to_tensor(self._tiles.read(indices), self._device)
 
     def augmented(self, indices: np.ndarray, augment: str) -> "Tensor":
-        """Return the tiles, with random flips and quarter turns unless `augment` is "none".
+        """Return the tiles, flipped and turned at random unless `augment` is "none".
 
         Args:
             indices: tiles to load, int (N,).

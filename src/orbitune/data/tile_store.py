@@ -91,7 +91,7 @@ class StoredMetadata(StoreMetadata, StoredRecord):
     statistics: dict[str, BandStatistics] = Field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content for JSON; stores of red, green and blue name neither bands nor statistics."""
+        """Return the content for JSON; RGB stores name neither bands nor statistics."""
         defaults = {"bands": list(COLOURS), "statistics": {}}
         plain = {name for name, value in defaults.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=plain)
@@ -121,7 +121,7 @@ def read_statistics(folder: Path, key: str) -> BandStatistics | None:
 
 
 def write_statistics(folder: Path, key: str, *, statistics: BandStatistics) -> None:
-    """Store the statistics of some tiles in meta.json; a cache that is read-only stays as it is."""
+    """Store the statistics of some tiles in meta.json, unless it is read-only."""
     with suppress(OrbituneError, ValueError):
         meta = _read_metadata(folder)
         kept = {**meta.statistics, key: statistics}

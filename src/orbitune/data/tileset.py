@@ -70,7 +70,7 @@ class TileSet:
 
     @property
     def wavelengths(self) -> tuple[float | None, ...]:
-        """Return the central wavelength of each band in nanometres; None where it is not known."""
+        """Return the central wavelength of each band in nm; None where unknown."""
         return tuple(map(wavelength, self.bands))
 
     @property
@@ -80,7 +80,7 @@ class TileSet:
 
     @property
     def is_rgb(self) -> bool:
-        """Return whether these are 8-bit tiles of red, green and blue, as backbones read them."""
+        """Return whether these are 8-bit RGB tiles, as backbones read them."""
         return self.bands == COLOURS and self.dtype == "uint8"
 
     def read(self, indices: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class TileSet:
         return out
 
     def read_grey_levels(self, indices: np.ndarray) -> np.ndarray:
-        """Read tiles in 8 bits: red, green and blue as they are, other bands scaled to their brightness.
+        """Read tiles in 8 bits: RGB as it is, other bands scaled to their brightness.
 
         Args:
             indices: int (n,), of the tiles.
@@ -124,7 +124,7 @@ class TileSet:
         return pixels if self.is_rgb else to_grey_levels(pixels, self.statistics(np.arange(len(self.labels))))
 
     def statistics(self, indices: np.ndarray) -> BandStatistics:
-        """Return the statistics of each band over some tiles; computed once, and kept with the store.
+        """Return the statistics of each band over some tiles, cached in the store.
 
         Args:
             indices: int (n,), of the tiles, such as the training split; n >= 1.

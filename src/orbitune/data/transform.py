@@ -93,7 +93,7 @@ def largest_value(tiles: "Tensor") -> int:
 
 
 def to_tensor(tiles: "np.ndarray", device: "torch.device | str" = "cpu") -> "Tensor":
-    """Return tiles as a tensor: uint8 as it is, uint16 as int32, as torch has few operations on uint16.
+    """Return tiles as a tensor; uint16 becomes int32, which torch supports better.
 
     Args:
         tiles: uint8 or uint16 (B, H, W, C).

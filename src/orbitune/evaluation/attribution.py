@@ -54,7 +54,7 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
 
 @contextmanager
 def _eager_attention(model: Any) -> Iterator[None]:
-    """Have a model compute its attention weights; fused kernels return none that the logits depend on."""
+    """Have a model compute its attention weights, which fused kernels do not return."""
     usual = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:

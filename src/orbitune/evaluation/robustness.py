@@ -7,12 +7,13 @@ As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from orbitune.evaluation.metrics import wilson
-from orbitune.records import JsonTuple, Record
+from orbitune.records import JsonTuple, Record, StoredRecord
 
 EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)  # passes over the tiles
 
@@ -44,8 +45,8 @@ class CorruptionScores(Record):
     severities: JsonTuple[SeverityScores]
 
 
-class Robustness(Record):
-    """The accuracy of a classifier on clean and corrupted tiles.
+class Robustness(StoredRecord):
+    """Accuracy on clean and corrupted tiles: the content of robustness.json.
 
     Attributes:
         count: number of tiles.
@@ -55,6 +56,8 @@ class Robustness(Record):
         loss_interval: 95 % interval of `loss` over the tiles; None in older files, and for one tile.
     """
 
+    UNVERSIONED: ClassVar[int | None] = 1
+
     count: int
     clean: Accuracy
     corruptions: JsonTuple[CorruptionScores]
@@ -63,7 +66,7 @@ class Robustness(Record):
 
     @property
     def loss(self) -> float:
-        """Accuracy lost from clean to corrupted tiles, mean over all kinds and severities, -1..1."""
+        """Accuracy lost to corruption, mean over kinds and severities, -1..1."""
         return self.clean.accuracy - self.mean
 
     def describe(self) -> str:
@@ -134,7 +137,7 @@ def _accuracy(correct: np.ndarray) -> Accuracy:
 
 
 def _mean_interval(losses: np.ndarray) -> tuple[float, float] | None:
-    """Return the 95 % normal interval of the mean of (N,), the loss of each tile; None for one tile."""
+    """Return the 95 % interval of the mean loss, from (N,); None for one tile."""
     if len(losses) < 2:
         return None
     middle, half = float(losses.mean()), 1.96 * float(losses.std(ddof=1)) / math.sqrt(len(losses))

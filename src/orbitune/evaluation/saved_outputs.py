@@ -68,7 +68,7 @@ def write_predictions(run: Path, splits: dict[str, Predictions], *, recipe_hash:
     Args:
         run: run folder.
         splits: predictions by name of the split.
-        recipe_hash: hash of the run's recipe, stored to detect foreign files.
+        recipe_hash: hash of the run's recipe, stored to detect files of another run.
     """
     arrays: dict[str, Any] = {"recipe_hash": np.array(recipe_hash)}
     for split, each in splits.items():

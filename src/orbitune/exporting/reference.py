@@ -160,7 +160,7 @@ class ReferenceModel:
         return predict
 
     def calibration_tiles(self) -> np.ndarray:
-        """Return training tiles to measure activation ranges on, uint8 or uint16 (N, H, W, bands)."""
+        """Return training tiles for activation ranges, uint8 or uint16 (N, H, W, bands)."""
         train = self.setup.splits["train"]
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.setup.tiles.read(np.sort(train[drawn]))

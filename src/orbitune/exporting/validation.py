@@ -15,7 +15,7 @@ from orbitune.training.meter import folder_bytes
 LARGEST_DIFFERENCE = 1e-3  # of a probability, for a format that computes in fp32
 TOLERANCE = 0.5  # percentage points of validation accuracy that a format in int8 may lose
 _BATCH = 64
-_SECONDS = 3.0  # of timing, at each batch size
+TIMING_SECONDS = 3.0  # of timing, at each batch size
 
 
 class ExportRefusedError(RunError):
@@ -123,7 +123,7 @@ def _median_milliseconds(predict: Predict, batch: np.ndarray) -> float:
     """Return the median latency of a call, after a warm-up call."""
     predict(batch)
     taken: list[float] = []
-    while len(taken) < 5 or (sum(taken) < _SECONDS and len(taken) < 50):
+    while len(taken) < 5 or (sum(taken) < TIMING_SECONDS and len(taken) < 50):
         start = time.perf_counter()
         predict(batch)
         taken.append(time.perf_counter() - start)

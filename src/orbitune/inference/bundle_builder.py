@@ -99,7 +99,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
         source=setup.data.source,
         fingerprint=setup.tiles.fingerprint,
         split=setup.recipe.split,
-        splits_sha256=setup.inputs()["splits"],  # as in inputs.json, or the run would not have been opened
+        splits_sha256=setup.inputs().splits,  # as in inputs.json, or the run would not have been opened
         tile_size=setup.data.tile_size,
         scale_max=setup.data.scale_max,
         synthetic=setup.data.synthetic,

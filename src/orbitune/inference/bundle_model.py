@@ -127,7 +127,7 @@ class BundleModel:
         return self._compute(tiles, tta="flips")[1]
 
     def _compute(self, tiles: np.ndarray, *, tta: str) -> tuple[np.ndarray, np.ndarray]:
-        """Compute logits (B, C), and the features (B, V, D) of the views that they are the mean of."""
+        """Compute logits (B, C), means over views, and features (B, V, D) of the views."""
         import torch
 
         logits, features = [], []

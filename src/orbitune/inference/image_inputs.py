@@ -77,7 +77,7 @@ def check_input_paths(inputs: Iterable[str]) -> None:
 
 
 def check_bands(bundle: Bundle, asked: Sequence[str | int] | None) -> tuple[str, ...] | None:
-    """Return the bands to read of inputs as text, for `to_tile`; None for the model's own names.
+    """Return the bands to read as text, for `to_tile`; None for the model's names.
 
     Raises:
         DataError: the model reads another number of bands.

@@ -159,7 +159,7 @@ def _scores(metadata: ModelMetadata, result: RunResult) -> str:
 
 
 def _adaptation(adaptation: Adaptation) -> str:
-    """Return the section on the points that the head was refitted to, and the scores on them."""
+    """Return the section on the points of an adaptation and the scores on them."""
     scores, (low, high) = adaptation.scores, adaptation.scores.gain_interval
     rows = ["| head | accuracy | 95 % interval | macro-F1 |", "| --- | --- | --- | --- |"]
     rows += [

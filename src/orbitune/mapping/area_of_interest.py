@@ -49,7 +49,7 @@ class AreaOfInterest:
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
-        """Return the pixels that hold the area: top, left, bottom and right, the last two exclusive."""
+        """Return the pixels of the area: top, left, and exclusive bottom, right."""
         import shapely
 
         left, top, right, bottom = shapely.bounds(shapely.from_wkb(self.wkb))
@@ -88,7 +88,7 @@ def _union(layer: VectorLayer) -> Any:
 
 
 def _to_pixels(polygons: Any, crs: str, grid: RasterGrid, *, name: str) -> Any:
-    """Return the part of the polygons within a grid in pixel coordinates, with edges densified.
+    """Return the polygons within a grid in pixel coordinates, edges densified.
 
     Raises:
         DataError: there is no such part, or their CRS is unknown.

@@ -207,6 +207,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         other_scenes=inputs.records[1:],
         aoi=None if spec.aoi is None else spec.aoi.name,
         confusion=bundle.metadata.confusion,
+        confusion_tile=bundle.tile_size[0],
     )
 
 

@@ -95,6 +95,7 @@ class MapMetadata(SceneRecord, StoredRecord):
         quality: how much has a class, and how often the model expects to be right; None in older maps.
         agreement: of a dense map with tile-wise predictions; None for other maps.
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
+        confusion_tile: side of these tiles in pixels; None in older maps, where it is that of `tile`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -119,6 +120,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     quality: MapQuality | None = None
     agreement: Agreement | None = None
     confusion: JsonTuple[JsonTuple[int]] | None = None
+    confusion_tile: int | None = None
 
     @model_serializer(mode="wrap")
     def _without_default(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

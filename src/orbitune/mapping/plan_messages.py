@@ -1,4 +1,4 @@
-"""Lines about a map that is yet to be computed: its settings, and what may make it wrong."""
+"""Lines about a map before it is computed: settings and warnings."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _EXAMPLES = {"uint8": ("0:2750", "1000:3750"), "uint16": ("0:10000", "1000:11000
 
 
 def messages_about_others(scenes: Sequence[tuple[str, list[str]]]) -> list[str]:
-    """Return a line for each file that holds more rasters than the one that is mapped."""
+    """Return a line for each file that holds more rasters than the mapped one."""
     return [
         f"{short_name(name)} holds several rasters, and this is the first; another is {others[0]}"
         for name, others in scenes

@@ -121,7 +121,7 @@ def _open_scenes(
 def _scale(
     scene: Scene, sample: np.ma.MaskedArray, *, options: MapOptions, model: ModelMetadata
 ) -> tuple[ReflectanceScaling, Encoding | None]:
-    """Return the scaling of a scene to the training tiles, and its encoding where the user gave no range.
+    """Return the scaling of a scene, and its encoding unless the user gave a range.
 
     Raises:
         DataError: nothing tells the scaling.
@@ -135,7 +135,7 @@ def _scale(
 
 
 def _check_depth(encoding: Encoding, used: Preprocessing, *, whose: str) -> None:
-    """Raise a DataError unless the reflectance of the scene and of the tiles can be compared."""
+    """Raise a DataError unless the reflectance of scene and tiles can be compared."""
     has_8_bits, tiles_have = encoding.kind == "8 bits", used.dtype == "uint8"
     if has_8_bits == tiles_have or (tiles_have and are_colours(used)) or NO_DATA in encoding.evidence:
         return

@@ -79,7 +79,7 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
 
 
 def _single_point(shape: Any) -> Any:
-    """Return the point of a multi-point of one, which is what many files hold; others as they are."""
+    """Return the point of a multi-point of one; other geometries as they are."""
     return shape.geoms[0] if shape and shape.geom_type == "MultiPoint" and len(shape.geoms) == 1 else shape
 
 

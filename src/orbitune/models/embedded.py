@@ -80,7 +80,7 @@ def demo_backbone() -> Path:
     path = onnx_path()
     with FileLock(folder.with_name(f".{_FOLDER}.lock")):
         if not _whole(folder):  # else another process made it while this one waited
-            weights = _backbone_weights(_read_graph(path))
+            weights = _backbone_weights(read_graph(path))
             with replacing(folder) as temporary:
                 _write_folder(temporary, weights)
     return folder
@@ -111,7 +111,7 @@ def onnx_path() -> Path:
     return path
 
 
-def _read_graph(path: Path) -> Any:
+def read_graph(path: Path) -> Any:
     """Return the graph of the ONNX file, whose hash must be the known one."""
     try:
         import onnx

@@ -33,7 +33,7 @@ def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray
 
 
 def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
-    """Stretch pixels from their 1st and 99th percentile to 0..230, uint8, for display."""
+    """Stretch pixels from their 1st and 99th percentile to 0..230, uint8."""
     low, high = np.percentile(pixels, (1, 99))
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 

@@ -3,6 +3,7 @@
 import re
 import tempfile
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
+from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.estimation import estimate_areas
+from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.grid import NOT_SURE, valid_strides
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
@@ -22,7 +26,7 @@ from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
+from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_points, check_scene
 from orbitune.sources.band_names import parse_bands
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
@@ -33,16 +37,18 @@ _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     "--stride": "The stride",
     "use --mode tiles": "choose a larger stride",
     ", or use --no-not-sure": "",
+    " Name one with --field.": "",
 }
 CSS = """
 #viewer iframe { display: block; width: 100%; height: min(560px, 75vh);
   border: 1px solid var(--border-color-primary); border-radius: 6px; }
 #viewer a { font-size: 0.85rem; }
+#areas { overflow-x: auto; }
 #areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
 #areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #areas thead th { overflow-wrap: normal; word-break: normal; }
 #areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
-#areas th:first-child { text-align: left; overflow-wrap: break-word; }
+#areas th:first-child { min-width: 8.5em; text-align: left; overflow-wrap: break-word; }
 #areas tbody th { position: relative; padding-left: 1.8em; }
 #areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
 #areas small { display: block; color: var(--body-text-color-subdued); }
@@ -122,15 +128,19 @@ def map_upload(
     scene: Path,
     *,
     options: MapOptions,
+    points: Path | None = None,
     storage: Storage,
     on_progress: OnProgress,
 ) -> MapResult:
-    """Map an uploaded scene; a zip of the files and the viewer's files remain in the storage.
+    """Map an uploaded scene; files and viewer remain in the storage.
+
+    Reference points that do not fit the finished map are a warning, so that the map is not lost.
 
     Args:
         model: the model to map with.
         scene: the uploaded GeoTIFF.
         options: bands, stride and scaling.
+        points: uploaded reference points to estimate areas and accuracies from; None for none.
         storage: where these files are written.
         on_progress: called with the number of finished parts and of all.
 
@@ -139,21 +149,48 @@ def map_upload(
     """
     log: list[str] = []
     options = replace(options, driver=SCENE_DRIVER)
-    with storage.in_use(scene), tempfile.TemporaryDirectory(dir=storage.work) as name:
+    uploads = [scene, *([points] if points else [])]
+    with storage.in_use(*uploads), tempfile.TemporaryDirectory(dir=storage.work) as name:
         folder = Path(name)
         outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
         try:
             check_scene(scene)
+            reference = points and _read_points(points, model.bundle.classes)
             report = model.map_scene(scene, outputs, options=options, log=log.append, on_progress=on_progress)
+            if reference:
+                report = _estimate_from(reference, outputs["map"], report=report)
             archive = storage.new_result_path("landcover.zip")
             write_view(archive.parent, scene, outputs=outputs, report=report, driver=SCENE_DRIVER)
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
                 for file in sorted(folder.iterdir()):
                     packed.write(file, file.name)
         except OrbituneError as error:
-            message = str(error).replace(f"{scene.parent}/", "").replace(f"{folder}/", "")
+            message = str(error)
+            for private in (folder, *(path.parent for path in uploads)):
+                message = message.replace(f"{private}/", "")
             raise OrbituneError(_use_page_labels(message)) from None
     return MapResult(report, tuple(log), archive)
+
+
+def _read_points(path: Path, classes: Collection[str]) -> ReferencePoints:
+    """Return the reference points of an uploaded file.
+
+    Raises:
+        OrbituneError: they cannot be used.
+    """
+    check_points(path)
+    points = ReferencePoints.read(path)
+    points.check_classes(classes)
+    return points
+
+
+def _estimate_from(points: ReferencePoints, map_file: Path, *, report: MapReport) -> MapReport:
+    """Return a map's report with estimates from reference points, or a warning."""
+    try:
+        estimated = estimate_areas(ClassMap.open(map_file), points)
+    except OrbituneError as error:
+        return report.model_copy(update={"warnings": (*report.warnings, str(error))})
+    return report.model_copy(update=dict(estimated))
 
 
 def _use_page_labels(message: str) -> str:
@@ -179,7 +216,7 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
     """
     import gradio as gr
 
-    inputs, start = _add_inputs(service.get_model(None))
+    inputs, points, start = _add_inputs(service.get_model(None))
     notes = gr.Markdown(min_height=72)
     result, viewer, table, download = _add_outputs()
 
@@ -189,10 +226,11 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
         scale: str | None,
         stride: int | None,
         name: str | None,
+        points: str | None = None,
         progress: Any = gr.Progress(),  # noqa: B008, which is how Gradio passes it
     ) -> tuple[Any, ...]:
         with as_gradio_errors():
-            options = _parse_options(bands, scale, stride=stride)
+            options = parse_options(bands, scale, stride=stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
 
@@ -200,13 +238,18 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
                 progress((done, parts), desc="Mapping", unit="parts")
 
             done = map_upload(
-                service.get_model(name), Path(path), options=options, storage=storage, on_progress=report
+                service.get_model(name),
+                Path(path),
+                options=options,
+                points=Path(points) if points else None,
+                storage=storage,
+                on_progress=report,
             )
         return gr.Column(visible=True), done.viewer(root_path), done.notes(), done.area_table(), done.archive
 
     start.click(
         show,
-        [*inputs, model],
+        [*inputs, model, points],
         [result, viewer, notes, table, download],
         api_name="map",
         show_progress_on=notes,
@@ -236,8 +279,8 @@ def _add_outputs() -> tuple[Any, ...]:
     return result, viewer, table, download
 
 
-def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
-    """Add file, bands, scale and stride; return them and the button."""
+def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
+    """Add the inputs of the page; return them, the reference points and the button."""
     import gradio as gr
 
     gr.Markdown(
@@ -246,6 +289,7 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
     with gr.Row():
         with gr.Column(min_width=280):
             file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
+            points = gr.File(label="Reference points (optional)", file_types=[".gpkg"], height=90)
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = _bands_input(model)
@@ -254,10 +298,10 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any]:
                 )
                 stride = _stride_input(model)
             start = gr.Button("Map", variant="primary")
-    return [file, bands, scale, stride], start
+    return [file, bands, scale, stride], points, start
 
 
-def _parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
+def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
     try:
         whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None

@@ -124,7 +124,7 @@ def _read_asset(name: str) -> bytes:
 
 
 def _max_zoom(height: int, width: int) -> int:
-    """Return the zoom level at which a pixel of the scene is one of the screen; at 0 one tile holds it."""
+    """Return the zoom level at which a pixel of the scene is one of the screen."""
     return max(0, math.ceil(math.log2(max(height, width) / TILE)))
 
 
@@ -191,7 +191,7 @@ def _legend(report: MapReport) -> list[dict[str, Any]]:
 
 
 def _lattice(grid: Any) -> list[list[list[float]]]:
-    """Return longitude and latitude of points spread evenly over a grid, by row and column."""
+    """Return longitude and latitude of evenly spread points, by row and column."""
     from rasterio.warp import transform
 
     columns, rows = np.meshgrid(np.linspace(0, grid.width, _LATTICE), np.linspace(0, grid.height, _LATTICE))

@@ -101,7 +101,7 @@ class Storage:
         return self._resolve(path)
 
     def find_result_folder(self, token: str) -> Path | None:
-        """Return the folder of a result by its name, and note its use; None if there is none."""
+        """Return the folder of a result by its name, and note its use; or None."""
         folder = self.results / token
         if not re.fullmatch("[0-9a-f]{32}", token) or not folder.is_dir():
             return None

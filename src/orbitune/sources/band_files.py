@@ -1,4 +1,4 @@
-"""Tiles with one file per band, as in BigEarthNet, stacked into one GeoTIFF in memory."""
+"""Tiles with one file per band, as in BigEarthNet, stacked in memory."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -64,7 +64,7 @@ def read_band_folder(folder: Path) -> bytes:
 
 
 def stack_bands(files: Mapping[str, bytes]) -> bytes:
-    """Stack rasters of one band into a GeoTIFF, resampled bilinearly to the finest grid.
+    """Stack rasters of one band into a GeoTIFF, bilinearly on the finest grid.
 
     Args:
         files: content of the raster of each band, by the band's name.

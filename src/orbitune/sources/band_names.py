@@ -1,4 +1,4 @@
-"""Band names of Sentinel-2 and Landsat, with aliases and wavelengths; choice of bands by name.
+"""Band names of Sentinel-2 and Landsat, with aliases and wavelengths.
 
 Central wavelengths are those of Sentinel-2A (ESA, Sentinel-2 Spectral Response Functions,
 COPE-GSEG-EOPG-TN-15-0007). Aliases are the common names of STAC's EO extension and of Earth Search. A band of
@@ -85,7 +85,7 @@ def canonical_name(name: str) -> str | None:
 
 
 def band_in_text(text: str) -> str | None:
-    """Return the band that a description or file name mentions, such as `T32_B04_10m`.
+    """Return the band that a description or file name mentions (`T32_B04_10m`).
 
     Args:
         text: a band's description, or a file name without its ending.
@@ -110,7 +110,7 @@ def band_in_text(text: str) -> str | None:
 
 
 def band_at(nanometres: float) -> str | None:
-    """Return the band whose central wavelength is the nearest, within 15 nm; None if there is none."""
+    """Return the band of the nearest central wavelength, within 15 nm; or None."""
     nearest = min(SENTINEL2.values(), key=lambda band: abs(band.wavelength - nanometres))
     return nearest.name if abs(nearest.wavelength - nanometres) <= _NEAREST else None
 
@@ -122,7 +122,7 @@ def wavelength(name: str) -> float | None:
 
 
 def parse_bands(text: str) -> tuple[str, ...]:
-    """Return the items of a comma-separated list of bands, such as `B04,B03,B02` or `3,2,1`.
+    """Return the items of a comma-separated list of bands, such as `B04,B03,B02`.
 
     Raises:
         DataError: an item is empty.

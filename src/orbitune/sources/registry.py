@@ -51,7 +51,7 @@ class OpenSource(Protocol):
     def __call__(
         self, path: Path, scratch: Path, /, *, selection: ColumnSelection
     ) -> AbstractContextManager[Manifest]:
-        """Read the manifest of a data set, whose files may be read until the context ends.
+        """Open a data set's manifest; its files may be read until the context ends.
 
         Args:
             path: the folder or file.
@@ -122,7 +122,7 @@ class Source:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def has_many_bands(self) -> bool:
-        """Return whether its first GeoTIFF has more than three bands, or is one band of a tile.
+        """Return whether its first GeoTIFF has over three bands, or is one of a tile.
 
         Parquet data sets are not searched, as opening them takes long.
         """

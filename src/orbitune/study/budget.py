@@ -327,4 +327,4 @@ def fit_recipe(
         stored.write(file)
     for choice in stored.choices:
         say(choice)
-    return stored.fitted.model_copy(update=recipe.places)  # paths may differ on a resumed run
+    return stored.fitted.model_copy(update=recipe.path_fields)  # paths may differ on a resumed run

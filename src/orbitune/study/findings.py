@@ -1,13 +1,15 @@
 """Findings of a study: records of statistics, leakage checks, disputed tiles."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, Strict
 
 from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.significance import Comparison
-from orbitune.records import Record
+from orbitune.records import Record, StoredRecord
 
 
 class ClassRecord(Record):
@@ -87,14 +89,14 @@ class LeakRecord(Record):
         splits: the two splits.
         tiles: tiles of the second split; count: those that have a near-duplicate in the first.
         identical: those that are equal in every pixel.
-        pairs: a few examples.
+        pairs: a few examples: a tile of each split, and their distance.
     """
 
     splits: list[str]
     tiles: int
     count: int
     identical: int
-    pairs: list[Any]
+    pairs: list[Annotated[tuple[str, str, float], Strict(False)]]
     sentence: str
 
 
@@ -109,6 +111,24 @@ class LeakageRecord(Record):
     leaks: list[LeakRecord]
     baselines: list[Baseline]
     no_coordinates: str | None = None
+
+
+class LeakageChecks(StoredRecord):
+    """Leakage checks that were made so far: the content of leakage_checks.json.
+
+    Attributes:
+        checks: of each combination of tiles and splits, by their hashes.
+    """
+
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
+
+    checks: dict[str, LeakageRecord] = Field(default_factory=dict)
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert a file that had the checks alone, without the names of their splits."""
+        return {"checks": {key: {"split": "", **each} for key, each in values.items() if key != "format"}}
 
 
 class DisputedTile(Record):

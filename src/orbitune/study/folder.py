@@ -89,7 +89,7 @@ class StudyFolder:
         begun = (self.path / spec.name).exists() or (self.path / "trials" / spec.group).exists()
         stored = Recipe.make(read_yaml(file))
         differences = spec.recipe.differences(stored)
-        moved = spec.recipe.places != stored.places
+        moved = spec.recipe.path_fields != stored.path_fields
         if begun and differences:
             raise self._conflict("of another recipe", differences)
         if moved and begun:
@@ -106,9 +106,10 @@ class StudyFolder:
         """Check that moved data, split files and backbone have the same content."""
         trials = (self.path / "trials" / spec.group).glob("*")
         begun = [place for place in (self.path / spec.name, *trials) if (place / "inputs.json").is_file()]
-        inputs = prepare_training(spec.recipe, progress=False).inputs() if begun else {}
-        for place in begun:
-            check_inputs(place, inputs)
+        if begun:
+            inputs = prepare_training(spec.recipe, progress=False).inputs()
+            for place in begun:
+                check_inputs(place, inputs)
 
     def _conflict(self, kind: str, differences: Sequence[str]) -> RunError:
         return RunError(f"{self.path} holds a study {kind} ({'; '.join(differences)}). Choose another --out.")

@@ -4,20 +4,17 @@ The checks hold for every method. They take long on many tiles, so they are stor
 leakage_checks.json, under the hashes of the tiles and of their split.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from orbitune.data.georeference import read_locations
 from orbitune.data.near_duplicates import find_near_duplicates
-from orbitune.errors import DataError
+from orbitune.errors import DataError, OrbituneError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError
-from orbitune.files import write_json
-from orbitune.integrity import read_cached_json
-from orbitune.study.findings import LeakageRecord
+from orbitune.records import RecordError
+from orbitune.study.findings import LeakageChecks, LeakageRecord
+from orbitune.training.run_records import RunInputs
 from orbitune.training.setup import TrainingSetup
 
 _EXAMPLES = 3  # near-duplicate pairs that are named
@@ -34,30 +31,26 @@ def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageR
         folder: the study's folder.
     """
     file, older = folder / "leakage_checks.json", folder / "alarms.json"  # its name in version 0.1
-    key, stored = _key(setup.inputs()), {**_read_stored(older), **_read_stored(file)}
+    key, stored = _key(setup.inputs()), {**_read_checks(older), **_read_checks(file)}
     known = key in stored
     if not known:
         stored[key] = LeakageRecord.model_validate({"split": split, **_measure(setup)})
     if not known or older.exists():
-        values = {key: each.model_dump(mode="json", exclude={"split"}) for key, each in stored.items()}
-        write_json(file, values)
+        LeakageChecks(checks=stored).write(file)
         older.unlink(missing_ok=True)
     return stored[key].model_copy(update={"split": split})
 
 
-def _read_stored(file: Path) -> dict[str, LeakageRecord]:
-    """Return earlier checks; missing or damaged ones are measured again."""
-    stored = {}
-    for key, value in (read_cached_json(file) or {}).items():
-        try:
-            stored[key] = LeakageRecord.model_validate({"split": "", **value})
-        except (ValidationError, TypeError):
-            continue
-    return stored
+def _read_checks(file: Path) -> dict[str, LeakageRecord]:
+    """Return earlier checks; those of a missing or damaged file are made again."""
+    try:
+        return LeakageChecks.read(file).checks
+    except (OrbituneError, RecordError):
+        return {}
 
 
-def _key(inputs: Mapping[str, str]) -> str:
-    return f"tiles {inputs['tiles'][:16]} splits {inputs['splits'][:16]}"
+def _key(inputs: RunInputs) -> str:
+    return f"tiles {inputs.tiles[:16]} splits {inputs.splits[:16]}"
 
 
 def _measure(setup: TrainingSetup) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Batches of a step: order of tiles, seeds, augmented tiles and targets, functions of recipe and step."""
+"""Batches of a step, as functions of recipe and step."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
 
 
 def batch_length(recipe: Recipe, count: int) -> int:
-    """Return the length of a batch of `count` tiles, with the views of the sensor augmentation."""
+    """Return the length of a batch of `count` tiles with the sensor views."""
     return count + (-(-count // SENSOR_VIEW_OF) if recipe.augment == "sensor" else 0)
 
 

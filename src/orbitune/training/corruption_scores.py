@@ -6,15 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from orbitune.data.sensor.corruptions import CORRUPTIONS, corrupt
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
-from orbitune.files import write_json
-from orbitune.integrity import read_cached_json
 from orbitune.progress import ProgressDisplay
+from orbitune.records import RecordError
 from orbitune.training.evaluate import SavedModel, reopen
 from orbitune.training.setup import TrainingSetup
 
@@ -59,7 +57,7 @@ def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Rob
             corrupted=_corruptor(setup),
             after_batch=task.advance,
         )
-    write_json(file, scores.to_json())
+    scores.write(file)
     return scores
 
 
@@ -79,6 +77,6 @@ def _has_all_kinds(scores: Robustness) -> bool:
 def _read_cached(file: Path) -> Robustness | None:
     """Return what was measured before; None if it is missing or damaged."""
     try:
-        return Robustness.model_validate(read_cached_json(file))
-    except ValidationError:
+        return Robustness.read(file)
+    except (OrbituneError, RecordError):
         return None

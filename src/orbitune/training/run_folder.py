@@ -12,12 +12,12 @@ from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.files import remove_abandoned, write_json, write_text
-from orbitune.integrity import read_checksummed_json, read_json, write_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError
+from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.yaml_files import read_yaml
 
-_DIVERGED, _ENVIRONMENT = "diverged.json", "environment.json"
+_DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
@@ -33,7 +33,7 @@ class RunFolder:
         RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.
     """
 
-    def __init__(self, path: str | Path, recipe: Recipe, *, inputs: dict[str, str]) -> None:
+    def __init__(self, path: str | Path, recipe: Recipe, *, inputs: RunInputs) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
@@ -49,13 +49,13 @@ class RunFolder:
         else:
             recipe.save(kept)
         self._claim(inputs)
-        if known and known.places != recipe.places:  # the same, by their content, at another place
+        if known and known.path_fields != recipe.path_fields:  # the same, by their content, at another place
             recipe.save(kept)
 
-    def _claim(self, inputs: dict[str, str]) -> None:
-        file = self.path / "inputs.json"
+    def _claim(self, inputs: RunInputs) -> None:
+        file = self.path / _INPUTS
         if not file.is_file():  # nothing is trained before it is written
-            write_checksummed_json(file, inputs)
+            inputs.write(file)
         check_inputs(self.path, inputs)
 
     @property
@@ -108,7 +108,7 @@ class RunFolder:
         try:
             yield
         except DivergedError as error:
-            write_json(self.path / _DIVERGED, {"error": str(error)})
+            Divergence(error=str(error)).write(self.path / _DIVERGED)
             self.drop_checkpoint()
             raise
 
@@ -171,36 +171,34 @@ def divergence(folder: Path) -> str | None:
     """
     file = folder / _DIVERGED
     try:
-        return str(read_json(file)["error"]) if file.is_file() else None
-    except (OrbituneError, LookupError, TypeError):
+        return Divergence.read(file).error if file.is_file() else None
+    except (OrbituneError, RecordError):
         raise RunError(f"{file} is damaged; remove it to continue the run.") from None
 
 
-def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
+def check_inputs(folder: Path, inputs: RunInputs) -> None:
     """Compare the stored hashes of a run's inputs with those of now.
 
     Raises:
         RunError: some have changed; the message names them.
     """
-    # Runs from before the settings of backbones were hashed know their weights alone.
-    kept = {"backbone settings": inputs.get("backbone settings"), **read_inputs(folder)}
-    if changed := [name for name in inputs if inputs[name] != kept.get(name)]:
+    if changed := inputs.differences(read_inputs(folder)):
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
             f"backbone were changed since it began. Restore them, or train again with another --out."
         )
 
 
-def read_inputs(folder: Path) -> dict[str, str]:
+def read_inputs(folder: Path) -> RunInputs:
     """Return the stored hashes of a run's inputs.
 
     Raises:
         RunError: inputs.json is missing or damaged.
     """
-    file = folder / "inputs.json"
+    file = folder / _INPUTS
     try:
-        return read_checksummed_json(file)
-    except OrbituneError:
+        return RunInputs.read(file)
+    except (OrbituneError, RecordError):
         raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
 
 

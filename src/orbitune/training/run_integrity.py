@@ -41,8 +41,8 @@ def _check_recipe(folder: Path, result: RunResult) -> None:
     file = folder / "recipe.yaml"
     values = read_yaml(file)
     kept, trained = Recipe.make(values), result.recipe
-    moved = [place for name, place in kept.places.items() if place != trained.places[name]]
-    if kept.differences(trained) or not all(place and is_there(place) for place in moved):
+    moved = [path for name, path in kept.path_fields.items() if path != trained.path_fields[name]]
+    if kept.differences(trained) or not all(path and is_there(path) for path in moved):
         raise _other(folder, file.name)
     if _text(file) != yaml.safe_dump(values, sort_keys=False):
         raise RunError(f"{file} is damaged or was edited. Restore it.")

@@ -28,6 +28,7 @@ from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.manifest import ColumnSelection
+from orbitune.training.run_records import RunInputs
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 STEPS_WITH_SHOTS = 100  # in an epoch, at least
 
 _RGB_SAMPLE = 2048  # training tiles whose statistics a map of another scene is matched to
-BACKBONE_SETTINGS = "backbone settings"
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class TrainingSetup:
             )
         inputs = self.inputs()
         key = ActivationCacheKey(
-            weights=" ".join(inputs[name] for name in ("backbone weights", BACKBONE_SETTINGS)),
-            tiles=inputs["tiles"],
-            splits=inputs["splits"],
+            weights=f"{inputs.backbone_weights} {inputs.backbone_settings}",
+            tiles=inputs.tiles,
+            splits=inputs.splits,
             transform=self.transform,
             precision=f"{self.recipe.precision}, {network.plan.products}",
             attention=network.plan.attention,
@@ -187,17 +187,17 @@ class TrainingSetup:
         logits = predict_logits(forward, some, batch_size=self.recipe.micro_batch, after_batch=after_batch)
         return np.concatenate(gather_object([logits[: len(own)]]))
 
-    def inputs(self) -> dict[str, str]:
+    def inputs(self) -> RunInputs:
         """Return the hashes of what a recipe only names: tiles, splits, backbone."""
         splits = hashlib.sha256()
         for name, indices in self.splits.items():
             splits.update(name.encode() + indices.tobytes())
-        return {
-            "tiles": self.tiles.fingerprint,
-            "splits": splits.hexdigest(),
-            "backbone weights": self.backbone.weights_hash,
-            BACKBONE_SETTINGS: self.backbone.settings_hash,
-        }
+        return RunInputs(
+            tiles=self.tiles.fingerprint,
+            splits=splits.hexdigest(),
+            backbone_weights=self.backbone.weights_hash,
+            backbone_settings=self.backbone.settings_hash,
+        )
 
     @cached_property
     def data(self) -> RunData:
@@ -219,7 +219,7 @@ class TrainingSetup:
 
     @property
     def _measured(self) -> np.ndarray:
-        """Return the training tiles whose statistics are stored; those of 8-bit RGB only serve maps."""
+        """Return the training tiles whose statistics are stored; of 8-bit RGB, for maps."""
         train = self.splits["train"]
         return train[:: -(-len(train) // _RGB_SAMPLE)] if self.tiles.is_rgb else train
 

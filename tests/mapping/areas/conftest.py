@@ -19,7 +19,7 @@ def write_map(tmp_path):
     from orbitune.mapping.map_report import MapMetadata
     from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
-    def write_map(codes, name="map.tif", confusion=None, names=NAMES, tile=2, **profile):
+    def write_map(codes, name="map.tif", confusion=None, names=NAMES, tile=2, confusion_tile=None, **profile):
         metadata = MapMetadata(
             made_by="orbitune",
             model="bundle",
@@ -36,6 +36,7 @@ def write_map(tmp_path):
             not_sure=True,
             parts=1,
             confusion=confusion,
+            confusion_tile=confusion_tile,
         )
         path = write_scene(tmp_path / name, np.asarray(codes, np.uint8)[:, :, None], nodata=0, **profile)
         with rasterio.open(path, "r+") as file:

@@ -49,6 +49,17 @@ def test_nothing_is_estimated_where_most_is_not_sure(write_map):
     assert note == "no estimate from test tiles: 4 ha (55.0%) are not sure, more than the model knows"
 
 
+def test_cells_below_the_size_of_a_test_tile_do_not_narrow_the_interval_and_are_said_to_err_more(write_map):
+    def forest(**settings):
+        report = map_areas(write_map(halves(), confusion=CONFUSION, **settings))
+        return report.areas[0].high_hectares - report.areas[0].low_hectares, " ".join(report.notes)
+
+    (whole, said), (windows, warned) = forest(tile=8), forest(tile=2, confusion_tile=8)
+    assert windows == pytest.approx(whole) and windows > forest(tile=2)[0]
+    assert "the test tiles have 8 x 8 pixels, the windows of this map 2 x 2" in warned
+    assert "windows of this map" not in said
+
+
 def test_a_map_that_states_no_confusion_says_so(write_map):
     assert "does not state how its model confuses" in map_areas(write_map(halves())).notes[0]
 

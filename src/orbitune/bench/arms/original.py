@@ -60,10 +60,10 @@ def open_tiles(setup: TrainingSetup) -> Iterator[OpenImage]:
         return
     with (
         scratch() as copies,
-        setup.tiles.origin.open(copies) as listing,
+        setup.tiles.origin.open(copies) as opened,
     ):
-        place = {name: number for number, name in enumerate(listing.names)}
-        yield lambda index: Image.open(io.BytesIO(listing.read(place[setup.tiles.names[index]])))
+        place = {name: number for number, name in enumerate(opened.names)}
+        yield lambda index: Image.open(io.BytesIO(opened.read(place[setup.tiles.names[index]])))
 
 
 def run_arm(setup: TrainingSetup, watch: Stopwatch) -> dict[str, Any]:

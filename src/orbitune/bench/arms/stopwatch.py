@@ -10,7 +10,7 @@ LEAST_STEPS = 3
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _ROWS, _WIDTH = 4096, 768  # of the ceiling's product: about that of a layer of ViT-Base on a batch
 _GPU_ROWS = 65_536
-_REPEATS, _BLOCKS = 5, 6
+REPEATS, BLOCKS = 5, 6  # products in a block, and blocks of which the fastest counts
 
 
 class Stopwatch:
@@ -55,13 +55,13 @@ def matmul_ceiling(precision: str) -> float:
     x = torch.randn(rows, _WIDTH, device=device, dtype=_DTYPES[precision])
     weight = torch.randn(_WIDTH, _WIDTH, device=device, dtype=_DTYPES[precision])
     fastest = float("inf")
-    for _ in range(_BLOCKS):
+    for _ in range(BLOCKS):
         start = time.perf_counter()
-        for _ in range(_REPEATS):
+        for _ in range(REPEATS):
             linear(x, weight)
         _wait_for_gpu()
         fastest = min(fastest, time.perf_counter() - start)
-    return 2 * rows * _WIDTH * _WIDTH * _REPEATS / fastest
+    return 2 * rows * _WIDTH * _WIDTH * REPEATS / fastest
 
 
 def _wait_for_gpu() -> None:

@@ -1,4 +1,4 @@
-"""Test accuracy that one run lost against another, such as one without an augmentation."""
+"""Test accuracy that one run lost against another."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
-from orbitune.recipe import PLACES
+from orbitune.recipe import PATH_FIELDS
 
 
 def measure(run: str, reference_run: str) -> dict[str, Any]:
-    """Return the test accuracy of the reference run minus that of the run, in percentage points.
+    """Return the test accuracy lost against the reference run, in percentage points.
 
     The predictions that the runs stored are compared, so that the test split stays unread.
     """
@@ -54,5 +54,5 @@ def check_same_tiles(run: str, reference_run: str, *, split: str) -> None:
 def _differences(ours: RunResult, theirs: RunResult) -> str:
     """Return the settings in which two runs differ, with both values; paths are none."""
     mine, others = (result.recipe.model_dump(mode="json") for result in (ours, theirs))
-    settings = [name for name in mine if name not in PLACES and mine[name] != others[name]]
+    settings = [name for name in mine if name not in PATH_FIELDS and mine[name] != others[name]]
     return ", ".join(f"{name} ({mine[name]}, {others[name]})" for name in settings) or "nothing"

@@ -1,4 +1,4 @@
-"""Right answers that `orbitune adapt` gains on held-out places of labelled scenes."""
+"""Right answers that `orbitune adapt` gains on held-out places of scenes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def measure(
     points: int,
     stride: int | None = None,
 ) -> dict[str, Any]:
-    """Return the right answers gained on held-out places, in points; the mean over scenes and draws.
+    """Return the mean gain on held-out places over scenes and draws, in points.
 
     Each draw adapts the bundle to some places: two of each group, and others at random. The maps before and
     after, without *not sure*, are compared at the other places whose windows overlap with none of the drawn.
@@ -43,7 +43,12 @@ def measure(
         run, labelled_scenes, groups, stride: as in `orbitune.bench.figures.scene_accuracy`.
         classes: class that the places of each coarse group are labelled with.
         points: number of places to adapt to.
+
+    Raises:
+        OrbituneError: a group has no class.
     """
+    if missing := sorted(set(groups) - set(classes)):
+        raise OrbituneError(f"`classes` of adapt-gain lacks a class for {', '.join(missing)}.")
     settings: dict[str, Any] = {"groups": groups, "stride": stride, "not_sure": False}
     gains, seconds, details = [], [], []
     with temporary_bundle(run) as folder:
@@ -52,7 +57,7 @@ def measure(
             scores = []
             for seed in range(_DRAWS):
                 place = folder / f"{scene.name}-{seed}"
-                drawn = _draw(scene, points, seed=seed)
+                drawn = draw_points(scene, points, seed=seed)
                 seconds.append(_adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place))
                 after = answer_places(place, scene, **settings)
                 held_out = _held_out(scene, drawn, before)
@@ -66,8 +71,8 @@ def measure(
     return {"value": float(np.mean(gains)), "details": details}
 
 
-def _draw(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
-    """Return places to label, int (points,): first `_OF_EACH` of every group, then any."""
+def draw_points(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
+    """Return places to label, int (points,): `_OF_EACH` of every group, then any."""
     order = np.random.default_rng(seed).permutation(len(scene.truth))
     earlier = [(scene.truth[order[:place]] == scene.truth[index]).sum() for place, index in enumerate(order)]
     return order[np.argsort(np.array(earlier) >= _OF_EACH, kind="stable")][:points]
@@ -76,7 +81,7 @@ def _draw(scene: LabelledScene, points: int, *, seed: int) -> np.ndarray:
 def _adapt(
     bundle: Path, scene: LabelledScene, *, drawn: np.ndarray, classes: Mapping[str, str], place: Path
 ) -> float:
-    """Write the bundle adapted to some places of a scene to `place`/bundle, and return the seconds taken."""
+    """Write the bundle adapted to some places to `place`/bundle; return the seconds."""
     place.mkdir()
     names = np.array([classes[group] for group in scene.truth[drawn]], object)
     layer = VectorLayer(place, scene.places.crs, scene.places.geometries[drawn], {TRUE_CLASS: names})
@@ -88,7 +93,7 @@ def _adapt(
 
 
 def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.ndarray:
-    """Return the places whose windows overlap with none of those fitted to, int (N,), N > 0.
+    """Return the places whose windows overlap with no fitted one, int (N,), N > 0.
 
     Raises:
         OrbituneError: there is none.

@@ -1,4 +1,4 @@
-"""Accuracy of a run on corrupted tiles, as the robustness section of a study measures it."""
+"""Accuracy of a run on corrupted tiles, measured as in a study."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from orbitune.training.corruption_scores import try_robustness
 
 
 def measure(run: str, tiles: int) -> dict[str, Any]:
-    """Return the accuracy on corrupted validation tiles, 0..1, the mean over kinds and severities.
+    """Return the mean accuracy over kinds and severities of corruption, 0..1.
 
     Args:
         run: the finished run; the scores are stored in its folder.

@@ -8,7 +8,7 @@ from orbitune.training.corruption_scores import try_robustness
 
 
 def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
-    """Return 1 minus the ratio of errors of the run to those of the reference run, at most 1.
+    """Return the fraction of the reference run's errors that are gone, at most 1.
 
     Args:
         run, reference_run: finished runs; the scores are stored in their folders.

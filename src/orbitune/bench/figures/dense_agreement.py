@@ -18,7 +18,7 @@ _STRIDE = 16
 def measure(
     run: str, scene: str | None, *, labelled_scenes: str | None, without_most_frequent: bool = False
 ) -> dict[str, Any]:
-    """Return the fraction of grid cells, 0..1, with the same value in both maps; the mean over the scenes.
+    """Return the mean fraction of grid cells with the same value in both maps, 0..1.
 
     `not sure` counts as a value.
 
@@ -54,7 +54,7 @@ def measure(
 def _both_maps(
     folder: Path, scene: str | Path, settings: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, MapReport]:
-    """Return the tile-wise and the dense map, uint8 (rows, columns), and the report of the dense one."""
+    """Return both maps, uint8 (rows, columns), and the report of the dense one."""
     maps = []
     for mode in ("tiles", "dense"):
         report = map_scene_with(folder, scene, stride=_STRIDE, mode=mode, grid="cells", **settings)
@@ -64,6 +64,6 @@ def _both_maps(
 
 
 def _describe(same: np.ndarray, there: np.ndarray, *, rarer: np.ndarray) -> str:
-    """Return how often the maps agree, on all cells and without the most frequent value."""
+    """Return how often maps agree, on all cells and without the commonest value."""
     rest = f"{same[rarer].mean():.1%} of {rarer.sum():,}" if rarer.any() else "none"
     return f"{same[there].mean():.1%} of {there.sum():,} cells, without the most frequent value {rest}"

@@ -161,7 +161,7 @@ def _vector_places(folder: Path, entry: _Entry) -> VectorLayer:
 
 
 def _raster_places(folder: Path, entry: _Entry) -> VectorLayer:
-    """Return the centres of squares of one label, on a regular grid of a raster of labels."""
+    """Return the centres of squares of one label, on a regular grid of a raster."""
     path = folder / entry.labels
     with gdal_environment():
         with open_raster(str(folder / entry.file)) as scene:

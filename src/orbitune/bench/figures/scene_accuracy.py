@@ -18,7 +18,7 @@ def measure(
     stride: int | None = None,
     not_sure: bool = True,
 ) -> dict[str, Any]:
-    """Return the fraction of places that maps name right, or wrong, 0..1; the mean over the scenes.
+    """Return the mean fraction of places that maps name right, or wrong, 0..1.
 
     Args:
         run: the run whose bundle makes the maps.

@@ -19,7 +19,7 @@ def measure(
     coverage: float,
     stride: int | None = None,
 ) -> dict[str, Any]:
-    """Return the fraction of wrong answers among the accepted places, 0..1; the mean over the scenes.
+    """Return the mean fraction of wrong answers among the accepted places, 0..1.
 
     A scene's places are ranked as *not sure* ranks them: those that have a class by default come before
     those that get one with `--no-not-sure` alone, and each kind is in order of the probability of the class.

@@ -38,7 +38,7 @@ def describe_map(metadata: MapMetadata) -> str:
 
 
 def write_scene(run: str, path: Path, *, pixels: int = SIDE, bands: int = 3) -> Path:
-    """Write a square 16-bit scene made of the run's test tiles side by side, and return its path.
+    """Write a square 16-bit scene of the run's test tiles, and return its path.
 
     Args:
         run: the finished run.

@@ -1,1 +1,1 @@
-"""What sensors and the air do to tiles: augmentation, corruptions, a standard atmosphere."""
+"""Effects of sensors and air: augmentation, corruptions, a standard atmosphere."""

@@ -1,4 +1,4 @@
-"""A standard clear atmosphere over a dark target: what it adds to reflectance, and what it takes.
+"""Standard clear atmosphere over a dark target: what it adds, and what it takes.
 
 Reflectance at the top of the atmosphere is path + transmittance * surface reflectance, with single scattering
 by air (Hansen and Travis 1974, doi:10.1007/BF00168069) and by continental haze of optical depth 0.1 at 550 nm
@@ -32,7 +32,7 @@ class Atmosphere:
 
     @classmethod
     def at(cls, wavelengths: Sequence[float] | np.ndarray) -> "Atmosphere":
-        """Return the standard atmosphere at some wavelengths in nanometres; infinite ones have no air."""
+        """Return the standard atmosphere at wavelengths in nm; infinite ones have no air."""
         micrometres = np.asarray(wavelengths, np.float64) / 1000
         air = 0.008569 * micrometres**-4 * (1 + 0.0113 * micrometres**-2 + 0.00013 * micrometres**-4)
         haze = _HAZE_DEPTH * (micrometres / 0.55) ** -_ANGSTROM_EXPONENT
@@ -41,7 +41,7 @@ class Atmosphere:
         return cls(path, np.exp(-lost))
 
     def amount_between(self, dark: np.ndarray, reference: np.ndarray) -> float:
-        """Return how much of this atmosphere lies between two estimates of the darkest reflectance.
+        """Return the fraction of this atmosphere between two dark reflectances.
 
         Least squares over the bands of the reference minus the dark reflectance seen through the amount.
         This is dark-object subtraction (Chavez 1988, doi:10.1016/0034-4257(88)90019-3) with one unknown for

@@ -118,12 +118,12 @@ def _missing_stripe(tile: Array, fraction: float, random: Rng, wavelengths: Arra
 
 
 def _offset(tile: Array, level: float, random: Rng, wavelengths: Array) -> Array:
-    """Add or subtract this fraction of white in all bands, as another offset of the product does."""
+    """Add or subtract this fraction of white in all bands."""
     return tile + level if random.random() < 0.5 else tile - level
 
 
 def _band_gain(tile: Array, gain: float, random: Rng, wavelengths: Array) -> Array:
-    """Multiply each band by a gain of its own, log-uniform between this gain and its inverse."""
+    """Multiply each band by a log-uniform gain between this gain and its inverse."""
     return np.asarray(tile * gain ** random.uniform(-1, 1, tile.shape[-1]))
 
 
@@ -141,7 +141,7 @@ def _resampling(tile: Array, factor: float, random: Rng, wavelengths: Array) -> 
 
 @functools.lru_cache(maxsize=32)
 def _coarsening(side: int, factor: float) -> Array:
-    """Return the matrix that resamples an axis to coarser pixels and back, float64 (side, side)."""
+    """Return the matrix that resamples an axis to coarser pixels and back, float64."""
     coarse = max(1, round(side / factor))
     there, back = (resize_matrix(*sides, resample="bilinear") for sides in ((side, coarse), (coarse, side)))
     return np.asarray(back.double().numpy() @ there.double().numpy())

@@ -1,4 +1,4 @@
-"""Adaptation of a bundle to a scene: refit its head, validate it, and write the new bundle."""
+"""Adaptation of a bundle to a scene: refit and validate its head."""
 
 import logging
 import shutil
@@ -131,7 +131,7 @@ class _FittedHead:
     close: int
 
     def warnings(self, classes: Sequence[str]) -> list[str]:
-        """Return lines about points that were left out or are close, and classes without points."""
+        """Return lines on points left out or too close, and classes without points."""
         missing = [name for name, count in zip(classes, self.counts, strict=True) if not count]
         lines = []
         if self.left_out:

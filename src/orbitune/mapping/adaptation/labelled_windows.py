@@ -39,7 +39,7 @@ class LabelledWindows:
         return self.pixels // self.side
 
     def count_close(self) -> int:
-        """Return the number of points with windows that overlap with those of a point in another cell."""
+        """Return the number of points whose windows overlap with another cell's."""
         apart = abs(self.pixels[:, None] - self.pixels).max(2)
         elsewhere = (self.cells[:, None] != self.cells).any(2)
         return int(((apart < REACH * self.side) & elsewhere).any(1).sum())
@@ -78,7 +78,7 @@ class LabelledWindows:
 
 
 def _pixels_of(points: ReferencePoints, worker: Worker) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of each point, int (N, 2), and whether it lies in the scene, bool (N,)."""
+    """Return row and column of points, int (N, 2), and whether inside, bool (N,)."""
     grid = worker.scene.grid
     x, y = points.coordinates(grid.crs)
     finite = np.isfinite(x) & np.isfinite(y)
@@ -89,7 +89,7 @@ def _pixels_of(points: ReferencePoints, worker: Worker) -> tuple[np.ndarray, np.
 
 
 def _windows_around(worker: Worker, pixel: np.ndarray) -> np.ndarray | None:
-    """Return the windows of one point, (V, S, S, bands); None if a map has no label there."""
+    """Return the windows of a point, (V, S, S, bands); None if a map has no label."""
     side = worker.spec.cells.stride
     row, column = (pixel // side).tolist()
     block = worker.read_cells(row - 1, column - 1, rows=3, columns=3)

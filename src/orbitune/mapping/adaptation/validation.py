@@ -16,7 +16,7 @@ _FOLDS = 5
 
 
 def split_folds(windows: LabelledWindows, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Split points into folds that are stratified by class; those of one cell stay together.
+    """Split points into folds, stratified by class, with each cell in one fold.
 
     Args:
         windows: the points.

@@ -1,4 +1,4 @@
-"""What is measured on a finished map: its areas, with everything that the options name."""
+"""Measurements on a finished map: areas, change and zones."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from orbitune.records import JsonTuple, Record
 
 
 class ClassArea(Record):
-    """The area of one class on the map, with an estimate from the confusion of the test tiles.
+    """Mapped area of one class, with an estimate from the test tiles' confusion.
 
     Attributes:
         name: of the class, or `not sure`.
@@ -52,7 +52,7 @@ class ReferenceClass(Record):
 
 
 class ReferenceEstimate(Record):
-    """Stratified estimates from a reference sample (Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015).
+    """Stratified estimates from a reference sample (doi:10.1016/j.rse.2014.02.015).
 
     Attributes:
         points: number of labelled points that were used.
@@ -92,7 +92,7 @@ class AreaReport(Record):
         return self.model_dump(mode="json", exclude_none=True)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of the table of areas, with a column for each estimate that there is."""
+        """Return header and rows of the table of areas, with a column per estimate."""
         columns = {
             "class": [area.name for area in self.areas],
             "hectares": [f"{area.hectares:,.0f}" for area in self.areas],
@@ -133,7 +133,7 @@ class AreaReport(Record):
 
 
 class ChangeReport(Record):
-    """Areas from the classes of one map to those of a later one, where both have data.
+    """Areas from classes of one map to those of a later one, where both have data.
 
     Attributes:
         before, after: names of the rows and columns of `hectares`, *not sure* last.

@@ -48,7 +48,7 @@ def calibrated_fractions(mapped: np.ndarray, confusion: np.ndarray, *, tiles: fl
 
 
 def _fill_untested(confusion: np.ndarray) -> np.ndarray:
-    """Return the confusion matrix as float, with one right tile in rows of classes without any."""
+    """Return the confusion matrix as float, with one right tile in empty rows."""
     counts = confusion.astype(float)
     untested = counts.sum(1) == 0
     counts[untested, untested] = 1

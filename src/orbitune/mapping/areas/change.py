@@ -40,6 +40,9 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
         out: GeoTIFF of the change to write: unchanged, each of the twelve largest transitions, other change,
             and not sure; None for none. `draw_sample` and `map_areas` take it as they take a map.
 
+    Returns:
+        The hectares from each class to each, and those that errors of the maps alone would show.
+
     Raises:
         OrbituneError: a map cannot be read, they do not overlap, or the file cannot be written.
     """
@@ -86,7 +89,7 @@ def _same_class(before: ClassMap, after: ClassMap) -> np.ndarray:
 
 
 def _expected_false(before: ClassMap, after: ClassMap, *, hectares: np.ndarray) -> float | None:
-    """Return hectares that would differ although nothing had changed, by the test tiles of both maps."""
+    """Return hectares that would differ by error alone, by the models' test tiles."""
     confusions = [each.metadata and each.metadata.confusion for each in (before, after)]
     if not all(confusions) or list(before.classes.values()) != list(after.classes.values()):
         return None
@@ -102,7 +105,7 @@ def _expected_false(before: ClassMap, after: ClassMap, *, hectares: np.ndarray) 
 
 
 def _strips(before: ClassMap, after: ClassMap) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield the first row of each strip of the later map, and the codes of both maps there, int (h, W)."""
+    """Yield the first row of each strip, and the codes of both maps, int (h, W)."""
     rasterio = import_rasterio()
     from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
@@ -163,7 +166,7 @@ def _write_change(before: ClassMap, after: ClassMap, *, hectares: np.ndarray, ou
 def _change_codes(
     before: ClassMap, after: ClassMap, *, hectares: np.ndarray
 ) -> tuple[np.ndarray, dict[int, str], dict[int, tuple[int, int, int]]]:
-    """Return the code of each pair of codes, uint8 (256, 256), and names and colours of the codes."""
+    """Return the code of each pair, uint8 (256, 256), with names and colours."""
     changed = hectares.copy()
     changed[_same_class(before, after)] = changed[NOT_SURE] = changed[:, NOT_SURE] = 0
     changed[NODATA] = changed[:, NODATA] = 0

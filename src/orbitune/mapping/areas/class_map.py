@@ -94,7 +94,7 @@ class ClassMap:
         return found / 1e4
 
     def strips(self, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the first row and the codes, uint8 (h, W), of strips of at most `rows` rows."""
+        """Yield the first row and the codes, uint8 (h, W), of strips of `rows` rows."""
         yield from read_strips(self.path, rows)
 
     def codes_at(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class ClassMap:
 
 
 def read_strips(path: Path, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first row and the pixels (h, W) of strips of the first band of a raster."""
+    """Yield the first row and the pixels (h, W) of strips of the first band."""
     with gdal_environment():
         file = import_rasterio().open(path)
     with file:

@@ -1,4 +1,4 @@
-"""Areas of a map: as mapped, estimated from the test tiles, and estimated from a reference sample."""
+"""Areas of a map: as mapped, and estimated from test tiles or a sample."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def estimate_areas(class_map: ClassMap, points: ReferencePoints | None = None) -
 
 
 def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], tuple[str, ...]]:
-    """Return the mapped areas, estimates for those that the model knows, and what they rest on."""
+    """Return the mapped areas with estimates, and what the estimates rest on."""
     codes = [*class_map.strata]
     hectares = class_map.hectares[codes]
     total = float(hectares.sum())
@@ -72,7 +72,7 @@ def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], 
 def _estimate(
     class_map: ClassMap, mapped: np.ndarray, unsure: float
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return hectares (3, C) with their interval from the test tiles, and notes; None if there are none.
+    """Return hectares (3, C) with intervals, and notes; None without test tiles.
 
     Args:
         mapped: hectares of each class on the map.
@@ -88,7 +88,9 @@ def _estimate(
         return None, ("no estimate from test tiles: the map does not state how its model confuses classes",)
     if round(unsure / total, 2) > _MAX_UNSURE:  # pixels of a geographic grid differ in area: half stays half
         return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
-    hectares_of_tile = (metadata.tile * metadata.resolution_metres) ** 2 / 1e4
+    tested = metadata.confusion_tile or metadata.tile
+    # Cells that are smaller than the tested tiles do not err independently, so they count as such tiles.
+    hectares_of_tile = (max(tested, metadata.tile) * metadata.resolution_metres) ** 2 / 1e4
     fractions = calibrated_fractions(
         mapped / classified, np.array(metadata.confusion), tiles=classified / hectares_of_tile
     )
@@ -96,6 +98,11 @@ def _estimate(
         "the estimate from test tiles holds only if the scene confuses classes as the test tiles did; one "
         "from reference points needs no such assumption (orbitune map-sample)"
     ]
+    if metadata.tile < tested:
+        notes.append(
+            f"the test tiles have {tested} x {tested} pixels, the windows of this map {metadata.tile} x "
+            f"{metadata.tile}, which the model confuses more often: the estimate from test tiles is rough"
+        )
     if unsure:
         notes.append(f"{left_out} and in no estimate from test tiles")
     return classified * fractions, tuple(notes)

@@ -1,4 +1,4 @@
-"""QGIS form of a layer of points to label: a list of the classes in the field of the true class."""
+"""QGIS form of points to label: a list of classes in the field of the truth."""
 
 import sqlite3
 from contextlib import closing
@@ -23,7 +23,7 @@ _STYLE = (
 
 
 def add_label_form(file: Path, layer: str, *, field: str, classes: list[str]) -> None:
-    """Store a default style in a GeoPackage, with a value map as the widget of a field.
+    """Store a default style in a GeoPackage, with a value map for a field.
 
     Args:
         file: GeoPackage.
@@ -44,7 +44,7 @@ def add_label_form(file: Path, layer: str, *, field: str, classes: list[str]) ->
 
 
 def _style(field: str, classes: list[str]) -> str:
-    """Return the QML with a ValueMap widget: a list of one-entry maps, from label to value."""
+    """Return the QML with a ValueMap widget, a list of maps from label to value."""
     root = ElementTree.Element("qgis", styleCategories="Fields|Forms")
     configuration = ElementTree.SubElement(root, "fieldConfiguration")
     widget = ElementTree.SubElement(

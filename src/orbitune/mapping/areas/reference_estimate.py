@@ -112,7 +112,7 @@ def _map_weights(class_map: ClassMap) -> dict[str, float]:
 
 
 def _check_strata(class_map: ClassMap, drawn: np.ndarray, weights: dict[str, float]) -> dict[str, float]:
-    """Return the weights of the strata that the sample covers: all but an unsampled *not sure*.
+    """Return the weights of the sampled strata: all but an unsampled *not sure*.
 
     Raises:
         DataError: a stratum has too few points. One of a single pixel needs only one.

@@ -79,7 +79,7 @@ class ReferencePoints:
             )
 
     def coordinates(self, crs: str) -> np.ndarray:
-        """Return x and y in a CRS given as WKT, float (2, N); not finite where it does not reach."""
+        """Return x and y in a CRS (WKT), float (2, N); not finite outside of it."""
         import shapely
 
         return np.asarray(shapely.get_coordinates(self.layer.project(crs)).T)

@@ -1,4 +1,4 @@
-"""Samples of a map to label: at random for areas and accuracies, or where the map is least sure."""
+"""Samples of a map to label: at random, or where the map is least sure."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -72,7 +72,7 @@ def draw_sample(
 
 
 def allocate(points: int, fractions: np.ndarray) -> np.ndarray:
-    """Divide a sample among strata: in proportion to their area, with a minimum for each.
+    """Divide a sample among strata in proportion to area, with a minimum for each.
 
     The minimum is 50 points (Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015, sec. 5.1), or less where
     that would take more than half of the sample.
@@ -107,7 +107,7 @@ def allocate(points: int, fractions: np.ndarray) -> np.ndarray:
 def draw_by_class(
     class_map: ClassMap, points: int, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return rows, columns and codes of random pixels of each stratum, and their weights."""
+    """Return rows, columns, codes of random pixels of each stratum, and the weights."""
     hectares = class_map.hectares
     strata = np.array([code for code in class_map.strata if hectares[code]])
     if not len(strata):
@@ -129,7 +129,7 @@ def draw_by_class(
 def _pixels_of_ranks(
     class_map: ClassMap, ranks: dict[int, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows, columns and codes of the pixels with these ranks among those of their code."""
+    """Return rows, columns and codes of the pixels of these ranks in their code."""
     found: list[np.ndarray] = []
     seen = dict.fromkeys(ranks, 0)
     for top, codes in class_map.strips():
@@ -146,7 +146,7 @@ def _pixels_of_ranks(
 def draw_by_uncertainty(
     class_map: ClassMap, confidence: str | Path | None, *, points: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return rows, columns, codes and confidence of the least sure pixel of the least sure tiles."""
+    """Return rows, columns, codes, confidence of the least sure pixels."""
     if confidence is None:
         raise DataError(
             "--by uncertainty needs --confidence: the GeoTIFF that orbitune map writes with --confidence."

@@ -117,7 +117,7 @@ def _hectares(class_map: ClassMap, zones: VectorLayer) -> np.ndarray:
 
 
 def _raster_sources(class_map: ClassMap) -> tuple[Any, Any]:
-    """Return the codes and the pixel areas of a map as rasters that exactextract reads in windows."""
+    """Return codes and pixel areas as rasters that exactextract reads by window."""
     from exactextract.raster import RasterSource
 
     class Pixels(RasterSource):

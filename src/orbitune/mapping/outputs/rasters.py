@@ -98,7 +98,7 @@ class MapRasters:
         return hectares
 
     def _fraction_inside(self, row: int, rows: int) -> np.ndarray:
-        """Return the fraction of each cell of some rows that lies in the area of interest, 0..1."""
+        """Return the fraction of each cell that lies in the area of interest, 0..1."""
         assert self.spec.aoi is not None  # asked for with an area of interest alone
         cells, step = self.spec.cells, type(self.grid.transform)
         corner = step.translation(cells.left, cells.top + row * cells.stride)

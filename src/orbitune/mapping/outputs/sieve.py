@@ -11,14 +11,14 @@ from orbitune.mapping.outputs.rasters import MapRasters
 
 
 def sieve_rasters(rasters: MapRasters, min_hectares: float) -> MapRasters:
-    """Return the rasters of a map with small patches removed, see `sieve`; its metadata say how many."""
+    """Return the rasters of a map with small patches removed, see `sieve`."""
     codes, record = sieve(rasters.codes(), rasters.cell_hectares(), min_hectares=min_hectares)
     metadata = rasters.metadata.model_copy(update={"sieve": record})
     return replace(rasters, sieved=codes, metadata=metadata)
 
 
 def sieve(codes: np.ndarray, hectares: np.ndarray, *, min_hectares: float) -> tuple[np.ndarray, SieveRecord]:
-    """Give patches below a minimum area the class that they share the longest border with.
+    """Give small patches the class that they share the longest border with.
 
     A patch is a set of cells of one class, connected by their sides. The smallest patch is merged first, so
     patches that are small together can grow to the minimum; GDAL's sieve leaves such patches. Nodata and
@@ -48,7 +48,7 @@ def sieve(codes: np.ndarray, hectares: np.ndarray, *, min_hectares: float) -> tu
 
 
 def _label_patches(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the patch of each cell, int32 (rows, columns), and the code of each patch, uint8 (N,).
+    """Return the patch of each cell, int32 (rows, columns), and codes, uint8 (N,).
 
     All nodata cells are one patch, and so are all not-sure cells.
     """
@@ -66,7 +66,7 @@ def _label_patches(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _borders(patches: np.ndarray, count: int) -> list[dict[int, int]]:
-    """Return the number of cell sides that each patch shares with each of its neighbours.
+    """Return the number of cell sides that patches share with each neighbour.
 
     Borders with nodata and not-sure cells (patches 0 and 1) are left out.
     """

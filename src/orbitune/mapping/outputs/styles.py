@@ -1,4 +1,4 @@
-"""Sidecar files that give a map its class names and colours: GDAL's .aux.xml and QGIS's .qml.
+"""Class names and colours of a map in sidecar files: .aux.xml and .qml.
 
 A TIFF's own colour table always has 256 entries; these list the codes of the map alone.
 """
@@ -30,7 +30,7 @@ _QML_HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 def write_attribute_table(
     path: Path, names: Mapping[int, str], *, colours: Mapping[int, Colour], counts: np.ndarray
 ) -> None:
-    """Write category names and a raster attribute table to the .aux.xml of a map, where GDAL reads them.
+    """Write category names and a raster attribute table to the .aux.xml of a map.
 
     Args:
         path: the map; `.aux.xml` is appended to its name.
@@ -57,7 +57,7 @@ def write_attribute_table(
 
 
 def write_qgis_style(path: Path, names: Mapping[int, str], *, colours: Mapping[int, Colour]) -> None:
-    """Write a .qml beside a map, with which QGIS draws it by its renderer of paletted values.
+    """Write a .qml beside a map, so that QGIS draws it with paletted values.
 
     Args:
         path: the map; the style has its name with the ending `.qml`, by which QGIS finds it.

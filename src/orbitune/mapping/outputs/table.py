@@ -31,6 +31,16 @@ class MapOutput:
     help: str
     write: "Callable[[MapRasters, Path], None]"
 
+    def check_suffix(self, path: Path) -> None:
+        """Check that the ending of a file name, if it has one, is that of the format.
+
+        Raises:
+            DataError: it is that of another.
+        """
+        own = Path(self.filename).suffix
+        if path.suffix.lower().replace(".tiff", ".tif") not in ("", own):
+            raise DataError(f"{path}: the file of the {self.name} ends in {own}; give it such a name.")
+
 
 # The writers are imported on use, so that the command line starts without numpy and rasterio.
 
@@ -109,9 +119,10 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
 
 
 def check_output_paths(paths: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Check that no output replaces an input, another output or a folder.
+    """Check that outputs replace no input, output or folder, and fit their format.
 
     Args:
+        paths: path of each output by its name.
         inputs: files that the map is made from, such as those of the scene, see `raster_io.local_files`.
 
     Raises:
@@ -120,7 +131,8 @@ def check_output_paths(paths: Mapping[str, Path], inputs: Sequence[Path]) -> Non
     places = [*{path.resolve() for path in inputs}, *(path.resolve() for path in paths.values())]
     if len(set(places)) < len(places):
         raise DataError("The inputs and the files to write must have different names.")
-    for path in paths.values():
+    for name, path in paths.items():
+        OUTPUTS[name].check_suffix(path)
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise DataError(f"{path} is {kind}: name a file.")

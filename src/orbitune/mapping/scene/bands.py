@@ -32,7 +32,7 @@ _NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a descrip
 
 @dataclass(frozen=True)
 class BandTags:
-    """Scale and offset of a band in its metadata: physical value = digital number * scale + offset.
+    """Scale and offset of a band: physical value = digital number * scale + offset.
 
     Attributes:
         scale: 1 if none is stated.
@@ -60,7 +60,7 @@ class BandSelection:
     source: str
 
     def roles(self, read_as: Sequence[str] = RGB) -> tuple[str | None, ...]:
-        """Return the canonical name of what each band is read as; None where it is not known.
+        """Return the canonical name of what each band is read as; None where unknown.
 
         Args:
             read_as: bands that a model reads, in their order. Bands without names are these if the user gave
@@ -99,7 +99,7 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
 
 
 def _band_names(file: Any) -> list[str]:
-    """Return the name of each band: canonical if it is known, else its description or colour."""
+    """Return the name of each band: canonical, else its description or colour."""
     stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
     names = [band_in_text(name) or name or _name_by_wavelength(file, n) for n, name in enumerate(stated, 1)]
     colours = [colour.name if colour.name in COLOURS else "" for colour in file.colorinterp]
@@ -109,7 +109,7 @@ def _band_names(file: Any) -> list[str]:
 
 
 def _name_by_wavelength(file: Any, band: int) -> str:
-    """Return the name of a band by the central wavelength in its metadata; empty for none."""
+    """Return the name of a band by its stated central wavelength; empty for none."""
     try:
         found = band_at(1000 * float(file.tags(band, ns="IMAGERY")["CENTRAL_WAVELENGTH_UM"]))
     except (KeyError, ValueError):
@@ -120,7 +120,7 @@ def _name_by_wavelength(file: Any, band: int) -> str:
 def _find_bands(
     asked: Sequence[BandChoice], file: Any, *, names: Sequence[str], whose: str
 ) -> tuple[int, ...]:
-    """Return the numbers of bands, by their descriptions as they are written, else by their meaning."""
+    """Return the numbers of bands, by their exact descriptions or their meaning."""
     if ALL in asked and len(asked) > 1:
         raise DataError(f"--bands {ALL} takes every band: give it alone.")
     if ALL in asked:
@@ -216,12 +216,12 @@ def palette_vrt(file: Any) -> str:
 
 
 def gdal_name(file: Any) -> str:
-    """Return the name by which GDAL opens a file that rasterio has opened by a path or a URL."""
+    """Return the name by which GDAL opens a file that rasterio has opened."""
     return str(file.files[0] if "://" in file.name else file.name)
 
 
 def sentinel_tags(file: Any, band: int) -> dict[str, str]:
-    """Return the tags of a band and its file that state the radiometry of a Sentinel-2 product.
+    """Return the tags of a band and its file that state Sentinel-2 radiometry.
 
     Args:
         file: open rasterio dataset.

@@ -22,7 +22,7 @@ def path_exists(path: Path) -> bool:
 
 
 def list_files(name: str, *, below: bool = False) -> list[str]:
-    """Return names that open the files of a folder or an archive, without macOS resource forks.
+    """Return names that open the files of a folder or archive, but macOS forks.
 
     Args:
         name: a folder, a zip or a tar, or `zip://` or `/vsizip/` and its path, or a folder in an archive.
@@ -75,7 +75,7 @@ def read_metadata(name: str) -> bytes:
 
 
 def _split(name: str) -> tuple[Path, str]:
-    """Return the file or folder of a name, and the rest of the name if that is an archive."""
+    """Return the file or folder of a name, and the name's part in an archive."""
     path = Path(_PREFIX.sub("", name))
     with suppress(OSError, ValueError):
         if not path.exists():

@@ -1,4 +1,4 @@
-"""Encoding of a scene: how its numbers become reflectance, by metadata, dtype and statistics."""
+"""Encoding of a scene: how its numbers become reflectance."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
@@ -35,7 +35,7 @@ class Encoding(Record):
             reflectance of `8 bits` is not known, and taken as EuroSAT's, where 255 is 0.275.
         scale, offset: of each band.
         level: Sentinel-2's L1C (top of the atmosphere) or L2A (surface); None if not known.
-        offset_stated: whether metadata states the offset; else it was told by the darkest pixels.
+        offset_stated: whether metadata states the offset; else it was found by the darkest pixels.
         certainty: `stated` by metadata, `likely` by dtype and statistics, or `unknown`.
         evidence: what it was recognised by.
     """
@@ -86,25 +86,25 @@ def recognise_encoding(
     scale = np.array([tag.scale for tag in tags])
     offset = np.array([tag.offset or 0.0 for tag in tags])
     offset_stated = any(tag.offset is not None for tag in tags)
-    told = telling_bands(names)
-    names = [names[band] for band in told]
-    kind, measured = _stated_kind(scale), BandStatistics.measure(sample[told])
+    telling = telling_bands(names)
+    names = [names[band] for band in telling]
+    kind, measured = _stated_kind(scale), BandStatistics.measure(sample[telling])
     findings: list[Finding] = []
     if measured is None:
         findings.append(Finding(kind or "unknown", 1.0, False, NO_DATA))
     elif kind is None:
-        numbers = pixels()[told] * scale[told, None] + offset[told, None]
-        statistics = measured.linear(scale[told], offset[told])
+        numbers = pixels()[telling] * scale[telling, None] + offset[telling, None]
+        statistics = measured.linear(scale[telling], offset[telling])
         findings.append(find_unit(statistics, dtype, pixels=numbers, names=names))
     if kind is None:
         kind = cast(Kind, findings[0].kind)
         scale, offset = scale * findings[0].value, offset * findings[0].value
     if measured is not None and kind not in ("8 bits", "unknown"):
-        reflectance = measured.linear(scale[told], offset[told])
+        reflectance = measured.linear(scale[telling], offset[telling])
         if not offset_stated:
             findings.append(find_offset(reflectance, names))
             offset = offset + findings[-1].value
-            reflectance = measured.linear(scale[told], offset[told])
+            reflectance = measured.linear(scale[telling], offset[telling])
         level = level or cast("Level | None", find_level(reflectance.dark, names))
     sources = [tag.source for tag in tags if tag.source]
     return Encoding(
@@ -119,7 +119,7 @@ def recognise_encoding(
 
 
 def _stated_kind(scale: np.ndarray) -> Kind | None:
-    """Return the kind of numbers with these scales in their metadata; None for the scale of other units."""
+    """Return the kind of numbers with these scales; None for other units."""
     if not ((scale != 1) & (np.abs(scale) <= _MAX_REFLECTANCE_SCALE)).any():
         return None
     for kind, steps in (("digital numbers", QUANTIFICATION), ("16-bit fractions", FRACTIONS)):

@@ -157,7 +157,7 @@ def find_offset(reflectance: BandStatistics, names: Sequence[str | None]) -> Fin
 
 
 def find_level(dark: np.ndarray, names: Sequence[str | None]) -> str | None:
-    """Return L1C or L2A by the Rayleigh scattering over the darkest pixels; None if they do not tell.
+    """Return L1C or L2A by Rayleigh scattering over dark pixels; None if unclear.
 
     Args:
         dark: darkest reflectance of each band.
@@ -173,7 +173,7 @@ def find_level(dark: np.ndarray, names: Sequence[str | None]) -> str | None:
 
 
 def _slope(dark: np.ndarray, names: Sequence[str | None]) -> float | None:
-    """Return how much more red than blue the darkest pixels reflect; None if a band is not known."""
+    """Return how much more red than blue the darkest pixels reflect; None if unknown."""
     if "B02" not in names or "B04" not in names:
         return None
     return float(dark[names.index("B04")] - dark[names.index("B02")])

@@ -1,4 +1,4 @@
-"""Mosaic of scenes on one grid: where they overlap, the first one with data counts."""
+"""Mosaic of scenes on one grid; where they overlap, the first with data counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Mosaic:
         )
 
     def overview(self, scalings: Sequence[ReflectanceScaling]) -> np.ma.MaskedArray:
-        """Return the scaled mosaic (h, w, bands), downsampled, and masked where it has no data."""
+        """Return the scaled, downsampled mosaic (h, w, bands), masked without data."""
         found, missing = None, None
         for scene, scaling in zip(self.scenes, scalings, strict=True):
             sample = scene.sample()
@@ -111,7 +111,7 @@ class Mosaic:
         return np.ma.masked_array(found, np.broadcast_to(missing[..., None], found.shape))
 
     def read_valid(self, top: int, height: int) -> np.ndarray:
-        """Return which pixels of some rows of the native grid hold data, bool (height, W)."""
+        """Return which pixels of rows of the native grid hold data, bool (height, W)."""
         found = [scene.read_rows(top, height)[1] for scene in self.scenes]
         return np.logical_or.reduce(found)
 
@@ -121,7 +121,7 @@ class Mosaic:
             scene.close()
 
     def _read(self, window: Any, scalings: Sequence[ReflectanceScaling]) -> tuple[np.ndarray, np.ndarray]:
-        """Return scaled pixels (H, W, bands) and validity (H, W) of a window inside the grid."""
+        """Return scaled pixels (H, W, bands) and validity (H, W) of an inner window."""
         from rasterio.windows import intersect
 
         found: tuple[np.ndarray, np.ndarray] | None = None

@@ -1,4 +1,4 @@
-"""Radiometry: reflectance scaling of a scene to the numbers of the training tiles.
+"""Radiometry: reflectance scaling of scenes to the numbers of training tiles.
 
 Each band is scaled linearly between two values, which the map's tags state. Tiles of EuroSAT RGB were made
 from reflectance 0..0.275 of Sentinel-2 L1C (digital numbers 0..2750). The default maps the same reflectance
@@ -134,7 +134,7 @@ def scale_to_numbers(encoding: Encoding, tiles: TileNumbers | None) -> Reflectan
 
 
 def _stated_by(encoding: Encoding) -> str:
-    """Return what states an encoding, to follow the source of a scaling; empty if nothing does."""
+    """Return what states an encoding, as text to append; empty if nothing does."""
     stated = encoding.certainty == "stated" or encoding.offset_stated
     return f", by {encoding.evidence[0]}" if stated else ""
 

@@ -1,4 +1,4 @@
-"""Pixel grids of scenes: that of a file, one of another resolution, and one that covers several."""
+"""Pixel grids of scenes: of a file, of another resolution, of several files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class RasterGrid:
         return cls(height, width, transform, crs, size)
 
     def resample(self, resolution: float, *, name: str) -> "RasterGrid":
-        """Return the grid of the same area at a resolution in metres; this one if it is close to that.
+        """Return the grid at a resolution in metres; this one if it is close to that.
 
         Raises:
             DataError: the resolution of the scene `name` is too far from that.
@@ -74,7 +74,7 @@ class RasterGrid:
         return replace(found, resampled_from=metres)
 
     def outline(self, other: "RasterGrid") -> np.ndarray:
-        """Return points on the edge of another grid in pixels of this one, float (N, 2) of column, row."""
+        """Return edge points of another grid in pixels of this, (N, 2) of column, row."""
         from rasterio.warp import transform
 
         steps = np.linspace(0, 1, _EDGE_POINTS)

@@ -93,7 +93,7 @@ class Scene:
 
     @property
     def block_bytes(self) -> int:
-        """Return the size of the largest block, all of which must be in memory to read a pixel of it."""
+        """Return the size of the largest block, the least that a read must decode."""
         return self._source.block_bytes
 
     @property
@@ -238,7 +238,7 @@ def read_mirrored(
     height: int,
     width: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a window that may reach beyond a grid; there, what lies inside is mirrored.
+    """Read a window that may reach beyond a grid; pixels are mirrored there.
 
     Args:
         read: returns pixels (H, W, bands) and validity (H, W) of a rasterio window inside the grid.

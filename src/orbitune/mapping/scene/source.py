@@ -1,4 +1,4 @@
-"""Opening of a scene: one raster, whatever files its bands lie in, with the bands chosen and checked."""
+"""Opening of a scene as one raster, with its bands chosen and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -166,7 +166,7 @@ def _check_georeference(file: Any, name: str) -> None:
 
 
 def _check_size(file: Any, name: str, *, files: Sequence[Path]) -> None:
-    """Raise a DataError if the header of a GeoTIFF states more pixels than its bytes can hold."""
+    """Raise a DataError if a GeoTIFF states more pixels than its bytes can hold."""
     claimed = file.height * file.width * file.count
     size = sum(each.stat().st_size for each in files)
     if file.driver == "GTiff" and size and claimed > _MAX_PIXELS_PER_BYTE * size:

@@ -1,4 +1,4 @@
-"""What the numbers of a model's training tiles stand for, so that scenes can be brought to them."""
+"""Meaning of the numbers of training tiles, to which scenes are brought."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class TileNumbers:
 
     @classmethod
     def recognise(cls, statistics: TileStatistics | None, used: Preprocessing) -> "TileNumbers | None":
-        """Recognise the numbers of training tiles as those of scenes are, by magnitude and darkest pixels.
+        """Recognise the numbers of training tiles by magnitude and darkest pixels.
 
         Training tiles are thousands of places, some of which are dark.
 
@@ -51,13 +51,13 @@ class TileNumbers:
         if statistics is None:
             return None
         names = [canonical_name(band) for band in used.bands]
-        told = telling_bands(names)
-        names = [names[band] for band in told]
+        telling = telling_bands(names)
+        names = [names[band] for band in telling]
         low, median, high = (
-            np.array(each)[told] for each in (statistics.low, statistics.median, statistics.high)
+            np.array(each)[telling] for each in (statistics.low, statistics.median, statistics.high)
         )
         measured = BandStatistics(dark=low, low=low, median=median, bright=high, highest=high)
-        unit = find_unit(measured, used.dtype, pixels=np.empty((len(told), 0)), names=names)
+        unit = find_unit(measured, used.dtype, pixels=np.empty((len(telling), 0)), names=names)
         if unit.kind not in _KINDS:
             return None
         black = find_offset(measured.linear(unit.value, 0), names).value

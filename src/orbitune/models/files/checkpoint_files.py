@@ -22,7 +22,7 @@ CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 
 # Settings of a config.json by which transformers would read other files, or code that is not its own.
-_FOREIGN = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
+_UNSUPPORTED = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
 _ATTENTION = (None, "eager", "sdpa")
 
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -64,7 +64,7 @@ def check_config(folder: Path) -> str:
         )
     config = read_config_file(folder / CONFIG, _Config)
     others = config.model_extra or {}
-    named = [name for name in _FOREIGN if others.get(name)]
+    named = [name for name in _UNSUPPORTED if others.get(name)]
     named += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
     if named:
         raise ModelError(

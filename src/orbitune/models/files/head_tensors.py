@@ -62,7 +62,7 @@ def write_head(folder: Path, family: Family, *, weight: np.ndarray, bias: np.nda
 
 
 def _find_heads(folder: Path, family: Family) -> dict[str, Path]:
-    """Return the file of each head's weight and bias by the tensor's name, heads in the family's order."""
+    """Return the file of each head's weight and bias, heads in the family's order."""
     files = {name: file for file in sorted(folder.glob("*.safetensors")) for name in stored_shapes(file)}
     modules = {name.removesuffix(".weight") for name in files if name.endswith(".weight")}
     heads = [

@@ -1,4 +1,4 @@
-"""Widening of a backbone's patch embedding from red, green and blue to other bands.
+"""Widening of a backbone's patch embedding from RGB to other bands.
 
 Each colour's kernel is divided among the bands, with fractions that sum to 1, so that a tile whose bands are
 all alike gives the embeddings of a grey image: activations keep their scale. timm's `adapt_input_conv`
@@ -21,7 +21,7 @@ _MARK = "is_widened"  # attribute of a widened projection
 
 
 def widen(model: "nn.Module", bands: Sequence[str]) -> None:
-    """Replace the patch projection of an RGB classifier by one that reads these bands.
+    """Replace the patch projection of an RGB classifier by one for these bands.
 
     Args:
         model: classifier of transformers, not wrapped by PEFT; is changed.

@@ -6,7 +6,7 @@ from orbitune.energy import describe_cost
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import formatting as fmt
-from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
+from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 Cell = Callable[[MethodRow], str]
 Column = tuple[str, Cell]
@@ -19,7 +19,7 @@ def comparison_columns(view: ReportView) -> list[Column]:
         *_gap_columns(view),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
-        ("Cost of one run", lambda row: describe_cost(row.cost)),
+        ("Cost of one run", lambda row: describe_cost(row.cost.cpu_seconds, row.cost.energy_joules)),
     ]
 
 
@@ -40,7 +40,7 @@ def table_notes(view: ReportView) -> list[str]:
             "Several runs shared the machine, so their wall-clock times are not comparable and are left out. "
             "CPU times, summed over all cores for a whole run, are comparable."
         ]
-    if any(row.cost["energy_joules"] is None for row in view.rows):
+    if any(row.cost.energy_joules is None for row in view.rows):
         lines += ["A core-minute is one processor core busy for a minute. Energy was not measured."]
     elif view.rows:
         source = view.results.done[0].finished.cost.energy_source
@@ -73,9 +73,9 @@ def terminal_columns(view: ReportView) -> list[Column]:
     return [
         *((f"{view.split_name(split) or 'test'}, %", accuracy(split)) for split in view.splits),
         ("trained", lambda row: f"{row.parameters.trainable:,}"),
-        ("memory", lambda row: fmt.size(peak_memory(row.cost))),
-        ("on disk", lambda row: fmt.size(row.cost["artefact_bytes"])),
-        ("CPU time", lambda row: fmt.seconds(row.cost["cpu_seconds"])),
+        ("memory", lambda row: fmt.size(row.cost.peak_memory)),
+        ("on disk", lambda row: fmt.size(row.cost.artefact_bytes)),
+        ("CPU time", lambda row: fmt.seconds(row.cost.cpu_seconds)),
     ]
 
 
@@ -119,29 +119,30 @@ def _parameters(row: MethodRow) -> str:
 
 def _cost_columns(view: ReportView) -> list[Column]:
     """Return the columns of costs; wall-clock times only where they are comparable."""
-    named: list[tuple[str, str, Callable[[float], str]]] = [
-        ("Peak memory", "peak_rss_bytes", fmt.size),
-        ("Peak GPU memory", "peak_cuda_bytes", fmt.size),
-        ("Size on disk", "artefact_bytes", fmt.size),
-        ("CPU time of a run", "cpu_seconds", fmt.seconds),
-    ]
+    columns: list[tuple[str, Callable[[MeanCost], float | None], Callable[[float], str]]] = []
     if view.timings_comparable:
-        named.insert(0, ("Train time per epoch", "seconds_per_epoch", fmt.seconds))
-    if not any(row.cost["peak_cuda_bytes"] for row in view.rows):
-        named = [column for column in named if column[1] != "peak_cuda_bytes"]
-    return [(head, _cost_cell(view, key, write)) for head, key, write in named]
+        columns += [("Train time per epoch", lambda cost: cost.seconds_per_epoch, fmt.seconds)]
+    columns += [("Peak memory", lambda cost: cost.peak_rss_bytes, fmt.size)]
+    if any(row.cost.peak_cuda_bytes for row in view.rows):
+        columns += [("Peak GPU memory", lambda cost: cost.peak_cuda_bytes, fmt.size)]
+    columns += [
+        ("Size on disk", lambda cost: cost.artefact_bytes, fmt.size),
+        ("CPU time of a run", lambda cost: cost.cpu_seconds, fmt.seconds),
+    ]
+    return [(head, _cost_cell(view, read, write=write)) for head, read, write in columns]
 
 
-def _cost_cell(view: ReportView, key: str, write: Callable[[float], str]) -> Cell:
+def _cost_cell(
+    view: ReportView, read: Callable[[MeanCost], float | None], *, write: Callable[[float], str]
+) -> Cell:
     """Return the function that formats one cost, with its ratio to full fine-tuning."""
     full = view.full
 
     def cell(row: MethodRow) -> str:
-        value = row.cost[key]
+        value, reference = read(row.cost), read(full.cost) if full else None
         if value is None:
             return fmt.NOTHING
-        if full is None or row is full or not full.cost[key]:
-            return write(value)
-        return f"{write(value)} ({fmt.ratio(value, full.cost[key])})"
+        ratio = f" ({fmt.ratio(value, reference)})" if reference and row is not full else ""
+        return f"{write(value)}{ratio}"
 
     return cell

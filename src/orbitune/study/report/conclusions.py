@@ -10,7 +10,7 @@ from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.corruption_losses import write_losses
-from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup, peak_memory
+from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
 WARNING = f"{fmt.capital(SYNTHETIC)}."
@@ -132,27 +132,28 @@ def _savings(view: ReportView, reference: MethodRow) -> list[str]:
     ]
     if not within:
         return []
-    small = min(within, key=lambda row: row.cost["artefact_bytes"])
-    quick = min(within, key=lambda row: row.cost["cpu_seconds"])
+    small = min(within, key=lambda row: row.cost.artefact_bytes)
+    quick = min(within, key=lambda row: row.cost.cpu_seconds)
     where = " on every split" if len(view.splits) > 1 else ""
     return [
         f"Of the methods within the margin{where}, {small.title} stores the least, "
-        f"{fmt.size(small.cost['artefact_bytes'])} instead of {fmt.size(reference.cost['artefact_bytes'])}, "
+        f"{fmt.size(small.cost.artefact_bytes)} instead of {fmt.size(reference.cost.artefact_bytes)}, "
         f"and {quick.title} takes the least CPU time, "
-        f"{fmt.ratio(quick.cost['cpu_seconds'], reference.cost['cpu_seconds'])} that of {reference.title}."
+        f"{fmt.ratio(quick.cost.cpu_seconds, reference.cost.cpu_seconds)} that of {reference.title}."
     ]
 
 
 def _saving(view: ReportView, row: MethodRow, full: MethodRow, subject: str) -> str:
     """Describe what one method saves against full fine-tuning."""
-    quantity, key = (
-        ("time per epoch", "seconds_per_epoch") if view.timings_comparable else ("CPU time", "cpu_seconds")
-    )
+    if view.timings_comparable:
+        quantity, ratio = "time per epoch", fmt.ratio(row.cost.seconds_per_epoch, full.cost.seconds_per_epoch)
+    else:
+        quantity, ratio = "CPU time", fmt.ratio(row.cost.cpu_seconds, full.cost.cpu_seconds)
     return (
         f"{subject} trained {fmt.trained_percentage(row.parameters)} of the parameters, took "
-        f"{fmt.ratio(row.cost[key], full.cost[key])} the {quantity} and "
-        f"{fmt.ratio(peak_memory(row.cost), peak_memory(full.cost))} the peak memory, and stores "
-        f"{fmt.size(row.cost['artefact_bytes'])} instead of {fmt.size(full.cost['artefact_bytes'])}."
+        f"{ratio} the {quantity} and "
+        f"{fmt.ratio(row.cost.peak_memory, full.cost.peak_memory)} the peak memory, and stores "
+        f"{fmt.size(row.cost.artefact_bytes)} instead of {fmt.size(full.cost.artefact_bytes)}."
     )
 
 

@@ -7,12 +7,12 @@ from orbitune.study.report.view_model import FEW, ReportView
 
 
 def write_losses(view: ReportView) -> str:
-    """Return a sentence per split on what each method loses; of many methods, the least and the most."""
+    """Return a sentence per split on what each method, or the extremes, lose."""
     return " ".join(_split_losses(view, split) for split in view.splits if _records_on(view, split))
 
 
 def loss_sentences(view: ReportView, split: str) -> list[str]:
-    """Return what each method loses, then how that compares with the reference method.
+    """Return what each method loses, then how that compares with the reference.
 
     Losses whose 95 % intervals overlap are never called different. All methods are scored on the same tiles,
     so an interval of the difference would be narrower.
@@ -40,7 +40,7 @@ def _split_losses(view: ReportView, split: str) -> str:
 
 
 def _loss(view: ReportView, record: RobustnessRecord) -> str:
-    """Return a loss in points with its interval, and the accuracies that it lies between."""
+    """Return a loss in points with its interval, and the accuracies around it."""
     interval = ""
     if record.loss_interval:
         interval = f" (95 % interval {fmt.percent_range(record.loss_interval, 1)})"

@@ -10,7 +10,7 @@ from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import Plan, RunRecord, TrialRecord
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report.components import CodeBlock, Collapsible, Component, Table
-from orbitune.study.report.view_model import MethodRow, ReportView, peak_memory
+from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 
 def run_table(view: ReportView) -> Table:
@@ -18,17 +18,17 @@ def run_table(view: ReportView) -> Table:
 
     def cells(run: RunRecord) -> list[str]:
         result, digits = run.finished, view.digits
-        test, cost = result.test, result.cost.to_json()
+        test, cost = result.test, result.cost
         return [
             run_name(run),
             fmt.percent(result.validation.accuracy, digits),
             fmt.with_interval((test.accuracy, *test.interval), digits),
             fmt.percent(test.macro_f1, digits),
             f"{result.best_epoch} of {len(result.history)}",
-            fmt.seconds(cost["seconds_per_epoch"]),
-            fmt.three_digits(cost["images_per_second"]),
-            fmt.size(peak_memory(cost)),
-            fmt.seconds(cost["cpu_seconds"]),
+            fmt.seconds(cost.seconds_per_epoch),
+            fmt.three_digits(cost.images_per_second),
+            fmt.size(MeanCost.over([run]).peak_memory),
+            fmt.seconds(cost.cpu_seconds),
             result.recipe_hash,
         ]
 
@@ -84,16 +84,16 @@ def planned_costs_table(view: ReportView) -> Table | None:
 
 
 def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
-    measured = {**result.cost.to_json(), **result.parameters.to_json()} if result else {}
-    quantities: tuple[tuple[str, str, float, Callable[[float], str]], ...] = (
-        ("time per epoch", "seconds_per_epoch", plan.seconds_per_epoch, fmt.seconds),
-        ("peak memory", "peak_rss_bytes", plan.peak_rss_bytes, fmt.size),
-        ("size on disk", "artefact_bytes", plan.artefact_bytes, fmt.size),
-        ("trainable parameters", "trainable", plan.parameters.trainable, "{:,}".format),
+    cost = result.cost if result else None
+    trained = result.parameters.trainable if result else None
+    quantities: tuple[tuple[str, float, float | None, Callable[[float], str]], ...] = (
+        ("time per epoch", plan.seconds_per_epoch, cost.seconds_per_epoch if cost else None, fmt.seconds),
+        ("peak memory", plan.peak_rss_bytes, cost.peak_rss_bytes if cost else None, fmt.size),
+        ("size on disk", plan.artefact_bytes, cost.artefact_bytes if cost else None, fmt.size),
+        ("trainable parameters", plan.parameters.trainable, trained, "{:,}".format),
     )
     rows = []
-    for name, key, expected, write in quantities:
-        value = measured.get(key)
+    for name, expected, value, write in quantities:
         error = f"{100 * (expected / value - 1):+.1f} %" if value else fmt.NOTHING
         rows.append([name, write(expected), fmt.NOTHING if value is None else write(value), error])
     return rows

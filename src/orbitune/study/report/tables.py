@@ -101,7 +101,7 @@ def calibration_table(view: ReportView, split: str) -> Table:
 
 
 def robustness_table(view: ReportView, split: str) -> Table:
-    """Return the loss by corruptions, and the mean accuracy over severities of each kind."""
+    """Return the loss by corruptions, and the mean accuracy of each kind."""
     records = [record for record in view.results.robustness if record.split == split]
     kinds = [kind.name for kind in records[0].corruptions]
     rows = [

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from orbitune.models.metadata import ParameterCounts
 from orbitune.study.display_names import method_name
@@ -13,7 +12,40 @@ from orbitune.study.verdicts import choose_reference
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
 
-Cost = dict[str, Any]
+
+@dataclass(frozen=True)
+class MeanCost:
+    """Mean cost over runs; None if a run did not measure it."""
+
+    seconds_per_epoch: float
+    cpu_seconds: float
+    peak_rss_bytes: float
+    peak_cuda_bytes: float | None
+    artefact_bytes: float
+    energy_joules: float | None
+
+    @classmethod
+    def over(cls, runs: Sequence[RunRecord]) -> "MeanCost":
+        """Return the mean cost over one or more runs."""
+        costs = [run.finished.cost for run in runs]
+
+        def mean(values: Sequence[float | None]) -> float | None:
+            known = [value for value in values if value is not None]
+            return fmean(known) if len(known) == len(values) else None
+
+        return cls(
+            seconds_per_epoch=fmean(cost.seconds_per_epoch for cost in costs),
+            cpu_seconds=fmean(cost.cpu_seconds for cost in costs),
+            peak_rss_bytes=fmean(cost.peak_rss_bytes for cost in costs),
+            peak_cuda_bytes=mean([cost.peak_cuda_bytes for cost in costs]),
+            artefact_bytes=fmean(cost.artefact_bytes for cost in costs),
+            energy_joules=mean([cost.energy_joules for cost in costs]),
+        )
+
+    @property
+    def peak_memory(self) -> float:
+        """Peak bytes of the GPU where the runs used one, else of the process."""
+        return self.peak_cuda_bytes or self.peak_rss_bytes
 
 
 @dataclass(frozen=True)
@@ -66,9 +98,9 @@ class MethodRow:
         return [run for group in self.groups.values() for run in group.runs]
 
     @property
-    def cost(self) -> Cost:
-        """Mean cost over the runs, see `mean_cost`."""
-        return mean_cost(self.runs)
+    def cost(self) -> MeanCost:
+        """Mean cost over the runs."""
+        return MeanCost.over(self.runs)
 
     @property
     def parameters(self) -> ParameterCounts:
@@ -137,24 +169,6 @@ class ReportView:
     def with_split(self, text: str, split: str) -> str:
         """Return text followed by the name of the split, where there are several."""
         return ", ".join(filter(None, [text, self.split_name(split)]))
-
-
-def mean_cost(runs: Sequence[RunRecord]) -> Cost:
-    """Return the mean of each numeric cost over the runs.
-
-    A cost is None if a run did not measure it.
-    """
-    costs = [run.finished.cost.to_json() for run in runs]
-    numbers = {name for cost in costs for name, value in cost.items() if not isinstance(value, str | None)}
-    return {
-        name: None if any(cost.get(name) is None for cost in costs) else fmean(cost[name] for cost in costs)
-        for name in sorted(numbers | {"peak_cuda_bytes", "energy_joules"})
-    }
-
-
-def peak_memory(cost: Cost) -> float:
-    """Return the peak bytes of the GPU where the run used one, else of the process."""
-    return float(cost["peak_cuda_bytes"] or cost["peak_rss_bytes"])
 
 
 def _runs_of(summary: GroupSummary, done: Sequence[RunRecord]) -> list[RunRecord]:

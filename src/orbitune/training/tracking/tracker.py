@@ -1,4 +1,4 @@
-"""The base class of experiment trackers: when metrics are sent, and what is kept to continue."""
+"""Base class of experiment trackers."""
 
 import logging
 import time

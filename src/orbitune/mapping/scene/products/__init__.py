@@ -1,1 +1,1 @@
-"""Scenes whose bands lie in files of their own: band files, SAFE and Landsat products, STAC items."""
+"""Scenes of one file per band: band files, SAFE, Landsat products, STAC items."""

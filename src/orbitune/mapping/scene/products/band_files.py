@@ -54,7 +54,7 @@ class Product:
 
 
 def stated_level(text: str) -> Level | None:
-    """Return the processing level in a name or a tag, such as S2B_MSIL2A_20220301 or Level-2A."""
+    """Return the processing level in a name or tag, such as S2B_MSIL2A_20220301."""
     found = _LEVEL.search(text)
     return cast(Level, f"L{found[1].upper()}") if found else None
 
@@ -71,7 +71,7 @@ def sort_bands(bands: Sequence[BandFile]) -> tuple[BandFile, ...]:
 
 
 def finest_files(paths: Sequence[str], *, whose: str) -> list[BandFile]:
-    """Return a file for each band that file names mention, that of the smallest pixels.
+    """Return the file of the smallest pixels for each band that names mention.
 
     Args:
         paths: file names such as T32TQM_20220301T102019_B04_10m.jp2; those without a band are left out.

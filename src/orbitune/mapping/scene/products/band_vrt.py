@@ -1,4 +1,4 @@
-"""One raster of band files, as a VRT: the bands lie on the grid of the finest of them."""
+"""One raster of band files, as a VRT on the grid of the finest band."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ def _band_xml(header: _Header, finest: _Header, *, number: int) -> str:
 
 
 def _source_xml(header: _Header, finest: _Header, *, kind: str, number: str) -> str:
-    """Return the source element of a band or a mask, placed on the grid of the finest band."""
+    """Return the source element of a band or mask, on the grid of the finest band."""
     to_pixels = ~finest.transform
     left, top, right, bottom = (
         round(value, 6)

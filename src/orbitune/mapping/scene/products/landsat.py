@@ -20,7 +20,7 @@ _TAGS = BandTags(2.75e-5, -0.2, "Landsat Collection 2 Level-2")
 
 
 def read_landsat(paths: Sequence[str], *, whose: str) -> Product | None:
-    """Return the surface reflectance bands of a Level-2 product; None if there are none.
+    """Return the surface reflectance bands of a Level-2 product, or None.
 
     Bands are named by colour (red, nir08, swir16), because the numbers of Landsat's bands are others than
     those of Sentinel-2.

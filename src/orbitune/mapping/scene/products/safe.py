@@ -1,4 +1,4 @@
-"""Sentinel-2 products in ESA's SAFE format: a folder, a zip, or the metadata file in one of them.
+"""Sentinel-2 products in ESA's SAFE format, as a folder, zip or metadata file.
 
 Names and elements are those of the product specification (ESA, S2-PDGS-TAS-DI-PSD).
 """
@@ -19,7 +19,7 @@ _OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
 
 
 def find_safe_metadata(name: str) -> str | None:
-    """Return the metadata of a product: the name itself, or a file in a folder or a zip.
+    """Return the metadata file of a product: the name, or a file in a folder or zip.
 
     Returns None if there is no such file in the folder, in a folder of it that ends in .SAFE, or in the zip.
 
@@ -77,7 +77,7 @@ def _scale(root: ElementTree.Element) -> float:
 
 
 def _offsets(root: ElementTree.Element) -> dict[str, float]:
-    """Return the offset of each band in digital numbers; there is none before baseline 04.00."""
+    """Return the offset of each band in digital numbers; empty before baseline 04.00."""
     names = list(SENTINEL2)
     found = {}
     for tag in _OFFSETS:

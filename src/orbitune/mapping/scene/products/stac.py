@@ -28,7 +28,7 @@ _OFFSET = -1000.0  # of digital numbers
 
 
 def is_stac_item(name: str) -> bool:
-    """Return whether a name is that of a JSON file, or the URL of one or of an item of a STAC API."""
+    """Return whether a name is a JSON file, its URL, or an item of a STAC API."""
     if _URL.match(name):
         return _ITEM_URL.fullmatch(name) is not None
     return name.lower().endswith((".json", ".geojson"))
@@ -73,7 +73,7 @@ def _download(url: str) -> bytes:
 
 
 def _bands(item: Mapping[str, Any], name: str) -> dict[str, BandFile]:
-    """Return the bands of an item by name; of several assets with a band, the first GeoTIFF."""
+    """Return the bands of an item by name; of several with a band, the first GeoTIFF."""
     found: dict[str, BandFile] = {}
     assets = sorted(item["assets"].items(), key=lambda entry: "tiff" not in entry[1].get("type", "tiff"))
     # Assets of one band come first: a true-colour image has bands of the same names, but no reflectance.
@@ -98,7 +98,7 @@ def _without_prefix(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:
-    """Return whether an asset is a raster of data, by media type, else by the ending, and by roles."""
+    """Return whether an asset is a data raster, by media type, ending and roles."""
     roles = asset.get("roles") or ["data"]
     kind = asset.get("type") or asset["href"].partition("?")[0].rpartition(".")[2].replace("tif", "tiff")
     hidden = {"thumbnail", "overview", "visual", "metadata"} & set(roles)
@@ -106,7 +106,7 @@ def _is_raster(asset: Mapping[str, Any]) -> bool:
 
 
 def _band_name(key: str, band: Mapping[str, Any], *, alone: bool) -> str | None:
-    """Return the canonical name of a band; None for an asset without one, such as a mask of clouds."""
+    """Return the canonical name of a band; None for others, such as cloud masks."""
     names = [band.get("name"), band.get("common_name"), band.get("eo:common_name"), key if alone else None]
     known = [name for text in names if text and (name := canonical_name(text))]
     return known[0] if known else (None if alone else band.get("name"))

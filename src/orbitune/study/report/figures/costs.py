@@ -15,18 +15,18 @@ from orbitune.study.report.figures.drawing import (
     to_error_scale,
     to_panel,
 )
-from orbitune.study.report.view_model import ReportView, RunGroup, mean_cost, peak_memory
+from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Cost = tuple[str, str, Callable[[dict[str, Any]], float]]
+Cost = tuple[str, str, Callable[[MeanCost], float]]
 
-_TIME: Cost = ("time", "Train time per epoch, s", lambda cost: cost["seconds_per_epoch"])
-_CPU: Cost = ("cpu", "CPU time of a run, s", lambda cost: cost["cpu_seconds"])
+_TIME: Cost = ("time", "Train time per epoch, s", lambda cost: cost.seconds_per_epoch)
+_CPU: Cost = ("cpu", "CPU time of a run, s", lambda cost: cost.cpu_seconds)
 _OTHERS: tuple[Cost, ...] = (
-    ("memory", "Peak memory, MB", lambda cost: peak_memory(cost) / 1e6),
-    ("size", "Size on disk, MB", lambda cost: cost["artefact_bytes"] / 1e6),
+    ("memory", "Peak memory, MB", lambda cost: cost.peak_memory / 1e6),
+    ("size", "Size on disk, MB", lambda cost: cost.artefact_bytes / 1e6),
 )
 
 
@@ -68,7 +68,7 @@ def cost_figure(view: ReportView, styles: Styles) -> Figure:
 def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -> Panel:
     key, title, value = cost
     groups = view.groups_on(split)
-    costs = [value(mean_cost(group.runs)) for group in groups]
+    costs = [value(MeanCost.over(group.runs)) for group in groups]
     figure, axes = new_figure(
         view, title, width=THIRD_WIDTH, height=300 + 9 * len(groups) if view.many else 290
     )
