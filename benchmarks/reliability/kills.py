@@ -238,11 +238,11 @@ def try_case(case: Case, folder: Path, *, moments: int, seed: int) -> dict[str, 
         place = folder / str(number)
         pattern = case.moments[number // 2 % len(case.moments)].replace("OUT", "out") if number % 2 else None
         delay = random_.uniform(0, 0.1) if pattern else random_.uniform(0, 1) * seconds
-        if _kill(run(command(case.arguments), place), place, pattern, delay):
+        if _kill(run(command(case.arguments), place), place, pattern=pattern, delay=delay):
             found["kills"] += 1
             key = pattern or "a time"
             found["after"][key] = found["after"].get(key, 0) + 1
-            if failure := _again(case, place, expected, names):
+            if failure := _again(case, place, expected=expected, names=names):
                 found["failures"].append({"moment": number, "after": key, "delay": delay, **failure})
             else:
                 found["well"] += 1
@@ -250,7 +250,7 @@ def try_case(case: Case, folder: Path, *, moments: int, seed: int) -> dict[str, 
     return found
 
 
-def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> bool:
+def _kill(forked: Forked, place: Path, *, pattern: str | None, delay: float) -> bool:
     """Kill at a moment; return False if the command had already ended."""
     while pattern and not forked.ended() and not any(place.glob(pattern)):
         time.sleep(0.0005)
@@ -263,7 +263,7 @@ def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> boo
     return forked.wait() == -signal.SIGKILL
 
 
-def _again(case: Case, place: Path, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
+def _again(case: Case, place: Path, *, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """Run a killed command again and return the differences from an undisturbed run."""
     complete = case.name == "bundle" and (place / "out").exists()  # a bundle is never overwritten
     second = run(command(case.arguments), place)

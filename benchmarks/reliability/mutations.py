@@ -117,7 +117,7 @@ def attack(target: Target, count: int, *, seed: int = 0) -> Findings:
         for number in range(count):
             name, data = samples[number % len(samples)]
             mutant = mutate(data, random.Random(f"{seed} {target.name} {number}"))
-            _read_one(target, f"{name} {number}", name, mutant, findings)
+            _read_one(target, f"{name} {number}", name=name, mutant=mutant, findings=findings)
     findings.lines = lines
     findings.memory = _peak() - before
     return findings
@@ -141,7 +141,7 @@ def _caught_stderr() -> Iterator[list[str]]:
         lines += file.read().decode(errors="replace").splitlines()
 
 
-def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Findings) -> None:
+def _read_one(target: Target, title: str, *, name: str, mutant: bytes, findings: Findings) -> None:
     started = time.monotonic()
     try:
         with _alarm():

@@ -37,7 +37,7 @@ def measure(
     fractions, details = [], []
     with temporary_bundle(run) as folder:
         for name, (raster, settings) in scenes.items():
-            tiles, dense, report = _both_maps(folder, raster, settings)
+            tiles, dense, report = _both_maps(folder, raster, settings=settings)
             there = tiles != NODATA
             rarer = there & (tiles != np.bincount(tiles[there]).argmax())
             counted = rarer if without_most_frequent else there
@@ -52,7 +52,7 @@ def measure(
 
 
 def _both_maps(
-    folder: Path, scene: str | Path, settings: dict[str, Any]
+    folder: Path, scene: str | Path, *, settings: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, MapReport]:
     """Return both maps, uint8 (rows, columns), and the report of the dense one."""
     maps = []

@@ -24,7 +24,7 @@ def measure(run: str, *, pixels: int = _SIDE) -> dict[str, Any]:
         # The first map loads what is loaded once for a process.
         report = map_scene_with(folder, scene, stride=_STRIDE, mode="dense")
         for mode in ("dense", "tiles", "tiles", "dense"):
-            seconds[mode].append(_seconds(folder, scene, mode))
+            seconds[mode].append(_seconds(folder, scene, mode=mode))
     ratios = [slow / fast for slow, fast in zip(seconds["tiles"], seconds["dense"], strict=True)]
     words = [[name, f"{statistics.median(each):.1f} s"] for name, each in seconds.items()]
     return {
@@ -37,7 +37,7 @@ def measure(run: str, *, pixels: int = _SIDE) -> dict[str, Any]:
     }
 
 
-def _seconds(folder: Path, scene: Path, mode: str) -> float:
+def _seconds(folder: Path, scene: Path, *, mode: str) -> float:
     start = time.perf_counter()
     map_scene_with(folder, scene, stride=_STRIDE, mode=mode)
     return time.perf_counter() - start
