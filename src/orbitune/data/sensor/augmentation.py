@@ -125,10 +125,11 @@ def _random_radiometry(pixels: "Tensor", haze: "Tensor") -> "Tensor":
 
     bands = pixels.shape[1]
     draw = partial(_draw, pixels)
-    gain = torch.exp(draw(-_GAIN, _GAIN) + draw(-_BAND_GAIN, _BAND_GAIN, bands))
-    offset = draw(-_OFFSET, _OFFSET) + draw(-_BAND_OFFSET, _BAND_OFFSET, bands) + draw(*_HAZE) * haze
-    pixels = ((pixels + offset) * gain).clamp(min=0) ** torch.exp(draw(-_GAMMA, _GAMMA))
-    noise = torch.randn(pixels.shape).to(pixels.device) * draw(0, _NOISE)
+    gain = torch.exp(draw((-_GAIN, _GAIN)) + draw((-_BAND_GAIN, _BAND_GAIN), channels=bands))
+    offset = draw((-_OFFSET, _OFFSET)) + draw((-_BAND_OFFSET, _BAND_OFFSET), channels=bands)
+    offset = offset + draw(_HAZE) * haze
+    pixels = ((pixels + offset) * gain).clamp(min=0) ** torch.exp(draw((-_GAMMA, _GAMMA)))
+    noise = torch.randn(pixels.shape).to(pixels.device) * draw((0, _NOISE))
     pixels = pixels + noise * (draw() < _DEGRADED)
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
     return torch.where(draw() < _DEGRADED, blurred, pixels)
@@ -150,8 +151,8 @@ def _thick_haze(pixels: "Tensor") -> "Tensor":
 
     Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723).
     """
-    lost = _draw(pixels, 0, _LOST)
-    return pixels * (1 - lost) + _draw(pixels, *_AIRLIGHT) * lost
+    lost = _draw(pixels, (0, _LOST))
+    return pixels * (1 - lost) + _draw(pixels, _AIRLIGHT) * lost
 
 
 def _shot_noise(pixels: "Tensor") -> "Tensor":
@@ -161,7 +162,7 @@ def _shot_noise(pixels: "Tensor") -> "Tensor":
     """
     import torch
 
-    electrons = torch.exp(_draw(pixels, *map(math.log, _ELECTRONS)))
+    electrons = torch.exp(_draw(pixels, (math.log(_ELECTRONS[0]), math.log(_ELECTRONS[1]))))
     variance = pixels / electrons + (_READ_NOISE / electrons) ** 2
     return pixels + torch.randn(pixels.shape).to(pixels.device) * variance.sqrt()
 
@@ -172,13 +173,14 @@ def _stripe(pixels: "Tensor") -> "Tensor":
 
     rows, columns = ((torch.arange(side) + 0.5).to(pixels.device) / side for side in pixels.shape[2:])
     place = torch.where(_draw(pixels) < 0.5, rows.view(-1, 1), columns)
-    width = _draw(pixels, 0, _STRIPE_WIDTH)
+    width = _draw(pixels, (0, _STRIPE_WIDTH))
     first = _draw(pixels) * (1 - width)
     return pixels.masked_fill((place >= first) & (place < first + width), 0)
 
 
-def _draw(pixels: "Tensor", low: float = 0, high: float = 1, channels: int = 1) -> "Tensor":
+def _draw(pixels: "Tensor", bounds: tuple[float, float] = (0, 1), *, channels: int = 1) -> "Tensor":
     """Draw uniform numbers, one for each image and channel, float32 (B, channels, 1, 1)."""
     import torch
 
+    low, high = bounds
     return (low + (high - low) * torch.rand(len(pixels), channels, 1, 1)).to(pixels.device)
