@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="orbitune-install-") as folder:
         wheel = build_wheel(Path(folder))
         for name in sys.argv[1:] or names:
-            measured[name] = measure(wheel, name, Path(folder, "environment"))
+            measured[name] = measure(wheel, name, environment=Path(folder, "environment"))
             print(json.dumps(measured[name]), flush=True)
             write([measured[name] for name in names if name in measured], wheel)
 
@@ -70,7 +70,7 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("orbitune-*.whl"))
 
 
-def measure(wheel: Path, extra: str, environment: Path) -> dict[str, Any]:
+def measure(wheel: Path, extra: str, *, environment: Path) -> dict[str, Any]:
     """Install an extra into a new environment; return seconds, bytes and packages."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     python = environment / "bin" / "python"

@@ -5,6 +5,7 @@ from band_tiles import band_tile_folder
 from samples import backbone_folder, tile_folder
 
 from orbitune.inference.bundle_builder import build_bundle
+from orbitune.models.backbones import find_backbone
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
 
@@ -12,6 +13,12 @@ from orbitune.training.run import train
 @pytest.fixture(scope="session")
 def tiles(tmp_path_factory):
     return tile_folder(tmp_path_factory.mktemp("deploy") / "tiles", each=40)
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory):
+    """A tiny ViT with random weights."""
+    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
 
 
 @pytest.fixture(scope="session")

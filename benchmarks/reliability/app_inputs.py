@@ -1,4 +1,4 @@
-"""Send hostile values to every input of the app's API, and count reads of files that were not uploaded.
+"""Send hostile values to every input of the app, and count reads of secrets.
 
     python benchmarks/reliability/app_inputs.py RUN [--count 600] [--seed 0]
 
@@ -44,7 +44,7 @@ class Targets:
 
 @contextmanager
 def targets(folder: Path) -> Iterator[Targets]:
-    """Make files, links, a pipe and a server that hold a secret, while the block runs."""
+    """Make files, links, a pipe and a server that hold a secret, for the block."""
     secret, found = folder / "secret.png", Targets()
     token = secrets.token_hex(16)
     secret.write_text(token)
@@ -87,7 +87,7 @@ def _local_paths(folder: Path, secret: Path) -> list[str]:
 
 
 def _urls(secret: Path, url: str) -> list[str]:
-    """Return spellings of URLs of the secret file, of the local server at `url`, and of other services."""
+    """Return spellings of URLs of the secret file, the server at `url`, and others."""
     return [
         *(f"{scheme}{secret}" for scheme in ("file://", "file:", "FILE://", "file://localhost")),
         *(f"{scheme}://{url}" for scheme in ("http", "HTTP", "https", "ftp")),
@@ -99,7 +99,7 @@ def _urls(secret: Path, url: str) -> list[str]:
     ]
 
 
-def hostile_values(paths: Sequence[str], count: int, seed: int = 0) -> list[Any]:
+def hostile_values(paths: Sequence[str], count: int, *, seed: int = 0) -> list[Any]:
     """Return `count` values that name files, in the forms that an input may have."""
     draw = random.Random(seed)
     forms = [
@@ -125,7 +125,7 @@ def hostile_values(paths: Sequence[str], count: int, seed: int = 0) -> list[Any]
 
 
 def functions(client: httpx.Client) -> list[dict[str, Any]]:
-    """Return id, name and default inputs of every function of the pages, private ones included."""
+    """Return id, name and default inputs of every function of the pages."""
     config = client.get("/config").json()
     components = {each["id"]: each for each in config["components"]}
     found = []
@@ -136,7 +136,7 @@ def functions(client: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
-def call(client: httpx.Client, function: int, values: Sequence[Any]) -> bytes:
+def call(client: httpx.Client, function: int, *, values: Sequence[Any]) -> bytes:
     """Call a function as the pages do, and return the whole response."""
     session = secrets.token_hex(6)
     body = {"data": list(values), "fn_index": function, "session_hash": session}
@@ -146,7 +146,7 @@ def call(client: httpx.Client, function: int, values: Sequence[Any]) -> bytes:
     return client.get("/gradio_api/queue/data", params={"session_hash": session}).content
 
 
-def call_by_name(client: httpx.Client, name: str, values: Sequence[Any]) -> bytes:
+def call_by_name(client: httpx.Client, name: str, *, values: Sequence[Any]) -> bytes:
     """Call a function by name as other programs do, and return the whole response."""
     joined = client.post(f"/gradio_api/call/{name}", json={"data": list(values)})
     if joined.status_code != 200:
@@ -171,7 +171,7 @@ def download(client: httpx.Client, path: str) -> bytes:
     return b"".join(client.get(f"/{route}{quoted[:4000]}").content for route in routes)
 
 
-def measure(address: str, found: Targets, count: int, seed: int = 0, **settings: Any) -> dict[str, Any]:
+def measure(address: str, found: Targets, *, count: int, seed: int = 0, **settings: Any) -> dict[str, Any]:
     """Send hostile values to every input in turn.
 
     Returns:
@@ -181,13 +181,13 @@ def measure(address: str, found: Targets, count: int, seed: int = 0, **settings:
     read, slowest = [], 0.0
     with httpx.Client(base_url=address, timeout=30, **settings) as client:
         places = [(each, at) for each in functions(client) for at in range(len(each["values"]))]
-        for number, value in enumerate(hostile_values(found.paths, count, seed)):
+        for number, value in enumerate(hostile_values(found.paths, count, seed=seed)):
             function, at = places[number % len(places)]
             values = [value if index == at else own for index, own in enumerate(function["values"])]
             start = time.perf_counter()
-            answers = call(client, function["id"], values)
+            answers = call(client, function["id"], values=values)
             if function["name"] and number % 2:
-                answers += call_by_name(client, function["name"], values)
+                answers += call_by_name(client, function["name"], values=values)
             slowest = max(slowest, time.perf_counter() - start)
             if found.requests or any(canary in answers for canary in found.canaries):
                 read.append({"function": function["name"], "input": at, "value": value})
@@ -200,7 +200,7 @@ def measure(address: str, found: Targets, count: int, seed: int = 0, **settings:
 
 
 def main() -> None:
-    """Print the result of `measure`, and the numbers of lines and tracebacks in the server's log."""
+    """Print the result of `measure`, and lines and tracebacks of the server's log."""
     from served import serve_run
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -211,7 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, targets(Path(name)) as found:
         log = Path(name) / "server.log"
         with serve_run(chosen.run, log) as served:
-            report = measure(served.address, found, chosen.count, chosen.seed)
+            report = measure(served.address, found, count=chosen.count, seed=chosen.seed)
         text = log.read_text()
         print(
             json.dumps({**report, "tracebacks": text.count("Traceback"), "log_lines": len(text.splitlines())})

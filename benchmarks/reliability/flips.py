@@ -1,4 +1,4 @@
-"""Flip one byte in files that Orbitune stores, and check that it is reported or the file rebuilt.
+"""Flip a byte in stored files; check that it is reported, or the file rebuilt.
 
     python benchmarks/reliability/flips.py [--flips 40] [--seed 0]
 
@@ -159,7 +159,7 @@ def _opened(source: Path) -> Any:
     return repr(list(Classifier.from_pretrained(source).predict([tile])))
 
 
-def measure(flips: int, seed: int, only: str | None = None) -> list[dict[str, str]]:
+def measure(flips: int, seed: int, *, only: str | None = None) -> list[dict[str, str]]:
     """Flip bytes in each kind of stored result in turn.
 
     Args:

@@ -1,4 +1,4 @@
-"""Small inputs for the reliability scripts: a tiny random ViT, recipes, synthetic tiles and a scene."""
+"""Small inputs for the reliability scripts: a ViT, recipes, tiles, a scene."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def write_tiles(folder: Path, count: int = 40) -> Path:
     return folder
 
 
-def write_scene(file: Path, rows: int = 8, columns: int = 8) -> Path:
+def write_scene(file: Path, *, rows: int = 8, columns: int = 8) -> Path:
     """Write a GeoTIFF mosaic of synthetic tiles at 10 m per pixel in UTM."""
     import rasterio
     from rasterio.transform import from_origin

@@ -1,4 +1,4 @@
-"""Kill commands at many moments, run them again, and compare with undisturbed runs.
+"""Kill commands at many moments, run them again, compare with whole runs.
 
     python benchmarks/reliability/kills.py [--only train,map] [--moments 30] [--seed 0]
 
@@ -45,7 +45,7 @@ DEADLINE = 300.0
 
 @dataclass(frozen=True)
 class Case:
-    """A command, with OUT for its output, and patterns of files after whose appearance it is killed."""
+    """A command, with OUT for its output, and patterns of files to kill it after."""
 
     name: str
     arguments: tuple[str, ...]
@@ -161,7 +161,7 @@ def run(work: Callable[[Path], None], place: Path) -> Forked:
 
 
 def command(arguments: Sequence[str]) -> Callable[[Path], None]:
-    """Return a function that runs the command line; OUT is replaced by the output's name."""
+    """Return a function that runs the command line, with OUT replaced."""
 
     def work(place: Path) -> None:
         from orbitune.cli.main import main
@@ -176,7 +176,7 @@ def command(arguments: Sequence[str]) -> Callable[[Path], None]:
 
 
 def outputs(place: Path) -> dict[str, Any]:
-    """Return the content of the files a command leaves outside its cache, without measured values."""
+    """Return the files a command leaves outside its cache, without measured values."""
     files = [path for path in place.rglob("*") if path.is_file()]
     names = {path.relative_to(place).as_posix(): path for path in files}
     return {
@@ -201,7 +201,7 @@ def _without_measured(value: Any) -> Any:
 
 
 def tree(place: Path) -> set[str]:
-    """Return the names of everything below a folder, cache and temporary files included."""
+    """Return the names of all below a folder, cache and temporary files included."""
     names = {path.relative_to(place).as_posix() for path in place.rglob("*")}
     return {name for name in names if not LOCKS.search(name)}
 
@@ -221,8 +221,8 @@ def processes_of(place: Path) -> list[int]:
 # --- kills ------------------------------------------------------------------------------------------------
 
 
-def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any]:
-    """Kill a command at several moments; each run starts in an empty folder with an empty cache."""
+def try_case(case: Case, folder: Path, *, moments: int, seed: int) -> dict[str, Any]:
+    """Kill a command at several moments, each time in an empty folder and cache."""
     whole = folder / "whole"
     run(command(case.arguments), whole).check()  # the first run also compiles the kernels
     start = time.monotonic()
@@ -238,11 +238,11 @@ def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any
         place = folder / str(number)
         pattern = case.moments[number // 2 % len(case.moments)].replace("OUT", "out") if number % 2 else None
         delay = random_.uniform(0, 0.1) if pattern else random_.uniform(0, 1) * seconds
-        if _kill(run(command(case.arguments), place), place, pattern, delay):
+        if _kill(run(command(case.arguments), place), place, pattern=pattern, delay=delay):
             found["kills"] += 1
             key = pattern or "a time"
             found["after"][key] = found["after"].get(key, 0) + 1
-            if failure := _again(case, place, expected, names):
+            if failure := _again(case, place, expected=expected, names=names):
                 found["failures"].append({"moment": number, "after": key, "delay": delay, **failure})
             else:
                 found["well"] += 1
@@ -250,7 +250,7 @@ def try_case(case: Case, folder: Path, moments: int, seed: int) -> dict[str, Any
     return found
 
 
-def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> bool:
+def _kill(forked: Forked, place: Path, *, pattern: str | None, delay: float) -> bool:
     """Kill at a moment; return False if the command had already ended."""
     while pattern and not forked.ended() and not any(place.glob(pattern)):
         time.sleep(0.0005)
@@ -263,7 +263,7 @@ def _kill(forked: Forked, place: Path, pattern: str | None, delay: float) -> boo
     return forked.wait() == -signal.SIGKILL
 
 
-def _again(case: Case, place: Path, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
+def _again(case: Case, place: Path, *, expected: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """Run a killed command again and return the differences from an undisturbed run."""
     complete = case.name == "bundle" and (place / "out").exists()  # a bundle is never overwritten
     second = run(command(case.arguments), place)
@@ -299,7 +299,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         for case in cases(Path(folder) / "inputs"):
             if not options.only or case.name in options.only.split(","):
-                found.append(try_case(case, Path(folder) / case.name, options.moments, options.seed))
+                found.append(
+                    try_case(case, Path(folder) / case.name, moments=options.moments, seed=options.seed)
+                )
                 print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": found}, indent=1))
     sys.exit(any(each["failures"] for each in found))

@@ -95,7 +95,7 @@ class Findings:
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Return a copy of a file with one to four random changes, reproducible by the state of `rng`."""
+    """Return a copy of a file with one to four random changes, drawn from `rng`."""
     mutant = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         rng.choice(_CHANGES)(mutant, rng)
@@ -104,7 +104,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(mutant)
 
 
-def attack(target: Target, count: int, seed: int = 0) -> Findings:
+def attack(target: Target, count: int, *, seed: int = 0) -> Findings:
     """Read `count` mutants of a target's samples in turn, reproducible by the seed."""
     samples = list(target.samples().items())
     findings = Findings()
@@ -117,7 +117,7 @@ def attack(target: Target, count: int, seed: int = 0) -> Findings:
         for number in range(count):
             name, data = samples[number % len(samples)]
             mutant = mutate(data, random.Random(f"{seed} {target.name} {number}"))
-            _read_one(target, f"{name} {number}", name, mutant, findings)
+            _read_one(target, f"{name} {number}", name=name, mutant=mutant, findings=findings)
     findings.lines = lines
     findings.memory = _peak() - before
     return findings
@@ -125,7 +125,7 @@ def attack(target: Target, count: int, seed: int = 0) -> Findings:
 
 @contextmanager
 def _caught_stderr() -> Iterator[list[str]]:
-    """Capture what any code, C libraries included, writes to stderr; the list is filled at the end."""
+    """Capture what any code, C included, writes to stderr; filled at the end."""
     lines: list[str] = []
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
@@ -141,7 +141,7 @@ def _caught_stderr() -> Iterator[list[str]]:
         lines += file.read().decode(errors="replace").splitlines()
 
 
-def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Findings) -> None:
+def _read_one(target: Target, title: str, *, name: str, mutant: bytes, findings: Findings) -> None:
     started = time.monotonic()
     try:
         with _alarm():
@@ -162,7 +162,7 @@ def _read_one(target: Target, title: str, name: str, mutant: bytes, findings: Fi
 
 
 class _Hang(BaseException):
-    """A read took too long; a BaseException, so that no `except Exception` catches it."""
+    """A read took too long; a BaseException, which no `except Exception` catches."""
 
 
 @contextmanager
@@ -258,7 +258,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def _overwrite_tag(mutant: bytearray, rng: random.Random) -> None:
-    """Overwrite the tag, type, count or value of a random TIFF directory entry; in other files any field."""
+    """Overwrite a field of a random TIFF directory entry; in other files any field."""
     order = _TIFF.get(bytes(mutant[:4]))
     (directory,) = struct.unpack(f"{order}I", mutant[4:8]) if order and len(mutant) > 8 else (len(mutant),)
     if directory + 2 > len(mutant):
@@ -313,7 +313,7 @@ def find_targets() -> list[Target]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Attack the targets, print the counts as JSON, and return 1 if there was a fault, else 0."""
+    """Attack the targets, print the counts as JSON, and return 1 for any fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("kinds", nargs="*", help="names of targets (default: all)")
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")
@@ -321,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)  # as the command line does
     targets = [target for target in find_targets() if not given.kinds or target.name in given.kinds]
-    found = {target.name: attack(target, given.count, given.seed) for target in targets}
+    found = {target.name: attack(target, given.count, seed=given.seed) for target in targets}
     report = {"count": given.count, "seed": given.seed}
     print(json.dumps({**report, "targets": {name: f.to_json() for name, f in found.items()}}, indent=1))
     return 0 if all(findings.clean for findings in found.values()) else 1

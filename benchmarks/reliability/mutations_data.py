@@ -1,4 +1,4 @@
-"""Targets for `mutations`: tile sources (images, parquet files, zips, tables), read as Orbitune does."""
+"""Targets for `mutations`: tile sources (images, parquet files, zips, tables)."""
 
 import io
 import json
@@ -86,7 +86,7 @@ def read_image(name: str, data: bytes) -> None:
 
 
 def parquet_samples() -> dict[str, bytes]:
-    """Return parquet files of six rows, each an image and a label, in the hub's layout."""
+    """Return parquet files of six rows, an image and a label, in the hub's layout."""
     from datasets import ClassLabel, Dataset, Features, Value, disable_progress_bars
     from datasets import Image as ImageFeature
 
@@ -116,7 +116,7 @@ def zip_samples() -> dict[str, bytes]:
 
 
 def table_samples() -> dict[str, bytes]:
-    """Return three file names and labels as each kind of table that may lie beside images."""
+    """Return three file names and labels as each kind of table beside images."""
     rows = [{"file_name": f"{number}.png", "label": "ab"[number % 2]} for number in range(3)]
     lines = ["file_name,label", *(f'{row["file_name"]},"{row["label"]}"' for row in rows)]
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Targets for `mutations`: model folders (bundles, runs, PEFT adapters, backbones), opened as commands do.
+"""Targets for `mutations`: bundles, runs, PEFT adapters and backbones.
 
 Each file of a folder is a sample; the other files stay valid. The models are small, with random weights.
 """
@@ -101,7 +101,7 @@ def _import(folder: Path, made: Path) -> None:
 
 
 def _verify(folder: Path, made: Path) -> None:
-    """Open a bundle as `predict` and `adapters verify` do; the hashes detect most changes of weights."""
+    """Open a bundle as `predict` and `adapters verify` do."""
     from orbitune.adapters.tools import verify
 
     verify(folder)

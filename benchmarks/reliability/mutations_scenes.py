@@ -1,4 +1,4 @@
-"""Targets for `mutations`: GeoTIFFs of every layout, opened and read in windows as `orbitune map` does."""
+"""Targets for `mutations`: GeoTIFFs of every layout, read in windows as by `map`."""
 
 import tempfile
 from pathlib import Path
@@ -30,7 +30,7 @@ _KINDS: dict[str, tuple[str, int, dict[str, object]]] = {
 
 
 def scene_samples() -> dict[str, bytes]:
-    """Return GeoTIFFs of `_SIDE` pixels: striped and tiled, every compression, dtype and kind of mask."""
+    """Return GeoTIFFs of `_SIDE` pixels of every layout, compression, dtype and mask."""
     return {name: _write(*kind) for name, kind in _KINDS.items()}
 
 

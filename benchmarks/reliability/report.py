@@ -1,4 +1,4 @@
-"""Measure reliability; write docs/results/reliability.md, and all figures as reliability.json.
+"""Measure reliability; write docs/results/reliability.md and reliability.json.
 
     python benchmarks/reliability/report.py [--out docs/results] [--work runs/reliability]
 
@@ -56,7 +56,7 @@ def prepare(work: Path) -> None:
         inputs.write_tiles(work / "tiles", count=10)
 
 
-def measured(name: str, arguments: Sequence[str], work: Path) -> Found:
+def measured(name: str, arguments: Sequence[str], *, work: Path) -> Found:
     """Run a script and return its JSON output, cached in the work folder."""
     kept = work / f"{name}.json"
     if not kept.is_file():
@@ -70,7 +70,7 @@ def measured(name: str, arguments: Sequence[str], work: Path) -> Found:
 
 
 def run_kernel_tests(work: Path) -> Found:
-    """Run the tests of the kernels under the address sanitizer and return the outcome."""
+    """Run the kernels' tests under the address sanitizer and return the outcome."""
     kept = work / "kernels.json"
     if not kept.is_file():
         command = [sys.executable, "-m", "pytest", KERNELS]
@@ -218,7 +218,7 @@ def main() -> None:
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     prepare(work)
-    found = {name: measured(name, arguments, work) for name, arguments in scripts(work).items()}
+    found = {name: measured(name, arguments, work=work) for name, arguments in scripts(work).items()}
     found = {"environment": Environment.measure().to_json(), **found, "kernels": run_kernel_tests(work)}
     write_json(options.out / "reliability.json", found)
     write_text(options.out / "reliability.md", page(found))

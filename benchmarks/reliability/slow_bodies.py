@@ -1,4 +1,4 @@
-"""Measure response times while many connections are held by unfinished requests and unread responses.
+"""Measure response times while unfinished requests hold many connections.
 
     python benchmarks/reliability/slow_bodies.py RUN TILE [--connections 64]
 
@@ -28,7 +28,9 @@ STREAMS = ("/gradio_api/heartbeat/{}", "/gradio_api/upload_progress?upload_id={}
 
 
 @contextmanager
-def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api/predict") -> Iterator[None]:
+def slow_bodies(
+    address: str, connections: int, *, sent: int = 1, path: str = "/api/predict"
+) -> Iterator[None]:
     """Hold connections open that have sent part of a body, while the block runs.
 
     Args:
@@ -62,7 +64,7 @@ def slow_bodies(address: str, connections: int, sent: int = 1, path: str = "/api
 
 @contextmanager
 def idle_streams(address: str, connections: int) -> Iterator[None]:
-    """Hold connections that request endless responses and read nothing, while the block runs."""
+    """Hold connections that read nothing of endless responses, for the block."""
     parts = urlsplit(address)
     where = (parts.hostname or "127.0.0.1", parts.port or 80)
     with contextlib.ExitStack() as stack:
@@ -73,7 +75,7 @@ def idle_streams(address: str, connections: int) -> Iterator[None]:
         yield
 
 
-def response_times(address: str, tile: bytes, requests: int = 20) -> list[float]:
+def response_times(address: str, tile: bytes, *, requests: int = 20) -> list[float]:
     """Return the durations in seconds of consecutive requests of another client.
 
     Raises:
@@ -87,17 +89,17 @@ def response_times(address: str, tile: bytes, requests: int = 20) -> list[float]
     return taken
 
 
-def measure(address: str, tile: bytes, connections: int = 64, sent: int = 1) -> dict[str, Any]:
-    """Return response times without and with slow bodies; with idle streams if `sent` is 0."""
+def measure(address: str, tile: bytes, *, connections: int = 64, sent: int = 1) -> dict[str, Any]:
+    """Return response times without and with slow bodies, or idle streams (0 sent)."""
     alone = response_times(address, tile)
-    with slow_bodies(address, connections, sent) if sent else idle_streams(address, connections):
+    with slow_bodies(address, connections, sent=sent) if sent else idle_streams(address, connections):
         beside = response_times(address, tile)
     medians = {"alone": statistics.median(alone), "median": statistics.median(beside), "longest": max(beside)}
     return {"connections": connections, "sent": sent, **medians}
 
 
 def main() -> None:
-    """Print the response times beside each kind of connection, and the peak memory of the server."""
+    """Print the response times beside each kind of connection, and peak memory."""
     from served import serve_run
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -107,10 +109,10 @@ def main() -> None:
     chosen = parser.parse_args()
     tile = chosen.tile.read_bytes()
     with tempfile.TemporaryDirectory() as name, serve_run(chosen.run, Path(name) / "server.log") as served:
-        report = {"one byte": measure(served.address, tile, chosen.connections, 1)}
+        report = {"one byte": measure(served.address, tile, connections=chosen.connections)}
         before = served.peak_memory()
-        report["30 MB"] = measure(served.address, tile, chosen.connections, 30 * 2**20)
-        report["idle streams"] = measure(served.address, tile, IDLE, 0)
+        report["30 MB"] = measure(served.address, tile, connections=chosen.connections, sent=30 * 2**20)
+        report["idle streams"] = measure(served.address, tile, connections=IDLE, sent=0)
         report["memory"] = {"before": before, "after": served.peak_memory()}
         print(json.dumps(report))
 

@@ -58,7 +58,7 @@ def require(extra: str, *modules: str, purpose: str) -> None:
     """
     absent = [module for module in modules or EXTRAS[extra] if not is_installed(module)]
     if absent:
-        raise MissingExtraError(_message(extra, absent, purpose))
+        raise MissingExtraError(_message(extra, absent, purpose=purpose))
 
 
 def explain(error: ImportError) -> MissingExtraError | None:
@@ -68,9 +68,9 @@ def explain(error: ImportError) -> MissingExtraError | None:
     """
     module = (error.name or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
-    return MissingExtraError(_message(extra, [module], "this command")) if extra else None
+    return MissingExtraError(_message(extra, [module], purpose="this command")) if extra else None
 
 
-def _message(extra: str, modules: list[str], purpose: str) -> str:
+def _message(extra: str, modules: list[str], *, purpose: str) -> str:
     names = ", ".join(_DISTRIBUTIONS.get(module, module) for module in modules)
     return f"Missing {names}, needed for {purpose}: {install_command(extra)}."

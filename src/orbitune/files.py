@@ -122,7 +122,7 @@ def remove_scratch(folder: Path, lock: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     with suppress(OSError), _opened(folder.parent) as place, _opened(folder.name, place) as opened:
-        _remove(folder.name, opened, place)
+        _remove(folder.name, opened, place=place)
     os.close(lock)
 
 
@@ -135,17 +135,17 @@ def _remove_if_abandoned(parent: str, name: str) -> None:
     with _opened(parent) as place, _opened(name, place) as folder:
         if os.fstat(folder).st_uid == os.getuid():
             if _entries(folder):
-                _remove_if_unlocked(name, folder, place)
+                _remove_if_unlocked(name, folder, place=place)
             else:  # killed before it had a lock
                 os.rmdir(name, dir_fd=place)
 
 
-def _remove_if_unlocked(name: str, folder: int, place: int) -> None:
+def _remove_if_unlocked(name: str, folder: int, *, place: int) -> None:
     lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_ours(lock, folder):
-            _remove(name, folder, place)
+            _remove(name, folder, place=place)
     finally:
         os.close(lock)
 
@@ -176,7 +176,7 @@ def _is_ours(lock: int, folder: int) -> bool:
     return here or time.time() - os.fstat(folder).st_mtime > _STALE_AFTER
 
 
-def _remove(name: str, folder: int, place: int) -> None:
+def _remove(name: str, folder: int, *, place: int) -> None:
     """Remove an open temporary folder, its lock last, so that a kill leaves it known."""
     _finish_replacement(folder, place)
     for each in _entries(folder) - {_LOCK}:

@@ -21,10 +21,13 @@ def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str,
         OrbituneError: a path in a file means something in the working directory, and nothing in its folder.
     """
     texts = {name: values[name] for name in PATH_FIELDS if isinstance(values.get(name), str)}
-    return {**values, **{name: _anchored(name, text, file_folder) for name, text in texts.items()}}
+    return {
+        **values,
+        **{name: _anchored(name, text, file_folder=file_folder) for name, text in texts.items()},
+    }
 
 
-def _anchored(name: str, text: str, file_folder: Path | None) -> str:
+def _anchored(name: str, text: str, *, file_folder: Path | None) -> str:
     if name == "split_files" and "=" in text:
         parts = [part.partition("=") for part in text.split(",")]
         return ",".join(

@@ -105,6 +105,7 @@ def test_the_steps_of_an_arm_are_measured(finished):
             assert measured.cpu_seconds_per_image > 0 and measured.ceiling > 1e9
 
 
+@pytest.mark.slow
 def test_figures_that_are_measured_are_kept_when_a_later_one_is_stopped(run, tmp_path, monkeypatch):
     kinds = [
         {"title": dtype, "measure": {"kind": "bytes-per-task", "classes": 3, "dtype": dtype}}

@@ -34,11 +34,6 @@ def backbone(request, tmp_path_factory):
     return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
-
-
 def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):
     """The same model twice, with trained values that are not zero: as it is, and on the fast path."""
     recipe = resolve(Recipe(**recipe), backbone)

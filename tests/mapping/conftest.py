@@ -77,17 +77,24 @@ class Drawn:
     confidence: np.ndarray
 
 
+def draw_map(bundle, scene, folder, **request):
+    """Map a scene into a folder, by default with a pixel for each cell."""
+    said: list[str] = []
+    outputs = {"map": folder / "map.tif", "confidence": folder / "confidence.tif"}
+    settings = {"grid": "cells", **request}
+    report = map_scene(bundle.folder, scene, outputs=outputs, progress=False, log=said.append, **settings)
+    return Drawn(outputs["map"], report, said, *(read_band(path) for path in outputs.values()))
+
+
 @pytest.fixture
 def draw(bundle, tmp_path):
-    def draw(scene, **request):
-        """Map a scene, by default with a pixel for each cell."""
-        said: list[str] = []
-        outputs = {"map": tmp_path / "map.tif", "confidence": tmp_path / "confidence.tif"}
-        settings = {"grid": "cells", **request}
-        report = map_scene(bundle.folder, scene, outputs=outputs, progress=False, log=said.append, **settings)
-        return Drawn(outputs["map"], report, said, *(read_band(path) for path in outputs.values()))
+    return lambda scene, **request: draw_map(bundle, scene, tmp_path, **request)
 
-    return draw
+
+@pytest.fixture(scope="session")
+def scene_codes(bundle, scene, tmp_path_factory):
+    """The codes of the map of `scene`, made once."""
+    return draw_map(bundle, scene, tmp_path_factory.mktemp("map")).codes
 
 
 @pytest.fixture

@@ -50,17 +50,17 @@ def server(scene, tmp_path):
         "GTIFF_DIR:1:/vsizip/scenes.zip/a.tif",
     ],
 )
-def test_a_member_of_an_archive_is_mapped(draw, orbitune, bundle, archive, scene, name):
+def test_a_member_of_an_archive_is_mapped(draw, orbitune, bundle, archive, scene_codes, name):
     name = name.format(folder=archive.parent)
     code, _, error = orbitune("map", bundle.folder, name, "--out", "m.tif", "--quiet", "--grid", "cells")
     assert (code, error) == (0, "")
     with rasterio.open("m.tif") as file:
-        assert np.array_equal(file.read(1), draw(scene).codes)
+        assert np.array_equal(file.read(1), scene_codes)
 
 
-def test_a_scene_on_a_server_is_mapped_and_resumed(draw, server, scene):
+def test_a_scene_on_a_server_is_mapped_and_resumed(draw, server, scene, scene_codes):
     for name in (f"{server}/scene.tif", f"/vsicurl/{server}/scene.tif"):
-        assert np.array_equal(draw(name).codes, draw(scene).codes)
+        assert np.array_equal(draw(name).codes, scene_codes)
     with pytest.raises(DataError, match=r"^Cannot open http://.*/none\.tif: "):
         Scene(f"{server}/none.tif")
 
@@ -121,7 +121,7 @@ def test_a_container_names_its_rasters_to_copy_and_paste(tmp_path, monkeypatch):
             Scene(name)
 
 
-def test_the_first_page_of_several_is_mapped_with_a_note(draw, scene, grid, tmp_path):
+def test_the_first_page_of_several_is_mapped_with_a_note(draw, scene_codes, grid, tmp_path):
     name = tmp_path / "pages.tif"
     for page in range(2):
         write_scene(name if not page else tmp_path / "x.tif", mosaic(grid))
@@ -133,7 +133,7 @@ def test_the_first_page_of_several_is_mapped_with_a_note(draw, scene, grid, tmp_
     chained[start + 2 + 12 * entries : start + 6 + 12 * entries] = len(second).to_bytes(4, "little")
     name.write_bytes(chained)
     drawn = draw(name)
-    assert np.array_equal(drawn.codes, draw(scene).codes)
+    assert np.array_equal(drawn.codes, scene_codes)
     assert any(
         f"several rasters, and this is the first; another is GTIFF_DIR:2:{name}" in line
         for line in drawn.said

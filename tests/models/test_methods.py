@@ -54,11 +54,6 @@ def backbone(request, tmp_path_factory):
     return find_backbone(str(backbone_folder(folder / "b", request.param)))
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    return find_backbone(str(backbone_folder(tmp_path_factory.mktemp("vit") / "b")))
-
-
 def trained_model(method, backbone):
     """A model whose trained tensors are no longer what they were at the start."""
     model = build(Recipe(method=method), backbone, classes=CLASSES).eval()

@@ -38,7 +38,7 @@ def ask(address, path, **more):
     """What the tab of one tile answers for a file of that path."""
     with httpx.Client(base_url=address, timeout=30) as client:
         value = {"path": path, "meta": inputs.META, **more}
-        return inputs.call_by_name(client, "predict", [value, "lora"]).decode()
+        return inputs.call_by_name(client, "predict", values=[value, "lora"]).decode()
 
 
 @pytest.mark.slow

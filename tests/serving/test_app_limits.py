@@ -156,7 +156,7 @@ def test_an_invalid_path_is_refused(path):
 def test_other_requests_are_answered_beside_64_bodies_that_never_end(address, tile_bytes):
     for path in ("/api/predict", "/gradio_api/queue/join"):
         with slow.slow_bodies(address, 64, path=path):
-            taken = slow.response_times(address, tile_bytes, 7)
+            taken = slow.response_times(address, tile_bytes, requests=7)
         assert sorted(taken)[3] < 1
 
 

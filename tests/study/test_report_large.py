@@ -325,6 +325,7 @@ def test_the_command_that_rebuilds_names_the_folder_of_the_study(markdown):
     assert "orbitune report runs/large" in markdown
 
 
+@pytest.mark.slow
 def test_the_same_results_and_tiles_give_the_same_bytes(tmp_path):
     small = Large(("full", "lora"), ("random",), seeds=1, count=50)
     for place in ("one", "other"):

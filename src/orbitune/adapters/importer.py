@@ -55,12 +55,12 @@ def import_adapter(
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
     classes = _class_names(labels)
     config, tensors = _read(folder)
-    stated = _check_backbone(folder, config, found, log)
-    if _has_native_names(tensors, found, classes):
+    stated = _check_backbone(folder, config, backbone=found, log=log)
+    if _has_native_names(tensors, found, labels=classes):
         named = drop_copies(tensors)
     else:
         named = rename_tensors(tensors, found.family)
-        config = _renamed(config, tensors, named, found)
+        config = _renamed(config, tensors, named=named, backbone=found)
     shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
     check_head(folder, shapes, backbone=found, classes=len(classes), named="--labels")
     metadata = ModelMetadata(
@@ -73,7 +73,7 @@ def import_adapter(
     )
     with replacing(out) as temporary:
         temporary.mkdir()
-        _write(temporary, _for_hub(config, found), named, metadata)
+        _write(temporary, _for_hub(config, found), tensors=named, metadata=metadata)
         load_saved(temporary, found)  # raises where a tensor fits nowhere
     return Bundle.open(out)
 
@@ -96,7 +96,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_backbone(
-    folder: Path, config: dict[str, Any], backbone: Backbone, log: Callable[[str], None]
+    folder: Path, config: dict[str, Any], *, backbone: Backbone, log: Callable[[str], None]
 ) -> str | None:
     """Compare the backbone that an adapter names with the given one; return its name.
 
@@ -137,7 +137,7 @@ def _basename(name: str) -> str:
     return name.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()
 
 
-def _has_native_names(tensors: Iterable[str], backbone: Backbone, labels: tuple[str, ...]) -> bool:
+def _has_native_names(tensors: Iterable[str], backbone: Backbone, *, labels: tuple[str, ...]) -> bool:
     """Return whether all tensors have the names of this version of transformers."""
     modules = {name for name, _ in empty_model(backbone, labels).named_modules()}
     wrapping = re.compile(r"\.(lora_|base_layer|modules_to_save|original_module).*|\.[^.]*$")
@@ -147,7 +147,7 @@ def _has_native_names(tensors: Iterable[str], backbone: Backbone, labels: tuple[
 
 
 def _renamed(
-    config: dict[str, Any], tensors: dict[str, Any], named: dict[str, Any], backbone: Backbone
+    config: dict[str, Any], tensors: dict[str, Any], *, named: dict[str, Any], backbone: Backbone
 ) -> dict[str, Any]:
     """Return the adapter configuration for renamed tensors.
 
@@ -189,7 +189,7 @@ def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
     return backbone.preprocessing
 
 
-def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Any], metadata: ModelMetadata) -> None:
+def _write(folder: Path, config: dict[str, Any], *, tensors: dict[str, Any], metadata: ModelMetadata) -> None:
     from safetensors.torch import save_file
 
     write_json(folder / ADAPTER_CONFIG, config)

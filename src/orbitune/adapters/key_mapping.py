@@ -58,7 +58,7 @@ def rename_tensors(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str
     """
     named: dict[str, Tensor] = {}
     for old, tensor in drop_copies(tensors).items():
-        for new, part in _parts(old, tensor, family):
+        for new, part in _parts(old, tensor, family=family):
             if new in named:
                 raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
             named[new] = part
@@ -102,7 +102,7 @@ def rename_patterns(
             "alpha_pattern": alphas.get(get_pattern_key(list(alphas), module)),
         }
         defaults = {"rank_pattern": config.get("r", 8), "alpha_pattern": None}
-        for new, _ in _parts(old, tensor, family):
+        for new, _ in _parts(old, tensor, family=family):
             name = re.escape(new.removeprefix(_PREFIX).partition(".lora_A.")[0])
             found |= {
                 key: {**found[key], name: value} for key, value in settings.items() if value != defaults[key]
@@ -142,7 +142,7 @@ def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str
     }
 
 
-def _parts(name: str, tensor: "Tensor", family: Family) -> "Iterator[tuple[str, Tensor]]":
+def _parts(name: str, tensor: "Tensor", *, family: Family) -> "Iterator[tuple[str, Tensor]]":
     """Yield a tensor under its new name, or its parts if it is fused."""
     if name.startswith("base_model.") and not name.startswith(_PREFIX):
         yield name, tensor  # shared by all layers, as in VeRA

@@ -82,8 +82,8 @@ class Bench:
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
         machine = BenchEnvironment.measure(code=_code_hash())
-        kept = cache_folder("bench") / _key(self.suite, machine, setup)
-        measured = self._measure(arms, kept, say)
+        kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
+        measured = self._measure(arms, kept, say=say)
         figures = self._figures(kept, say)
         loads = [each.load for of_arm in measured for each in of_arm] + [each.load for each in figures]
         load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
@@ -146,7 +146,7 @@ class Bench:
         return json.dumps({"kind": arm.kind, "recipe": recipe, "settings": settings, **times})
 
     def _measure(
-        self, arms: Sequence[Arm], kept: Path, say: Callable[[str], None]
+        self, arms: Sequence[Arm], kept: Path, *, say: Callable[[str], None]
     ) -> list[list[Measurement]]:
         """Return the measurements of each arm by round; each is stored at once."""
         order = arm_order(len(arms), self.suite.rounds)
@@ -172,7 +172,7 @@ class Bench:
         ]
 
 
-def _key(suite: Suite, machine: BenchEnvironment, setup: TrainingSetup) -> str:
+def _key(suite: Suite, machine: BenchEnvironment, *, setup: TrainingSetup) -> str:
     """Return a hash of suite, inputs, machine and code that stored values belong to.
 
     Runs and tiles that the suite names count by their content, scenes by size and time of their files.

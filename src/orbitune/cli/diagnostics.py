@@ -109,7 +109,7 @@ def diagnose() -> Diagnosis:
         extras=extras,
         caches=caches,
         backbones=_backbones(),
-        advice=tuple(_advice(machine, kernels, caches)),
+        advice=tuple(_advice(machine, kernels, caches=caches)),
     )
 
 
@@ -178,7 +178,7 @@ def _caches() -> tuple[Cache, ...]:
     return _cache("Orbitune", cache_dir(), private=True), _cache("Hugging Face hub", Path(HF_HUB_CACHE))
 
 
-def _cache(name: str, path: Path, private: bool = False) -> Cache:
+def _cache(name: str, path: Path, *, private: bool = False) -> Cache:
     """Measure a cache folder, which may not exist yet.
 
     Check its permissions where code is loaded from it.
@@ -221,7 +221,7 @@ def _backbones() -> tuple[BackboneState, ...]:
     )
 
 
-def _advice(machine: Machine, kernels: Kernels, caches: tuple[Cache, ...]) -> list[str]:
+def _advice(machine: Machine, kernels: Kernels, *, caches: tuple[Cache, ...]) -> list[str]:
     advice = []
     if machine.system not in SUPPORTED_SYSTEMS:
         advice.append(f"{machine.system} is not supported; Linux and macOS are.")

@@ -139,9 +139,9 @@ def _recipe_parameters(leave_out: Sequence[str]) -> dict[str, inspect.Parameter]
         for name, field in fields.items():
             if name == "lora":
                 for setting, its_field in LoraSettings.model_fields.items():
-                    parameters[_LORA + setting] = _option(_LORA + setting, its_field, group)
+                    parameters[_LORA + setting] = _option(_LORA + setting, its_field, group=group)
             elif name not in leave_out:
-                parameters[name] = _option(name, field, group)
+                parameters[name] = _option(name, field, group=group)
     ADVANCED.update(parameters.keys() - COMMON)
     return parameters
 
@@ -180,13 +180,13 @@ def make_recipe(
     return Recipe.make(base)
 
 
-def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+def _parameter(name: str, kind: Any, *, option: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
 
 
-def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, *, group: str) -> inspect.Parameter:
     """Return an option that is None unless given.
 
     Its type is a plain one: pydantic validates the value.
@@ -196,7 +196,7 @@ def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
         text = f"{field.description} [default: {'on' if field.default else 'off'}]"
         pair = f"{flag}/--no-{flag.removeprefix('--')}"
         return _parameter(
-            name, bool, typer.Option(pair, help=text, show_default=False, rich_help_panel=group)
+            name, bool, option=typer.Option(pair, help=text, show_default=False, rich_help_panel=group)
         )
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind in (int, float)]
     choices = list(METHODS) if name == "method" else _literals(field)
@@ -206,7 +206,7 @@ def _option(name: str, field: FieldInfo, group: str) -> inspect.Parameter:
     text += f" [default: {shown}]" if shown is not None else ""
     complete = _completer(choices) if choices else None
     option = typer.Option(flag, help=text, show_default=False, rich_help_panel=group, autocompletion=complete)
-    return _parameter(name, kinds[0] if kinds and not choices else str, option)
+    return _parameter(name, kinds[0] if kinds and not choices else str, option=option)
 
 
 def _completer(choices: Sequence[str]) -> Callable[[str], list[str]]:
@@ -228,12 +228,14 @@ _SOURCES = [
     _parameter(
         "recipe",
         Path,
-        typer.Option("--recipe", help="Recipe file (YAML); options override it", rich_help_panel="Recipe"),
+        option=typer.Option(
+            "--recipe", help="Recipe file (YAML); options override it", rich_help_panel="Recipe"
+        ),
     ),
     _parameter(
         "preset",
         str,
-        typer.Option(
+        option=typer.Option(
             "--preset", help=f"Settings of a published study: {', '.join(PRESETS)}", rich_help_panel="Recipe"
         ),
     ),

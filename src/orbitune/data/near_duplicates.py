@@ -92,7 +92,7 @@ def find_near_duplicates(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> li
     prints = _compute_fingerprints(tiles)
     found = []
     for first, second in combinations(splits, 2):
-        pairs = _nearest_pairs(prints, splits[first], splits[second])
+        pairs = _nearest_pairs(prints, splits[first], second=splits[second])
         found.append(
             NearDuplicates(
                 splits=(first, second),
@@ -147,7 +147,7 @@ def _compute_fingerprints(tiles: TileSet) -> _Fingerprints:
 
 
 def _nearest_pairs(
-    prints: _Fingerprints, first: np.ndarray, second: np.ndarray
+    prints: _Fingerprints, first: np.ndarray, *, second: np.ndarray
 ) -> list[tuple[int, int, float]]:
     """Return (row in first, row in second, distance) of near-duplicates, sorted."""
     known = {prints.digests[row]: row for row in first.tolist()}
@@ -162,14 +162,14 @@ def _nearest_pairs(
             places = (correlation >= 1 - MAX_DISTANCE).nonzero()
             distances = 1 - correlation[places[:, 0], places[:, 1]].numpy()
             ones, others = first[places[:, 1].numpy()], rows[places[:, 0].numpy()]
-            for i in np.flatnonzero(_are_near(prints, ones, others, distances)):
+            for i in np.flatnonzero(_are_near(prints, ones, others=others, distances=distances)):
                 found = (max(0.0, float(distances[i])), int(ones[i]))
                 best[int(others[i])] = min(found, best.get(int(others[i]), found))
     return sorted(((one, row, far) for row, (far, one) in best.items()), key=lambda pair: pair[2])
 
 
 def _are_near(
-    prints: _Fingerprints, ones: np.ndarray, others: np.ndarray, distances: np.ndarray
+    prints: _Fingerprints, ones: np.ndarray, *, others: np.ndarray, distances: np.ndarray
 ) -> np.ndarray:
     """Return which pairs, at most `MAX_DISTANCE` apart, are near-duplicates."""
     colours, contrasts = prints.colours + 1, prints.contrasts  # + 1, so that black tiles can be compared

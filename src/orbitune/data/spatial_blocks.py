@@ -52,7 +52,7 @@ def split_by_blocks(
         count = int(blocks.max()) + 1
         if count < (FOLDS if block_size else MIN_BLOCKS) or np.bincount(tiles.labels).max() < FOLDS:
             continue
-        splits = _assign(tiles.labels, blocks, seed)
+        splits = _assign(tiles.labels, blocks, seed=seed)
         whole = {name: len(rows) for name, rows in splits.items()}
         _drop_overlaps(splits, locations)
         if all(map(len, splits.values())) if block_size else _is_balanced(splits, tiles):
@@ -102,7 +102,7 @@ def _candidate_sizes(locations: np.ndarray, tile: float) -> list[float]:
     return [float(largest / 2 ** (step / 2)) for step in range(count)]
 
 
-def _assign(labels: np.ndarray, blocks: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _assign(labels: np.ndarray, blocks: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     """Assign blocks to splits; return the indices of each split's tiles."""
     from sklearn.model_selection import StratifiedGroupKFold
 

@@ -55,7 +55,7 @@ def split_tiles(
     if split_files:
         splits, notes = _from_lists(tiles, _find_lists(split_files))
     elif split == "spatial":
-        splits, notes = _spatial(tiles, seed, block_size)
+        splits, notes = _spatial(tiles, seed, block_size=block_size)
     elif split == "random":
         splits, _ = _complete_splits(replace(tiles, own_splits={}), seed)
         notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)
@@ -91,7 +91,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
             f"Too few tiles to split: {few}; a class needs {MIN_TILES} or more. Add some, or drop it."
         )
     for name in missing:
-        splits["train"], splits[name] = _draw(tiles, splits["train"], _FRACTIONS[name], seed)
+        splits["train"], splits[name] = _draw(tiles, splits["train"], fraction=_FRACTIONS[name], seed=seed)
     return splits, (note,) if missing else ()
 
 
@@ -101,7 +101,7 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
 
 
-def _draw(tiles: TileSet, rows: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(tiles: TileSet, rows: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows in two; the second part holds a fraction of each class."""
     from sklearn.model_selection import train_test_split
 
@@ -145,7 +145,7 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
 
 
 def _spatial(
-    tiles: TileSet, seed: int, block_size: float | None
+    tiles: TileSet, seed: int, *, block_size: float | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split by the spatial lists in the data set's folder, else by blocks of ground."""
     folder = tiles.origin.path / "splits" if tiles.origin else None
@@ -208,7 +208,7 @@ def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np
     folders = {part for name in known for part in PurePosixPath(name).parts[:-1]}
     splits, notes = {}, []
     for split, path in lists.items():
-        rows = np.unique([_find(name, index, folders, path.name) for name in _lines(path)])
+        rows = np.unique([_find(name, index, folders=folders, origin=path.name) for name in _lines(path)])
         splits[split] = rows[rows < len(tiles.names)]
         if not len(splits[split]):
             raise DataError(f"{path.name} lists no tile.")
@@ -256,7 +256,7 @@ def _index(names: Sequence[str]) -> dict[str, int]:
     return index | {name: row for row, name in enumerate(names) if counts[name] == 1}
 
 
-def _find(name: str, index: Mapping[str, int], folders: Container[str], origin: str) -> int:
+def _find(name: str, index: Mapping[str, int], *, folders: Container[str], origin: str) -> int:
     """Return the row of a listed name."""
     row = next((index[key] for key in _keys(name, folders) if key in index), None)
     if row is None:

@@ -113,16 +113,16 @@ def decode_source(
             read = read_header if bands is None else read_band_header
             headers: dict[int, Header] = dict(decoder.map(read, range(len(manifest.names))))
             _require_tiles(headers, bad)
-            headers = _with_common_bands(headers, manifest, bad) if bands is not None else headers
+            headers = _with_common_bands(headers, manifest, bad=bad) if bands is not None else headers
             size, notes = _common_size(headers.values())
             form = (
-                _rgb_form(manifest, headers, size)
+                _rgb_form(manifest, headers, size=size)
                 if bands is None
                 else band_form(headers.values(), size, asked=bands)
             )
             shape = (len(headers), size[1], size[0], len(form.bands))
             decoded = decoder.map(form.decode, headers)
-            kept = _write_tiles(folder / "tiles.npy", decoded, shape, dtype=form.dtype)
+            kept = _write_tiles(folder / "tiles.npy", decoded, shape=shape, dtype=form.dtype)
     _require_tiles(kept, bad)
     np.save(folder / "labels.npy", manifest.labels[kept])
     row = {index: row for row, index in enumerate(kept)}
@@ -140,7 +140,7 @@ def decode_source(
     )
 
 
-def _with_common_bands(headers: dict[int, Header], manifest: Manifest, bad: BadFiles) -> dict[int, Header]:
+def _with_common_bands(headers: dict[int, Header], manifest: Manifest, *, bad: BadFiles) -> dict[int, Header]:
     """Return the files with the bands that most have; the others are bad files."""
     bands = common_bands(headers.values())
     kept = {}
@@ -152,7 +152,7 @@ def _with_common_bands(headers: dict[int, Header], manifest: Manifest, bad: BadF
     return kept
 
 
-def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], size: tuple[int, int]) -> TileForm:
+def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], *, size: tuple[int, int]) -> TileForm:
     """Return how files are decoded into 8-bit tiles of red, green and blue."""
     deep = [index for index, header in headers.items() if header.high_bit_depth]
     scale_max = _estimate_scale_max(manifest, deep)
@@ -248,7 +248,7 @@ def _estimate_scale_max(manifest: Manifest, deep: Sequence[int]) -> int:
 
 
 def _write_tiles(
-    path: Path, decoded: Iterable[tuple[int, np.ndarray]], shape: tuple[int, ...], *, dtype: str
+    path: Path, decoded: Iterable[tuple[int, np.ndarray]], *, shape: tuple[int, ...], dtype: str
 ) -> list[int]:
     """Write tiles one after the other as .npy, and return their indices.
 
@@ -256,16 +256,16 @@ def _write_tiles(
     """
     kept = []
     with path.open("wb") as file:
-        _write_header(file, shape, dtype)
+        _write_header(file, shape, dtype=dtype)
         for index, pixels in decoded:
             file.write(np.ascontiguousarray(pixels).data)
             kept.append(index)
         file.seek(0)
-        _write_header(file, (len(kept), *shape[1:]), dtype)
+        _write_header(file, (len(kept), *shape[1:]), dtype=dtype)
     return kept
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...], *, dtype: str) -> None:
     """Write a .npy header, which numpy pads so that it can be rewritten in place."""
     stated = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, stated)

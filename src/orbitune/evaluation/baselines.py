@@ -61,7 +61,7 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
         gamma=1 / features.shape[1], n_components=min(LANDMARKS, len(splits["train"])), random_state=0
     )
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
-    scores, chance = _fit_and_score(model, features, tiles, splits)
+    scores, chance = _fit_and_score(model, features, tiles=tiles, splits=splits)
     reach = f"colour statistics alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     return Baseline(
         name="colour statistics",
@@ -84,7 +84,7 @@ def coordinates_baseline(
     from sklearn.neighbors import KNeighborsClassifier
 
     model = KNeighborsClassifier(min(NEIGHBOURS, len(splits["train"])), weights="distance")
-    scores, chance = _fit_and_score(model, unit_vectors(locations), tiles, splits)
+    scores, chance = _fit_and_score(model, unit_vectors(locations), tiles=tiles, splits=splits)
     reach = f"coordinates alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
     leaks = scores.interval[0] > chance
     verdict = "the split leaks location" if leaks else "no more than chance, the split leaks no location"
@@ -121,7 +121,7 @@ def _percent(fraction: float) -> str:
 
 
 def _fit_and_score(
-    model: Any, features: np.ndarray, tiles: TileSet, splits: Mapping[str, np.ndarray]
+    model: Any, features: np.ndarray, *, tiles: TileSet, splits: Mapping[str, np.ndarray]
 ) -> tuple[SplitScores, float]:
     """Return test scores of a classifier fitted to train, and the chance level."""
     train, test = splits["train"], splits["test"]

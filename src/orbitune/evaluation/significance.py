@@ -82,7 +82,15 @@ def compare_all(
         raise ValueError(f"a margin of {margin} points")
     others = [name for name in correct if name != reference]
     alone = [
-        _compare(name, correct[name], reference, correct[reference], margin, len(others)) for name in others
+        _compare(
+            name,
+            correct[name],
+            reference_name=reference,
+            reference=correct[reference],
+            margin=margin,
+            family=len(others),
+        )
+        for name in others
     ]
     corrected = zip(
         holm([each.p_within for each in alone]),
@@ -104,7 +112,7 @@ def compare_all(
 
 
 def _compare(
-    name: str, method: np.ndarray, reference_name: str, reference: np.ndarray, margin: float, family: int
+    name: str, method: np.ndarray, *, reference_name: str, reference: np.ndarray, margin: float, family: int
 ) -> Comparison:
     """Return one comparison, with p values that are not corrected yet."""
     score = PairedTest.from_correct(method, reference)

@@ -44,7 +44,7 @@ def distil(
     Returns:
         The tuned tensors of the student, float32, by their names in its state dict.
     """
-    trained = _unfreeze(student, setup.backbone.family.layers, merge_after[0])
+    trained = _unfreeze(student, setup.backbone.family.layers, first=merge_after[0])
     dtype = torch.float32 if setup.recipe.precision == "fp32" else torch.bfloat16
     family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
@@ -72,7 +72,7 @@ def distil(
     return {name: parameter.detach() for name, parameter in trained.items()}
 
 
-def _unfreeze(model: nn.Module, layers: str, first: int) -> dict[str, nn.Parameter]:
+def _unfreeze(model: nn.Module, layers: str, *, first: int) -> dict[str, nn.Parameter]:
     """Make the parameters above a block trainable, and return them by name."""
     model.requires_grad_(False)
     body = getattr(model, str(model.base_model_prefix))

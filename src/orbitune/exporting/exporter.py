@@ -69,7 +69,7 @@ def export(
     refused = []
     for each in chosen:
         try:
-            report = report.with_format(each.name, _export_one(each, reference, out, tolerance=tolerance))
+            report = report.with_format(each.name, _export_one(each, reference, out=out, tolerance=tolerance))
         except ExportRefusedError as error:
             refused.append(str(error))
             continue
@@ -81,7 +81,7 @@ def export(
 
 
 def _export_one(
-    chosen: ExportFormat, reference: ReferenceModel, out: Path, *, tolerance: float
+    chosen: ExportFormat, reference: ReferenceModel, *, out: Path, tolerance: float
 ) -> ExportedFormat:
     """Write and validate one format; nothing is left of it if it fails."""
     with replacing(out / chosen.path) as temporary:

@@ -28,7 +28,7 @@ def write_onnx(reference: "ReferenceModel", path: Path) -> None:
         reference: the model to export.
         path: file to write.
     """
-    _save(reference.graph, reference, path)
+    _save(reference.graph, reference, path=path)
 
 
 def write_int8(reference: "ReferenceModel", path: Path) -> None:
@@ -46,7 +46,7 @@ def write_int8(reference: "ReferenceModel", path: Path) -> None:
 
     with scratch() as folder, quiet():
         smoothed = folder / "model.onnx"
-        _save(reference.smoothed_graph, reference, smoothed)
+        _save(reference.smoothed_graph, reference, path=smoothed)
         quantize_static(
             smoothed,
             path,
@@ -59,7 +59,7 @@ def write_int8(reference: "ReferenceModel", path: Path) -> None:
             # What follows a linear layer reads its output in fp32.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-    _save(onnx.load(path), reference, path, merge_tokens=json.dumps(reference.merge_after))
+    _save(onnx.load(path), reference, path=path, merge_tokens=json.dumps(reference.merge_after))
 
 
 def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
@@ -78,7 +78,7 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def _save(model: Any, reference: "ReferenceModel", path: Path, **properties: str) -> None:
+def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: str) -> None:
     """Save a graph with the metadata that a user of the file alone needs."""
     import onnx
 

@@ -152,7 +152,7 @@ class ActivationLoader:
             with FileLock(self._folder.with_name(f".{self._folder.name}.lock")):
                 if not self.complete:
                     self._file.unlink(missing_ok=True)  # a damaged one
-                    self._build(self._file.with_suffix(".part"), batch, after_batch)
+                    self._build(self._file.with_suffix(".part"), batch, after_batch=after_batch)
         except OSError as error:
             needed = self.rows * self.row_bytes / 1e9
             raise DataError(
@@ -160,7 +160,7 @@ class ActivationLoader:
                 f"{needed:.1f} GB; free space, set ORBITUNE_CACHE elsewhere, or train without --cache-frozen."
             ) from None
 
-    def _build(self, part: Path, batch: int, after_batch: Callable[[int], None]) -> None:
+    def _build(self, part: Path, batch: int, *, after_batch: Callable[[int], None]) -> None:
         with part.open("ab") as file, self._sums.open("ab") as sums:
             start = self._whole_tiles(min(file.tell() // self.row_bytes, sums.tell() // _CHECKSUM_BYTES))
             file.truncate(self._row_of(start) * self.row_bytes)

@@ -123,7 +123,11 @@ def plan_fast_path(model: nn.Module, family: Family, *, dtype: torch.dtype, atte
     plans, scale_before = [], None
     for layer in layers:
         output_tokens = reads if layer is layers[-1] else None
-        plans.append(_plan_layer(layer, kernels, attention, output_tokens, scale_before))
+        plans.append(
+            _plan_layer(
+                layer, kernels, attention=attention, output_tokens=output_tokens, scale_before=scale_before
+            )
+        )
         scale_before = layer.scales[1]
     method = product_method(sample)
     return FastPlan(
@@ -258,6 +262,7 @@ def _widths(layer: LayerModules) -> set[int]:
 def _plan_layer(
     layer: LayerModules,
     kernels: KernelPlan,
+    *,
     attention: str,
     output_tokens: int | None,
     scale_before: Tensor | None,

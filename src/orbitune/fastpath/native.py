@@ -111,7 +111,7 @@ def load(command: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise _remembered(path, command, f"The compiled kernels cannot be loaded: {error}.") from None
+        raise _remembered(path, command, reason=f"The compiled kernels cannot be loaded: {error}.") from None
 
 
 def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
@@ -197,7 +197,7 @@ def _compiler_version(command: Sequence[str]) -> str:
     return hashlib.sha256(text).hexdigest()[:8]
 
 
-def _remembered(path: Path, command: Sequence[str], reason: str) -> KernelsError:
+def _remembered(path: Path, command: Sequence[str], *, reason: str) -> KernelsError:
     """Return the error for a library that does not load.
 
     It is tried again, but reported once.

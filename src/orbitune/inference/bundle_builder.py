@@ -249,10 +249,10 @@ def _measure(
 
 
 def _views(tiles: np.ndarray, setup: TrainingSetup, seed: int) -> np.ndarray:
-    """Return a view of each tile, see `SensorAugmentation`."""
+    """Return a view of each tile, none of them corrupted, see `SensorAugmentation`."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        views = setup.sensor_augmentation(to_tensor(tiles, torch.device("cpu")))
+        views = setup.sensor_augmentation.usable_views(to_tensor(tiles, torch.device("cpu")))
     return views.numpy().astype(tiles.dtype)

@@ -131,7 +131,7 @@ class Classifier:
         """
         if min(top_k, batch_size) < 1:
             raise DataError("top_k and batch_size must be at least 1.")
-        return self._predict(expand(inputs), top_k, batch_size)
+        return self._predict(expand(inputs), top_k, batch_size=batch_size)
 
     def predict_proba(self, tiles: np.ndarray) -> np.ndarray:
         """Return calibrated class probabilities.
@@ -160,7 +160,7 @@ class Classifier:
             parts.append(probabilities(logits, self.bundle.temperature))
         return np.concatenate(parts).astype(np.float32)
 
-    def _predict(self, images: Iterator[ImageInput], top_k: int, batch_size: int) -> Iterator[Prediction]:
+    def _predict(self, images: Iterator[ImageInput], top_k: int, *, batch_size: int) -> Iterator[Prediction]:
         """Predict batches, and decode the next one meanwhile."""
         with ThreadPoolExecutor() as pool:
             batch, tiles = list(islice(images, batch_size)), None
@@ -169,7 +169,7 @@ class Classifier:
                 with strict_decoding():
                     tiles = tiles or list(pool.map(self._decode, batch))
                     decoding = pool.map(self._decode, following)  # while this batch is computed
-                    rows = self._rows(batch, tiles, top_k)
+                    rows = self._rows(batch, tiles, top_k=top_k)
                     batch, tiles = following, list(decoding)
                 yield from rows
 
@@ -181,7 +181,7 @@ class Classifier:
             return str(error)
 
     def _rows(
-        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], top_k: int
+        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], *, top_k: int
     ) -> list[Prediction]:
         """Return the predictions of one batch, in the order of its inputs."""
         tiles = [tile for tile in decoded if isinstance(tile, np.ndarray)]

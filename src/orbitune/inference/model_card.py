@@ -45,7 +45,7 @@ def write_model_card(
     sections = [
         f"# {_title(metadata)}",
         _what(metadata),
-        "## Use\n\n" + _use(metadata, adapter, family),
+        "## Use\n\n" + _use(metadata, adapter, family=family),
         *(["## Scores\n\n" + _scores(metadata, result)] if result else []),
         *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
         "## Calibration and out-of-distribution tiles\n\n" + _trust(metadata),
@@ -107,7 +107,7 @@ def _what(metadata: ModelMetadata) -> str:
     return text
 
 
-def _use(metadata: ModelMetadata, adapter: bool, family: Family) -> str:
+def _use(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
     """Return the snippets that load the model."""
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     count = len(metadata.preprocessing.bands)

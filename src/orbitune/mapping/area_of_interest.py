@@ -44,7 +44,7 @@ class AreaOfInterest:
         import shapely
 
         layer = read_vector(path, (*POLYGONS, "GeometryCollection"))
-        found = _to_pixels(_union(layer), layer.crs, grid, name=str(path))
+        found = _to_pixels(_union(layer), layer.crs, grid=grid, name=str(path))
         return cls(short_name(str(path)), shapely.to_wkb(found, hex=True))
 
     @property
@@ -87,7 +87,7 @@ def _union(layer: VectorLayer) -> Any:
     return whole
 
 
-def _to_pixels(polygons: Any, crs: str, grid: RasterGrid, *, name: str) -> Any:
+def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
     """Return the polygons within a grid in pixel coordinates, edges densified.
 
     Raises:

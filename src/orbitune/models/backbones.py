@@ -126,7 +126,7 @@ def find_backbone(name: str) -> Backbone:
     folder = _folder_of(name)
     config = read_config(folder)
     family = FAMILIES[config.model_type]
-    config_size = _side(config.image_size, "image_size", name)
+    config_size = _side(config.image_size, "image_size", name=name)
     return Backbone(
         name=name,
         folder=folder,
@@ -135,7 +135,7 @@ def find_backbone(name: str) -> Backbone:
         preprocessing=read_preprocessing(
             folder, family, default_size=config_size, channels=config.num_channels
         ),
-        patch_size=_side(config.patch_size, "patch_size", name),
+        patch_size=_side(config.patch_size, "patch_size", name=name),
     )
 
 
@@ -161,7 +161,7 @@ def read_config(folder: Path, **more: Any) -> Any:
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
 
 
-def _side(size: int | list[int], what: str, name: str) -> int:
+def _side(size: int | list[int], what: str, *, name: str) -> int:
     """Return a side in pixels; some checkpoints state height and width."""
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:

@@ -38,7 +38,9 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
         learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
         precision=recipe.precision or native_precision(),
         augment=recipe.augment or ("flips" if recipe.cache_frozen else "sensor"),
-        micro_batch=min(recipe.batch_size, recipe.micro_batch or _micro_batch(size, recipe, backbone)),
+        micro_batch=min(
+            recipe.batch_size, recipe.micro_batch or _micro_batch(size, recipe, backbone=backbone)
+        ),
     )
 
 
@@ -64,7 +66,7 @@ def _check_size(size: int, backbone: Backbone) -> None:
         )
 
 
-def _micro_batch(size: int, recipe: Recipe, backbone: Backbone) -> int:
+def _micro_batch(size: int, recipe: Recipe, *, backbone: Backbone) -> int:
     """Return the micro-batch size: what fits a CPU's caches; on a GPU the batch."""
     import torch
 

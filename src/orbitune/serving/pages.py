@@ -42,9 +42,9 @@ def build_pages(service: PredictionService, storage: Storage, *, root_path: str 
         gr.Markdown("# Orbitune\nClassify satellite image tiles.")
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, interactive=True)
         with gr.Tab("One tile"):
-            _add_tile_tab(service, model, storage)
+            _add_tile_tab(service, model, storage=storage)
         with gr.Tab("Batch"):
-            _add_batch_tab(service, model, storage)
+            _add_batch_tab(service, model, storage=storage)
         if has_map_dependencies():
             with gr.Tab("Map"):
                 add_map_tab(service, model, root_path=root_path, storage=storage)
@@ -58,7 +58,7 @@ def build_pages(service: PredictionService, storage: Storage, *, root_path: str 
     return pages
 
 
-def _add_tile_tab(service: PredictionService, model: Any, storage: Storage) -> None:
+def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
     import gradio as gr
 
     with gr.Row():
@@ -129,7 +129,7 @@ def _describe(answer: TimedPrediction) -> str:
     return f"**{escape_markdown(label)}**, {probability:.1%}. ({latency})"
 
 
-def _add_batch_tab(service: PredictionService, model: Any, storage: Storage) -> None:
+def _add_batch_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
     import gradio as gr
 
     label = f"Images (at most {MAX_FILES_AT_ONCE:,}), or a zip of images"
@@ -141,13 +141,15 @@ def _add_batch_tab(service: PredictionService, model: Any, storage: Storage) -> 
 
     def classify(paths: list[str] | None, name: str | None) -> Iterator[Any]:
         with as_gradio_errors():
-            yield from _classify_files(service, [Path(path) for path in paths or []], storage, name=name)
+            yield from _classify_files(
+                service, [Path(path) for path in paths or []], storage=storage, name=name
+            )
 
     start.click(classify, [files, model], [summary, table, download], api_name="predict_many")
 
 
 def _classify_files(
-    service: PredictionService, paths: list[Path], storage: Storage, *, name: str | None
+    service: PredictionService, paths: list[Path], *, storage: Storage, name: str | None
 ) -> Iterator[Any]:
     """Yield summary, first rows and download button; the button only at the end."""
     import gradio as gr

@@ -58,8 +58,8 @@ def open_archive(
             entries = archive.infolist()
             # Some programs (bsdtar) begin every name with the folder that they packed.
             names = [entry.filename.removeprefix("./") for entry in entries]
-            _check_names(names, entries, path.name)
-            _check_overlaps(entries, archive.start_dir, path.name)
+            _check_names(names, entries, archive=path.name)
+            _check_overlaps(entries, archive.start_dir, archive=path.name)
             named = {name: entry for name, entry in zip(names, entries, strict=True) if name}
             yield named, lambda entry: _unpack(archive, entry)
 
@@ -101,7 +101,7 @@ def _count(directory: bytes) -> int:
     return count
 
 
-def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archive: str) -> None:
+def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], *, archive: str) -> None:
     """Raise a DataError for duplicate, overlong or unsafe names."""
     if len(set(names)) < len(names):
         raise DataError(f"{archive} holds two files of the same name: create it again.")
@@ -120,7 +120,7 @@ def _check_names(names: Sequence[str], entries: Sequence[zipfile.ZipInfo], archi
         raise DataError(f"{archive} holds {fault}: it is not read. Create it again, or pass a folder.")
 
 
-def _check_overlaps(entries: Sequence[zipfile.ZipInfo], end: int, archive: str) -> None:
+def _check_overlaps(entries: Sequence[zipfile.ZipInfo], end: int, *, archive: str) -> None:
     """Raise a DataError if entries overlap, as in a zip bomb (Fifield 2019)."""
     starts = sorted((entry.header_offset, entry.compress_size) for entry in entries)
     ends = [start for start, _ in starts] + [end]

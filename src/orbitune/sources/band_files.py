@@ -83,7 +83,7 @@ def stack_bands(files: Mapping[str, bytes]) -> bytes:
         rasters = {name: stack.enter_context(open_raster(data)) for name, data in files.items()}
         finest_name, finest = max(rasters.items(), key=lambda item: item[1].width * item[1].height)
         for name, raster in rasters.items():
-            _check_alike(name, raster, finest_name, finest)
+            _check_alike(name, raster, finest_name=finest_name, finest=finest)
         shape = finest.height, finest.width
         pixels = [
             to_integers(raster.read(1, out_shape=shape, resampling=Resampling.bilinear))
@@ -98,7 +98,7 @@ def stack_bands(files: Mapping[str, bytes]) -> bytes:
         return file.read()
 
 
-def _check_alike(name: str, raster: "DatasetReader", finest_name: str, finest: "DatasetReader") -> None:
+def _check_alike(name: str, raster: "DatasetReader", *, finest_name: str, finest: "DatasetReader") -> None:
     """Check that a raster has one band, and covers the area of the finest one."""
     if raster.count != 1:
         raise BadImageError(f"has a file of {raster.count} bands for {name}, not one")

@@ -60,7 +60,7 @@ def open_band_folders(path: Path, scratch: Path, *, selection: ColumnSelection) 
     if manifest.names and not selection.label_column:
         yield manifest
     else:
-        yield _json_manifest(path, tiles, selection)
+        yield _json_manifest(path, tiles, selection=selection)
 
 
 def _is_part(name: str) -> bool:
@@ -68,7 +68,7 @@ def _is_part(name: str) -> bool:
     return is_tiff_name(name) or is_metadata(name) or name.lower().endswith(".json")
 
 
-def _json_manifest(path: Path, tiles: list[str], selection: ColumnSelection) -> Manifest:
+def _json_manifest(path: Path, tiles: list[str], *, selection: ColumnSelection) -> Manifest:
     """Return the manifest of tiles that each have a JSON file with their labels."""
     keys = (selection.label_column,) if selection.label_column else _JSON_KEYS
     found = [_json_labels(path / tile, keys) for tile in tiles]

@@ -270,7 +270,7 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
     driver = "PNG" if data.startswith(_PNG) else "GTiff"
     try:
         with MemoryFile(data) as file, file.open(driver=driver) as raster:
-            _check(raster.width, raster.height, raster.dtypes[0])
+            _check(raster.width, raster.height, dtype=raster.dtypes[0])
             yield raster
     except BadImageError:
         raise
@@ -288,10 +288,10 @@ def _check_image(image: Image.Image) -> None:
     """Check a Pillow image as `_check` does."""
     kind = {"F": "float32", "I": "int32", "I;16": "uint16"}.get(image.mode, "uint8")
     # libwebp holds a second copy of the pixels.
-    _check(image.width, image.height, "uint16" if image.format == "WEBP" else kind)
+    _check(image.width, image.height, dtype="uint16" if image.format == "WEBP" else kind)
 
 
-def _check(width: int, height: int, dtype: str) -> None:
+def _check(width: int, height: int, *, dtype: str) -> None:
     """Raise a BadImageError for unsupported sizes and data types.
 
     The limit of pixels is for 1 byte per value, and is lowered for 2 and 4 bytes, so that no file takes more

@@ -49,9 +49,9 @@ def open_parquet(folder: Path, scratch: Path, *, selection: ColumnSelection) -> 
         OSError: there is no space for the working copy.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as cache:
-        splits, notes = _known_splits(_load_splits(folder, cache, selection.config))
+        splits, notes = _known_splits(_load_splits(folder, cache, config=selection.config))
         try:
-            manifest = _build_manifest(splits, notes, selection)
+            manifest = _build_manifest(splits, notes, selection=selection)
         except DataError:
             raise
         except Exception as error:  # of pyarrow or `datasets`, for damaged rows
@@ -62,7 +62,7 @@ def open_parquet(folder: Path, scratch: Path, *, selection: ColumnSelection) -> 
 
 
 def _build_manifest(
-    splits: "dict[str, Dataset]", notes: tuple[str, ...], selection: ColumnSelection
+    splits: "dict[str, Dataset]", notes: tuple[str, ...], *, selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of the rows of all splits."""
     from datasets import Image, concatenate_datasets
@@ -99,7 +99,7 @@ def _build_manifest(
     )
 
 
-def _load_splits(folder: Path, cache: str, config: str | None) -> "dict[str, Dataset]":
+def _load_splits(folder: Path, cache: str, *, config: str | None) -> "dict[str, Dataset]":
     """Load the splits of one configuration that have rows."""
     require("train", "datasets", purpose="parquet data sets")
     from datasets import load_dataset
@@ -226,7 +226,7 @@ def _image_column(features: dict[str, Any], chosen: str | None) -> str:
         for name, kind in features.items()
         if isinstance(kind, Image) or kind in binary or (isinstance(kind, dict) and "bytes" in kind)
     ]
-    return _only(found, features, chosen, "image")
+    return _only(found, features, chosen=chosen, what="image")
 
 
 def _label_column(features: dict[str, Any], chosen: str | None) -> str:
@@ -239,10 +239,10 @@ def _label_column(features: dict[str, Any], chosen: str | None) -> str:
         found = ["label"]
     else:
         found = list(dict.fromkeys([*typed, *usual]))
-    return _only(found, features, chosen, "label")
+    return _only(found, features, chosen=chosen, what="label")
 
 
-def _only(found: Sequence[str], features: dict[str, Any], chosen: str | None, what: str) -> str:
+def _only(found: Sequence[str], features: dict[str, Any], *, chosen: str | None, what: str) -> str:
     """Return the chosen column, or the only one found.
 
     Raises:

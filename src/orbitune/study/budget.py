@@ -198,7 +198,7 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
         return
     fit.change(micro_batch=1)
     if fit.memory <= MEMORY_MARGIN * limit:
-        _grow_micro_batch(fit, limit, batch, memory)
+        _grow_micro_batch(fit, limit, batch=batch, batch_memory=memory)
         fit.choices.append(
             f"micro-batches of {fit.resolved.micro_batch} tiles with summed gradients: {batch} tiles at once "
             f"take {_gigabytes(memory)}; the result is the same"
@@ -219,7 +219,7 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
         )
 
 
-def _grow_micro_batch(fit: BudgetFit, limit: int, batch: int, batch_memory: int) -> None:
+def _grow_micro_batch(fit: BudgetFit, limit: int, *, batch: int, batch_memory: int) -> None:
     """Find the largest power of two that fits, from the memory at 1 and the batch."""
     # Memory grows linearly with the micro-batch: start from the estimate, then measure.
     per_tile = (batch_memory - fit.memory) / max(1, batch - 1)

@@ -33,7 +33,7 @@ def score_corrupted(
     Returns:
         Scores in the order of the study.
     """
-    tasks = {_task(spec, folder, tiles): spec for spec in _first_seeds(specs, outcomes) if tiles}
+    tasks = {_task(spec, folder, tiles=tiles): spec for spec in _first_seeds(specs, outcomes) if tiles}
     records: dict[str, RobustnessRecord] = {}
 
     def store(task: Task, outcome: Outcome) -> None:
@@ -55,7 +55,7 @@ def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> l
     return [spec for spec in done if firsts[spec.tuning_key] is spec]
 
 
-def _task(spec: RunSpec, folder: Path, tiles: int) -> Task:
+def _task(spec: RunSpec, folder: Path, *, tiles: int) -> Task:
     return Task(
         name=f"robustness of {spec.name}",
         arguments=("robustness", str(folder / spec.name), "--tiles", str(tiles), "--json"),

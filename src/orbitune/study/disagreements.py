@@ -44,7 +44,7 @@ def find_disagreements(
         return None
     rows, image = predictions.indices[chosen], f"tiles/disagreements-{split}.png"
     columns = min(_COLUMNS, len(rows))
-    _write_image(folder / image, rgb_preview(tiles.read(rows), tiles.bands), columns)
+    _write_image(folder / image, rgb_preview(tiles.read(rows), tiles.bands), columns=columns)
     labels, answers = predictions.labels[chosen], predicted[:, chosen]
     disputed = [
         DisputedTile(
@@ -79,7 +79,7 @@ def select_disputed(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return order[(predicted != predicted[0]).any(0)[order]][:MAX_TILES]
 
 
-def _write_image(path: Path, pixels: np.ndarray, columns: int) -> None:
+def _write_image(path: Path, pixels: np.ndarray, *, columns: int) -> None:
     """Write uint8 tiles (N, H, W, 3) as a grid without gaps, padded with white."""
     from PIL import Image
 

@@ -1,8 +1,8 @@
 """Findings of a study: records of statistics, leakage checks, disputed tiles."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
@@ -89,14 +89,14 @@ class LeakRecord(Record):
         splits: the two splits.
         tiles: tiles of the second split; count: those that have a near-duplicate in the first.
         identical: those that are equal in every pixel.
-        pairs: a few examples.
+        pairs: a few examples: a tile of each split, and their distance.
     """
 
     splits: list[str]
     tiles: int
     count: int
     identical: int
-    pairs: list[Any]
+    pairs: list[Annotated[tuple[str, str, float], Strict(False)]]
     sentence: str
 
 

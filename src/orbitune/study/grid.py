@@ -197,7 +197,7 @@ class Grid(Record):
             for recipe in swept:
                 for value in values:
                     if value != axis.value(recipe):  # that one is in the comparison
-                        specs += self._cross(axis.replace(recipe, value), sweep, axis.name(value))
+                        specs += self._cross(axis.replace(recipe, value), sweep, part=axis.name(value))
         return specs
 
     def _fixed(self, recipe: Recipe) -> Recipe:
@@ -207,10 +207,10 @@ class Grid(Record):
                 recipe = axis.replace(recipe, values[0])
         return recipe
 
-    def _cross(self, recipe: Recipe, sweep: str | None = None, part: str = "") -> Iterator[RunSpec]:
+    def _cross(self, recipe: Recipe, sweep: str | None = None, *, part: str = "") -> Iterator[RunSpec]:
         """Yield the runs of one recipe with every split and seed."""
-        for on_split, split in _each(recipe, SPLIT, self.splits):
-            for chosen, seed in _each(on_split, SEED, self.seeds):
+        for on_split, split in _each(recipe, SPLIT, values=self.splits):
+            for chosen, seed in _each(on_split, SEED, values=self.seeds):
                 name, group = (
                     "-".join(filter(None, parts))
                     for parts in ((recipe.method, split, seed, part), (recipe.method, split, part))
@@ -218,7 +218,7 @@ class Grid(Record):
                 yield RunSpec(name, group, chosen, sweep)
 
 
-def _each(recipe: Recipe, axis: Axis, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:
+def _each(recipe: Recipe, axis: Axis, *, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:
     """Yield the recipe with each value and its label; unchanged if there is one."""
     if len(values) < 2:
         yield recipe, ""

@@ -91,10 +91,10 @@ class LiveTable:
                 format_duration(remaining[-1]),
             )
         remaining += [task.seconds for task in waiting]
-        table.caption = self._caption(remaining, len(waiting), slots)
+        table.caption = self._caption(remaining, len(waiting), slots=slots)
         return table
 
-    def _caption(self, remaining: Sequence[float | None], waiting: int, slots: int) -> str:
+    def _caption(self, remaining: Sequence[float | None], waiting: int, *, slots: int) -> str:
         """Summarise the stage; the time left is given where it is known for every task."""
         counts = [f"{count} {status}" for status, count in self._counts.items() if count]
         known = [seconds for seconds in remaining if seconds is not None]

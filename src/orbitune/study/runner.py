@@ -153,19 +153,21 @@ class Study:
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            runs = [_record_run(spec, plans[spec.recipe.method], outcomes[spec.name]) for spec in specs]
-            measured = self._collect(runs, searches, executor)
+            runs = [
+                _record_run(spec, plans[spec.recipe.method], outcome=outcomes[spec.name]) for spec in specs
+            ]
+            measured = self._collect(runs, searches, executor=executor)
             results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
         write_results(results, path)
         write_report(results, path)
         return results
 
     def _collect(
-        self, runs: Sequence[RunRecord], searches: Sequence[Sequence[Trial]], executor: Executor
+        self, runs: Sequence[RunRecord], searches: Sequence[Sequence[Trial]], *, executor: Executor
     ) -> dict[str, Any]:
         """Return the measured fields of `StudyResults`."""
         varied = {"method", "learning_rate", *self.grid.varied}
-        shared = _shared_fields(runs, self.folder.path, varied)
+        shared = _shared_fields(runs, self.folder.path, varied=varied)
         return {
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -231,7 +233,7 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
     return tuple(recipes)
 
 
-def _record_run(spec: RunSpec, plan: Plan | OrbituneError, outcome: Outcome) -> RunRecord:
+def _record_run(spec: RunSpec, plan: Plan | OrbituneError, *, outcome: Outcome) -> RunRecord:
     """Return a run as results.json stores it; the points of a sweep have no plan."""
     fields = {
         **spec.fields(),
@@ -245,7 +247,7 @@ def _record_run(spec: RunSpec, plan: Plan | OrbituneError, outcome: Outcome) -> 
     return RunRecord.model_validate(fields)
 
 
-def _shared_fields(runs: Sequence[RunRecord], folder: Path, varied: set[str]) -> dict[str, Any]:
+def _shared_fields(runs: Sequence[RunRecord], folder: Path, *, varied: set[str]) -> dict[str, Any]:
     """Return what all runs share: environment, data, backbone and recipe.
 
     Args:

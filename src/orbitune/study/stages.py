@@ -107,7 +107,7 @@ class Stages:
                 outcomes[spec.name] = stored
                 finished += 1
             else:
-                tasks.append(self._run_task(spec, rate, plan))
+                tasks.append(self._run_task(spec, rate, plan=plan))
         if finished:
             _LOGGER.info("%d of %d runs were already finished", finished, len(self.specs))
         run_tasks(
@@ -118,7 +118,7 @@ class Stages:
         )
         return outcomes
 
-    def _run_task(self, spec: RunSpec, rate: float | None, plan: Plan) -> Task:
+    def _run_task(self, spec: RunSpec, rate: float | None, *, plan: Plan) -> Task:
         recipe = ("--recipe", str(self.folder.recipe_file(spec)))
         tuned = ("--learning-rate", repr(rate)) if rate else ()
         tracked = [word for name in self.track for word in ("--track", name)]

@@ -58,8 +58,10 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     saved = folder.path / find_method(setup.recipe.method).folder
     plain = _plain_model(trainer)
     temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
-    save_model(plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, temperature))
-    check = _check_reload(trainer, plain, saved)
+    save_model(
+        plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, temperature=temperature)
+    )
+    check = _check_reload(trainer, plain, saved=saved)
     write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
     trainer.meter.count_run()
     peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())
@@ -75,7 +77,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
         test=scores["test"],
         test_reads=trainer.state.test_reads,
         history=tuple(trainer.state.history),
-        cost=_cost(trainer, peak, folder_bytes(saved)),
+        cost=_cost(trainer, peak, artefact_bytes=folder_bytes(saved)),
         compute=trainer.computation(),
         reload_check=check,
     )
@@ -90,7 +92,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
     return model.eval()
 
 
-def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCheck:
+def _check_reload(trainer: Trainer, model: "nn.Module", *, saved: Path) -> ReloadCheck:
     """Compare the model, reloaded in a fresh process, with this one in fp32."""
     import torch
 
@@ -103,7 +105,7 @@ def _check_reload(trainer: Trainer, model: "nn.Module", saved: Path) -> ReloadCh
     return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 
-def _metadata(trainer: Trainer, scores: dict[str, SplitScores], temperature: float) -> ModelMetadata:
+def _metadata(trainer: Trainer, scores: dict[str, SplitScores], *, temperature: float) -> ModelMetadata:
     """Return what goes beside the weights, so that they can be used without the run."""
     setup = trainer.setup
     return ModelMetadata(
@@ -126,7 +128,7 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
     }
 
 
-def _cost(trainer: Trainer, peak_rss_bytes: int, artefact_bytes: int) -> Cost:
+def _cost(trainer: Trainer, peak_rss_bytes: int, *, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size."""
     totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
     # Activations that this run computed for the cache are part of the time of its epochs.

@@ -256,15 +256,17 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         tiles, recipe.split_files, seed=recipe.split_seed, split=recipe.split, block_size=recipe.block_size
     )
     if recipe.shots:
-        recipe, splits, note = _with_few_shots(recipe, tiles, splits)
+        recipe, splits, note = _with_few_shots(recipe, tiles, splits=splits)
         notes = (*notes, note)
     assert isinstance(recipe.image_size, int)
-    preprocessing = _preprocessing(backbone.preprocessing, tiles, splits["train"]).at_size(recipe.image_size)
+    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=splits["train"]).at_size(
+        recipe.image_size
+    )
     notes = (*tiles.notes, *notes, f"normalisation from {preprocessing.stated_by}")
     return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
 
 
-def _preprocessing(stated: Preprocessing, tiles: TileSet, train: np.ndarray) -> Preprocessing:
+def _preprocessing(stated: Preprocessing, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
     """Return the preprocessing of tiles.
 
     8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, and
@@ -290,7 +292,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 
 
 def _with_few_shots(
-    recipe: Recipe, tiles: TileSet, splits: dict[str, np.ndarray]
+    recipe: Recipe, tiles: TileSet, *, splits: dict[str, np.ndarray]
 ) -> tuple[Recipe, dict[str, np.ndarray], str]:
     """Draw `shots` tiles per class, with enough passes for `STEPS_WITH_SHOTS` steps."""
     assert recipe.shots is not None

@@ -42,6 +42,40 @@ def test_windows_are_resized_so_that_the_ground_is_magnified(tiles):
     assert spans.min() < 35 < spans.max()
 
 
+@pytest.fixture
+def flat():
+    return torch.full((400, 16, 16, 3), 128, dtype=torch.uint8)
+
+
+def thick_haze(views):
+    return views.mean((1, 2, 3)) > 195
+
+
+def strong_noise(views):
+    lines = views.amax((2, 3)).amin(1), views.amax((1, 3)).amin(1)
+    return (views.std((1, 2)).amin(1) > 12) & (torch.minimum(*lines) > 0)
+
+
+def stripe(views):
+    rows, columns = views.amax((2, 3)) == 0, views.amax((1, 3)) == 0
+    return rows.any(1) | columns.any(1)
+
+
+@pytest.mark.parametrize("shows", [thick_haze, strong_noise, stripe])
+def test_some_views_to_train_on_are_corrupted_and_none_that_stand_for_a_usable_scene(flat, shows):
+    augmentation = SensorAugmentation((0.0, 0.0, 0.0))
+    torch.manual_seed(0)
+    assert 0.01 < shows(augmentation(flat).float()).float().mean() < 0.2
+    assert not shows(augmentation.usable_views(flat).float()).any()
+
+
+def test_a_view_is_corrupted_in_one_way_at_most_so_that_its_class_can_be_told(flat):
+    torch.manual_seed(0)
+    views = SensorAugmentation((0.0, 0.0, 0.0))(flat).float()
+    ways = torch.stack([thick_haze(views), strong_noise(views), stripe(views)])
+    assert ways.sum(0).max() == 1
+
+
 def test_haze_falls_from_blue_to_red_and_unknown_bands_have_none():
     red, green, blue, other = SensorAugmentation.haze_of((*RGB, None))
     assert 0 == other < red < green < blue == 1

@@ -60,8 +60,8 @@ def measure(
                 drawn = draw_points(scene, points, seed=seed)
                 seconds.append(_adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place))
                 after = answer_places(place, scene, **settings)
-                held_out = _held_out(scene, drawn, before)
-                scores.append([_right(each, scene, held_out) for each in (before, after)])
+                held_out = _held_out(scene, drawn, answers=before)
+                scores.append([_right(each, scene, places=held_out) for each in (before, after)])
             old, new = np.mean(scores, axis=0)
             gains.append(100 * (new - old))
             places = f"{len(held_out)} places in the last of {_DRAWS} draws"
@@ -92,7 +92,7 @@ def _adapt(
     return time.perf_counter() - start
 
 
-def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.ndarray:
+def _held_out(scene: LabelledScene, drawn: np.ndarray, *, answers: Answers) -> np.ndarray:
     """Return the places whose windows overlap with no fitted one, int (N,), N > 0.
 
     Raises:
@@ -108,5 +108,5 @@ def _held_out(scene: LabelledScene, drawn: np.ndarray, answers: Answers) -> np.n
     return found
 
 
-def _right(answers: Answers, scene: LabelledScene, places: np.ndarray) -> float:
+def _right(answers: Answers, scene: LabelledScene, *, places: np.ndarray) -> float:
     return float((answers.groups == scene.truth)[places].mean())

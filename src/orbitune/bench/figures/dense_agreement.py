@@ -42,7 +42,7 @@ def measure(
     fractions, details = [], []
     with temporary_bundle(run) as folder:
         for name, (raster, settings) in scenes.items():
-            tiles, dense, how = _both_maps(folder, raster, settings)
+            tiles, dense, how = _both_maps(folder, raster, settings=settings)
             there = tiles != NODATA
             rarer = there & (tiles != np.bincount(tiles[there]).argmax())
             counted = rarer if without_most_frequent else there
@@ -55,7 +55,7 @@ def measure(
 
 
 def _both_maps(
-    folder: Path, scene: str | Path, settings: dict[str, Any]
+    folder: Path, scene: str | Path, *, settings: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Return both maps, uint8 (rows, columns), and how the latter was labelled."""
     maps = []

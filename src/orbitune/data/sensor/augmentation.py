@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from orbitune.data.sensor.atmosphere import Atmosphere
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 _SMALLEST = 0.25  # side of the smallest window, as a fraction of the tile's side
 _WHOLE = 0.25  # fraction of the views that show the whole tile
@@ -20,6 +21,19 @@ _GAIN, _BAND_GAIN, _OFFSET, _BAND_OFFSET, _GAMMA = 0.2, 0.06, 0.04, 0.03, 0.12
 _HAZE = (-0.24, 0.16)  # in the bluest band: what an atmospheric correction takes, and what haze adds
 _NOISE = 0.012  # largest standard deviation of the noise
 _DEGRADED = 0.3  # fraction of the views with noise, and with blur
+
+# Corruptions as strong as those of `corruptions`, of whole tiles: the rest of a small window would often not
+# tell its class.
+_THICK_HAZE, _SHOT_NOISE, _STRIPE = 0.1, 0.12, 0.06  # fraction of the views with each
+_LOST = 0.75  # largest fraction of the ground's light that thick haze takes
+_AIRLIGHT = (0.75, 1.0)  # brightness of thick haze: droplets scatter all bands much alike
+# At white: a signal-to-noise ratio of 5 to 32, and less in the shade. That of Sentinel-2 is about 150 at its
+# reference radiance (Drusch et al. 2012, doi:10.1016/j.rse.2011.11.026).
+_ELECTRONS = (25, 1000)
+_READ_NOISE = 2  # electrons
+# Largest width of a stripe, as a fraction of the tile. Gaps of Landsat 7 without its line corrector are up
+# to 14 of 64 pixels wide; a missing detector or the edge of the swath takes more.
+_STRIPE_WIDTH = 0.35
 
 
 def smallest_window(tile: int) -> int:
@@ -33,7 +47,8 @@ class SensorAugmentation:
 
     The side of a window is log-uniform between a quarter of the tile and the whole tile; the window is
     resized to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are
-    drawn from what differs between the products of one sensor, and between similar sensors.
+    drawn from what differs between the products of one sensor, and between similar sensors. In training, some
+    views are instead the whole tile with thick haze, with strong noise, or with a stripe without data.
 
     Attributes:
         haze: effect of haze on each band, relative to the band where it is largest, 0..1.
@@ -52,7 +67,9 @@ class SensorAugmentation:
         return tuple((path / max(path.max(), 1e-9)).tolist())
 
     def __call__(self, tiles: "Tensor") -> "Tensor":
-        """Return a view of each tile, with draws from torch's global generator.
+        """Return a view of each tile to train on, some of them corrupted.
+
+        Draws from torch's global generator.
 
         Args:
             tiles: uint8 or int32 (B, H, W, C).
@@ -60,14 +77,30 @@ class SensorAugmentation:
         Returns:
             The same shape and dtype.
         """
+        ground = self._reflectances(tiles)
+        return self._values(_corrupt_some(self._random_views(ground), ground), tiles.dtype)
+
+    def usable_views(self, tiles: "Tensor") -> "Tensor":
+        """Return a view of each tile as a usable scene shows it: as in training, but none corrupted."""
+        return self._values(self._random_views(self._reflectances(tiles)), tiles.dtype)
+
+    def _reflectances(self, tiles: "Tensor") -> "Tensor":
+        """Return tiles as float32 (B, C, H, W) with 1 for white."""
+        return tiles.permute(0, 3, 1, 2).float() / self.white
+
+    def _values(self, pixels: "Tensor", dtype: "dtype") -> "Tensor":
+        """Return float32 (B, C, H, W) with 1 for white as tiles of a dtype."""
+        values = (pixels * self.white).clamp(0, self.largest).round()
+        return values.to(dtype).permute(0, 2, 3, 1).contiguous()
+
+    def _random_views(self, ground: "Tensor") -> "Tensor":
+        """Return a window of each image, most of them with another radiometry."""
         import torch
 
-        pixels = _random_windows(tiles.permute(0, 3, 1, 2).float() / self.white)
-        changed = torch.rand(len(tiles), 1, 1, 1).to(tiles.device) < _RADIOMETRY
-        haze = torch.tensor(self.haze, device=tiles.device).view(-1, 1, 1)
-        pixels = torch.where(changed, _random_radiometry(pixels, haze), pixels)
-        values = (pixels * self.white).clamp(0, self.largest).round()
-        return values.to(tiles.dtype).permute(0, 2, 3, 1).contiguous()
+        windows = _random_windows(ground)
+        changed = _draw(ground) < _RADIOMETRY
+        haze = torch.tensor(self.haze, device=ground.device).view(-1, 1, 1)
+        return torch.where(changed, _random_radiometry(windows, haze), windows)
 
 
 def _random_windows(pixels: "Tensor") -> "Tensor":
@@ -90,16 +123,64 @@ def _random_radiometry(pixels: "Tensor", haze: "Tensor") -> "Tensor":
     import torch
     from torch.nn import functional as F
 
-    count, bands = pixels.shape[:2]
-
-    def draw(low: float, high: float, channels: int = 1) -> "Tensor":
-        """Return uniform numbers, one for each image and channel."""
-        return (low + (high - low) * torch.rand(count, channels, 1, 1)).to(pixels.device)
-
-    gain = torch.exp(draw(-_GAIN, _GAIN) + draw(-_BAND_GAIN, _BAND_GAIN, bands))
-    offset = draw(-_OFFSET, _OFFSET) + draw(-_BAND_OFFSET, _BAND_OFFSET, bands) + draw(*_HAZE) * haze
-    pixels = ((pixels + offset) * gain).clamp(min=0) ** torch.exp(draw(-_GAMMA, _GAMMA))
-    noise = torch.randn(pixels.shape).to(pixels.device) * draw(0, _NOISE)
-    pixels = pixels + noise * (draw(0, 1) < _DEGRADED)
+    bands = pixels.shape[1]
+    draw = partial(_draw, pixels)
+    gain = torch.exp(draw((-_GAIN, _GAIN)) + draw((-_BAND_GAIN, _BAND_GAIN), channels=bands))
+    offset = draw((-_OFFSET, _OFFSET)) + draw((-_BAND_OFFSET, _BAND_OFFSET), channels=bands)
+    offset = offset + draw(_HAZE) * haze
+    pixels = ((pixels + offset) * gain).clamp(min=0) ** torch.exp(draw((-_GAMMA, _GAMMA)))
+    noise = torch.randn(pixels.shape).to(pixels.device) * draw((0, _NOISE))
+    pixels = pixels + noise * (draw() < _DEGRADED)
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return torch.where(draw(0, 1) < _DEGRADED, blurred, pixels)
+    return torch.where(draw() < _DEGRADED, blurred, pixels)
+
+
+def _corrupt_some(views: "Tensor", ground: "Tensor") -> "Tensor":
+    """Replace some of the views by corrupted images of the ground, both (B, C, H, W) with 1 for white."""
+    import torch
+
+    kind, bound = _draw(ground), 0.0
+    for fraction, corrupt in ((_THICK_HAZE, _thick_haze), (_SHOT_NOISE, _shot_noise), (_STRIPE, _stripe)):
+        chosen = (kind >= bound) & (kind < bound + fraction)
+        views, bound = torch.where(chosen, corrupt(ground), views), bound + fraction
+    return views
+
+
+def _thick_haze(pixels: "Tensor") -> "Tensor":
+    """Add thick haze, whose airlight replaces a fraction of the ground's light.
+
+    Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723).
+    """
+    lost = _draw(pixels, (0, _LOST))
+    return pixels * (1 - lost) + _draw(pixels, _AIRLIGHT) * lost
+
+
+def _shot_noise(pixels: "Tensor") -> "Tensor":
+    """Add the noise of a sensor that counts few electrons, log-uniform in their number.
+
+    The Gaussian approximation of the model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
+    """
+    import torch
+
+    electrons = torch.exp(_draw(pixels, (math.log(_ELECTRONS[0]), math.log(_ELECTRONS[1]))))
+    variance = pixels / electrons + (_READ_NOISE / electrons) ** 2
+    return pixels + torch.randn(pixels.shape).to(pixels.device) * variance.sqrt()
+
+
+def _stripe(pixels: "Tensor") -> "Tensor":
+    """Set a stripe of rows or columns of each image to zero, as a missing detector or scan line leaves it."""
+    import torch
+
+    rows, columns = ((torch.arange(side) + 0.5).to(pixels.device) / side for side in pixels.shape[2:])
+    place = torch.where(_draw(pixels) < 0.5, rows.view(-1, 1), columns)
+    width = _draw(pixels, (0, _STRIPE_WIDTH))
+    first = _draw(pixels) * (1 - width)
+    return pixels.masked_fill((place >= first) & (place < first + width), 0)
+
+
+def _draw(pixels: "Tensor", bounds: tuple[float, float] = (0, 1), *, channels: int = 1) -> "Tensor":
+    """Draw uniform numbers, one for each image and channel, float32 (B, channels, 1, 1)."""
+    import torch
+
+    low, high = bounds
+    return (low + (high - low) * torch.rand(len(pixels), channels, 1, 1)).to(pixels.device)

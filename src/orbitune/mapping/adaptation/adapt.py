@@ -104,7 +104,7 @@ def adapt(
     fitted = _fit(plan, labelled, seed=seed, progress=progress)
     for line in fitted.warnings(plan.bundle.classes):
         logger.warning(line)
-    _write(out, plan, fitted)
+    _write(out, plan, fitted=fitted)
     return Bundle.open(out)
 
 
@@ -180,7 +180,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
     )
 
 
-def _write(out: Path, plan: MapPlan, fitted: _FittedHead) -> None:
+def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
     """Write the bundle of a plan with another head."""
     bundle, parent = plan.bundle, plan.bundle.metadata
     adaptation = Adaptation(

@@ -70,7 +70,7 @@ def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], 
 
 
 def _estimate(
-    class_map: ClassMap, mapped: np.ndarray, unsure: float
+    class_map: ClassMap, mapped: np.ndarray, *, unsure: float
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return hectares (3, C) with intervals, and notes; None without test tiles.
 

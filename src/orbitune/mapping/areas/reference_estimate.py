@@ -31,7 +31,7 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     weights = points.weights or _map_weights(class_map)
     drawn = points.stratum if points.stratum is not None else np.array([strata.get(c, "") for c in codes])
     drawn = drawn[inside]
-    weights = _check_strata(class_map, drawn, weights)
+    weights = _check_strata(class_map, drawn, weights=weights)
     order = list(weights)
     covered = sum(weights.values())
     sample = StratifiedSample(
@@ -43,7 +43,7 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     return _reference_estimate(
         sample,
         mapped,
-        true,
+        true=true,
         names=names,
         hectares=total,
         unlabelled=points.unlabelled,
@@ -54,8 +54,8 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
 def _reference_estimate(
     sample: StratifiedSample,
     mapped: np.ndarray,
-    true: np.ndarray,
     *,
+    true: np.ndarray,
     names: list[str],
     hectares: float,
     unlabelled: int,
@@ -82,8 +82,8 @@ def _reference_estimate(
                 estimated_hectares=middle,
                 standard_error=error,
                 **(interval if error else {}),
-                **_accuracy("users", users, index),
-                **_accuracy("producers", producers, index),
+                **_accuracy("users", users, index=index),
+                **_accuracy("producers", producers, index=index),
             )
         )
     return ReferenceEstimate(
@@ -98,7 +98,7 @@ def _reference_estimate(
     )
 
 
-def _accuracy(kind: str, estimates: tuple[np.ndarray, np.ndarray], index: int) -> dict[str, float]:
+def _accuracy(kind: str, estimates: tuple[np.ndarray, np.ndarray], *, index: int) -> dict[str, float]:
     """Return an accuracy and its error as fields of a record; none if it is unknown."""
     value, error = (float(each[index]) for each in estimates)
     return {f"{kind}_accuracy": value, f"{kind}_error": error} if np.isfinite(value) else {}
@@ -111,7 +111,7 @@ def _map_weights(class_map: ClassMap) -> dict[str, float]:
     return {name: own / total for name, own in hectares.items() if own}
 
 
-def _check_strata(class_map: ClassMap, drawn: np.ndarray, weights: dict[str, float]) -> dict[str, float]:
+def _check_strata(class_map: ClassMap, drawn: np.ndarray, *, weights: dict[str, float]) -> dict[str, float]:
     """Return the weights of the sampled strata: all but an unsampled *not sure*.
 
     Raises:

@@ -108,7 +108,7 @@ def choose_scaling(encoding: Encoding, *, scale_max: int | None) -> ReflectanceS
         source = "that of the training tiles"
         # Nothing tells an offset of the training tiles: a scene of the same product has the same.
         offsets = encoding.offset if encoding.offset_stated else (0.0,) * len(encoding.offset)
-    low, high = (_to_file(value, encoding.scale, offsets) for value in (0.0, white))
+    low, high = (_to_file(value, encoding.scale, offsets=offsets) for value in (0.0, white))
     return ReflectanceScaling(low=low, high=high, source=source)
 
 
@@ -129,7 +129,9 @@ def scale_to_numbers(encoding: Encoding, tiles: TileNumbers | None) -> Reflectan
             low=(0.0,) * count, high=(float(top),) * count, source="as it is, 16 bits", top=top
         )
     source = f"to {tiles.kind} as in the training tiles" + _stated_by(encoding)
-    low, high = (_to_file(value, encoding.scale, encoding.offset) for value in (tiles.black, tiles.white))
+    low, high = (
+        _to_file(value, encoding.scale, offsets=encoding.offset) for value in (tiles.black, tiles.white)
+    )
     return ReflectanceScaling(low=low, high=high, source=source, top=tiles.top)
 
 
@@ -139,7 +141,7 @@ def _stated_by(encoding: Encoding) -> str:
     return f", by {encoding.evidence[0]}" if stated else ""
 
 
-def _to_file(value: float, scales: Sequence[float], offsets: Sequence[float]) -> tuple[float, ...]:
+def _to_file(value: float, scales: Sequence[float], *, offsets: Sequence[float]) -> tuple[float, ...]:
     """Return the number of each band for a reflectance."""
     return tuple(
         float(f"{(value - offset) / scale:.9g}") for scale, offset in zip(scales, offsets, strict=True)

@@ -77,7 +77,9 @@ def open_source(name: str, bands: Sequence[BandChoice] | None, *, driver: str | 
         DataError: it cannot be opened, lacks a band, or has no usable coordinate reference system.
     """
     product = find_product(name) if driver is None else None
-    source = _open_product(name, product, bands) if product else _open_raster(name, bands, driver=driver)
+    source = (
+        _open_product(name, product, bands=bands) if product else _open_raster(name, bands, driver=driver)
+    )
     try:
         _check_types(source)
     except DataError:
@@ -86,7 +88,7 @@ def open_source(name: str, bands: Sequence[BandChoice] | None, *, driver: str | 
     return source
 
 
-def _open_product(name: str, product: Product, bands: Sequence[BandChoice] | None) -> SceneSource:
+def _open_product(name: str, product: Product, *, bands: Sequence[BandChoice] | None) -> SceneSource:
     """Open the chosen bands of a product as one raster."""
     numbers = find_bands(bands or RGB, product.names, whose=name)
     chosen = [product.bands[number - 1] for number in numbers]

@@ -124,7 +124,7 @@ def _savings(view: ReportView, reference: MethodRow) -> list[str]:
     if reference.method != "full":
         return []
     if len(others) < FEW:
-        return [_saving(view, row, reference, fmt.capital(row.title)) for row in others]
+        return [_saving(view, row, full=reference, subject=fmt.capital(row.title)) for row in others]
     within = [
         row
         for row in others
@@ -143,7 +143,7 @@ def _savings(view: ReportView, reference: MethodRow) -> list[str]:
     ]
 
 
-def _saving(view: ReportView, row: MethodRow, full: MethodRow, subject: str) -> str:
+def _saving(view: ReportView, row: MethodRow, *, full: MethodRow, subject: str) -> str:
     """Describe what one method saves against full fine-tuning."""
     if view.timings_comparable:
         quantity, ratio = "time per epoch", fmt.ratio(row.cost.seconds_per_epoch, full.cost.seconds_per_epoch)
@@ -172,8 +172,8 @@ def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:
     # With more methods the table is easier to read.
     saving = reference.method == "full" and len(others) < FEW
     shown = [
-        _interval_sentence(view, row, reference)
-        + (f" {_saving(view, row, reference, 'It')}" if saving else "")
+        _interval_sentence(view, row, reference=reference)
+        + (f" {_saving(view, row, full=reference, subject='It')}" if saving else "")
         for row in others
     ]
     if not all(_overlap(_first_group(row), _first_group(reference)) for row in others):
@@ -185,7 +185,7 @@ def _first_group(row: MethodRow) -> RunGroup:
     return next(iter(row.groups.values()))
 
 
-def _interval_sentence(view: ReportView, row: MethodRow, reference: MethodRow) -> str:
+def _interval_sentence(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
     """Compare two single runs by whether their intervals overlap."""
     mine, theirs = _first_group(row), _first_group(reference)
     (value, *interval), (other, *others) = mine.accuracy, theirs.accuracy

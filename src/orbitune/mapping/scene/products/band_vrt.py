@@ -98,7 +98,7 @@ def stack_bands(bands: Sequence[BandFile], *, whose: str) -> BandVRT:
     headers = [_Header.read(band) for band in bands]
     finest = min(headers, key=lambda header: header.side)
     for header in headers:
-        _check_fit(header, finest, whose)
+        _check_fit(header, finest, whose=whose)
     inner = "".join(_band_xml(header, finest, number=n) for n, header in enumerate(headers, 1))
     masked = [header for header in headers if header.has_mask]
     if masked:
@@ -115,7 +115,7 @@ def stack_bands(bands: Sequence[BandFile], *, whose: str) -> BandVRT:
     )
 
 
-def _check_fit(header: _Header, finest: _Header, whose: str) -> None:
+def _check_fit(header: _Header, finest: _Header, *, whose: str) -> None:
     """Raise a DataError unless a band can be resampled to the grid of the finest one."""
     pair = f"bands {finest.band.name} and {header.band.name} of {whose}"
     if header.crs != finest.crs:

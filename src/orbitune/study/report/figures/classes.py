@@ -40,7 +40,9 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
             view, view.split_name(split) or heading, width=width, height=90 + 22 * len(classes)
         )
         columns = [group.title for group in others]
-        _matrix(axes, 100 * (f1 - first[:, None]), [shorten(row.name) for row in classes], columns)
+        _matrix(
+            axes, 100 * (f1 - first[:, None]), rows=[shorten(row.name) for row in classes], columns=columns
+        )
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
             f"Matrix of {len(classes)} classes by {len(others)} methods: {view.with_split(heading, split)}. "
@@ -55,7 +57,7 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
     return Figure(caption, panels)
 
 
-def _matrix(axes: "Axes", values: np.ndarray, rows: list[str], columns: list[str]) -> None:
+def _matrix(axes: "Axes", values: np.ndarray, *, rows: list[str], columns: list[str]) -> None:
     """Draw values in points, (classes, methods), with a diverging colour scale."""
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -38,7 +38,7 @@ def confusion_figure(view: ReportView, styles: Styles) -> Figure:
         f"Rows are true classes, columns predicted classes. Numbers are tiles, zeros left out{seeds}; "
         "the colour is the fraction of the row, on a square-root scale that shows rare errors." + chosen
     )
-    return Figure(caption, [_confusion_draw_panel(view, group, styles) for group in groups])
+    return Figure(caption, [_confusion_draw_panel(view, group, styles=styles) for group in groups])
 
 
 def shown_groups(view: ReportView, split: str) -> list[RunGroup]:
@@ -51,13 +51,15 @@ def shown_groups(view: ReportView, split: str) -> list[RunGroup]:
     return [first, min(others, key=lambda group: abs(group.accuracy[0] - first.accuracy[0]))]
 
 
-def _confusion_draw_panel(view: ReportView, group: RunGroup, styles: Styles) -> Panel:
+def _confusion_draw_panel(view: ReportView, group: RunGroup, *, styles: Styles) -> Panel:
     tests = [run.finished.test for run in group.runs]
     counts = np.sum([test.confusion for test in tests], axis=0)
     classes = [row.name for row in tests[0].per_class]
     width = HALF_WIDTH if len(classes) <= 12 else LARGE_WIDTH if len(classes) <= 24 else FULL_WIDTH
     heading = view.with_split(fmt.capital(group.title), group.split)
-    figure = _confusion(view, heading, counts, classes, styles[group.title]["color"], width)
+    figure = _confusion(
+        view, heading, counts=counts, classes=classes, colour=styles[group.title]["color"], width=width
+    )
     alt = (
         f"Confusion matrix of {group.title} on the {view.with_split('test split', group.split)}: "
         f"{np.trace(counts):,} of {counts.sum():,} tiles are correct."
@@ -66,7 +68,7 @@ def _confusion_draw_panel(view: ReportView, group: RunGroup, styles: Styles) -> 
 
 
 def _confusion(
-    view: ReportView, heading: str, counts: np.ndarray, classes: list[str], colour: str, width: int
+    view: ReportView, heading: str, *, counts: np.ndarray, classes: list[str], colour: str, width: int
 ) -> "Drawing":
     """Draw a confusion matrix of counts, int (C, C), rows are true classes."""
     from matplotlib.collections import PatchCollection
@@ -86,11 +88,11 @@ def _confusion(
             size = 9 if counts[row, column] < 1000 else 8
             text = f"{counts[row, column]}"
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
-    _class_axes(axes, [shorten(name) for name in classes], width)
+    _class_axes(axes, [shorten(name) for name in classes], width=width)
     return figure
 
 
-def _class_axes(axes: "Axes", names: list[str], width: int) -> None:
+def _class_axes(axes: "Axes", names: list[str], *, width: int) -> None:
     """Label both axes with the class names, and draw the grid."""
     size = min(10.5, 0.62 * width / len(names))
     middles = [i + 0.5 for i in range(len(names))]

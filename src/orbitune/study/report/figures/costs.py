@@ -53,7 +53,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def cost_figure(view: ReportView, styles: Styles) -> Figure:
     """Draw one panel per split and kind of cost."""
     panels = [
-        _cost_draw_panel(view, split, styles, cost)
+        _cost_draw_panel(view, split, styles=styles, cost=cost)
         for split in view.splits
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
@@ -65,7 +65,7 @@ def cost_figure(view: ReportView, styles: Styles) -> Figure:
     return Figure(caption, panels)
 
 
-def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -> Panel:
+def _cost_draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> Panel:
     key, title, value = cost
     groups = view.groups_on(split)
     costs = [value(MeanCost.over(group.runs)) for group in groups]
@@ -77,8 +77,8 @@ def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -
     halo: dict[str, Any] = {"color": "#cbd2d9", "linewidth": 5, "marker": "o", "markersize": 14, "zorder": 1}
     axes.plot([costs[i] for i in front], [height[i] for i in front], **halo)
     for group, x in zip(groups, costs, strict=True):
-        _point(axes, group, x, styles[group.title])
-    _axes(axes, groups, costs)
+        _point(axes, group, cost=x, look=styles[group.title])
+    _axes(axes, groups, costs=costs)
     axes.set_ylabel(
         f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
     )
@@ -86,7 +86,7 @@ def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -
         entries = [(group.title, {**styles[group.title], "linestyle": "none"}) for group in groups]
         legend(figure, entries, width=THIRD_WIDTH)
     else:
-        _names(axes, groups, costs, styles)
+        _names(axes, groups, costs=costs, styles=styles)
     named = "; ".join(
         f"{group.title} {fmt.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
         + (", on the front" if place in front else "")
@@ -96,14 +96,14 @@ def _cost_draw_panel(view: ReportView, split: str, styles: Styles, cost: Cost) -
     return to_panel(figure, fmt.slug(view.with_split(f"cost {key}", split)), alt=alt, width=THIRD_WIDTH)
 
 
-def _point(axes: "Axes", group: RunGroup, cost: float, look: dict[str, Any]) -> None:
+def _point(axes: "Axes", group: RunGroup, *, cost: float, look: dict[str, Any]) -> None:
     """Draw one method with the interval of its accuracy."""
     middle, low, high = (to_error_scale(accuracy, group.summary.test_tiles) for accuracy in group.accuracy)
     errors = [[middle - low], [high - middle]]
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
 
 
-def _names(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], styles: Styles) -> None:
+def _names(axes: "Axes", groups: Sequence[RunGroup], *, costs: Sequence[float], styles: Styles) -> None:
     """Write names at the points, alternately above and below by accuracy."""
     ranked = sorted(zip(groups, costs, strict=True), key=lambda pair: pair[0].accuracy[0], reverse=True)
     for rank, (group, cost) in enumerate(ranked):
@@ -121,7 +121,7 @@ def _names(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float], sty
         )
 
 
-def _axes(axes: "Axes", groups: Sequence[RunGroup], costs: Sequence[float]) -> None:
+def _axes(axes: "Axes", groups: Sequence[RunGroup], *, costs: Sequence[float]) -> None:
     """Set the axis limits; the cost axis is logarithmic over a range of ten."""
     from matplotlib.ticker import LogLocator, NullLocator
 

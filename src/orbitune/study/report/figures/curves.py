@@ -26,21 +26,29 @@ _MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
 def curve_figure(view: ReportView, styles: Styles) -> Figure:
     """Draw loss and accuracy by epoch; with few methods, of the training split too."""
     panels = [
-        _draw_panel(view, split, measure, title, scale, styles)
+        _draw_panel(view, split, measure=measure, title=title, scale=scale, styles=styles)
         for split in view.splits
         for measure, title, scale in _MEASURES
     ]
     return Figure(_caption(view), panels)
 
 
-def _draw_panel(view: ReportView, split: str, measure: str, title: str, scale: int, styles: Styles) -> Panel:
+def _draw_panel(
+    view: ReportView, split: str, *, measure: str, title: str, scale: int, styles: Styles
+) -> Panel:
     groups = view.groups_on(split)
     sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
     figure, axes = new_figure(view, view.with_split(title, split), width=HALF_WIDTH, height=340)
     for group in groups:
         for side, line in sides:
-            _curve(axes, group, f"{side}_{measure}", scale, {**styles[group.title], "linestyle": line})
-        _ring(axes, group, f"validation_{measure}", scale, styles[group.title]["color"])
+            _curve(
+                axes,
+                group,
+                key=f"{side}_{measure}",
+                scale=scale,
+                look={**styles[group.title], "linestyle": line},
+            )
+        _ring(axes, group, key=f"validation_{measure}", scale=scale, colour=styles[group.title]["color"])
     _epoch_axis(axes, max(len(run.finished.history) for group in groups for run in group.runs))
     entries: list[tuple[str, dict[str, Any]]] = [
         (group.title, {"linestyle": "-", **styles[group.title]}) for group in groups
@@ -64,7 +72,7 @@ def _caption(view: ReportView) -> str:
     return " ".join([*sentences, "Ring: epoch of the checkpoint that was kept."])
 
 
-def _curve(axes: "Axes", group: RunGroup, key: str, scale: int, look: dict[str, Any]) -> None:
+def _curve(axes: "Axes", group: RunGroup, *, key: str, scale: int, look: dict[str, Any]) -> None:
     """Draw the mean of one measure over the seeds by epoch."""
     histories = [run.finished.history for run in group.runs]
     epochs = [row.epoch for row in max(histories, key=len)]
@@ -75,7 +83,7 @@ def _curve(axes: "Axes", group: RunGroup, key: str, scale: int, look: dict[str, 
     axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
 
 
-def _ring(axes: "Axes", group: RunGroup, key: str, scale: int, colour: str) -> None:
+def _ring(axes: "Axes", group: RunGroup, *, key: str, scale: int, colour: str) -> None:
     """Mark the epoch whose checkpoint was kept, for a single run."""
     if len(group.runs) > 1:
         return

@@ -20,7 +20,9 @@ _STATES = (("before", "Before temperature scaling"), ("after", "After temperatur
 
 def reliability_figure(view: ReportView, splits: list[str], *, styles: Styles) -> Figure:
     """Draw accuracy against confidence in bins of equal size; two panels per split."""
-    panels = [_draw_panel(view, split, state, styles) for split in splits for state, _ in _STATES]
+    panels = [
+        _draw_panel(view, split, state=state, styles=styles) for split in splits for state, _ in _STATES
+    ]
     caption = (
         "Test tiles in bins of equal size by confidence. On the diagonal, accuracy equals confidence; below "
         "it, a method is overconfident. Both axes are logarithmic in the error rate, as most tiles lie near "
@@ -42,7 +44,7 @@ def _points(group: RunGroup, state: str) -> list[tuple[float, float]]:
     ]
 
 
-def _draw_panel(view: ReportView, split: str, state: str, styles: Styles) -> Panel:
+def _draw_panel(view: ReportView, split: str, *, state: str, styles: Styles) -> Panel:
     groups = [group for group in view.groups_on(split) if group.summary.calibration]
     both = [end for group in groups for each, _ in _STATES for point in _points(group, each) for end in point]
     low, high = min(both), max(both)

@@ -67,7 +67,7 @@ def sweep_lines(view: ReportView, sweep: Sweep, *, split: str) -> Lines:
 def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     """Draw one panel per split."""
     panels = [
-        _sweep_draw_panel(view, sweep, split, styles)
+        _sweep_draw_panel(view, sweep, split=split, styles=styles)
         for split in view.splits
         if sweep_lines(view, sweep, split=split)
     ]
@@ -76,7 +76,7 @@ def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     return Figure(caption, panels)
 
 
-def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles) -> Panel:
+def _sweep_draw_panel(view: ReportView, sweep: Sweep, *, split: str, styles: Styles) -> Panel:
     lines = sweep_lines(view, sweep, split=split)
     figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():
@@ -87,7 +87,7 @@ def _sweep_draw_panel(view: ReportView, sweep: Sweep, split: str, styles: Styles
     groups = [group for points in lines.values() for _, group in points]
     ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     set_error_axis(axes, "y", low=min(ends), high=max(ends))
-    _value_axis(axes, sweep, lines)
+    _value_axis(axes, sweep, lines=lines)
     legend(figure, [(title, {**styles[title], "linestyle": "-"}) for title in lines], width=HALF_WIDTH)
     texts = "; ".join(
         f"{title} "
@@ -114,7 +114,7 @@ def _place(value: int | None, group: RunGroup) -> float:
     return float(data.sizes["train"]) / len(data.classes)
 
 
-def _value_axis(axes: "Axes", sweep: Sweep, lines: Lines) -> None:
+def _value_axis(axes: "Axes", sweep: Sweep, *, lines: Lines) -> None:
     """Label the values that were run."""
     from matplotlib.ticker import NullLocator
 
