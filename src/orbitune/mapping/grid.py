@@ -72,12 +72,14 @@ class PixelWindow:
         valid: bool (H, W), False where the scene has no data.
         cells: the grid that the block belongs to.
         wanted: bool (rows, columns), False for cells outside the area of interest; None for all cells.
+        first: row and column in the grid of the first cell.
     """
 
     pixels: np.ndarray
     valid: np.ndarray
     cells: CellGrid
     wanted: np.ndarray | None = None
+    first: tuple[int, int] = (0, 0)
 
     @cached_property
     def tile_coverage(self) -> np.ndarray:

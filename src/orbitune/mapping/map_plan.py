@@ -14,7 +14,7 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.area_of_interest import AreaOfInterest
-from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
+from orbitune.mapping.dense import is_small
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
@@ -34,7 +34,7 @@ from orbitune.resources import core_count, parse_bytes
 from orbitune.sources.band_names import COLOURS
 
 _PIXEL_BYTES = 20  # per pixel of two parts in memory, 8-bit RGB: as read, scaled, and padded copies
-_TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
+_FEATURE_BYTES = 4 * 24 * 4  # per cell and band of dense prediction: four copies of up to 12 float64 features
 _MIN_PARTS = 16  # so that a killed map has something to resume
 
 
@@ -92,7 +92,9 @@ def plan_map(
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
-    cells, dense = _cell_grid(options, bundle, inputs.grid, aoi)
+    cells = _cell_grid(options, bundle, inputs.grid, aoi)
+    dense = options.mode == "dense" or (options.mode == "auto" and 4 * cells.stride <= bundle.tile_size[0])
+    dense = dense and not is_small(cells)
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
@@ -126,10 +128,8 @@ def plan_map(
     )
 
 
-def _cell_grid(
-    options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None
-) -> tuple[CellGrid, bool]:
-    """Return the grid of cells, and whether they are predicted densely."""
+def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None) -> CellGrid:
+    """Return the grid of cells."""
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
         raise DataError(
@@ -148,16 +148,15 @@ def _cell_grid(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
-    dense = options.mode == "dense" or (options.mode == "auto" and 4 * stride <= tile)
     if aoi is None:
-        return CellGrid(grid.height, grid.width, stride, window), dense
+        return CellGrid(grid.height, grid.width, stride, window)
     top, left, bottom, right = aoi.bounds
     top, left = top - top % stride, left - left % stride  # on the cells of the whole scene
     bottom, right = (
         min(-(-bottom // stride) * stride, grid.height),
         min(-(-right // stride) * stride, grid.width),
     )
-    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left), dense
+    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left)
 
 
 def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
@@ -173,19 +172,18 @@ def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
-    """Return the rows of cells per part that fit the budget, in whole windows."""
+    """Return the rows of cells per part that fit the budget."""
     budget = parse_bytes(memory_budget)
     values = len(used.bands) * np.dtype(used.dtype).itemsize
     pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
-    row = 2 * cells.stride * cells.width * pixel + (cells.columns * _TOKEN_BYTES if dense else 0)
-    fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
+    features = cells.columns * len(used.bands) * _FEATURE_BYTES if dense else 0
+    row = 2 * cells.stride * cells.width * pixel + features
     most = (budget - BASE_BYTES) // row
-    if most < fewest:
-        needed = (BASE_BYTES + fewest * row) / 1e9
+    if most < 1:
+        needed = (BASE_BYTES + row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
-    # Parts overlap by the margin of their tiles, so those of a single row of windows waste most work.
-    usual = max(fewest + step, -(-cells.rows // _MIN_PARTS))
-    return int(fewest + (min(most, usual) - fewest) // step * step)
+    # Parts overlap by the margin of their tiles, so thin ones waste most work.
+    return int(min(most, max(2, -(-cells.rows // _MIN_PARTS))))
 
 
 def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool, scale: str) -> MapMetadata:

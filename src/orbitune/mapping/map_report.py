@@ -1,5 +1,6 @@
 """Records of a finished map: its metadata, areas and report."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -31,6 +32,12 @@ class Agreement(Record):
     cells: int
     fraction: float | None = None
     mean_by_code: float | None = None
+
+    @classmethod
+    def from_array(cls, compared: Sequence[float]) -> "Agreement":
+        """Return the agreement of a dense head, see `DenseHead.compared`."""
+        cells, fraction, mean_by_code = compared
+        return cls(cells=int(cells), fraction=float(fraction), mean_by_code=float(mean_by_code))
 
 
 class SceneRecord(Record):

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+from scipy.special import logit
 
 from orbitune.evaluation.calibration import probabilities
 from orbitune.inference.bundle import Bundle
@@ -10,6 +11,8 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.grid import PixelWindow
 
 _BATCH = 256  # tiles cut out of a window at a time
+_SCORE_UNITS = 6.0  # an OOD score of twice its threshold is that far from it, in logits
+_SURE = 1 - 1e-6  # the highest probability whose logit is finite
 
 
 class CellPredictor(Protocol):
@@ -35,6 +38,7 @@ class TilewisePredictor:
         self._network = network
         self._detector = bundle.ood_detector if not_sure else None
         self._limits = bundle.metadata.ood_detector
+        self._min_confidence = self._limits.min_confidence if self._detector and self._limits else 0.0
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""
@@ -52,13 +56,40 @@ class TilewisePredictor:
             Class probabilities; the last column is 1 for tiles that are out of distribution or whose highest
             probability is too low, else 0.
         """
+        return self.decide(self.measure_tiles(tiles))
+
+    def measure_tiles(self, tiles: np.ndarray) -> np.ndarray:
+        """Return what predictions of tiles follow from, float32 (K, C + 1).
+
+        Args:
+            tiles: uint8 or uint16 (K, tile, tile, bands).
+
+        Returns:
+            Logits of the classes; and the OOD score above its threshold, in units of about a logit.
+        """
         logits, features = self._network.compute(tiles)
-        known = probabilities(logits, self._bundle.temperature)
+        logits = logits / self._bundle.temperature
         if self._detector is None or self._limits is None:
-            outside = np.zeros(len(tiles), bool)
-        else:
-            # Cells of another scene are judged beside views of tiles as other scenes show them.
-            threshold = self._limits.view_threshold or self._limits.threshold
-            outside = self._detector.scores(features) > threshold
-            outside |= known.max(1) < self._limits.min_confidence
+            return np.column_stack([logits, np.full(len(tiles), -_SCORE_UNITS)]).astype(np.float32)
+        # Cells of another scene are judged beside views of tiles as other scenes show them.
+        threshold = self._limits.view_threshold or self._limits.threshold
+        scores = (self._detector.scores(features) / threshold - 1) * _SCORE_UNITS
+        return np.column_stack([logits, scores]).astype(np.float32)
+
+    def decide(self, measured: np.ndarray) -> np.ndarray:
+        """Return probabilities as `predict_tiles` for what `measure_tiles` returns."""
+        known = probabilities(measured[:, :-1])
+        outside = (measured[:, -1] > 0) | (known.max(1) < self._min_confidence)
         return np.column_stack([known * ~outside[:, None], outside]).astype(np.float32)
+
+    def margins(self, measured: np.ndarray) -> np.ndarray:
+        """Return by how much of a logit cells miss another code at least, float (K,).
+
+        Args:
+            measured: of the cells, from `measure_tiles` or an estimate of it.
+        """
+        logits, score = measured[:, :-1], measured[:, -1]
+        best = np.sort(logits, 1)[:, -2:]
+        lacks = logit(self._min_confidence) - logit(probabilities(logits).max(1).clip(0, _SURE))
+        unsure = np.maximum(score, lacks)
+        return np.where(unsure > 0, unsure, np.minimum(best[:, -1] - best[:, 0], -unsure))

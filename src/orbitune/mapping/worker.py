@@ -4,10 +4,9 @@ import numpy as np
 
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.dense import DensePredictor
+from orbitune.mapping.dense import DenseHead, DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.scene.mosaic import Mosaic
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
@@ -24,7 +23,7 @@ class Worker:
         tilewise: the tile-wise predictor, whatever labels the parts.
     """
 
-    def __init__(self, spec: JobSpec, head: LinearHead | None = None) -> None:
+    def __init__(self, spec: JobSpec, head: DenseHead | None = None) -> None:
         import torch
 
         torch.set_num_threads(spec.threads)
@@ -38,9 +37,9 @@ class Worker:
         if head:
             self.use_dense_head(head)
 
-    def use_dense_head(self, head: LinearHead) -> None:
+    def use_dense_head(self, head: DenseHead) -> None:
         """Use the dense head for all later `label` calls."""
-        self._predictor = DensePredictor(self.network, head, not_sure=self.not_sure)
+        self._predictor = DensePredictor(head, self.tilewise)
 
     def read_part(self, number: int) -> PixelWindow:
         """Return the pixels of a part, with the margin of its tiles."""
@@ -56,10 +55,10 @@ class Worker:
         if wanted is not None and not wanted.any():  # nothing is read outside the area of interest
             used = self.bundle.metadata.preprocessing
             nothing = np.zeros((height, width, len(used.bands)), used.dtype)
-            return PixelWindow(nothing, np.zeros((height, width), bool), cells, wanted)
+            return PixelWindow(nothing, np.zeros((height, width), bool), cells, wanted, (row, column))
         scalings = [scene.scaling for scene in self.spec.scenes]
         pixels, valid = self.scene.read_window(top, left, height=height, width=width, scalings=scalings)
-        return PixelWindow(pixels, valid, cells, wanted)
+        return PixelWindow(pixels, valid, cells, wanted, (row, column))
 
     def _wanted(self, row: int, column: int, *, rows: int, columns: int) -> np.ndarray | None:
         """Return which cells of a block the area of interest touches; None without one."""

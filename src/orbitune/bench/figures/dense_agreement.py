@@ -10,13 +10,17 @@ from orbitune.bench.figures.labelled_scenes import read_labelled_scenes
 from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle
 from orbitune.errors import OrbituneError
 from orbitune.mapping.grid import NODATA
-from orbitune.mapping.map_report import MapReport
 
 _STRIDE = 16
 
 
 def measure(
-    run: str, scene: str | None, *, labelled_scenes: str | None, without_most_frequent: bool = False
+    run: str,
+    scene: str | None,
+    *,
+    labelled_scenes: str | None,
+    without_most_frequent: bool = False,
+    window: int | None = None,
 ) -> dict[str, Any]:
     """Return the mean fraction of grid cells with the same value in both maps, 0..1.
 
@@ -28,39 +32,38 @@ def measure(
         labelled_scenes: folder of labelled scenes, whose labels are not used; None for none.
         without_most_frequent: leave out the cells with the most frequent value of the tile-wise map. Scenes
             of a single value then do not count.
+        window: side in pixels of the ground that a cell is labelled from; None for the default.
     """
     scenes: dict[str, tuple[str | Path, dict[str, Any]]] = {}
     if scene is not None:
-        scenes[Path(scene).stem] = scene, {}
+        scenes[Path(scene).stem] = scene, {"window": window}
     for each in read_labelled_scenes(labelled_scenes) if labelled_scenes else ():
-        scenes[each.name] = each.raster, {"bands": each.bands}
+        scenes[each.name] = each.raster, {"bands": each.bands, "window": window}
     fractions, details = [], []
     with temporary_bundle(run) as folder:
         for name, (raster, settings) in scenes.items():
-            tiles, dense, report = _both_maps(folder, raster, settings=settings)
+            tiles, dense, how = _both_maps(folder, raster, settings=settings)
             there = tiles != NODATA
             rarer = there & (tiles != np.bincount(tiles[there]).argmax())
             counted = rarer if without_most_frequent else there
             if counted.any():
                 fractions.append(float((tiles == dense)[counted].mean()))
-            details.append([name, _describe(tiles == dense, there, rarer=rarer)])
+            details.append([name, f"{how}: {_describe(tiles == dense, there, rarer=rarer)}"])
     if not fractions:
         raise OrbituneError("The maps of these scenes have a single value: there is nothing to compare.")
-    assert report.agreement and report.agreement.fraction is not None
-    details += [["dense maps", describe_map(report.metadata)]]
     return {"value": float(np.mean(fractions)), "details": details}
 
 
 def _both_maps(
     folder: Path, scene: str | Path, *, settings: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, MapReport]:
-    """Return both maps, uint8 (rows, columns), and the report of the dense one."""
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return both maps, uint8 (rows, columns), and how the latter was labelled."""
     maps = []
     for mode in ("tiles", "dense"):
         report = map_scene_with(folder, scene, stride=_STRIDE, mode=mode, grid="cells", **settings)
         with rasterio.open(folder / "map.tif") as file:
             maps.append(file.read(1))
-    return maps[0], maps[1], report
+    return maps[0], maps[1], describe_map(report.metadata)
 
 
 def _describe(same: np.ndarray, there: np.ndarray, *, rarer: np.ndarray) -> str:

@@ -10,21 +10,22 @@ from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporar
 _SIDE, _STRIDE = 2_000, 16
 
 
-def measure(run: str, *, pixels: int = _SIDE) -> dict[str, Any]:
+def measure(run: str, *, pixels: int = _SIDE, window: int | None = None) -> dict[str, Any]:
     """Return the median ratio of seconds of whole maps, each way run twice.
 
     Args:
         run: the run whose bundle makes the maps.
         pixels: side of the scene.
+        window: side in pixels of the ground that a cell is labelled from; None for the default.
     """
     seconds: dict[str, list[float]] = {"dense": [], "tiles": []}
     with temporary_bundle(run) as folder:
         scene = folder / "scene.tif"
         write_scene(run, scene, pixels=pixels)
         # The first map loads what is loaded once for a process.
-        report = map_scene_with(folder, scene, stride=_STRIDE, mode="dense")
+        report = map_scene_with(folder, scene, stride=_STRIDE, window=window, mode="dense")
         for mode in ("dense", "tiles", "tiles", "dense"):
-            seconds[mode].append(_seconds(folder, scene, mode=mode))
+            seconds[mode].append(_seconds(folder, scene, mode=mode, window=window))
     ratios = [slow / fast for slow, fast in zip(seconds["tiles"], seconds["dense"], strict=True)]
     words = [[name, f"{statistics.median(each):.1f} s"] for name, each in seconds.items()]
     return {
@@ -37,7 +38,7 @@ def measure(run: str, *, pixels: int = _SIDE) -> dict[str, Any]:
     }
 
 
-def _seconds(folder: Path, scene: Path, *, mode: str) -> float:
+def _seconds(folder: Path, scene: Path, *, mode: str, window: int | None) -> float:
     start = time.perf_counter()
-    map_scene_with(folder, scene, stride=_STRIDE, mode=mode)
+    map_scene_with(folder, scene, stride=_STRIDE, window=window, mode=mode)
     return time.perf_counter() - start
