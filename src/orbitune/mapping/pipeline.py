@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,8 @@ def map_scene(
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
         log(_sieve_message(rasters.metadata.sieve))
-    with ThreadPoolExecutor() as writers:
-        list(writers.map(lambda each: OUTPUTS[each[0]].write(rasters, each[1]), paths.items()))
+    for name, path in paths.items():
+        OUTPUTS[name].write(rasters, path)
     areas, change = analysis.report(paths["map"])
     store.clear()
     quality = rasters.metadata.quality
