@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from orbitune.mapping.grid import CellGrid, PixelWindow
+from orbitune.mapping.grid import CellGrid, CellPredictions, PixelWindow
 from orbitune.mapping.kernel_head import KernelHead
 from orbitune.mapping.texture import texture_features
 from orbitune.mapping.tilewise import TilewisePredictor
@@ -66,13 +66,12 @@ class DensePredictor:
     def __init__(self, head: DenseHead, tilewise: TilewisePredictor) -> None:
         self._head, self._tilewise = head, tilewise
 
-    def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
-        """Return probabilities of cells, as `tilewise.CellPredictor.predict`."""
+    def predict(self, window: PixelWindow, where: np.ndarray) -> CellPredictions:
+        """Return the predictions of cells, as `tilewise.CellPredictor.predict`."""
         measured = estimate_cells(self._head.kernel, window, where=where)
         doubtful = self._tilewise.margins(measured) < self._head.margin
-        predicted = self._tilewise.decide(measured)
-        predicted[doubtful] = self._tilewise.predict(window, where[doubtful])
-        return predicted
+        measured[doubtful] = self._tilewise.measure(window, where[doubtful])
+        return self._tilewise.decide(measured)
 
 
 def estimate_cells(kernel: KernelHead, window: PixelWindow, *, where: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.mapping.dense import DenseHead, estimate_cells
-from orbitune.mapping.grid import PixelWindow, select_cells, to_codes
+from orbitune.mapping.grid import PixelWindow, select_cells
 from orbitune.mapping.kernel_head import KernelHead
 from orbitune.mapping.texture import texture_features
 from orbitune.mapping.tilewise import TilewisePredictor
@@ -89,7 +89,7 @@ def _compare(
         measured: by the network.
         margin: cells whose estimate is closer to another code are predicted tile by tile.
     """
-    codes = to_codes(tilewise.decide(measured))
-    same = (tilewise.margins(estimated) < margin) | (to_codes(tilewise.decide(estimated)) == codes)
+    codes, others = (tilewise.decide(each).codes(tilewise.min_confidence) for each in (measured, estimated))
+    same = (tilewise.margins(estimated) < margin) | (others == codes)
     each = [same[codes == code].mean() for code in np.unique(codes)]
     return np.array([len(same), same.mean(), np.mean(each)])

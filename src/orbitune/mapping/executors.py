@@ -34,7 +34,7 @@ def run_local(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int])
             window = waiting.pop().result()
             if following is not None:
                 waiting.append(reader.submit(worker.read_part, following))
-            yield number, worker.label(window)
+            yield number, worker.label(number, window)
 
 
 def run_on_ray(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
@@ -88,7 +88,7 @@ class _RayWorker:
         """Return a labelled part, or a user error's message without Ray's traceback."""
         try:
             self._worker = self._worker or Worker(*self._arguments)
-            return number, self._worker.label(self._worker.read_part(number))
+            return number, self._worker.label(number, self._worker.read_part(number))
         except OrbituneError as error:
             return str(error)
 

@@ -29,12 +29,14 @@ from orbitune.mapping.plan_messages import (
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
+from orbitune.mapping.spatial_context import SpatialContext
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import core_count, parse_bytes
 from orbitune.sources.band_names import COLOURS
 
 _PIXEL_BYTES = 20  # per pixel of two parts in memory, 8-bit RGB: as read, scaled, and padded copies
 _FEATURE_BYTES = 4 * 24 * 4  # per cell and band of dense prediction: four copies of up to 12 float64 features
+_MIN_ROWS_PER_REACH = 24  # rows of a part per row of context on a side, which two parts predict
 _MIN_PARTS = 16  # so that a killed map has something to resume
 
 
@@ -95,6 +97,8 @@ def plan_map(
     cells = _cell_grid(options, bundle, inputs.grid, aoi)
     dense = options.mode == "dense" or (options.mode == "auto" and 4 * cells.stride <= bundle.tile_size[0])
     dense = dense and not is_small(cells)
+    context = SpatialContext.within_tile(cells, bundle.tile_size[0])
+    used = bundle.metadata.preprocessing
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
@@ -103,7 +107,8 @@ def plan_map(
         scenes=inputs.specs,
         resolution=options.resolution,
         cells=cells,
-        rows=_rows_per_part(options.memory_budget, cells, dense=dense, used=bundle.metadata.preprocessing),
+        rows=_rows_per_part(options.memory_budget, cells, reach=context.reach, dense=dense, used=used),
+        context=context,
         not_sure=options.not_sure,
         driver=options.driver,
         aoi=aoi,
@@ -171,19 +176,25 @@ def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
     return options.window
 
 
-def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
-    """Return the rows of cells per part that fit the budget."""
+def _rows_per_part(
+    memory_budget: str, cells: CellGrid, *, reach: int, dense: bool, used: Preprocessing
+) -> int:
+    """Return the rows of cells per part that fit the budget.
+
+    Args:
+        reach: rows of spatial context on each side of a part.
+    """
     budget = parse_bytes(memory_budget)
     values = len(used.bands) * np.dtype(used.dtype).itemsize
     pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
     features = cells.columns * len(used.bands) * _FEATURE_BYTES if dense else 0
     row = 2 * cells.stride * cells.width * pixel + features
-    most = (budget - BASE_BYTES) // row
+    most = (budget - BASE_BYTES) // row - 2 * reach
     if most < 1:
-        needed = (BASE_BYTES + row) / 1e9
+        needed = (BASE_BYTES + (1 + 2 * reach) * row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
-    # Parts overlap by the margin of their tiles, so thin ones waste most work.
-    return int(min(most, max(2, -(-cells.rows // _MIN_PARTS))))
+    # Parts overlap by the margin of their tiles and by their context, so thin ones waste most work.
+    return int(min(most, max(2, _MIN_ROWS_PER_REACH * reach, -(-cells.rows // _MIN_PARTS))))
 
 
 def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool, scale: str) -> MapMetadata:
@@ -198,6 +209,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         resolution_metres=spec.resolution,
         stride=spec.cells.stride,
         tile=spec.cells.tile,
+        context=spec.context.steps,
         mode="dense" if dense else "tiles",
         scale=scale,
         not_sure=spec.not_sure and bundle.ood_detector is not None,

@@ -92,6 +92,7 @@ class MapMetadata(SceneRecord, StoredRecord):
         pixels: height and width of the grid that was classified.
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
+        context: number of windows on each side of a cell whose predictions count for it.
         mode: how cells were labelled.
         scale: the option that the scaling of each scene follows, see `MapOptions`; None in older maps.
         not_sure: whether out-of-distribution cells are coded as not sure.
@@ -117,6 +118,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     resolution_metres: float
     stride: int
     tile: int
+    context: int = 0
     mode: Literal["tiles", "dense"]
     scale: str | None = None
     not_sure: bool
