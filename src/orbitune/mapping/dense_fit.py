@@ -13,7 +13,7 @@ from orbitune.mapping.tilewise import TilewisePredictor
 from orbitune.mapping.worker import Worker
 
 # Of the cells of a scene, those that the head is fitted to, and as many again that it leaves in doubt.
-_FRACTION, _FEWEST, _MOST = 0.016, 250, 1000
+_FRACTION, _FEWEST, _MOST = 0.0125, 200, 1000
 _SIDE, _PER_WINDOW = 14, 10  # cells along a side of a window that the sample is drawn from, and drawn in each
 
 
