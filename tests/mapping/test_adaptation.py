@@ -19,8 +19,8 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.classifier import Classifier
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.adapt import adapt
-from orbitune.mapping.adaptation.linear_head import LinearHead
 from orbitune.mapping.adaptation.refit import cell_logits
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.pipeline import map_scene
 from orbitune.models.files.head_tensors import read_head
 from orbitune.recipe import Recipe

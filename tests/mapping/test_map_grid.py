@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.mapping.grid import (
-    NODATA,
-    NOT_SURE,
-    CellGrid,
-    CellPredictions,
-    PixelWindow,
-    encode_cells,
-    select_cells,
-)
+from orbitune.mapping.grid import NODATA, NOT_SURE, CellGrid, PixelWindow, encode_cells, select_cells
 
 TILE, STRIDE = 8, 4
 
@@ -75,19 +67,17 @@ def test_a_tile_partly_there_is_not_sure_and_one_hardly_there_is_nothing(rows_mi
     valid[:rows_missing] = False  # of the 8 rows of the first tiles, whose cells are rows 2 to 5
     holed = part(valid)
     where = select_cells(holed)
-    answers = np.tile(np.array([0.1, 0.7, 0.2], np.float32), (len(where), 1))
-    predicted = CellPredictions(answers, np.zeros(len(where), bool))
-    codes, confidence = encode_cells(holed, where, predicted=predicted)
+    answers = np.tile(np.array([0.1, 0.7, 0.2, 0.0], np.float32), (len(where), 1))
+    codes, confidence = encode_cells(holed, where, predicted=answers)
     expected = {"class": (2, 70), "not sure": (NOT_SURE, 0), "nothing": (NODATA, 0)}[code]
     assert {(*pair,) for pair in zip(codes[0].tolist(), confidence[0].tolist(), strict=True)} == {expected}
     assert (codes[2:] == 2).all() and (confidence[2:] == 70).all()
 
 
-def test_a_cell_out_of_distribution_or_of_a_low_probability_has_no_class():
-    answers = np.tile(np.array([0.6, 0.4], np.float32), (20, 1))
-    answers[2] = (0.45, 0.55)
-    predicted = CellPredictions(answers, np.arange(20) == 1)
+def test_what_is_most_probably_like_no_training_tile_has_no_class():
+    answers = np.tile(np.array([0.3, 0.2, 0.5], np.float32), (20, 1))
+    answers[0] = (0.6, 0.1, 0.3)
     whole = part(everything())
-    codes, confidence = encode_cells(whole, select_cells(whole), predicted=predicted, min_confidence=0.58)
-    assert codes.ravel()[:4].tolist() == [1, NOT_SURE, NOT_SURE, 1]
-    assert confidence.ravel()[:4].tolist() == [60, 0, 0, 60]
+    codes, confidence = encode_cells(whole, select_cells(whole), predicted=answers)
+    assert codes[0, 0] == 1 and confidence[0, 0] == 60
+    assert (codes.ravel()[1:] == NOT_SURE).all() and (confidence.ravel()[1:] == 0).all()

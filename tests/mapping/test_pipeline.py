@@ -27,7 +27,7 @@ def test_at_a_smaller_stride_a_cell_has_the_label_of_the_tile_around_it(draw, sc
 
 
 def test_json_holds_the_facts_the_areas_and_the_agreement(orbitune, bundle, fields, tmp_path):
-    options = ("--out", tmp_path / "m.tif", "--stride", 4, "--json")
+    options = ("--out", tmp_path / "m.tif", "--stride", 8, "--mode", "dense", "--json")
     code, out, _ = orbitune("map", bundle.folder, fields, *options)
     report = json.loads(out)
     assert code == 0 and report["metadata"]["agreement"] == report["agreement"]
@@ -131,20 +131,13 @@ def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_
 
 
 def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fields):
-    dense, single = draw(fields, stride=4), draw(fields, stride=4, mode="tiles")
-    assert dense.codes.shape == (48, 48)
-    same = np.mean(dense.codes == single.codes)
-    agreement = dense.report.agreement
-    assert agreement.cells == 200 and same > 0.85
-    assert agreement.fraction == pytest.approx(same, abs=0.1)  # estimated from the fitted cells alone
-    assert single.report.agreement is None
-
-
-def test_a_map_of_few_cells_is_predicted_tile_by_tile(draw, fields):
     dense, single = draw(fields, stride=8, mode="dense"), draw(fields, stride=8, mode="tiles")
-    assert dense.codes.size < 1000 and np.array_equal(dense.codes, single.codes)
-    assert dense.report.metadata.mode == "tiles"
-    assert "tile by tile" in dense.said[-1]
+    assert dense.codes.shape == (24, 24)
+    inner = np.ix_(*2 * [[n for n in range(1, 23) if n not in (11, 12)]])  # away from the borders
+    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.9
+    agreement = dense.report.agreement
+    assert agreement.cells > 150 and agreement.fraction > 0.8
+    assert single.report.agreement is None
 
 
 @pytest.mark.parametrize("stride", [4, 2])
@@ -152,7 +145,7 @@ def test_small_strides_are_dense_by_themselves(draw, fields, stride):
     drawn = draw(fields, stride=stride)
     assert drawn.codes.shape == (192 // stride, 192 // stride)
     assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.8
-    assert drawn.said[-1] == f"labels: every {stride} pixels, dense (most from their texture)"
+    assert drawn.said[-1] == f"labels: every {stride} pixels, dense (tiles share tokens)"
 
 
 def test_a_scene_is_mapped_inside_its_archive(draw, scene, tmp_path, monkeypatch, scene_codes):

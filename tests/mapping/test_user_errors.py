@@ -169,8 +169,8 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_map(refused, scene, tmp_path):
 
 
 @pytest.mark.parametrize("stride", [4, 2])
-def test_a_tile_may_reach_far_beyond_the_window_that_cells_are_drawn_from(bundle, tmp_path, stride):
-    """A tile of 64 pixels has 16 or 32 cells along a side, and such a window 14."""
+def test_a_tile_may_have_more_cells_along_a_side_than_a_window_has_tokens(bundle, tmp_path, stride):
+    """A tile of 64 pixels has 16 cells of 4 along a side, and a window 14."""
     large = shutil.copytree(bundle.folder, tmp_path / "bundle")
     facts = json.loads((large / "orbitune.json").read_text())
     facts["data"]["tile_size"] = [64, 64]

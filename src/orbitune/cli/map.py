@@ -73,7 +73,7 @@ def map_(
     mode: Annotated[
         str,
         typer.Option(
-            help="tiles: predict every tile; dense: most labels by texture; auto: dense at small strides"
+            help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
         ),
     ] = "auto",
     scale: SceneScale = "match",

@@ -105,6 +105,22 @@ class FastClassifier(nn.Module):
         """
         return self._run(self._patches(tiles, size), self._layers[:depth])
 
+    def patch_states(self, tiles: Tensor, count: int) -> Tensor:
+        """Return the hidden states of each patch after the first third of the layers.
+
+        Later layers of a model whose head reads the class token say less about a patch's own location.
+
+        Args:
+            tiles: integers (B, H, W, C).
+            count: patches along a side; tiles are resized accordingly.
+
+        Returns:
+            (B, count * count, D).
+        """
+        depth = -(-len(self._layers) // 3)
+        states = self.states(tiles, depth, size=count * self._patches.projection.kernel_size[0])
+        return states[:, self._patches.prefix_tokens :]
+
     def forward(self, inputs: Tensor, size: int | None = None) -> Tensor:
         """Return logits, float32 (B, C).
 

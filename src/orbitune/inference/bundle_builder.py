@@ -32,8 +32,7 @@ from orbitune.training.setup import TrainingSetup
 SAMPLE = 2000  # training tiles that are measured, and validation tiles; more changed nothing on EuroSAT
 BATCH = 256  # tiles read at a time
 # Fraction of the views of tiles beyond each limit for cells of a map, see `OODThreshold`. The limit of whole
-# tiles, set on tiles as they are, would give most cells of another scene no class. The views are of the
-# smallest window, which a map is labelled from: a model is less sure of those than of larger ones.
+# tiles, set on tiles as they are, would give most cells of another scene no class.
 VIEW_ALARM_RATE = 0.03
 
 
@@ -250,7 +249,7 @@ def _measure(
 
 
 def _views(tiles: np.ndarray, setup: TrainingSetup, seed: int) -> np.ndarray:
-    """Return a view of each tile of the smallest window, see `SensorAugmentation.usable_views`."""
+    """Return a view of each tile, none of them corrupted, see `SensorAugmentation`."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

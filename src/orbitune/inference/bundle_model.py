@@ -82,6 +82,26 @@ class BundleModel:
         plan: ComputePlan = self._network.plan
         return plan
 
+    def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
+        """Return the patch tokens after the first third of the blocks, standardised.
+
+        Args:
+            windows: uint8 or uint16 (B, S, S, C); resized so that `count` x `count` patches cover each.
+            count: patches along a side of a window.
+
+        Returns:
+            float32 (B, count, count, D).
+        """
+        import torch
+
+        network = self._network
+        assert self.plan.fast
+        pixels = to_tensor(windows, self._device)
+        with torch.inference_mode():
+            states = network.patch_states(pixels, count)
+            normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
+        return normed.view(len(windows), count, count, -1).cpu().numpy()
+
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute logits and features.
 

@@ -1,79 +1,83 @@
-"""Dense prediction of grid cells: most of them without the network.
+"""Dense prediction of grid cells: overlapping tiles share tokens.
 
-The network predicts a sample of the scene's cells tile by tile. A kernel head that is fitted to them (see
-`dense_fit`) estimates from the texture of every other cell what the network would compute, and so its code.
-Cells whose estimate is close to another code are predicted tile by tile as well.
+Each pixel is encoded once. The scene is cut into windows, enlarged so that one patch of the backbone is one
+cell. The first third of the backbone encodes them, tokens are averaged over each cell's tile, and a linear
+head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells (see
+`dense_fit`).
 """
-
-from dataclasses import dataclass, fields
 
 import numpy as np
 
-from orbitune.mapping.grid import CellGrid, CellPredictions, PixelWindow
-from orbitune.mapping.kernel_head import KernelHead
-from orbitune.mapping.texture import texture_features
-from orbitune.mapping.tilewise import TilewisePredictor
+from orbitune.inference.bundle_model import BundleModel
+from orbitune.mapping.grid import CellGrid, PixelWindow
+from orbitune.mapping.linear_head import LinearHead
 
-_SMALL = 1000  # cells of a scene that take the network about as long as the fit of a head
-
-
-def is_small(cells: CellGrid) -> bool:
-    """Return whether a dense map has too few cells for a head to save time."""
-    return cells.rows * cells.columns <= _SMALL
+WINDOW_TOKENS = 14  # tokens along a side of a window: larger ones cost more attention, smaller lack context
+_BATCH = 4  # windows encoded at a time
 
 
-@dataclass(frozen=True)
-class DenseHead:
-    """What a dense map needs beside the network.
-
-    Attributes:
-        kernel: from texture to what `TilewisePredictor.measure_tiles` returns.
-        margin: cells whose estimate is closer to another code are predicted tile by tile, see
-            `TilewisePredictor.margins`; float32 (1,).
-        compared: number of cells compared with tile-wise predictions, fraction with the same code, and the
-            mean of that over the codes, float64 (3,).
-    """
-
-    kernel: KernelHead
-    margin: np.ndarray
-    compared: np.ndarray
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return all arrays by name, to be stored."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        kernel = own.pop("kernel")
-        return own | {field.name: getattr(kernel, field.name) for field in fields(kernel)}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "DenseHead":
-        """Return the head that `to_arrays` was called on.
-
-        Raises:
-            KeyError: an array is missing.
-        """
-        kernel = KernelHead(**{field.name: arrays[field.name] for field in fields(KernelHead)})
-        return cls(kernel, arrays["margin"], arrays["compared"])
+def min_rows(cells: CellGrid) -> int:
+    """Return the smallest number of rows of cells that fills whole token windows."""
+    return WINDOW_TOKENS - (cells.tile // cells.stride - 1) % WINDOW_TOKENS
 
 
 class DensePredictor:
-    """Predict cells from their texture, and those that it leaves in doubt tile by tile.
+    """Predict cells from the averaged tokens of their tiles.
 
     Args:
-        head: fitted on the scene.
-        tilewise: the tile-wise predictor of the model.
+        network: the model.
+        head: its C + 1 classes are those of the model, and out of distribution.
+        not_sure: whether cells may be out of distribution.
     """
 
-    def __init__(self, head: DenseHead, tilewise: TilewisePredictor) -> None:
-        self._head, self._tilewise = head, tilewise
+    def __init__(self, network: BundleModel, head: LinearHead, *, not_sure: bool) -> None:
+        self._network = network
+        # Even a head fitted to no out-of-distribution tile gives some cells that class: drop its row.
+        self._head = head if not_sure else LinearHead(head.weight[:-1], head.bias[:-1])
+        self._not_sure = not_sure
 
-    def predict(self, window: PixelWindow, where: np.ndarray) -> CellPredictions:
-        """Return the predictions of cells, as `tilewise.CellPredictor.predict`."""
-        measured = estimate_cells(self._head.kernel, window, where=where)
-        doubtful = self._tilewise.margins(measured) < self._head.margin
-        measured[doubtful] = self._tilewise.measure(window, where[doubtful])
-        return self._tilewise.decide(measured)
+    def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
+        """Return probabilities of cells, as `tilewise.CellPredictor.predict`.
+
+        Args:
+            window: pixels of a block of cells.
+            where: cells to predict, int (K, 2) of row and column.
+
+        Returns:
+            float32 (K, C).
+        """
+        found = self._head(dense_features(self._network, window)[tuple(where.T)])
+        return found if self._not_sure else np.column_stack([found, np.zeros(len(where), np.float32)])
 
 
-def estimate_cells(kernel: KernelHead, window: PixelWindow, *, where: np.ndarray) -> np.ndarray:
-    """Return an estimate of what `TilewisePredictor.measure_tiles` returns for cells, float32 (K, C + 1)."""
-    return kernel(texture_features(window)[tuple(where.T)], where + window.first)
+def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:
+    """Return the mean token over the tile of each cell, float32 (rows, columns, D).
+
+    Args:
+        network: the model.
+        window: pixels of a block of cells.
+
+    Returns:
+        float32 (rows, columns, D).
+    """
+    import torch
+
+    stride, tile = window.cells.stride, window.cells.tile
+    side = WINDOW_TOKENS * stride
+    pixels = window.filled()
+    height, width = (-(-n // stride) for n in pixels.shape[:2])
+    short = [-n % side for n in pixels.shape[:2]]
+    padded = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="edge")
+    rows, columns = (n // side for n in padded.shape[:2])
+    bands = padded.shape[2]
+    blocks = padded.reshape(rows, side, columns, side, bands).swapaxes(1, 2).reshape(-1, side, side, bands)
+    tokens = np.concatenate(
+        [
+            network.tokens(blocks[start : start + _BATCH], WINDOW_TOKENS)
+            for start in range(0, len(blocks), _BATCH)
+        ]
+    )
+    grid = tokens.reshape(rows, columns, WINDOW_TOKENS, WINDOW_TOKENS, -1).swapaxes(1, 2)
+    grid = grid.reshape(rows * WINDOW_TOKENS, columns * WINDOW_TOKENS, -1)[:height, :width]
+    channels = torch.from_numpy(grid).permute(2, 0, 1)[None]
+    return torch.nn.functional.avg_pool2d(channels, tile // stride, 1)[0].permute(1, 2, 0).numpy()

@@ -1,95 +1,78 @@
 """Fit of the dense head to tile-wise predictions, and the agreement of the two."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from orbitune.errors import DataError
-from orbitune.mapping.dense import DenseHead, estimate_cells
-from orbitune.mapping.grid import PixelWindow, select_cells
-from orbitune.mapping.kernel_head import KernelHead
-from orbitune.mapping.texture import texture_features
-from orbitune.mapping.tilewise import TilewisePredictor
+from orbitune.errors import DataError, ModelError
+from orbitune.mapping.dense import dense_features, min_rows
+from orbitune.mapping.grid import PixelWindow, select_cells, to_codes
+from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.map_report import Agreement
+from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.worker import Worker
 
-# Of the cells of a scene, those that the head is fitted to, and as many again that it leaves in doubt.
-_FRACTION, _FEWEST, _MOST = 0.0125, 200, 1000
-_SIDE, _PER_WINDOW = 14, 10  # cells along a side of a window that the sample is drawn from, and drawn in each
+_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 300, 3000  # cells of a scene that the head is fitted to
+_FIT_PER_WINDOW = 10
+_CHECKED = 200  # cells of the finished map that are predicted tile-wise again
+_CHECKED_PER_PART = 20
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Cells drawn all over the scene.
-
-    Attributes:
-        features: texture of the drawn cells, float32 (N, D).
-        places: row and column of each in the grid, int (N, 2).
-        tiles: their pixels, (N, tile, tile, bands).
-        windows: the windows that they were drawn from, with all cells that can have a class.
-    """
-
-    features: np.ndarray
-    places: np.ndarray
-    tiles: np.ndarray
-    windows: list[tuple[PixelWindow, np.ndarray]]
-
-
-def fit_dense_head(worker: Worker) -> DenseHead:
+def fit_dense_head(worker: Worker) -> LinearHead:
     """Fit the dense head to tile-wise predictions of cells drawn all over the scene.
 
     Raises:
+        ModelError: the backbone cannot predict densely.
         DataError: the scene holds no tile with enough data.
     """
-    cells, tilewise = worker.spec.cells, worker.tilewise
-    total = cells.rows * cells.columns
-    sample = _draw_sample(worker, int(np.clip(_FRACTION * total, _FEWEST, _MOST)))
-    measured = tilewise.measure_tiles(sample.tiles)
-    kernel, left_out = KernelHead.fit(
-        sample.features, sample.places, values=measured, across=cells.tile / cells.stride
-    )
-    margins = [
-        tilewise.margins(estimate_cells(kernel, window, where=where)) for window, where in sample.windows
-    ]
-    margin = np.quantile(np.concatenate(margins), min(max(_FRACTION, _FEWEST / total), 1))
-    compared = _compare(tilewise, left_out, measured=measured, margin=float(margin))
-    return DenseHead(kernel, np.array([margin], np.float32), compared)
-
-
-def _draw_sample(worker: Worker, count: int) -> _Sample:
-    """Draw about `count` cells in windows all over the scene."""
+    if not (plan := worker.network.plan).fast:
+        raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
     cells, random = worker.spec.cells, np.random.default_rng(0)
-    height, width = min(_SIDE, cells.rows), min(_SIDE, cells.columns)
-    features, places, tiles, windows = [], [], [], []
-    for _ in range(count):  # ten times the windows that are needed where all have data
-        row = int(random.integers(cells.rows - height + 1))
-        column = int(random.integers(cells.columns - width + 1))
-        window = worker.read_cells(row, column, rows=height, columns=width)
-        known = select_cells(window, worker.not_sure)
-        where = known[np.sort(random.permutation(len(known))[:_PER_WINDOW])]
+    side = min(min_rows(cells), cells.rows, cells.columns)
+    wanted = int(np.clip(_FIT_FRACTION * cells.rows * cells.columns, _MIN_FIT, _MAX_FIT)) // _FIT_PER_WINDOW
+    features, tiles = [], []
+    for _ in range(10 * wanted):
+        row, column = (int(random.integers(n - side + 1)) for n in (cells.rows, cells.columns))
+        window = worker.read_cells(row, column, rows=side, columns=side)
+        where = _draw_cells(window, _FIT_PER_WINDOW, random=random, not_sure=worker.not_sure)
         if len(where):
-            features.append(texture_features(window)[tuple(where.T)])
-            places.append(where + window.first)
+            features.append(dense_features(worker.network, window)[tuple(where.T)])
             tiles.append(window.tiles(where))
-            windows.append((window, known))
-        if len(windows) * _PER_WINDOW >= count:
+        if len(features) == wanted:
             break
-    if not windows:
+    if not features:
         raise DataError("The scene has too few complete tiles to fit dense predictions: use --mode tiles.")
-    return _Sample(np.concatenate(features), np.concatenate(places), np.concatenate(tiles), windows)
+    return LinearHead.fit(np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles)))
 
 
-def _compare(
-    tilewise: TilewisePredictor, estimated: np.ndarray, *, measured: np.ndarray, margin: float
-) -> np.ndarray:
-    """Return how often cells have the same code as tile by tile, see `DenseHead.compared`.
+def measure_agreement(worker: Worker, store: PartStore) -> Agreement:
+    """Predict some cells of a finished dense map tile by tile, and compare the codes.
 
     Args:
-        tilewise: the predictor.
-        estimated: of each cell, by a head that is fitted to the others.
-        measured: by the network.
-        margin: cells whose estimate is closer to another code are predicted tile by tile.
+        worker: predictor of the map.
+        store: the finished parts.
+
+    Returns:
+        Number of compared cells, and the fraction with equal codes.
     """
-    codes, others = (tilewise.decide(each).codes(tilewise.min_confidence) for each in (measured, estimated))
-    same = (tilewise.margins(estimated) < margin) | (others == codes)
-    each = [same[codes == code].mean() for code in np.unique(codes)]
-    return np.array([len(same), same.mean(), np.mean(each)])
+    random, parts = np.random.default_rng(1), worker.spec.parts
+    dense, tiles = [], []
+    visited = random.permutation(parts)[: _CHECKED // _CHECKED_PER_PART].tolist()
+    for number in visited:
+        window = worker.read_part(number)
+        where = _draw_cells(window, -(-_CHECKED // len(visited)), random=random, not_sure=worker.not_sure)
+        if len(where):
+            dense.append(store.read(number)[0][tuple(where.T)])
+            tiles.append(window.tiles(where))
+    if not tiles:
+        return Agreement(cells=0)
+    codes = to_codes(worker.tilewise.predict_tiles(np.concatenate(tiles)))
+    same = np.concatenate(dense) == codes
+    each = [float(same[codes == code].mean()) for code in np.unique(codes)]
+    return Agreement(cells=len(same), fraction=float(same.mean()), mean_by_code=float(np.mean(each)))
+
+
+def _draw_cells(
+    window: PixelWindow, count: int, *, random: np.random.Generator, not_sure: bool
+) -> np.ndarray:
+    """Draw up to `count` cells that can have a class, in row-major order."""
+    where = select_cells(window, not_sure)
+    return where[np.sort(random.permutation(len(where))[:count])]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from orbitune.errors import DataError, OrbituneError, first_line
-from orbitune.mapping.dense import DenseHead
 from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.worker import Worker
 
 LabelledPart = tuple[int, np.ndarray]  # number of the part, and what `Worker.label` returned
@@ -21,12 +21,12 @@ class Executor(Protocol):
     """A function that labels parts of a map, in any order."""
 
     def __call__(
-        self, worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]
+        self, worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]
     ) -> Iterator[LabelledPart]:
         """Label the parts of these numbers and yield each as it is finished."""
 
 
-def run_local(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+def run_local(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts in this process; a thread reads the next part meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         waiting = [reader.submit(worker.read_part, number) for number in numbers[:1]]
@@ -34,10 +34,10 @@ def run_local(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int])
             window = waiting.pop().result()
             if following is not None:
                 waiting.append(reader.submit(worker.read_part, following))
-            yield number, worker.label(number, window)
+            yield number, worker.label(window)
 
 
-def run_on_ray(worker: Worker, head: DenseHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+def run_on_ray(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts on the Ray cluster of RAY_ADDRESS, else on a local one.
 
     All machines must reach the scene and the model at the same paths. Parts come back through Ray.
@@ -80,7 +80,7 @@ EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_on_ray}
 class _RayWorker:
     """A worker in a process of Ray."""
 
-    def __init__(self, spec: JobSpec, head: DenseHead | None) -> None:
+    def __init__(self, spec: JobSpec, head: LinearHead | None) -> None:
         self._arguments = (spec, head)
         self._worker: Worker | None = None
 
@@ -88,7 +88,7 @@ class _RayWorker:
         """Return a labelled part, or a user error's message without Ray's traceback."""
         try:
             self._worker = self._worker or Worker(*self._arguments)
-            return number, self._worker.label(number, self._worker.read_part(number))
+            return number, self._worker.label(self._worker.read_part(number))
         except OrbituneError as error:
             return str(error)
 

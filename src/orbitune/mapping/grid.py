@@ -72,14 +72,12 @@ class PixelWindow:
         valid: bool (H, W), False where the scene has no data.
         cells: the grid that the block belongs to.
         wanted: bool (rows, columns), False for cells outside the area of interest; None for all cells.
-        first: row and column in the grid of the first cell.
     """
 
     pixels: np.ndarray
     valid: np.ndarray
     cells: CellGrid
     wanted: np.ndarray | None = None
-    first: tuple[int, int] = (0, 0)
 
     @cached_property
     def tile_coverage(self) -> np.ndarray:
@@ -139,37 +137,13 @@ def select_cells(window: PixelWindow, not_sure: bool = True) -> np.ndarray:
     return np.argwhere(window.has_data & (window.tile_coverage >= needed))
 
 
-@dataclass(frozen=True)
-class CellPredictions:
-    """What is predicted for some grid cells.
-
-    Attributes:
-        probabilities: calibrated class probabilities, float32 (K, C).
-        outside: whether each cell is out of distribution, bool (K,).
-    """
-
-    probabilities: np.ndarray
-    outside: np.ndarray
-
-    def codes(self, min_confidence: float = 0.0) -> np.ndarray:
-        """Return the codes of the cells, uint8 (K,).
-
-        Args:
-            min_confidence: cells with a lower class probability are not sure, 0..1.
-        """
-        unsure = self.outside | (self.probabilities.max(1) < min_confidence)
-        return np.where(unsure, NOT_SURE, self.probabilities.argmax(1) + 1).astype(np.uint8)
-
-
-def encode_cells(
-    window: PixelWindow, where: np.ndarray, *, predicted: CellPredictions, min_confidence: float = 0.0
-) -> np.ndarray:
+def encode_cells(window: PixelWindow, where: np.ndarray, *, predicted: np.ndarray) -> np.ndarray:
     """Return codes and confidence of all cells of a window.
 
     Args:
         where: int (K, 2), the classified cells, from `select_cells`.
-        predicted: of these cells.
-        min_confidence: as in `CellPredictions.codes`.
+        predicted: float (K, C + 1), calibrated class probabilities; the last column is the probability
+            that the tile is out of distribution.
 
     Returns:
         uint8 (2, rows, columns): codes, and the highest class probability in percent, 0 for cells without
@@ -177,11 +151,17 @@ def encode_cells(
     """
     codes = np.where(window.has_data, NOT_SURE, NODATA).astype(np.uint8)
     confidence = np.zeros_like(codes)
-    classified = predicted.codes(min_confidence)
+    classified = to_codes(predicted)
     codes[tuple(where.T)] = classified
-    percent = np.round(100 * predicted.probabilities.max(1))
+    percent = np.round(100 * predicted.max(1))
     confidence[tuple(where.T)] = np.where(classified == NOT_SURE, 0, percent)
     return np.stack([codes, confidence])
+
+
+def to_codes(predicted: np.ndarray) -> np.ndarray:
+    """Return the codes, uint8 (K,), of probabilities (K, C + 1) as in `encode_cells`."""
+    best = predicted.argmax(1)
+    return np.where(best < predicted.shape[1] - 1, best + 1, NOT_SURE).astype(np.uint8)
 
 
 def _block_means(valid: np.ndarray, *, side: int, step: int) -> np.ndarray:

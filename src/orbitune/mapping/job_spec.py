@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.grid import CellGrid
 from orbitune.mapping.scene.mosaic import SceneSpec
-from orbitune.mapping.spatial_context import SpatialContext
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class JobSpec:
         resolution: metres per pixel of the training tiles.
         cells: the grid of cells.
         rows: rows of cells in a part.
-        context: cells around a cell that count for its class.
         not_sure: whether out-of-distribution cells have no class.
         driver: the only GDAL driver allowed; None for any.
         aoi: the area outside of which cells have no data; None for the whole scene.
@@ -37,7 +35,6 @@ class JobSpec:
     resolution: float
     cells: CellGrid
     rows: int
-    context: SpatialContext
     not_sure: bool
     driver: str | None = None
     aoi: AreaOfInterest | None = None
@@ -46,21 +43,3 @@ class JobSpec:
     def parts(self) -> int:
         """Number of parts."""
         return -(-self.cells.rows // self.rows)
-
-    def block(self, number: int) -> tuple[int, int, int, int]:
-        """Return the block of cells of a part: first row and column, rows and columns."""
-        first = number * self.rows
-        return first, 0, min(self.rows, self.cells.rows - first), self.cells.columns
-
-    def block_with_context(self, number: int) -> tuple[int, int, int, int]:
-        """Return the block of cells that a part depends on: first row and column, rows and columns.
-
-        Around an area of interest it reaches beyond the grid, so that cells of the area have the labels of a
-        map of the whole scene.
-        """
-        reach, (row, column, rows, columns) = self.context.reach, self.block(number)
-        beyond = 0 if self.aoi is None else reach
-        top, left = max(row - reach, -beyond), max(column - reach, -beyond)
-        bottom = min(row + rows + reach, self.cells.rows + beyond)
-        right = min(column + columns + reach, self.cells.columns + beyond)
-        return top, left, bottom - top, right - left

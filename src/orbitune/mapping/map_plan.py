@@ -14,7 +14,7 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.area_of_interest import AreaOfInterest
-from orbitune.mapping.dense import is_small
+from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
@@ -29,14 +29,12 @@ from orbitune.mapping.plan_messages import (
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
-from orbitune.mapping.spatial_context import SpatialContext
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import core_count, parse_bytes
 from orbitune.sources.band_names import COLOURS
 
 _PIXEL_BYTES = 20  # per pixel of two parts in memory, 8-bit RGB: as read, scaled, and padded copies
-_FEATURE_BYTES = 4 * 24 * 4  # per cell and band of dense prediction: four copies of up to 12 float64 features
-_MIN_ROWS_PER_REACH = 24  # rows of a part per row of context on a side, which two parts predict
+_TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
 _MIN_PARTS = 16  # so that a killed map has something to resume
 
 
@@ -94,11 +92,7 @@ def plan_map(
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
-    cells = _cell_grid(options, bundle, inputs.grid, aoi)
-    dense = options.mode == "dense" or (options.mode == "auto" and 4 * cells.stride <= bundle.tile_size[0])
-    dense = dense and not is_small(cells)
-    context = SpatialContext.within_tile(cells, bundle.tile_size[0])
-    used = bundle.metadata.preprocessing
+    cells, dense = _cell_grid(options, bundle, inputs.grid, aoi)
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
@@ -107,8 +101,7 @@ def plan_map(
         scenes=inputs.specs,
         resolution=options.resolution,
         cells=cells,
-        rows=_rows_per_part(options.memory_budget, cells, reach=context.reach, dense=dense, used=used),
-        context=context,
+        rows=_rows_per_part(options.memory_budget, cells, dense=dense, used=bundle.metadata.preprocessing),
         not_sure=options.not_sure,
         driver=options.driver,
         aoi=aoi,
@@ -133,8 +126,10 @@ def plan_map(
     )
 
 
-def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None) -> CellGrid:
-    """Return the grid of cells."""
+def _cell_grid(
+    options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None
+) -> tuple[CellGrid, bool]:
+    """Return the grid of cells, and whether they are predicted densely."""
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
         raise DataError(
@@ -153,15 +148,16 @@ def _cell_grid(options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaO
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
+    dense = options.mode == "dense" or (options.mode == "auto" and 4 * stride <= tile)
     if aoi is None:
-        return CellGrid(grid.height, grid.width, stride, window)
+        return CellGrid(grid.height, grid.width, stride, window), dense
     top, left, bottom, right = aoi.bounds
     top, left = top - top % stride, left - left % stride  # on the cells of the whole scene
     bottom, right = (
         min(-(-bottom // stride) * stride, grid.height),
         min(-(-right // stride) * stride, grid.width),
     )
-    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left)
+    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left), dense
 
 
 def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
@@ -176,25 +172,20 @@ def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
     return options.window
 
 
-def _rows_per_part(
-    memory_budget: str, cells: CellGrid, *, reach: int, dense: bool, used: Preprocessing
-) -> int:
-    """Return the rows of cells per part that fit the budget.
-
-    Args:
-        reach: rows of spatial context on each side of a part.
-    """
+def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
+    """Return the rows of cells per part that fit the budget, in whole windows."""
     budget = parse_bytes(memory_budget)
     values = len(used.bands) * np.dtype(used.dtype).itemsize
     pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
-    features = cells.columns * len(used.bands) * _FEATURE_BYTES if dense else 0
-    row = 2 * cells.stride * cells.width * pixel + features
-    most = (budget - BASE_BYTES) // row - 2 * reach
-    if most < 1:
-        needed = (BASE_BYTES + (1 + 2 * reach) * row) / 1e9
+    row = 2 * cells.stride * cells.width * pixel + (cells.columns * _TOKEN_BYTES if dense else 0)
+    fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
+    most = (budget - BASE_BYTES) // row
+    if most < fewest:
+        needed = (BASE_BYTES + fewest * row) / 1e9
         raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
-    # Parts overlap by the margin of their tiles and by their context, so thin ones waste most work.
-    return int(min(most, max(2, _MIN_ROWS_PER_REACH * reach, -(-cells.rows // _MIN_PARTS))))
+    # Parts overlap by the margin of their tiles, so those of a single row of windows waste most work.
+    usual = max(fewest + step, -(-cells.rows // _MIN_PARTS))
+    return int(fewest + (min(most, usual) - fewest) // step * step)
 
 
 def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool, scale: str) -> MapMetadata:
@@ -209,7 +200,6 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         resolution_metres=spec.resolution,
         stride=spec.cells.stride,
         tile=spec.cells.tile,
-        context=spec.context.steps,
         mode="dense" if dense else "tiles",
         scale=scale,
         not_sure=spec.not_sure and bundle.ood_detector is not None,

@@ -1,6 +1,5 @@
 """Records of a finished map: its metadata, areas and report."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -32,12 +31,6 @@ class Agreement(Record):
     cells: int
     fraction: float | None = None
     mean_by_code: float | None = None
-
-    @classmethod
-    def from_array(cls, compared: Sequence[float]) -> "Agreement":
-        """Return the agreement of a dense head, see `DenseHead.compared`."""
-        cells, fraction, mean_by_code = compared
-        return cls(cells=int(cells), fraction=float(fraction), mean_by_code=float(mean_by_code))
 
 
 class SceneRecord(Record):
@@ -92,7 +85,6 @@ class MapMetadata(SceneRecord, StoredRecord):
         pixels: height and width of the grid that was classified.
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
-        context: number of windows on each side of a cell whose predictions count for it.
         mode: how cells were labelled.
         scale: the option that the scaling of each scene follows, see `MapOptions`; None in older maps.
         not_sure: whether out-of-distribution cells are coded as not sure.
@@ -118,7 +110,6 @@ class MapMetadata(SceneRecord, StoredRecord):
     resolution_metres: float
     stride: int
     tile: int
-    context: int = 0
     mode: Literal["tiles", "dense"]
     scale: str | None = None
     not_sure: bool

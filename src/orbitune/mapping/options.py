@@ -27,9 +27,8 @@ class MapOptions:
         stride: side of a grid cell in pixels of the training resolution; None for that of a window.
         window: side in pixels of the ground that a cell is labelled from; None for the smallest that the
             model was trained on.
-        mode: `tiles` labels each cell from its own tile; `dense` labels most cells from the texture of their
-            tile; `auto` is dense for strides up to a quarter of the training tile. Maps of at most 1,000
-            cells are made tile by tile.
+        mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
+            for strides up to a quarter of the tile.
         scale: `match` scales reflectance by the encoding of the scene and adds the air that it lacks beside
             the training tiles, see `air_match`; `none` scales by the encoding alone. `LOW:HIGH` are the
             values that become 0 and 255 in the units of the file, or 0 and 10,000 for a model of 16-bit

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orbitune.files import replacing
 from orbitune.integrity import read_cached_json, with_checksum, without_checksum, write_checksummed_json
-from orbitune.mapping.dense import DenseHead
+from orbitune.mapping.linear_head import LinearHead
 
 
 class PlanFile(BaseModel):
@@ -63,21 +63,21 @@ class PartStore:
         """Store the plan."""
         write_checksummed_json(self.folder / "plan.json", plan.model_dump())
 
-    def read_head(self) -> DenseHead | None:
+    def read_head(self) -> LinearHead | None:
         """Return the dense head; None if there is none, or it is damaged."""
         from safetensors.numpy import load
 
         try:
-            return DenseHead.from_arrays(load(without_checksum(self._head_file.read_bytes())))
-        except (OSError, ValueError, KeyError):
+            return LinearHead(**load(without_checksum(self._head_file.read_bytes())))
+        except (OSError, ValueError):
             return None
 
-    def write_head(self, head: DenseHead) -> None:
+    def write_head(self, head: LinearHead) -> None:
         """Store the dense head."""
         from safetensors.numpy import save
 
         with replacing(self._head_file) as temporary:
-            temporary.write_bytes(with_checksum(save(head.to_arrays())))
+            temporary.write_bytes(with_checksum(save({"weight": head.weight, "bias": head.bias})))
 
     def read(self, number: int) -> np.ndarray:
         """Return a part as `Worker.label` made it, uint8 (3, rows, columns)."""

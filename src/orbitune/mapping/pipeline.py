@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.mapping.areas.analysis import MapAnalysis
-from orbitune.mapping.dense import DenseHead
-from orbitune.mapping.dense_fit import fit_dense_head
+from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_quality import measure_quality
 from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
@@ -78,10 +78,10 @@ def map_scene(
         log(line)
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log)
-    plan, head = _run(
+    plan, agreement = _run(
         plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log
     )
-    rasters = _rasters(plan, store, map_file=paths["map"], head=head)
+    rasters = _rasters(plan, store, map_file=paths["map"], agreement=agreement)
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
         log(_sieve_message(rasters.metadata.sieve))
@@ -110,8 +110,11 @@ def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
 
 def _run(
     plan: MapPlan, store: PartStore, *, executor: str, progress: bool, on_progress: OnProgress, log: Log
-) -> tuple[MapPlan, DenseHead | None]:
-    """Label the missing parts, and return the plan that was followed, and the dense head if there is one."""
+) -> tuple[MapPlan, Agreement | None]:
+    """Label the missing parts.
+
+    For a dense map, also measure the agreement with tile-wise predictions.
+    """
     worker = Worker(plan.spec)
     try:
         # All workers must use one attention kernel, as kernels differ in the last bits.
@@ -124,12 +127,12 @@ def _run(
         _label_parts(
             worker, head, store=store, executor=executor, progress=progress, on_progress=on_progress, log=log
         )
-        return plan, head
+        return plan, measure_agreement(worker, store) if plan.dense else None
     finally:
         worker.close()
 
 
-def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
+def _dense_head(worker: Worker, store: PartStore) -> LinearHead:
     """Return the stored dense head; fit and store it first if there is none."""
     if (head := store.read_head()) is None:
         head = fit_dense_head(worker)
@@ -139,7 +142,7 @@ def _dense_head(worker: Worker, store: PartStore) -> DenseHead:
 
 def _label_parts(
     worker: Worker,
-    head: DenseHead | None,
+    head: LinearHead | None,
     *,
     store: PartStore,
     executor: str,
@@ -160,7 +163,7 @@ def _label_parts(
             on_progress(done, count)
 
 
-def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, head: DenseHead | None) -> MapRasters:
+def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agreement | None) -> MapRasters:
     """Return the rasters of the finished parts."""
     return MapRasters(
         store=store,
@@ -169,10 +172,7 @@ def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, head: DenseHead
         native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
         metadata=plan.metadata.model_copy(
-            update={
-                "agreement": None if head is None else Agreement.from_array(head.compared.tolist()),
-                "quality": measure_quality(store, plan.spec.parts),
-            }
+            update={"agreement": agreement, "quality": measure_quality(store, plan.spec.parts)}
         ),
         map_file=map_file,
         overview=plan.overview.filled(0),

@@ -33,7 +33,7 @@ def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[
     for scene in scenes:
         prefix = f"{scene.scene}: " if len(scenes) > 1 else ""
         lines += [f"{prefix}{line}" for line in _messages_about_scene(scene, metadata)]
-    how = "tile by tile" if metadata.mode == "tiles" else "dense (most from their texture)"
+    how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
     return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
 
 

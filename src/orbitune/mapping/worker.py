@@ -4,9 +4,10 @@ import numpy as np
 
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.dense import DenseHead, DensePredictor
-from orbitune.mapping.grid import NODATA, CellPredictions, PixelWindow, encode_cells, select_cells
+from orbitune.mapping.dense import DensePredictor
+from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.scene.mosaic import Mosaic
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
@@ -23,7 +24,7 @@ class Worker:
         tilewise: the tile-wise predictor, whatever labels the parts.
     """
 
-    def __init__(self, spec: JobSpec, head: DenseHead | None = None) -> None:
+    def __init__(self, spec: JobSpec, head: LinearHead | None = None) -> None:
         import torch
 
         torch.set_num_threads(spec.threads)
@@ -37,37 +38,28 @@ class Worker:
         if head:
             self.use_dense_head(head)
 
-    def use_dense_head(self, head: DenseHead) -> None:
+    def use_dense_head(self, head: LinearHead) -> None:
         """Use the dense head for all later `label` calls."""
-        self._predictor = DensePredictor(head, self.tilewise)
+        self._predictor = DensePredictor(self.network, head, not_sure=self.not_sure)
 
     def read_part(self, number: int) -> PixelWindow:
-        """Return the pixels of a part and of its spatial context, with the margin of their tiles."""
-        row, column, rows, columns = self.spec.block_with_context(number)
-        return self.read_cells(row, column, rows=rows, columns=columns, reach=self.spec.context.reach)
+        """Return the pixels of a part, with the margin of its tiles."""
+        row = number * self.spec.rows
+        rows = min(self.spec.rows, self.spec.cells.rows - row)
+        return self.read_cells(row, 0, rows=rows, columns=self.spec.cells.columns)
 
-    def read_cells(self, row: int, column: int, *, rows: int, columns: int, reach: int = 0) -> PixelWindow:
-        """Return the pixels of a block of cells, with the margin of their tiles.
-
-        Args:
-            row, column: first cell of the block.
-            rows, columns: size of the block in cells.
-            reach: cells around those of the area of interest that are read as well.
-        """
+    def read_cells(self, row: int, column: int, *, rows: int, columns: int) -> PixelWindow:
+        """Return the pixels of a block of cells, with the margin of their tiles."""
         cells = self.spec.cells
         top, left, height, width = cells.window(row, column, rows=rows, columns=columns)
         wanted = self._wanted(row, column, rows=rows, columns=columns)
-        if wanted is not None and reach:
-            from scipy.ndimage import binary_dilation
-
-            wanted = binary_dilation(wanted, np.ones((2 * reach + 1, 2 * reach + 1)))
         if wanted is not None and not wanted.any():  # nothing is read outside the area of interest
             used = self.bundle.metadata.preprocessing
             nothing = np.zeros((height, width, len(used.bands)), used.dtype)
-            return PixelWindow(nothing, np.zeros((height, width), bool), cells, wanted, (row, column))
+            return PixelWindow(nothing, np.zeros((height, width), bool), cells, wanted)
         scalings = [scene.scaling for scene in self.spec.scenes]
         pixels, valid = self.scene.read_window(top, left, height=height, width=width, scalings=scalings)
-        return PixelWindow(pixels, valid, cells, wanted, (row, column))
+        return PixelWindow(pixels, valid, cells, wanted)
 
     def _wanted(self, row: int, column: int, *, rows: int, columns: int) -> np.ndarray | None:
         """Return which cells of a block the area of interest touches; None without one."""
@@ -78,12 +70,8 @@ class Worker:
         place = shift.translation(cells.left + column * cells.stride, cells.top + row * cells.stride)
         return self.spec.aoi.mask((rows, columns), place * shift.scale(cells.stride), all_touched=True)
 
-    def label(self, number: int, window: PixelWindow) -> np.ndarray:
-        """Label all cells of a part.
-
-        Args:
-            number: number of the part.
-            window: its pixels, from `read_part`.
+    def label(self, window: PixelWindow) -> np.ndarray:
+        """Label all cells of a window.
 
         Returns:
             uint8 (3, rows, columns): codes and confidence as in `grid.encode_cells`, and 1 for cells all of
@@ -92,39 +80,11 @@ class Worker:
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1
         if not len(where):
-            predicted = CellPredictions(
-                np.empty((0, len(self.bundle.classes)), np.float32), np.empty(0, bool)
-            )
+            predicted = np.empty((0, len(self.bundle.classes) + 1), np.float32)
         else:
-            predicted = self._with_context(self._predictor.predict(window, where), where, complete.shape)
-        encoded = encode_cells(
-            window, where, predicted=predicted, min_confidence=self.tilewise.min_confidence
-        )
-        return self._without_context(number, np.stack([*encoded, complete.astype(np.uint8)]))
-
-    def _without_context(self, number: int, labels: np.ndarray) -> np.ndarray:
-        """Return the labels of a part, without the cells that were predicted as its context alone."""
-        first_row, first_column = self.spec.block_with_context(number)[:2]
-        row, column, rows, columns = self.spec.block(number)
-        top, left = row - first_row, column - first_column
-        labels = labels[:, top : top + rows, left : left + columns]
-        if (wanted := self._wanted(row, column, rows=rows, columns=columns)) is not None:
-            labels[:2] = np.where(wanted, labels[:2], NODATA)
-        return labels
-
-    def _with_context(
-        self, predicted: CellPredictions, where: np.ndarray, shape: tuple[int, ...]
-    ) -> CellPredictions:
-        """Return predictions averaged with those of the cells around.
-
-        Cells that are out of distribution count as well: leaving them out made more answers wrong.
-        """
-        if not self.spec.context.steps:
-            return predicted
-        known = np.zeros((*shape, predicted.probabilities.shape[1]), np.float32)
-        known[tuple(where.T)] = predicted.probabilities
-        averaged = self.spec.context.average(known)[tuple(where.T)]
-        return CellPredictions(averaged, predicted.outside)
+            predicted = self._predictor.predict(window, where)
+        encoded = encode_cells(window, where, predicted=predicted)
+        return np.stack([*encoded, complete.astype(np.uint8)])
 
     def close(self) -> None:
         """Close the scene."""

@@ -152,8 +152,8 @@ class OODThreshold(Record):
         measure: how the OOD score is computed, for people.
         threshold: tiles with a higher OOD score are *not sure*.
         false_alarm_rate: fraction of the validation tiles above the threshold, at most.
-        view_threshold: the same for cells of a map: set on views of the validation tiles as other sensors
-            show the smallest window; None for `threshold`.
+        view_threshold: the same for cells of a map: set on views of the validation tiles as other sensors and
+            smaller windows show them; None for `threshold`.
         min_confidence: cells of a map with a lower class probability are *not sure*.
         risk: fraction of the other views whose class is wrong.
         training_tiles, validation_tiles: number of tiles it was fitted and set on.

@@ -78,18 +78,11 @@ class SensorAugmentation:
             The same shape and dtype.
         """
         ground = self._reflectances(tiles)
-        views = self._random_views(ground, _random_sides(len(tiles)))
-        return self._values(_corrupt_some(views, ground), tiles.dtype)
+        return self._values(_corrupt_some(self._random_views(ground), ground), tiles.dtype)
 
     def usable_views(self, tiles: "Tensor") -> "Tensor":
-        """Return a view of each tile as a map of a usable scene labels it.
-
-        It is of the smallest window, and not corrupted; the rest is as in training.
-        """
-        import torch
-
-        sides = torch.full((len(tiles),), _SMALLEST)
-        return self._values(self._random_views(self._reflectances(tiles), sides), tiles.dtype)
+        """Return a view of each tile as a usable scene shows it: as in training, but none corrupted."""
+        return self._values(self._random_views(self._reflectances(tiles)), tiles.dtype)
 
     def _reflectances(self, tiles: "Tensor") -> "Tensor":
         """Return tiles as float32 (B, C, H, W) with 1 for white."""
@@ -100,39 +93,27 @@ class SensorAugmentation:
         values = (pixels * self.white).clamp(0, self.largest).round()
         return values.to(dtype).permute(0, 2, 3, 1).contiguous()
 
-    def _random_views(self, ground: "Tensor", sides: "Tensor") -> "Tensor":
-        """Return a window of each image, most of them with another radiometry; see `_random_windows`."""
+    def _random_views(self, ground: "Tensor") -> "Tensor":
+        """Return a window of each image, most of them with another radiometry."""
         import torch
 
-        windows = _random_windows(ground, sides)
+        windows = _random_windows(ground)
         changed = _draw(ground) < _RADIOMETRY
         haze = torch.tensor(self.haze, device=ground.device).view(-1, 1, 1)
         return torch.where(changed, _random_radiometry(windows, haze), windows)
 
 
-def _random_sides(count: int) -> "Tensor":
-    """Return random sides of windows, as fractions of the tile's side, float32 (count,)."""
-    import torch
-
-    sides = torch.exp(torch.rand(count) * math.log(_SMALLEST))
-    sides[torch.rand(count) < _WHOLE] = 1
-    return sides
-
-
-def _random_windows(pixels: "Tensor", sides: "Tensor") -> "Tensor":
-    """Cut a window out of each image (B, C, H, W) at a random place, and resize it to H x W.
-
-    Args:
-        pixels: the images.
-        sides: of the windows, as fractions of the images' sides, float32 (B,).
-    """
+def _random_windows(pixels: "Tensor") -> "Tensor":
+    """Cut a random window out of each image (B, C, H, W), and resize it to H x W."""
     import torch
     from torch.nn import functional as F
 
     count = len(pixels)
+    side = torch.exp(torch.rand(count) * math.log(_SMALLEST))
+    side[torch.rand(count) < _WHOLE] = 1
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = sides
-    theta[:, :, 2] = (2 * torch.rand(count, 2) - 1) * (1 - sides)[:, None]
+    theta[:, 0, 0] = theta[:, 1, 1] = side
+    theta[:, :, 2] = (2 * torch.rand(count, 2) - 1) * (1 - side)[:, None]
     grid = F.affine_grid(theta.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
 

@@ -17,10 +17,10 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
-from orbitune.mapping.adaptation.linear_head import LinearHead
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
 from orbitune.mapping.adaptation.validation import compare_logits, split_folds
 from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.radiometry import MATCH

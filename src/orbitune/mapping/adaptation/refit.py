@@ -4,7 +4,7 @@ import numpy as np
 
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
-from orbitune.mapping.adaptation.linear_head import LinearHead
+from orbitune.mapping.linear_head import LinearHead
 from orbitune.progress import ProgressDisplay
 
 

@@ -53,7 +53,8 @@ class BandStatistics:
 
         A band of zeros counts as the others together. Returns None if no band has another number.
         """
-        bands = [values[np.isfinite(values) & (values != 0)] for values in map(np.ma.compressed, sample)]
+        bands = [band.compressed().astype(np.float64) for band in sample]
+        bands = [values[np.isfinite(values) & (values != 0)] for values in bands]
         if not (together := np.concatenate(bands)).size:
             return None
         levels = (0.5, 5, 50, 99.9, 100)
