@@ -97,7 +97,10 @@ def map_(
     ] = "scene",
     not_sure: Annotated[
         bool,
-        typer.Option("--not-sure/--no-not-sure", help="Give out-of-distribution tiles no class"),
+        typer.Option(
+            "--not-sure/--no-not-sure",
+            help="Leave cells without a class that are out of distribution or too improbable",
+        ),
     ] = True,
     reference: ReferenceOption = None,
     field: FieldOption = "true_class",
