@@ -159,8 +159,8 @@ class OptimisationSettings(Settings):
     augment: Literal["sensor", "flips", "none"] | None = Field(
         None,
         description="Augmentation of training tiles: sensor: flips, and views of every fourth tile as other "
-        "sensors, smaller windows or bad air show it; flips: random flips and quarter turns; none (default: "
-        "sensor; flips with cache_frozen)",
+        "sensors and smaller windows show it, some with haze, noise or a stripe; flips: random flips and "
+        "90-degree rotations; none (default: sensor; flips with cache_frozen)",
     )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"

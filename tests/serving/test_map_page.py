@@ -14,7 +14,7 @@ from served_app import serving
 from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
-from orbitune.serving import map_page, uploads
+from orbitune.serving import map_page, point_uploads, uploads
 from orbitune.serving.map_page import map_upload, parse_options
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService
@@ -161,20 +161,41 @@ def add_view(database):
 
 
 def add_generated_column(database):
-    database.execute("ALTER TABLE points ADD COLUMN heavy AS (zeroblob(1000000000))")
+    database.execute("ALTER TABLE points ADD COLUMN heavy AS/**/(zeroblob(1000000000))")
 
 
 def add_virtual_table(database):
-    database.execute("CREATE VIRTUAL TABLE found USING fts5(words)")
+    database.execute('CREATE VIRTUAL TABLE "found using rtree(" USING fts5(words)')
 
 
-@pytest.mark.parametrize("change", [add_view, add_generated_column, add_virtual_table])
+def hide_view(database):
+    add_view(database)
+    database.execute("PRAGMA writable_schema = 1")
+    database.execute("UPDATE sqlite_master SET type = 'VIEW' WHERE name = 'endless'")
+
+
+@pytest.mark.parametrize("change", [add_view, hide_view, add_generated_column, add_virtual_table])
 def test_a_geopackage_that_runs_code_when_it_is_read_is_refused(service, scene, points, storage, change):
     with sqlite3.connect(points) as database:
         change(database)
     database.close()
     said = refusal(service, scene, storage, points=points)
     assert said == "points.gpkg has more than plain tables: save the points as a new GeoPackage."
+
+
+def test_a_stored_number_of_points_is_not_believed(service, points, storage, tmp_path):
+    with sqlite3.connect(points) as database:
+        database.execute("UPDATE gpkg_ogr_contents SET feature_count = 100000000000")
+    database.close()
+    made = upload(service, write_scene(tmp_path / "stripes.tif", side=96), storage, points=points)
+    assert made.report.reference.points == 60
+
+
+def test_points_beside_the_scene_leave_the_map_and_no_folder_is_named(service, points, storage, tmp_path):
+    elsewhere = rasterio.transform.from_origin(7e5, 5.2e6, 10, 10)
+    made = upload(service, write_scene(tmp_path / "far.tif", transform=elsewhere), storage, points=points)
+    assert "- **Warning:** No point of points.gpkg" in made.notes()
+    assert str(tmp_path) not in made.notes() and str(storage.folder) not in made.notes()
 
 
 def test_other_files_than_a_geopackage_are_refused_as_points(service, scene, points, storage):
@@ -184,9 +205,9 @@ def test_other_files_than_a_geopackage_are_refused_as_points(service, scene, poi
 
 
 def test_too_many_bytes_of_points_are_refused(service, scene, points, storage, monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_POINTS_BYTES", 1000)
+    monkeypatch.setattr(point_uploads, "MAX_POINTS_BYTES", 1000)
     said = refusal(service, scene, storage, points=points)
-    assert "at most 0 are taken" in said
+    assert "at most 0.0 are taken" in said
 
 
 def test_points_without_the_class_are_refused_in_the_words_of_the_page(service, scene, points, storage):

@@ -17,7 +17,7 @@ from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.errors import Interrupted, OrbituneError
 from orbitune.extras import explain
 
-_RESUMABLE = ("train", "study", "bench", "export", "map", "trial")
+_RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
 
 app = CommandSet(
     "Commands",
@@ -90,7 +90,7 @@ def _fail(error: OrbituneError) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
-    resumable = sys.argv[1:2] and sys.argv[1] in _RESUMABLE
+    resumable = not _RESUMABLE.isdisjoint(sys.argv[1:2])
     raise Interrupted(f"Stopped.{' Run the same command again to continue.' if resumable else ''}")
 
 

@@ -235,7 +235,7 @@ def _measure(
     *,
     views: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute logits and features of some of the run's tiles, or of views of them as other sensors see."""
+    """Compute logits and features of some of the run's tiles, or of their views."""
     network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
     with display.task(words, len(indices)) as task:

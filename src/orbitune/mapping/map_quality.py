@@ -10,7 +10,7 @@ _MIN_CLASSIFIED = 0.5  # fraction of the cells, below which a map is not usable
 
 
 class MapQuality(Record):
-    """How much of the ground a model could name, and how often it expects to be right.
+    """Fraction of the ground that has a class, and expected accuracy there.
 
     Attributes:
         cells: number of grid cells with data.

@@ -22,11 +22,12 @@ from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.radiometry import MATCH
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.progress import OnProgress
-from orbitune.serving.error_handling import as_gradio_errors
+from orbitune.serving.error_handling import as_gradio_errors, hide_folders
 from orbitune.serving.map_viewer import write_view
+from orbitune.serving.point_uploads import copy_points
 from orbitune.serving.service import PredictionService, ServedModel
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_points, check_scene
+from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 from orbitune.sources.band_names import parse_bands
 
 _MAX_STRIDES = 5  # offered; finer ones cost much and show little more
@@ -155,7 +156,7 @@ def map_upload(
         outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
         try:
             check_scene(scene)
-            reference = points and _read_points(points, model.bundle.classes)
+            reference = points and _read_points(points, folder, classes=model.bundle.classes)
             report = model.map_scene(scene, outputs, options=options, log=log.append, on_progress=on_progress)
             if reference:
                 report = _estimate_from(reference, outputs["map"], report=report)
@@ -172,24 +173,28 @@ def map_upload(
     return MapResult(report, tuple(log), archive)
 
 
-def _read_points(path: Path, classes: Collection[str]) -> ReferencePoints:
-    """Return the reference points of an uploaded file.
+def _read_points(path: Path, folder: Path, *, classes: Collection[str]) -> ReferencePoints:
+    """Return the reference points of an uploaded file, read from a copy in a folder.
 
     Raises:
         OrbituneError: they cannot be used.
     """
-    check_points(path)
-    points = ReferencePoints.read(path)
+    copy = folder / path.name
+    try:
+        copy_points(path, copy)
+        points = ReferencePoints.read(copy)
+    finally:
+        copy.unlink(missing_ok=True)  # what lies in the folder is downloaded
     points.check_classes(classes)
     return points
 
 
 def _estimate_from(points: ReferencePoints, map_file: Path, *, report: MapReport) -> MapReport:
     """Return a map's report with estimates from reference points, or a warning."""
-    try:
+    try:  # `map_scene(reference=...)` would raise, and the finished map would be lost
         estimated = estimate_areas(ClassMap.open(map_file), points)
     except OrbituneError as error:
-        return report.model_copy(update={"warnings": (*report.warnings, str(error))})
+        return report.model_copy(update={"warnings": (*report.warnings, hide_folders(str(error)))})
     return report.model_copy(update=dict(estimated))
 
 

@@ -1,9 +1,7 @@
 """Uploads from untrusted clients, with limits checked before unpacking."""
 
-import re
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ MAX_SCENE_SIDE = 4096  # pixels; the limit is on the area, so a long narrow scen
 MAX_SCENE_BYTES = 2**30  # of all bands, unpacked
 # Scenes are opened as GeoTIFF only, whatever their ending: a VRT, for one, names other files to read.
 SCENE_DRIVER = "GTiff"
-MAX_POINTS_BYTES = 20 * 2**20  # of a file of reference points, thousands of times a usual sample
 
 
 def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput]:
@@ -111,41 +108,3 @@ def check_scene(path: Path) -> None:
             f"{path.name} has {pixels:,} pixels at {RESOLUTION:g} m; at most {MAX_SCENE_SIDE} x "
             f"{MAX_SCENE_SIDE} are taken here: crop it, or use `orbitune map`."
         )
-
-
-def check_points(path: Path) -> None:
-    """Check that reference points are a GeoPackage of plain tables and not too large.
-
-    A GeoPackage is an SQLite database. Its views, generated columns and virtual tables run what their author
-    wrote when they are read, such as a query without an end; the index of geometries alone is allowed.
-
-    Args:
-        path: the points.
-
-    Raises:
-        DataError: not a GeoPackage, damaged, too large, or with other than plain tables.
-    """
-    if path.stat().st_size > MAX_POINTS_BYTES:
-        size, limit = path.stat().st_size / 1e6, MAX_POINTS_BYTES / 1e6
-        raise DataError(
-            f"{path.name} has {size:.0f} MB, at most {limit:.0f} are taken: keep the points alone."
-        )
-    try:
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        ) as database:
-            (application,) = database.execute("PRAGMA application_id").fetchone()
-            stored = database.execute("SELECT type, lower(sql) FROM sqlite_master").fetchall()
-    except sqlite3.Error:
-        application, stored = 0, []
-    if application.to_bytes(4, "big", signed=True) != b"GPKG":
-        raise DataError(f"{path.name} is not a GeoPackage, or is damaged.")
-    if any(kind == "view" or (kind == "table" and not _is_plain_table(sql)) for kind, sql in stored):
-        raise DataError(f"{path.name} has more than plain tables: save the points as a new GeoPackage.")
-
-
-def _is_plain_table(sql: str) -> bool:
-    """Return whether the SQL of a table computes nothing when the table is read."""
-    if sql.startswith("create virtual table"):
-        return " using rtree(" in sql
-    return not re.search(r"\bas\s*\(", sql)

@@ -1,4 +1,4 @@
-"""Augmentation for other sensors and for finer ground: views of tiles as another scene would show them."""
+"""Views of tiles as other sensors and finer ground would show them."""
 
 import math
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _HAZE = (-0.24, 0.16)  # in the bluest band: what an atmospheric correction take
 _NOISE = 0.012  # largest standard deviation of the noise
 _DEGRADED = 0.3  # fraction of the views with noise, and with blur
 
-# Corruptions as strong as those of `corruptions`, of whole tiles: the rest of a small window would often not
-# tell its class.
-_THICK_HAZE, _SHOT_NOISE, _STRIPE = 0.1, 0.12, 0.06  # fraction of the views with each
+# Three kinds of `corruptions`, with strengths drawn from ranges, of whole tiles: the rest of a small window
+# would often not tell its class.
+_HAZY, _NOISY, _STRIPED = 0.1, 0.12, 0.06  # fraction of the views with each
 _LOST = 0.75  # largest fraction of the ground's light that thick haze takes
 _AIRLIGHT = (0.75, 1.0)  # brightness of thick haze: droplets scatter all bands much alike
 # At white: a signal-to-noise ratio of 5 to 32, and less in the shade. That of Sentinel-2 is about 150 at its
@@ -62,7 +62,7 @@ class SensorAugmentation:
 
     @staticmethod
     def haze_of(wavelengths: Sequence[float | None]) -> tuple[float, ...]:
-        """Return the relative effect of haze at wavelengths in nanometres; 0 where one is not known."""
+        """Return the relative effect of haze at wavelengths in nm; 0 for unknown ones."""
         path = Atmosphere.at([each or np.inf for each in wavelengths]).path
         return tuple((path / max(path.max(), 1e-9)).tolist())
 
@@ -81,7 +81,7 @@ class SensorAugmentation:
         return self._values(_corrupt_some(self._random_views(ground), ground), tiles.dtype)
 
     def usable_views(self, tiles: "Tensor") -> "Tensor":
-        """Return a view of each tile as a usable scene shows it: as in training, but none corrupted."""
+        """Return a view of each tile as in training, but none corrupted."""
         return self._values(self._random_views(self._reflectances(tiles)), tiles.dtype)
 
     def _reflectances(self, tiles: "Tensor") -> "Tensor":
@@ -136,11 +136,11 @@ def _random_radiometry(pixels: "Tensor", haze: "Tensor") -> "Tensor":
 
 
 def _corrupt_some(views: "Tensor", ground: "Tensor") -> "Tensor":
-    """Replace some of the views by corrupted images of the ground, both (B, C, H, W) with 1 for white."""
+    """Replace some views by corrupted images of the ground, both (B, C, H, W)."""
     import torch
 
     kind, bound = _draw(ground), 0.0
-    for fraction, corrupt in ((_THICK_HAZE, _thick_haze), (_SHOT_NOISE, _shot_noise), (_STRIPE, _stripe)):
+    for fraction, corrupt in ((_HAZY, _thick_haze), (_NOISY, _shot_noise), (_STRIPED, _stripe)):
         chosen = (kind >= bound) & (kind < bound + fraction)
         views, bound = torch.where(chosen, corrupt(ground), views), bound + fraction
     return views
@@ -156,7 +156,7 @@ def _thick_haze(pixels: "Tensor") -> "Tensor":
 
 
 def _shot_noise(pixels: "Tensor") -> "Tensor":
-    """Add the noise of a sensor that counts few electrons, log-uniform in their number.
+    """Add the noise of a sensor that counts few electrons.
 
     The Gaussian approximation of the model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
     """
@@ -168,7 +168,7 @@ def _shot_noise(pixels: "Tensor") -> "Tensor":
 
 
 def _stripe(pixels: "Tensor") -> "Tensor":
-    """Set a stripe of rows or columns of each image to zero, as a missing detector or scan line leaves it."""
+    """Set a random stripe of rows or columns of each image to zero."""
     import torch
 
     rows, columns = ((torch.arange(side) + 0.5).to(pixels.device) / side for side in pixels.shape[2:])
@@ -179,7 +179,7 @@ def _stripe(pixels: "Tensor") -> "Tensor":
 
 
 def _draw(pixels: "Tensor", bounds: tuple[float, float] = (0, 1), *, channels: int = 1) -> "Tensor":
-    """Draw uniform numbers, one for each image and channel, float32 (B, channels, 1, 1)."""
+    """Draw uniform numbers per image and channel, float32 (B, channels, 1, 1)."""
     import torch
 
     low, high = bounds
