@@ -93,8 +93,8 @@ def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
     """Return the smallest and largest pixel side relative to the central pixel."""
     grid = np.meshgrid(np.linspace(0.5, width - 0.5, 9), np.linspace(0.5, height - 0.5, 9))
     across, down, _ = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
-    middle = pixel_size(crs, transform, height=height, width=width)
-    sides = np.concatenate([across / middle[0], down / middle[1]])
+    middle = len(across) // 2
+    sides = np.concatenate([across / across[middle], down / down[middle]])
     known = sides[np.isfinite(sides)]
     return float(known.min()), float(known.max())
 

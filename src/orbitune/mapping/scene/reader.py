@@ -49,6 +49,7 @@ class Scene:
         driver: str | None = None,
     ) -> None:
         self.name = os.fspath(name)
+        self._sample: np.ma.MaskedArray | None = None
         with gdal_environment(), _location_errors(self.name):
             self._source = open_source(self.name, bands, driver=driver)
             self._file = self._source.file
@@ -113,10 +114,12 @@ class Scene:
 
     def sample(self) -> np.ma.MaskedArray:
         """Return an overview of the scene (bands, H, W), masked where it has no data."""
-        factor = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
-        shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
-        pixels, valid = self._working.read(shape=shape)
-        return np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
+        if self._sample is None:
+            factor = min(1.0, SAMPLE_SIDE / max(self.grid.height, self.grid.width))
+            shape = tuple(max(1, round(side * factor)) for side in (self.grid.height, self.grid.width))
+            pixels, valid = self._working.read(shape=shape)
+            self._sample = np.ma.masked_array(pixels, np.broadcast_to(~valid, pixels.shape))
+        return self._sample
 
     def recognise_encoding(self, sample: np.ma.MaskedArray, *, read_as: Sequence[str] = RGB) -> Encoding:
         """Recognise the encoding of the bands, see `encoding.recognise_encoding`.
@@ -186,7 +189,7 @@ class Scene:
 
     def warp(self, native_grid: RasterGrid, grid: RasterGrid) -> None:
         """Read the scene on other grids from now on; beyond the file they hold no data."""
-        self.native_grid, self.grid = native_grid, grid
+        self.native_grid, self.grid, self._sample = native_grid, grid, None
         with gdal_environment():
             self._native = self._reader(self._warped(native_grid, beyond=True))
             self._working = self._reader(self._warped(grid, beyond=True))
