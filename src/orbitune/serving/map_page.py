@@ -294,7 +294,7 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
     with gr.Row():
         with gr.Column(min_width=280):
             file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
-            points = gr.File(label="Reference points (optional)", file_types=[".gpkg"], height=90)
+            points = gr.File(label="Reference points (optional)", file_types=[".gpkg"], height=140)
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = _bands_input(model)
@@ -325,10 +325,10 @@ def _bands_input(model: ServedModel) -> Any:
 def _stride_input(model: ServedModel) -> Any:
     import gradio as gr
 
-    offered = valid_strides(model.bundle.tile_size[0])[:_MAX_STRIDES]
+    tile = model.bundle.tile_size[0]
     return gr.Dropdown(
-        offered,
-        value=offered[min(1, len(offered) - 1)],
+        valid_strides(tile)[:_MAX_STRIDES],
+        value=model.bundle.metadata.data.window or tile,  # as `orbitune map`
         label="Stride",
         info="pixels per label",
         min_width=120,
