@@ -43,7 +43,7 @@ def ask(address, path, **more):
 
 @pytest.mark.slow
 def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, found, caplog):
-    report = inputs.measure(address, found, 64)
+    report = inputs.measure(address, found, count=64)
     assert report["read"] == 0, report["first"]
     assert report["inputs"] >= 15 and report["slowest"] < 20
     assert not [line for line in caplog.messages if "\n" in line or "Traceback" in line]
@@ -53,7 +53,7 @@ def test_no_hostile_value_in_any_input_has_a_file_or_a_server_read(address, foun
 def test_no_hostile_value_has_a_file_read_with_a_login(service, found):
     with serving(service, LOGIN) as address:
         done = httpx.post(f"{address}/login", data={"username": "ann", "password": "secret"})
-        report = inputs.measure(address, found, 16, seed=1, cookies=dict(done.cookies))
+        report = inputs.measure(address, found, count=16, seed=1, cookies=dict(done.cookies))
     assert report["read"] == 0, report["first"]
 
 

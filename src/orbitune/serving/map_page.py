@@ -294,7 +294,8 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
     with gr.Row():
         with gr.Column(min_width=280):
             file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
-            points = gr.File(label="Reference points (optional)", file_types=[".gpkg"], height=140)
+            with gr.Accordion("Reference points (optional)", open=False):
+                points = gr.File(label="GeoPackage", file_types=[".gpkg"], height=140)
         with gr.Column(min_width=280):
             with gr.Row():
                 bands = _bands_input(model)
