@@ -30,7 +30,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"image_size": "large"}, "image_size: must be a whole number or native or auto, not 'large'"),
         ({"fast": "perhaps"}, "fast: must be true or false, not 'perhaps'"),
         ({"data": 3}, "data: must be text, not 3"),
-        ({"sizes": "64:0.5"}, "sizes: the fractions must sum to 1, such as 70:0.5,112:0.5"),
+        ({"sizes": "64:0.5"}, "sizes: the fractions must sum to 1, such as 56:0.5,112:0.5"),
         ({"sizes": "64:x"}, "sizes: must be a number, not 'x'"),
         ({"lora": {"rank": 0}}, "lora.rank: must be at least 1, not 0"),
         ({"lora": {"targets": []}}, "lora.targets: must have at least 1 item, not 0"),

@@ -154,7 +154,7 @@ class OptimisationSettings(Settings):
     sizes: tuple[tuple[int, float], ...] | None = Field(
         None,
         description="Progressive resizing: input sizes with their fraction of the steps, such as "
-        "70:0.5,112:0.5",
+        "56:0.5,112:0.5",
     )
     augment: Literal["sensor", "flips", "none"] | None = Field(
         None,
@@ -179,7 +179,7 @@ class OptimisationSettings(Settings):
     @classmethod
     def _check_fractions(cls, value: Any) -> Any:
         if value is not None and abs(sum(fraction for _, fraction in value) - 1) > 1e-6:
-            raise ValueError("the fractions must sum to 1, such as 70:0.5,112:0.5")
+            raise ValueError("the fractions must sum to 1, such as 56:0.5,112:0.5")
         return value
 
 

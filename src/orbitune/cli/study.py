@@ -50,7 +50,7 @@ def study(
     ] = None,
     image_sizes: Annotated[
         str | None,
-        typer.Option(help="Sweep of the input size in pixels, such as 70,112", rich_help_panel="Study"),
+        typer.Option(help="Sweep of the input size in pixels, such as 56,112", rich_help_panel="Study"),
     ] = None,
     tune: Annotated[
         int,
