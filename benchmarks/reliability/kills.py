@@ -40,7 +40,6 @@ MEASURED = re.compile(
 )
 REPORTS = re.compile(r"report\.(html|md)$|(^|/)(figures|logs|plans)/|environment\.json$|study\.json$")
 LOCKS = re.compile(r"cache/.*\.lock$|cache/kernels")  # empty, kept on purpose
-DEADLINE = 300.0
 
 
 @dataclass(frozen=True)

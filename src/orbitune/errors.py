@@ -41,6 +41,10 @@ class Interrupted(BaseException):
     """
 
 
+CONTINUE = "Run the same command again to continue."
+"""End of the message of an interrupted command that can resume."""
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Return a text as one line of at most `limit` characters.
 

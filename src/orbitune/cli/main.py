@@ -14,7 +14,7 @@ from orbitune.cli import adapt, adapters, data, doctor, export, map, maps, predi
 from orbitune.cli.help import CommandSet
 from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
-from orbitune.errors import Interrupted, OrbituneError
+from orbitune.errors import CONTINUE, Interrupted, OrbituneError
 from orbitune.extras import explain
 
 _RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
@@ -91,7 +91,7 @@ def _fail(error: OrbituneError) -> int:
 def _interrupt(number: int, frame: object) -> None:
     """Raise Interrupted: on KeyboardInterrupt, Typer would end without a message."""
     resumable = not _RESUMABLE.isdisjoint(sys.argv[1:2])
-    raise Interrupted(f"Stopped.{' Run the same command again to continue.' if resumable else ''}")
+    raise Interrupted(f"Stopped. {CONTINUE}" if resumable else "Stopped.")
 
 
 def _version(asked: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.areas.class_map import ClassMap
-from orbitune.mapping.areas.estimation import estimate_areas
+from orbitune.mapping.areas.estimation import add_reference
 from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.grid import NOT_SURE, valid_strides
 from orbitune.mapping.map_report import MapReport
@@ -166,10 +166,7 @@ def map_upload(
                 for file in sorted(folder.iterdir()):
                     packed.write(file, file.name)
         except OrbituneError as error:
-            message = str(error)
-            for private in (folder, *(path.parent for path in uploads)):
-                message = message.replace(f"{private}/", "")
-            raise OrbituneError(_use_page_labels(message)) from None
+            raise OrbituneError(_use_page_labels(hide_folders(str(error)))) from None
     return MapResult(report, tuple(log), archive)
 
 
@@ -192,10 +189,9 @@ def _read_points(path: Path, folder: Path, *, classes: Collection[str]) -> Refer
 def _estimate_from(points: ReferencePoints, map_file: Path, *, report: MapReport) -> MapReport:
     """Return a map's report with estimates from reference points, or a warning."""
     try:  # `map_scene(reference=...)` would raise, and the finished map would be lost
-        estimated = estimate_areas(ClassMap.open(map_file), points)
+        return add_reference(report, ClassMap.open(map_file), points=points)
     except OrbituneError as error:
         return report.model_copy(update={"warnings": (*report.warnings, hide_folders(str(error)))})
-    return report.model_copy(update=dict(estimated))
 
 
 def _use_page_labels(message: str) -> str:

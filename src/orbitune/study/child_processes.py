@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import DivergedError, Interrupted, RunError
+from orbitune.errors import CONTINUE, DivergedError, Interrupted, RunError
 
 USER_ERROR, INTERRUPTED = 2, 130
 POLL_SECONDS = 0.05
@@ -106,7 +106,7 @@ class ChildProcess:
             self._output.seek(0)
             output = self._output.read()
         if code == INTERRUPTED:
-            raise Interrupted("Stopped. Run the same command again to continue.")
+            raise Interrupted(f"Stopped. {CONTINUE}")
         if code == 0:
             return json.loads(output)
         if code == USER_ERROR:

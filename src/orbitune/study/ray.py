@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.cluster import connect
-from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError, first_line
+from orbitune.errors import CONTINUE, DivergedError, Interrupted, OrbituneError, RunError, first_line
 from orbitune.files import write_text
 from orbitune.resources import core_count
 from orbitune.study.child_processes import POLL_SECONDS, run_module
@@ -162,7 +162,7 @@ def _outcome(reference: Any) -> Outcome:
         cause = getattr(error, "cause", None) or error
         return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
     if status == "interrupted":
-        raise Interrupted("Stopped. Run the same command again to continue.")
+        raise Interrupted(f"Stopped. {CONTINUE}")
     if status == "done":
         return Outcome(said)
     return Outcome(error=(DivergedError if status == "diverged" else RunError)(said))

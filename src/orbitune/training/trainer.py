@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
-from orbitune.errors import Interrupted
+from orbitune.errors import CONTINUE, Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Computation, EpochMetrics
 from orbitune.models.factory import build
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from orbitune.models.adalora import RankSchedule
 
 CHECKPOINT_SECONDS = 60.0
-_CONTINUE = "Run the same command again to continue."
 
 
 @dataclass
@@ -139,7 +138,7 @@ class Trainer:
     def _cached(self, task: ProgressTask, count: int) -> None:
         task.advance(count)
         if self.interrupt.is_set:
-            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {_CONTINUE}")
+            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {CONTINUE}")
 
     def fit(self, epochs: int | None = None) -> None:
         """Train to the last epoch or `epochs`; validate and keep the best weights.
@@ -163,7 +162,7 @@ class Trainer:
                     self.save()
                     last_save = time.monotonic()
                 if stopping:
-                    raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {_CONTINUE}")
+                    raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {CONTINUE}")
 
     def _train_step(self, task: ProgressTask) -> None:
         with self.meter.phase("train"):

@@ -1,6 +1,7 @@
 """Areas of a map: as mapped, and estimated from test tiles or a sample."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from orbitune.mapping.areas.calibrated import calibrated_fractions
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.reference_estimate import estimate_from_reference, reference_notes
 from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
+
+Report = TypeVar("Report", bound=AreaReport)
 
 _MAX_UNSURE = 0.5  # fraction of the area; above it the test tiles say nothing about the whole
 
@@ -46,11 +49,19 @@ def estimate_areas(class_map: ClassMap, points: ReferencePoints | None = None) -
         DataError: the points do not fit the map.
     """
     areas, notes = _areas_from_test_tiles(class_map)
-    if points is None:
-        return AreaReport(areas=areas, notes=notes)
+    report = AreaReport(areas=areas, notes=notes)
+    return report if points is None else add_reference(report, class_map, points=points)
+
+
+def add_reference(report: Report, class_map: ClassMap, *, points: ReferencePoints) -> Report:
+    """Add the estimates from reference points to the report of a map.
+
+    Raises:
+        DataError: the points do not fit the map.
+    """
     reference = estimate_from_reference(class_map, points)
-    notes = (*notes, *reference_notes(class_map, reference))
-    return AreaReport(areas=areas, reference=reference, notes=notes)
+    notes = (*report.notes, *reference_notes(class_map, reference))
+    return report.model_copy(update={"reference": reference, "notes": notes})
 
 
 def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], tuple[str, ...]]:
@@ -90,7 +101,7 @@ def _estimate(
         return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
     tested = metadata.confusion_tile or metadata.tile
     # Cells that are smaller than the tested tiles do not err independently, so they count as such tiles.
-    hectares_of_tile = (max(tested, metadata.tile) * metadata.resolution_metres) ** 2 / 1e4
+    hectares_of_tile = (tested * metadata.resolution_metres) ** 2 / 1e4
     fractions = calibrated_fractions(
         mapped / classified, np.array(metadata.confusion), tiles=classified / hectares_of_tile
     )
