@@ -101,12 +101,14 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
     assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
 
 
-def test_the_committed_page_on_reliability_follows_from_its_results(monkeypatch):
+@pytest.mark.parametrize(
+    "file", sorted((DOCS / "results").glob("reliability.json")), ids=lambda file: file.stem
+)
+def test_the_committed_page_on_reliability_follows_from_its_results(file, monkeypatch):
     folder = ROOT / "benchmarks" / "reliability"
     monkeypatch.syspath_prepend(str(folder))
     page = runpy.run_path(str(folder / "report.py"))["page"]
-    found = json.loads((DOCS / "results" / "reliability.json").read_text())
-    assert page(found) == (DOCS / "results" / "reliability.md").read_text()
+    assert page(json.loads(file.read_text())) == file.with_suffix(".md").read_text()
 
 
 @pytest.mark.slow
