@@ -86,7 +86,7 @@ def test_the_example_of_the_package_runs(example_folder, tiles):
 
 @pytest.mark.parametrize("name", WITH_EXAMPLE)
 def test_the_example_of_a_docstring_runs(example_folder, tiles, monkeypatch, name):
-    monkeypatch.setitem(EXECUTORS, "local", lambda *_: ForkedExecutor())
+    monkeypatch.setitem(EXECUTORS, "local", lambda *_, **settings: ForkedExecutor())
     assert examples_of(getattr(orbitune, name))
     if "landcover.tif" in getattr(orbitune, name).__doc__:
         make_maps()

@@ -87,7 +87,10 @@ class Bench:
         figures = self._figures(kept, say)
         loads = [each.load for of_arm in measured for each in of_arm] + [each.load for each in figures]
         load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
-        measured_arms = tuple(_record_arm(*each) for each in zip(arms, setups, measured, strict=True))
+        measured_arms = tuple(
+            _record_arm(arm, of_arm, measured=each)
+            for arm, of_arm, each in zip(arms, setups, measured, strict=True)
+        )
         results = BenchResults(
             command=self.command,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -200,7 +203,7 @@ def _code_hash() -> str:
     return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
-def _record_arm(arm: Arm, setup: TrainingSetup, measured: Sequence[Measurement]) -> ArmRecord:
+def _record_arm(arm: Arm, setup: TrainingSetup, *, measured: Sequence[Measurement]) -> ArmRecord:
     size = setup.recipe.image_size
     assert isinstance(size, int)
     if arm.kind in PREDICTION:

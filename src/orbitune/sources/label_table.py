@@ -66,7 +66,7 @@ def open_metadata_folder(path: Path, scratch: Path, *, selection: ColumnSelectio
     Raises:
         DataError: a metadata file is damaged, has no column of labels, or names missing files.
     """
-    yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection)
+    yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection=selection)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def open_metadata_zip(path: Path, scratch: Path, *, selection: ColumnSelection) 
         DataError: as `open_metadata_folder` and `orbitune.sources.image_folder.zip_files`.
     """
     with zip_files(path, wanted=_is_part) as (entries, read):
-        yield _from_metadata([name for name in entries if not name.endswith("/")], read, selection)
+        yield _from_metadata([name for name in entries if not name.endswith("/")], read, selection=selection)
 
 
 def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
@@ -90,7 +90,7 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
     Returns:
         Relative file names.
     """
-    names = (name for name, _ in _labelled_names(_read(table), "", selection))
+    names = (name for name, _ in _labelled_names(_read(table), "", selection=selection))
     return [table.name, *(file for name in names for file in _files_of(table.parent, name))]
 
 
@@ -108,10 +108,13 @@ def open_list(path: Path, scratch: Path, *, selection: ColumnSelection) -> Itera
     Raises:
         DataError: as `open_metadata_folder`.
     """
-    rows = _labelled_names(_read(path), "", selection)
+    rows = _labelled_names(_read(path), "", selection=selection)
     there = {name for name, _ in rows if _is_tile(path.parent / name)}
     yield _build_manifest(
-        [(path.name, rows)], sorted(there), lambda name: _read_tile(path.parent / name), selection
+        [(path.name, rows)],
+        sorted(there),
+        read=lambda name: _read_tile(path.parent / name),
+        selection=selection,
     )
 
 
@@ -129,7 +132,7 @@ def _read_tile(path: Path) -> bytes:
 
 
 def _from_metadata(
-    names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection
+    names: Sequence[str], read: Callable[[str], bytes], *, selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of images with labels in metadata files."""
     tables = [name for name in names if is_metadata(PurePosixPath(name).name)]
@@ -163,13 +166,14 @@ def metadata_manifest(
             table = parse_table(name, read_table(name))
         except BadImageError as error:
             raise DataError(f"{name} {error}.") from None
-        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection)))
-    return _build_manifest(rows, tiles, read, selection)
+        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection=selection)))
+    return _build_manifest(rows, tiles, read=read, selection=selection)
 
 
 def _build_manifest(
     tables: Sequence[tuple[str, list[tuple[str, Any]]]],
     images: Sequence[str],
+    *,
     read: Callable[[str], bytes],
     selection: ColumnSelection,
 ) -> Manifest:
@@ -227,7 +231,7 @@ def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: SourceTable, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
+def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
     """Return (name, label) of each row, with `folder` before the name."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
