@@ -1,4 +1,4 @@
-"""Energy is read from the machine's counters, summed over a run, and never guessed."""
+"""Energy is read from the machine's counters, summed, and never guessed."""
 
 import sys
 from pathlib import Path

@@ -60,7 +60,7 @@ def original(run):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Export a run to the formats that do not need OpenVINO; return folder and report."""
+    """Export a run to all formats but OpenVINO's; return folder and report."""
     out = tmp_path_factory.mktemp("export") / "out"
     return out, export(run, ["merged", *ONNX], out=out, tolerance=10, progress=False)
 

@@ -21,7 +21,7 @@ AIR = Atmosphere.at(RGB)
 
 @pytest.fixture
 def surface():
-    """Reflectance at the surface, float (3, 50, 50): dark water, and land ten times as bright."""
+    """Surface reflectance, float (3, 50, 50): dark water and bright land."""
     random = np.random.default_rng(0)
     return random.uniform(0.01, 0.02, (3, 50, 50)) * np.where(np.arange(50) < 25, 1, 10)
 

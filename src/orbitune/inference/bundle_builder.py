@@ -198,7 +198,10 @@ def _map_limits(
     held_out: np.ndarray,
     display: ProgressDisplay,
 ) -> dict[str, float]:
-    """Return the limits for cells of a map, from views of held-out tiles; none without such training."""
+    """Return the limits for cells of a map, from views of held-out tiles.
+
+    They are empty where the model was trained without views.
+    """
     if setup.recipe.augment != "sensor":
         return {}
     logits, features = _measure(

@@ -65,7 +65,7 @@ def test_a_map_that_states_no_confusion_says_so(write_map):
 
 
 def test_points_give_areas_and_accuracies(write_map, write_points):
-    """By hand: of 10 points on Forest 8 are right and 2 are River; of 10 on River all are right."""
+    """By hand: of ten points on Forest two are River; on River all are right."""
     true = ["Forest"] * 8 + ["River"] * 12
     points = write_points(pixels((3, 2, 10), (3, 25, 10)), true_class=true)
     report = map_areas(write_map(halves(), confusion=CONFUSION), points)

@@ -21,7 +21,7 @@ Array = np.ndarray
 Rng = np.random.Generator
 
 
-class Apply(Protocol):
+class CorruptTile(Protocol):
     """Corrupts a tile, see `Corruption`."""
 
     def __call__(self, tile: Array, level: float, /, *, random: Rng, wavelengths: Array) -> Array: ...
@@ -39,7 +39,7 @@ class Corruption:
     """
 
     levels: tuple[float, float, float, float, float]
-    apply: Apply
+    apply: CorruptTile
 
 
 def corrupt(
