@@ -23,6 +23,8 @@ from orbitune.sources.tables import SourceTable, parse_table
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LABEL = "label"
 
+_Read = Callable[[str], bytes]  # the content of a file by its name
+_Rows = list[tuple[str, Any]]  # names and labels
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 
@@ -131,9 +133,7 @@ def _read_tile(path: Path) -> bytes:
     return read_band_folder(path) if path.is_dir() else read_file(path)
 
 
-def _from_metadata(
-    names: Sequence[str], read: Callable[[str], bytes], *, selection: ColumnSelection
-) -> Manifest:
+def _from_metadata(names: Sequence[str], read: _Read, *, selection: ColumnSelection) -> Manifest:
     """Return the manifest of images with labels in metadata files."""
     tables = [name for name in names if is_metadata(PurePosixPath(name).name)]
     images = [name for name in names if not is_metadata(PurePosixPath(name).name)]
@@ -144,8 +144,8 @@ def metadata_manifest(
     tables: Sequence[str],
     tiles: Sequence[str],
     *,
-    read: Callable[[str], bytes],
-    read_table: Callable[[str], bytes],
+    read: _Read,
+    read_table: _Read,
     selection: ColumnSelection,
 ) -> Manifest:
     """Return the manifest of tiles with labels in metadata files.
@@ -171,11 +171,7 @@ def metadata_manifest(
 
 
 def _build_manifest(
-    tables: Sequence[tuple[str, list[tuple[str, Any]]]],
-    images: Sequence[str],
-    *,
-    read: Callable[[str], bytes],
-    selection: ColumnSelection,
+    tables: Sequence[tuple[str, _Rows]], images: Sequence[str], *, read: _Read, selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of images and the rows of the tables that label them."""
     there, values = set(images), {}
@@ -231,7 +227,7 @@ def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _Rows:
     """Return (name, label) of each row, with `folder` before the name."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
