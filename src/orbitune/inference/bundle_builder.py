@@ -77,8 +77,8 @@ def build_bundle(
     source = Bundle.open(run)
     result, setup = reopen(run, progress)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
-        store(source.folder, folder, dtype=dtype)
-        metadata = _completed(source.metadata, result, setup=setup).model_copy(
+        copy_weights(source.folder, folder, dtype=dtype)
+        metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )
         write_metadata(folder, metadata)
@@ -94,7 +94,7 @@ def build_bundle(
     return Bundle.open(out)
 
 
-def _completed(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSetup) -> ModelMetadata:
+def _complete_metadata(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSetup) -> ModelMetadata:
     """Return the metadata with what a run stores outside of its saved model."""
     data = TrainingData(
         name=setup.recipe.data,
@@ -115,7 +115,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSet
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})
 
 
-def store(saved: Path, folder: Path, *, dtype: str) -> None:
+def copy_weights(saved: Path, folder: Path, *, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
 
     Args:
@@ -152,10 +152,10 @@ def _storage_loss(
     """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
     indices = setup.splits["validation"]
     logits = [
-        _measure(
-            bundle, setup, indices=indices, words=f"validation, {words}", display=display, precision="fp32"
+        _compute_outputs(
+            bundle, setup, indices=indices, title=f"validation, {title}", display=display, precision="fp32"
         )[0]
-        for bundle, words in ((before, "before"), (after, "after"))
+        for bundle, title in ((before, "before"), (after, "after"))
     ]
     labels = setup.tiles.labels[indices]
     accuracies = [float((each.argmax(1) == labels).mean()) for each in logits]
@@ -175,8 +175,8 @@ def _fit_detector(
     random = np.random.default_rng(0)
     train = _sample(setup.splits["train"], setup.tiles.labels, random=random)
     held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
-    features = _measure(bundle, setup, indices=train, words="training tiles", display=display)[1]
-    new = _measure(bundle, setup, indices=held_out, words="validation tiles", display=display)[1]
+    features = _compute_outputs(bundle, setup, indices=train, title="training tiles", display=display)[1]
+    new = _compute_outputs(bundle, setup, indices=held_out, title="validation tiles", display=display)[1]
     detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
@@ -204,12 +204,12 @@ def _map_limits(
     """
     if setup.recipe.augment != "sensor":
         return {}
-    logits, features = _measure(
-        bundle, setup, indices=held_out, words="views of validation tiles", display=display, views=True
+    logits, features = _compute_outputs(
+        bundle, setup, indices=held_out, title="views of validation tiles", display=display, views=True
     )
-    chances = probabilities(logits, bundle.temperature)
-    correct = chances.argmax(1) == setup.tiles.labels[held_out]
-    confidence = chances.max(1)
+    predicted = probabilities(logits, bundle.temperature)
+    correct = predicted.argmax(1) == setup.tiles.labels[held_out]
+    confidence = predicted.max(1)
     lowest = float(np.quantile(confidence, VIEW_ALARM_RATE, method="lower"))
     return {
         "view_threshold": float(np.quantile(detector.scores(features), 1 - VIEW_ALARM_RATE, method="higher")),
@@ -235,12 +235,12 @@ def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Genera
     return np.concatenate([indices[labels[indices] == label][:per_class] for label in present])
 
 
-def _measure(
+def _compute_outputs(
     bundle: Bundle,
     setup: TrainingSetup,
     *,
     indices: np.ndarray,
-    words: str,
+    title: str,
     display: ProgressDisplay,
     precision: str | None = None,
     views: bool = False,
@@ -248,7 +248,7 @@ def _measure(
     """Compute logits and features of some of the run's tiles, or of their views."""
     network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
-    with display.task(words, len(indices)) as task:
+    with display.task(title, len(indices)) as task:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
             tiles = setup.tiles.read(batch)

@@ -4,7 +4,7 @@ from typing import Any
 
 from orbitune.bench.figures.accuracy_loss import read_runs
 from orbitune.errors import OrbituneError
-from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.corruption_scores import score_robustness
 
 
 def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
         OrbituneError: the runs were validated on different tiles, or the reference run makes no error.
     """
     read_runs(run, reference_run, split="validation")  # refuses runs on other tiles
-    scores, reference = (try_robustness(each, tiles, progress=False) for each in (run, reference_run))
+    scores, reference = (score_robustness(each, tiles, progress=False) for each in (run, reference_run))
     if reference.mean == 1:
         raise OrbituneError(f"{reference_run} makes no error on corrupted tiles: there is none to be gone.")
     other = {kind.name: kind.mean for kind in reference.corruptions}
