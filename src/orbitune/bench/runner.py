@@ -80,7 +80,7 @@ class Bench:
         self.suite.check_inputs()
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
-        setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
+        setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
         machine = BenchEnvironment.measure(code=_code_hash())
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
@@ -124,7 +124,7 @@ class Bench:
                     **figure.model_dump(),
                     **measured.model_dump(),
                     unit=FIGURES[figure.kind].unit,
-                    verdict=figure.reached(measured.value),
+                    verdict=figure.judge(measured.value),
                 )
             )
             say(f"  {format_figure(records[-1])}")
