@@ -31,7 +31,7 @@ def test_without_points_areas_are_estimated_from_the_confusion_in_the_tags(write
     assert forest.estimated_hectares / (forest.hectares + river.hectares) == pytest.approx(0.45 / 0.85)
     assert forest.low_hectares < forest.estimated_hectares < forest.high_hectares
     assert highway.hectares == 0 and highway.estimated_hectares == pytest.approx(0, abs=1e-9)
-    assert "holds only if the scene confuses classes as the test tiles did" in report.notes[0]
+    assert "holds only if the model errs on this scene as on the test tiles" in report.notes[0]
 
 
 def test_estimates_leave_out_what_is_not_sure_and_say_how_much(write_map):

@@ -1,8 +1,8 @@
 """Corruptions of satellite tiles, such as haze, sensor noise and blur.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
-that are typical of satellite images: of the air, of the sensor, and of the radiometry and the pixel size of
-another product. The result depends on the seed and the tile's index, not on the batch.
+that are typical of satellite images: by the atmosphere, by the sensor, and by the radiometry and pixel size
+of another product. The result depends on the seed and the tile's index, not on the batch.
 """
 
 import functools
