@@ -241,7 +241,7 @@ def compare_imagehash(data: str) -> None:
     def hashes(images: np.ndarray, function: Any) -> np.ndarray:
         return np.stack([function(Image.fromarray(image)).hash.ravel() for image in images])
 
-    def distances(some: np.ndarray, others: np.ndarray, function: Any) -> np.ndarray:
+    def distances(some: np.ndarray, others: np.ndarray, *, function: Any) -> np.ndarray:
         """Hamming distances, the least over the eight flips and quarter turns of `some`."""
         known, views = hashes(others, function).astype(np.float32), []
         for view in (np.rot90(v, k, (1, 2)) for v in (some, some[:, ::-1]) for k in range(4)):
@@ -258,7 +258,7 @@ def compare_imagehash(data: str) -> None:
     for name in ("phash", "dhash", "whash"):
         function = getattr(imagehash, name)
         start = time.perf_counter()
-        limits[name] = distances(pixels[count:], pixels[:count], function).min() - 1
+        limits[name] = distances(pixels[count:], pixels[:count], function=function).min() - 1
         elapsed = time.perf_counter() - start
         print(f"{name}: {elapsed:.1f} s for {count} x {count} tiles, limit {limits[name]:.0f} of 64 bits")
     plain = replace(
@@ -282,7 +282,7 @@ def compare_imagehash(data: str) -> None:
         shares = [f"orbitune {found.count / copied:.0%}"]
         for name, limit in limits.items():
             function = getattr(imagehash, name)
-            near = distances(copies, pixels[:copied], function).diagonal() <= limit
+            near = distances(copies, pixels[:copied], function=function).diagonal() <= limit
             shares.append(f"{name} {near.mean():.0%}")
         print(f"{change}: found {', '.join(shares)}")
 

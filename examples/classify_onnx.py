@@ -1,4 +1,6 @@
-"""Classify images with an exported .onnx file: onnxruntime, numpy and Pillow are all it needs.
+"""Classify images with an exported .onnx file.
+
+It needs onnxruntime, numpy and Pillow, and nothing else.
 
 python classify_onnx.py model.onnx tile.png another.jpg
 """

@@ -1,4 +1,4 @@
-"""Small multi-band tiles: drawn ones that can be learnt, and windows of real scenes."""
+"""Small multi-band tiles: synthetic ones that can be learnt, and real ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,9 @@ def band_tile_folder(
     size: int = 16,
     dtype: str = "uint16",
 ) -> Path:
-    """Three class folders of GeoTIFFs; classes differ in the bands after the third alone.
+    """Write three class folders of GeoTIFFs.
+
+    Classes differ in the bands after the third alone.
 
     Args:
         bands: descriptions of the bands; None for files without.
@@ -58,7 +60,9 @@ def write_bands(
 
 
 def cut_scene(scene: Path, folder: Path, labels: Sequence[str], side: int = 32, scale: float = 1.0) -> Path:
-    """Cut a real scene into class folders of uint16 GeoTIFFs by the rank of their mean near infrared.
+    """Cut a real scene into class folders of uint16 GeoTIFFs.
+
+    The class of a tile is the rank of its mean near infrared.
 
     Args:
         labels: class names, from the darkest tiles to the brightest.

@@ -1,4 +1,4 @@
-"""Programs of the package, each in a fork of a process that has loaded the libraries already.
+"""Programs of the package, in forks of a process that has loaded the libraries.
 
 Loading torch, transformers and PEFT takes seconds, most commands a moment. One process of this file loads
 them and waits; each program runs in a fork of it, with arguments, stdout, stderr and an exit code of its
@@ -29,7 +29,7 @@ LIBRARIES = (
 
 
 def orbitune(*arguments, stdout=None) -> subprocess.CompletedProcess:
-    """Run a command; it is in this process's folder, with this process's environment and a wide window.
+    """Run a command in this process's folder and environment, in a wide window.
 
     Args:
         stdout: a file or device that takes its output, which is then not in the result.
@@ -38,7 +38,7 @@ def orbitune(*arguments, stdout=None) -> subprocess.CompletedProcess:
 
 
 def reload_saved(arguments) -> subprocess.CompletedProcess:
-    """Run `orbitune.models.reload`, in place of `orbitune.models.checkpoint_io.run_reload`."""
+    """Run `orbitune.models.reload`, in place of `checkpoint_io.run_reload`."""
     return _run("orbitune.models.reload", arguments)
 
 

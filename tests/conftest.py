@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """Decoded tiles and converted weights go to a folder of this test session, all its processes share it."""
+    """Decoded tiles and converted weights go to one folder of this test session."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -31,7 +31,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def forked_reload():
-    """Saved models are checked in forks of a process that has loaded the libraries; yields the real way."""
+    """Saved models are checked in forks of one process; yields the real way."""
     from commands import reload_saved
 
     from orbitune.models import checkpoint_io
@@ -52,7 +52,7 @@ def fresh_reload(forked_reload, monkeypatch):
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder with the real tiles and weights; tests that need it skip where it is absent."""
+    """The folder with the real tiles and weights; skips where it is absent."""
     folder = Path(os.environ.get("ORBITUNE_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"needs the shared tiles and weights ({folder})")

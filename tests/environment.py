@@ -1,4 +1,4 @@
-"""The environment of the tests, independent of the user's shell and the CI service."""
+"""Environment of the tests, the same in every shell and CI service."""
 
 from collections.abc import MutableMapping
 
@@ -41,7 +41,10 @@ SET = {
 
 
 def seal(environment: MutableMapping[str, str]) -> None:
-    """Drop and set variables in place; call it before libraries are imported, which read some only then."""
+    """Drop and set variables in place.
+
+    Call it before libraries are imported, which read some only then.
+    """
     for name in list(environment):
         if name in DROPPED or (name.startswith(DROPPED_PREFIXES) and name not in KEPT):
             del environment[name]

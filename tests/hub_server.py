@@ -1,4 +1,4 @@
-"""A stand-in for the part of the hub's API that uploads and downloads of a small repository use."""
+"""A stand-in for the hub's API for uploads and downloads of a small repository."""
 
 import base64
 import hashlib

@@ -8,7 +8,10 @@ CLASSES = ("Forest", "River", "Sea")
 
 
 def parquet(path: Path, rows: int = 6, **columns: object) -> Path:
-    """A parquet file as the hub's push makes it; `columns` are (feature, values), or None to drop one."""
+    """A parquet file as the hub's push makes it.
+
+    `columns` are (feature, values), or None to drop one.
+    """
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     images = [{"bytes": encode(tile(i)), "path": None} for i in range(rows)]

@@ -1,4 +1,4 @@
-"""A web server of a folder that answers requests for ranges of bytes, as object stores do.
+"""A web server of a folder that answers range requests, as object stores do.
 
 Run as a process of its own, `python range_server.py FOLDER LOG`: GDAL waits for answers with Python's lock
 held. It prints its port, and writes path and bytes of each answer into the log.

@@ -1,4 +1,4 @@
-"""Access to the scripts of benchmarks/reliability, for tests that run a part of them."""
+"""Access to the scripts of benchmarks/reliability for their tests."""
 
 import importlib
 import sys

@@ -12,7 +12,7 @@ _TAGS = {
 
 
 def write_jp2(path: Path, pixels: np.ndarray, **place: object) -> None:
-    """Write (H, W) as a lossless JPEG 2000, as ESA does, without the sidecar that GDAL adds."""
+    """Write (H, W) as a lossless JPEG 2000 like ESA's, without GDAL's sidecar."""
     import rasterio
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,9 @@ def write_jp2(path: Path, pixels: np.ndarray, **place: object) -> None:
 def write_safe(
     folder: Path, bands: dict[str, np.ndarray], *, level: str, offset: int | None, crs: str, transform: object
 ) -> Path:
-    """Write a product of bands at 10, 20 and 60 m, of 10 m pixels `transform`; its folder.
+    """Write a product of bands at 10, 20 and 60 m, and return its folder.
+
+    `transform` is that of the 10 m pixels.
 
     Args:
         folder: to make it in.

@@ -1,4 +1,4 @@
-"""Small real inputs that tests write, tiles that can be learnt and random backbones."""
+"""Small real inputs: tiles that can be learnt, and random backbones."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def tile_folder(folder: Path, classes: int = 3, each: int = 20, size: int = 16) 
 
 
 def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, distilled: bool = False) -> Path:
-    """A checkpoint in the hub's layout: a tiny backbone with random weights, for 32 x 32 pixels."""
+    """A tiny backbone with random weights in the hub's layout, for 32 x 32 pixels."""
     import torch
     from transformers import AutoConfig, AutoModelForImageClassification
 
@@ -52,7 +52,7 @@ def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, dist
 
 
 def config_only_folder(folder: Path) -> Path:
-    """ViT-Base/16 at 224 pixels by its config.json alone: enough to plan, nothing to train."""
+    """ViT-Base/16 at 224 pixels by its config.json alone: enough for a plan."""
     from transformers import ViTConfig
 
     ViTConfig(architectures=["ViTForImageClassification"]).save_pretrained(folder)
@@ -60,7 +60,7 @@ def config_only_folder(folder: Path) -> Path:
 
 
 def saved_model(folder: Path, backbone, recipe, classes=("a", "b", "c"), seed: int = 0):
-    """Save a model as if it had been trained: what its method trains has moved; gives it in evaluation mode.
+    """Save a model as if its method had trained it; return it in evaluation mode.
 
     Args:
         backbone: what `find_backbone` gave.

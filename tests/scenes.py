@@ -8,7 +8,7 @@ UTM = "EPSG:32632"
 
 
 def mosaic(tiles: np.ndarray) -> np.ndarray:
-    """Tiles (rows, columns, S, S, bands) side by side, (rows * S, columns * S, bands)."""
+    """Join tiles (rows, columns, S, S, C) to (rows * S, columns * S, C)."""
     rows, columns, side = tiles.shape[:3]
     return tiles.swapaxes(1, 2).reshape(rows * side, columns * side, -1)
 
@@ -34,7 +34,10 @@ def write_scene(path: Path, pixels: np.ndarray, metres: float = 10.0, **profile:
 
 
 def write_labels(path: Path, pixels: object, labels: list, field: str = "true_class") -> Path:
-    """Write labelled points in the middles of pixels (row, column) of 10 m of a scene of `write_scene`."""
+    """Write labelled points in the middles of pixels of a `write_scene` scene.
+
+    Pixels are (row, column) of 10 m.
+    """
     import pyogrio.raw
     import shapely
 

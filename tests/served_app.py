@@ -30,7 +30,7 @@ def serving(service, login=None, hosts=None, root_path="", **settings):
 
 
 def raw(address, request, wait=5.0):
-    """Return the response to raw bytes, read until the server closes or for `wait` seconds."""
+    """Return the response to raw bytes, read until its end or for `wait` seconds."""
     parts = urlsplit(address)
     answer = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=wait) as connection:

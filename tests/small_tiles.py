@@ -9,7 +9,7 @@ from image_files import encode, tile, write
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three classes of five PNG tiles; the red value is 10 times the label plus the number."""
+    """Three classes of five PNG tiles; red is 10 times the label plus the number."""
     root = tmp_path / "tiles"
     for label, name in enumerate(("Forest", "River", "Sea")):
         for number in range(5):

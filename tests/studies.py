@@ -1,4 +1,4 @@
-"""Content of results.json for tests: small studies of format 1, and large ones, from random logits.
+"""Contents of results.json: small studies of format 1, and large ones.
 
 Scores, intervals, verdicts and calibrations are computed as in a study; only the logits are invented.
 """
@@ -258,7 +258,7 @@ class Large:
             self._gaps(methods, splits)
 
     def sweep(self, name: str, field: str, values: tuple[int, ...], methods: tuple[str, ...]) -> "Large":
-        """Add runs that differ from the comparison in one setting; accuracy falls with smaller values."""
+        """Add runs that differ in one setting; smaller values are less accurate."""
         splits = [entry["split"] for entry in self.results["leakage_checks"]]
         for method, split, value in product(methods, splits, values):
             easier = -0.8 / (1 + np.log2(1 + value))

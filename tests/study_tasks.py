@@ -1,4 +1,4 @@
-"""Execution of a study's tasks in tests: a recording observer, and an executor without start-up time."""
+"""Execution of tasks in tests: a recording observer and a fast executor."""
 
 import json
 

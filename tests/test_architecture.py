@@ -1,4 +1,4 @@
-"""The ladder of imports: a package imports from its own rung or from those below it, never from above."""
+"""The ladder of imports: a package imports from its rung or from below."""
 
 import ast
 import subprocess
@@ -33,7 +33,7 @@ MODULES = [name for name in FILES if name not in ("__init__", "__main__")]  # th
 
 
 def imported(name):
-    """Modules of the package that a module imports, inside functions and for types too."""
+    """Modules of the package that a module imports, even inside functions."""
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -133,7 +133,7 @@ def is_command(function):
 
 
 def public_functions(node, name):
-    """(dotted name, function, positional arguments but self) of public functions and methods."""
+    """(name, function, positional arguments but self) of public functions."""
     for each in node.body:
         if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
             yield from public_functions(each, f"{name}.{each.name}")
@@ -160,7 +160,7 @@ ASKS = {"AutoConfig", "AutoImageProcessor", "AutoModel", "AutoModelForImageClass
 
 
 def calls_that_ask(path):
-    """(line, names of the arguments) of each call that could end in a question on the terminal."""
+    """(line, argument names) of calls that could ask on the terminal."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             called = node.func

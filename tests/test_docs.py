@@ -1,4 +1,4 @@
-"""The documentation has every name, its links lead somewhere, and its figures are those of the results."""
+"""The documentation has every name, living links, and measured figures."""
 
 import json
 import re
@@ -148,7 +148,7 @@ def listed_path(title):
 
 @pytest.fixture
 def traced():
-    """A function that calls another and returns the package's files in the order of their first call."""
+    """A function that returns a package's files in the order of first calls."""
     root = str(Path(orbitune.__file__).parent) + "/"
 
     def trace(function):

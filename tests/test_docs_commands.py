@@ -62,7 +62,7 @@ def test_a_command_of_the_docs_has_these_options(page, words):
 
 
 def scene_files(folder, tiles):
-    """Write 64 x 64 pixels of tiles as a GeoTIFF, one of four bands, and the zip of a Sentinel-2 product."""
+    """Write 64 x 64 pixels of tiles as GeoTIFFs and a Sentinel-2 product."""
     import rasterio
     from rasterio.transform import from_origin
 
@@ -94,7 +94,7 @@ def area_files(folder):
 
 
 def label_points(path):
-    """Give each point the class of the map, and that of its first class where it is not sure."""
+    """Label points with the map's class, or the first where it is not sure."""
     import pyogrio
 
     meta, _, places, values = pyogrio.raw.read(path, layer="points")
@@ -109,7 +109,7 @@ def label_points(path):
 
 @pytest.fixture
 def workplace(runs, bundle, tmp_path, monkeypatch):
-    """A folder with all that the pages name: tiles, a scene, runs, bundles and a study."""
+    """A folder with all that the pages name: tiles, a scene, runs, a study."""
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
     band_tile_folder(tmp_path / "sentinel-tiles")

@@ -1,4 +1,4 @@
-"""Energy is read from the machine's counters, summed over a run, and never guessed."""
+"""Energy is read from the machine's counters, summed, and never guessed."""
 
 import sys
 from pathlib import Path
@@ -88,11 +88,11 @@ def test_one_package_that_cannot_be_read_makes_all_of_it_unknown(tmp_path, spoil
 def test_a_counter_that_is_lost_on_the_way_makes_the_energy_unknown(tmp_path):
     packages = Packages(tmp_path, 1_000_000)
     meter = Meter(energy=EnergyMeter(on_gpu=False, rapl=tmp_path))
-    meter.count_run()
+    meter.update_totals()
     (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
-    meter.count_run()
+    meter.update_totals()
     packages.set("intel-rapl:0", 9_000_000)
-    meter.count_run()
+    meter.update_totals()
     assert meter.energy() == {"energy_joules": None, "energy_source": NOTHING}
     assert meter.totals.keys() == {"run_seconds"}
 
@@ -116,11 +116,11 @@ def test_a_resumed_run_adds_its_joules_to_those_before(tmp_path):
     packages = Packages(tmp_path, 0)
     first = Meter(energy=EnergyMeter(on_gpu=False, rapl=tmp_path))
     packages.set("intel-rapl:0", 2_000_000)
-    first.count_run()
+    first.update_totals()
     packages.set("intel-rapl:0", 50_000_000)  # between the two, for somebody else
     second = Meter(first.totals, EnergyMeter(on_gpu=False, rapl=tmp_path))
     packages.set("intel-rapl:0", 53_000_000)
-    second.count_run()
+    second.update_totals()
     assert second.energy() == {"energy_joules": pytest.approx(5), "energy_source": PACKAGE}
     assert second.seconds().keys() == {"run_seconds"}
 
@@ -129,10 +129,10 @@ def test_a_resumed_run_adds_its_joules_to_those_before(tmp_path):
 def test_joules_are_not_added_to_a_run_whose_first_part_was_measured_otherwise(tmp_path, before):
     Packages(tmp_path, 0)
     meter = Meter(before, EnergyMeter(on_gpu=False, rapl=tmp_path))
-    meter.count_run()
+    meter.update_totals()
     assert meter.energy() == {"energy_joules": None, "energy_source": PARTLY}
     again = Meter(meter.totals, EnergyMeter(on_gpu=False, rapl=tmp_path))
-    again.count_run()
+    again.update_totals()
     assert again.energy()["energy_joules"] is None
     assert again.totals.keys() == {"run_seconds"}
 

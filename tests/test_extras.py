@@ -1,4 +1,4 @@
-"""Optional dependencies: the table is pyproject's, and a missing one is one line that names its extra."""
+"""Optional dependencies are pyproject's; a missing one names its extra."""
 
 import re
 import sys

@@ -137,7 +137,7 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
 
 @pytest.fixture
 def abandoned(tmp_path):
-    """A function that kills a process while it writes a file into a folder, and returns what it left."""
+    """A function that kills a process while it writes, and returns what is left."""
 
     def leave(folder):
         folder.mkdir(exist_ok=True)

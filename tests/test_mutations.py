@@ -1,4 +1,4 @@
-"""Mutated files end in a result or in one line for the user: no traceback, no hang, no flood of memory.
+"""Mutated files give a result or one line: no traceback, hang or memory flood.
 
 benchmarks/reliability/mutations.py runs thousands; these are some of the same.
 """

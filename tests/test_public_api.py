@@ -1,4 +1,4 @@
-"""The public names of the package, the examples in their docstrings, and what importing them loads."""
+"""Public names of the package, their examples, and what importing them loads."""
 
 import doctest
 import shutil
@@ -24,7 +24,7 @@ WITH_EXAMPLE = [
 
 @pytest.fixture
 def example_folder(run, bundle, tiles, tmp_path, monkeypatch):
-    """A working directory with what the examples name: tiles, a run, a bundle, a scene, and a hub."""
+    """A working directory with tiles, a run, a bundle, a scene and a hub."""
     (tmp_path / "tiles").symlink_to(tiles)
     (tmp_path / "bundle").symlink_to(bundle.folder)
     shutil.copytree(run, tmp_path / "runs" / "lora")
@@ -39,7 +39,7 @@ def example_folder(run, bundle, tiles, tmp_path, monkeypatch):
 
 
 def make_maps():
-    """Write the maps and the polygons that examples name, of the scene in the working directory."""
+    """Write the maps and polygons that examples name, of the scene there."""
     import pyogrio.raw
     import shapely
 
@@ -60,7 +60,7 @@ def examples_of(value):
 
 
 def run_examples(value, backbone, **names):
-    """Run the examples of a docstring, with another backbone than the one that they name."""
+    """Run a docstring's examples with another backbone than the one named."""
     for example in examples_of(value):
         source = example.source.replace('"demo"', repr(str(backbone)))
         exec(compile(source, "<example>", "single"), names)
@@ -86,7 +86,7 @@ def test_the_example_of_the_package_runs(example_folder, tiles):
 
 @pytest.mark.parametrize("name", WITH_EXAMPLE)
 def test_the_example_of_a_docstring_runs(example_folder, tiles, monkeypatch, name):
-    monkeypatch.setitem(EXECUTORS, "local", lambda *_: ForkedExecutor())
+    monkeypatch.setitem(EXECUTORS, "local", lambda *_, **settings: ForkedExecutor())
     assert examples_of(getattr(orbitune, name))
     if "landcover.tif" in getattr(orbitune, name).__doc__:
         make_maps()

@@ -1,4 +1,4 @@
-"""Runs, bundles and studies of earlier versions open, predict the same and resume."""
+"""Runs, bundles and studies of earlier versions open, predict and resume."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The wheel alone, in a new environment, predicts from a bundle; other commands name the extra they need."""
+"""The wheel alone predicts; other commands name the extra they need."""
 
 import json
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.install
 
 @pytest.fixture(scope="module")
 def orbitune(tmp_path_factory):
-    """The command line of an environment that holds the wheel and its dependencies, without any extra."""
+    """The command line of an environment with the wheel and no extras."""
     place = tmp_path_factory.mktemp("wheel")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 

@@ -1,4 +1,4 @@
-"""Finished runs on small tiles and a tiny backbone with random weights, and a bundle of one; made once."""
+"""Finished runs on small tiles and a tiny random backbone, and a bundle."""
 
 import pytest
 from band_tiles import band_tile_folder
@@ -42,7 +42,7 @@ def run(tiles):
 
 @pytest.fixture(scope="session")
 def runs(run, tiles):
-    """The folder that holds tiles, backbone, and runs on them: `run`, another LoRA `other`, and `full`."""
+    """The folder with tiles, a backbone, and the runs `run`, `other` and `full`."""
     recipe = Recipe.load(run / "recipe.yaml").replace(epochs=1, learning_rate=None)
     train(recipe.replace(seed=1), run.parent / "other", progress=False)
     train(recipe.replace(method="full"), run.parent / "full", progress=False)

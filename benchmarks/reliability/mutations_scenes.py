@@ -31,7 +31,7 @@ _KINDS: dict[str, tuple[str, int, dict[str, object]]] = {
 
 def scene_samples() -> dict[str, bytes]:
     """Return GeoTIFFs of `_SIDE` pixels of every layout, compression, dtype and mask."""
-    return {name: _write(*kind) for name, kind in _KINDS.items()}
+    return {name: _write(dtype, bands, profile=more) for name, (dtype, bands, more) in _KINDS.items()}
 
 
 def read_scene(name: str, data: bytes) -> None:
@@ -53,7 +53,7 @@ def read_scene(name: str, data: bytes) -> None:
                 scene.read_window(top - 8, -8, height=32, width=width, scaling=scaling)
 
 
-def _write(dtype: str, bands: int, profile: dict[str, object]) -> bytes:
+def _write(dtype: str, bands: int, *, profile: dict[str, object]) -> bytes:
     from rasterio.io import MemoryFile
     from rasterio.transform import from_origin
 

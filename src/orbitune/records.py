@@ -129,6 +129,14 @@ def rename_keys(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
     return {names.get(key, key): value for key, value in values.items()}
 
 
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the entries of nested objects as `outer.inner`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= {f"{name}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
 def first_fault(error: ValidationError) -> str:
     """Return the first invalid field and the reason, in one line."""
     fault = error.errors(include_url=False, include_input=False)[0]

@@ -27,7 +27,10 @@ RECIPES = {
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def tasks(request, tmp_path_factory):
-    """A backbone, and a folder for each of three tasks with classes, ranks and layers of their own."""
+    """A backbone, and a folder for each of three tasks that differ.
+
+    They have classes, ranks and adapted layers of their own.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     backbone = find_backbone(str(backbone_folder(folder / "backbone", request.param)))
     for seed, (name, recipe) in enumerate(RECIPES.items()):

@@ -29,7 +29,7 @@ DINOV2_4 = {old: new for old, new in VIT_4.items() if not old.startswith((r"mlp"
 
 
 def adapter(tmp_path, model_type="vit", **lora):
-    """A backbone and the tensors of an adapter that PEFT made for it, with values as if trained."""
+    """A backbone and the tensors of PEFT's adapter for it, changed as if trained."""
     backbone = find_backbone(str(backbone_folder(tmp_path / model_type, model_type)))
     recipe = Recipe.make({"method": lora.pop("method", "lora"), "lora": {"rank": 2, **lora}})
     model = build(recipe, backbone, classes=CLASSES)

@@ -45,7 +45,7 @@ def suite_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_process():
-    """Arms are measured in this process, in place of a fresh one for each, with a short ceiling."""
+    """Arms are measured in this process, with a short measurement of the ceiling."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stopwatch, "REPEATS", 1)
         patch.setattr(stopwatch, "BLOCKS", 1)
@@ -55,7 +55,7 @@ def in_process():
 
 @pytest.fixture(scope="module")
 def stopped(suite_file, in_process, tmp_path_factory):
-    """A benchmark that was stopped at its fifth process; what it said, and its folder."""
+    """A benchmark that was stopped at its fifth process: its message and folder."""
     said, out = [], tmp_path_factory.mktemp("out")
 
     def say(line):

@@ -17,7 +17,7 @@ def backbone(tmp_path_factory):
 
 
 def parts(size):
-    """Operations of a ViT's linear layers, attention, patch embedding, and first q, k and v."""
+    """Operations of linear layers, attention, patches, and the first q, k and v."""
     tokens = (size // PATCH) ** 2 + 1
     linear = LAYERS * tokens * (8 * WIDTH**2 + 4 * WIDTH * MLP)
     attention = LAYERS * 4 * tokens**2 * WIDTH

@@ -9,7 +9,7 @@ from orbitune.bench.figures import accuracy_loss, corrupted_accuracy, corrupted_
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
-from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.corruption_scores import score_robustness
 from orbitune.training.run import train
 
 
@@ -45,13 +45,13 @@ def test_runs_on_other_test_tiles_are_not_compared(pair, tmp_path):
 
 def test_the_accuracy_on_corrupted_tiles_is_that_of_a_study(pair):
     measured = corrupted_accuracy.measure(pair[0], 12)
-    scores = try_robustness(pair[0], 12, progress=False)
+    scores = score_robustness(pair[0], 12, progress=False)
     assert measured["value"] == scores.mean
     assert {"clean", "haze", "band gain", "resampling"} <= set(dict(measured["details"]))
 
 
 def test_errors_gone_are_counted_against_the_errors_of_the_reference_run(pair):
-    ours, theirs = (try_robustness(each, 12, progress=False).mean for each in pair)
+    ours, theirs = (score_robustness(each, 12, progress=False).mean for each in pair)
     measured = corrupted_errors_gone.measure(*pair, tiles=12)
     assert measured["value"] == pytest.approx((ours - theirs) / (1 - theirs))
     assert dict(measured["details"])["errors"] == f"{1 - ours:.1%} from {1 - theirs:.1%}"

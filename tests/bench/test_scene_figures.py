@@ -31,7 +31,7 @@ LEFT, TOP = 600_000, 5_500_000  # of scenes, in metres
 
 
 def write_labelled_scene(folder, tiles, *, seed, shape="Point", raster=False):
-    """Write a scene of 6 x 6 tiles of known classes with its labels, and return its entry of the index."""
+    """Write a scene of 6 x 6 tiles with its labels, and return its index entry."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     classes = random.integers(0, 3, (6, 6))
@@ -73,7 +73,10 @@ def labelled(tiles, tmp_path_factory):
 
 @pytest.fixture
 def changed(labelled, tmp_path):
-    """Return a function that makes a folder of the first scene alone, with a changed entry of the index."""
+    """Return a function that makes a folder of the first scene alone.
+
+    It takes changes to the scene's entry of the index.
+    """
 
     def change(**values):
         entry = json.loads((labelled / "scenes.json").read_text())["points"]

@@ -150,7 +150,7 @@ def test_every_kind_of_figure_has_a_module_that_takes_its_inputs(kind):
     ],
 )
 def test_the_verdict_on_a_figure_follows_from_its_bounds(bounds, value, words):
-    assert BenchFigure(title="a", measure={"kind": "scene-risk"}, **bounds).reached(value) == words
+    assert BenchFigure(title="a", measure={"kind": "scene-risk"}, **bounds).judge(value) == words
 
 
 def test_the_built_in_suite_is_valid_and_has_a_quick_form():

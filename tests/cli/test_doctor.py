@@ -1,4 +1,4 @@
-"""`orbitune doctor`: what there is, what is missing and how to get it, and never a traceback."""
+"""`orbitune doctor`: what is there, what is missing and how to get it."""
 
 import json
 import sys

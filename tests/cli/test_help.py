@@ -1,4 +1,4 @@
-"""Help texts: options in groups, the common ones first, and what a mistyped command is told."""
+"""Help texts: options in groups, common ones first, and hints for typing errors."""
 
 import os
 import subprocess

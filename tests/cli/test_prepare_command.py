@@ -13,7 +13,10 @@ from orbitune.recipe import DEFAULT_BACKBONE
 
 
 def started(*arguments, **environment):
-    """The command line in a process of its own, whose libraries read these variables when they are loaded."""
+    """The command line in a process that is started with these variables.
+
+    Libraries read them when they are loaded.
+    """
     return subprocess.run(
         [sys.executable, "-m", "orbitune", *map(str, arguments)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Standard output that is full, closed or no longer read: one line or none, and never a traceback."""
+"""Standard output that is full, closed or no longer read: no traceback."""
 
 import subprocess
 import sys

@@ -19,7 +19,7 @@ def synthetic():
 
 
 def with_copies(tiles: TileSet, change) -> tuple[TileSet, dict[str, np.ndarray]]:
-    """The tiles of train, validation and test, and in test ten training tiles more, changed."""
+    """Tiles of train, validation and test, which also has ten changed training tiles."""
     copies = np.stack([change(tile) for tile in tiles.read(np.arange(10))])
     splits = {
         "train": np.arange(180),

@@ -1,4 +1,4 @@
-"""Splits are disjoint, stratified and reproducible; a list that does not fit the tiles is an error."""
+"""Splits are disjoint, stratified and reproducible; lists that do not fit fail."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def lists(folder: Path, **names: list[str]) -> str:
 
 
 def listed(tiles: TileSet, folder: Path) -> str:
-    """Lists of the first 60, the next 20 and the last 20 of 100 tiles, shuffled over the classes."""
+    """Lists of the first 60, next 20 and last 20 of 100 tiles, shuffled."""
     order = np.random.default_rng(0).permutation(len(tiles.names))
     part = {"train": order[:60], "val": order[60:80], "test": order[80:]}
     return lists(folder, **{f"made-{name}": [tiles.names[i] for i in rows] for name, rows in part.items()})

@@ -1,4 +1,4 @@
-"""Synthetic tiles are reproducible and balanced; their class is in structure, not colour."""
+"""Synthetic tiles are reproducible, balanced, and told apart by structure."""
 
 import numpy as np
 import pytest

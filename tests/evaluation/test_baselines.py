@@ -1,4 +1,4 @@
-"""The colour and coordinate baselines are scored like a method and described in a sentence."""
+"""Baselines on colours and coordinates are scored like a method."""
 
 import json
 from dataclasses import replace

@@ -17,7 +17,7 @@ from orbitune.evaluation.calibration import (
 
 
 def calibrated(count: int = 20_000, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Logits whose softmax is the true chance of each class, and classes drawn by that chance."""
+    """Logits whose softmax is the true probability of each class, and labels."""
     random = np.random.default_rng(0)
     logits = random.normal(0, 2.5, (count, classes))
     chances = probabilities(logits).cumsum(axis=1)

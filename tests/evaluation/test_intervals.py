@@ -1,4 +1,4 @@
-"""Intervals of an accuracy: Wilson's with one seed, else a bootstrap over seeds and images."""
+"""Intervals of an accuracy: Wilson's for one seed, else a bootstrap."""
 
 import json
 
@@ -21,7 +21,7 @@ def right(*accuracies: int, images: int = 1000) -> np.ndarray:
 
 
 def study(random, seeds, images, accuracy, spread):
-    """Seeds whose accuracy varies by `spread`, on images of which some are hard for all."""
+    """Seeds whose accuracy varies by `spread`, on images of varying difficulty."""
     easy = random.random(images) < accuracy  # what nearly every model gets right
     truth = accuracy + random.normal(0, spread, seeds)
     flips = np.where(

@@ -1,4 +1,4 @@
-"""The paired score test: published intervals, error rates with several seeds, sample sizes."""
+"""The paired score test: published intervals, error rates, sample sizes."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def one_seed(wins: int, losses: int, images: int) -> PairedTest:
 
 
 def study(random, seeds, images, accuracies, spread, hard):
-    """Both methods' (seeds, images), from images of varying difficulty and seeds of varying accuracy."""
+    """Both methods' (seeds, images), with varying images and seeds."""
     easy = random.beta(hard * accuracies[0], hard * (1 - accuracies[0]), images)
     both = []
     for accuracy in accuracies:

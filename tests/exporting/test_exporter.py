@@ -21,6 +21,7 @@ from orbitune.exporting.onnx_export import open_onnx, write_onnx
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.validation import ExportCheck, ExportRefusedError
 from orbitune.inference.bundle import Bundle
+from orbitune.integrity import read_checksummed_json
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
 from orbitune.training.setup import prepare_training
@@ -60,7 +61,7 @@ def original(run):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Export a run to the formats that do not need OpenVINO; return folder and report."""
+    """Export a run to all formats but OpenVINO's; return folder and report."""
     out = tmp_path_factory.mktemp("export") / "out"
     return out, export(run, ["merged", *ONNX], out=out, tolerance=10, progress=False)
 
@@ -76,7 +77,7 @@ def some_tiles(original):
 def test_every_format_is_validated_with_its_measures_beside_it(exported):
     folder, report = exported
     assert ExportReport.load(folder) == report
-    assert json.loads((folder / "validation.json").read_text()) == report.model_dump(mode="json")
+    assert read_checksummed_json(folder / "validation.json") == report.to_json()
     assert set(report.formats) == {"merged", *ONNX}
     for each in report.formats.values():
         assert each.tiles == 24 and each.bytes > 0 and set(each.milliseconds) == {"1", "64"}

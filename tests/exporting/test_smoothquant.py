@@ -9,7 +9,7 @@ PIXELS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def inputs_of(model, run):
-    """The largest value of each channel that the linear layers of the first block read."""
+    """Largest input of each channel of the linear layers in the first block."""
     largest, hooks = {}, []
     body = getattr(model, model.base_model_prefix)
     layer = (body.encoder.layer if hasattr(body, "encoder") else body.layers)[0]

@@ -10,7 +10,7 @@ from orbitune.fastpath import native
 
 @pytest.fixture(scope="module", params=["native", "emulated"])
 def each_build(request):
-    """The kernels by this processor's own instructions, where it has them, and by their emulation in C.
+    """The kernels by the processor's instructions where it has them, and in plain C.
 
     A compiler that fails on either is an error, not a skip. `test_sanitizers` provides a build of its own.
     """

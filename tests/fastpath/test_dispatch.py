@@ -29,7 +29,7 @@ def dinov2(tmp_path_factory):
 
 @pytest.fixture
 def with_kernels(monkeypatch):
-    """A machine whose processor, without AMX, and compiler give kernels; they are not called here."""
+    """A machine that can build kernels, without AMX; they are not called here."""
     monkeypatch.setattr(native, "open_library", lambda: native.OpenedLibrary(object(), None))
     monkeypatch.setattr(native, "has_amx", lambda: False)
 

@@ -35,7 +35,7 @@ def backbone(request, tmp_path_factory):
 
 
 def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):
-    """The same model twice, with trained values that are not zero: as it is, and on the fast path."""
+    """The same model twice, all trained values non-zero: plain, and fast."""
     recipe = resolve(Recipe(**recipe), backbone)
     stated = backbone.preprocessing
     transform = Transform(recipe.image_size, stated.mean, stated.std, resample)
@@ -228,7 +228,7 @@ def test_fast_off_is_the_plain_path(vit):
 
 
 def test_the_gradients_of_dropped_inputs_are_those_of_autograd():
-    """With dropout the plain path draws other masks: the product is compared with autograd's own."""
+    """Dropout draws other masks than the plain path; compare with autograd's product."""
     from peft import LoraConfig, inject_adapter_in_model
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A layer with frozen weights in one compiled pass gives what torch gives, forward and backward."""
+"""A fused layer of frozen weights gives torch's output and gradients."""
 
 from itertools import chain
 
@@ -24,7 +24,7 @@ SHAPES = {
 
 
 class Layer:
-    """The same layer twice: as one pass, and written out in fp32 over the same rounded weights."""
+    """The same layer twice: as one pass, and in fp32 with the same rounded weights."""
 
     def __init__(self, targets=("q_proj", "k_proj", "v_proj"), bias=True, scaled=False, dropout=0.0):
         torch.manual_seed(0)

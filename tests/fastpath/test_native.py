@@ -1,4 +1,4 @@
-"""The compiled kernels are built once and loaded from the user's own cache; a failure is reported once."""
+"""Kernels are built once into the user's cache; a failure is reported once."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C com
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return the folder of the kernels in an empty cache; here they are one function that compiles fast."""
+    """Return the kernels' folder in an empty cache; they are one quick function."""
     source = tmp_path / "answer.c"
     source.write_text("int answer(void) { return 42; }")
     monkeypatch.setattr(native, "SOURCES", [source])
@@ -33,7 +33,7 @@ def built():
 
 @pytest.fixture
 def failing_compiler(folder, monkeypatch, tmp_path):
-    """A compiler that stops with an error, on a processor with the kernels' instructions."""
+    """A compiler that fails, on a processor with the kernels' instructions."""
     script = tmp_path / "my-cc"
     write_compiler(script, "1.0", "echo 'kernels.c:1: error: unknown type name __m512' >&2; exit 1")
     monkeypatch.setenv("CC", str(script))

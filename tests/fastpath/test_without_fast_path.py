@@ -1,4 +1,4 @@
-"""The fast path is optional: with its folder deleted everything else works, more slowly."""
+"""The fast path is optional: without its folder everything works, more slowly."""
 
 import json
 import os
@@ -64,7 +64,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with the package but for its fast path, tiles, a backbone and two adapters for it."""
+    """The package without its fast path, tiles, a backbone and two adapters."""
     place = tmp_path_factory.mktemp("without")
     ignored = shutil.ignore_patterns("fastpath", "__pycache__")
     shutil.copytree(Path(orbitune.__file__).parent, place / "src" / "orbitune", ignore=ignored)

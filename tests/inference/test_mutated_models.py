@@ -1,4 +1,4 @@
-"""Mutated bundles, runs, adapters and backbones end in a result or in one line for the user.
+"""Mutated bundles, runs, adapters and backbones give a result or one line.
 
 benchmarks/reliability/mutations.py runs thousands; these are some of the same.
 """

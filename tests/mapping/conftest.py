@@ -24,7 +24,7 @@ ROWS, COLUMNS = 5, 6
 
 @pytest.fixture(autouse=True, scope="module")
 def one_core():
-    """Tests run side by side: a map takes all cores it may use, and here these are one."""
+    """Give maps one core: tests run side by side, and a map takes all it may use."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -49,7 +49,7 @@ def classifier(bundle):
 
 @pytest.fixture(scope="session")
 def ask(classifier):
-    """Return a function that predicts map codes and confidence in percent of tiles (N, 16, 16, 3)."""
+    """Return a function that predicts codes and percentages of tiles (N, 16, 16, 3)."""
 
     def ask(tiles):
         rows = list(classifier.predict(list(tiles)))
@@ -119,7 +119,7 @@ def interrupt(bundle, monkeypatch):
 
 @pytest.fixture(scope="session")
 def fields(tiles, tmp_path_factory):
-    """192 x 192 pixels: a field of each class, and of the first again, smooth but for a grain."""
+    """192 x 192 pixels: one field per class and one more, with little noise."""
     random = np.random.default_rng(1)
     colours = (np.eye(3)[[0, 1, 2, 0]] * 120 + 60).reshape(2, 2, 1, 1, 3)
     pixels = mosaic(np.clip(random.normal(np.broadcast_to(colours, (2, 2, 96, 96, 3)), 32), 0, 254))

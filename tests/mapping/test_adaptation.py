@@ -33,7 +33,7 @@ ELSEWHERE = {"class_0": "class_1", "class_1": "class_0", "class_2": "class_2"}
 
 @pytest.fixture(scope="session")
 def foreign(tiles, tmp_path_factory):
-    """A scene of training tiles, their pixels, and the true class of each cell, which is not the model's."""
+    """A scene of training tiles, their pixels, and classes other than the model's."""
     files = sorted(tiles.rglob("*.png"))
     chosen = [files[n] for n in np.random.default_rng(3).permutation(len(files))[: ROWS * COLUMNS]]
     cells = np.stack([np.asarray(Image.open(file)) for file in chosen])
@@ -266,7 +266,7 @@ def real_points(file, field, classes):
 
 @pytest.fixture(scope="module")
 def leipzig_model(shared, tmp_path_factory):
-    """ViT-Tiny with a head trained on tiles of 160 m around the labelled points of Leipzig."""
+    """ViT-Tiny with a head trained on the labelled points of Leipzig."""
     place = tmp_path_factory.mktemp("leipzig")
     folder = shared / "scenes/germany_leipzig_mlr3"
     places, names, _ = real_points(folder / "leipzig_points.gpkg", "land_cover", LEIPZIG)

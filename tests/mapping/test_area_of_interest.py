@@ -1,4 +1,4 @@
-"""Maps confined to the polygons of a vector file: what is outside is neither read nor labelled."""
+"""Maps confined to polygons: nothing outside is read or labelled."""
 
 import numpy as np
 import pyogrio

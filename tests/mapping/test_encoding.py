@@ -1,4 +1,4 @@
-"""The encoding of a scene: recognised on every real scene at hand, and on re-encodings of them."""
+"""Encodings are recognised on every real scene at hand, and re-encoded ones."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_the_encoding_of_each_bigearthnet_patch_is_recognised(shared):
 
 @pytest.fixture(scope="module")
 def reflectance(shared):
-    """Reflectance of red, green and blue, (3, H, W), by name of the scene; masked where there is none."""
+    """Reflectance of red, green and blue, (3, H, W), by scene; masked."""
     scenes = shared / "scenes"
     stated = {
         "switzerland": (scenes / "switzerland_vaumarcus_offset1000/concise.tif", (3, 2, 1), 1e-4, -0.1),

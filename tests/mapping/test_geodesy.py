@@ -31,7 +31,7 @@ PLACES = {  # by name: CRS, upper left corner, and units of a pixel of 10 m on t
 
 
 def by_geodesics(crs, transform, row, column):
-    """Square metres of a pixel: the geodesic polygon of its outline, enlarged a hundred times."""
+    """Square metres of a pixel from its geodesic polygon, a hundred times larger."""
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     corners = [(column + x, row + y) for x, y in ((-50, -50), (50, -50), (50, 50), (-50, 50))]
     degrees = [to_degrees.transform(*(transform @ corner)) for corner in corners]

@@ -19,14 +19,14 @@ PLACE = {"crs": "EPSG:32632", "transform": from_origin(324_645, 5_194_515, 30, 3
 
 @pytest.fixture(scope="module")
 def reflectance(shared):
-    """Surface reflectance of blue, green, red and infrared at 30 m, float (4, 80, 80)."""
+    """Surface reflectance of four bands at 30 m, float (4, 80, 80)."""
     with rasterio.open(shared / "scenes/switzerland_vaumarcus_offset1000/concise.tif") as file:
         pixels = file.read(window=((100, 340), (100, 340))).astype(float) / 10_000 - 0.1
     return pixels.reshape(4, 80, 3, 80, 3).mean((2, 4))
 
 
 def write_product(folder, name, bands):
-    """Write a product of bands of reflectance by file name, with the layers that come with them."""
+    """Write a product of bands by file name, with the layers that come with them."""
     folder.mkdir()
     for band, values in bands.items():
         numbers = ((values + 0.2) / 2.75e-5).round().astype(np.uint16)

@@ -39,7 +39,7 @@ CLASSES = ("Forest", "River & bank", "Highway")
 
 @pytest.fixture
 def rasters(tmp_path):
-    """Makes finished parts of known codes: cells of 16 pixels, two rows of cells in a part."""
+    """Makes finished parts of known codes: two rows of cells of 16 pixels each."""
 
     def rasters(codes, height=None, width=None, pixel_grid="scene", crs="EPSG:32632"):
         rows, columns = codes.shape
@@ -258,7 +258,7 @@ def disk_of(size):
 
 @pytest.mark.parametrize("kind", ["map", "polygons", "preview"])
 def test_on_a_full_disk_a_file_is_whole_or_absent(rasters, tmp_path, kind):
-    """Every limit, from hardly anything to nearly enough, is one clear error and leaves nothing."""
+    """Every limit below what is needed is one clear error and leaves nothing."""
     known = rasters(np.random.default_rng(0).integers(0, 4, (100, 100)), pixel_grid="cells")
     write_map(known, tmp_path / "m.tif")
     write, name = {

@@ -275,7 +275,7 @@ def test_a_real_scene_of_eight_bands_has_the_labels_of_its_tiles(leipzig, tmp_pa
 
 
 def test_bands_of_20_m_are_brought_to_the_10_m_of_the_others(shared, tmp_path):
-    """A model of BigEarthNet's patches, one of which is mapped: B11 and B12 have 20 m."""
+    """A model of BigEarthNet's patches, of which one is mapped; two bands have 20 m."""
     patches = sorted((shared / "scenes/bigearthnet_tiny").iterdir())
     for number, patch in enumerate(patches):
         (tmp_path / "tiles" / f"class_{number % 2}").mkdir(parents=True, exist_ok=True)

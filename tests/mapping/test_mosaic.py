@@ -1,4 +1,4 @@
-"""Several scenes in one map: overlaps, gaps, other projections, and what cannot be one map."""
+"""Several scenes in one map: overlaps, gaps, projections, and refusals."""
 
 import json
 

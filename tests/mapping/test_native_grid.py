@@ -1,4 +1,4 @@
-"""A map lies on the pixels of its scene, whatever their size, shape and projection."""
+"""A map lies on its scene's pixels, whatever their size and projection."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_polygons_and_areas_are_those_of_the_scenes_pixels(bundle, grid, tmp_pat
 
 @pytest.mark.shared
 def test_a_real_scene_in_degrees_keeps_its_grid(draw, shared):
-    """Amsterdam, 6 m, one file per band: one of them as red, green and blue is enough for the grid."""
+    """Amsterdam, 6 m, as one file per band; one file is enough for the grid."""
     file = shared / "scenes" / "netherlands_amsterdam_l1c" / "B04.tif"
     if not file.exists():
         pytest.skip("needs the shared scenes")

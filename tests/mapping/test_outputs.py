@@ -1,4 +1,4 @@
-"""The table of outputs: each entry can be written, and is an option of the command line."""
+"""The table of outputs: each entry can be written and has an option."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Scenes whose bands lie in files of their own: folders and archives of band files, and SAFE products."""
+"""Scenes with one file per band: folders, archives and SAFE products."""
 
 import shutil
 import zipfile
@@ -20,7 +20,7 @@ PLACE = {"crs": "EPSG:32632", "transform": from_origin(324_640, 5_194_500, 10, 1
 
 @pytest.fixture(scope="module")
 def switzerland(shared):
-    """uint16 (4, 240, 240): B02, B03, B04 and B08 of an L2A scene with the offset of baseline 04.00."""
+    """uint16 (4, 240, 240): an L2A scene with the offset of baseline 04.00."""
     with rasterio.open(shared / "scenes/switzerland_vaumarcus_offset1000/concise.tif") as file:
         return file.read(window=((100, 340), (100, 340)))
 

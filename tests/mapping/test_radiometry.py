@@ -1,4 +1,4 @@
-"""What a file says of itself is honoured: colours, scale and offset, masks, palettes; options overrule."""
+"""Tags of a file are honoured: colours, scale, offset, masks and palettes."""
 
 import numpy as np
 import pytest

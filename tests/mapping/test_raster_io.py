@@ -1,4 +1,4 @@
-"""What a scene may be called: a file, an address, a member of an archive, or what only GDAL knows."""
+"""Names of scenes: files, addresses, members of archives, GDAL's own names."""
 
 import shlex
 import subprocess
@@ -214,7 +214,7 @@ def go_on(bundle, scene, place):
 
 
 def test_a_map_resumes_however_the_path_of_its_scene_is_spelt(bundle, scene, archive, tmp_path, monkeypatch):
-    """What decides is the content: of an archive its time and size, and the pixels in little."""
+    """The content decides: an archive's time and size, and a few of the pixels."""
     write_scene(tmp_path / "s.tif", np.full((80, 96, 3), 90, np.uint8))
     for first, then in (
         ("s.tif", f"./{'x'}/../s.tif"),
@@ -236,7 +236,7 @@ def test_a_map_of_another_member_of_the_same_archive_starts_over(
 
 
 def test_what_the_libraries_say_does_not_reach_the_terminal(bundle, grid, tmp_path):
-    """A process of its own, as GDAL writes past Python: a damaged block, read in another thread."""
+    """A process of its own, as GDAL writes past Python, from other threads too."""
     scene = write_scene(tmp_path / "scene.tif", mosaic(grid), compress="deflate", blockysize=8)
     content = bytearray(scene.read_bytes())
     middle = len(content) // 2

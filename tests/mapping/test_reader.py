@@ -1,4 +1,4 @@
-"""Scenes as they are read: where there is something, on which grid, scaled to the training tiles' 0..255."""
+"""Scenes as read: their valid pixels, grid and scaling to training tiles."""
 
 import numpy as np
 import pytest

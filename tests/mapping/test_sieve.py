@@ -51,7 +51,7 @@ def test_not_sure_and_nodata_neither_grow_nor_shrink():
 
 
 def test_what_is_small_everywhere_grows_to_the_minimum():
-    """A checkerboard, in which every patch is one cell: GDAL's sieve leaves it as it is."""
+    """A checkerboard whose patches are single cells; GDAL's sieve keeps it."""
     board = np.indices((9, 9)).sum(0) % 2 + 1
     codes, record = sieved(board, 4)
     assert min(patches(codes)) >= 4 and record.remaining == 0

@@ -1,4 +1,4 @@
-"""STAC items as scenes: local and served, in the forms of Earth Search, Planetary Computer and STAC 1.1."""
+"""STAC items as scenes: local and served, in the forms of known catalogues."""
 
 import json
 
@@ -20,7 +20,7 @@ EARTH_SEARCH = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 
 @pytest.fixture(scope="module")
 def bands(shared, tmp_path_factory):
-    """A folder of Cloud Optimized GeoTIFFs of 1024 x 1024 pixels, L2A with the offset of baseline 04.00."""
+    """A folder of COGs of 1024 x 1024 pixels, L2A with baseline 04.00."""
     with rasterio.open(shared / "scenes/switzerland_vaumarcus_offset1000/concise.tif") as file:
         pixels = file.read()
     folder = tmp_path_factory.mktemp("stac")
@@ -33,7 +33,7 @@ def bands(shared, tmp_path_factory):
 
 
 def earth_search(applied, prefix=""):
-    """An item as Earth Search v1 has them: it states an offset even where there is none."""
+    """An Earth Search v1 item, which states an offset even where there is none."""
     assets = {
         colour: {
             "href": f"{prefix}{name}.tif",
@@ -52,7 +52,7 @@ def earth_search(applied, prefix=""):
 
 
 def planetary_computer(baseline):
-    """An item as the Planetary Computer has them: offset and scale follow from the baseline alone."""
+    """A Planetary Computer item: offset and scale follow from the baseline alone."""
     assets = {
         name: {"href": f"./{name}.tif", "type": COG, "eo:bands": [{"name": name, "common_name": colour}]}
         for name, colour in EARTH_SEARCH.items()

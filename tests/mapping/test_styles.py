@@ -1,4 +1,4 @@
-"""What QGIS and GDAL read beside a map: its names and colours, for the codes that it has."""
+"""What QGIS and GDAL read beside a map: names and colours of its codes."""
 
 import ctypes
 import json

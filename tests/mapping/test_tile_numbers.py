@@ -1,4 +1,4 @@
-"""What the numbers of 16-bit training tiles stand for, told by the statistics of real scenes."""
+"""The encoding of 16-bit training tiles, from statistics of real scenes."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def tiles_of(pixels):
 @pytest.fixture(scope="module")
 def read(shared):
     def read(name, bands):
-        """The numbers of a real scene, and its encoding as a model of four bands reads it."""
+        """The numbers of a real scene, and its encoding for a four-band model."""
         with Scene(shared / "scenes" / name, bands) as scene:
             sample = scene.sample()
             return sample, scene.recognise_encoding(sample, read_as=NAMES)

@@ -1,4 +1,4 @@
-"""What a user can do wrong, and what can be wrong with a scene: one line, exit code 2, and no file."""
+"""Mistakes of users and defects of scenes: one line, exit code 2, no file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Vector files that a map reads: which layer, and what cannot be read in one line."""
+"""Vector files that a map reads: choice of the layer, and refusals."""
 
 import numpy as np
 import pyogrio

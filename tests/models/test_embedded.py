@@ -1,4 +1,4 @@
-"""The demo backbone is the network of the ONNX file, whole, converted once and only from the known file."""
+"""The demo backbone is the ONNX file's network, converted once."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""What a folder brings along is never run: neither its code, nor modules that it names, nor pickles."""
+"""Code, modules and pickles that a folder brings along are never run."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ for what, opened in {
 
 
 def plant(folder, canary):
-    """Make a checkpoint one whose architecture is in a Python file beside it, which leaves a trace."""
+    """Put a checkpoint's architecture in a Python file that leaves a trace."""
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {
         name: f"modeling_mine.{kind}"
@@ -59,7 +59,7 @@ def plant(folder, canary):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A backbone, a saved model of all weights and an adapter; `backbone` and `model` bring code along."""
+    """A backbone, a full model and an adapter; the first two bring code along."""
     place = tmp_path_factory.mktemp("trust")
     good = find_backbone(str(backbone_folder(place / "good")))
     saved_model(place / "adapter", good, Recipe(method="lora"), CLASSES)

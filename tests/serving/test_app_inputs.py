@@ -1,4 +1,4 @@
-"""The app opens what was uploaded to it, and nothing else, by whatever input or path it is asked."""
+"""The app opens uploads alone, by whatever input or path it is asked."""
 
 import os
 import re

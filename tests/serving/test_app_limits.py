@@ -1,4 +1,4 @@
-"""Who may ask the app, and how much: host names, origins, headers, bodies and passwords."""
+"""Who may use the app, and how much: hosts, origins, bodies and passwords."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Connections to the app: nobody keeps others out by holding them, and they end without a word in the log."""
+"""Connections are limited: nobody keeps others out by holding them."""
 
 import contextlib
 import logging
@@ -30,7 +30,7 @@ def limited(**limits):
 
 @contextlib.contextmanager
 def held(address, request, count, client="127.0.0.1"):
-    """Connections of a client that send these bytes and then neither send nor read anything."""
+    """Connections that send these bytes and then neither send nor read."""
     parts = urlsplit(address)
     with contextlib.ExitStack() as stack:
         opened = []

@@ -1,4 +1,4 @@
-"""The app's tab of maps: from a GeoTIFF to the map and its files, and what it refuses."""
+"""The app's map page: from a GeoTIFF to a map and its files, and refusals."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 
 
 @pytest.fixture(autouse=True, scope="module")
 def threads():
-    """A map takes all cores it may use; later tests must not go on with as many threads."""
+    """Restore the number of threads, of which a map takes all."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -46,7 +46,7 @@ def address(service):
 
 
 def write_scene(path, side=64, **profile):
-    """Stripes in the colours of the three classes, under the noise that their tiles have."""
+    """Stripes in the colours of the three classes, with the noise of their tiles."""
     random = np.random.default_rng(0)
     colours = np.eye(3)[np.arange(side) * 3 // side] * 120 + 60
     pixels = np.clip(random.normal(colours, 40, (side, side, 3)), 0, 255).astype(np.uint8)
@@ -71,7 +71,7 @@ def upload(service, path, storage, options=None, points=None):
 
 
 def refusal(service, path, storage, options=None, points=None):
-    """Return the message for an upload that is not mapped; check that nothing of it is left."""
+    """Return the refusal of an upload; check that nothing of it is left."""
     with pytest.raises(OrbituneError) as told:
         upload(service, path, storage, options, points)
     assert not [*storage.results.iterdir(), *storage.work.iterdir()]
@@ -87,7 +87,7 @@ def storage():
 
 
 def test_a_client_gets_the_viewer_the_areas_and_all_files(address, tmp_path):
-    """Stripes of two tiles each, so that most cells have a class and areas are estimated."""
+    """Stripes of two tiles each, so that most cells have a class."""
     from gradio_client import Client, handle_file
 
     scene = write_scene(tmp_path / "stripes.tif", side=96)
@@ -112,7 +112,7 @@ def test_a_client_gets_the_viewer_the_areas_and_all_files(address, tmp_path):
 
 @pytest.fixture
 def points(tmp_path):
-    """Sixty labelled points, twenty in each stripe of a scene of 96 pixels, as a GeoPackage."""
+    """Sixty labelled points, twenty in each stripe of 96 pixels, a GeoPackage."""
     import pyogrio.raw
     import shapely
 

@@ -1,4 +1,4 @@
-"""The viewer of a map: its tiles are the pixels of the files, and it works in a browser under its policy."""
+"""The viewer's tiles are the files' pixels, and it works under its policy."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def address(bundle):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """Stripes in the colours of the three classes, 300 x 610 pixels of 8 m, and a corner without data."""
+    """Stripes of the three classes, 300 x 610 pixels of 8 m, one corner empty."""
     colours = np.eye(3)[np.arange(WIDTH) * 3 // WIDTH] * 120 + 60
     pixels = np.random.default_rng(0).normal(colours, 40, (HEIGHT, WIDTH, 3)).clip(0, 254).astype(np.uint8)
     pixels[:40, :40] = 255
@@ -40,7 +40,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(address, scene, tmp_path_factory):
-    """The address of a map's viewer, and its codes and percentages as they were downloaded."""
+    """The address of a map's viewer, and its codes and percentages."""
     import zipfile
 
     from gradio_client import Client, handle_file
@@ -147,7 +147,7 @@ def test_the_viewer_needs_the_login(bundle):
 
 
 def map_in_browser(page, address, scene):
-    """Upload a scene, map it, and return the frame of the viewer with its first tiles."""
+    """Upload and map a scene; return the viewer's frame with its first tiles."""
     page.goto(address)
     page.get_by_role("tab", name="Map").click()
     panel = page.locator("[role=tabpanel]:visible")

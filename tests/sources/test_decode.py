@@ -1,4 +1,4 @@
-"""The bytes of a file become RGB pixels or an error; nothing is cut or scaled silently."""
+"""Bytes of a file become RGB pixels or an error, never silently cut."""
 
 import io
 import sys
@@ -216,7 +216,7 @@ def test_an_image_far_smaller_than_the_tiles_is_not_enlarged():
 
 
 def damaged_strips() -> list[bytes]:
-    """TIFFs whose pixels do not unpack, of which libtiff complains: one for Pillow, one for rasterio."""
+    """TIFFs that do not unpack: one for Pillow, one for rasterio."""
     eight, file = np.zeros((64, 64, 3), np.uint8), io.BytesIO()
     eight[:] = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     Image.fromarray(eight).save(file, "TIFF", compression="tiff_deflate")

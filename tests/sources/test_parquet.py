@@ -1,4 +1,4 @@
-"""Of several configurations or columns of a parquet data set one is chosen by name, or all are listed."""
+"""Parquet data sets: configurations and columns are chosen by name."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ SIZES = {"train": 6000, "validation": 2000, "test": 2000}
 
 
 def machine(recipe):
-    """Return a plan of even costs: 100 MB for each tile of a micro-batch at 224 pixels."""
+    """Return a plan that costs 100 MB per tile of a micro-batch at 224 pixels."""
     side = {"auto": 112, "native": 64, None: 224}.get(recipe.image_size, recipe.image_size)
     work = (side / 224) ** 2 * (0.1 if recipe.cache_frozen else 1)
     micro = recipe.micro_batch or 64

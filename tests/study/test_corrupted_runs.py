@@ -1,4 +1,4 @@
-"""The first seed of each method is scored on corrupted tiles, and one that fails stops nothing."""
+"""The first seed of each method is scored on corrupted tiles."""
 
 from study_tasks import ForkedExecutor, RecordingObserver
 

@@ -1,4 +1,4 @@
-"""Tasks run side by side in processes of their own; one that fails stops no other, SIGINT stops all."""
+"""Tasks run side by side in processes; a failure stops no other task."""
 
 import json
 

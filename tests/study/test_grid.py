@@ -1,4 +1,4 @@
-"""A study is methods by seeds by splits, plus sweeps; the name of a run says what it is."""
+"""A study is methods by seeds by splits, plus sweeps; names identify runs."""
 
 import pytest
 

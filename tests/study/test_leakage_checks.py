@@ -1,4 +1,4 @@
-"""A split's checks: tiles that lie in two splits, and what colours or coordinates alone reach."""
+"""A split's checks: near-duplicates, and baselines of colour and coordinates."""
 
 import json
 

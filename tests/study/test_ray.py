@@ -50,7 +50,7 @@ def outcomes_of(executor, tasks):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A local Ray with two workers of one thread each, started as by a script in the background."""
+    """A local Ray with two workers of one thread, started as by a script."""
     from orbitune.study.ray import RayExecutor
 
     folder = tmp_path_factory.mktemp("ray")
@@ -62,7 +62,7 @@ def cluster(tmp_path_factory):
 
 
 def worker_of(folder):
-    """The process in which Ray runs the task that trains in this folder: the parent of the training."""
+    """The process of the Ray task that trains in this folder."""
     for process in Path("/proc").iterdir():
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")

@@ -1,4 +1,4 @@
-"""The report says what the numbers allow, escapes what users wrote, and stands alone as one file."""
+"""The report follows from the numbers, escapes text, and is one file."""
 
 # The report is set with en dashes and multiplication signs:
 # ruff: noqa: RUF001

@@ -63,7 +63,7 @@ def row(results, method):
 
 
 def judged(results, *compare_methods, split="random"):
-    """Return the results with these verdicts for linear probing, LoRA and DoRA on a split."""
+    """Return results with verdicts for linear probing, LoRA and DoRA on a split."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
     for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):

@@ -1,4 +1,4 @@
-"""Results are read from the runs alone, and predictions are compared on the same tiles only."""
+"""Results come from the runs alone; predictions are paired by tile."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A study runs every method, continues where it was stopped, and reports what it measured."""
+"""A study runs every method, resumes, and reports what it measured."""
 
 import json
 import shutil
@@ -194,7 +194,7 @@ def test_a_study_that_is_interrupted_or_killed_stops_its_run_which_is_resumed(
 
 @pytest.fixture(scope="module")
 def survivor(recipe, tmp_path_factory):
-    """A study that was killed in a trial and again in a run, and then continued to its end.
+    """A study that was killed in a trial and in a run, then continued.
 
     Its results, its folder, and the modification times of what was finished before the second kill.
     """

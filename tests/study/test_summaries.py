@@ -1,4 +1,4 @@
-"""Summaries over seeds: means, intervals, calibration and gaps, against values computed by hand."""
+"""Summaries over seeds, against values computed by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every method gets the same trials, and the best learning rate on validation wins."""
+"""Every method gets the same trials; the best validation score wins."""
 
 import pytest
 

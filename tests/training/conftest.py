@@ -1,4 +1,4 @@
-"""Small tiles, a tiny backbone with random weights, and a finished run; made once."""
+"""Small tiles, a tiny random backbone, and a finished run; made once."""
 
 import pytest
 from samples import backbone_folder, tile_folder

@@ -164,10 +164,10 @@ def test_an_onnx_file_takes_16_bits(band_place, band_run):
 def test_corruptions_near_duplicates_and_baselines_take_any_bands(band_place, band_run):
     from orbitune.data.near_duplicates import find_near_duplicates
     from orbitune.evaluation.baselines import colour_statistics
-    from orbitune.training.corruption_scores import try_robustness
+    from orbitune.training.corruption_scores import score_robustness
     from orbitune.training.setup import prepare_training
 
-    scores = try_robustness(band_place / "run", 12, progress=False)
+    scores = score_robustness(band_place / "run", 12, progress=False)
     assert scores.count == 12 and scores.clean.accuracy > 0.7
     setup = prepare_training(band_run.recipe, progress=False)
     assert all(found.count == 0 for found in find_near_duplicates(setup.tiles, setup.splits))

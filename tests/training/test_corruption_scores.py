@@ -8,7 +8,7 @@ import pytest
 from orbitune.data.sensor.corruptions import CORRUPTIONS
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
-from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.corruption_scores import score_robustness
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(finished, tmp_path_factory):
 
 def test_the_saved_model_gives_on_clean_tiles_what_the_run_recorded_and_the_test_split_stays_closed(run):
     recorded = RunResult.load(run)
-    scores = try_robustness(run, 1000, progress=False)
+    scores = score_robustness(run, 1000, progress=False)
     assert scores.count == recorded.validation.count == 12  # there are no more
     assert scores.clean.accuracy == recorded.validation.accuracy
     assert [kind.name for kind in scores.corruptions] == list(CORRUPTIONS) and 0 <= scores.mean <= 1
@@ -26,22 +26,22 @@ def test_the_saved_model_gives_on_clean_tiles_what_the_run_recorded_and_the_test
 
 
 def test_what_was_tried_is_not_repeated_with_as_many_tiles(run):
-    first = try_robustness(run, 5, progress=False)
+    first = score_robustness(run, 5, progress=False)
     assert first.count == 5
     written = (run / "robustness.json").stat().st_mtime_ns
-    assert try_robustness(run, 5, progress=False) == first
+    assert score_robustness(run, 5, progress=False) == first
     assert (run / "robustness.json").stat().st_mtime_ns == written
 
 
 def test_scores_that_lack_a_kind_of_corruption_are_measured_again(run):
-    whole = try_robustness(run, 5, progress=False)
+    whole = score_robustness(run, 5, progress=False)
     file = run / "robustness.json"
     file.write_text(json.dumps({**whole.to_json(), "corruptions": whole.to_json()["corruptions"][:5]}))
-    assert try_robustness(run, 5, progress=False) == whole
+    assert score_robustness(run, 5, progress=False) == whole
 
 
 def test_a_run_that_is_not_finished_or_no_tiles_are_one_clear_error(run, tmp_path):
     with pytest.raises(RunError, match="no finished run"):
-        try_robustness(tmp_path, 5)
+        score_robustness(tmp_path, 5)
     with pytest.raises(RunError, match="at least one tile"):
-        try_robustness(run, 0)
+        score_robustness(run, 0)

@@ -24,7 +24,7 @@ def inputs(tmp_path_factory):
 
 
 def diverges(inputs, out, **settings):
-    """The error of a run, which must be one line of the kind that a study knows, and be kept."""
+    """The run's error: one line, of the kind a study knows, and recorded."""
     with pytest.raises(DivergedError, match=r"Lower --learning-rate\.$") as error:
         train(Recipe.make({**inputs, **settings}), out, progress=False)
     assert error.value.kind == "diverged" and "\n" not in str(error.value)

@@ -37,7 +37,7 @@ def test_memory_that_was_given_back_does_not_count_after_a_reset():
 def test_a_run_is_counted_from_the_start_of_its_process():
     program = (
         "import time; time.sleep(0.5); from orbitune.training.meter import Meter; "
-        "first = Meter(); first.count_run(); second = Meter(); second.count_run(); "
+        "first = Meter(); first.update_totals(); second = Meter(); second.update_totals(); "
         "print(first.totals['run_seconds'], second.totals['run_seconds'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -53,7 +53,7 @@ def outcome(out):
 
 
 def trained(recipe, out):
-    """Return a run after its last epoch, before the test split is read and the model saved."""
+    """Return a run after its last epoch, before test and saving."""
     with open_run(recipe, out, progress=False) as run:
         return run.fit()
 

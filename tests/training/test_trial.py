@@ -1,4 +1,4 @@
-"""A trial is the beginning of a run, scored on validation; the test split stays sealed."""
+"""A trial is the beginning of a run, and leaves the test split sealed."""
 
 import json
 

@@ -187,7 +187,7 @@ class AdapterBank:
         taken = self._take(tasks)
         return [
             probabilities(logits[None], taken[task].temperature)[0]
-            for task, logits in zip(tasks, self._logits(tiles, tasks, taken), strict=True)
+            for task, logits in zip(tasks, self._logits(tiles, tasks, taken=taken), strict=True)
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
@@ -203,18 +203,20 @@ class AdapterBank:
         Raises:
             ModelError: there is no adapter of one of these names.
         """
-        return self._logits(tiles, tasks, self._take(tasks))
+        return self._logits(tiles, tasks, taken=self._take(tasks))
 
     def _logits(
-        self, tiles: np.ndarray, tasks: Sequence[str], taken: dict[str, _Resident]
+        self, tiles: np.ndarray, tasks: Sequence[str], *, taken: dict[str, _Resident]
     ) -> list[np.ndarray]:
         rows: list[np.ndarray] = []
         for start in range(0, len(tiles), self._micro_batch):
             part = slice(start, start + self._micro_batch)
-            rows += self._compute(to_tensor(tiles[part]), tasks[part], taken)
+            rows += self._compute(to_tensor(tiles[part]), tasks[part], taken=taken)
         return rows
 
-    def _compute(self, tiles: Tensor, tasks: Sequence[str], taken: dict[str, _Resident]) -> list[np.ndarray]:
+    def _compute(
+        self, tiles: Tensor, tasks: Sequence[str], *, taken: dict[str, _Resident]
+    ) -> list[np.ndarray]:
         different = list(dict.fromkeys(tasks))
         used = [taken[task] for task in different]
         places = torch.tensor([different.index(task) for task in tasks])

@@ -1,6 +1,5 @@
 """Markdown report of a benchmark: ratios, arms, environment and method."""
 
-import html
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
+from orbitune.study.report.formatting import markdown
 
 _NUMBER = re.compile(r"-?\d|none$")
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -19,9 +19,9 @@ Table = tuple[list[str], list[list[str]]]
 def write_bench_report(results: BenchResults, path: Path) -> None:
     """Write the Markdown report from the results alone."""
     parts = [
-        f"# Benchmark {_markdown(results.suite.name)}",
+        f"# Benchmark {markdown(results.suite.name)}",
         _summary(results),
-        *(f"> **Warning:** {_markdown(line)}" for line in warnings(results)),
+        *(f"> **Warning:** {markdown(line)}" for line in warnings(results)),
         *(_ratios(results) if results.arms else []),
         *(["## Figures", _table(*figure_table(results))] if results.figures else []),
         *(_arms(results) if results.arms else []),
@@ -129,7 +129,7 @@ def arm_table(results: BenchResults) -> Table:
 def _summary(results: BenchResults) -> str:
     suite, data = results.suite, results.data
     work = "Prediction" if _predicts(results) else "Training"
-    return _markdown(
+    return markdown(
         f"{results.created[:16].replace('T', ' ')} UTC. {work} on {data.source}; batches of "
         f"{suite.batch_size}. Backbone: {results.backbone.description}"
     )
@@ -188,13 +188,8 @@ def _size(count: float) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = zip(*rows, strict=True)
     rule = ["---:" if all(_NUMBER.match(cell) for cell in column) else "---" for column in columns]
-    return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in (header, rule, *rows))
+    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in (header, rule, *rows))
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_markdown(line)}" for line in lines)
-
-
-def _markdown(text: str) -> str:
-    """Escape text for GitHub Markdown, table cells included."""
-    return html.escape(re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split())), quote=False)
+    return "\n".join(f"- {markdown(line)}" for line in lines)

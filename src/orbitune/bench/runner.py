@@ -80,14 +80,17 @@ class Bench:
         self.suite.check_inputs()
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
-        setup = setups[0] if setups else prepare_training(self.suite.trained(), progress)
+        setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
         machine = BenchEnvironment.measure(code=_code_hash())
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
         figures = self._figures(kept, say)
         loads = [each.load for of_arm in measured for each in of_arm] + [each.load for each in figures]
         load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
-        measured_arms = tuple(_record_arm(*each) for each in zip(arms, setups, measured, strict=True))
+        measured_arms = tuple(
+            _record_arm(arm, of_arm, measured=each)
+            for arm, of_arm, each in zip(arms, setups, measured, strict=True)
+        )
         results = BenchResults(
             command=self.command,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -121,7 +124,7 @@ class Bench:
                     **figure.model_dump(),
                     **measured.model_dump(),
                     unit=FIGURES[figure.kind].unit,
-                    verdict=figure.reached(measured.value),
+                    verdict=figure.judge(measured.value),
                 )
             )
             say(f"  {format_figure(records[-1])}")
@@ -200,7 +203,7 @@ def _code_hash() -> str:
     return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
-def _record_arm(arm: Arm, setup: TrainingSetup, measured: Sequence[Measurement]) -> ArmRecord:
+def _record_arm(arm: Arm, setup: TrainingSetup, *, measured: Sequence[Measurement]) -> ArmRecord:
     size = setup.recipe.image_size
     assert isinstance(size, int)
     if arm.kind in PREDICTION:

@@ -84,7 +84,7 @@ class BenchFigure(_Strict):
         """Return the settings of the measure."""
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
-    def reached(self, value: float) -> str:
+    def judge(self, value: float) -> str:
         """Return whether a value reaches the aim or the required bound."""
         if self.at_least is self.at_most is self.aim is None:
             return "no target"
@@ -202,7 +202,7 @@ class Suite(_Strict):
             raise OrbituneError(f"Unknown kind of arm {kind!r}. Choose from: {', '.join(KINDS)}.")
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
-            return Arm(", ".join((kind, *words)), kind, self.trained(), tuple(sorted(own.items())))
+            return Arm(", ".join((kind, *words)), kind, self.run_recipe(), tuple(sorted(own.items())))
         if given := {"data", "backbone"} & set(own):
             raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
         shared = {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size}
@@ -238,7 +238,7 @@ class Suite(_Strict):
         kind = FIGURES[figure.kind]
         return {name: getattr(self, name) for name in (*kind.needs, *kind.any_of)}
 
-    def trained(self) -> Recipe:
+    def run_recipe(self) -> Recipe:
         """Return the run's recipe with the suite's batch size.
 
         Without a run, it is the default recipe.

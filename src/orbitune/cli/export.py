@@ -51,7 +51,7 @@ def export_(
         log=lambda line: None if quiet else print(line, file=sys.stderr),
     )
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report.to_json())
     else:
         print_table(*report.table())
 

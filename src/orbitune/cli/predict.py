@@ -50,7 +50,7 @@ def predict(
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
         predictions = counter.count(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
-        for line in write(predictions, classifier.classes, top_k):
+        for line in write(predictions, classifier.classes, top_k=top_k):
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)

@@ -19,7 +19,7 @@ SceneScale = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="match: reflectance by the encoding of the scene, in the air of the training tiles; none: "
+        help="match: reflectance by the encoding of the scene, with the tiles' atmosphere; none: "
         "by the encoding alone; else the values mapped to 0:255, such as 0:2750 or 2%:98%, or to 0:10000 "
         "for a model of 16-bit tiles",
         rich_help_panel=_PANEL,

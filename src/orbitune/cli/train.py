@@ -173,9 +173,9 @@ def robustness(
 
     Used by `study --robustness`.
     """
-    from orbitune.training.corruption_scores import try_robustness
+    from orbitune.training.corruption_scores import score_robustness
 
-    scores = try_robustness(run, tiles, progress=not quiet)
+    scores = score_robustness(run, tiles, progress=not quiet)
     if as_json:
         print_json(scores.to_json())
     else:

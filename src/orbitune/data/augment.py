@@ -52,12 +52,12 @@ def mixup(tiles: "Tensor", targets: "Tensor", *, alpha: float) -> "tuple[Tensor,
     Mixup (Zhang et al. 2018, arXiv:1710.09412) with one mixing weight for the whole batch.
 
     Args:
-        tiles: uint8 (B, H, W, C).
+        tiles: uint8 or int32 (B, H, W, C).
         targets: class probabilities, float (B, C).
         alpha: the weight is drawn from Beta(alpha, alpha).
 
     Returns:
-        Mixed tiles, rounded to uint8, and mixed targets.
+        Mixed tiles, rounded to their dtype, and mixed targets.
     """
     import torch
 

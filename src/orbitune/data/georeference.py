@@ -111,7 +111,7 @@ def _to_degrees(found: list[Georeference | None], names: Sequence[str]) -> np.nd
             systems[georeference[0]].append(row)
     for system, rows in systems.items():
         x, y = np.array([found[row][1] for row in rows]).reshape(-1, 2).T  # type: ignore[index]
-        degrees = _transform(system, x, y)
+        degrees = _transform(system, x=x, y=y)
         outside = ~np.isfinite(degrees).all(1).reshape(len(rows), 4).all(1)
         if outside.any():
             raise DataError(
@@ -124,7 +124,7 @@ def _to_degrees(found: list[Georeference | None], names: Sequence[str]) -> np.nd
     return locations
 
 
-def _transform(system: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _transform(system: str, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return longitudes and latitudes of points, float64 (4 N, 2); inf if invalid."""
     from rasterio.warp import transform
 
@@ -136,4 +136,4 @@ def _transform(system: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         files = range(0, len(x), 4)
         if len(files) == 1:
             return np.full((4, 2), np.inf)
-        return np.concatenate([_transform(system, x[i : i + 4], y[i : i + 4]) for i in files])
+        return np.concatenate([_transform(system, x=x[i : i + 4], y=y[i : i + 4]) for i in files])

@@ -63,7 +63,7 @@ def split_tiles(
         splits, notes = _complete_splits(tiles, seed)
     without = np.setdiff1d(np.arange(len(tiles.classes)), tiles.labels[splits["train"]])
     if len(without):
-        names = _some(tiles.classes[label] for label in without)
+        names = _first_names(tiles.classes[label] for label in without)
         raise DataError(f"There is no training tile of {names}: add some, or drop the class.")
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
 
@@ -86,7 +86,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         )
     counts = np.bincount(tiles.labels[splits["train"]], minlength=len(tiles.classes))
     if missing and counts.min() < MIN_TILES:
-        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
+        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
         raise DataError(
             f"Too few tiles to split: {few}; a class needs {MIN_TILES} or more. Add some, or drop it."
         )
@@ -95,7 +95,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
     return splits, (note,) if missing else ()
 
 
-def _some(names: Iterable[str]) -> str:
+def _first_names(names: Iterable[str]) -> str:
     """Return the first ten names, so that an error message stays readable."""
     shown = [printable(name) for name in names]
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
@@ -130,7 +130,7 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
     """
     counts = np.bincount(tiles.labels[train], minlength=len(tiles.classes))
     if counts.min() < shots:
-        few = _some(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
+        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
         raise DataError(
             f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
         )

@@ -88,24 +88,25 @@ def _frame(rng: Rng, warp: float) -> tuple[Array, Array]:
     return u + warp * _relief(rng, 2.5), v + warp * _relief(rng, 2.5)
 
 
-def _colours(rng: Rng, names: Sequence[str] | Array, count: int, spread: float = 0.12) -> Array:
+def _colours(rng: Rng, names: Sequence[str] | Array, *, count: int, spread: float = 0.12) -> Array:
     """Return random colours (count, 3) around named ones."""
     means = np.array([_PALETTE[name] for name in names], float)[rng.integers(len(names), size=count)]
     brightness = 1 + spread * rng.standard_normal((count, 1))
     return means * brightness + 4 * rng.standard_normal((count, 3))
 
 
-def _over(land: Array, mask: Array, colour: Array) -> Array:
+def _over(land: Array, mask: Array, *, colour: Array) -> Array:
     """Return the land with a colour laid over it where the mask is 1."""
     return land + mask[..., None] * (colour - land)
 
 
-def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple[Array, Array]:
+def _parcels(rng: Rng, frame: tuple[Array, Array], *, size: float, stretch: float) -> tuple[Array, Array]:
     """Divide the plane into parcels `size` wide, about `stretch` times as long.
 
     Returns:
         The index of each pixel's parcel, 0 to 255, and its distance to the parcel's border in pixels.
     """
+    u, v = frame
     strip, across = np.divmod(u + rng.uniform(0, size), size)
     strip = strip.astype(int) % _PARCELS
     length = (size * stretch * rng.uniform(0.6, 1.5, _PARCELS))[strip]
@@ -114,7 +115,7 @@ def _parcels(rng: Rng, u: Array, v: Array, size: float, stretch: float) -> tuple
     return strip * _PARCELS + parcel.astype(int) % _PARCELS, border
 
 
-def _line(rng: Rng, bend: float, reach: float = 14) -> Array:
+def _line(rng: Rng, bend: float, *, reach: float = 14) -> Array:
     """Return the distance in pixels to a winding line near the centre."""
     u, v = _frame(rng, 0.5)
     period, phase = rng.uniform(50, 130), rng.uniform(0, 2 * np.pi)
@@ -128,24 +129,25 @@ def _band(distance: Array, width: float) -> Array:
     return np.clip(width / 2 - distance + 0.5, 0, 1)
 
 
-def _texture(rng: Rng, slope: float, strength: float) -> Array:
+def _texture(rng: Rng, slope: float, *, strength: float) -> Array:
     """Return a factor (64, 64, 1) around 1 that roughens a surface."""
     return 1 + strength * _relief(rng, slope)[..., None]
 
 
 def _track(rng: Rng, land: Array) -> Array:
     """Draw a narrow farm track or lane."""
-    colour = _colours(rng, ("straw", "concrete", "asphalt"), 1)
-    return _over(land, 0.7 * _band(_line(rng, rng.uniform(0, 10), 30), rng.uniform(0.6, 1.6)), colour)
+    colour = _colours(rng, ("straw", "concrete", "asphalt"), count=1)
+    line = _line(rng, rng.uniform(0, 10), reach=30)
+    return _over(land, 0.7 * _band(line, rng.uniform(0.6, 1.6)), colour=colour)
 
 
 def _farmstead(rng: Rng, land: Array) -> Array:
     """Draw a few roofs somewhere on the land."""
-    number, border = _parcels(rng, *_frame(rng, 0), rng.uniform(4, 7), 1.3)
+    number, border = _parcels(rng, _frame(rng, 0), size=rng.uniform(4, 7), stretch=1.3)
     centre = rng.uniform(-28, 28, 2)
     near = np.hypot(_X - centre[0], _Y - centre[1]) < rng.uniform(4, 9)
-    roofs = _colours(rng, ("tile", "metal", "concrete"), _PARCELS**2)[number]
-    return _over(land, near * (border > 1) * 0.8, roofs)
+    roofs = _colours(rng, ("tile", "metal", "concrete"), count=_PARCELS**2)[number]
+    return _over(land, near * (border > 1) * 0.8, colour=roofs)
 
 
 def _cluttered(rng: Rng, land: Array) -> Array:
@@ -162,36 +164,40 @@ def _cluttered(rng: Rng, land: Array) -> Array:
 def _annual_crop(rng: Rng) -> Array:
     """Draw fields of annual crops."""
     u, v = _frame(rng, 0.6)
-    number, border = _parcels(rng, u, v, rng.uniform(16, 40), rng.uniform(1, 2))
+    number, border = _parcels(rng, (u, v), size=rng.uniform(16, 40), stretch=rng.uniform(1, 2))
     names = rng.choice(("soil", "straw", "dry", "grass", "olive", "forest"), 3)
-    land = _colours(rng, names, _PARCELS**2)[number]
+    land = _colours(rng, names, count=_PARCELS**2)[number]
     furrows = np.sin(2 * np.pi * v / rng.uniform(2.5, 5)) * rng.uniform(0, 0.05, _PARCELS**2)[number]
-    land = land * (1 + furrows[..., None]) * _texture(rng, 1.5, 0.04)
-    land = _over(land, _band(border, 1.0) * rng.uniform(0, 0.5), _colours(rng, ("forest", "straw"), 1))
+    land = land * (1 + furrows[..., None]) * _texture(rng, 1.5, strength=0.04)
+    land = _over(
+        land, _band(border, 1.0) * rng.uniform(0, 0.5), colour=_colours(rng, ("forest", "straw"), count=1)
+    )
     return _cluttered(rng, land)
 
 
 def _permanent_crop(rng: Rng) -> Array:
     """Draw orchards or vineyards in rows."""
     u, v = _frame(rng, 1.0)
-    number, border = _parcels(rng, u, v, rng.uniform(10, 24), rng.uniform(1, 2))
+    number, border = _parcels(rng, (u, v), size=rng.uniform(10, 24), stretch=rng.uniform(1, 2))
     names = rng.choice(("soil", "straw", "dry", "olive", "grass"), 3)
-    land = _colours(rng, names, _PARCELS**2)[number] * _texture(rng, 1, 0.06)
+    land = _colours(rng, names, count=_PARCELS**2)[number] * _texture(rng, 1, strength=0.06)
     period = rng.uniform(3.2, 5.5)
     rows = np.cos(2 * np.pi * v / period)
     dots = rows + np.where(rng.random(_PARCELS**2) < 0.6, 1, 0)[number] * np.cos(2 * np.pi * u / period)
     planted = (rng.random(_PARCELS**2) < 0.8)[number] * (border > 1)
-    land = _over(land, planted * np.clip(dots, 0, 1) * rng.uniform(0.3, 0.7), _colours(rng, ("shrub",), 1))
+    land = _over(
+        land, planted * np.clip(dots, 0, 1) * rng.uniform(0.3, 0.7), colour=_colours(rng, ("shrub",), count=1)
+    )
     return _cluttered(rng, land)
 
 
 def _pasture(rng: Rng) -> Array:
     """Draw pastures with hedges."""
-    number, border = _parcels(rng, *_frame(rng, 2.5), rng.uniform(14, 36), rng.uniform(0.8, 1.6))
+    number, border = _parcels(rng, _frame(rng, 2.5), size=rng.uniform(14, 36), stretch=rng.uniform(0.8, 1.6))
     names = rng.choice(("grass", "grass", "grass", "olive", "dry"), 3)
-    land = _colours(rng, names, _PARCELS**2, 0.08)[number] * _texture(rng, 1.8, 0.07)
+    land = _colours(rng, names, count=_PARCELS**2, spread=0.08)[number] * _texture(rng, 1.8, strength=0.07)
     hedges = _band(border, rng.uniform(1, 2.2)) * (_relief(rng, 1) > -0.8) * rng.uniform(0.3, 0.8)
-    land = _over(land, hedges, _colours(rng, ("forest", "shrub"), 1))
+    land = _over(land, hedges, colour=_colours(rng, ("forest", "shrub"), count=1))
     return _cluttered(rng, land)
 
 
@@ -199,53 +205,60 @@ def _forest(rng: Rng) -> Array:
     """Draw a forest canopy."""
     canopy = _relief(rng, rng.uniform(0.3, 1.0))
     shade = 1 + rng.uniform(0.05, 0.14) * canopy + 0.08 * _relief(rng, 2.2)
-    land = _colours(rng, ("forest", "forest", "grass"), 1, 0.2) * shade[..., None]
+    land = _colours(rng, ("forest", "forest", "grass"), count=1, spread=0.2) * shade[..., None]
     clearing = _relief(rng, 2) > rng.uniform(1.3, 3.5)
-    return _cluttered(rng, _over(land, clearing * 0.7, _colours(rng, ("grass", "dry", "olive"), 1)))
+    return _cluttered(
+        rng, _over(land, clearing * 0.7, colour=_colours(rng, ("grass", "dry", "olive"), count=1))
+    )
 
 
 def _herbaceous(rng: Rng) -> Array:
     """Draw herbaceous vegetation with shrubs."""
     cover = np.clip(0.5 + 0.45 * _relief(rng, rng.uniform(1.2, 1.9)), 0, 1)
-    low, high = _colours(rng, rng.choice(("dry", "olive", "shrub", "soil", "straw"), 2), 2)
-    land = _over(np.broadcast_to(low, (SIZE, SIZE, 3)), cover, high)
+    low, high = _colours(rng, rng.choice(("dry", "olive", "shrub", "soil", "straw"), 2), count=2)
+    land = _over(np.broadcast_to(low, (SIZE, SIZE, 3)), cover, colour=high)
     hills = _relief(rng, 2)
     land = land * (1 + rng.uniform(0.1, 0.5) * (hills - np.roll(hills, (1, 1), (0, 1)))[..., None])
     shrubs = _relief(rng, 0.4) > rng.uniform(1, 2.5)
-    return _cluttered(rng, _over(land, shrubs * 0.5, _colours(rng, ("shrub", "forest", "straw"), 1)))
+    return _cluttered(
+        rng, _over(land, shrubs * 0.5, colour=_colours(rng, ("shrub", "forest", "straw"), count=1))
+    )
 
 
 def _industrial(rng: Rng) -> Array:
     """Draw industrial buildings."""
-    land = _colours(rng, ("asphalt", "concrete", "olive", "grass"), 1) * _texture(rng, 1, 0.08)
-    number, border = _parcels(rng, *_frame(rng, 0.3), rng.uniform(8, 15), rng.uniform(0.8, 1.8))
-    roofs = _colours(rng, ("metal", "metal", "concrete", "asphalt", "tile"), _PARCELS**2, 0.18)[number]
+    land = _colours(rng, ("asphalt", "concrete", "olive", "grass"), count=1) * _texture(rng, 1, strength=0.08)
+    number, border = _parcels(rng, _frame(rng, 0.3), size=rng.uniform(8, 15), stretch=rng.uniform(0.8, 1.8))
+    materials = ("metal", "metal", "concrete", "asphalt", "tile")
+    roofs = _colours(rng, materials, count=_PARCELS**2, spread=0.18)[number]
     built = (rng.random(_PARCELS**2) < rng.uniform(0.5, 0.85))[number]
-    land = _over(land, built * np.clip(border - rng.uniform(0.8, 2), 0, 1), roofs)
-    return _track(rng, land * _texture(rng, 0.5, 0.05))
+    land = _over(land, built * np.clip(border - rng.uniform(0.8, 2), 0, 1), colour=roofs)
+    return _track(rng, land * _texture(rng, 0.5, strength=0.05))
 
 
 def _residential(rng: Rng) -> Array:
     """Draw houses along streets."""
     u, v = _frame(rng, 1.0)
-    land = _colours(rng, ("grass", "olive", "dry", "concrete"), 1) * _texture(rng, 0.8, 0.12)
-    number, border = _parcels(rng, u, v, rng.uniform(3.2, 5.5), rng.uniform(0.9, 1.6))
-    roofs = _colours(rng, ("tile", "tile", "concrete", "asphalt", "metal"), _PARCELS**2, 0.15)[number]
+    land = _colours(rng, ("grass", "olive", "dry", "concrete"), count=1) * _texture(rng, 0.8, strength=0.12)
+    number, border = _parcels(rng, (u, v), size=rng.uniform(3.2, 5.5), stretch=rng.uniform(0.9, 1.6))
+    materials = ("tile", "tile", "concrete", "asphalt", "metal")
+    roofs = _colours(rng, materials, count=_PARCELS**2, spread=0.15)[number]
     built = (rng.random(_PARCELS**2) < rng.uniform(0.55, 0.9))[number]
-    land = _over(land, built * np.clip(border - 0.4, 0, 1) * 0.9, roofs)
-    _, street = _parcels(rng, u, v, rng.uniform(12, 20), rng.uniform(1, 2))
-    return _over(land, _band(street, 1.6) * 0.7, _colours(rng, ("asphalt", "concrete"), 1))
+    land = _over(land, built * np.clip(border - 0.4, 0, 1) * 0.9, colour=roofs)
+    _, street = _parcels(rng, (u, v), size=rng.uniform(12, 20), stretch=rng.uniform(1, 2))
+    return _over(land, _band(street, 1.6) * 0.7, colour=_colours(rng, ("asphalt", "concrete"), count=1))
 
 
 def _highway(rng: Rng) -> Array:
     """Draw a highway across other land."""
     land = _DRAW[str(rng.choice(_LAND))](rng)
-    asphalt, verge = _colours(rng, ("asphalt", "concrete"), 1), _colours(rng, ("olive", "dry", "grass"), 1)
+    asphalt = _colours(rng, ("asphalt", "concrete"), count=1)
+    verge = _colours(rng, ("olive", "dry", "grass"), count=1)
     for _ in range(rng.integers(1, 3)):
         line, width = _line(rng, rng.uniform(0, 8)), rng.uniform(2.5, 5)
-        land = _over(land, _band(line, width + 3) * 0.6, verge)
-        land = _over(land, _band(line, width), asphalt)
-        land = _over(land, _band(line, 0.6) * 0.5 * (width > 4), verge)
+        land = _over(land, _band(line, width + 3) * 0.6, colour=verge)
+        land = _over(land, _band(line, width), colour=asphalt)
+        land = _over(land, _band(line, 0.6) * 0.5 * (width > 4), colour=verge)
     return land
 
 
@@ -254,8 +267,10 @@ def _river(rng: Rng) -> Array:
     land = _DRAW[str(rng.choice(_LAND))](rng)
     line, width = _line(rng, rng.uniform(2, 22)), rng.uniform(6, 24)
     line = line + 0.8 * _relief(rng, 1.5)
-    land = _over(land, _band(line, width + rng.uniform(2, 8)) * 0.7, _colours(rng, ("forest", "olive"), 1))
-    return _over(land, _band(line, width), _water(rng))
+    land = _over(
+        land, _band(line, width + rng.uniform(2, 8)) * 0.7, colour=_colours(rng, ("forest", "olive"), count=1)
+    )
+    return _over(land, _band(line, width), colour=_water(rng))
 
 
 def _sea_lake(rng: Rng) -> Array:
@@ -264,13 +279,13 @@ def _sea_lake(rng: Rng) -> Array:
     if rng.random() < 0.4:
         u, _ = _frame(rng, 3)
         land = _DRAW[str(rng.choice(_LAND))](rng)
-        return _over(water, np.clip(u - rng.uniform(8, 26), 0, 1), land)
+        return _over(water, np.clip(u - rng.uniform(8, 26), 0, 1), colour=land)
     return water
 
 
 def _water(rng: Rng) -> Array:
     """Return a water surface."""
-    colour = _colours(rng, ("sea", "lake", "lake", "lake", "turbid"), 1, 0.2)
+    colour = _colours(rng, ("sea", "lake", "lake", "lake", "turbid"), count=1, spread=0.2)
     ripples = rng.uniform(0, 0.04) * _relief(rng, rng.uniform(0.1, 1.5))
     return colour * (1 + ripples + rng.uniform(0, 0.12) * _relief(rng, 3))[..., None]
 
@@ -310,4 +325,4 @@ def _cloud(rng: Rng, land: Array) -> Array:
     x, y = rng.uniform(-30, 30, 2)
     radius = rng.uniform(3, 8) * (1 + 0.4 * _relief(rng, 2))
     mask = np.clip((radius - np.hypot(_X - x, _Y - y)) / 3, 0, 0.85)
-    return _over(land, mask, np.full(3, rng.choice((40.0, 225.0))))
+    return _over(land, mask, colour=np.full(3, rng.choice((40.0, 225.0))))

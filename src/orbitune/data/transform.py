@@ -73,7 +73,7 @@ class Transform:
         pixels = tiles.permute(0, 3, 1, 2).float() / largest_value(tiles)
         if pixels.shape[2:] != (self.size, self.size):
             down, across = (
-                _cached_resize_matrix(side, self.size, self.resample, tiles.device)
+                _cached_resize_matrix(side, self.size, resample=self.resample, device=tiles.device)
                 for side in pixels.shape[2:]
             )
             pixels = (down @ (pixels @ across.T)).clamp(0, 1)  # bicubic resizing may overshoot
@@ -127,6 +127,6 @@ def resize_matrix(side: int, size: int, *, resample: str) -> "Tensor":
 
 
 @functools.cache
-def _cached_resize_matrix(side: int, size: int, resample: str, device: "torch.device") -> "Tensor":
+def _cached_resize_matrix(side: int, size: int, *, resample: str, device: "torch.device") -> "Tensor":
     """Return the cached `resize_matrix`, so that tracing sees a constant."""
     return resize_matrix(side, size, resample=resample).to(device)

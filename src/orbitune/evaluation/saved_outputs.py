@@ -96,7 +96,7 @@ def read_predictions(run: Path, split: str, *, classes: int | None = None) -> Pr
         kept, recipe_hash = _read(file, split)
         _check(kept, classes)
     except Exception as error:  # of a dozen kinds: numpy even parses headers as Python
-        raise _unusable(file, str(error) if isinstance(error, _MisfitError) else "") from None
+        raise _unusable(file, str(error) if isinstance(error, _MismatchError) else "") from None
     if (stated := _recipe_hash(run)) and recipe_hash and stated != recipe_hash:
         raise RunError(
             f"{file} belongs to a run of another recipe than the result.json beside it. "
@@ -105,10 +105,8 @@ def read_predictions(run: Path, split: str, *, classes: int | None = None) -> Pr
     return kept
 
 
-class _MisfitError(ValueError):
+class _MismatchError(ValueError):
     """Arrays that do not fit each other; the message has the reason."""
-
-    pass
 
 
 def _unusable(file: Path, reason: str = "") -> RunError:
@@ -127,7 +125,7 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
             without_checksum(data)
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise _MisfitError("it is not an archive of arrays")
+            raise _MismatchError("it is not an archive of arrays")
         stated = str(arrays["recipe_hash"]) if "recipe_hash" in arrays else None
         return Predictions(*(arrays[f"{split}_{name}"] for name in Predictions.__annotations__)), stated
 
@@ -136,15 +134,15 @@ def _check(kept: Predictions, classes: int | None) -> None:
     """Raise a ValueError where the arrays do not fit each other."""
     indices, labels, logits = kept.indices, kept.labels, kept.logits
     if logits.ndim != 2 or labels.shape != (len(logits),) or indices.shape != labels.shape or not len(logits):
-        raise _MisfitError("its arrays have wrong shapes")
+        raise _MismatchError("its arrays have wrong shapes")
     if logits.dtype.kind != "f" or {labels.dtype.kind, indices.dtype.kind} - set("iu"):
-        raise _MisfitError("its arrays have wrong types")
+        raise _MismatchError("its arrays have wrong types")
     if classes not in (None, logits.shape[1]):
-        raise _MisfitError(f"it is of {logits.shape[1]} classes, not {classes}")
+        raise _MismatchError(f"it is of {logits.shape[1]} classes, not {classes}")
     if not np.isfinite(logits).all():
-        raise _MisfitError("its logits are not all finite")
+        raise _MismatchError("its logits are not all finite")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise _MisfitError("it has labels beyond its classes")
+        raise _MismatchError("it has labels beyond its classes")
 
 
 def _recipe_hash(run: Path) -> str | None:

@@ -1,14 +1,13 @@
 """The record of an export folder: validation.json."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from orbitune.errors import RunError
 from orbitune.exporting.validation import ExportCheck
-from orbitune.files import write_json
-from orbitune.integrity import read_json
+from orbitune.records import JsonTuple, RecordError, StoredRecord, rename_keys
 
 FILE = "validation.json"
 _FILE_BEFORE_0_2 = "gate.json"
@@ -23,23 +22,28 @@ class ExportedFormat(ExportCheck):
     """
 
     path: str
-    merge_tokens: tuple[int, ...] = ()
+    merge_tokens: JsonTuple[int] = ()
 
 
-class ExportReport(BaseModel):
+class ExportReport(StoredRecord):
     """Content of an export folder.
 
     Attributes:
-        version: of this layout.
         hashes: of the model: its recipe, its tiles and its backbone.
         formats: validated formats by name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    FORMAT: ClassVar[int] = 2
+    UNVERSIONED: ClassVar[int | None] = 1
 
-    version: Literal[1] = 1
     hashes: dict[str, str]
-    formats: dict[str, ExportedFormat] = {}
+    formats: dict[str, ExportedFormat] = Field(default_factory=dict)
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert a report of version 0.1, which called the formats forms."""
+        values.pop("version", None)
+        return rename_keys(values, {"forms": "formats"})
 
     @classmethod
     def load(cls, folder: Path) -> "ExportReport":
@@ -49,10 +53,9 @@ class ExportReport(BaseModel):
             OrbituneError: there is none, or it is damaged.
         """
         file = _report_file(folder)
-        stored = read_json(file)
         try:
-            return cls.model_validate(_upgrade(stored))
-        except (ValidationError, TypeError, AttributeError):
+            return cls.read(file)
+        except RecordError:
             raise RunError(
                 f"{file} is damaged; remove it to export again, or choose another --out."
             ) from None
@@ -86,7 +89,7 @@ class ExportReport(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write the report into its folder."""
-        write_json(folder / FILE, self.model_dump(mode="json"))
+        self.write(folder / FILE)
         (folder / _FILE_BEFORE_0_2).unlink(missing_ok=True)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -100,13 +103,6 @@ def _report_file(folder: Path) -> Path:
     """Return the report's path; that of version 0.1 if only such a report is there."""
     current, before = folder / FILE, folder / _FILE_BEFORE_0_2
     return before if before.is_file() and not current.is_file() else current
-
-
-def _upgrade(stored: Any) -> Any:
-    """Return a stored report in today's layout: version 0.1 called the formats forms."""
-    if "forms" not in stored:
-        return stored
-    return {"hashes": stored["hashes"], "formats": stored["forms"]}
 
 
 def _title(name: str, blocks: tuple[int, ...]) -> str:

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from orbitune.errors import RunError
 from orbitune.evaluation.paired import PairedTest
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
+from orbitune.records import Record
 from orbitune.training.meter import folder_bytes
 
 LARGEST_DIFFERENCE = 1e-3  # of a probability, for a format that computes in fp32
@@ -24,7 +24,7 @@ class ExportRefusedError(RunError):
     kind = "refused"
 
 
-class ExportCheck(BaseModel):
+class ExportCheck(Record):
     """Measures of one exported model on the validation tiles.
 
     Fractions and accuracies are 0..1.
@@ -39,8 +39,6 @@ class ExportCheck(BaseModel):
         bytes: size on disk.
         milliseconds: median latency of a call, by the number of tiles in it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     tiles: int
     agreement: float

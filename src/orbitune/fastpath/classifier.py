@@ -13,6 +13,7 @@ Modules and parameters stay where they are: saving, merging and loading see plai
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -150,21 +151,20 @@ class FastClassifier(nn.Module):
         residual: Residual = (None, None)
         sizes: Tensor | None = None
         recompute = self.checkpointing and self.training
+        run: Callable[..., tuple[Tensor, Residual]] = self._run_group
+        if recompute:
+            run = partial(checkpoint, run, use_reentrant=False)
         singly = recompute or self._merge_before
         for group in [[layer] for layer in layers] if singly else _one_pass_groups(layers):
             if group[0] in self._merge_before:
                 tokens = add(rows, residual).view(x.shape[0], -1, x.shape[-1])
                 tokens, sizes = merge(tokens, sizes, prefix_tokens=self._patches.prefix_tokens)
                 rows, residual = tokens.flatten(0, 1), (None, None)
-            arguments = group, rows, residual, x.shape[0], sizes
-            if recompute:
-                rows, residual = checkpoint(self._run_group, *arguments, use_reentrant=False)
-            else:
-                rows, residual = self._run_group(*arguments)
+            rows, residual = run(group, rows, residual=residual, batch=x.shape[0], sizes=sizes)
         return add(rows, residual).view(x.shape[0], -1, x.shape[-1])
 
     def _run_group(
-        self, group: Sequence[Layer], rows: Tensor, residual: Residual, batch: int, sizes: Tensor | None
+        self, group: Sequence[Layer], rows: Tensor, *, residual: Residual, batch: int, sizes: Tensor | None
     ) -> tuple[Tensor, Residual]:
         """Run consecutive layers; arguments and results are those of a layer."""
         fused = [layer.one_pass for layer in group if layer.one_pass]

@@ -55,8 +55,9 @@ class PatchEmbedding:
         first, positions = self._cached(self._constant, transform.size)
         if self._folds(tiles, transform):
             normalised = tiles.dtype != torch.uint8
+            height, width = tiles.shape[1:3]
             windows, weight, bias = self._cached(
-                self._folded, transform, *tiles.shape[1:3], normalised=normalised
+                self._folded, transform, height=height, width=width, normalised=normalised
             )
             pixels = windows(self._centred(tiles, transform))
             patches = baddbmm((bias + positions).to(self._dtype)[:, None], pixels, weight).transpose(0, 1)
@@ -119,7 +120,7 @@ class PatchEmbedding:
         return 1 / (std * LARGEST["uint16"]), mean / std
 
     def _folded(
-        self, transform: Transform, height: int, width: int, *, normalised: bool
+        self, transform: Transform, *, height: int, width: int, normalised: bool
     ) -> "tuple[Windows, Tensor, Tensor]":
         """Return each patch's pixel window, matrices (P, pixels, D), and the bias (D,).
 

@@ -77,22 +77,24 @@ def build_bundle(
     source = Bundle.open(run)
     result, setup = reopen(run, progress)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
-        store(source.folder, folder, dtype=dtype)
-        metadata = _completed(source.metadata, result, setup).model_copy(
+        copy_weights(source.folder, folder, dtype=dtype)
+        metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )
         write_metadata(folder, metadata)
         if dtype != "float32":
-            storage = _storage_loss(source, Bundle(folder, metadata), setup, display, dtype)
+            storage = _storage_loss(
+                source, Bundle(folder, metadata), setup=setup, display=display, dtype=dtype
+            )
             metadata = metadata.model_copy(update={"storage": storage})
-        detector = _fit_detector(Bundle(folder, metadata), setup, false_alarm_rate, display)
+        detector = _fit_detector(Bundle(folder, metadata), setup, rate=false_alarm_rate, display=display)
         metadata = metadata.model_copy(update={"ood_detector": detector})
         write_metadata(folder, metadata)
         write_model_card(folder, metadata, result=result, family=setup.backbone.family)
     return Bundle.open(out)
 
 
-def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup) -> ModelMetadata:
+def _complete_metadata(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSetup) -> ModelMetadata:
     """Return the metadata with what a run stores outside of its saved model."""
     data = TrainingData(
         name=setup.recipe.data,
@@ -113,7 +115,7 @@ def _completed(metadata: ModelMetadata, result: RunResult, setup: TrainingSetup)
     return metadata.model_copy(update={"made_by": made_by, "parameters": result.parameters, "data": data})
 
 
-def store(saved: Path, folder: Path, *, dtype: str) -> None:
+def copy_weights(saved: Path, folder: Path, *, dtype: str) -> None:
     """Copy a saved model into a new folder, with its weights cast to `dtype`.
 
     Args:
@@ -145,13 +147,15 @@ def store(saved: Path, folder: Path, *, dtype: str) -> None:
 
 
 def _storage_loss(
-    before: Bundle, after: Bundle, setup: TrainingSetup, display: ProgressDisplay, dtype: StorageType
+    before: Bundle, after: Bundle, *, setup: TrainingSetup, display: ProgressDisplay, dtype: StorageType
 ) -> WeightStorage:
     """Measure how 16-bit storage changes validation outputs, in fp32 arithmetic."""
     indices = setup.splits["validation"]
     logits = [
-        _measure(bundle, setup, indices, f"validation, {words}", display, "fp32")[0]
-        for bundle, words in ((before, "before"), (after, "after"))
+        _compute_outputs(
+            bundle, setup, indices=indices, title=f"validation, {title}", display=display, precision="fp32"
+        )[0]
+        for bundle, title in ((before, "before"), (after, "after"))
     ]
     labels = setup.tiles.labels[indices]
     accuracies = [float((each.argmax(1) == labels).mean()) for each in logits]
@@ -165,18 +169,18 @@ def _storage_loss(
 
 
 def _fit_detector(
-    bundle: Bundle, setup: TrainingSetup, rate: float, display: ProgressDisplay
+    bundle: Bundle, setup: TrainingSetup, *, rate: float, display: ProgressDisplay
 ) -> OODThreshold:
     """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
     random = np.random.default_rng(0)
-    train = _sample(setup.splits["train"], setup.tiles.labels, random)
+    train = _sample(setup.splits["train"], setup.tiles.labels, random=random)
     held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
-    features = _measure(bundle, setup, train, "training tiles", display)[1]
-    new = _measure(bundle, setup, held_out, "validation tiles", display)[1]
+    features = _compute_outputs(bundle, setup, indices=train, title="training tiles", display=display)[1]
+    new = _compute_outputs(bundle, setup, indices=held_out, title="validation tiles", display=display)[1]
     detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
-        **_map_limits(bundle, setup, detector, held_out, display),
+        **_map_limits(bundle, setup, detector=detector, held_out=held_out, display=display),
         measure=MEASURE,
         threshold=detector.threshold,
         false_alarm_rate=rate,
@@ -189,17 +193,23 @@ def _fit_detector(
 def _map_limits(
     bundle: Bundle,
     setup: TrainingSetup,
+    *,
     detector: OODDetector,
     held_out: np.ndarray,
     display: ProgressDisplay,
 ) -> dict[str, float]:
-    """Return the limits for cells of a map, from views of held-out tiles; none without such training."""
+    """Return the limits for cells of a map, from views of held-out tiles.
+
+    They are empty where the model was trained without views.
+    """
     if setup.recipe.augment != "sensor":
         return {}
-    logits, features = _measure(bundle, setup, held_out, "views of validation tiles", display, views=True)
-    chances = probabilities(logits, bundle.temperature)
-    correct = chances.argmax(1) == setup.tiles.labels[held_out]
-    confidence = chances.max(1)
+    logits, features = _compute_outputs(
+        bundle, setup, indices=held_out, title="views of validation tiles", display=display, views=True
+    )
+    predicted = probabilities(logits, bundle.temperature)
+    correct = predicted.argmax(1) == setup.tiles.labels[held_out]
+    confidence = predicted.max(1)
     lowest = float(np.quantile(confidence, VIEW_ALARM_RATE, method="lower"))
     return {
         "view_threshold": float(np.quantile(detector.scores(features), 1 - VIEW_ALARM_RATE, method="higher")),
@@ -217,7 +227,7 @@ def _brightness(setup: TrainingSetup) -> Brightness:
     return Brightness(mean=tuple(means.mean(0).tolist()), deviation=tuple(means.std(0).tolist()))
 
 
-def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Generator) -> np.ndarray:
     """Draw at most SAMPLE indices, balanced over the classes where possible."""
     indices = random.permutation(indices)
     present = np.unique(labels[indices])
@@ -225,30 +235,30 @@ def _sample(indices: np.ndarray, labels: np.ndarray, random: np.random.Generator
     return np.concatenate([indices[labels[indices] == label][:per_class] for label in present])
 
 
-def _measure(
+def _compute_outputs(
     bundle: Bundle,
     setup: TrainingSetup,
+    *,
     indices: np.ndarray,
-    words: str,
+    title: str,
     display: ProgressDisplay,
     precision: str | None = None,
-    *,
     views: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of some of the run's tiles, or of their views."""
     network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
-    with display.task(words, len(indices)) as task:
+    with display.task(title, len(indices)) as task:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
             tiles = setup.tiles.read(batch)
-            parts.append(network.compute(_views(tiles, setup, start) if views else tiles))
+            parts.append(network.compute(_views(tiles, setup, seed=start) if views else tiles))
             task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features
 
 
-def _views(tiles: np.ndarray, setup: TrainingSetup, seed: int) -> np.ndarray:
+def _views(tiles: np.ndarray, setup: TrainingSetup, *, seed: int) -> np.ndarray:
     """Return a view of each tile, none of them corrupted, see `SensorAugmentation`."""
     import torch
 

@@ -53,7 +53,7 @@ def expand(inputs: Any) -> Iterator[ImageInput]:
             (N, H, W, C) as the model reads it (RGB models: uint8, 3 bands), an image of Pillow, an
             `ImageInput`, or an iterable of these.
     """
-    for position, (name, read) in enumerate(_each(inputs)):
+    for position, (name, read) in enumerate(_expand_one(inputs)):
         yield ImageInput(position if name is None else name, read)
 
 
@@ -114,7 +114,7 @@ def to_tile(image: ImageInput, bundle: Bundle, *, bands: Bands = None) -> np.nda
     return resize_bands(pixels, bundle.tile_size)
 
 
-def _each(inputs: Any) -> Iterator[tuple[str | None, Read]]:
+def _expand_one(inputs: Any) -> Iterator[tuple[str | None, Read]]:
     """Yield path (or None) and reader of each image."""
     if isinstance(inputs, ImageInput):
         yield str(inputs.name), inputs.read
@@ -124,10 +124,10 @@ def _each(inputs: Any) -> Iterator[tuple[str | None, Read]]:
     elif isinstance(inputs, Image.Image):
         yield None, lambda bands: _choose_colours(pixels_of_image(inputs), bands)
     elif isinstance(inputs, np.ndarray) and inputs.ndim != 4:
-        yield None, partial(_pixels, inputs)
+        yield None, partial(_check_array, inputs)
     elif isinstance(inputs, Iterable):
         for each in inputs:
-            yield from _each(each)
+            yield from _expand_one(each)
     else:
         yield None, lambda bands: _refuse(inputs)
 
@@ -193,7 +193,7 @@ def _matches(pattern: str) -> list[str]:
     return [path for path in found if not is_hidden(Path(path).name) and not is_side_file(path)]
 
 
-def _pixels(array: np.ndarray, bands: Bands) -> np.ndarray:
+def _check_array(array: np.ndarray, bands: Bands) -> np.ndarray:
     """Check that an array is one image, with the bands of the model."""
     kinds, count = (("uint8",), 3) if bands is None else (("uint8", "uint16"), len(bands))
     if array.dtype.name not in kinds or array.ndim != 3 or array.shape[2] != count or not array.size:

@@ -44,12 +44,12 @@ def write_model_card(
     )
     sections = [
         f"# {_title(metadata)}",
-        _what(metadata),
-        "## Use\n\n" + _use(metadata, adapter, family=family),
+        _description(metadata),
+        "## Use\n\n" + _usage(metadata, adapter, family=family),
         *(["## Scores\n\n" + _scores(metadata, result)] if result else []),
         *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
-        "## Calibration and out-of-distribution tiles\n\n" + _trust(metadata),
-        "## Training\n\n" + _origin(metadata),
+        "## Calibration and out-of-distribution tiles\n\n" + _calibration(metadata),
+        "## Training\n\n" + _training(metadata),
     ]
     ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
 
@@ -91,7 +91,7 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
     ]
 
 
-def _what(metadata: ModelMetadata) -> str:
+def _description(metadata: ModelMetadata) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
     text = (
@@ -107,7 +107,7 @@ def _what(metadata: ModelMetadata) -> str:
     return text
 
 
-def _use(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
+def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
     """Return the snippets that load the model."""
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     count = len(metadata.preprocessing.bands)
@@ -185,7 +185,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _trust(metadata: ModelMetadata) -> str:
+def _calibration(metadata: ModelMetadata) -> str:
     """Return the section on temperature, OOD detector and storage."""
     fitted_on = "held-out points" if metadata.adaptation else "validation"
     text = (
@@ -216,7 +216,7 @@ def _storage(storage: WeightStorage) -> str:
     )
 
 
-def _origin(metadata: ModelMetadata) -> str:
+def _training(metadata: ModelMetadata) -> str:
     """Return the list of what the model was trained with."""
     data, used = metadata.data, metadata.preprocessing
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())

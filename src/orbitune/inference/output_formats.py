@@ -6,15 +6,22 @@ All are streams. Names of files and classes may hold anything: line breaks, term
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Protocol
 
 from orbitune.errors import OrbituneError, printable
 from orbitune.inference.classifier import Prediction
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-Formatter = Callable[[Iterable[Prediction], Sequence[str], int], Iterator[str]]
+
+class Formatter(Protocol):
+    """Yields the lines of predictions, with the `top_k` likeliest of the classes."""
+
+    def __call__(
+        self, predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int
+    ) -> Iterator[str]: ...
 
 
 def find_format(name: str) -> Formatter:
@@ -24,7 +31,7 @@ def find_format(name: str) -> Formatter:
         name: table, csv or jsonl.
 
     Returns:
-        A function of predictions, class names and the number of labels, which yields lines.
+        A function that yields the lines.
 
     Raises:
         OrbituneError: there is none; the message lists them.
@@ -34,7 +41,7 @@ def find_format(name: str) -> Formatter:
     return FORMATS[name]
 
 
-def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+def _table(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
     """Yield one aligned line per prediction."""
     width = max(len(printable(name)) for name in classes)
     for each in predictions:
@@ -48,7 +55,7 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int
         yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
 
 
-def _csv(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+def _csv(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
     """Yield the lines of a CSV file."""
     count = min(top_k, len(classes))
     ranked = [name for rank in range(1, count + 1) for name in (f"label_{rank}", f"probability_{rank}")]
@@ -86,7 +93,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int) -> Iterator[str]:
+def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
     """Yield one JSON object per prediction."""
     for each in predictions:
         labels = [{"label": label, "probability": probability} for label, probability in each.labels]

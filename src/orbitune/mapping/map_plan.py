@@ -92,7 +92,7 @@ def plan_map(
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
     check_output_paths(paths, [*inputs.files, *vectors])
-    cells, dense = _cell_grid(options, bundle, inputs.grid, aoi)
+    cells, dense = _cell_grid(options, bundle, grid=inputs.grid, aoi=aoi)
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
@@ -127,7 +127,7 @@ def plan_map(
 
 
 def _cell_grid(
-    options: MapOptions, bundle: Bundle, grid: RasterGrid, aoi: AreaOfInterest | None
+    options: MapOptions, bundle: Bundle, *, grid: RasterGrid, aoi: AreaOfInterest | None
 ) -> tuple[CellGrid, bool]:
     """Return the grid of cells, and whether they are predicted densely."""
     tile = bundle.tile_size[0]
@@ -135,7 +135,7 @@ def _cell_grid(
         raise DataError(
             f"Maps need square tiles, but this model was trained on {tile}x{bundle.tile_size[1]}."
         )
-    window = _window(options, bundle, tile)
+    window = _window(options, bundle, tile=tile)
     what = "tile" if window == tile else "window"
     stride = window if options.stride is None else options.stride
     if stride not in valid_strides(window):
@@ -160,7 +160,7 @@ def _cell_grid(
     return CellGrid(bottom - top, right - left, stride, window, top=top, left=left), dense
 
 
-def _window(options: MapOptions, bundle: Bundle, tile: int) -> int:
+def _window(options: MapOptions, bundle: Bundle, *, tile: int) -> int:
     """Return the side of the ground that a cell is labelled from, in pixels."""
     smallest = bundle.metadata.data.window or tile
     if options.window is None:

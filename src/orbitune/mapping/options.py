@@ -29,10 +29,10 @@ class MapOptions:
             model was trained on.
         mode: `tiles` labels each cell from its own tile; `dense` shares tokens between tiles; `auto` is dense
             for strides up to a quarter of the tile.
-        scale: `match` scales reflectance by the encoding of the scene and adds the air that it lacks beside
-            the training tiles, see `air_match`; `none` scales by the encoding alone. `LOW:HIGH` are the
-            values that become 0 and 255 in the units of the file, or 0 and 10,000 for a model of 16-bit
-            tiles, `2%:98%` percentiles of each band.
+        scale: `match` scales reflectance by the encoding of the scene and adds the atmosphere that it
+            lacks beside the training tiles, see `atmosphere_match`; `none` scales by the encoding alone.
+            `LOW:HIGH` are the values that become 0 and 255 in the units of the file, or 0 and 10,000 for a
+            model of 16-bit tiles, `2%:98%` percentiles of each band.
         resolution: metres per pixel of the training tiles.
         grid: `scene` writes pixels on the grid of the scene; `cells` writes one pixel per cell.
         memory_budget: memory of this process, such as 2GB.

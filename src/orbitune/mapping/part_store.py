@@ -7,28 +7,26 @@ is one, and a checksummed array for each finished part.
 import shutil
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orbitune.files import replacing
-from orbitune.integrity import read_cached_json, with_checksum, without_checksum, write_checksummed_json
+from orbitune.integrity import read_cached_json, with_checksum, without_checksum
 from orbitune.mapping.linear_head import LinearHead
+from orbitune.records import RecordError, StoredRecord
 
 
-class PlanFile(BaseModel):
+class PlanFile(StoredRecord):
     """The content of plan.json.
 
     Attributes:
-        version: of this layout; another one starts the map anew.
         key: digest of all inputs and options that determine the parts.
         attention: name of the attention kernel that the parts are computed with; None if not yet chosen.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    UNVERSIONED: ClassVar[int | None] = 1
 
-    version: Literal[1] = 1
     key: str
     attention: str | None = None
 
@@ -55,13 +53,13 @@ class PartStore:
         """
         stored = read_cached_json(self.folder / "plan.json")
         try:
-            return None if stored is None else PlanFile(**stored)
-        except (ValidationError, TypeError):
+            return None if stored is None else PlanFile.from_json(stored)
+        except RecordError:
             return PlanFile(key="")  # damaged, or of another version: it matches no map
 
     def write_plan(self, plan: PlanFile) -> None:
         """Store the plan."""
-        write_checksummed_json(self.folder / "plan.json", plan.model_dump())
+        plan.write(self.folder / "plan.json")
 
     def read_head(self) -> LinearHead | None:
         """Return the dense head; None if there is none, or it is damaged."""

@@ -77,7 +77,7 @@ def map_scene(
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])
-    plan = _resume(plan, store, log)
+    plan = _resume(plan, store, log=log)
     plan, agreement = _run(
         plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log
     )
@@ -94,7 +94,7 @@ def map_scene(
     return MapReport(metadata=rasters.metadata, warnings=warnings, change=change, **dict(areas))
 
 
-def _resume(plan: MapPlan, store: PartStore, log: Log) -> MapPlan:
+def _resume(plan: MapPlan, store: PartStore, *, log: Log) -> MapPlan:
     """Return the plan with the attention kernel of stored parts.
 
     Remove parts of another map.

@@ -12,7 +12,7 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.map_report import SceneRecord
 from orbitune.mapping.options import MapOptions
-from orbitune.mapping.scene.air_match import scale_scene
+from orbitune.mapping.scene.atmosphere_match import scale_scene
 from orbitune.mapping.scene.encoding import NO_DATA, Encoding
 from orbitune.mapping.scene.mosaic import Mosaic, SceneSpec
 from orbitune.mapping.scene.radiometry import MATCH, NONE, TOP, ReflectanceScaling

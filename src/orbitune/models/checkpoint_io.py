@@ -96,7 +96,7 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
         forward = json.dumps(backbone.family.forward)
         done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
     if done.returncode:
-        raise RunError(f"{folder} was written but does not load again: {_raised(done.stderr)}")
+        raise RunError(f"{folder} was written but does not load again: {_last_exception(done.stderr)}")
     difference = float(done.stdout)
     if not difference <= (allowed := tolerance(logits)):
         raise RunError(
@@ -106,7 +106,7 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
     return difference
 
 
-def _raised(traceback: str) -> str:
+def _last_exception(traceback: str) -> str:
     """Return the first line of the exception that a traceback ends with."""
     lines = traceback.strip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
@@ -189,12 +189,12 @@ def load_adapter(folder: Path, backbone: Backbone, *, classes: tuple[str, ...]) 
             warnings.filterwarnings("error", "Found missing adapter keys")
             model = PeftModel.from_pretrained(base, str(folder), torch_device="cpu").eval()
     except Exception as error:  # PEFT raises any type of error on a damaged file
-        raise ModelError(f"{folder} cannot be loaded: {one_line(_words(error))}.") from error
+        raise ModelError(f"{folder} cannot be loaded: {one_line(_message(error))}.") from error
     check_all_used(model, shapes, folder=folder)
     return model
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return the message of an error; that of a KeyError is the key alone."""
     return f"it lacks {error.args[0]}" if isinstance(error, KeyError) and error.args else str(error)
 

@@ -119,23 +119,23 @@ def resolve_targets(model: "nn.Module", family: Family, *, targets: tuple[str, .
         ModelError: a target names nothing in this model; the message lists the roles.
     """
     modules = [name for name, _ in model.named_modules()]
-    there_is = {
+    available = {
         role: found
         for role, names in family.roles.items()
         if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
     }
     resolved = []
-    for role in (role for target in targets for role in _roles(target, there_is)):
-        if role not in there_is:
+    for role in (role for target in targets for role in _roles(target, available)):
+        if role not in available:
             raise ModelError(
-                f"{family.title} has no layer {role!r} to adapt; there is: "
-                + ", ".join(f"{role} ({name})" for role, name in there_is.items())
+                f"{family.title} has no layer {role!r} to adapt. Choose from: "
+                + ", ".join(f"{role} ({name})" for role, name in available.items())
                 + "."
             )
-        resolved.append(there_is[role])
+        resolved.append(available[role])
     return list(dict.fromkeys(resolved))
 
 
-def _roles(target: str, there_is: dict[str, str]) -> list[str]:
+def _roles(target: str, available: dict[str, str]) -> list[str]:
     """Return the roles that a target means."""
-    return list(there_is) if target == "all" else [_SPELLINGS.get(target, target)]
+    return list(available) if target == "all" else [_SPELLINGS.get(target, target)]

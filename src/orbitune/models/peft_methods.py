@@ -28,26 +28,26 @@ def full(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
 
 def linear(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head."""
-    return _modules(model, trained_whole(model, family))
+    return _train_modules(model, trained_whole(model, family))
 
 
 def norm(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, and scale and shift of all layer normalisations."""
-    return _modules(model, [*trained_whole(model, family), *family.norms, LAST_NORM])
+    return _train_modules(model, [*trained_whole(model, family), *family.norms, LAST_NORM])
 
 
 def topk(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, the last layers whole, and the last normalisation."""
     layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
-    return _modules(model, [*trained_whole(model, family), *layers, LAST_NORM])
+    return _train_modules(model, [*trained_whole(model, family), *layers, LAST_NORM])
 
 
 def bitfit(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and all biases."""
-    return _modules(model, trained_whole(model, family), bias="all")
+    return _train_modules(model, trained_whole(model, family), bias="all")
 
 
-def _modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
+def _train_modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
     """Train whole modules in a PEFT model without adapted layers."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import DUMMY_TARGET_MODULES
@@ -63,7 +63,7 @@ def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> 
     """
     from peft import LoraConfig
 
-    settings, values = recipe.lora, _where(model, family, recipe)
+    settings, values = recipe.lora, _adapter_settings(model, family, recipe=recipe)
     values |= {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
     return _peft(model, LoraConfig(**{**values, **more}))
 
@@ -110,7 +110,7 @@ def adalora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module
 
     settings = recipe.lora
     config = AdaLoraConfig(
-        **_where(model, family, recipe),
+        **_adapter_settings(model, family, recipe=recipe),
         target_r=settings.rank,
         init_r=settings.rank + (settings.rank + 1) // 2,
         lora_alpha=settings.alpha,
@@ -133,7 +133,7 @@ def vera(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     from peft import VeraConfig
 
     config = VeraConfig(
-        **_where(model, family, recipe),
+        **_adapter_settings(model, family, recipe=recipe),
         r=32 * recipe.lora.rank,
         vera_dropout=recipe.lora.dropout,
         save_projection=True,
@@ -152,7 +152,7 @@ def randlora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Modul
     settings = recipe.lora
     rank = max(1, 256 // settings.rank)
     config = RandLoraConfig(
-        **_where(model, family, recipe),
+        **_adapter_settings(model, family, recipe=recipe),
         r=rank,
         randlora_alpha=10 * settings.alpha * rank // settings.rank,
         randlora_dropout=settings.dropout,
@@ -172,7 +172,7 @@ def fourierft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     settings = recipe.lora
     scaling = 150 * settings.alpha / settings.rank * model.config.hidden_size / 768
     config = FourierFTConfig(
-        **_where(model, family, recipe),
+        **_adapter_settings(model, family, recipe=recipe),
         n_frequency=128 * settings.rank,
         scaling=scaling,
         init_weights=True,
@@ -196,7 +196,7 @@ def oft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
             f"OFT rotates blocks of 4 * rank = {block} inputs, which do not divide a width of {width}; "
             "choose another rank."
         )
-    return _peft(model, OFTConfig(**_where(model, family, recipe), oft_block_size=block))
+    return _peft(model, OFTConfig(**_adapter_settings(model, family, recipe=recipe), oft_block_size=block))
 
 
 def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
@@ -215,9 +215,9 @@ def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     return _peft(model, config)
 
 
-def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]:
+def _adapter_settings(model: "nn.Module", family: Family, *, recipe: Recipe) -> dict[str, Any]:
     """Return the common settings of PEFT's configurations for linear layers."""
-    where: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "target_modules": resolve_targets(model, family, targets=recipe.lora.targets),
         "bias": recipe.lora.bias,
         # Without this PEFT would neither train nor save the new head.
@@ -225,8 +225,8 @@ def _where(model: "nn.Module", family: Family, recipe: Recipe) -> dict[str, Any]
     }
     if (count := recipe.lora.top_layers) is not None:
         numbers = [int(name.rpartition(".")[2]) for name in _last_layers(model, count)]
-        where |= {"layers_to_transform": numbers, "layers_pattern": ["layer", "layers"]}
-    return where
+        settings |= {"layers_to_transform": numbers, "layers_pattern": ["layer", "layers"]}
+    return settings
 
 
 def _last_layers(model: "nn.Module", count: int) -> list[str]:

@@ -154,9 +154,7 @@ def read_preprocessing(
         resample=resample,
         stated_by=source,
         bands=COLOURS if channels == len(COLOURS) else tuple(map(str, range(1, channels + 1))),
-        dtype="uint16"
-        if math.isclose(stated.rescale_factor, 1 / LARGEST["uint16"], rel_tol=0.01)
-        else "uint8",
+        dtype=_stated_dtype(stated.rescale_factor),
     )
 
 

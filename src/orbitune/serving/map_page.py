@@ -235,16 +235,13 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
 
-            def report(done: int, parts: int) -> None:
-                progress((done, parts), desc="Mapping", unit="parts")
-
             done = map_upload(
                 service.get_model(name),
                 Path(path),
                 options=options,
                 points=Path(points) if points else None,
                 storage=storage,
-                on_progress=report,
+                on_progress=_progress_bar(progress),
             )
         return gr.Column(visible=True), done.viewer(root_path), done.notes(), done.area_table(), done.archive
 
@@ -257,12 +254,20 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
         concurrency_limit=1,
     )
     _, bands, _, stride = inputs
+    model.change(
+        lambda name: _inputs_of_model(service, name), model, [bands, stride], api_visibility="private"
+    )
 
-    def adapt(name: str | None) -> tuple[Any, Any]:
-        chosen = service.get_model(name)
-        return _bands_input(chosen), _stride_input(chosen)
 
-    model.change(adapt, model, [bands, stride], api_visibility="private")
+def _progress_bar(progress: Any) -> OnProgress:
+    """Return what shows the finished parts of a map in Gradio's progress bar."""
+    return lambda done, parts: progress((done, parts), desc="Mapping", unit="parts")
+
+
+def _inputs_of_model(service: PredictionService, name: str | None) -> tuple[Any, Any]:
+    """Return the inputs that depend on the model: bands and stride."""
+    chosen = service.get_model(name)
+    return _bands_input(chosen), _stride_input(chosen)
 
 
 def _add_outputs() -> tuple[Any, ...]:
@@ -304,6 +309,11 @@ def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
 
 
 def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
+    """Return the options of a map from the inputs of the page.
+
+    Raises:
+        OrbituneError: one cannot be read; the message has the labels of the page.
+    """
     try:
         whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None

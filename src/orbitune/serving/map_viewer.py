@@ -104,7 +104,7 @@ def add_map_routes(app: "FastAPI", storage: Storage) -> None:
 
     @app.get("/map/{token}/scene/{zoom}/{x}/{y}.webp")
     def scene_tile(token: str, zoom: int, x: int, y: int) -> Response:
-        return _image(_read_tile(find(token) / _SCENE, zoom=zoom, x=x, y=y))
+        return _webp_response(_read_tile(find(token) / _SCENE, zoom=zoom, x=x, y=y))
 
     @app.get("/map/{token}/labels/{zoom}/{x}/{y}.bin")
     def label_tile(token: str, zoom: int, x: int, y: int) -> Response:
@@ -153,7 +153,7 @@ def _read_tile(file: Path, *, zoom: int, x: int, y: int) -> np.ndarray:
     return tile
 
 
-def _image(pixels: np.ndarray) -> "Response":
+def _webp_response(pixels: np.ndarray) -> "Response":
     """Return a WebP response of RGBA pixels, uint8 (4, H, W)."""
     from fastapi import Response
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Reference points from untrusted clients: a copy of an uploaded GeoPackage that is safe to read."""
+"""Copies of uploaded reference points (GeoPackage) that are safe to read."""
 
 import re
 import sqlite3
@@ -52,7 +52,7 @@ def copy_points(path: Path, out: Path) -> None:
 
 
 def _check_tables(database: sqlite3.Connection, name: str) -> None:
-    """Check that a database is a GeoPackage whose tables compute nothing when they are read.
+    """Check that a database is a GeoPackage that runs nothing when it is read.
 
     Raises:
         DataError: it is not.
@@ -67,7 +67,7 @@ def _check_tables(database: sqlite3.Connection, name: str) -> None:
 
 
 def _is_plain(database: sqlite3.Connection, table: str, *, sql: str) -> bool:
-    """Return whether a table is the index of geometries, or has no generated or hidden columns."""
+    """Return whether a table is a spatial index or has plain columns alone."""
     if _RTREE.fullmatch(sql):
         return True
     hidden = database.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden", (table,)).fetchone()

@@ -34,7 +34,7 @@ class Storage:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=_process_folder()))
         self._used: list[frozenset[Path]] = []
-        for folder in self._fixed:
+        for folder in self._permanent_folders:
             folder.mkdir(mode=0o700)
 
     @property
@@ -53,7 +53,7 @@ class Storage:
         return self.folder / ".work"
 
     @property
-    def _fixed(self) -> tuple[Path, ...]:
+    def _permanent_folders(self) -> tuple[Path, ...]:
         """Return the folders that are never deleted."""
         return self.folder / "uploads", self.examples, self.results, self.work
 
@@ -139,7 +139,7 @@ class Storage:
                 found = path.lstat()
                 if stat.S_ISREG(found.st_mode):
                     files.append((found.st_mtime, found.st_size, path))
-                elif found.st_mtime < time.time() - MAX_AGE and path not in self._fixed:
+                elif found.st_mtime < time.time() - MAX_AGE and path not in self._permanent_folders:
                     path.rmdir()  # fails if it is not empty
         total = incoming + sum(size for _, size, _ in files)
         for latest, size, path in sorted(files):

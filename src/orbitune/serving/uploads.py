@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,12 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput
     unpacked = 0
     for path in paths:
         if path.suffix.lower() != ".zip":
-            images.append(ImageInput(path.name, partial(_decode_file, read_file, path)))
+            images.append(ImageInput(path.name, _image_reader(read_file, path)))
             continue
         entries, read = stack.enter_context(zip_files(path))
         files = [name for name in entries if not name.endswith("/")]
         unpacked += sum(entries[name].file_size for name in files)
-        images += [ImageInput(name, partial(_decode_file, read, name)) for name in files]
+        images += [ImageInput(name, _image_reader(read, name)) for name in files]
         if unpacked > MAX_UNPACKED_BYTES:
             limit = MAX_UNPACKED_BYTES / 1e9
             raise DataError(f"{path.name} unpacks to more than {limit:.1f} GB: send it in parts.")
@@ -56,9 +55,9 @@ def read_uploads(paths: Sequence[Path], stack: ExitStack) -> Iterator[ImageInput
     return iter(images)
 
 
-def _decode_file(read: Callable[[Any], bytes], name: Any, bands: Sequence[str] | None) -> np.ndarray:
-    """Return the pixels of a file or of a zip's entry."""
-    return decode_image(read(name), bands)
+def _image_reader(read: Callable[[Any], bytes], name: Any) -> Callable[[Sequence[str] | None], np.ndarray]:
+    """Return a function that decodes the given bands of a file or of a zip's entry."""
+    return lambda bands: decode_image(read(name), bands)
 
 
 def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:

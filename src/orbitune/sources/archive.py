@@ -46,7 +46,7 @@ def open_archive(
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {error.strerror}.") from None
     with file:
-        checked = _CheckedFile(file, path.name, max_entries)
+        checked = _CheckedFile(file, path.name, max_entries=max_entries)
         try:
             archive = zipfile.ZipFile(checked)
         except DataError:
@@ -70,7 +70,7 @@ class _CheckedFile:
     `zipfile` locates the directory itself: a second search could be tricked into finding another one.
     """
 
-    def __init__(self, file: BinaryIO, name: str, max_entries: int) -> None:
+    def __init__(self, file: BinaryIO, name: str, *, max_entries: int) -> None:
         self._file, self._name, self._max_entries = file, name, max_entries
         self.checking = True
         self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close

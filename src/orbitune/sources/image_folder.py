@@ -154,9 +154,8 @@ def _leaves(names: Sequence[str]) -> Iterator[str]:
     """Yield the files and empty folders among the sorted names of a zip."""
     for name in names:
         below = f"{name.rstrip('/')}/"
-        after = bisect_right(
-            names, below
-        )  # the first name that can lie below; a set of all parents could grow without bound
+        # The first name that can lie below; a set of all parents could grow without bound.
+        after = bisect_right(names, below)
         if not (after < len(names) and names[after].startswith(below)):
             yield name
 

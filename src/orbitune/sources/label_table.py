@@ -23,6 +23,8 @@ from orbitune.sources.tables import SourceTable, parse_table
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LABEL = "label"
 
+_Read = Callable[[str], bytes]  # the content of a file by its name
+_Rows = list[tuple[str, Any]]  # names and labels
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 
@@ -66,7 +68,7 @@ def open_metadata_folder(path: Path, scratch: Path, *, selection: ColumnSelectio
     Raises:
         DataError: a metadata file is damaged, has no column of labels, or names missing files.
     """
-    yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection)
+    yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection=selection)
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def open_metadata_zip(path: Path, scratch: Path, *, selection: ColumnSelection) 
         DataError: as `open_metadata_folder` and `orbitune.sources.image_folder.zip_files`.
     """
     with zip_files(path, wanted=_is_part) as (entries, read):
-        yield _from_metadata([name for name in entries if not name.endswith("/")], read, selection)
+        yield _from_metadata([name for name in entries if not name.endswith("/")], read, selection=selection)
 
 
 def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
@@ -90,7 +92,7 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
     Returns:
         Relative file names.
     """
-    names = (name for name, _ in _labelled_names(_read(table), "", selection))
+    names = (name for name, _ in _labelled_names(_read(table), "", selection=selection))
     return [table.name, *(file for name in names for file in _files_of(table.parent, name))]
 
 
@@ -108,10 +110,13 @@ def open_list(path: Path, scratch: Path, *, selection: ColumnSelection) -> Itera
     Raises:
         DataError: as `open_metadata_folder`.
     """
-    rows = _labelled_names(_read(path), "", selection)
+    rows = _labelled_names(_read(path), "", selection=selection)
     there = {name for name, _ in rows if _is_tile(path.parent / name)}
     yield _build_manifest(
-        [(path.name, rows)], sorted(there), lambda name: _read_tile(path.parent / name), selection
+        [(path.name, rows)],
+        sorted(there),
+        read=lambda name: _read_tile(path.parent / name),
+        selection=selection,
     )
 
 
@@ -128,9 +133,7 @@ def _read_tile(path: Path) -> bytes:
     return read_band_folder(path) if path.is_dir() else read_file(path)
 
 
-def _from_metadata(
-    names: Sequence[str], read: Callable[[str], bytes], selection: ColumnSelection
-) -> Manifest:
+def _from_metadata(names: Sequence[str], read: _Read, *, selection: ColumnSelection) -> Manifest:
     """Return the manifest of images with labels in metadata files."""
     tables = [name for name in names if is_metadata(PurePosixPath(name).name)]
     images = [name for name in names if not is_metadata(PurePosixPath(name).name)]
@@ -141,8 +144,8 @@ def metadata_manifest(
     tables: Sequence[str],
     tiles: Sequence[str],
     *,
-    read: Callable[[str], bytes],
-    read_table: Callable[[str], bytes],
+    read: _Read,
+    read_table: _Read,
     selection: ColumnSelection,
 ) -> Manifest:
     """Return the manifest of tiles with labels in metadata files.
@@ -163,15 +166,12 @@ def metadata_manifest(
             table = parse_table(name, read_table(name))
         except BadImageError as error:
             raise DataError(f"{name} {error}.") from None
-        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection)))
-    return _build_manifest(rows, tiles, read, selection)
+        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection=selection)))
+    return _build_manifest(rows, tiles, read=read, selection=selection)
 
 
 def _build_manifest(
-    tables: Sequence[tuple[str, list[tuple[str, Any]]]],
-    images: Sequence[str],
-    read: Callable[[str], bytes],
-    selection: ColumnSelection,
+    tables: Sequence[tuple[str, _Rows]], images: Sequence[str], *, read: _Read, selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of images and the rows of the tables that label them."""
     there, values = set(images), {}
@@ -227,7 +227,7 @@ def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: SourceTable, folder: str, selection: ColumnSelection) -> list[tuple[str, Any]]:
+def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _Rows:
     """Return (name, label) of each row, with `folder` before the name."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)

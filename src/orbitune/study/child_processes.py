@@ -110,8 +110,8 @@ class ChildProcess:
         if code == 0:
             return json.loads(output)
         if code == USER_ERROR:
-            said = json.loads(output)
-            raise (DivergedError if said.get("kind") == DivergedError.kind else RunError)(said["error"])
+            reply = json.loads(output)
+            raise (DivergedError if reply.get("kind") == DivergedError.kind else RunError)(reply["error"])
         if code < 0:
             raise RunError(f"the process was killed ({signal.Signals(-code).name}), perhaps out of memory")
         place = f"in {self._log}" if self._log else "above"

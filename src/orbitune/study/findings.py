@@ -87,8 +87,9 @@ class LeakRecord(Record):
 
     Attributes:
         splits: the two splits.
-        tiles: tiles of the second split; count: those that have a near-duplicate in the first.
-        identical: those that are equal in every pixel.
+        tiles: number of tiles of the second split.
+        count: those of them with a near-duplicate in the first split.
+        identical: those with a duplicate that is equal in every pixel.
         pairs: a few examples: a tile of each split, and their distance.
     """
 

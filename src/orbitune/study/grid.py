@@ -114,12 +114,12 @@ class Grid(Record):
 
     @field_validator("shots", mode="before")
     @classmethod
-    def _read_all(cls, shots: Any) -> Any:
+    def _shots_from_json(cls, shots: Any) -> Any:
         """Return the stored "all" as None."""
         return [None if count == ALL else count for count in shots] if isinstance(shots, list) else shots
 
     @field_serializer("shots")
-    def _write_all(self, shots: tuple[int | None, ...]) -> list[int | str]:
+    def _shots_to_json(self, shots: tuple[int | None, ...]) -> list[int | str]:
         """Return None as "all"."""
         return [ALL if count is None else count for count in shots]
 

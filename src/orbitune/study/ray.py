@@ -157,12 +157,12 @@ def _outcome(reference: Any) -> Outcome:
     import ray
 
     try:
-        status, said = ray.get(reference)
+        status, reply = ray.get(reference)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         return Outcome(error=RunError(f"the Ray worker failed: {first_line(cause)}"))
     if status == "interrupted":
         raise Interrupted(f"Stopped. {CONTINUE}")
     if status == "done":
-        return Outcome(said)
-    return Outcome(error=(DivergedError if status == "diverged" else RunError)(said))
+        return Outcome(reply)
+    return Outcome(error=(DivergedError if status == "diverged" else RunError)(reply))

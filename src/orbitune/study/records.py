@@ -43,7 +43,8 @@ class ExecutorRecord(Record):
     """Where the runs were executed.
 
     Attributes:
-        jobs: runs at once; threads: of each run.
+        jobs: number of runs at once.
+        threads: number of threads of each run.
         timings_comparable: False where runs shared the machine, so that wall-clock times are not comparable.
     """
 

@@ -34,17 +34,17 @@ from orbitune.training.run_folder import read_environment
 from orbitune.training.tracking.trackers import make_trackers
 
 
-def _make_local(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
+def _make_local(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     return LocalExecutor(jobs or 1, folder / "logs" if to_logs or (jobs or 1) > 1 else None)
 
 
-def _make_ray(jobs: int | None, folder: Path, to_logs: bool) -> Executor:
+def _make_ray(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     from orbitune.study.ray import RayExecutor
 
     return RayExecutor(jobs, folder)
 
 
-EXECUTORS: dict[str, Callable[[int | None, Path, bool], Executor]] = {"local": _make_local, "ray": _make_ray}
+EXECUTORS: dict[str, Callable[..., Executor]] = {"local": _make_local, "ray": _make_ray}
 
 
 class Study:
@@ -139,7 +139,7 @@ class Study:
         path, live = self.folder.path, progress and sys.stderr.isatty()
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
-        executor = EXECUTORS[self.executor](self.jobs, path, live or not progress)
+        executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with _messages_shown(progress), closing(executor), LiveTable(live) as table:
             self.folder.store_jobs(executor.slots)
             stages = Stages(self.folder, specs, known, executor, table, self.track)

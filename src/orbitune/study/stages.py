@@ -46,7 +46,7 @@ class Stages:
         plans: dict[str, Plan | OrbituneError] = {}
 
         def store(task: Task, outcome: Outcome) -> None:
-            method = task.name.removeprefix("plan of ")
+            method = tasks[task]
             if outcome.error is not None:
                 plans[method] = outcome.error
             elif outcome.value is not None:
@@ -56,8 +56,8 @@ class Stages:
         for method in firsts:
             if plan := self.folder.read_plan(method):
                 plans[method] = plan
-        tasks = [self._plan_task(spec) for method, spec in firsts.items() if method not in plans]
-        run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
+        tasks = {self._plan_task(spec): method for method, spec in firsts.items() if method not in plans}
+        run_tasks(self.executor, list(tasks), observer=self.observer, on_end=store)
         return plans
 
     def _plan_task(self, spec: RunSpec) -> Task:

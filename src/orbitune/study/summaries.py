@@ -49,7 +49,7 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
         RunError: see `orbitune.study.predictions.load_logits`.
     """
     done = [run for run in runs if run.status == "done" and run.sweep is None]
-    splits = [split for split in dict.fromkeys(run.split for run in done)]
+    splits = list(dict.fromkeys(run.split for run in done))
     correct = {split: load_predictions(done, folder, split=split).correct for split in splits}
     gaps = []
     for method in dict.fromkeys(run.method for run in runs):

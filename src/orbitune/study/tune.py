@@ -197,11 +197,12 @@ def chosen_learning_rates(
     rates: dict[tuple[str, str], float | OrbituneError] = {}
     for trials in searches:
         rate = next((trial.learning_rate for trial in trials if trial.chosen), None)
-        rates[trials[0].spec.tuning_key] = _no_success(trials) if rate is None else rate
+        rates[trials[0].spec.tuning_key] = _search_error(trials) if rate is None else rate
     return rates
 
 
-def _no_success(trials: Sequence[Trial]) -> OrbituneError:
+def _search_error(trials: Sequence[Trial]) -> OrbituneError:
+    """Return the error of a search without a successful trial."""
     kind = DivergedError if all(isinstance(trial.error, DivergedError) for trial in trials) else RunError
     reasons = (f"at {trial.learning_rate:g}: {trial.error}" for trial in trials)
     return kind("No trial succeeded: " + "; ".join(reasons))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from orbitune.fastpath.activation_cache import ActivationLoader
 
-SENSOR_VIEW_OF = 4  # one tile in so many has a second view in its batch
+TILES_PER_VIEW = 4  # one second view, with other radiometry, for every four tiles of a batch
 
 
 def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def batch_indices(setup: TrainingSetup, step: int) -> np.ndarray:
 
 def batch_length(recipe: Recipe, count: int) -> int:
     """Return the length of a batch of `count` tiles with the sensor views."""
-    return count + (-(-count // SENSOR_VIEW_OF) if recipe.augment == "sensor" else 0)
+    return count + (-(-count // TILES_PER_VIEW) if recipe.augment == "sensor" else 0)
 
 
 def load_batch(

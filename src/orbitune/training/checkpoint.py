@@ -110,15 +110,15 @@ def load_checkpoint(
     """
     tensors, metadata = _read(path)
     try:
-        set_trainable(model, _part(tensors, "model/"))
+        set_trainable(model, _with_prefix(tensors, "model/"))
         moments: dict[int, dict[str, Any]] = {}
-        for name, tensor in _part(tensors, "optimizer/").items():
+        for name, tensor in _with_prefix(tensors, "optimizer/").items():
             index, key = name.split("/")
             moments.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         if schedule:
-            schedule.restore(_part(tensors, "schedule/"))
-        return _state(metadata)
+            schedule.restore(_with_prefix(tensors, "schedule/"))
+        return _parse_state(metadata)
     except (KeyError, ValueError, TypeError) as error:
         raise _unusable(path, f"does not fit this run ({error})") from None
 
@@ -130,7 +130,7 @@ def read_state(path: Path) -> TrainingState:
         RunError: the file is damaged.
     """
     with _opened(path, "numpy") as file:
-        return _state(file.metadata())
+        return _parse_state(file.metadata())
 
 
 def save_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
@@ -153,12 +153,12 @@ def load_best(path: Path, model: "nn.Module", *, epoch: int) -> None:
         raise _unusable(path, f"does not fit this run ({error})") from None
 
 
-def _state(metadata: dict[str, str]) -> TrainingState:
+def _parse_state(metadata: dict[str, str]) -> TrainingState:
     """Return the state that a checkpoint holds."""
     return TrainingState.from_json(json.loads(metadata["progress"]))
 
 
-def _part(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
+def _with_prefix(tensors: dict[str, "Tensor"], prefix: str) -> dict[str, "Tensor"]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 

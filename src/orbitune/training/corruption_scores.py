@@ -19,7 +19,7 @@ from orbitune.training.setup import TrainingSetup
 _SEED = 0  # of the sample; the runs of one split are tried on the same tiles
 
 
-def try_robustness(run: str | Path, count: int, *, progress: bool = True) -> Robustness:
+def score_robustness(run: str | Path, count: int, *, progress: bool = True) -> Robustness:
     """Score a finished run's model on corrupted validation tiles.
 
     The validation split is used, so that the test split stays unread. Scores that are already stored for as

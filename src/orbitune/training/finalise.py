@@ -63,7 +63,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     )
     check = _check_reload(trainer, plain, saved=saved)
     write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
-    trainer.meter.count_run()
+    trainer.meter.update_totals()
     peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())
     result = RunResult(
         recipe=setup.recipe,

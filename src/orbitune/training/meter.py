@@ -21,7 +21,7 @@ class Meter:
     from when the meter was made, in all phases.
     """
 
-    _first = True
+    _first_in_process = True
 
     def __init__(self, totals: dict[str, float] | None = None, energy: EnergyMeter | None = None) -> None:
         """Start, or continue from earlier totals."""
@@ -31,10 +31,10 @@ class Meter:
         if self.totals and self._joules not in self.totals:
             self._joules = None  # they cannot be added to what another counter, or none, measured of this run
         # What came before belongs to the first run of a process: its start, and reading the data.
-        self._counted = 0.0 if Meter._first else process_seconds()
-        Meter._first = False
+        self._counted = 0.0 if Meter._first_in_process else process_seconds()
+        Meter._first_in_process = False
 
-    def count_run(self) -> None:
+    def update_totals(self) -> None:
         """Bring `run_seconds` and the energy up to now."""
         now = process_seconds()
         self._add("run_seconds", now - self._counted)

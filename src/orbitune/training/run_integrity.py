@@ -29,11 +29,11 @@ def check_run(folder: Path) -> None:
     for split in ("validation", "test"):
         read_predictions(folder, split, classes=len(result.data.classes))
     _check_recipe(folder, result)
-    if _text(folder / "log.jsonl") != log_text(result.history):
-        raise _other(folder, "log.jsonl")
+    if _read_text(folder / "log.jsonl") != log_text(result.history):
+        raise _mismatch_error(folder, "log.jsonl")
     kept = read_json(folder / _SKIPPED) if (folder / _SKIPPED).is_file() else []
     if not isinstance(kept, list) or len(kept) != result.data.skipped:
-        raise _other(folder, _SKIPPED)
+        raise _mismatch_error(folder, _SKIPPED)
 
 
 def _check_recipe(folder: Path, result: RunResult) -> None:
@@ -43,17 +43,17 @@ def _check_recipe(folder: Path, result: RunResult) -> None:
     kept, trained = Recipe.make(values), result.recipe
     moved = [path for name, path in kept.path_fields.items() if path != trained.path_fields[name]]
     if kept.differences(trained) or not all(path and is_there(path) for path in moved):
-        raise _other(folder, file.name)
-    if _text(file) != yaml.safe_dump(values, sort_keys=False):
+        raise _mismatch_error(folder, file.name)
+    if _read_text(file) != yaml.safe_dump(values, sort_keys=False):
         raise RunError(f"{file} is damaged or was edited. Restore it.")
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_bytes().decode()
     except (OSError, ValueError):
         raise RunError(f"{file} is missing or damaged. Restore it, or train the run again.") from None
 
 
-def _other(folder: Path, name: str) -> RunError:
+def _mismatch_error(folder: Path, name: str) -> RunError:
     return RunError(f"{folder / name} is damaged or belongs to another run than the result.json beside it.")

@@ -209,7 +209,7 @@ class TrainingSetup:
             classes=self.tiles.classes,
             tile_size=(height, width),
             scale_max=self.tiles.scale_max,
-            statistics=self.tiles.statistics(self._measured),
+            statistics=self.tiles.statistics(self._tiles_for_statistics),
             window=smallest_window(height) if self.recipe.augment == "sensor" else None,
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
@@ -218,7 +218,7 @@ class TrainingSetup:
         )
 
     @property
-    def _measured(self) -> np.ndarray:
+    def _tiles_for_statistics(self) -> np.ndarray:
         """Return the training tiles whose statistics are stored; of 8-bit RGB, for maps."""
         train = self.splits["train"]
         return train[:: -(-len(train) // _RGB_SAMPLE)] if self.tiles.is_rgb else train

@@ -92,10 +92,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
         make_schedule = find_method(recipe.method).schedule
         rank_schedule = make_schedule(model, setup.steps) if make_schedule else None
-        state = TrainingState()
-        if folder.checkpoint.exists():
-            state = load_checkpoint(folder.checkpoint, model, optimizer=optimizer, schedule=rank_schedule)
-            state.resumed += 1
+        state = _load_state(folder, model, optimizer=optimizer, schedule=rank_schedule)
         network: Any = setup.network(model, state.attention)
         state.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
@@ -130,12 +127,15 @@ class Trainer:
             if not loader.complete:
                 total = sum(map(len, self.setup.splits.values()))
                 with self.display.task("caching frozen layers", total) as task:
-                    loader.build(self.setup.recipe.micro_batch or 1, lambda count: self._cached(task, count))
+                    loader.build(
+                        self.setup.recipe.micro_batch or 1,
+                        lambda count: self._after_cached_batch(task, count),
+                    )
                 self.state.cache_built = True
             loader.check(self.setup.splits["train"])
         self.loader = loader
 
-    def _cached(self, task: ProgressTask, count: int) -> None:
+    def _after_cached_batch(self, task: ProgressTask, count: int) -> None:
         task.advance(count)
         if self.interrupt.is_set:
             raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {CONTINUE}")
@@ -313,7 +313,7 @@ class Trainer:
         """Write the checkpoint, from which a killed run resumes."""
         if not self.accelerator.is_main_process:
             return
-        self.meter.count_run()
+        self.meter.update_totals()
         self.state.totals = self.meter.totals
         self.state.peak_rss_bytes = max(self.state.peak_rss_bytes, peak_rss_bytes())
         try:
@@ -335,3 +335,14 @@ class Trainer:
         except Exception:
             self.save()
             raise
+
+
+def _load_state(
+    folder: RunFolder, model: "nn.Module", *, optimizer: "Optimizer", schedule: "RankSchedule | None"
+) -> TrainingState:
+    """Return the state of the last checkpoint, which is loaded, or that of a new run."""
+    if not folder.checkpoint.exists():
+        return TrainingState()
+    state = load_checkpoint(folder.checkpoint, model, optimizer=optimizer, schedule=schedule)
+    state.resumed += 1
+    return state

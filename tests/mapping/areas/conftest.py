@@ -13,7 +13,7 @@ NAMES = {0: "no data", 1: "Forest", 2: "River", 3: "Highway", 255: "not sure"}
 
 @pytest.fixture
 def write_map(tmp_path):
-    """Writes codes (H, W) as a map: pixels of 10 m, the tags that `orbitune map` gives."""
+    """Writes codes (H, W) as a map with pixels of 10 m and the usual tags."""
     import rasterio
 
     from orbitune.mapping.map_report import MapMetadata

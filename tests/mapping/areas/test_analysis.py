@@ -1,4 +1,4 @@
-"""What `map` measures beside the map: reference points, an earlier map, and zones."""
+"""What `map` measures besides: reference points, an earlier map, and zones."""
 
 import json
 import shutil

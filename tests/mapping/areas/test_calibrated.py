@@ -44,7 +44,7 @@ def test_classes_that_the_model_cannot_tell_apart_have_wide_intervals():
 
 
 def coverage(runs, *, tiles, each, seed=0):
-    """Fraction of simulated scenes and test sets whose intervals hold the true fractions."""
+    """Fraction of simulated scenes whose intervals hold the true fractions."""
     rng = np.random.default_rng(seed)
     counts = np.round(tiles * TRUE).astype(int)
     held = 0.0

@@ -47,7 +47,7 @@ def test_what_either_map_does_not_know_is_no_change(write_map):
 
 
 def test_the_change_that_errors_alone_would_show_is_stated(write_map):
-    """By hand: two maps that are right at 90 and 80 of 100 tiles agree at 0.9 * 0.8 + 0.1 * 0.2."""
+    """By hand: maps right at 90 and 80 of 100 tiles agree at 0.9 * 0.8 + 0.1 * 0.2."""
     one, other = (((right, 100 - right, 0), (100 - right, right, 0), (0, 0, 1)) for right in (90, 80))
     before = write_map(BEFORE, "before.tif", confusion=one)
     report = compare_maps(before, write_map(BEFORE, "after.tif", confusion=other))

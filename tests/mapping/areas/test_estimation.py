@@ -31,7 +31,7 @@ def test_without_points_areas_are_estimated_from_the_confusion_in_the_tags(write
     assert forest.estimated_hectares / (forest.hectares + river.hectares) == pytest.approx(0.45 / 0.85)
     assert forest.low_hectares < forest.estimated_hectares < forest.high_hectares
     assert highway.hectares == 0 and highway.estimated_hectares == pytest.approx(0, abs=1e-9)
-    assert "holds only if the scene confuses classes as the test tiles did" in report.notes[0]
+    assert "holds only if the model errs on this scene as on the test tiles" in report.notes[0]
 
 
 def test_estimates_leave_out_what_is_not_sure_and_say_how_much(write_map):
@@ -65,7 +65,7 @@ def test_a_map_that_states_no_confusion_says_so(write_map):
 
 
 def test_points_give_areas_and_accuracies(write_map, write_points):
-    """By hand: of 10 points on Forest 8 are right and 2 are River; of 10 on River all are right."""
+    """By hand: of ten points on Forest two are River; on River all are right."""
     true = ["Forest"] * 8 + ["River"] * 12
     points = write_points(pixels((3, 2, 10), (3, 25, 10)), true_class=true)
     report = map_areas(write_map(halves(), confusion=CONFUSION), points)

@@ -13,7 +13,7 @@ PIXELS = np.array([200_000, 150_000, 3_200_000, 6_450_000])
 
 @pytest.fixture
 def published():
-    """The sample, and bool (N, 4) of the map class and the reference class of each point."""
+    """The sample, and bool (N, 4) of the points' map and reference classes."""
     pairs = [(row, column) for row, column in np.ndindex(4, 4) for _ in range(COUNTS[row, column])]
     mapped, true = np.array(pairs).T
     return StratifiedSample(mapped, PIXELS / PIXELS.sum()), np.eye(4)[mapped], np.eye(4)[true]
@@ -46,7 +46,7 @@ def test_a_class_that_no_point_has_has_no_ratio():
 
 
 def coverage(runs, *, points, seed=0):
-    """Fraction of random samples whose intervals hold the true fractions, over the classes."""
+    """Fraction of random samples whose intervals hold the true fractions."""
     rng = np.random.default_rng(seed)
     weights = np.array([0.6, 0.3, 0.1])
     rows = np.array([[0.9, 0.07, 0.03], [0.15, 0.8, 0.05], [0.1, 0.2, 0.7]])  # P(true | map)

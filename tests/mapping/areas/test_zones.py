@@ -17,7 +17,7 @@ CODES = np.repeat([[1, 2]], 20, 0).repeat(20, 1)
 
 @pytest.fixture
 def write_zones(tmp_path):
-    """Writes boxes (left, bottom, right, top) in pixels from the map's upper left corner, rows downwards."""
+    """Writes boxes (left, bottom, right, top) in pixels, rows downwards."""
 
     def write_zones(boxes, name="fields.gpkg", crs="EPSG:32632", field="field"):
         x, y = 600_000, 5_500_000

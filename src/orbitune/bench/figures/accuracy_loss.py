@@ -8,7 +8,7 @@ import numpy as np
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
-from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.evaluation.saved_outputs import Predictions, read_predictions
 from orbitune.recipe import PATH_FIELDS
 
 
@@ -17,10 +17,7 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
 
     The predictions that the runs stored are compared, so that the test split stays unread.
     """
-    folders = Path(run), Path(reference_run)
-    ours, theirs = (RunResult.load(folder) for folder in folders)
-    check_same_tiles(run, reference_run, split="test")
-    kept, reference = (read_predictions(folder, "test") for folder in folders)
+    (ours, kept), (theirs, reference) = read_runs(run, reference_run, split="test")
     correct = [(each.logits.argmax(1) == each.labels)[None] for each in (kept, reference)]
     score = PairedTest.from_correct(*correct)
     low, high = (-100 * bound for bound in reversed(score.interval()))
@@ -36,19 +33,23 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
     }
 
 
-def check_same_tiles(run: str, reference_run: str, *, split: str) -> None:
-    """Check that two runs have the same tiles in a split.
+def read_runs(run: str, reference_run: str, *, split: str) -> list[tuple[RunResult, Predictions]]:
+    """Return the results of two runs, each with its stored predictions of a split.
 
     Raises:
-        OrbituneError: they have others.
+        OrbituneError: the runs have different tiles in the split.
     """
-    folders = Path(run), Path(reference_run)
-    ours, theirs = (RunResult.load(folder).data.fingerprint for folder in folders)
-    kept, reference = (read_predictions(folder, split).indices for folder in folders)
-    if ours != theirs or not np.array_equal(kept, reference):
+    runs = [
+        (RunResult.load(Path(each)), read_predictions(Path(each), split)) for each in (run, reference_run)
+    ]
+    (ours, kept), (theirs, reference) = runs
+    if ours.data.fingerprint != theirs.data.fingerprint or not np.array_equal(
+        kept.indices, reference.indices
+    ):
         raise OrbituneError(
             f"{run} and {reference_run} have different {split} tiles: train both on one split."
         )
+    return runs
 
 
 def _differences(ours: RunResult, theirs: RunResult) -> str:

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 from orbitune.errors import OrbituneError
 from orbitune.files import scratch
-from orbitune.inference.bundle_builder import store
+from orbitune.inference.bundle_builder import copy_weights
 from orbitune.models.backbones import find_backbone
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
@@ -40,7 +40,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
                 scores={},
             )
             save_model(model, place / method, backbone=backbone, metadata=metadata)
-        store(place / "lora", place / "stored", dtype=dtype)
+        copy_weights(place / "lora", place / "stored", dtype=dtype)
         for name in ("full", "stored"):
             (file,) = (place / name).glob("*.safetensors")
             files[name] = file.stat().st_size

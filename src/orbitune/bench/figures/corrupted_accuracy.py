@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.corruption_scores import score_robustness
 
 
 def measure(run: str, tiles: int) -> dict[str, Any]:
@@ -12,7 +12,7 @@ def measure(run: str, tiles: int) -> dict[str, Any]:
         run: the finished run; the scores are stored in its folder.
         tiles: number of validation tiles.
     """
-    scores = try_robustness(run, tiles, progress=False)
+    scores = score_robustness(run, tiles, progress=False)
     kinds = [[kind.name, f"{kind.mean:.1%}"] for kind in scores.corruptions]
     details = [["clean", f"{scores.clean.accuracy:.1%} of {scores.count:,} tiles"], *kinds]
     return {"value": scores.mean, "details": details}

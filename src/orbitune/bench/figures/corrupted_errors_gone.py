@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from orbitune.bench.figures.accuracy_loss import check_same_tiles
+from orbitune.bench.figures.accuracy_loss import read_runs
 from orbitune.errors import OrbituneError
-from orbitune.training.corruption_scores import try_robustness
+from orbitune.training.corruption_scores import score_robustness
 
 
 def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
@@ -17,8 +17,8 @@ def measure(run: str, reference_run: str, *, tiles: int) -> dict[str, Any]:
     Raises:
         OrbituneError: the runs were validated on different tiles, or the reference run makes no error.
     """
-    check_same_tiles(run, reference_run, split="validation")
-    scores, reference = (try_robustness(each, tiles, progress=False) for each in (run, reference_run))
+    read_runs(run, reference_run, split="validation")  # refuses runs on other tiles
+    scores, reference = (score_robustness(each, tiles, progress=False) for each in (run, reference_run))
     if reference.mean == 1:
         raise OrbituneError(f"{reference_run} makes no error on corrupted tiles: there is none to be gone.")
     other = {kind.name: kind.mean for kind in reference.corruptions}

@@ -23,7 +23,7 @@ class Atmosphere:
     """The standard atmosphere in some bands.
 
     Attributes:
-        path: reflectance that the air adds, float64 (bands,), 0..1.
+        path: reflectance that the atmosphere adds, float64 (bands,), 0..1.
         transmittance: fraction of the surface's reflectance that reaches the sensor, float64 (bands,), 0..1.
     """
 
@@ -32,7 +32,7 @@ class Atmosphere:
 
     @classmethod
     def at(cls, wavelengths: Sequence[float] | np.ndarray) -> "Atmosphere":
-        """Return the standard atmosphere at wavelengths in nm; infinite ones have no air."""
+        """Return the standard atmosphere at wavelengths in nm; none at infinite ones."""
         micrometres = np.asarray(wavelengths, np.float64) / 1000
         air = 0.008569 * micrometres**-4 * (1 + 0.0113 * micrometres**-2 + 0.00013 * micrometres**-4)
         haze = _HAZE_DEPTH * (micrometres / 0.55) ** -_ANGSTROM_EXPONENT

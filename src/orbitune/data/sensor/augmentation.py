@@ -43,7 +43,7 @@ def smallest_window(tile: int) -> int:
 
 @dataclass(frozen=True)
 class SensorAugmentation:
-    """Views of tiles through other sensors, other air and smaller windows.
+    """Views of tiles through other sensors, atmospheres and smaller windows.
 
     The side of a window is log-uniform between a quarter of the tile and the whole tile; the window is
     resized to the tile's size. Gain, offset and gamma of the image and of each band, haze, noise and blur are

@@ -1,13 +1,14 @@
 """Corruptions of satellite tiles, such as haze, sensor noise and blur.
 
 Five severities each, as in ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261), with corruptions
-that are typical of satellite images: of the air, of the sensor, and of the radiometry and the pixel size of
-another product. The result depends on the seed and the tile's index, not on the batch.
+that are typical of satellite images: by the atmosphere, by the sensor, and by the radiometry and pixel size
+of another product. The result depends on the seed and the tile's index, not on the batch.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,12 @@ Array = np.ndarray
 Rng = np.random.Generator
 
 
+class CorruptTile(Protocol):
+    """Corrupts a tile, see `Corruption`."""
+
+    def __call__(self, tile: Array, level: float, /, *, random: Rng, wavelengths: Array) -> Array: ...
+
+
 @dataclass(frozen=True)
 class Corruption:
     """One kind of corruption.
@@ -27,12 +34,12 @@ class Corruption:
     Attributes:
         levels: strength at severities 1 to 5, chosen by eye from barely visible to barely recognisable.
         apply: takes a tile, float (H, W, C) in which 0..1 is from black to the white of a band, a level, a
-            random generator and the wavelength of each band in nanometres, float (C,); returns the corrupted
+            random generator and the wavelengths of the bands in nanometres, float (C,); returns the corrupted
             tile, which is then clipped to the range of its dtype.
     """
 
     levels: tuple[float, float, float, float, float]
-    apply: Callable[[Array, float, Rng, Array], Array]
+    apply: CorruptTile
 
 
 def corrupt(
@@ -66,12 +73,12 @@ def corrupt(
     corrupted = np.empty_like(tiles)
     for index, tile in enumerate(tiles):
         random = np.random.default_rng((seed, first + index))
-        changed = corruption.apply(tile / white, level, random, lengths)
+        changed = corruption.apply(tile / white, level, random=random, wavelengths=lengths)
         corrupted[index] = np.rint(np.clip(changed, 0, largest / white) * white)
     return corrupted
 
 
-def _haze(tile: Array, lost: float, random: Rng, wavelengths: Array) -> Array:
+def _haze(tile: Array, lost: float, *, random: Rng, wavelengths: Array) -> Array:
     """Add haze: airlight replaces a fraction of the ground's light.
 
     Koschmieder's law as in Narasimhan and Nayar (2002, doi:10.1023/A:1016328200723), with one transmission
@@ -85,7 +92,7 @@ def _haze(tile: Array, lost: float, random: Rng, wavelengths: Array) -> Array:
     return tile * (1 - fraction) + airlight * fraction
 
 
-def _sensor_noise(tile: Array, electrons: float, random: Rng, wavelengths: Array) -> Array:
+def _sensor_noise(tile: Array, electrons: float, *, random: Rng, wavelengths: Array) -> Array:
     """Add shot noise for this many electrons at full scale, and read noise of 2.
 
     The Poisson-Gaussian model of Foi et al. (2008, doi:10.1109/TIP.2008.2001399).
@@ -94,19 +101,19 @@ def _sensor_noise(tile: Array, electrons: float, random: Rng, wavelengths: Array
     return np.asarray(counted / electrons)
 
 
-def _blur(tile: Array, sigma: float, random: Rng, wavelengths: Array) -> Array:
+def _blur(tile: Array, sigma: float, *, random: Rng, wavelengths: Array) -> Array:
     """Blur with a Gaussian of this standard deviation in pixels."""
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(tile, (sigma, sigma, 0)))
 
 
-def _brightness(tile: Array, gain: float, random: Rng, wavelengths: Array) -> Array:
+def _brightness(tile: Array, gain: float, *, random: Rng, wavelengths: Array) -> Array:
     """Multiply or divide all values by this gain, as under another sun."""
     return tile * gain if random.random() < 0.5 else tile / gain
 
 
-def _missing_stripe(tile: Array, fraction: float, random: Rng, wavelengths: Array) -> Array:
+def _missing_stripe(tile: Array, fraction: float, *, random: Rng, wavelengths: Array) -> Array:
     """Set a stripe of rows or columns to zero, this fraction of the tile."""
     axis = int(random.integers(2))
     side = tile.shape[axis]
@@ -117,22 +124,22 @@ def _missing_stripe(tile: Array, fraction: float, random: Rng, wavelengths: Arra
     return changed
 
 
-def _offset(tile: Array, level: float, random: Rng, wavelengths: Array) -> Array:
+def _offset(tile: Array, level: float, *, random: Rng, wavelengths: Array) -> Array:
     """Add or subtract this fraction of white in all bands."""
     return tile + level if random.random() < 0.5 else tile - level
 
 
-def _band_gain(tile: Array, gain: float, random: Rng, wavelengths: Array) -> Array:
+def _band_gain(tile: Array, gain: float, *, random: Rng, wavelengths: Array) -> Array:
     """Multiply each band by a log-uniform gain between this gain and its inverse."""
     return np.asarray(tile * gain ** random.uniform(-1, 1, tile.shape[-1]))
 
 
-def _gamma(tile: Array, exponent: float, random: Rng, wavelengths: Array) -> Array:
+def _gamma(tile: Array, exponent: float, *, random: Rng, wavelengths: Array) -> Array:
     """Raise all values to this power or to its inverse, as another tone curve does."""
     return np.asarray(tile ** (exponent if random.random() < 0.5 else 1 / exponent))
 
 
-def _resampling(tile: Array, factor: float, random: Rng, wavelengths: Array) -> Array:
+def _resampling(tile: Array, factor: float, *, random: Rng, wavelengths: Array) -> Array:
     """Resample to pixels this many times as large, and back."""
     for axis, side in enumerate(tile.shape[:2]):
         tile = np.moveaxis(np.tensordot(_coarsening(side, factor), tile, axes=(1, axis)), 0, axis)

@@ -98,7 +98,7 @@ class AreaReport(Record):
             "hectares": [f"{area.hectares:,.0f}" for area in self.areas],
             "percentage": [f"{area.fraction:.1%}" for area in self.areas],
             "estimate from test tiles (95 % interval)": [
-                _interval(area.estimated_hectares, area.low_hectares, area.high_hectares)
+                _interval(area.estimated_hectares, low=area.low_hectares, high=area.high_hectares)
                 for area in self.areas
             ],
         }
@@ -107,7 +107,9 @@ class AreaReport(Record):
             rows = [known.get(area.name) for area in self.areas]
             columns |= {
                 "estimate from reference points (95 % interval)": [
-                    _interval(row.estimated_hectares, row.low_hectares, row.high_hectares) if row else ""
+                    _interval(row.estimated_hectares, low=row.low_hectares, high=row.high_hectares)
+                    if row
+                    else ""
                     for row in rows
                 ],
                 "user's accuracy": [
@@ -171,7 +173,7 @@ class ChangeReport(Record):
         return lines
 
 
-def _interval(middle: float | None, low: float | None, high: float | None) -> str:
+def _interval(middle: float | None, *, low: float | None, high: float | None) -> str:
     """Return an estimate in hectares with its interval; blank for None."""
     if middle is None:
         return ""

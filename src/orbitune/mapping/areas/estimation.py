@@ -106,7 +106,7 @@ def _estimate(
         mapped / classified, np.array(metadata.confusion), tiles=classified / hectares_of_tile
     )
     notes = [
-        "the estimate from test tiles holds only if the scene confuses classes as the test tiles did; one "
+        "the estimate from test tiles holds only if the model errs on this scene as on the test tiles; one "
         "from reference points needs no such assumption (orbitune map-sample)"
     ]
     if metadata.tile < tested:

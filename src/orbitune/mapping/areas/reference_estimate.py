@@ -40,7 +40,7 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     total = float(class_map.hectares[list(strata)].sum()) * covered
     mapped = codes[inside, None] == np.array(list(class_map.classes))
     true = points.labels[inside, None] == np.array(names)
-    return _reference_estimate(
+    return _estimate(
         sample,
         mapped,
         true=true,
@@ -51,7 +51,7 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     )
 
 
-def _reference_estimate(
+def _estimate(
     sample: StratifiedSample,
     mapped: np.ndarray,
     *,
@@ -62,12 +62,27 @@ def _reference_estimate(
     outside: int,
 ) -> ReferenceEstimate:
     """Return the estimates of a checked sample; `mapped` and `true` are bool (N, C)."""
+    right = (mapped & true).any(1, keepdims=True).astype(float)
+    overall, overall_error = sample.ratio(right, mapped.any(1, keepdims=True).astype(float))
+    return ReferenceEstimate(
+        points=len(true),
+        unlabelled=unlabelled,
+        outside=outside,
+        not_sure=int((~mapped.any(1)).sum()),
+        hectares=hectares,
+        overall_accuracy=float(overall[0]),
+        overall_error=float(overall_error[0]),
+        classes=_estimate_classes(sample, mapped, true=true, names=names, hectares=hectares),
+    )
+
+
+def _estimate_classes(
+    sample: StratifiedSample, mapped: np.ndarray, *, true: np.ndarray, names: list[str], hectares: float
+) -> tuple[ReferenceClass, ...]:
+    """Return area and accuracies of each class, see `_estimate`."""
     right = (mapped & true).astype(float)
     area, area_error = sample.mean(true.astype(float))
     users, producers = (sample.ratio(right, each.astype(float)) for each in (mapped, true))
-    overall, overall_error = sample.ratio(
-        right.sum(1, keepdims=True), mapped.any(1, keepdims=True).astype(float)
-    )
     rows = []
     for index, name in enumerate(names):
         middle, error = hectares * float(area[index]), hectares * float(area_error[index])
@@ -86,16 +101,7 @@ def _reference_estimate(
                 **_accuracy("producers", producers, index=index),
             )
         )
-    return ReferenceEstimate(
-        points=len(true),
-        unlabelled=unlabelled,
-        outside=outside,
-        not_sure=int((~mapped.any(1)).sum()),
-        hectares=hectares,
-        overall_accuracy=float(overall[0]),
-        overall_error=float(overall_error[0]),
-        classes=tuple(rows),
-    )
+    return tuple(rows)
 
 
 def _accuracy(kind: str, estimates: tuple[np.ndarray, np.ndarray], *, index: int) -> dict[str, float]:

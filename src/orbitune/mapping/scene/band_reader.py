@@ -41,10 +41,10 @@ class BandReader:
         Raises:
             DataError: a block of the file is damaged.
         """
-        pixels = self._read(self.data.read, window, shape)
+        pixels = self._read(self.data.read, window, shape=shape)
         valid = np.ones(pixels.shape[1:], bool)
         if self._has_masks():
-            masks = self._read(self.data.read_masks, window, shape) > 0
+            masks = self._read(self.data.read_masks, window, shape=shape) > 0
             # 0 is a common nodata value, and a valid value of a single band.
             may_be_zero = np.array([self.data.nodatavals[band - 1] == 0 for band in self._bands])
             valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
@@ -54,7 +54,7 @@ class BandReader:
             return pixels, valid & np.isfinite(pixels).all(0)
         return pixels, valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
 
-    def _read(self, read: Any, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
+    def _read(self, read: Any, window: Any, *, shape: tuple[int, ...] | None) -> np.ndarray:
         """Call a reading method of the dataset."""
         from rasterio.errors import RasterioError
 

@@ -44,8 +44,8 @@ class PixelAreas:
             OrbituneError: pyproj is not installed or does not know the CRS, or no pixel lies on Earth.
         """
         rows, columns = _nodes(height), _nodes(width)
-        grid = np.meshgrid(columns + 0.5, rows + 0.5)
-        across, down, angle = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
+        x, y = (each.ravel() for each in np.meshgrid(columns + 0.5, rows + 0.5))
+        across, down, angle = _pixel_sides(crs, transform, columns=x, rows=y)
         values = (across * down * np.abs(np.sin(angle))).reshape(len(rows), len(columns))
         return cls(_weights(rows, height), _fill_nearest(values), _weights(columns, width).T)
 
@@ -83,7 +83,7 @@ def pixel_size(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
     Raises:
         OrbituneError: as `PixelAreas.measure`.
     """
-    across, down, _ = _pixel_sides(crs, transform, np.array([width / 2]), np.array([height / 2]))
+    across, down, _ = _pixel_sides(crs, transform, columns=np.array([width / 2]), rows=np.array([height / 2]))
     if not (np.isfinite([across, down]).all() and across > 0 and down > 0):
         raise DataError("Its centre lies outside the area of its coordinate reference system: check its CRS.")
     return float(across[0]), float(down[0])
@@ -92,7 +92,8 @@ def pixel_size(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
 def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[float, float]:
     """Return the smallest and largest pixel side relative to the central pixel."""
     grid = np.meshgrid(np.linspace(0.5, width - 0.5, 9), np.linspace(0.5, height - 0.5, 9))
-    across, down, _ = _pixel_sides(crs, transform, *(each.ravel() for each in grid))
+    x, y = (each.ravel() for each in grid)
+    across, down, _ = _pixel_sides(crs, transform, columns=x, rows=y)
     middle = len(across) // 2
     sides = np.concatenate([across / across[middle], down / down[middle]])
     known = sides[np.isfinite(sides)]
@@ -100,7 +101,7 @@ def size_range(crs: str, transform: Any, *, height: int, width: int) -> tuple[fl
 
 
 def _pixel_sides(
-    crs: str, transform: Any, columns: np.ndarray, rows: np.ndarray
+    crs: str, transform: Any, *, columns: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return width and height of pixels in metres, and the angle between them."""
     require("geo", "pyproj", purpose="maps")

@@ -4,8 +4,8 @@ Each band is scaled linearly between two values, which the map's tags state. Til
 from reflectance 0..0.275 of Sentinel-2 L1C (digital numbers 0..2750). The default maps the same reflectance
 to 0..255, whatever the encoding of the scene: for digital numbers with the offset of baseline 04.00 this is
 1000:3750. 16-bit tiles hold the numbers of their files, most often digital numbers, and scenes are scaled to
-such numbers. `air_match` then adds the air that the scene lacks, unless the user asks for none. A range given
-by the user is always in the values of the file.
+such numbers. `atmosphere_match` then adds the atmosphere that the scene lacks, unless the user asks for none.
+A range given by the user is always in the values of the file.
 """
 
 import re
@@ -23,7 +23,7 @@ from orbitune.mapping.scene.encoding_statistics import EUROSAT_WHITE, QUANTIFICA
 from orbitune.mapping.scene.tile_numbers import TileNumbers
 from orbitune.records import JsonTuple, Record
 
-MATCH, NONE = "match", "none"  # of `--scale`: by the encoding, with or without the air of the training tiles
+MATCH, NONE = "match", "none"  # of `--scale`: by the encoding, with or without the tiles' atmosphere
 SAMPLE_SIDE = 1024  # longest side in pixels of the overview for percentiles and statistics
 TOP = {"uint8": LARGEST["uint8"], "uint16": QUANTIFICATION}  # what the end of a given range becomes
 

@@ -10,7 +10,7 @@ from orbitune.files import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-_OPEN = "0" * 8
+_PLACEHOLDER = "0" * 8
 _ENTRY = re.compile(rb'"crc32":"([0-9a-f]{8})"')
 _HEADER = 100 << 20  # bytes; safetensors reads no longer header
 _BLOCK = 4 << 20
@@ -33,8 +33,8 @@ def save_checksummed(
 
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={**(metadata or {}), "crc32": _OPEN})
-        place, _, crc = _measure(temporary)
+        save_file(contiguous, temporary, metadata={**(metadata or {}), "crc32": _PLACEHOLDER})
+        place, _, crc = _compute_checksum(temporary)
         with temporary.open("r+b") as file:
             file.seek(place)
             file.write(b"%08x" % crc)
@@ -47,12 +47,12 @@ def check_checksum(path: Path) -> None:
         OSError: it cannot be read.
         ValueError: it is damaged, or has no checksum.
     """
-    _, stated, crc = _measure(path)
+    _, stated, crc = _compute_checksum(path)
     if stated != b"%08x" % crc:
         raise ValueError("it does not match its checksum")
 
 
-def _measure(path: Path) -> tuple[int, bytes, int]:
+def _compute_checksum(path: Path) -> tuple[int, bytes, int]:
     """Return the checksum's place, its stated value, and the computed value."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -63,8 +63,8 @@ def _measure(path: Path) -> tuple[int, bytes, int]:
         entry = next(reversed(list(_ENTRY.finditer(header))), None)
         if entry is None:
             raise ValueError("it has no checksum, or a damaged one")
-        open_ = header[: entry.start(1)] + _OPEN.encode() + header[entry.end(1) :]
-        crc = zlib.crc32(open_, zlib.crc32(length.to_bytes(8, "little")))
+        blanked = header[: entry.start(1)] + _PLACEHOLDER.encode() + header[entry.end(1) :]
+        crc = zlib.crc32(blanked, zlib.crc32(length.to_bytes(8, "little")))
         while block := file.read(_BLOCK):
             crc = zlib.crc32(block, crc)
     return 8 + entry.start(1), entry[1], crc

@@ -99,7 +99,7 @@ class Authenticator:
         client = _client.get()
         if seconds := self._failed_logins.seconds_to_wait(client):
             raise TooManyAttemptsError(seconds)
-        correct = _same(user, self._user) & _same(password, self._password)
+        correct = _equal(user, self._user) & _equal(password, self._password)
         (self._failed_logins.clear if correct else self._failed_logins.record)(client)
         return correct
 
@@ -125,7 +125,7 @@ class Authenticator:
         return any(cookies.get(name) in self.pages.tokens for name in names)
 
 
-def _same(one: str, other: str) -> bool:
+def _equal(one: str, other: str) -> bool:
     """Compare in constant time."""
     return secrets.compare_digest(one.encode(), other.encode())
 

@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from orbitune.study.records import StudyResults
+from orbitune.study.records import StudyBackbone, StudyResults
 from orbitune.study.report import formatting as fmt
 from orbitune.study.report import methodology, run_details, tables
 from orbitune.study.report.comparison import (
@@ -21,6 +21,7 @@ from orbitune.study.report.components import (
     Collapsible,
     Component,
     DescriptionList,
+    Figure,
     Section,
     Table,
 )
@@ -39,8 +40,34 @@ from orbitune.study.report.gallery import disagreement_gallery
 from orbitune.study.report.view_model import ReportView
 
 
-def build_page(results: StudyResults, folder: Path) -> dict[str, Any]:
-    """Return the variables of both templates.
+@dataclass(frozen=True)
+class Page:
+    """Content of a report: the variables of both templates.
+
+    Attributes:
+        created: when the study ended, UTC.
+        warning: of synthetic tiles, or empty.
+        conclusions: paragraphs.
+        notes: what is needed to read the comparison.
+        picture: the main figure; None where every run failed.
+        command, report_command: reproduce the study, and write the report again.
+    """
+
+    title: str
+    created: str
+    backbone: StudyBackbone
+    warning: str
+    conclusions: list[str]
+    comparison: Table
+    notes: list[str]
+    picture: Figure | None
+    sections: list[Section]
+    command: str
+    report_command: str
+
+
+def build_page(results: StudyResults, folder: Path) -> Page:
+    """Return the content of the report.
 
     Args:
         results: of the study.
@@ -51,19 +78,19 @@ def build_page(results: StudyResults, folder: Path) -> dict[str, Any]:
     columns = comparison_columns(view)
     header = ["Method", *(head for head, _ in columns)]
     with report_style():
-        return {
-            "title": write_title(view),
-            "created": f"{created:%Y-%m-%d %H:%M} UTC",
-            "backbone": results.backbone,
-            "warning": WARNING if results.data.synthetic else "",
-            "conclusions": write_conclusions(view),
-            "comparison": Table(table_caption(view), header, comparison_rows(view, columns)),
-            "notes": table_notes(view),
-            "picture": accuracy_figure(view) if view.rows else None,
-            "sections": [section for section in _sections(view, folder) if section.components],
-            "command": results.command,
-            "report_command": _report_command(results.command),
-        }
+        return Page(
+            title=write_title(view),
+            created=f"{created:%Y-%m-%d %H:%M} UTC",
+            backbone=results.backbone,
+            warning=WARNING if results.data.synthetic else "",
+            conclusions=write_conclusions(view),
+            comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
+            notes=table_notes(view),
+            picture=accuracy_figure(view) if view.rows else None,
+            sections=[section for section in _sections(view, folder) if section.components],
+            command=results.command,
+            report_command=_report_command(results.command),
+        )
 
 
 def _report_command(command: str) -> str:

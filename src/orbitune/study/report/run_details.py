@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from orbitune.evaluation.run_result import RunResult
+from orbitune.records import flatten
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import Plan, RunRecord, TrialRecord
 from orbitune.study.report import formatting as fmt
@@ -101,7 +102,7 @@ def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
 
 def difference_table(view: ReportView) -> Table | None:
     """Return a table of the settings in which the methods' recipes differ."""
-    recipes = [_flatten(_shared_settings(row)) for row in view.rows]
+    recipes = [flatten(_shared_settings(row)) for row in view.rows]
     if len(recipes) < 2:
         return None
     rows = [
@@ -110,16 +111,6 @@ def difference_table(view: ReportView) -> Table | None:
         if any(recipe.get(name) != recipes[0][name] for recipe in recipes)
     ]
     return Table("Settings that differ", ["Setting", *(row.title for row in view.rows)], rows)
-
-
-def _flatten(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return nested settings as `group.name`."""
-    flat: dict[str, Any] = {}
-    for name, value in recipe.items():
-        flat |= (
-            {f"{name}.{part}": v for part, v in value.items()} if isinstance(value, dict) else {name: value}
-        )
-    return flat
 
 
 def recipes(view: ReportView) -> list[Component]:

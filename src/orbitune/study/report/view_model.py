@@ -94,7 +94,7 @@ class MethodRow:
 
     @property
     def runs(self) -> list[RunRecord]:
-        """Return all finished runs of the method, without sweeps."""
+        """Finished runs of the method, without sweeps."""
         return [run for group in self.groups.values() for run in group.runs]
 
     @property
@@ -149,7 +149,7 @@ class ReportView:
 
     @property
     def full(self) -> MethodRow | None:
-        """Return the summary of full fine-tuning, the reference of costs, or None."""
+        """Row of full fine-tuning, the reference of costs; None where it was not run."""
         return self.reference if self.reference and self.reference.method == "full" else None
 
     @property

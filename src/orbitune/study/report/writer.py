@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orbitune.errors import RunError, one_line
 from orbitune.extras import require
@@ -12,7 +11,7 @@ from orbitune.study.report import comparison
 from orbitune.study.report.components import Collapsible, Component, Figure, Panel
 from orbitune.study.report.conclusions import WARNING, write_conclusions
 from orbitune.study.report.formatting import markdown
-from orbitune.study.report.pages import build_page
+from orbitune.study.report.pages import Page, build_page
 from orbitune.study.report.view_model import ReportView
 
 
@@ -37,16 +36,16 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
         reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise RunError(f"The results of {folder} are damaged or not complete ({reason}).") from error
-    components = [component for section in page["sections"] for component in section.components]
+    components = [component for section in page.sections for component in section.components]
     with replacing(folder / "figures") as figures:
         figures.mkdir()
-        for panel in _panels([*([page["picture"]] if page["picture"] else []), *components]):
+        for panel in _panels([*([page.picture] if page.picture else []), *components]):
             (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     for kind, text in texts.items():
         write_text(folder / f"report.{kind}", text)
 
 
-def _render(page: dict[str, Any], kind: str) -> str:
+def _render(page: Page, kind: str) -> str:
     """Return the page as HTML (`html`) or Markdown (`md`)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -59,7 +58,7 @@ def _render(page: dict[str, Any], kind: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markdown
-    return environment.get_template(f"report.{kind}.jinja").render(page)
+    return environment.get_template(f"report.{kind}.jinja").render(vars(page))
 
 
 def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:

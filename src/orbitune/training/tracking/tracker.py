@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from orbitune.errors import Interrupted, OrbituneError, RunError, first_line
 from orbitune.extras import require
-from orbitune.records import RecordError, StoredRecord
+from orbitune.records import RecordError, StoredRecord, flatten
 from orbitune.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Tracker(Callback):
         self.folder.mkdir(exist_ok=True)
         try:
             self._state.run_id = self.start(
-                _flat(setup.recipe.model_dump(mode="json")),
+                flatten(setup.recipe.model_dump(mode="json")),
                 self._state.run_id,
                 first_step=self._state.step + 1,
             )
@@ -187,11 +187,3 @@ class Tracker(Callback):
             return TrackerState.read(self._state_file)
         except (OrbituneError, RecordError):
             return TrackerState()
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with those of nested groups as group.name."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= {f"{name}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {name: value}
-    return flat

@@ -38,7 +38,7 @@ def confusion_figure(view: ReportView, styles: Styles) -> Figure:
         f"Rows are true classes, columns predicted classes. Numbers are tiles, zeros left out{seeds}; "
         "the colour is the fraction of the row, on a square-root scale that shows rare errors." + chosen
     )
-    return Figure(caption, [_confusion_draw_panel(view, group, styles=styles) for group in groups])
+    return Figure(caption, [_draw_panel(view, group, styles=styles) for group in groups])
 
 
 def shown_groups(view: ReportView, split: str) -> list[RunGroup]:
@@ -51,7 +51,7 @@ def shown_groups(view: ReportView, split: str) -> list[RunGroup]:
     return [first, min(others, key=lambda group: abs(group.accuracy[0] - first.accuracy[0]))]
 
 
-def _confusion_draw_panel(view: ReportView, group: RunGroup, *, styles: Styles) -> Panel:
+def _draw_panel(view: ReportView, group: RunGroup, *, styles: Styles) -> Panel:
     tests = [run.finished.test for run in group.runs]
     counts = np.sum([test.confusion for test in tests], axis=0)
     classes = [row.name for row in tests[0].per_class]

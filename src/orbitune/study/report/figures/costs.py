@@ -53,7 +53,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def cost_figure(view: ReportView, styles: Styles) -> Figure:
     """Draw one panel per split and kind of cost."""
     panels = [
-        _cost_draw_panel(view, split, styles=styles, cost=cost)
+        _draw_panel(view, split, styles=styles, cost=cost)
         for split in view.splits
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
@@ -65,7 +65,7 @@ def cost_figure(view: ReportView, styles: Styles) -> Figure:
     return Figure(caption, panels)
 
 
-def _cost_draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> Panel:
+def _draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> Panel:
     key, title, value = cost
     groups = view.groups_on(split)
     costs = [value(MeanCost.over(group.runs)) for group in groups]

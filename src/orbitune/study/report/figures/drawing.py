@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, QUIET, LINE = "#1f2933", "#5c6b7a", "#e4e7eb"
-THIRD_WIDTH, HALF_WIDTH, LARGE_WIDTH, FULL_WIDTH = (
-    305,
-    460,
-    640,
-    940,
-)  # panel widths in CSS pixels at their natural size
+# Natural widths of panels in CSS pixels.
+THIRD_WIDTH, HALF_WIDTH, LARGE_WIDTH, FULL_WIDTH = 305, 460, 640, 940
 
 # Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
 _COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}

@@ -67,7 +67,7 @@ def sweep_lines(view: ReportView, sweep: Sweep, *, split: str) -> Lines:
 def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     """Draw one panel per split."""
     panels = [
-        _sweep_draw_panel(view, sweep, split=split, styles=styles)
+        _draw_panel(view, sweep, split=split, styles=styles)
         for split in view.splits
         if sweep_lines(view, sweep, split=split)
     ]
@@ -76,7 +76,7 @@ def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     return Figure(caption, panels)
 
 
-def _sweep_draw_panel(view: ReportView, sweep: Sweep, *, split: str, styles: Styles) -> Panel:
+def _draw_panel(view: ReportView, sweep: Sweep, *, split: str, styles: Styles) -> Panel:
     lines = sweep_lines(view, sweep, split=split)
     figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
     for title, points in lines.items():

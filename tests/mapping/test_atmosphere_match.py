@@ -1,4 +1,4 @@
-"""Match of a scene's air to that of the training tiles."""
+"""Match of a scene's atmosphere to that of the training tiles."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from scenes import write_scene
 
 from orbitune.data.sensor.atmosphere import Atmosphere
 from orbitune.mapping.pipeline import map_scene
-from orbitune.mapping.scene.air_match import match_air
+from orbitune.mapping.scene.atmosphere_match import match_atmosphere
 from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
 RGB = (664.6, 559.8, 492.4)
@@ -21,7 +21,7 @@ AIR = Atmosphere.at(RGB)
 
 @pytest.fixture
 def surface():
-    """Reflectance at the surface, float (3, 50, 50): dark water, and land ten times as bright."""
+    """Surface reflectance, float (3, 50, 50): dark water and bright land."""
     random = np.random.default_rng(0)
     return random.uniform(0.01, 0.02, (3, 50, 50)) * np.where(np.arange(50) < 25, 1, 10)
 
@@ -32,7 +32,7 @@ def dark_of(reflectance):
 
 def test_a_surface_product_gets_the_air_of_the_training_tiles(surface):
     seen = AIR.path[:, None, None] + AIR.transmittance[:, None, None] * surface
-    matched = match_air(
+    matched = match_atmosphere(
         DIGITAL_NUMBERS,
         np.ma.masked_array(surface * 10_000),
         wavelengths=RGB,
@@ -46,7 +46,7 @@ def test_a_surface_product_gets_the_air_of_the_training_tiles(surface):
 
 def test_a_scene_with_the_air_of_the_training_tiles_stays_as_it_is(surface):
     sample = np.ma.masked_array(surface * 10_000)
-    matched = match_air(DIGITAL_NUMBERS, sample, wavelengths=RGB, dark=dark_of(surface), white=WHITE)
+    matched = match_atmosphere(DIGITAL_NUMBERS, sample, wavelengths=RGB, dark=dark_of(surface), white=WHITE)
     assert matched is DIGITAL_NUMBERS
 
 
@@ -56,15 +56,15 @@ def test_pixels_without_data_do_not_count(surface):
     numbers[:, :, 25:], mask[:, :, 25:] = 0, True
     seen = AIR.path[:, None, None] + AIR.transmittance[:, None, None] * surface[:, :, :25]
     settings = {"wavelengths": RGB, "dark": dark_of(seen), "white": WHITE}
-    masked = match_air(DIGITAL_NUMBERS, np.ma.masked_array(numbers, mask), **settings)
-    cut = match_air(DIGITAL_NUMBERS, np.ma.masked_array(surface[:, :, :25] * 10_000), **settings)
+    masked = match_atmosphere(DIGITAL_NUMBERS, np.ma.masked_array(numbers, mask), **settings)
+    cut = match_atmosphere(DIGITAL_NUMBERS, np.ma.masked_array(surface[:, :, :25] * 10_000), **settings)
     assert masked == cut
 
 
 def test_a_scene_without_data_stays_as_it_is():
     empty = np.ma.masked_all((3, 4, 4))
     settings = {"wavelengths": RGB, "dark": (20.0, 30.0, 50.0), "white": WHITE}
-    assert match_air(DIGITAL_NUMBERS, empty, **settings) is DIGITAL_NUMBERS
+    assert match_atmosphere(DIGITAL_NUMBERS, empty, **settings) is DIGITAL_NUMBERS
 
 
 # --- `--scale` --------------------------------------------------------------------------------------------
@@ -120,6 +120,6 @@ def test_bands_beyond_the_visible_get_their_own_air_and_unknown_ones_none(surfac
     dark = np.percentile(seen.reshape(3, -1), 1, axis=1) * 10_000
     dark[1:] = 9000  # what other bands hold does not count
     sample = np.ma.masked_array(surface * 10_000)
-    matched = match_air(numbers, sample, wavelengths=lengths, dark=dark, white=1.0)
+    matched = match_atmosphere(numbers, sample, wavelengths=lengths, dark=dark, white=1.0)
     assert np.abs(matched(surface * 10_000).astype(int) - numbers(seen * 10_000).astype(int)).max() <= 1
-    assert match_air(numbers, sample, wavelengths=(832.8, None, None), dark=dark, white=1.0) is numbers
+    assert match_atmosphere(numbers, sample, wavelengths=(832.8, None, None), dark=dark, white=1.0) is numbers

@@ -1,10 +1,10 @@
-"""Match of a scene's air to that of the training tiles.
+"""Match of a scene's atmosphere to that of the training tiles.
 
-EuroSAT's tiles show the top of the atmosphere (L1C). A product at the surface (L2A) lacks the light that air
-scatters, most of it in blue, and a model that was trained on one takes the colours of the other for other
-classes. The darkest pixels of a scene tell how much air lies between the two. They are those of the visible
-bands, where air scatters most; the other bands get as much of their own effect, and bands of unknown
-wavelength none.
+EuroSAT's tiles are reflectance at the top of the atmosphere (L1C). Surface reflectance (L2A) lacks the light
+that the atmosphere scatters, most of it in blue, so a model that was trained on one confuses the colours of
+the other. The darkest pixels of a scene tell how much atmosphere lies between the two. The visible bands are
+used, where scattering is strongest. The other bands get the effect of that amount at their own wavelength,
+and bands of unknown wavelength none.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from orbitune.sources.band_names import wavelength
 
 _DARK = 1.0  # percentile of the darkest pixels, as `BandStatistics.low`
 _NEGLIGIBLE = 0.05  # of the standard atmosphere
-_VISIBLE = 700.0  # longest wavelength in nanometres of a band that tells how much air there is
+_VISIBLE = 700.0  # longest wavelength in nanometres of a band that tells the amount of atmosphere
 
 
 def scale_scene(
@@ -46,7 +46,7 @@ def scale_scene(
         scale: see `MapOptions`.
         encoding: of the scene; None if the scale is a range.
         sample: an overview of the scene in the units of the file (bands, H, W), masked where it has no data.
-        training: the tiles; without their statistics the scene keeps its air.
+        training: the tiles; without their statistics the scene keeps its atmosphere.
         used: bands and dtype of the tiles.
 
     Raises:
@@ -65,7 +65,7 @@ def scale_scene(
         black, white = 0.0, white_reflectance(encoding, training.scale_max)
     if scale == NONE or not is_reflectance or training.statistics is None:
         return scaling
-    return match_air(
+    return match_atmosphere(
         scaling,
         sample,
         wavelengths=[wavelength(band) for band in used.bands],
@@ -75,7 +75,7 @@ def scale_scene(
     )
 
 
-def match_air(
+def match_atmosphere(
     scaling: ReflectanceScaling,
     sample: np.ma.MaskedArray,
     *,
@@ -84,10 +84,10 @@ def match_air(
     white: float,
     black: float = 0.0,
 ) -> ReflectanceScaling:
-    """Add the air that a scene lacks, compared with the training tiles.
+    """Add the atmosphere that a scene lacks, compared with the training tiles.
 
-    Air that a scene has more of is not taken away: its darkest pixels may be of brighter ground. No class and
-    no label is used, one number is estimated for all bands.
+    A scene with more atmosphere is left as it is: its darkest pixels may be of brighter ground. No label is
+    used, and one number is estimated for all bands.
 
     Args:
         scaling: of the scene, from reflectance `black` to `white`.
@@ -98,10 +98,10 @@ def match_air(
         black: reflectance that becomes 0.
 
     Returns:
-        The scaling after the air; the same one if there is none to add, or no visible band.
+        The new scaling; the same one if there is nothing to add, or no visible band.
     """
     low, high = np.array(scaling.low), np.array(scaling.high)
-    lengths = np.array([np.inf if each is None else each for each in wavelengths])  # inf for no air
+    lengths = np.array([np.inf if each is None else each for each in wavelengths])  # inf for no effect
     valid, visible = ~np.ma.getmaskarray(sample).any(0), lengths <= _VISIBLE
     if not valid.any() or not visible.any():
         return scaling
