@@ -26,7 +26,7 @@ DEFAULT_BACKBONE = "facebook/dinov2-small"
 class Settings(BaseModel):
     """Immutable settings; unknown names are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # start-up time
 
 
 class DataSettings(Settings):

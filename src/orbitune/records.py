@@ -24,7 +24,8 @@ class Record(BaseModel):
     Fields that are not known are kept as they are.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+    # Most commands use few of the records: a record's validator is built when it is first used.
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a JSON object."""

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+import typer
 from commands import orbitune
 
+from orbitune.cli.main import COMMANDS
 from orbitune.recipe import Recipe
 
 
@@ -26,6 +29,11 @@ def test_commands_are_listed_by_what_they_are_for():
         "Installation",
     ]
     assert "trial" not in text
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_the_table_of_commands_has_those_of_each_module(module):
+    assert set(COMMANDS[module]) == typer.main.get_group(import_module(module).app).commands.keys()
 
 
 @pytest.mark.parametrize("command", ["train", "study", "plan", "prepare"])

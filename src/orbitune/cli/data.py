@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import CommandSet
-from orbitune.cli.options import Json, MakeRecipe, Quiet, recipe_options
+from orbitune.cli.options import Json, Quiet
 from orbitune.cli.output import print_inputs, print_json
+from orbitune.cli.recipe_options import MakeRecipe, recipe_options
 
 app = CommandSet("Data and training")
 

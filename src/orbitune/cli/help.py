@@ -1,7 +1,8 @@
 """Help texts in groups: common options in `--help`, all of them in `--help-all`."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -79,11 +80,35 @@ class GroupedCommands(TyperGroup):
                 formatter.write_dl(rows)
 
 
+class LazyCommands(Mapping[str, TyperCommand | TyperGroup]):
+    """Commands by name; a command's module is imported when the command is looked up.
+
+    Args:
+        modules: names of the commands by module, whose `app` has them.
+    """
+
+    def __init__(self, modules: Mapping[str, Sequence[str]]) -> None:
+        self._modules = {name: module for module, names in modules.items() for name in names}
+        self._groups: dict[str, TyperGroup] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        module = self._modules[name]
+        if module not in self._groups:
+            self._groups[module] = typer.main.get_group(import_module(module).app)
+        return self._groups[module].commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
 class CommandSet(typer.Typer):
     """Commands of one module, listed under one heading of the main help."""
 
     def __init__(self, heading: str, **settings: Any) -> None:
-        super().__init__(cls=GroupedCommands, rich_markup_mode=None, **settings)
+        super().__init__(**{"cls": GroupedCommands, "rich_markup_mode": None, **settings})
         self._heading = heading
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:

@@ -6,12 +6,11 @@ import os
 import signal
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from orbitune.cli import adapt, adapters, data, doctor, export, map, maps, predict, serve, study, train
-from orbitune.cli.help import CommandSet
+from orbitune.cli.help import CommandSet, GroupedCommands, LazyCommands
 from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.errors import CONTINUE, Interrupted, OrbituneError
@@ -19,15 +18,37 @@ from orbitune.extras import explain
 
 _RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
 
+# The commands of each module, in the order of the help.
+COMMANDS = {
+    "orbitune.cli.data": ("prepare",),
+    "orbitune.cli.train": ("plan", "train", "evaluate", "methods", "trial", "robustness"),
+    "orbitune.cli.study": ("study", "report", "bench"),
+    "orbitune.cli.adapters": ("bundle", "import", "push", "pull", "adapters"),
+    "orbitune.cli.predict": ("predict",),
+    "orbitune.cli.serve": ("serve",),
+    "orbitune.cli.export": ("export",),
+    "orbitune.cli.map": ("map",),
+    "orbitune.cli.maps": ("map-sample", "map-areas", "map-compare", "map-zones"),
+    "orbitune.cli.adapt": ("adapt",),
+    "orbitune.cli.doctor": ("doctor",),
+}
+
+
+class _Commands(GroupedCommands):
+    """All commands."""
+
+    def __init__(self, *, commands: Any, **settings: Any) -> None:
+        super().__init__(commands=LazyCommands(COMMANDS), **settings)  # type: ignore[arg-type]
+
+
 app = CommandSet(
     "Commands",
+    cls=_Commands,
     name="orbitune",
     help="Fine-tune vision transformers on satellite image tiles, compare methods, and use the models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (data, train, study, adapters, predict, serve, export, map, maps, adapt, doctor):
-    app.add_typer(commands.app)
 
 
 def main() -> None:

@@ -8,17 +8,9 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import (
-    OUT_HELP,
-    Json,
-    MakeRecipe,
-    Quiet,
-    Track,
-    default_out,
-    recipe_options,
-    split_names,
-)
+from orbitune.cli.options import OUT_HELP, Json, Quiet, Track, split_names
 from orbitune.cli.output import print_inputs, print_json, print_table
+from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
 
 app = CommandSet("Comparison")
 

@@ -11,19 +11,9 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import (
-    OUT_HELP,
-    Json,
-    MakeRecipe,
-    MemoryBudget,
-    Quiet,
-    TimeBudget,
-    Track,
-    default_out,
-    recipe_options,
-    split_names,
-)
+from orbitune.cli.options import OUT_HELP, Json, MemoryBudget, Quiet, TimeBudget, Track, split_names
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
+from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
 from orbitune.recipe import DEFAULT_BACKBONE, Recipe
 
 app = CommandSet("Data and training")

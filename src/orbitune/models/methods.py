@@ -12,11 +12,12 @@ from orbitune.errors import ModelError
 from orbitune.models import peft_methods
 from orbitune.models.adalora import RankSchedule
 from orbitune.models.families import Family
-from orbitune.models.metadata import ParameterCounts
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from orbitune.models.metadata import ParameterCounts
 
 
 class Apply(Protocol):
@@ -254,13 +255,15 @@ def parameter_groups(model: "nn.Module", recipe: Recipe) -> list[dict[str, Any]]
     return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
 
 
-def count_parameters(model: "nn.Module", family: Family) -> ParameterCounts:
+def count_parameters(model: "nn.Module", family: Family) -> "ParameterCounts":
     """Count the parameters of a model by part.
 
     Args:
         model: model that a method built.
         family: its backbone family.
     """
+    from orbitune.models.metadata import ParameterCounts
+
     counts = {"backbone": 0, "adapter": 0, "head": 0, "trainable": 0}
     prefix = _adapter_prefix(model)
     buffers = ((name, b) for name, b in model.named_buffers() if b.is_floating_point() and prefix in name)

@@ -2,7 +2,7 @@
 
 from commands import orbitune
 
-from orbitune.cli.options import make_recipe
+from orbitune.cli.recipe_options import make_recipe
 from orbitune.recipe import LoraSettings, Recipe
 
 
