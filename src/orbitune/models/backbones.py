@@ -35,7 +35,8 @@ class Backbone:
         name: as the user gave it: hub id, folder or `demo`.
         folder: its files, in the hub's layout.
         family: names of the parts of its architecture.
-        config: its configuration, of transformers.
+        channels: number of bands that the checkpoint reads.
+        width: embedding dimension.
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
         patch_size: side of a patch in pixels.
         widened_to: names of the bands that its patch embedding is widened to, see
@@ -45,7 +46,8 @@ class Backbone:
     name: str
     folder: Path
     family: Family
-    config: Any
+    channels: int
+    width: int
     preprocessing: Preprocessing
     patch_size: int
     widened_to: tuple[str, ...] = ()
@@ -56,15 +58,23 @@ class Backbone:
         Raises:
             ModelError: it reads another number of bands, and is no RGB checkpoint that could be widened.
         """
-        channels = self.config.num_channels
-        if len(bands) == channels:
+        if len(bands) == self.channels:
             return self
-        if channels != len(COLOURS):
+        if self.channels != len(COLOURS):
             raise ModelError(
-                f"{self.name} reads {channels} bands, and the tiles have {len(bands)} "
+                f"{self.name} reads {self.channels} bands, and the tiles have {len(bands)} "
                 f"({', '.join(bands)}): choose as many with --bands."
             )
         return replace(self, widened_to=bands)
+
+    @cached_property
+    def config(self) -> Any:
+        """Return its configuration, of transformers.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        return read_config(self.folder)
 
     @property
     def image_size(self) -> int:
@@ -124,19 +134,34 @@ def find_backbone(name: str) -> Backbone:
         OrbituneError: the hub id cannot be downloaded.
     """
     folder = _folder_of(name)
-    config = read_config(folder)
-    family = FAMILIES[config.model_type]
+    config: Any = check_config(folder)
+    family = _family_of(folder, config.model_type)
+    if not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
+        config = read_config(folder)  # transformers knows the family's defaults
     config_size = _side(config.image_size, "image_size", name=name)
     return Backbone(
         name=name,
         folder=folder,
         family=family,
-        config=config,
+        channels=config.num_channels,
+        width=config.hidden_size,
         preprocessing=read_preprocessing(
             folder, family, default_size=config_size, channels=config.num_channels
         ),
         patch_size=_side(config.patch_size, "patch_size", name=name),
     )
+
+
+def _family_of(folder: Path, model_type: str) -> Family:
+    """Return the family of an architecture.
+
+    Raises:
+        ModelError: it is not supported.
+    """
+    if model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
+    return FAMILIES[model_type]
 
 
 def read_config(folder: Path, **more: Any) -> Any:
@@ -149,12 +174,9 @@ def read_config(folder: Path, **more: Any) -> Any:
     Raises:
         ModelError: it is missing or damaged, or the architecture is not supported.
     """
+    _family_of(folder, check_config(folder).model_type)
     from transformers import AutoConfig
 
-    model_type = check_config(folder)
-    if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **more)
     except Exception as error:  # transformers raises any type of error on a damaged value
