@@ -27,14 +27,14 @@ class LowRankLinear(nn.Module):
 
     Args:
         base_layer: layer without the update.
-        down, up: factors A (r, in) and B (out, r).
+        factors: A (r, in) and B (out, r).
         scaling: factor of B A.
     """
 
-    def __init__(self, base_layer: nn.Linear, down: Tensor, up: Tensor, scaling: float) -> None:
+    def __init__(self, base_layer: nn.Linear, factors: tuple[Tensor, Tensor], *, scaling: float) -> None:
         super().__init__()
         self.base_layer, self.scaling = base_layer, scaling
-        self.down, self.up = (nn.Parameter(each, requires_grad=False) for each in (down, up))
+        self.down, self.up = (nn.Parameter(factor, requires_grad=False) for factor in factors)
 
 
 class LowRankFactors(NamedTuple):

@@ -35,12 +35,12 @@ def read_classifier(folder: Path, backbone: Backbone, *, classes: int) -> nn.Mod
         for a model that only transformers and PEFT can read.
     """
     try:
-        return _read(folder, backbone, classes)
+        return _read(folder, backbone, classes=classes)
     except (ModelError, UnknownModelError):
         return None
 
 
-def _read(folder: Path, backbone: Backbone, classes: int) -> nn.Module:
+def _read(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module:
     family, is_adapter = backbone.family, (folder / ADAPTER_CONFIG).exists()
     checkpoint = backbone.folder if is_adapter else folder
     config = check_config(checkpoint)
@@ -56,7 +56,8 @@ def _read(folder: Path, backbone: Backbone, classes: int) -> nn.Module:
         require(any(name.partition(".")[0] in family.heads for name in adapter.replaced))
         tensors |= adapter.replaced
     else:
-        require(len((config.model_extra or {}).get("id2label") or ()) == classes)
+        labels = (config.model_extra or {}).get("id2label")
+        require(isinstance(labels, dict) and len(labels) == classes)
     require(all(name in tensors and tensors[name].shape == shape for name, shape in shapes.items()))
     whole = {name: tensors[name].float() for name in shapes}
     return _as_modules(whole, config, family, adapter=adapter)
@@ -96,7 +97,7 @@ def _as_modules(
     for name, own in by_module.items():
         made = _module(own, epsilon=config.layer_norm_eps)
         if adapter and name in adapter.updates:
-            made = LowRankLinear(made, *adapter.updates[name], scaling=adapter.scaling)
+            made = LowRankLinear(made, adapter.updates[name], scaling=adapter.scaling)
         parent, _, last = name.rpartition(".")
         _container(root, parent).add_module(last, made)
     layer: Any
