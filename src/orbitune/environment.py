@@ -1,12 +1,12 @@
 """Software and hardware that a measurement was made with."""
 
 import os
-from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import Self
 
 from orbitune.records import StoredRecord
+from orbitune.resources import processor_name
 
 
 class Environment(StoredRecord):
@@ -55,7 +55,7 @@ class Environment(StoredRecord):
             peft=version("peft"),
             python=platform.python_version(),
             platform=f"{platform.system()}-{platform.machine()}",
-            processor=_processor(),
+            processor=processor_name(),
             cores=os.cpu_count(),
             threads=torch.get_num_threads(),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -68,14 +68,3 @@ class Environment(StoredRecord):
         values = self.model_dump(exclude={"format", "memory_bytes"})
         values["memory"] = f"{self.memory_bytes / 1e9:.1f} GB"
         return [(name, "none" if value is None else str(value)) for name, value in values.items()]
-
-
-def _processor() -> str:
-    import platform
-
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

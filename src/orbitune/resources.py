@@ -1,7 +1,9 @@
 """Memory, time, cores and devices: what a machine has, and what a user allows."""
 
 import os
+import platform
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
@@ -42,6 +44,14 @@ def parse_seconds(text: str) -> float:
 def core_count() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """Return the model of the processor as the system names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def make_accelerator() -> "Accelerator":

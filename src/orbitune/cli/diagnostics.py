@@ -12,7 +12,7 @@ from orbitune.cache import cache_dir, check_private
 from orbitune.errors import OrbituneError
 from orbitune.extras import EXTRAS, install_command, missing_modules
 from orbitune.recipe import DEFAULT_BACKBONE
-from orbitune.resources import core_count
+from orbitune.resources import core_count, processor_name
 
 PACKAGES = ("orbitune", "torch", "transformers", "peft", "numpy")
 SUPPORTED_SYSTEMS = ("Linux", "Darwin")  # the classifiers of pyproject.toml
@@ -128,7 +128,7 @@ def _machine() -> Machine:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return Machine(
         system=platform.system(),
-        processor=_processor(),
+        processor=processor_name(),
         instructions=(torch.backends.cpu.get_cpu_capability(), *sorted(halves)),
         cores=core_count(),
         all_cores=os.cpu_count() or 1,
@@ -141,13 +141,6 @@ def _machine() -> Machine:
 
 def _is_half(instruction: str) -> bool:
     return any(part in instruction for part in ("bf16", "fp16", "amx"))
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:

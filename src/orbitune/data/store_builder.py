@@ -104,16 +104,7 @@ def decode_source(
         task = display.task("decoding tiles", 2 * len(manifest.names))  # their headers, then their pixels
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             decoder = _Decoder(manifest, bad, pool, task)
-            for name, reason in manifest.unlabelled:
-                bad.add(name, reason)
-            if len(manifest.classes) == 1:
-                raise DataError(
-                    f"There is only one class, {manifest.classes[0]}: a classifier needs two or more."
-                )
-            read = read_header if bands is None else read_band_header
-            headers: dict[int, Header] = dict(decoder.map(read, range(len(manifest.names))))
-            _require_tiles(headers, bad)
-            headers = _with_common_bands(headers, manifest, bad=bad) if bands is not None else headers
+            headers = _read_headers(decoder, manifest, bad=bad, bands=bands)
             size, notes = _common_size(headers.values())
             form = (
                 _rgb_form(manifest, headers, size=size)
@@ -138,6 +129,20 @@ def decode_source(
         scale_max=form.scale_max,
         bands=list(form.bands),
     )
+
+
+def _read_headers(
+    decoder: "_Decoder", manifest: Manifest, *, bad: BadFiles, bands: Sequence[str] | None
+) -> dict[int, Header]:
+    """Return the headers of the labelled tiles with common bands, by index."""
+    for name, reason in manifest.unlabelled:
+        bad.add(name, reason)
+    if len(manifest.classes) == 1:
+        raise DataError(f"There is only one class, {manifest.classes[0]}: a classifier needs two or more.")
+    read = read_header if bands is None else read_band_header
+    headers: dict[int, Header] = dict(decoder.map(read, range(len(manifest.names))))
+    _require_tiles(headers, bad)
+    return headers if bands is None else _with_common_bands(headers, manifest, bad=bad)
 
 
 def _with_common_bands(headers: dict[int, Header], manifest: Manifest, *, bad: BadFiles) -> dict[int, Header]:

@@ -233,11 +233,11 @@ def _fingerprint(command: Sequence[str]) -> str:
 
     The machines that use one cache may have different processors and compilers.
     """
-    parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _processor())
+    parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _capabilities())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _processor() -> str:
+def _capabilities() -> str:
     """Return the processor's capabilities as Linux lists them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -246,13 +246,13 @@ def _processor() -> str:
 
 def supports_kernels() -> bool:
     """Return whether processor and torch have the instructions (AVX512-BF16)."""
-    return "avx512_bf16" in _processor() and has_instructions(torch.bfloat16)
+    return "avx512_bf16" in _capabilities() and has_instructions(torch.bfloat16)
 
 
 @functools.cache
 def has_amx() -> bool:
     """Return whether the processor has matrix instructions (AMX), which oneDNN uses."""
-    return "amx_bf16" in _processor()
+    return "amx_bf16" in _capabilities()
 
 
 def call(name: str, *arguments: Any) -> None:

@@ -1,1 +1,1 @@
-"""Effects of sensors and the atmosphere: augmentation, corruptions, a standard atmosphere."""
+"""Effects of sensors and the atmosphere: augmentation and corruptions."""

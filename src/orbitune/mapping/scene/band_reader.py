@@ -27,9 +27,8 @@ class BandReader:
     def read(self, window: Any = None, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Read pixels (bands, H, W), and where they are data.
 
-        No band is nodata there, and not all are saturated or, but for 8 bits, 0.
-
-        Scenes without a nodata value often are so outside their outline.
+        A pixel is data if no band has its nodata value, and not all bands are saturated or, but
+        for 8 bits, 0: scenes without a nodata value often are so outside their outline.
 
         Args:
             window: rasterio window; None for all.

@@ -57,9 +57,8 @@ class RasterGrid:
         metres = self.pixel_size
         if all(abs(side / resolution - 1) <= _MAX_DEVIATION for side in metres):
             return self
-        factors = [
-            float(f"{side / resolution:.3g}") for side in metres
-        ]  # rounded: 2 resamples exactly, 2.001 does not
+        # Rounded: 2 resamples exactly, 2.001 does not.
+        factors = [float(f"{side / resolution:.3g}") for side in metres]
         if max(factors) > _MAX_FACTOR or min(factors) * _MAX_FACTOR < 1:
             raise DataError(
                 f"The pixels of {name} are {metres[0]:.4g} x {metres[1]:.4g} m on the ground, too far "
