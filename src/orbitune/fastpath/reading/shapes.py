@@ -121,4 +121,5 @@ def _heads(config: Any, family: Family) -> tuple[str, ...]:
         return ("classifier",)
     named = getattr(config, "architectures", None) or []
     require(isinstance(named, list))
-    return next((_DEIT_HEADS[name] for name in named if name in _DEIT_HEADS), ("classifier",))
+    known = (_DEIT_HEADS[name] for name in named if isinstance(name, str) and name in _DEIT_HEADS)
+    return next(known, ("classifier",))
