@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from samples import backbone_folder, saved_model
+from scenes import small_scene
 
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
@@ -231,16 +232,25 @@ def test_another_backbone_is_one_clear_error(vit, tmp_path):
         load_model(tmp_path / "m", recipe, backbone=other, metadata=metadata)
 
 
-def test_a_prediction_imports_neither_transformers_nor_peft(bundle, tiles):
-    code = """
+CODE = """
 import sys
 from orbitune.cli.main import main
 try:
     main()
 except SystemExit as end:
-    print(end.code, sorted({"transformers", "peft", "torch._dynamo", "scipy"} & set(sys.modules)))
+    print(end.code, sorted({"transformers", "peft", "torch._dynamo"} & set(sys.modules)))
 """
-    tile = next(tiles.rglob("*.png"))
-    command = [sys.executable, "-c", code, "predict", str(bundle.folder), str(tile)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "map"])
+def test_commands_that_predict_import_neither_transformers_nor_peft(command, bundle, run, tiles, tmp_path):
+    if command == "predict":
+        arguments = [bundle.folder, next(tiles.rglob("*.png"))]
+    elif command == "evaluate":
+        arguments = [run, "--split", "validation"]
+    else:
+        pytest.importorskip("rasterio")
+        arguments = [bundle.folder, small_scene(tmp_path), "--out", tmp_path / "map.tif"]
+    words = [sys.executable, "-c", CODE, command, *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"

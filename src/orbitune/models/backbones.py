@@ -1,7 +1,5 @@
 """Backbones: find a checkpoint, validate its files, and load its weights."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +12,8 @@ from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
-from orbitune.models.files.checkpoint_files import check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.config_hash import config_hash
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
@@ -23,8 +22,6 @@ from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
     from torch import nn
-
-_NO_SETTINGS = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
@@ -117,10 +114,9 @@ class Backbone:
     @property
     def settings_hash(self) -> str:
         """Return the SHA-256 of config and preprocessing, which change outputs too."""
-        config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
         preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
-        settings = {**preprocessing, "size": self.image_size, "config": config}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        settings = {**preprocessing, "size": self.image_size}
+        return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
 
 
 def find_backbone(name: str) -> Backbone:
