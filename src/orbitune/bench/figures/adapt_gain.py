@@ -21,7 +21,7 @@ from orbitune.mapping.adaptation.labelled_windows import REACH
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 
-_DRAWS = 3  # of the points to adapt to, in each scene
+_DRAWS = 8  # of the points to adapt to, in each scene: a draw leaves few places far from all its points
 _OF_EACH = 2  # places of each group that a draw begins with: a class without points is hardly predicted after
 
 
@@ -34,10 +34,11 @@ def measure(
     points: int,
     stride: int | None = None,
 ) -> dict[str, Any]:
-    """Return the mean gain on held-out places over scenes and draws, in points.
+    """Return the mean gain on held-out places over scenes, in points.
 
     Each draw adapts the bundle to some places: two of each group, and others at random. The maps before and
     after, without *not sure*, are compared at the other places whose windows overlap with none of the drawn.
+    Each such place of each draw counts alike within a scene.
 
     Args:
         run, labelled_scenes, groups, stride: as in `orbitune.bench.figures.scene_accuracy`.
@@ -45,7 +46,7 @@ def measure(
         points: number of places to adapt to.
 
     Raises:
-        OrbituneError: a group has no class.
+        OrbituneError: a group has no class, or a scene no place apart from the drawn ones.
     """
     if missing := sorted(set(groups) - set(classes)):
         raise OrbituneError(f"`classes` of adapt-gain lacks a class for {', '.join(missing)}.")
@@ -54,17 +55,17 @@ def measure(
     with temporary_bundle(run) as folder:
         for scene in read_labelled_scenes(labelled_scenes):
             before = answer_places(folder, scene, **settings)
-            scores = []
+            right = []
             for seed in range(_DRAWS):
                 place = folder / f"{scene.name}-{seed}"
                 drawn = draw_points(scene, points, seed=seed)
                 seconds.append(_adapt(folder / "bundle", scene, drawn=drawn, classes=classes, place=place))
                 after = answer_places(place, scene, **settings)
                 held_out = _held_out(scene, drawn, answers=before)
-                scores.append([_right(each, scene, places=held_out) for each in (before, after)])
-            old, new = np.mean(scores, axis=0)
+                right.append(np.stack([each.groups == scene.truth for each in (before, after)])[:, held_out])
+            old, new = _mean_right(right, scene)
             gains.append(100 * (new - old))
-            places = f"{len(held_out)} places in the last of {_DRAWS} draws"
+            places = f"{sum(each.shape[1] for each in right)} held-out places in {_DRAWS} draws"
             details.append([scene.name, f"{old:.2f} right before, {new:.2f} after, {places}"])
     taken = f"{np.mean(seconds):.0f}, at most {max(seconds):.0f}"
     details += [["seconds of adapt", taken], ["maps", describe_map(after.metadata)]]
@@ -93,20 +94,26 @@ def _adapt(
 
 
 def _held_out(scene: LabelledScene, drawn: np.ndarray, *, answers: Answers) -> np.ndarray:
-    """Return the places whose windows overlap with no fitted one, int (N,), N > 0.
-
-    Raises:
-        OrbituneError: there is none.
-    """
+    """Return the places whose windows overlap with no fitted one, int (N,)."""
     longitude, latitude = shapely.get_coordinates(scene.places.project("EPSG:4326")).mean(0)
     metres = scene.places.project(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84")
     x, y = shapely.get_coordinates(metres).T
     apart = np.maximum(abs(x[:, None] - x[drawn]), abs(y[:, None] - y[drawn])).min(1)
-    found = np.flatnonzero(apart >= REACH * answers.metadata.tile * answers.metadata.resolution_metres)
-    if not len(found):
+    return np.flatnonzero(apart >= REACH * answers.metadata.tile * answers.metadata.resolution_metres)
+
+
+def _mean_right(right: Sequence[np.ndarray], scene: LabelledScene) -> tuple[float, float]:
+    """Return the fractions of right answers before and after.
+
+    Args:
+        right: of each draw, whether the answers at held-out places are right, bool (2, N).
+        scene: the scene.
+
+    Raises:
+        OrbituneError: there is no held-out place.
+    """
+    together = np.concatenate(right, axis=1)
+    if not together.size:
         raise OrbituneError(f"{scene.name} has no place apart from the drawn ones: use fewer `points`.")
-    return found
-
-
-def _right(answers: Answers, scene: LabelledScene, *, places: np.ndarray) -> float:
-    return float((answers.groups == scene.truth)[places].mean())
+    before, after = together.mean(1).tolist()
+    return before, after
