@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pyogrio.raw
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -22,6 +24,7 @@ from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.adaptation.refit import cell_logits
 from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.pipeline import map_scene
+from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.head_tensors import read_head
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
@@ -110,6 +113,68 @@ def test_a_map_and_the_classifier_give_the_names_of_the_scene(adapted, foreign, 
     assert (names == truth).mean() > 0.95
     classifier = Classifier.from_pretrained(adapted.folder)
     assert np.array_equal(np.array(classifier.classes)[classifier.predict_proba(cells).argmax(1)], names)
+
+
+@pytest.fixture
+def taught(bundle, adapted, tmp_path):
+    """The bundle before the adaptation, but with its labelled points."""
+    folder = shutil.copytree(bundle.folder, tmp_path / "taught")
+    write_metadata(folder, bundle.metadata.model_copy(update={"adaptation": adapted.metadata.adaptation}))
+    return folder
+
+
+def dense_codes(model, scene, place, **settings):
+    """Codes of a dense map, and the lines it logged."""
+    said = []
+    settings = {"grid": "cells", "mode": "dense", "not_sure": False, "progress": False, **settings}
+    map_scene(model, scene, outputs=place / "dense.tif", log=said.append, **settings)
+    return read_band(place / "dense.tif"), said
+
+
+def test_a_dense_map_of_the_scene_is_fitted_to_the_labelled_points_too(bundle, taught, foreign, tmp_path):
+    scene, _, truth = foreign
+    found, said = dense_codes(taught, scene, tmp_path)
+    without, silent = dense_codes(bundle.folder, scene, tmp_path)
+    right, less = ((np.array(bundle.classes)[each.ravel() - 1] == truth).mean() for each in (found, without))
+    assert right > 0.9 and less < 0.5
+    assert said == [
+        *silent,
+        "fitted also to those of the 48 labelled points of the adaptation that the map covers",
+    ]
+
+
+def test_points_of_another_scene_do_not_shape_a_dense_map(bundle, taught, foreign, tmp_path):
+    other = shutil.copy(foreign[0], tmp_path / "other.tif")
+    found, said = dense_codes(taught, other, tmp_path)
+    without, silent = dense_codes(bundle.folder, other, tmp_path)
+    assert np.array_equal(found, without) and said == silent
+
+
+def test_few_points_in_the_mapped_area_do_not_shift_its_labels(bundle, taught, foreign, tmp_path):
+    area = shapely.to_wkb(np.array([shapely.box(600_010, 5_499_530, 600_470, 5_499_990)], object))  # 9 cells
+    pyogrio.raw.write(tmp_path / "area.gpkg", area, [], [], geometry_type="Polygon", crs=UTM)
+    found, without = (
+        dense_codes(model, foreign[0], tmp_path, aoi=tmp_path / "area.gpkg")[0]
+        for model in (taught, bundle.folder)
+    )
+    assert np.array_equal(found, without)
+
+
+def test_the_places_of_the_points_are_kept(adapted, foreign):
+    places = adapted.metadata.adaptation.places
+    assert [place.label for place in places] == foreign[2]
+    to_scene = pyproj.Transformer.from_crs("EPSG:4326", UTM, always_xy=True)
+    x, y = to_scene.transform(*np.array([(place.longitude, place.latitude) for place in places]).T)
+    pixels = np.stack([(5_500_000 - y) / 10, (x - 600_000) / 10], 1)
+    assert np.array_equal(np.floor(pixels), middles())
+
+
+def test_points_that_the_model_labels_right_already_give_no_gain(bundle, foreign, tmp_path, caplog):
+    back = {name: own for own, name in ELSEWHERE.items()}
+    known = write_labels(tmp_path / "known.gpkg", middles(), [back[name] for name in foreign[2]])
+    made = adapt(bundle.folder, foreign[0], points=known, out=tmp_path / "out", progress=False)
+    assert made.metadata.adaptation.scores.gain_interval[0] <= 0
+    assert "the held-out points do not show that the new head is better" in caplog.text
 
 
 @pytest.mark.parametrize("tta", ["none", "flips"])

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.adapters.key_mapping import drop_copies, rename_config, rename_patterns, rename_tensors
+from orbitune.adapters.key_mapping import rename_config, rename_patterns, rename_tensors
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_json
 from orbitune.models.backbones import Backbone, empty_model, find_backbone
 from orbitune.models.checkpoint_io import load_saved, write_metadata
-from orbitune.models.files.adapter_files import check_adapter, check_head, read_adapter_config
+from orbitune.models.files.adapter_files import check_adapter, check_head, drop_copies, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
 from orbitune.models.preprocessing import (
@@ -184,7 +184,7 @@ def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
     """Return the preprocessing that the adapter states, else the backbone's."""
     if (folder / PREPROCESSOR_CONFIG).is_file():
         return read_preprocessing(
-            folder, backbone.family, default_size=backbone.image_size, channels=backbone.config.num_channels
+            folder, backbone.family, default_size=backbone.image_size, channels=backbone.channels
         )
     return backbone.preprocessing
 

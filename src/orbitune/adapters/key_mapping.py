@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
-from orbitune.models.families import Family
+from orbitune.models.families import TRANSFORMERS_4, Family
+from orbitune.models.files.adapter_files import drop_copies
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +24,7 @@ _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 # Modules of a layer in other libraries -> transformers 5; a fused module maps to several.
 # NORM1 and NORM2 stand for the names of the family.
 _PARTS: dict[str, tuple[str, ...]] = {
-    # transformers 4
-    "attention.attention.query": _QKV[:1],
-    "attention.attention.key": _QKV[1:2],
-    "attention.attention.value": _QKV[2:],
-    "attention.output.dense": ("attention.o_proj",),
-    "intermediate.dense": ("mlp.fc1",),
-    "output.dense": ("mlp.fc2",),
-    "mlp.weights_in": ("mlp.gate_proj", "mlp.up_proj"),
-    "mlp.weights_out": ("mlp.down_proj",),
+    **TRANSFORMERS_4,
     # timm
     "attn.qkv": _QKV,
     "attn.proj": ("attention.o_proj",),
@@ -63,21 +56,6 @@ def rename_tensors(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str
                 raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
             named[new] = part
     return named
-
-
-def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the tensors that PEFT reads from an adapter, each under one name.
-
-    With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
-    and the trained one under two names, of which it reads the plain one.
-    """
-    kept: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        # Some programs leave the adapter's name or PEFT's wrapper in the key.
-        plain = name.replace(".default", "").replace(".modules_to_save", "")
-        if ".original_module." not in name and (plain == name or plain not in tensors):
-            kept[plain] = tensor
-    return kept
 
 
 def rename_patterns(

@@ -184,10 +184,6 @@ def merge(
     Raises:
         OrbituneError: they cannot be merged, or the tiles of a run have changed.
     """
-    from safetensors.torch import save_file
-
-    from orbitune.adapters.batched_lora import PREFIX
-
     out = Path(out)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
@@ -197,6 +193,10 @@ def merge(
     first, second = Bundle.open(one), Bundle.open(other)
     if first.classes != second.classes:
         raise ModelError(f"{one} and {other} have different classes.")
+    from safetensors.torch import save_file
+
+    from orbitune.adapters.batched_lora import PREFIX
+
     tensors, rank = _weighted_mean(first.folder, second.folder, weight=weight)
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})

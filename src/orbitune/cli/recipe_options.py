@@ -10,7 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.cli.help import ADVANCED, show_all_options
-from orbitune.models.methods import METHODS
+from orbitune.models.methods import METHODS, find_method
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import LoraSettings, Recipe
 from orbitune.recipe_paths import anchor, data_name
@@ -115,6 +115,8 @@ def make_recipe(
     read = {name: value for name, value in (read_yaml(file) if file else {}).items() if name not in values}
     read = anchor(read, file.parent) if file else {}
     chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
+    if isinstance(chosen, str):
+        find_method(chosen)  # before anything is imported to train it
     if read.get("method", chosen) != chosen:
         read.pop("learning_rate", None)  # it was found for the file's method, not for this one
     asked = preset(preset_name, chosen) if preset_name else {}

@@ -71,11 +71,11 @@ def study(
 
     Every method is trained with every seed on every split. A sweep changes one setting at a time.
     """
+    recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
     from orbitune.study.report import conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
-    recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     out = out or default_out(make_recipe())
     results = Study(
         recipes,

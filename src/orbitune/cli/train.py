@@ -33,10 +33,10 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Estimate parameters, time, memory and disk space from a few measured steps."""
+    recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
     from orbitune.study.budget import Budget, fit_budget
     from orbitune.study.plan import plan_methods, plan_table
 
-    recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
     budget = Budget.parse(memory_budget, time_budget)
     choices: list[str] = []
     if budget:
@@ -68,12 +68,12 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
+    recipe = make_recipe()
     from orbitune.models.methods import find_method
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
     from orbitune.training.tracking.trackers import make_trackers
 
-    recipe = make_recipe()
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
     if budget := Budget.parse(memory_budget, time_budget):

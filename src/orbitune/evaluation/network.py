@@ -5,6 +5,7 @@ the forward pass of transformers and PEFT is used.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, token_count
+from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families import Family, head_names
+from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES
 from orbitune.recipe import Recipe
 
@@ -167,6 +170,28 @@ def plan_network(
         model, backbone.family, dtype=dtype, tokens=tokens, attention=attention
     )
     return plan
+
+
+def load_model(folder: Path, recipe: Recipe, *, backbone: Backbone, metadata: ModelMetadata) -> nn.Module:
+    """Load a saved model for `make_network`, in fp32 and evaluation mode.
+
+    Where the fast path can compute it, transformers and PEFT are not imported, and the model has no forward
+    pass of its own.
+
+    Args:
+        folder: saved model, whose files were compared with their hashes.
+        recipe: that of `make_network`.
+        backbone: backbone of the model.
+        metadata: of the saved model.
+
+    Raises:
+        ModelError: the backbone's weights are not those the adapter was trained on, or files are damaged.
+    """
+    dispatch, model = fast_path() if recipe.fast else None, None
+    if dispatch:
+        trained = trained_backbone(folder, backbone, metadata=metadata)
+        model = dispatch.read_saved(folder, trained, classes=len(metadata.classes))
+    return model or load_saved(folder, backbone, metadata=metadata)
 
 
 def make_network(

@@ -66,7 +66,9 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         base, body = base_model(model), backbone_of(model)
-        self._patches = PatchEmbedding(body.embeddings, transform, dtype=plan.dtype)
+        self._patches = PatchEmbedding(
+            body.embeddings, transform, dtype=plan.dtype, antialias=family.antialias
+        )
         self._norm = body.layernorm
         # A list, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]

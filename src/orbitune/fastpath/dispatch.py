@@ -6,6 +6,7 @@ that says what was chosen and why. The other modules of this package compute wha
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,14 @@ from torch import Tensor, nn
 
 from orbitune.data.transform import Transform
 from orbitune.fastpath import native
-from orbitune.fastpath.layer_modules import LayerModules, backbone_of, base_model, layer_modules
+from orbitune.fastpath.layer_modules import (
+    LayerModules,
+    LowRankLinear,
+    backbone_of,
+    base_model,
+    layer_modules,
+)
+from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families import Family, head_names
 from orbitune.models.precision import has_instructions, product_method
@@ -101,6 +109,24 @@ def plan_compute(
     if attention is None:
         attention = fastest_attention(tokens, dtype, device=next(model.parameters()).device)
     return plan_fast_path(model, family, dtype=dtype, attention=attention)
+
+
+def read_saved(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module | None:
+    """Read a saved model that the fast path can compute, without transformers and PEFT.
+
+    Args:
+        folder: an adapter or all weights, whose hashes were compared with the stored ones.
+        backbone: of an adapter, with the hash that it was trained on.
+        classes: number of classes.
+
+    Returns:
+        Modules in fp32 for `FastClassifier`, without a forward pass of their own; None for a model that only
+        transformers and PEFT can read.
+    """
+    from orbitune.fastpath.reading.saved_model import read_classifier
+
+    model = read_classifier(folder, backbone, classes=classes)
+    return None if model is None or why_not_fast(model) else model
 
 
 def why_not_fast(model: nn.Module) -> str | None:
@@ -226,6 +252,8 @@ def kind_of_linear(layer: Any) -> LinearKind:
     """Return how a linear layer is computed: `plain`, `lora`, or by `peft`."""
     if type(layer) is nn.Linear:
         return "plain"
+    if isinstance(layer, LowRankLinear):
+        return "lora"
     if not hasattr(layer, "lora_A"):
         return "peft"
     from peft.tuners.lora import Linear

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from orbitune.fastpath.dispatch import LinearKind
+from orbitune.fastpath.layer_modules import low_rank_factors
 from orbitune.fastpath.operations import Dropout, LowRankUpdate, Operations
 from orbitune.models.precision import matmul
 
@@ -46,11 +47,11 @@ class FusedLinear:
         self.biases = [] if bases[0].bias is None else self._concatenated([base.bias for base in bases])
         outputs = _slices([len(base.weight) for base in bases])
         self._updates = [
-            _lora_of(layer, rows)
+            (rows, low_rank_factors(layer))
             for layer, rows, kind in zip(layers, outputs, kinds, strict=True)
             if kind == "lora"
         ]
-        self.factors = [update.down for update in self._updates] + [update.up for update in self._updates]
+        self.factors = [each.down for _, each in self._updates] + [each.up for _, each in self._updates]
 
     def _concatenated(self, parts: list[nn.Parameter]) -> list[Tensor]:
         """Concatenate frozen parameters; they become views, so memory is not doubled."""
@@ -76,11 +77,11 @@ class FusedLinear:
         """
         if not self._updates:
             return None
-        fraction = max(update.dropout for update in self._updates) if training else 0.0
+        outputs, updates = zip(*self._updates, strict=True)
+        fraction = max(update.dropout for update in updates) if training else 0.0
         dropout = self._operations.dropout(x, fraction) if fraction else None
-        scalings = [update.scaling / (1 - fraction) for update in self._updates]
-        outputs, ranks = ([getattr(update, name) for update in self._updates] for name in ("outputs", "rank"))
-        return LoraUpdates(outputs, ranks, scalings, dropout)
+        scalings = [update.scaling / (1 - fraction) for update in updates]
+        return LoraUpdates(list(outputs), [len(update.down) for update in updates], scalings, dropout)
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor | None]:
@@ -210,21 +211,3 @@ def _widen_buffers(module: nn.Module) -> None:
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-class _Lora(NamedTuple):
-    """The low-rank update of a layer: A (r, in), B (out, r), scaling and dropout."""
-
-    outputs: slice
-    rank: int
-    down: Tensor
-    up: Tensor
-    scaling: float
-    dropout: float
-
-
-def _lora_of(layer: Any, outputs: slice) -> _Lora:
-    name = layer.active_adapters[0]
-    dropout = getattr(layer.lora_dropout[name], "p", 0.0)
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return _Lora(outputs, len(down), down, up, layer.scaling[name], dropout)

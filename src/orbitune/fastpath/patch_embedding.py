@@ -1,10 +1,12 @@
 """Patch embedding with resizing and normalisation in one matrix where exact."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
@@ -27,6 +29,7 @@ class PatchEmbedding:
         embeddings: embeddings module of transformers.
         transform: resizing and normalisation.
         dtype: dtype of the tokens.
+        antialias: whether position embeddings are interpolated with antialiasing.
 
     Attributes:
         projection: convolution from pixels to patch embeddings.
@@ -34,10 +37,13 @@ class PatchEmbedding:
         trained: whether any of its parameters is trained.
     """
 
-    def __init__(self, embeddings: Any, transform: Transform, *, dtype: torch.dtype) -> None:
+    def __init__(
+        self, embeddings: Any, transform: Transform, *, dtype: torch.dtype, antialias: bool = False
+    ) -> None:
         self.projection = embeddings.patch_embeddings.projection
         self.trained = any(p.requires_grad for p in embeddings.parameters())
-        self._embeddings, self._transform, self._dtype = embeddings, transform, dtype
+        self._positions, self._antialias = embeddings.position_embeddings, antialias
+        self._transform, self._dtype = transform, dtype
         names = ("cls_token", "distillation_token")
         self._leading = [t for name in names if (t := getattr(embeddings, name, None)) is not None]
         self._registers = getattr(embeddings, "register_tokens", None)
@@ -91,11 +97,12 @@ class PatchEmbedding:
 
     def _constant(self, size: int) -> tuple[Tensor, Tensor]:
         """Return prefix tokens (1, S, D) and position embeddings of patches (P, D)."""
-        patch, width = self.projection.kernel_size[0], self.projection.out_channels
-        count = len(self._leading) + (size // patch) ** 2
-        shape_only = torch.empty(1, count, width, device="meta")
-        positions = self._embeddings.interpolate_pos_encoding(shape_only, size, size)
-        before, patches = positions[:, : len(self._leading)], positions[0, len(self._leading) :]
+        before, patches = self._positions.split(
+            [len(self._leading), self._positions.shape[1] - len(self._leading)], 1
+        )
+        patches = interpolate_positions(
+            patches, size // self.projection.kernel_size[0], antialias=self._antialias
+        )[0]
         first = torch.cat(self._leading, 1) + before
         return first if self._registers is None else torch.cat([first, self._registers], 1), patches
 
@@ -146,6 +153,23 @@ class PatchEmbedding:
             weight = weight / std / 255
         folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight, down, across).flatten(2, 4).flatten(0, 1)
         return Windows(rows, columns, height=high, width=wide), folded.to(self._dtype), bias
+
+
+def interpolate_positions(positions: Tensor, count: int, *, antialias: bool) -> Tensor:
+    """Return position embeddings for another number of patches, (1, count * count, D).
+
+    Args:
+        positions: (1, P, D), of a square of patches.
+        count: patches along a side.
+        antialias: whether to interpolate with antialiasing.
+    """
+    if count * count == positions.shape[1]:
+        return positions
+    grid = positions.unflatten(1, (math.isqrt(positions.shape[1]), -1)).permute(0, 3, 1, 2)
+    resized = F.interpolate(
+        grid, size=(count, count), mode="bicubic", align_corners=False, antialias=antialias
+    )
+    return resized.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class Windows:

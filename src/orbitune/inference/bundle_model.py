@@ -5,12 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.transform import to_tensor
-from orbitune.evaluation.network import make_network
-from orbitune.evaluation.predict import forward_with_tta
 from orbitune.inference.bundle import Bundle
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.factory import resolve
-from orbitune.models.families import head_names
 from orbitune.recipe import Recipe
 from orbitune.resources import find_device
 
@@ -46,6 +43,8 @@ class BundleModel:
         attention: str | None = None,
     ) -> None:
         found = bundle.backbone(backbone)
+        from orbitune.evaluation.network import load_model, make_network  # torch, after the cheap checks
+
         used = bundle.metadata.preprocessing
         asked = {"image_size": used.image_size, "precision": precision, "batch_size": batch_size}
         recipe = resolve(Recipe.make(asked), found)
@@ -54,15 +53,17 @@ class BundleModel:
         self._batch_size = recipe.micro_batch
         self._tta = bundle.tta
         self._read: list[list[Tensor]] = []
-        model: Any = bundle.model(found).requires_grad_(False).to(self._device)
-        base = model.get_base_model() if hasattr(model, "peft_config") else model
-        self._heads = head_names(base, found.family)
-        for place, name in enumerate(self._heads):
-            self._read.append([])
-            getattr(base, name).register_forward_pre_hook(self._note(place))
+        model = load_model(bundle.folder, recipe, backbone=found, metadata=bundle.metadata)
         self._network: Any = make_network(
-            model, recipe, backbone=found, transform=used.transform, attention=attention
+            model.requires_grad_(False).to(self._device),
+            recipe,
+            backbone=found,
+            transform=used.transform,
+            attention=attention,
         ).eval()
+        for place, head in enumerate(self._network.heads):
+            self._read.append([])
+            head.register_forward_pre_hook(self._note(place))
 
     def _note(self, place: int) -> Any:
         """Return a hook that notes the input of a head."""
@@ -129,6 +130,8 @@ class BundleModel:
     def _compute(self, tiles: np.ndarray, *, tta: str) -> tuple[np.ndarray, np.ndarray]:
         """Compute logits (B, C), means over views, and features (B, V, D) of the views."""
         import torch
+
+        from orbitune.evaluation.predict import forward_with_tta
 
         logits, features = [], []
         for start in range(0, len(tiles), self._batch_size):

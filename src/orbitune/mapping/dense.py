@@ -2,8 +2,8 @@
 
 Each pixel is encoded once. The scene is cut into windows, enlarged so that one patch of the backbone is one
 cell. The first third of the backbone encodes them, tokens are averaged over each cell's tile, and a linear
-head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells (see
-`dense_fit`).
+head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells, and
+to the labelled points that a model was adapted to there (see `dense_fit`).
 """
 
 import numpy as np

@@ -1,17 +1,23 @@
 """Fit of the dense head to tile-wise predictions, and the agreement of the two."""
 
+from collections import defaultdict
+
 import numpy as np
 
 from orbitune.errors import DataError, ModelError
 from orbitune.mapping.dense import dense_features, min_rows
-from orbitune.mapping.grid import PixelWindow, select_cells, to_codes
+from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells, to_codes
 from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_report import Agreement
 from orbitune.mapping.part_store import PartStore
+from orbitune.mapping.scene.raster_io import short_name
 from orbitune.mapping.worker import Worker
 
 _FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 300, 3000  # cells of a scene that the head is fitted to
 _FIT_PER_WINDOW = 10
+_MIN_LABELLED = (
+    10  # points of an adaptation in the mapped area: fewer would shift all labels to their classes
+)
 _CHECKED = 200  # cells of the finished map that are predicted tile-wise again
 _CHECKED_PER_PART = 20
 
@@ -19,14 +25,30 @@ _CHECKED_PER_PART = 20
 def fit_dense_head(worker: Worker) -> LinearHead:
     """Fit the dense head to tile-wise predictions of cells drawn all over the scene.
 
+    If the model was adapted to this scene, the head is then refitted to the labelled points, as that of the
+    model was: the drawn predictions hold only a part of what the points teach.
+
     Raises:
         ModelError: the backbone cannot predict densely.
         DataError: the scene holds no tile with enough data.
     """
     if not (plan := worker.network.plan).fast:
         raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
+    head = LinearHead.fit(*_drawn_predictions(worker))
+    features, labels = _labelled_features(worker)
+    if len(labels) < _MIN_LABELLED or len(set(labels)) < 2:
+        return head
+    return LinearHead.fit(np.stack(features), np.eye(len(head.bias))[labels], start=head)
+
+
+def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
+    """Return dense features (N, D) and tile-wise predictions (N, C + 1) of drawn cells.
+
+    Raises:
+        DataError: the scene holds no tile with enough data.
+    """
     cells, random = worker.spec.cells, np.random.default_rng(0)
-    side = min(min_rows(cells), cells.rows, cells.columns)
+    side = _block_side(cells)
     wanted = int(np.clip(_FIT_FRACTION * cells.rows * cells.columns, _MIN_FIT, _MAX_FIT)) // _FIT_PER_WINDOW
     features, tiles = [], []
     for _ in range(10 * wanted):
@@ -40,7 +62,59 @@ def fit_dense_head(worker: Worker) -> LinearHead:
             break
     if not features:
         raise DataError("The scene has too few complete tiles to fit dense predictions: use --mode tiles.")
-    return LinearHead.fit(np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles)))
+    return np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles))
+
+
+def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
+    """Return dense features (D,) and class indices of the points that the model was adapted to.
+
+    Points of other scenes, and those in cells that can have no class, are left out.
+    """
+    cells = worker.spec.cells
+    side = _block_side(cells)
+    blocks = defaultdict(list)  # points near each other share the features of a block of cells
+    for row, column, label in _labelled_cells(worker):
+        top = min(row // side * side, cells.rows - side)
+        left = min(column // side * side, cells.columns - side)
+        blocks[top, left].append((row - top, column - left, label))
+    features, labels = [], []
+    for (top, left), found in sorted(blocks.items()):
+        window = worker.read_cells(top, left, rows=side, columns=side)
+        usable = set(map(tuple, select_cells(window, worker.not_sure).tolist()))
+        of_cells = dense_features(worker.network, window)
+        for row, column, label in found:
+            if (row, column) in usable:
+                features.append(of_cells[row, column])
+                labels.append(label)
+    return features, labels
+
+
+def _labelled_cells(worker: Worker) -> list[tuple[int, int, int]]:
+    """Return row, column and class index of the points that the model was adapted to in this scene."""
+    import pyproj
+
+    adaptation, cells = worker.bundle.metadata.adaptation, worker.spec.cells
+    scenes = [short_name(scene.name) for scene in worker.spec.scenes]
+    places = adaptation.places_in(scenes) if adaptation else ()
+    if not places:
+        return []
+    degrees = np.array([(place.longitude, place.latitude) for place in places])
+    grid = worker.scene.grid
+    projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+    pixels, inside = grid.locate(*projection.transform(*degrees.T))
+    rows, columns = ((pixels - [cells.top, cells.left]) // cells.stride).T
+    inside &= (rows >= 0) & (rows < cells.rows) & (columns >= 0) & (columns < cells.columns)
+    labels = [worker.bundle.classes.index(place.label) for place in places]
+    return [
+        (int(row), int(column), label)
+        for row, column, label, within in zip(rows, columns, labels, inside, strict=True)
+        if within
+    ]
+
+
+def _block_side(cells: CellGrid) -> int:
+    """Return the side in cells of the blocks that features are computed for."""
+    return min(min_rows(cells), cells.rows, cells.columns)
 
 
 def measure_agreement(worker: Worker, store: PartStore) -> Agreement:

@@ -21,6 +21,7 @@ from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
+    adaptation_messages,
     encoding_warnings,
     messages_about_others,
     overview_warnings,
@@ -116,7 +117,11 @@ def plan_map(
         dense=dense,
         overview=np.ma.asarray(rgb_preview(inputs.overview, bundle.metadata.preprocessing.bands)),
         metadata=metadata,
-        messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
+        messages=(
+            *messages_about_others(inputs.others),
+            *plan_messages(metadata, inputs.records),
+            *adaptation_messages(bundle, metadata),
+        ),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
             *encoding_warnings(inputs.records),

@@ -52,6 +52,9 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
         DataError: it cannot be read, has no CRS, features of other types, none of these, or several layers.
     """
     require("geo", "pyogrio", "shapely", purpose="vector files")
+    is_local = "://" not in str(path) and not str(path).startswith("/vsi")
+    if is_local and not path_exists(Path(path)):
+        raise DataError(f"There is no file {path}.")
     import pyogrio.raw
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -63,9 +66,6 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
             meta, _, stored, values = pyogrio.raw.read(path, layer=layer)
         geometries = np.array([_single_point(shape) for shape in shapely.from_wkb(stored)], object)
     except (DataSourceError, DataLayerError, shapely.errors.GEOSException, ValueError) as error:
-        is_local = "://" not in str(path) and not str(path).startswith("/vsi")
-        if is_local and not path_exists(Path(path)):
-            raise DataError(f"There is no file {path}.") from None
         raise DataError(f"Cannot read {path}: {first_line(error)}.") from None
     kept = np.array([shape is not None and not shape.is_empty for shape in geometries], bool)
     _check_kinds({shape.geom_type for shape in geometries[kept]}, kinds, whose=path)
@@ -132,6 +132,9 @@ def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> Non
         OSError: it cannot be written.
     """
     require("geo", "pyogrio", "shapely", purpose="vector files")
+    is_local = "://" not in str(path) and not str(path).startswith("/vsi")
+    if is_local and not path_exists(Path(path)):
+        raise DataError(f"There is no file {path}.")
     import pyogrio.raw
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError

@@ -1,7 +1,5 @@
 """Backbones: find a checkpoint, validate its files, and load its weights."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +12,8 @@ from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
 from orbitune.models.families import FAMILIES, Family, head_names
-from orbitune.models.files.checkpoint_files import check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.config_hash import config_hash
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
@@ -23,8 +22,6 @@ from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
     from torch import nn
-
-_NO_SETTINGS = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Backbone:
         name: as the user gave it: hub id, folder or `demo`.
         folder: its files, in the hub's layout.
         family: names of the parts of its architecture.
-        config: its configuration, of transformers.
+        channels: number of bands that the checkpoint reads.
+        width: embedding dimension.
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
         patch_size: side of a patch in pixels.
         widened_to: names of the bands that its patch embedding is widened to, see
@@ -45,7 +43,8 @@ class Backbone:
     name: str
     folder: Path
     family: Family
-    config: Any
+    channels: int
+    width: int
     preprocessing: Preprocessing
     patch_size: int
     widened_to: tuple[str, ...] = ()
@@ -56,15 +55,23 @@ class Backbone:
         Raises:
             ModelError: it reads another number of bands, and is no RGB checkpoint that could be widened.
         """
-        channels = self.config.num_channels
-        if len(bands) == channels:
+        if len(bands) == self.channels:
             return self
-        if channels != len(COLOURS):
+        if self.channels != len(COLOURS):
             raise ModelError(
-                f"{self.name} reads {channels} bands, and the tiles have {len(bands)} "
+                f"{self.name} reads {self.channels} bands, and the tiles have {len(bands)} "
                 f"({', '.join(bands)}): choose as many with --bands."
             )
         return replace(self, widened_to=bands)
+
+    @cached_property
+    def config(self) -> Any:
+        """Return its configuration, of transformers.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        return read_config(self.folder)
 
     @property
     def image_size(self) -> int:
@@ -107,10 +114,9 @@ class Backbone:
     @property
     def settings_hash(self) -> str:
         """Return the SHA-256 of config and preprocessing, which change outputs too."""
-        config = {name: value for name, value in self.config.to_dict().items() if name not in _NO_SETTINGS}
         preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
-        settings = {**preprocessing, "size": self.image_size, "config": config}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        settings = {**preprocessing, "size": self.image_size}
+        return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
 
 
 def find_backbone(name: str) -> Backbone:
@@ -124,19 +130,34 @@ def find_backbone(name: str) -> Backbone:
         OrbituneError: the hub id cannot be downloaded.
     """
     folder = _folder_of(name)
-    config = read_config(folder)
-    family = FAMILIES[config.model_type]
+    config: Any = check_config(folder)
+    family = _family_of(folder, config.model_type)
+    if not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
+        config = read_config(folder)  # transformers knows the family's defaults
     config_size = _side(config.image_size, "image_size", name=name)
     return Backbone(
         name=name,
         folder=folder,
         family=family,
-        config=config,
+        channels=config.num_channels,
+        width=config.hidden_size,
         preprocessing=read_preprocessing(
             folder, family, default_size=config_size, channels=config.num_channels
         ),
         patch_size=_side(config.patch_size, "patch_size", name=name),
     )
+
+
+def _family_of(folder: Path, model_type: str) -> Family:
+    """Return the family of an architecture.
+
+    Raises:
+        ModelError: it is not supported.
+    """
+    if model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
+    return FAMILIES[model_type]
 
 
 def read_config(folder: Path, **more: Any) -> Any:
@@ -149,12 +170,9 @@ def read_config(folder: Path, **more: Any) -> Any:
     Raises:
         ModelError: it is missing or damaged, or the architecture is not supported.
     """
+    _family_of(folder, check_config(folder).model_type)
     from transformers import AutoConfig
 
-    model_type = check_config(folder)
-    if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **more)
     except Exception as error:  # transformers raises any type of error on a damaged value

@@ -134,18 +134,28 @@ def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | No
         metadata = metadata or open_saved(folder)
     except OrbituneError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from None
-    backbone = backbone.for_bands(metadata.preprocessing.bands)
-    if not is_adapter(folder):
+    backbone = trained_backbone(folder, backbone, metadata=metadata)
+    if is_adapter(folder):
+        model = load_adapter(folder, backbone, classes=metadata.classes)
+    else:
         model = _load_whole(folder, metadata.classes)
-    elif metadata.backbone.weights_sha256 != backbone.weights_hash:
+    check_finite(model.state_dict(), str(folder))
+    return model
+
+
+def trained_backbone(folder: Path, backbone: Backbone, *, metadata: ModelMetadata) -> Backbone:
+    """Return the backbone with the bands of a saved model.
+
+    Raises:
+        ModelError: it reads other bands, or its weights are not those that the adapter was trained on.
+    """
+    backbone = backbone.for_bands(metadata.preprocessing.bands)
+    if is_adapter(folder) and metadata.backbone.weights_sha256 != backbone.weights_hash:
         raise ModelError(
             f"{folder} was trained on other weights than those of {backbone.name}; its "
             f"predictions would be wrong."
         )
-    else:
-        model = load_adapter(folder, backbone, classes=metadata.classes)
-    check_finite(model.state_dict(), str(folder))
-    return model
+    return backbone
 
 
 def _load_whole(folder: Path, classes: tuple[str, ...]) -> Any:

@@ -72,7 +72,7 @@ def _micro_batch(size: int, recipe: Recipe, *, backbone: Backbone) -> int:
 
     if torch.cuda.is_available():
         return recipe.batch_size
-    a_tile = token_count(size, backbone.patch_size) * backbone.config.hidden_size
+    a_tile = token_count(size, backbone.patch_size) * backbone.width
     return 1 << max(0, (_CACHED // a_tile).bit_length() - 1)
 
 

@@ -28,6 +28,19 @@ _SPELLINGS = {
     "o_proj": "o",
 }
 
+# Modules of a layer in transformers 4, whose names checkpoints of the hub have -> in transformers 5; a fused
+# module becomes several.
+TRANSFORMERS_4: dict[str, tuple[str, ...]] = {
+    "attention.attention.query": ("attention.q_proj",),
+    "attention.attention.key": ("attention.k_proj",),
+    "attention.attention.value": ("attention.v_proj",),
+    "attention.output.dense": ("attention.o_proj",),
+    "intermediate.dense": ("mlp.fc1",),
+    "output.dense": ("mlp.fc2",),
+    "mlp.weights_in": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.weights_out": ("mlp.down_proj",),
+}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -43,6 +56,7 @@ class Family:
         norms: names of a layer's two normalisations, before attention and before the MLP.
         layers: where a model's layers are, below its body.
         head_reads_class_token: whether the head reads the class token alone, or the mean of the patches too.
+        antialias: whether position embeddings are interpolated with antialiasing.
         unused: parameters without a part in classification, which are never trained.
         forward: arguments of every forward pass, so that any image size works.
     """
@@ -65,6 +79,7 @@ class Family:
     norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
     layers: str = "layers"
     head_reads_class_token: bool = True
+    antialias: bool = False
     unused: tuple[str, ...] = ("embeddings.mask_token",)
     forward: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +102,7 @@ FAMILIES = {
             forward={"interpolate_pos_encoding": True},
         ),
         Family("dinov2", "DINOv2", _IMAGENET, **_DINOV2),
-        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET, **_DINOV2),
+        Family("dinov2_with_registers", "DINOv2 with registers", _IMAGENET, antialias=True, **_DINOV2),
     )
 }
 

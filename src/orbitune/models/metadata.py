@@ -239,6 +239,14 @@ class ModelMetadata(StoredRecord):
             raise ValueError(f"confusion: expected {count} rows of {count} counts, as there are classes")
         return self
 
+    @model_validator(mode="after")
+    def _places_of_known_classes(self) -> "ModelMetadata":
+        """Check that the labelled points of an adaptation are of the model's classes."""
+        places = self.adaptation.places if self.adaptation else ()
+        if unknown := sorted({place.label for place in places} - set(self.classes)):
+            raise ValueError(f"adaptation: a place is of the unknown class {unknown[0]!r}")
+        return self
+
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
         """Convert values of versions 1 and 2, with other names of fields."""

@@ -17,6 +17,7 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.messages import StderrHandler
+from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import data_name
 from orbitune.study.analysis import analyse_runs
@@ -230,6 +231,8 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
     names = [recipe.method for recipe in recipes]
     if not names or len(set(names)) < len(names):
         raise OrbituneError("A study needs at least one method, and each only once.")
+    for name in names:
+        find_method(name)
     return tuple(recipes)
 
 

@@ -13,7 +13,6 @@ from orbitune.errors import RunError
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
-from orbitune.models.checkpoint_io import load_saved
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.training.run_folder import check_inputs
@@ -84,10 +83,13 @@ class SavedModel:
         Raises:
             OrbituneError: it cannot be loaded.
         """
+        from orbitune.evaluation.network import load_model
+
         accelerator = make_accelerator()
         saved, metadata = open_model(folder, result)
-        model = load_saved(saved, setup.backbone, metadata=metadata).to(accelerator.device)
-        return cls(setup, setup.network(model, result.compute.attention), accelerator)
+        model = load_model(saved, setup.recipe, backbone=setup.backbone, metadata=metadata)
+        network = setup.network(model.to(accelerator.device), result.compute.attention)
+        return cls(setup, network, accelerator)
 
     def logits(
         self, tiles: TileSet, indices: np.ndarray, *, after_batch: Callable[[int], None] = lambda count: None

@@ -23,6 +23,7 @@ from orbitune.evaluation.run_result import RunData
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import resolve
+from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
@@ -243,6 +244,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         OrbituneError: the backbone, the tiles or the splits are missing, invalid or do not fit the recipe.
     """
     require("train", purpose="training and scoring runs")
+    find_method(recipe.method)
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)

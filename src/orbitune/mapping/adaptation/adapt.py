@@ -29,7 +29,7 @@ from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families import Family
 from orbitune.models.files.head_tensors import read_head, write_head
-from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores
+from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
 
@@ -117,7 +117,7 @@ class _FittedHead:
         family: of the backbone.
         temperature: fitted on held-out points.
         scores: of held-out points.
-        counts: number of points of each class.
+        places: the points.
         left_out: number of points that were not used.
         close: number of points near one of another cell, see `LabelledWindows.count_close`.
     """
@@ -126,13 +126,19 @@ class _FittedHead:
     family: Family
     temperature: float
     scores: AdaptationScores
-    counts: tuple[int, ...]
+    places: tuple[LabelledPlace, ...]
     left_out: int
     close: int
 
+    def counts(self, classes: Sequence[str]) -> dict[str, int]:
+        """Return the number of points of each class."""
+        labels = [place.label for place in self.places]
+        return {name: labels.count(name) for name in classes}
+
     def warnings(self, classes: Sequence[str]) -> list[str]:
         """Return lines on points left out or too close, and classes without points."""
-        missing = [name for name, count in zip(classes, self.counts, strict=True) if not count]
+        counts = self.counts(classes)
+        missing = [name for name in classes if not counts[name]]
         lines = []
         if self.left_out:
             lines.append(
@@ -143,6 +149,11 @@ class _FittedHead:
             lines.append(
                 f"{self.close:,} points lie so near to others that their windows overlap: the accuracies are "
                 "too high for places further away"
+            )
+        if self.scores.gain_interval[0] <= 0:
+            lines.append(
+                "the held-out points do not show that the new head is better than the old one: label more "
+                "points, or keep the old bundle"
             )
         if missing:
             lines.append(
@@ -174,9 +185,18 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         family=family,
         temperature=fit_temperature(after, labels),
         scores=compare_logits(before, after, labels=labels, classes=bundle.classes, folds=len(folds)),
-        counts=tuple(np.bincount(labels, minlength=len(bundle.classes)).tolist()),
+        places=_places(labelled, windows.used),
         left_out=labelled.unlabelled + windows.left_out,
         close=windows.count_close(),
+    )
+
+
+def _places(labelled: ReferencePoints, used: np.ndarray) -> tuple[LabelledPlace, ...]:
+    """Return the points that were used, with their classes."""
+    coordinates = labelled.coordinates("EPSG:4326")[:, used].T.tolist()
+    return tuple(
+        LabelledPlace(longitude=longitude, latitude=latitude, label=label)
+        for (longitude, latitude), label in zip(coordinates, labelled.labels[used].tolist(), strict=True)
     )
 
 
@@ -188,8 +208,9 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
         parent_sha256=file_hash(bundle.folder / FILE),
         scene=plan.metadata.scene,
         window=plan.spec.cells.tile,
-        points={name: n for name, n in zip(bundle.classes, fitted.counts, strict=True) if n},
+        points={name: count for name, count in fitted.counts(bundle.classes).items() if count},
         left_out=fitted.left_out,
+        places=fitted.places,
         scores=fitted.scores,
     )
     changed: dict[str, Any] = {

@@ -24,14 +24,20 @@ class LabelledWindows:
         labels: class indices, int64 (N,).
         pixels: row and column of each point, int (N, 2).
         side: of a window, in pixels.
-        left_out: number of points outside the scene or where it has too little data for a label.
+        used: whether each point has windows, bool (M,); the others lie outside the scene or where it has too
+            little data for a label.
     """
 
     tiles: np.ndarray
     labels: np.ndarray
     pixels: np.ndarray
     side: int
-    left_out: int
+    used: np.ndarray
+
+    @property
+    def left_out(self) -> int:
+        """Number of points without windows."""
+        return int((~self.used).sum())
 
     @property
     def cells(self) -> np.ndarray:
@@ -56,7 +62,8 @@ class LabelledWindows:
             DataError: no point lies in the scene where it has data.
         """
         side = worker.spec.cells.stride
-        pixels, inside = _pixels_of(points, worker)
+        grid = worker.scene.grid
+        pixels, inside = grid.locate(*points.coordinates(grid.crs))
         found = [
             _windows_around(worker, pixel) if within else None
             for pixel, within in zip(pixels, inside, strict=True)
@@ -73,19 +80,8 @@ class LabelledWindows:
             np.array([order[name] for name in points.labels[kept]]),
             pixels[kept],
             side,
-            left_out=int((~kept).sum()),
+            kept,
         )
-
-
-def _pixels_of(points: ReferencePoints, worker: Worker) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of points, int (N, 2), and whether inside, bool (N,)."""
-    grid = worker.scene.grid
-    x, y = points.coordinates(grid.crs)
-    finite = np.isfinite(x) & np.isfinite(y)
-    columns, rows = ~grid.transform * (np.where(finite, x, 0), np.where(finite, y, 0))
-    inside = finite & (rows >= 0) & (rows < grid.height) & (columns >= 0) & (columns < grid.width)
-    pixels = np.where(inside[:, None], np.floor(np.stack([rows, columns], 1)), 0)
-    return pixels.astype(int), inside
 
 
 def _windows_around(worker: Worker, pixel: np.ndarray) -> np.ndarray | None:

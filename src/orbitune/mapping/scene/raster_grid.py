@@ -72,6 +72,21 @@ class RasterGrid:
         found = self.measured(self.crs, transform, height=height, width=width, name=name)
         return replace(found, resampled_from=metres)
 
+    def locate(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels that points lie in.
+
+        Args:
+            x, y: coordinates in the CRS of the grid, float (N,); not finite for points outside of it.
+
+        Returns:
+            Row and column, int (N, 2), 0 for points outside; and whether each lies in the grid, bool (N,).
+        """
+        finite = np.isfinite(x) & np.isfinite(y)
+        columns, rows = ~self.transform * (np.where(finite, x, 0), np.where(finite, y, 0))
+        inside = finite & (rows >= 0) & (rows < self.height) & (columns >= 0) & (columns < self.width)
+        pixels = np.where(inside[:, None], np.floor(np.stack([rows, columns], 1)), 0)
+        return pixels.astype(int), inside
+
     def outline(self, other: "RasterGrid") -> np.ndarray:
         """Return edge points of another grid in pixels of this, (N, 2) of column, row."""
         from rasterio.warp import transform

@@ -5,6 +5,7 @@ ignores tensors that fit nowhere. None of that may happen to a folder from an un
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from orbitune.models.files.config_files import read_config_file
 from orbitune.models.methods import PEFT_TYPES
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 # How plain LoRA may have been started. The others compute from what is not in the folder (gradients,
 # activations, random numbers), and change the frozen weights as they do.
@@ -125,6 +126,21 @@ def _whole_numbers(patterns: dict[str, Any]) -> list[int]:
     AdaLoRA stores a list of flags for each instead.
     """
     return [rank for rank in patterns.values() if isinstance(rank, int)]
+
+
+def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors that PEFT reads from an adapter, each under one name.
+
+    With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
+    and the trained one under two names, of which it reads the plain one.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        # Some programs leave the adapter's name or PEFT's wrapper in the key.
+        plain = name.replace(".default", "").replace(".modules_to_save", "")
+        if ".original_module." not in name and (plain == name or plain not in tensors):
+            kept[plain] = tensor
+    return kept
 
 
 def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:

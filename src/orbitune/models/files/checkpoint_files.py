@@ -29,8 +29,11 @@ Width = Annotated[int, Field(ge=1, le=1 << 16)]
 Square = Width | Annotated[list[Width], Field(min_length=2, max_length=2)]
 
 
-class _Config(BaseModel):
-    """Sizes of a vision transformer, with bounds far above any known one."""
+class CheckpointConfig(BaseModel):
+    """A config.json: sizes of a vision transformer, with bounds far above any known one.
+
+    Other settings are kept. The defaults are those of most families: see `states`.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -47,9 +50,13 @@ class _Config(BaseModel):
     pooler_output_size: Width | None = None
     encoder_stride: Width = 16
 
+    def states(self, *names: str) -> bool:
+        """Return whether the file has all these settings; defaults differ by family."""
+        return self.model_fields_set.issuperset(names)
 
-def check_config(folder: Path) -> str:
-    """Check the config.json of a checkpoint, and return its `model_type`.
+
+def check_config(folder: Path) -> CheckpointConfig:
+    """Read the config.json of a checkpoint.
 
     Raises:
         ModelError: there is none; it is damaged or states sizes that no vision transformer has; or reading it
@@ -62,7 +69,7 @@ def check_config(folder: Path) -> str:
             f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is not a backbone. Pass its backbone, "
             "and import the adapter (orbitune import)."
         )
-    config = read_config_file(folder / CONFIG, _Config)
+    config = read_config_file(folder / CONFIG, CheckpointConfig)
     others = config.model_extra or {}
     named = [name for name in _UNSUPPORTED if others.get(name)]
     named += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
@@ -76,7 +83,7 @@ def check_config(folder: Path) -> str:
             f"The {CONFIG} of {folder} cannot be read: {config.num_attention_heads} heads do not divide a "
             f"width of {config.hidden_size}."
         )
-    return config.model_type
+    return config
 
 
 def weight_files(folder: Path) -> list[Path]:

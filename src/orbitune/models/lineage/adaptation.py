@@ -1,12 +1,13 @@
 """Records of the adaptation of a bundle to a scene."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import FiniteFloat, NonNegativeInt, Strict
 
 from orbitune.models.lineage.scores import Scores, Sha256
 from orbitune.models.preprocessing import Side
-from orbitune.records import Record
+from orbitune.records import JsonTuple, Record
 
 
 class AdaptationScores(Record):
@@ -26,6 +27,19 @@ class AdaptationScores(Record):
     gain_interval: Annotated[tuple[FiniteFloat, FiniteFloat], Strict(False)]
 
 
+class LabelledPlace(Record):
+    """A labelled point of a scene.
+
+    Attributes:
+        longitude, latitude: degrees of WGS 84 (EPSG:4326).
+        label: its true class.
+    """
+
+    longitude: FiniteFloat
+    latitude: FiniteFloat
+    label: str
+
+
 class Adaptation(Record):
     """How the head of a bundle was refitted to labelled points of a scene.
 
@@ -36,6 +50,7 @@ class Adaptation(Record):
         window: side in pixels of the ground around a point that was labelled.
         points: number of labelled points by class; classes without points are left out.
         left_out: number of points without a class, outside the scene, or where it has too little data.
+        places: the labelled points; empty in older bundles.
         scores: measured by cross-validation.
     """
 
@@ -45,9 +60,14 @@ class Adaptation(Record):
     window: Side
     points: dict[str, NonNegativeInt]
     left_out: NonNegativeInt = 0
+    places: JsonTuple[LabelledPlace] = ()
     scores: AdaptationScores
 
     @property
     def count(self) -> int:
         """Number of labelled points."""
         return sum(self.points.values())
+
+    def places_in(self, scenes: Collection[str]) -> tuple[LabelledPlace, ...]:
+        """Return the labelled points if their scene is among these, else none."""
+        return self.places if self.scene in scenes else ()

@@ -1,0 +1,1 @@
+"""Saved models, read by torch and safetensors alone."""
