@@ -132,9 +132,6 @@ def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> Non
         OSError: it cannot be written.
     """
     require("geo", "pyogrio", "shapely", purpose="vector files")
-    is_local = "://" not in str(path) and not str(path).startswith("/vsi")
-    if is_local and not path_exists(Path(path)):
-        raise DataError(f"There is no file {path}.")
     import pyogrio.raw
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
