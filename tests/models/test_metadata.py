@@ -44,6 +44,29 @@ def test_valid_metadata_is_read_unchanged_with_unknown_fields(tmp_path):
     assert metadata.items() <= read(tmp_path, metadata).model_dump(mode="json", exclude_unset=True).items()
 
 
+def test_a_labelled_place_of_an_unknown_class_is_named(tmp_path):
+    scores, place = SOUND["scores"]["test"], {"longitude": 7.5, "latitude": 47.0}
+    adaptation = {
+        "parent": "b",
+        "parent_sha256": "0" * 64,
+        "scene": "scene.tif",
+        "window": 16,
+        "points": {"River": 10},
+        "scores": {
+            "folds": 5,
+            "before": scores,
+            "after": scores,
+            "gain": 0.0,
+            "gain_interval": [-0.1, 0.1],
+        },
+    }
+    known = {**SOUND, "adaptation": {**adaptation, "places": [{**place, "label": "River"}]}}
+    assert read(tmp_path, known).adaptation.places[0].label == "River"
+    unknown = {**SOUND, "adaptation": {**adaptation, "places": [{**place, "label": "Sea"}]}}
+    with pytest.raises(RunError, match="a labelled place has the unknown class 'Sea'"):
+        read(tmp_path, unknown)
+
+
 def test_version_1_named_the_detector_otherwise(tmp_path):
     read_back = read(tmp_path, {**SOUND, "format": 1, "likeness": {"threshold": 2.5}})
     assert read_back.ood_detector.threshold == 2.5 and read_back.format == 3

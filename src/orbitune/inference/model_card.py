@@ -171,7 +171,8 @@ def _adaptation(adaptation: Adaptation) -> str:
     return (
         f"The head of `{adaptation.parent}` (SHA-256 of its orbitune.json `{adaptation.parent_sha256}`) was "
         f"refitted to {adaptation.count:,} labelled points of {adaptation.scene}: {listed}. All other "
-        "weights are those of the parent.\n\n"
+        "weights are those of the parent. `orbitune.json` keeps the places of the points: dense maps of the "
+        "scene are fitted to them too.\n\n"
         + "\n".join(rows)
         + f"\n\nLabels of {adaptation.window} x {adaptation.window} pixels around the points, each held out "
         f"in {scores.folds}-fold cross-validation. The gain is {100 * scores.gain:+.1f} percentage points "

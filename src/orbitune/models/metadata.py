@@ -244,7 +244,7 @@ class ModelMetadata(StoredRecord):
         """Check that the labelled points of an adaptation are of the model's classes."""
         places = self.adaptation.places if self.adaptation else ()
         if unknown := sorted({place.label for place in places} - set(self.classes)):
-            raise ValueError(f"adaptation: a place is of the unknown class {unknown[0]!r}")
+            raise ValueError(f"adaptation: a labelled place has the unknown class {unknown[0]!r}")
         return self
 
     @classmethod
