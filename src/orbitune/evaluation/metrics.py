@@ -92,7 +92,7 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
             )
             for i, name in enumerate(classes)
         ),
-        confusion=confusion.tolist(),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 
