@@ -1,13 +1,11 @@
 """Scores of a classifier: accuracy, macro-F1, loss, per class, confusion.
 
-They equal those of scikit-learn and SciPy, whose imports take longer than scoring a small run. The interval
-of the accuracy is Wilson's (1927, doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its
-coverage near 100 %, unlike the normal approximation.
+scikit-learn computes them. The interval of the accuracy is Wilson's (1927,
+doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage near 100 %, unlike the
+normal approximation.
 """
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from pydantic import FiniteFloat, NonNegativeInt
@@ -67,14 +65,14 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
     Raises:
         RunError: there is nothing to score, or a logit is not finite.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     check_logits(logits, labels, classes=classes)
-    pairs = labels * len(classes) + logits.argmax(axis=1)
-    confusion = np.bincount(pairs, minlength=len(classes) ** 2).reshape(len(classes), -1)
-    hits, support, named = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    precision, recall, f1 = (
-        _fractions(*each) for each in ((hits, named), (hits, support), (2 * hits, support + named))
+    names, predicted = range(len(classes)), logits.argmax(axis=1)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=names, zero_division=0
     )
-    correct = int(hits.sum())
+    correct = int((predicted == labels).sum())
     low, high = wilson(correct, len(labels))
     return SplitScores(
         count=len(labels),
@@ -92,13 +90,8 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
             )
             for i, name in enumerate(classes)
         ),
-        confusion=tuple(map(tuple, confusion.tolist())),
+        confusion=confusion_matrix(labels, predicted, labels=names).tolist(),
     )
-
-
-def _fractions(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """Return parts / wholes, float64; 0 where there is nothing to divide by."""
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
 
 
 def wilson(correct: int, count: int) -> list[float]:
@@ -111,10 +104,10 @@ def wilson(correct: int, count: int) -> list[float]:
     Returns:
         [low, high], fractions 0..1.
     """
-    z, p = NormalDist().inv_cdf(0.975), correct / count
-    whole = 2 * (count + z**2)
-    middle, half = (2 * count * p + z**2) / whole, z / whole * math.sqrt(4 * count * p * (1 - p) + z**2)
-    return [0.0 if correct == 0 else middle - half, 1.0 if correct == count else middle + half]
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def check_logits(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[object]) -> None:
@@ -147,7 +140,8 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         Mean over the tiles, in nats.
     """
+    from scipy.special import log_softmax
+
     # In float64: with 16-bit logits the mean would be rounded to three digits.
-    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
-    log_totals = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_totals - shifted[np.arange(len(labels)), labels]).mean())
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
