@@ -74,6 +74,14 @@ def test_the_names_that_other_writers_leave_in_are_taken_out(tmp_path):
     assert same(rename_tensors(raw, backbone.family), tensors)
 
 
+def test_a_tensor_under_two_names_of_other_writers_is_refused(tmp_path):
+    backbone, tensors = adapter(tmp_path)
+    head = tensors.pop(f"{PREFIX}classifier.bias")
+    wrapped = [f"{PREFIX}classifier.{name}.bias" for name in ("modules_to_save", "modules_to_save.default")]
+    with pytest.raises(ModelError, match=r"classifier\.bias twice"):
+        rename_tensors({**tensors, wrapped[0]: head, wrapped[1]: head + 1}, backbone.family)
+
+
 def test_the_fused_layer_of_timm_gives_the_same_outputs_when_it_is_split(tmp_path):
     backbone, _ = adapter(tmp_path)
     width, rank = 32, 2

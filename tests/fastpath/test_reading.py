@@ -1,6 +1,7 @@
 """Saved models are read without transformers and PEFT, and computed to the same bytes."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,8 +15,10 @@ from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.evaluation.network import load_model, make_network
 from orbitune.fastpath import dispatch
-from orbitune.models.backbones import find_backbone
-from orbitune.models.checkpoint_io import load_saved, read_metadata, trained_backbone
+from orbitune.fastpath.reading import saved_model as saved_model_module
+from orbitune.models import backbones
+from orbitune.models.backbones import find_backbone, load_weights
+from orbitune.models.checkpoint_io import load_saved, read_metadata, trained_backbone, write_metadata
 from orbitune.models.factory import resolve
 from orbitune.models.families import TRANSFORMERS_4
 from orbitune.models.methods import METHODS
@@ -221,6 +224,125 @@ def test_damaged_tensors_are_left_to_transformers_and_peft(vit, method, tmp_path
         assert read(tmp_path / "m", vit) is None
         file.write_bytes(whole)
     assert read(tmp_path / "m", vit) is not None
+
+
+PREFIX = "base_model.model."
+LAYER = f"{PREFIX}vit.layers.1.attention.q_proj"
+
+
+def change_adapter(folder, *, add=(), drop=(), **settings):
+    """Change an adapter's settings and tensors, and store the new hashes."""
+    change_json(folder / "adapter_config.json", **settings)
+    change_tensors(
+        folder / "adapter_model.safetensors",
+        lambda tensors: {
+            **{name: tensor for name, tensor in tensors.items() if not any(part in name for part in drop)},
+            **dict(add),
+        },
+    )
+    write_metadata(folder, read_metadata(folder))
+
+
+def assert_refused(folder, backbone):
+    """Assert that the adapter is left to PEFT, and is one clear error there."""
+    assert read(folder, backbone) is None
+    with pytest.raises(ModelError) as refused:
+        load_saved(folder, backbone)
+    assert "\n" not in str(refused.value)
+
+
+def test_lora_inside_a_module_that_is_saved_whole_is_refused(vit, tmp_path):
+    saved_model(tmp_path / "m", vit, Recipe(), CLASSES)
+    width = load_file(vit.folder / "model.safetensors")["classifier.weight"].shape[1]
+    whole = load_weights(vit, CLASSES, seed=0).state_dict()
+    layer = {PREFIX + name: tensor for name, tensor in whole.items() if "layers.1." in name}
+    config = json.loads((tmp_path / "m" / "adapter_config.json").read_text())
+    head = {
+        f"{PREFIX}classifier.lora_A.weight": torch.ones(config["r"], width),
+        f"{PREFIX}classifier.lora_B.weight": torch.ones(len(CLASSES), config["r"]),
+    }
+    changes = {
+        "head": {"target_modules": [*config["target_modules"], "classifier"], "add": head},
+        "layer": {"modules_to_save": ["classifier", "layers.1"], "add": layer},
+    }
+    for name, change in changes.items():
+        shutil.copytree(tmp_path / "m", tmp_path / name)
+        change_adapter(tmp_path / name, **change)
+        assert_refused(tmp_path / name, vit)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lora_alpha": 10**400},
+        {"r": 10**400, "use_rslora": True},
+        {"r": 10**400, "lora_alpha": 8.5},
+        {"target_modules": ["nothing"], "drop": ["lora_"]},
+        {"target_modules": [], "drop": ["lora_"]},
+        {"layers_to_transform": [], "drop": ["lora_"]},
+        {"target_modules": ["q_proj", "v_proj", "layernorm_before"]},
+        {"target_modules": ["q_proj", "v_proj", "projection"]},
+        {"target_modules": ["q_proj", "v_proj", "dropout"]},
+        {"modules_to_save": ["classifier", "q.proj"]},
+        {"add": {f"{PREFIX}classifier.original_module.weight": torch.zeros(3, 32)}},
+        {"add": {f"{PREFIX}classifier.original_module.bias": torch.zeros(3)}},
+        {"add": {f"{PREFIX}classifier.modules_to_save.weight": torch.zeros(3, 32)}},
+        {"add": {f"{LAYER}.lora_A.default.weight": torch.zeros(16, 32)}},
+    ],
+)
+def test_a_hostile_adapter_is_refused_in_one_line(vit, change, tmp_path):
+    saved_model(tmp_path / "m", vit, Recipe(), CLASSES)
+    change_adapter(tmp_path / "m", **change)
+    assert_refused(tmp_path / "m", vit)
+
+
+def test_a_bias_under_two_names_is_refused(vit, tmp_path):
+    saved_model(tmp_path / "m", vit, Recipe(lora={"bias": "all"}), CLASSES)
+    bias = load_file(tmp_path / "m" / "adapter_model.safetensors")[f"{LAYER}.base_layer.bias"]
+    change_adapter(tmp_path / "m", add={f"{LAYER}.bias": bias + 1})
+    assert_refused(tmp_path / "m", vit)
+
+
+def test_copies_of_a_trained_bias_are_ignored_as_peft_does(vit, tmp_path):
+    saved_model(tmp_path / "m", vit, Recipe(lora={"bias": "all"}), CLASSES)
+    copies = [f"{PREFIX}classifier.{name}.bias" for name in ("modules_to_save", "original_module")]
+    assert copies[0] in load_file(tmp_path / "m" / "adapter_model.safetensors")
+    change_adapter(tmp_path / "m", add={name: torch.full((3,), 9.0) for name in copies})
+    assert_equal(tmp_path / "m", vit)
+
+
+def test_a_scalar_that_the_model_does_not_use_changes_nothing(vit, tmp_path):
+    unused = {"vit.encoder.layer.0.unused": torch.tensor(1.0), "vit.unused": torch.tensor(1.0)}
+    change_tensors(vit.folder / "model.safetensors", lambda tensors: {**tensors, **unused})
+    vit = find_backbone(vit.name)
+    saved_model(tmp_path / "m", vit, Recipe(), CLASSES)
+    assert_equal(tmp_path / "m", vit)
+
+
+def test_a_checkpoint_that_holds_a_tensor_under_two_names_is_left_to_transformers(vit, tmp_path):
+    old, new = "vit.encoder.layer.0.intermediate.dense.bias", "vit.layers.0.mlp.fc1.bias"
+    change_tensors(vit.folder / "model.safetensors", lambda tensors: {**tensors, new: tensors[old] + 1})
+    vit = find_backbone(vit.name)
+    saved_model(tmp_path / "m", vit, Recipe(), CLASSES)
+    assert read(tmp_path / "m", vit) is None
+
+
+def test_a_method_that_is_left_to_peft_does_not_read_the_checkpoint_first(vit, tmp_path, monkeypatch):
+    saved_model(tmp_path / "m", vit, Recipe(method="dora"), CLASSES)
+    opened = []
+    monkeypatch.setattr(saved_model_module, "read_tensors", opened.append)
+    assert read(tmp_path / "m", vit) is None
+    assert not opened
+
+
+def test_a_widened_backbone_is_hashed_once(band_bundle, monkeypatch):
+    hashed, file_hash = [], backbones.file_hash
+    monkeypatch.setattr(backbones, "file_hash", lambda *files: hashed.append(files) or file_hash(*files))
+    monkeypatch.setattr(dispatch, "read_saved", lambda *arguments, **settings: None)
+    found = band_bundle.backbone()
+    recipe = resolve(Recipe(image_size=32), found)
+    load_model(band_bundle.folder, recipe, backbone=found, metadata=band_bundle.metadata)
+    assert len(hashed) == 1
 
 
 def test_another_backbone_is_one_clear_error(vit, tmp_path):

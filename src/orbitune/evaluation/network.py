@@ -189,8 +189,8 @@ def load_model(folder: Path, recipe: Recipe, *, backbone: Backbone, metadata: Mo
     """
     dispatch, model = fast_path() if recipe.fast else None, None
     if dispatch:
-        trained = trained_backbone(folder, backbone, metadata=metadata)
-        model = dispatch.read_saved(folder, trained, classes=len(metadata.classes))
+        backbone = trained_backbone(folder, backbone, metadata=metadata)
+        model = dispatch.read_saved(folder, backbone, classes=len(metadata.classes))
     return model or load_saved(folder, backbone, metadata=metadata)
 
 

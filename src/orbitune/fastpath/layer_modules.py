@@ -1,6 +1,6 @@
 """Access to the modules of a classifier of transformers, wrapped by PEFT or not.
 
-What `orbitune.fastpath.saved_model` reads has its modules under the same names.
+What `orbitune.fastpath.reading.saved_model` reads has its modules under the same names.
 """
 
 from dataclasses import dataclass

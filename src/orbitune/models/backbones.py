@@ -55,7 +55,7 @@ class Backbone:
         Raises:
             ModelError: it reads another number of bands, and is no RGB checkpoint that could be widened.
         """
-        if len(bands) == self.channels:
+        if bands == self.widened_to or len(bands) == self.channels:
             return self
         if self.channels != len(COLOURS):
             raise ModelError(
@@ -111,9 +111,13 @@ class Backbone:
         """
         return file_hash(*sorted(self.folder.glob("*.safetensors")))
 
-    @property
+    @cached_property
     def settings_hash(self) -> str:
-        """Return the SHA-256 of config and preprocessing, which change outputs too."""
+        """Return the SHA-256 of config and preprocessing, which change outputs too.
+
+        Raises:
+            ModelError: transformers cannot read the configuration.
+        """
         preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
         settings = {**preprocessing, "size": self.image_size}
         return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)

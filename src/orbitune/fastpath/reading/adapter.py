@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orbitune.fastpath.reading.known import require
 from orbitune.fastpath.reading.shapes import Shapes
-from orbitune.models.files.adapter_files import drop_copies, read_adapter_config
+from orbitune.models.files.adapter_files import read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -70,27 +70,22 @@ def read_adapter(folder: Path, shapes: Shapes) -> Adapter:
         UnknownModelError: it has a setting or a tensor that is not known here, or lacks one.
     """
     config = read_adapter_config(folder)
-    scaling = _scaling(config)
-    adapter = Adapter(*_read_tensors(folder), scaling)
-    _check_whole_tensors(config, adapter.replaced, shapes=shapes)
-    _check_updates(config, adapter.updates, shapes=shapes)
-    return adapter
-
-
-def _read_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-    """Return the tensors that an adapter replaces, and its low-rank updates."""
-    replaced, downs, ups = {}, {}, {}
-    for full, tensor in drop_copies(read_tensors(folder / ADAPTER_WEIGHTS)).items():
-        require(full.startswith(_PREFIX))
-        name = full.removeprefix(_PREFIX)
-        if name.endswith(_DOWN):
-            downs[name.removesuffix(_DOWN)] = tensor.float()
-        elif name.endswith(_UP):
-            ups[name.removesuffix(_UP)] = tensor.float()
-        else:
-            replaced[name.replace(".base_layer.", ".")] = tensor.float()
-    require(downs.keys() == ups.keys())
-    return replaced, {layer: (down, ups[layer]) for layer, down in downs.items()}
+    scaling, layers = _scaling(config), _adapted_layers(config, shapes)
+    names = _whole_tensors(config, layers, shapes=shapes)
+    # PEFT leaves LoRA out inside a module that is saved whole.
+    require(not any(f"{layer}.weight" in names.values() for layer in layers))
+    stored = read_tensors(folder / ADAPTER_WEIGHTS)
+    factors = {f"{_PREFIX}{layer}{end}" for layer in layers for end in (_DOWN, _UP)}
+    required = {_PREFIX + name for name in names} | factors
+    require(required <= stored.keys() <= required | _copies(config, names.values()))
+    rank, updates = config.get("r", 8), {}
+    for layer in layers:
+        down, up = (stored[f"{_PREFIX}{layer}{end}"].float() for end in (_DOWN, _UP))
+        outputs, inputs = shapes[f"{layer}.weight"]
+        require(down.shape == (rank, inputs) and up.shape == (outputs, rank))
+        updates[layer] = (down, up)
+    replaced = {name: stored[_PREFIX + own].float() for own, name in names.items()}
+    return Adapter(replaced, updates, scaling)
 
 
 def _scaling(config: Mapping[str, Any]) -> float:
@@ -104,39 +99,77 @@ def _scaling(config: Mapping[str, Any]) -> float:
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
-def _check_whole_tensors(
-    config: Mapping[str, Any], replaced: Mapping[str, Tensor], *, shapes: Shapes
-) -> None:
-    """Check that an adapter replaces exactly the tensors that its configuration names."""
-    whole, bias = tuple(config.get("modules_to_save") or ()), config.get("bias", "none")
+def _adapted_layers(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
+    """Return the names of the linear layers that PEFT adapts."""
+    targets: Any = config.get("target_modules")
+    numbers = config.get("layers_to_transform")
+    require(numbers is None or isinstance(numbers, list))
+    if targets == _NO_LAYER:
+        return []
+    require(isinstance(targets, list))
+    modules = {module for name in shapes for module in _modules_of(name)}
+    matched = {target: _named(target, modules) for target in targets}
+    layers = set().union(*matched.values())
+    # PEFT refuses other modules than layers.
+    require(bool(matched) and all(matched.values()))
+    require(all(len(shapes.get(f"{layer}.weight", ())) == 2 for layer in layers))
+    if numbers:
+        require(layers.isdisjoint(targets))  # PEFT adapts a layer with its full name whatever its number
+        found = {layer: _NUMBER.search(layer) for layer in layers}
+        layers = {layer for layer, number in found.items() if number and int(number[1]) in numbers}
+    require(bool(layers))
+    return sorted(layers)
+
+
+def _whole_tensors(config: Mapping[str, Any], layers: Collection[str], *, shapes: Shapes) -> dict[str, str]:
+    """Return the tensors that an adapter replaces, by their names in its file.
+
+    Args:
+        config: adapter_config.json.
+        layers: names of the layers with LoRA.
+        shapes: of all tensors of the classifier.
+    """
+    bias, saved = config.get("bias", "none"), config.get("modules_to_save") or []
     require(bias in ("none", "all"))
-    wanted = {
-        name
-        for name in shapes
-        if any(module.endswith(whole) for module in _modules_of(name))
-        or (bias == "all" and name.endswith(".bias"))
+    modules = {module for name in shapes for module in _modules_of(name)}
+    # PEFT reads these names as regular expressions too, and as ends of the names of its own modules.
+    require(all(_named(name, modules) for name in saved))
+    names = {}
+    for name in shapes:
+        module, _, kind = name.rpartition(".")
+        inside = _saved_modules(config, name)
+        require(len(inside) <= 1)
+        if inside or (bias == "all" and kind == "bias"):
+            names[f"{module}.base_layer.bias" if module in layers and not inside else name] = name
+    return names
+
+
+def _copies(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Return the keys of the copies that PEFT writes and does not read.
+
+    With `bias="all"`, it writes the bias in a module of `modules_to_save` three times: the trained one under
+    two names, and the original one.
+    """
+    if config.get("bias") != "all":
+        return set()
+    return {
+        f"{_PREFIX}{module}.{wrapped}{name.removeprefix(module)}"
+        for name in names
+        if name.endswith(".bias")
+        for module in _saved_modules(config, name)
+        for wrapped in ("modules_to_save", "original_module")
     }
-    require(replaced.keys() == wanted)
 
 
-def _check_updates(
-    config: Mapping[str, Any], updates: Mapping[str, tuple[Tensor, Tensor]], *, shapes: Shapes
-) -> None:
-    """Check that an adapter updates exactly the layers that its configuration names."""
-    targets, layers = config.get("target_modules"), config.get("layers_to_transform")
-    require(targets == _NO_LAYER or isinstance(targets, list))
-    require(layers is None or isinstance(layers, list))
-    ends = () if targets == _NO_LAYER else tuple(f".{target}" for target in targets or ())
-    matrices = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2]
-    adapted = {name for name in matrices if f".{name}".endswith(ends)}
-    if layers is not None:
-        numbers = {name: _NUMBER.search(name) for name in adapted}
-        adapted = {name for name, found in numbers.items() if found and int(found[1]) in layers}
-    require(updates.keys() == adapted)
-    rank = config.get("r", 8)
-    for layer, (down, up) in updates.items():
-        outputs, inputs = shapes[f"{layer}.weight"]
-        require(down.shape == (rank, inputs) and up.shape == (outputs, rank))
+def _saved_modules(config: Mapping[str, Any], name: str) -> list[str]:
+    """Return the modules of `modules_to_save` that a tensor is part of."""
+    saved = tuple(config.get("modules_to_save") or ())
+    return [module for module in _modules_of(name) if module.endswith(saved)]
+
+
+def _named(end: str, modules: Collection[str]) -> set[str]:
+    """Return the modules that have this name, or whose name ends with it after a dot."""
+    return {module for module in modules if f".{module}".endswith(f".{end}")}
 
 
 def _modules_of(name: str) -> list[str]:

@@ -47,17 +47,18 @@ def _read(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module:
     require(config.model_type == family.model_type)
     widened = len(backbone.widened_to) if is_adapter else 0
     shapes = tensor_shapes(config, family, channels=widened or config.num_channels, classes=classes)
-    stored: dict[str, Tensor] = {}
-    for file in weight_files(checkpoint):
-        stored |= read_tensors(file)
-    tensors, adapter = _renamed(stored, family), None
-    if is_adapter:
-        adapter = read_adapter(folder, shapes)
+    adapter = read_adapter(folder, shapes) if is_adapter else None  # before the backbone, which is large
+    if adapter:
         require(any(name.partition(".")[0] in family.heads for name in adapter.replaced))
-        tensors |= adapter.replaced
     else:
         labels = (config.model_extra or {}).get("id2label")
         require(isinstance(labels, dict) and len(labels) == classes)
+    stored: dict[str, Tensor] = {}
+    for file in weight_files(checkpoint):
+        part = read_tensors(file)
+        require(stored.keys().isdisjoint(part))
+        stored |= part
+    tensors = _renamed(stored, family) | (adapter.replaced if adapter else {})
     require(all(name in tensors and tensors[name].shape == shape for name, shape in shapes.items()))
     whole = {name: tensors[name].float() for name in shapes}
     return _as_modules(whole, config, family, adapter=adapter)
@@ -67,17 +68,21 @@ def _renamed(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under the names of transformers 5."""
     body = f"{family.model_type}."
     headless = not any(name.startswith(body) for name in stored)  # saved without the class with the head
-    renamed = {}
+    renamed: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         full = body + name if headless else name
+        pieces = {full: tensor}
         layer = re.fullmatch(rf"{body}(?:encoder\.layer|{re.escape(family.layers)})\.(\d+)\.(.+)", full)
-        if layer is None:
-            renamed[full] = tensor
-            continue
-        inside, _, kind = layer[2].rpartition(".")
-        parts = TRANSFORMERS_4.get(inside, (inside,))
-        for part, piece in zip(parts, tensor.chunk(len(parts)), strict=False):
-            renamed[f"{body}{family.layers}.{layer[1]}.{part}.{kind}"] = piece
+        if layer:
+            inside, _, kind = layer[2].rpartition(".")
+            names = [
+                f"{body}{family.layers}.{layer[1]}.{part}.{kind}"
+                for part in TRANSFORMERS_4.get(inside, (inside,))
+            ]
+            # A tensor that the model does not use may be a scalar, which cannot be split.
+            pieces = dict(zip(names, tensor.chunk(len(names)) if tensor.ndim else (tensor,), strict=False))
+        require(renamed.keys().isdisjoint(pieces))
+        renamed |= pieces
     return renamed
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 # activations, random numbers), and change the frozen weights as they do.
 _STARTS = ("gaussian", "eva", "olora", "pissa", "orthogonal", "mica", "lora_ga")
 
-Rank = Annotated[int, Field(ge=0)]  # 0 where another setting gives an adapter's size
+_LARGEST = 1 << 53  # floats hold all integers up to here
+Rank = Annotated[int, Field(ge=0, le=_LARGEST)]  # 0 where another setting gives an adapter's size
+Alpha = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | FiniteFloat
 
 
 class AdapterConfig(BaseModel):
@@ -44,9 +46,9 @@ class AdapterConfig(BaseModel):
     base_model_name_or_path: str | None = None
     r: Rank = 8
     init_r: Rank | None = None
-    lora_alpha: int | FiniteFloat = 8
+    lora_alpha: Alpha = 8
     rank_pattern: dict[str, Any] | None = None
-    alpha_pattern: dict[str, int | FiniteFloat] | None = None
+    alpha_pattern: dict[str, Alpha] | None = None
     target_modules: list[str] | str | None = None
     exclude_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = None
@@ -133,13 +135,19 @@ def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
     With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
     and the trained one under two names, of which it reads the plain one.
+
+    Raises:
+        ModelError: two tensors have the same plain name.
     """
     kept: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         # Some programs leave the adapter's name or PEFT's wrapper in the key.
         plain = name.replace(".default", "").replace(".modules_to_save", "")
-        if ".original_module." not in name and (plain == name or plain not in tensors):
-            kept[plain] = tensor
+        if ".original_module." in name or (plain != name and plain in tensors):
+            continue
+        if plain in kept:
+            raise ModelError(f"The adapter holds {plain} twice, under two names. Remove one.")
+        kept[plain] = tensor
     return kept
 
 

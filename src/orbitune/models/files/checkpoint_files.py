@@ -148,7 +148,7 @@ def checkpoint_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_tensors(file: Path) -> "dict[str, Tensor]":
-    """Read the tensors of a small safetensors file.
+    """Read all tensors of a safetensors file into memory.
 
     Raises:
         ModelError: the file is missing or damaged, or holds other than finite floating-point numbers.
