@@ -1,10 +1,13 @@
 """A recipe's choice of data reaches the training setup and identifies the run."""
 
+import json
+
 import pytest
 from samples import backbone_folder, tile_folder
 
-from orbitune.errors import DataError
+from orbitune.errors import DataError, ModelError
 from orbitune.recipe import Recipe
+from orbitune.training import setup
 from orbitune.training.setup import prepare_training
 
 
@@ -19,3 +22,14 @@ def test_the_label_column_of_a_recipe_decides_the_classes(tmp_path):
     job = prepare_training(Recipe.make({**values, "label_column": "cover"}), progress=False)
     assert job.tiles.classes == ("dry", "wet")
     assert job.recipe.label_column == "cover"
+
+
+def test_a_config_that_transformers_refuses_is_found_before_tiles_are_decoded(tmp_path, monkeypatch):
+    tiles, folder = tile_folder(tmp_path / "tiles", each=4), backbone_folder(tmp_path / "backbone")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": "small"}))
+    loaded = []
+    monkeypatch.setattr(setup, "load_tiles", lambda *arguments, **settings: loaded.append(arguments))
+    with pytest.raises(ModelError, match=r"config\.json .* cannot be read"):
+        prepare_training(Recipe.make({"data": str(tiles), "backbone": str(folder)}), progress=False)
+    assert not loaded

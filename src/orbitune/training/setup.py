@@ -247,6 +247,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     find_method(recipe.method)
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
+    _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
     selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
     tiles = load_tiles(
         recipe.data, recipe.on_bad_image, bands=recipe.bands, progress=progress, selection=selection
