@@ -9,7 +9,7 @@ import pytest
 import typer
 from commands import orbitune
 
-from orbitune.cli.main import COMMANDS
+from orbitune.cli.main import COMMANDS, app
 from orbitune.recipe import Recipe
 
 
@@ -34,6 +34,13 @@ def test_commands_are_listed_by_what_they_are_for():
 @pytest.mark.parametrize("module", COMMANDS)
 def test_the_table_of_commands_has_those_of_each_module(module):
     assert set(COMMANDS[module]) == typer.main.get_group(import_module(module).app).commands.keys()
+
+
+def test_a_command_that_is_registered_on_the_app_itself_is_there_too(monkeypatch):
+    monkeypatch.setattr(app, "registered_commands", [])
+    app.command("extra")(lambda: None)
+    names = [name for listed in COMMANDS.values() for name in listed]
+    assert [*typer.main.get_group(app).commands] == [*names, "extra"]
 
 
 @pytest.mark.parametrize("command", ["train", "study", "plan", "prepare"])

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import warnings
+from collections import ChainMap
+from collections.abc import MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -35,10 +37,10 @@ COMMANDS = {
 
 
 class _Commands(GroupedCommands):
-    """All commands."""
+    """All commands: those registered in this module, and those of `COMMANDS`."""
 
-    def __init__(self, *, commands: Any, **settings: Any) -> None:
-        super().__init__(commands=LazyCommands(COMMANDS), **settings)  # type: ignore[arg-type]
+    def __init__(self, *, commands: MutableMapping[str, Any], **settings: Any) -> None:
+        super().__init__(commands=ChainMap(commands, LazyCommands(COMMANDS)), **settings)  # type: ignore[arg-type]
 
 
 app = CommandSet(

@@ -6,6 +6,7 @@ import numpy as np
 
 from orbitune.data.transform import to_tensor
 from orbitune.inference.bundle import Bundle
+from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.factory import resolve
 from orbitune.recipe import Recipe
@@ -43,8 +44,6 @@ class BundleModel:
         attention: str | None = None,
     ) -> None:
         found = bundle.backbone(backbone)
-        from orbitune.evaluation.network import load_model, make_network  # torch, after the cheap checks
-
         used = bundle.metadata.preprocessing
         asked = {"image_size": used.image_size, "precision": precision, "batch_size": batch_size}
         recipe = resolve(Recipe.make(asked), found)
@@ -53,14 +52,9 @@ class BundleModel:
         self._batch_size = recipe.micro_batch
         self._tta = bundle.tta
         self._read: list[list[Tensor]] = []
-        model = load_model(bundle.folder, recipe, backbone=found, metadata=bundle.metadata)
-        self._network: Any = make_network(
-            model.requires_grad_(False).to(self._device),
-            recipe,
-            backbone=found,
-            transform=used.transform,
-            attention=attention,
-        ).eval()
+        self._network = _load_network(
+            bundle, recipe, backbone=found, device=self._device, attention=attention
+        )
         for place, head in enumerate(self._network.heads):
             self._read.append([])
             head.register_forward_pre_hook(self._note(place))
@@ -144,3 +138,19 @@ class BundleModel:
             views = [torch.cat(heads, 1) for heads in zip(*self._read, strict=True)]
             features.append(torch.stack(views, 1).float().cpu().numpy())
         return np.concatenate(logits), np.concatenate(features)
+
+
+def _load_network(
+    bundle: Bundle, recipe: Recipe, *, backbone: Backbone, device: "torch.device", attention: str | None
+) -> Any:
+    """Load the network of a bundle on a device, in evaluation mode."""
+    from orbitune.evaluation.network import load_model, make_network
+
+    model = load_model(bundle.folder, recipe, backbone=backbone, metadata=bundle.metadata)
+    return make_network(
+        model.requires_grad_(False).to(device),
+        recipe,
+        backbone=backbone,
+        transform=bundle.metadata.preprocessing.transform,
+        attention=attention,
+    ).eval()

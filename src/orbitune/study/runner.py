@@ -7,11 +7,11 @@ started again: finished runs are not repeated, and unfinished ones resume from t
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.extras import require
@@ -35,6 +35,12 @@ from orbitune.training.run_folder import read_environment
 from orbitune.training.tracking.trackers import make_trackers
 
 
+class _ExecutorFactory(Protocol):
+    """Maker of the executor of a study in a folder."""
+
+    def __call__(self, jobs: int | None, folder: Path, *, to_logs: bool) -> Executor: ...
+
+
 def _make_local(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     return LocalExecutor(jobs or 1, folder / "logs" if to_logs or (jobs or 1) > 1 else None)
 
@@ -45,7 +51,7 @@ def _make_ray(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     return RayExecutor(jobs, folder)
 
 
-EXECUTORS: dict[str, Callable[..., Executor]] = {"local": _make_local, "ray": _make_ray}
+EXECUTORS: dict[str, _ExecutorFactory] = {"local": _make_local, "ray": _make_ray}
 
 
 class Study:
