@@ -102,7 +102,7 @@ def interrupt(bundle, monkeypatch):
     """Interrupts a map after some parts."""
     from orbitune.mapping.part_store import PartStore
 
-    def interrupt(scenes, out, *, parts, **options):
+    def interrupt(scenes, out, *, parts, source=bundle.folder, **options):
         write = PartStore.write
 
         def stop(store, number, labels):
@@ -112,7 +112,7 @@ def interrupt(bundle, monkeypatch):
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(PartStore, "write", stop)
-            map_scene(bundle.folder, scenes, outputs=out, progress=False, **options)
+            map_scene(source, scenes, outputs=out, progress=False, **options)
 
     return interrupt
 

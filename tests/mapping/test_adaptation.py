@@ -123,41 +123,82 @@ def taught(bundle, adapted, tmp_path):
     return folder
 
 
-def dense_codes(model, scene, place, **settings):
-    """Codes of a dense map, and the lines it logged."""
+def dense_map(model, scene, place, **settings):
+    """Codes of a dense map, the lines it logged, and its number of labelled points."""
     said = []
     settings = {"grid": "cells", "mode": "dense", "not_sure": False, "progress": False, **settings}
-    map_scene(model, scene, outputs=place / "dense.tif", log=said.append, **settings)
-    return read_band(place / "dense.tif"), said
+    report = map_scene(model, scene, outputs=place / "dense.tif", log=said.append, **settings)
+    return read_band(place / "dense.tif"), said, report.metadata.labelled_points
+
+
+NOT_FITTED = (
+    "not fitted to the 48 labelled points of the adaptation: too few of them lie in the mapped area, or all "
+    "are of one class"
+)
 
 
 def test_a_dense_map_of_the_scene_is_fitted_to_the_labelled_points_too(bundle, taught, foreign, tmp_path):
     scene, _, truth = foreign
-    found, said = dense_codes(taught, scene, tmp_path)
-    without, silent = dense_codes(bundle.folder, scene, tmp_path)
+    found, said, points = dense_map(taught, scene, tmp_path)
+    without, silent, none = dense_map(bundle.folder, scene, tmp_path)
     right, less = ((np.array(bundle.classes)[each.ravel() - 1] == truth).mean() for each in (found, without))
-    assert right > 0.9 and less < 0.5
-    assert said == [
-        *silent,
-        "fitted also to those of the 48 labelled points of the adaptation that the map covers",
-    ]
+    assert right > 0.9 and less < 0.5 and (points, none) == (48, 0)
+    assert said == [*silent, "fitted also to 48 of the 48 labelled points of the adaptation"]
 
 
-def test_points_of_another_scene_do_not_shape_a_dense_map(bundle, taught, foreign, tmp_path):
-    other = shutil.copy(foreign[0], tmp_path / "other.tif")
-    found, said = dense_codes(taught, other, tmp_path)
-    without, silent = dense_codes(bundle.folder, other, tmp_path)
-    assert np.array_equal(found, without) and said == silent
+def test_a_renamed_scene_with_overviews_is_the_scene_of_the_labelled_points(taught, foreign, tmp_path):
+    expected = dense_map(taught, foreign[0], tmp_path)
+    with rasterio.open(shutil.copy(foreign[0], tmp_path / "renamed.tif"), "r+") as file:
+        file.build_overviews([2, 4])
+    found = dense_map(taught, tmp_path / "renamed.tif", tmp_path)
+    assert np.array_equal(found[0], expected[0]) and found[1:] == expected[1:]
+
+
+def test_points_of_another_date_of_the_scene_do_not_shape_a_dense_map(bundle, taught, foreign, tmp_path):
+    later = foreign[1][::-1].reshape(ROWS, COLUMNS, SIDE, SIDE, 3)
+    scene = write_scene(tmp_path / foreign[0].name, mosaic(later))
+    found, said, points = dense_map(taught, scene, tmp_path)
+    without, silent, _ = dense_map(bundle.folder, scene, tmp_path)
+    assert np.array_equal(found, without) and said == silent and points == 0
+
+
+def test_points_under_another_scene_of_a_mosaic_do_not_shape_its_labels(bundle, taught, foreign, tmp_path):
+    later = foreign[1][::-1].reshape(ROWS, COLUMNS, SIDE, SIDE, 3)
+    half = mosaic(later[: ROWS // 2])
+    above, whole = (
+        write_scene(tmp_path / "half.tif", half),
+        write_scene(tmp_path / "whole.tif", mosaic(later)),
+    )
+    assert dense_map(taught, [foreign[0], whole], tmp_path)[2] == 48
+    assert dense_map(taught, [above, foreign[0]], tmp_path)[2] == 24
+    found, said, points = dense_map(taught, [whole, foreign[0]], tmp_path)
+    without, silent, _ = dense_map(bundle.folder, [whole, foreign[0]], tmp_path)
+    assert np.array_equal(found, without) and said == [*silent, NOT_FITTED] and points == 0
 
 
 def test_few_points_in_the_mapped_area_do_not_shift_its_labels(bundle, taught, foreign, tmp_path):
     area = shapely.to_wkb(np.array([shapely.box(600_010, 5_499_530, 600_470, 5_499_990)], object))  # 9 cells
     pyogrio.raw.write(tmp_path / "area.gpkg", area, [], [], geometry_type="Polygon", crs=UTM)
-    found, without = (
-        dense_codes(model, foreign[0], tmp_path, aoi=tmp_path / "area.gpkg")[0]
+    (found, said, points), (without, silent, _) = (
+        dense_map(model, foreign[0], tmp_path, aoi=tmp_path / "area.gpkg")
         for model in (taught, bundle.folder)
     )
-    assert np.array_equal(found, without)
+    assert np.array_equal(found, without) and said == [*silent, NOT_FITTED] and points == 0
+
+
+def test_a_killed_map_goes_on_under_another_name_of_the_scene(taught, foreign, interrupt, tmp_path):
+    expected = dense_map(taught, foreign[0], tmp_path)
+    moved = shutil.copy2(foreign[0], tmp_path / "first.tif")
+    settings = {"grid": "cells", "mode": "dense", "not_sure": False}
+    interrupt(moved, tmp_path / "dense.tif", parts=0, source=taught, **settings)
+    found = dense_map(taught, shutil.move(moved, tmp_path / "second.tif"), tmp_path)
+    assert np.array_equal(found[0], expected[0]) and found[2] == expected[2] == 48
+
+
+def test_a_resumed_map_states_its_labelled_points(taught, foreign, interrupt, tmp_path):
+    settings = {"grid": "cells", "mode": "dense", "not_sure": False}
+    interrupt(foreign[0], tmp_path / "dense.tif", parts=0, source=taught, **settings)
+    assert dense_map(taught, foreign[0], tmp_path)[2] == 48
 
 
 def test_the_places_of_the_points_are_kept(adapted, foreign):
@@ -260,7 +301,8 @@ def test_the_command_prints_scores_and_json(orbitune, bundle, foreign, labels, t
     code, said, _ = orbitune(*common, tmp_path / "two", "--json")
     found = json.loads(said)
     assert code == 0 and found["out"] == str(tmp_path / "two")
-    assert found == {"out": found["out"], **Bundle.open(tmp_path / "two").metadata.adaptation.to_json()}
+    stated = Bundle.open(tmp_path / "two").metadata.adaptation.to_json()
+    assert len(stated.pop("places")) == 48 and found == {"out": found["out"], **stated}
 
 
 @pytest.fixture
@@ -298,6 +340,14 @@ def refused(orbitune, bundle, foreign, tmp_path):
 )
 def test_points_that_teach_nothing_are_one_line(refused, tmp_path, pixels, names, message):
     assert message in refused(write_labels(tmp_path / "points.gpkg", pixels, names))
+
+
+def test_more_points_than_an_adaptation_takes_are_one_line(refused, tmp_path):
+    pixels = np.argwhere(np.ones((ROWS * SIDE, COLUMNS * SIDE)))[:10_001]
+    names = [f"class_{number % 3}" for number in range(len(pixels))]
+    error = refused(write_labels(tmp_path / "points.gpkg", pixels, names))
+    assert error.startswith("error: 10,001 labelled points of ")
+    assert error.endswith("an adaptation takes at most 10,000: keep a random sample of them.")
 
 
 def test_invalid_input_is_one_line(refused, labels, tmp_path, foreign):

@@ -126,7 +126,7 @@ def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_
     bright = np.clip(mosaic(grid) / 20 + 240, 0, 254).astype(np.uint8)
     warnings = draw(write_scene(tmp_path / "s.tif", bright)).report.warnings
     assert len(warnings) == 4
-    assert warnings[-1].startswith("this map is not usable: the model is sure of 0% of the cells alone")
+    assert warnings[-1].startswith("this map is not usable: only 0% of the cells have a class")
     assert warnings[0].startswith("red is 24") and warnings[0].endswith("check --bands and --scale")
 
 

@@ -1,5 +1,7 @@
 """Vector files that a map reads: choice of the layer, and refusals."""
 
+import zipfile
+
 import numpy as np
 import pyogrio
 import pytest
@@ -60,6 +62,22 @@ def test_features_of_other_kinds_are_one_line(tmp_path):
         read_vector(write(tmp_path / "fields.gpkg", BOX), POINTS)
     with pytest.raises(DataError, match=r"^There are no polygons in .*empty\.gpkg\.$"):
         read_vector(write(tmp_path / "empty.gpkg", shapely.Polygon()), POLYGONS)
+
+
+def test_a_file_in_an_archive_is_read(tmp_path):
+    write(tmp_path / "inner.gpkg", BOX)
+    with zipfile.ZipFile(tmp_path / "fields.zip", "w") as archive:
+        archive.write(tmp_path / "inner.gpkg", "inner.gpkg")
+    for name in ("fields.zip!inner.gpkg", "fields.zip!/inner.gpkg"):
+        assert list(read_vector(tmp_path / name, POLYGONS).geometries) == [BOX]
+    assert list(read_vector(f"/vsizip/{tmp_path}/fields.zip/inner.gpkg", POLYGONS).geometries) == [BOX]
+    with pytest.raises(DataError, match=r"^There is no file .*absent\.zip!inner\.gpkg\.$"):
+        read_vector(tmp_path / "absent.zip!inner.gpkg", POLYGONS)
+
+
+def test_a_connection_string_is_left_to_gdal(tmp_path):
+    write(tmp_path / "inner.gpkg", BOX)
+    assert list(read_vector(f"GPKG:{tmp_path}/inner.gpkg:a", POLYGONS).geometries) == [BOX]
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path):

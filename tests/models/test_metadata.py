@@ -44,14 +44,19 @@ def test_valid_metadata_is_read_unchanged_with_unknown_fields(tmp_path):
     assert metadata.items() <= read(tmp_path, metadata).model_dump(mode="json", exclude_unset=True).items()
 
 
-def test_a_labelled_place_of_an_unknown_class_is_named(tmp_path):
-    scores, place = SOUND["scores"]["test"], {"longitude": 7.5, "latitude": 47.0}
+PLACE = {"longitude": 7.5, "latitude": 47.0, "label": "River"}
+
+
+def adapted(*places):
+    """Metadata of a bundle that was adapted to labelled places."""
+    scores = SOUND["scores"]["test"]
     adaptation = {
         "parent": "b",
         "parent_sha256": "0" * 64,
         "scene": "scene.tif",
         "window": 16,
         "points": {"River": 10},
+        "places": list(places),
         "scores": {
             "folds": 5,
             "before": scores,
@@ -60,11 +65,25 @@ def test_a_labelled_place_of_an_unknown_class_is_named(tmp_path):
             "gain_interval": [-0.1, 0.1],
         },
     }
-    known = {**SOUND, "adaptation": {**adaptation, "places": [{**place, "label": "River"}]}}
-    assert read(tmp_path, known).adaptation.places[0].label == "River"
-    unknown = {**SOUND, "adaptation": {**adaptation, "places": [{**place, "label": "Sea"}]}}
+    return {**SOUND, "adaptation": adaptation}
+
+
+def test_a_labelled_place_of_an_unknown_class_is_named(tmp_path):
+    assert read(tmp_path, adapted(PLACE)).adaptation.places[0].label == "River"
     with pytest.raises(RunError, match="a labelled place has the unknown class 'Sea'"):
-        read(tmp_path, unknown)
+        read(tmp_path, adapted({**PLACE, "label": "Sea"}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("longitude", 361.0), ("latitude", -90.5), ("latitude", 1e300)])
+def test_a_labelled_place_that_is_nowhere_is_named(tmp_path, name, value):
+    with pytest.raises(RunError, match=rf"is damaged: adaptation\.places\.0\.{name}: "):
+        read(tmp_path, adapted({**PLACE, name: value}))
+
+
+def test_more_labelled_places_than_an_adaptation_takes_are_refused(tmp_path):
+    assert len(read(tmp_path, adapted(*[PLACE] * 10_000)).adaptation.places) == 10_000
+    with pytest.raises(RunError, match=r"is damaged: adaptation\.places: .*at most 10000 items"):
+        read(tmp_path, adapted(*[PLACE] * 10_001))
 
 
 def test_version_1_named_the_detector_otherwise(tmp_path):

@@ -1,28 +1,27 @@
 """Fit of the dense head to tile-wise predictions, and the agreement of the two."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
 from orbitune.errors import DataError, ModelError
 from orbitune.mapping.dense import dense_features, min_rows
 from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells, to_codes
-from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.mapping.map_report import Agreement
 from orbitune.mapping.part_store import PartStore
-from orbitune.mapping.scene.raster_io import short_name
 from orbitune.mapping.worker import Worker
 
 _FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 300, 3000  # cells of a scene that the head is fitted to
 _FIT_PER_WINDOW = 10
-_MIN_LABELLED = (
-    10  # points of an adaptation in the mapped area: fewer would shift all labels to their classes
-)
+# Points of an adaptation in the mapped area: fewer would shift all labels to their classes.
+_MIN_LABELLED = 10
 _CHECKED = 200  # cells of the finished map that are predicted tile-wise again
 _CHECKED_PER_PART = 20
 
 
-def fit_dense_head(worker: Worker) -> LinearHead:
+def fit_dense_head(worker: Worker) -> DenseFit:
     """Fit the dense head to tile-wise predictions of cells drawn all over the scene.
 
     If the model was adapted to this scene, the head is then refitted to the labelled points, as that of the
@@ -37,8 +36,9 @@ def fit_dense_head(worker: Worker) -> LinearHead:
     head = LinearHead.fit(*_drawn_predictions(worker))
     features, labels = _labelled_features(worker)
     if len(labels) < _MIN_LABELLED or len(set(labels)) < 2:
-        return head
-    return LinearHead.fit(np.stack(features), np.eye(len(head.bias))[labels], start=head)
+        return DenseFit(head, labelled_points=0)
+    head = LinearHead.fit(np.stack(features), np.eye(len(head.bias))[labels], start=head)
+    return DenseFit(head, labelled_points=len(labels))
 
 
 def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,8 @@ def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
 def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
     """Return dense features (D,) and class indices of the points that the model was adapted to.
 
-    Points of other scenes, and those in cells that can have no class, are left out.
+    Points of other scenes are left out, and so are those in cells that can have no class, or get their pixels
+    from another scene of a mosaic.
     """
     cells = worker.spec.cells
     side = _block_side(cells)
@@ -80,12 +81,15 @@ def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
     features, labels = [], []
     for (top, left), found in sorted(blocks.items()):
         window = worker.read_cells(top, left, rows=side, columns=side)
-        usable = set(map(tuple, select_cells(window, worker.not_sure).tolist()))
+        y, x, height, width = cells.window(top, left, rows=side, columns=side)
+        owners = worker.scene.read_owners(y, x, height=height, width=width)
+        own = np.isin(owners, worker.spec.adapted)
+        usable = set(map(tuple, select_cells(replace(window, valid=own), worker.not_sure).tolist()))
+        if not (kept := [each for each in found if each[:2] in usable]):
+            continue
         of_cells = dense_features(worker.network, window)
-        for row, column, label in found:
-            if (row, column) in usable:
-                features.append(of_cells[row, column])
-                labels.append(label)
+        features += [of_cells[row, column].copy() for row, column, _ in kept]  # a view would keep the block
+        labels += [label for _, _, label in kept]
     return features, labels
 
 
@@ -94,10 +98,9 @@ def _labelled_cells(worker: Worker) -> list[tuple[int, int, int]]:
     import pyproj
 
     adaptation, cells = worker.bundle.metadata.adaptation, worker.spec.cells
-    scenes = [short_name(scene.name) for scene in worker.spec.scenes]
-    places = adaptation.places_in(scenes) if adaptation else ()
-    if not places:
+    if adaptation is None or not adaptation.places or not worker.spec.adapted:
         return []
+    places = adaptation.places
     degrees = np.array([(place.longitude, place.latitude) for place in places])
     grid = worker.scene.grid
     projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)

@@ -25,6 +25,7 @@ class JobSpec:
         not_sure: whether out-of-distribution cells have no class.
         driver: the only GDAL driver allowed; None for any.
         aoi: the area outside of which cells have no data; None for the whole scene.
+        adapted: indices of the scenes that the model was adapted to.
     """
 
     source: str
@@ -38,6 +39,7 @@ class JobSpec:
     not_sure: bool
     driver: str | None = None
     aoi: AreaOfInterest | None = None
+    adapted: tuple[int, ...] = ()
 
     @property
     def parts(self) -> int:

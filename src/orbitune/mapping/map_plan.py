@@ -21,7 +21,6 @@ from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
-    adaptation_messages,
     encoding_warnings,
     messages_about_others,
     overview_warnings,
@@ -106,6 +105,7 @@ def plan_map(
         not_sure=options.not_sure,
         driver=options.driver,
         aoi=aoi,
+        adapted=inputs.adapted,
     )
     metadata = _metadata(spec, bundle, inputs=inputs, dense=dense, scale=options.scale)
     return MapPlan(
@@ -120,7 +120,6 @@ def plan_map(
         messages=(
             *messages_about_others(inputs.others),
             *plan_messages(metadata, inputs.records),
-            *adaptation_messages(bundle, metadata),
         ),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),

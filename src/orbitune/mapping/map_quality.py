@@ -39,8 +39,8 @@ class MapQuality(Record):
         if self.cells == 0 or self.classified >= _MIN_CLASSIFIED:
             return []
         return [
-            f"this map is not usable: the model is sure of {self.classified:.0%} of the cells alone, as the "
-            "scene is unlike its training tiles; check --bands and --scale, or train on tiles like this scene"
+            f"this map is not usable: only {self.classified:.0%} of the cells have a class, as the scene is "
+            "unlike the model's training tiles; check --bands and --scale, or train on tiles like this scene"
         ]
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     ConfigDict,
+    NonNegativeInt,
     SerializerFunctionWrapHandler,
     Strict,
     computed_field,
@@ -93,6 +94,7 @@ class MapMetadata(SceneRecord, StoredRecord):
         aoi: file name of the area of interest; None for the whole scene.
         sieve: what the sieve of small patches changed; None if there was none.
         quality: how much has a class, and how often the model expects to be right; None in older maps.
+        labelled_points: number of labelled points of the model's adaptation that a dense map was fitted to.
         agreement: of a dense map with tile-wise predictions; None for other maps.
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
         confusion_tile: side of these tiles in pixels; None in older maps, where it is that of `tile`.
@@ -118,6 +120,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     aoi: str | None = None
     sieve: SieveRecord | None = None
     quality: MapQuality | None = None
+    labelled_points: NonNegativeInt = 0
     agreement: Agreement | None = None
     confusion: JsonTuple[JsonTuple[int]] | None = None
     confusion_tile: int | None = None

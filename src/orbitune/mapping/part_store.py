@@ -13,7 +13,7 @@ import numpy as np
 
 from orbitune.files import replacing
 from orbitune.integrity import read_cached_json, with_checksum, without_checksum
-from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.records import RecordError, StoredRecord
 
 
@@ -61,21 +61,24 @@ class PartStore:
         """Store the plan."""
         plan.write(self.folder / "plan.json")
 
-    def read_head(self) -> LinearHead | None:
+    def read_fit(self) -> DenseFit | None:
         """Return the dense head; None if there is none, or it is damaged."""
         from safetensors.numpy import load
 
         try:
-            return LinearHead(**load(without_checksum(self._head_file.read_bytes())))
-        except (OSError, ValueError):
+            stored = load(without_checksum(self._head_file.read_bytes()))
+            return DenseFit(LinearHead(stored["weight"], stored["bias"]), int(stored["labelled_points"]))
+        except (OSError, ValueError, KeyError):
             return None
 
-    def write_head(self, head: LinearHead) -> None:
+    def write_fit(self, fit: DenseFit) -> None:
         """Store the dense head."""
         from safetensors.numpy import save
 
+        points = np.array(fit.labelled_points)
+        content = save({"weight": fit.head.weight, "bias": fit.head.bias, "labelled_points": points})
         with replacing(self._head_file) as temporary:
-            temporary.write_bytes(with_checksum(save({"weight": head.weight, "bias": head.bias})))
+            temporary.write_bytes(with_checksum(content))
 
     def read(self, number: int) -> np.ndarray:
         """Return a part as `Worker.label` made it, uint8 (3, rows, columns)."""

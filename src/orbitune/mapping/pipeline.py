@@ -10,10 +10,10 @@ from typing import Any
 from orbitune.mapping.areas.analysis import MapAnalysis
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
-from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_quality import measure_quality
-from orbitune.mapping.map_report import Agreement, MapReport, SieveRecord
+from orbitune.mapping.map_report import MapReport, SieveRecord
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.outputs.sieve import sieve_rasters
@@ -78,10 +78,8 @@ def map_scene(
         log(line)
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log=log)
-    plan, agreement = _run(
-        plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log
-    )
-    rasters = _rasters(plan, store, map_file=paths["map"], agreement=agreement)
+    plan = _run(plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log)
+    rasters = _rasters(plan, store, map_file=paths["map"])
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
         log(_sieve_message(rasters.metadata.sieve))
@@ -110,10 +108,12 @@ def _resume(plan: MapPlan, store: PartStore, *, log: Log) -> MapPlan:
 
 def _run(
     plan: MapPlan, store: PartStore, *, executor: str, progress: bool, on_progress: OnProgress, log: Log
-) -> tuple[MapPlan, Agreement | None]:
+) -> MapPlan:
     """Label the missing parts.
 
-    For a dense map, also measure the agreement with tile-wise predictions.
+    Returns:
+        The plan with the attention kernel; for a dense map, its metadata have the number of labelled points
+        that it was fitted to, and the agreement with tile-wise predictions.
     """
     worker = Worker(plan.spec)
     try:
@@ -121,23 +121,45 @@ def _run(
         plan = replace(plan, spec=replace(plan.spec, attention=worker.network.attention))
         worker.spec = plan.spec
         store.write_plan(PlanFile(key=plan.key, attention=plan.spec.attention))
-        head = _dense_head(worker, store) if plan.dense else None
-        if head:
-            worker.use_dense_head(head)
+        fit = _fit_dense(worker, store, log=log) if plan.dense else None
+        if fit:
+            worker.use_dense_head(fit.head)
         _label_parts(
-            worker, head, store=store, executor=executor, progress=progress, on_progress=on_progress, log=log
+            worker,
+            fit.head if fit else None,
+            store=store,
+            executor=executor,
+            progress=progress,
+            on_progress=on_progress,
+            log=log,
         )
-        return plan, measure_agreement(worker, store) if plan.dense else None
+        if fit is None:
+            return plan
+        found = {"labelled_points": fit.labelled_points, "agreement": measure_agreement(worker, store)}
+        return replace(plan, metadata=plan.metadata.model_copy(update=found))
     finally:
         worker.close()
 
 
-def _dense_head(worker: Worker, store: PartStore) -> LinearHead:
+def _fit_dense(worker: Worker, store: PartStore, *, log: Log) -> DenseFit:
     """Return the stored dense head; fit and store it first if there is none."""
-    if (head := store.read_head()) is None:
-        head = fit_dense_head(worker)
-        store.write_head(head)
-    return head
+    if (fit := store.read_fit()) is None:
+        fit = fit_dense_head(worker)
+        store.write_fit(fit)
+    adaptation = worker.bundle.metadata.adaptation
+    if worker.spec.adapted and adaptation and adaptation.places:
+        log(_adaptation_message(fit.labelled_points, len(adaptation.places)))
+    return fit
+
+
+def _adaptation_message(fitted: int, count: int) -> str:
+    """Return a line on how many of a model's labelled points shape the dense labels."""
+    if fitted:
+        return f"fitted also to {fitted:,} of the {count:,} labelled points of the adaptation"
+    return (
+        f"not fitted to the {count:,} labelled points of the adaptation: too few of them lie in the mapped "
+        "area, or all are of one class"
+    )
 
 
 def _label_parts(
@@ -163,7 +185,7 @@ def _label_parts(
             on_progress(done, count)
 
 
-def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agreement | None) -> MapRasters:
+def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path) -> MapRasters:
     """Return the rasters of the finished parts."""
     return MapRasters(
         store=store,
@@ -171,9 +193,7 @@ def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path, agreement: Agre
         grid=plan.grid,
         native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
-        metadata=plan.metadata.model_copy(
-            update={"agreement": agreement, "quality": measure_quality(store, plan.spec.parts)}
-        ),
+        metadata=plan.metadata.model_copy(update={"quality": measure_quality(store, plan.spec.parts)}),
         map_file=map_file,
         overview=plan.overview.filled(0),
     )

@@ -37,17 +37,6 @@ def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[
     return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
 
 
-def adaptation_messages(bundle: Bundle, metadata: MapMetadata) -> list[str]:
-    """Return a line if labelled points of the model's adaptation shape the dense labels."""
-    scenes = [metadata.scene, *(other.scene for other in metadata.other_scenes)]
-    adaptation = bundle.metadata.adaptation
-    if metadata.mode == "tiles" or adaptation is None or not (places := adaptation.places_in(scenes)):
-        return []
-    return [
-        f"fitted also to those of the {len(places):,} labelled points of the adaptation that the map covers"
-    ]
-
-
 def _messages_about_scene(scene: SceneRecord, metadata: MapMetadata) -> list[str]:
     """Return lines about scaling, resampling, bands and encoding of a scene."""
     scaling = scene.scaling

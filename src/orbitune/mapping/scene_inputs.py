@@ -41,6 +41,7 @@ class SceneInputs:
         overview: the scaled scenes (h, w, bands), downsampled, and masked where they have no data.
         files: local files that they are read from.
         digest: of all that determines their pixels. A scene on a server is known by its overview alone.
+        adapted: indices of the scenes that the model was adapted to.
         others: name of each scene, and names of other rasters in its file.
     """
 
@@ -51,6 +52,7 @@ class SceneInputs:
     overview: np.ma.MaskedArray
     files: tuple[Path, ...]
     digest: str
+    adapted: tuple[int, ...]
     others: tuple[tuple[str, list[str]], ...]
 
     @classmethod
@@ -79,6 +81,7 @@ class SceneInputs:
                 _record(scene, scaling, encoding=encoding, asked=options.bands)
                 for scene, (scaling, encoding) in zip(scenes, scaled, strict=True)
             )
+            adapted = _adapted_scenes(scenes, model)
             mosaic = Mosaic(scenes, resolution=options.resolution)
             files = tuple(file for scene in scenes for file in scene.files)
             return cls(
@@ -89,6 +92,7 @@ class SceneInputs:
                 overview=mosaic.overview(scalings),
                 files=files,
                 digest=_digest(records, files, samples=samples),
+                adapted=adapted,
                 others=tuple((scene.name, scene.other_rasters) for scene in scenes),
             )
 
@@ -186,6 +190,14 @@ def _record(
         scaling=scaling,
         resampled_from_metres=scene.grid.resampled_from,
     )
+
+
+def _adapted_scenes(scenes: Sequence[Scene], model: ModelMetadata) -> tuple[int, ...]:
+    """Return the indices of the scenes that a model was adapted to, known by their pixels."""
+    if model.adaptation is None or model.adaptation.scene_sha256 is None:
+        return ()
+    known = model.adaptation.scene_sha256
+    return tuple(number for number, scene in enumerate(scenes) if scene.digest() == known)
 
 
 def _digest(

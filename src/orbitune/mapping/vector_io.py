@@ -1,5 +1,6 @@
 """Points and polygons of any vector file that GDAL opens, in the CRS of a raster."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from orbitune.mapping.scene.containers import path_exists
 
 POINTS = ("Point",)
 POLYGONS = ("Polygon", "MultiPolygon")
+# Names for GDAL that are no path, such as `PG:dbname=a`, `https://a/b.gpkg` and `a.zip!b.gpkg`.
+_GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+]+:|.*!", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,8 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
         DataError: it cannot be read, has no CRS, features of other types, none of these, or several layers.
     """
     require("geo", "pyogrio", "shapely", purpose="vector files")
-    is_local = "://" not in str(path) and not str(path).startswith("/vsi")
-    if is_local and not path_exists(Path(path)):
-        raise DataError(f"There is no file {path}.")
+    if not _GDAL_NAME.match(str(path)):
+        _check_exists(path)
     import pyogrio.raw
     import shapely
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -66,6 +68,8 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
             meta, _, stored, values = pyogrio.raw.read(path, layer=layer)
         geometries = np.array([_single_point(shape) for shape in shapely.from_wkb(stored)], object)
     except (DataSourceError, DataLayerError, shapely.errors.GEOSException, ValueError) as error:
+        if "://" not in str(path) and not str(path).startswith("/vsi"):
+            _check_exists(path)
         raise DataError(f"Cannot read {path}: {first_line(error)}.") from None
     kept = np.array([shape is not None and not shape.is_empty for shape in geometries], bool)
     _check_kinds({shape.geom_type for shape in geometries[kept]}, kinds, whose=path)
@@ -76,6 +80,12 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
         )
     fields = {str(name): column[kept] for name, column in zip(meta["fields"], values, strict=True)}
     return VectorLayer(Path(path), meta["crs"], geometries[kept], fields)
+
+
+def _check_exists(path: str | Path) -> None:
+    """Raise a DataError if there is no such file."""
+    if not path_exists(Path(path)):
+        raise DataError(f"There is no file {path}.") from None
 
 
 def _single_point(shape: Any) -> Any:

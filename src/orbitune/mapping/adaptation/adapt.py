@@ -118,6 +118,7 @@ class _FittedHead:
         temperature: fitted on held-out points.
         scores: of held-out points.
         places: the points.
+        scene_sha256: digest of the scene's pixels.
         left_out: number of points that were not used.
         close: number of points near one of another cell, see `LabelledWindows.count_close`.
     """
@@ -127,6 +128,7 @@ class _FittedHead:
     temperature: float
     scores: AdaptationScores
     places: tuple[LabelledPlace, ...]
+    scene_sha256: str
     left_out: int
     close: int
 
@@ -170,6 +172,8 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         windows = LabelledWindows.read(worker, labelled)
         folds = split_folds(windows, seed)
         features = window_features(worker.network, windows, progress=progress)
+        [scene] = worker.scene.scenes
+        scene_sha256 = scene.digest()
     finally:
         worker.close()
     bundle, labels = worker.bundle, windows.labels
@@ -186,6 +190,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         temperature=fit_temperature(after, labels),
         scores=compare_logits(before, after, labels=labels, classes=bundle.classes, folds=len(folds)),
         places=_places(labelled, windows.used),
+        scene_sha256=scene_sha256,
         left_out=labelled.unlabelled + windows.left_out,
         close=windows.count_close(),
     )
@@ -207,6 +212,7 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
         parent=bundle.name,
         parent_sha256=file_hash(bundle.folder / FILE),
         scene=plan.metadata.scene,
+        scene_sha256=fitted.scene_sha256,
         window=plan.spec.cells.tile,
         points={name: count for name, count in fitted.counts(bundle.classes).items() if count},
         left_out=fitted.left_out,

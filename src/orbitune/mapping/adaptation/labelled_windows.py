@@ -9,6 +9,7 @@ from orbitune.errors import DataError
 from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.grid import select_cells
 from orbitune.mapping.worker import Worker
+from orbitune.models.lineage.adaptation import MAX_PLACES
 
 REACH = 1.75  # sides of a window: no window of a point overlaps with any of a point this far away
 _SHIFT = 0.25  # of a window's side: the largest distance of a point from the middle of a shifted window
@@ -46,9 +47,11 @@ class LabelledWindows:
 
     def count_close(self) -> int:
         """Return the number of points whose windows overlap with another cell's."""
-        apart = abs(self.pixels[:, None] - self.pixels).max(2)
-        elsewhere = (self.cells[:, None] != self.cells).any(2)
-        return int(((apart < REACH * self.side) & elsewhere).any(1).sum())
+        close = 0
+        for pixel, cell in zip(self.pixels, self.cells, strict=True):
+            near = abs(self.pixels - pixel).max(1) < REACH * self.side
+            close += bool((near & (self.cells != cell).any(1)).any())
+        return close
 
     @classmethod
     def read(cls, worker: Worker, points: ReferencePoints) -> "LabelledWindows":
@@ -59,11 +62,16 @@ class LabelledWindows:
             points: their classes are those of the worker's model.
 
         Raises:
-            DataError: no point lies in the scene where it has data.
+            DataError: no point lies in the scene where it has data, or more than `MAX_PLACES` lie in it.
         """
         side = worker.spec.cells.stride
         grid = worker.scene.grid
         pixels, inside = grid.locate(*points.coordinates(grid.crs))
+        if (count := int(inside.sum())) > MAX_PLACES:
+            raise DataError(
+                f"{count:,} labelled points of {points.layer.path} lie in the scene, and an adaptation takes "
+                f"at most {MAX_PLACES:,}: keep a random sample of them."
+            )
         found = [
             _windows_around(worker, pixel) if within else None
             for pixel, within in zip(pixels, inside, strict=True)

@@ -96,6 +96,24 @@ class Mosaic:
             width=width,
         )
 
+    def read_owners(self, top: int, left: int, *, height: int, width: int) -> np.ndarray:
+        """Return the index of the scene that each pixel of a window is of.
+
+        Args:
+            top, left, height, width: as in `read_window`.
+
+        Returns:
+            int (height, width), -1 where no scene has data.
+        """
+
+        def read(window: Any) -> tuple[np.ndarray, np.ndarray]:
+            owners = np.full((window.height, window.width), -1)
+            for number, scene in reversed([*enumerate(self.scenes)]):
+                owners[scene.read(window)[1]] = number
+            return owners[..., None], owners >= 0
+
+        return read_mirrored(read, self.grid, top=top, left=left, height=height, width=width)[0][..., 0]
+
     def overview(self, scalings: Sequence[ReflectanceScaling]) -> np.ma.MaskedArray:
         """Return the scaled, downsampled mosaic (h, w, bands), masked without data."""
         found, missing = None, None

@@ -1,5 +1,6 @@
 """Scene reader: windows of scaled pixels at the training resolution."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from orbitune.mapping.scene.source import open_source
 from orbitune.sources.band_names import RGB, BandChoice
 
 RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
-_WINDOW_SIDE = 128  # pixels of the windows that are read to tell the encoding
+_WINDOW_SIDE = 128  # pixels of the windows that tell the encoding and the digest of a scene
 
 
 class Scene:
@@ -140,17 +141,34 @@ class Scene:
             level=self._source.level,
         )
 
+    def digest(self) -> str:
+        """Return a SHA-256 of the file's grid and of its pixels in a few windows.
+
+        It is the same under any file name and with any overviews, and differs between dates.
+
+        Raises:
+            DataError: a block of the file is damaged.
+        """
+        grid = self.native_grid
+        found = hashlib.sha256(repr((grid.height, grid.width, tuple(grid.transform))).encode())
+        for pixels, valid in self._some_windows():
+            found.update(valid.tobytes() + pixels[:, valid].tobytes())
+        return found.hexdigest()
+
     def _some_pixels(self) -> np.ndarray:
         """Return pixels of a few windows as they are in the file, float64 (bands, N)."""
+        found = [pixels[:, valid] for pixels, valid in self._some_windows()]
+        return np.concatenate(found, 1).astype(np.float64)
+
+    def _some_windows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield pixels and validity of a few windows of the file, as `BandReader.read`."""
         from rasterio.windows import Window
 
-        grid, found = self.native_grid, []
+        grid = self.native_grid
         height, width = (min(_WINDOW_SIDE, side) for side in (grid.height, grid.width))
         for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
             top, left = int(row * (grid.height - height)), int(column * (grid.width - width))
-            pixels, valid = self._native.read(Window(left, top, width, height))
-            found.append(pixels[:, valid])
-        return np.concatenate(found, 1).astype(np.float64)
+            yield self._native.read(Window(left, top, width, height))
 
     def read_window(
         self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling

@@ -1,13 +1,15 @@
 """Records of the adaptation of a bundle to a scene."""
 
-from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import FiniteFloat, NonNegativeInt, Strict
+from pydantic import Field, FiniteFloat, NonNegativeInt, Strict
 
 from orbitune.models.lineage.scores import Scores, Sha256
 from orbitune.models.preprocessing import Side
 from orbitune.records import JsonTuple, Record
+
+MAX_PLACES = 10_000
+"""Largest number of labelled points of an adaptation."""
 
 
 class AdaptationScores(Record):
@@ -31,12 +33,12 @@ class LabelledPlace(Record):
     """A labelled point of a scene.
 
     Attributes:
-        longitude, latitude: degrees of WGS 84 (EPSG:4326).
+        longitude, latitude: degrees of WGS 84 (EPSG:4326); beyond 180 in a scene that counts to 360.
         label: its true class.
     """
 
-    longitude: FiniteFloat
-    latitude: FiniteFloat
+    longitude: Annotated[FiniteFloat, Field(ge=-180, le=360)]
+    latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
     label: str
 
 
@@ -47,27 +49,25 @@ class Adaptation(Record):
         parent: name of the bundle that it started from.
         parent_sha256: SHA-256 of its orbitune.json, which holds those of its weights.
         scene: name of the scene.
+        scene_sha256: digest of its pixels, see `Scene.digest`; None in older bundles.
         window: side in pixels of the ground around a point that was labelled.
         points: number of labelled points by class; classes without points are left out.
         left_out: number of points without a class, outside the scene, or where it has too little data.
-        places: the labelled points; empty in older bundles.
+        places: the labelled points, at most `MAX_PLACES`; empty in older bundles.
         scores: measured by cross-validation.
     """
 
     parent: str
     parent_sha256: Sha256
     scene: str
+    scene_sha256: Sha256 | None = None
     window: Side
     points: dict[str, NonNegativeInt]
     left_out: NonNegativeInt = 0
-    places: JsonTuple[LabelledPlace] = ()
+    places: Annotated[JsonTuple[LabelledPlace], Field(max_length=MAX_PLACES)] = ()
     scores: AdaptationScores
 
     @property
     def count(self) -> int:
         """Number of labelled points."""
         return sum(self.points.values())
-
-    def places_in(self, scenes: Collection[str]) -> tuple[LabelledPlace, ...]:
-        """Return the labelled points if their scene is among these, else none."""
-        return self.places if self.scene in scenes else ()
