@@ -36,6 +36,10 @@ class RecordError(ValueError):
     """Invalid values of a record; the message continues after the file's name."""
 
 
+class NewerFormatError(RecordError):
+    """A record of a newer version; its file is not damaged."""
+
+
 class StoredRecord(Record):
     """The content of one stored JSON file.
 
@@ -86,7 +90,8 @@ class StoredRecord(Record):
         """Return the record of a JSON object, of any version up to `FORMAT`.
 
         Raises:
-            RecordError: it is of a newer version, or a field is missing or invalid.
+            NewerFormatError: it is of a newer version.
+            RecordError: a field is missing or invalid.
         """
         version = values.get("format", cls.UNVERSIONED)
         if version is None:
@@ -94,7 +99,7 @@ class StoredRecord(Record):
         if not isinstance(version, int) or version < 1:
             raise RecordError(f"is damaged: format: expected a version number, not {version!r}. Restore it.")
         if version > cls.FORMAT:
-            raise RecordError("was written by a newer Orbitune; update it to read this.")
+            raise NewerFormatError("was written by a newer Orbitune; update it to read this.")
         try:
             return cls.model_validate({**values, "format": version})
         except ValidationError as error:
@@ -111,7 +116,7 @@ class StoredRecord(Record):
 
         Raises:
             OrbituneError: it is missing, no JSON, or does not match its digest.
-            RecordError: as `from_json`.
+            NewerFormatError, RecordError: as `from_json`.
         """
         return cls.from_json(read_checksummed_json(file))
 

@@ -343,10 +343,3 @@ def test_a_report_of_version_0_1_is_read_and_replaced(run, tmp_path):
     report = export(run, ["merged"], out=tmp_path, progress=False)
     assert list(report.formats) == ["onnx", "merged"] and report.formats["onnx"].accuracy == 0.9
     assert ExportReport.load(tmp_path) == report and not (tmp_path / "gate.json").exists()
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", '{"forms": 3, "hashes": {}}', "{"])
-def test_a_damaged_report_is_one_line(tmp_path, content):
-    (tmp_path / "validation.json").write_text(content)
-    with pytest.raises(OrbituneError, match=r"validation\.json .* damaged"):
-        ExportReport.load(tmp_path)

@@ -159,3 +159,9 @@ def test_a_fit_of_version_0_1_is_repeated(tmp_path):
     assert again.micro_batch == 2 and said == ["micro-batches of 2 tiles"]
     with pytest.raises(RunError, match="another recipe or budget"):
         fit_recipe(requested, Budget(2 * 10**9), folder=tmp_path, say=said.append)
+
+
+def test_a_fit_of_a_newer_version_is_not_called_damaged(tmp_path):
+    (tmp_path / "budget.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(RunError, match=r"budget\.json was written by a newer Orbitune"):
+        fit_recipe(Recipe(), Budget(10**9), folder=tmp_path, say=print)

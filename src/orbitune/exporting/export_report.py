@@ -7,7 +7,7 @@ from pydantic import Field
 
 from orbitune.errors import RunError
 from orbitune.exporting.validation import ExportCheck
-from orbitune.records import JsonTuple, RecordError, StoredRecord, rename_keys
+from orbitune.records import JsonTuple, NewerFormatError, RecordError, StoredRecord, rename_keys
 
 FILE = "validation.json"
 _FILE_BEFORE_0_2 = "gate.json"
@@ -41,7 +41,10 @@ class ExportReport(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert a report of version 0.1, which called the formats forms."""
+        """Convert a report of format 1.
+
+        That of version 0.1 stated none and called the formats forms; later ones stated it as `version`.
+        """
         values.pop("version", None)
         return rename_keys(values, {"forms": "formats"})
 
@@ -50,11 +53,13 @@ class ExportReport(StoredRecord):
         """Read the report of a folder, as this or an earlier version wrote it.
 
         Raises:
-            OrbituneError: there is none, or it is damaged.
+            OrbituneError: there is none, it is of a newer version, or it is damaged.
         """
         file = _report_file(folder)
         try:
             return cls.read(file)
+        except NewerFormatError as error:
+            raise RunError(f"{file} {error}") from None
         except RecordError:
             raise RunError(
                 f"{file} is damaged; remove it to export again, or choose another --out."
@@ -74,7 +79,7 @@ class ExportReport(StoredRecord):
             The stored report, or an empty one.
 
         Raises:
-            OrbituneError: the folder holds exports of another model, or its report is damaged.
+            OrbituneError: the folder holds exports of another model, or its report cannot be read.
         """
         if not _report_file(folder).is_file():
             return cls(hashes=hashes)

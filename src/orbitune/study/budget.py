@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
 from orbitune.recipe import Recipe, upgrade
-from orbitune.records import JsonTuple, RecordError, StoredRecord
+from orbitune.records import JsonTuple, NewerFormatError, RecordError, StoredRecord
 from orbitune.resources import parse_bytes, parse_seconds
 from orbitune.study.child_processes import run_command
 from orbitune.study.records import Plan
@@ -303,12 +303,15 @@ def fit_recipe(
         measure: as in `fit_budget`.
 
     Raises:
-        RunError: no plan fits, or the folder holds a run that was fitted from another recipe or budget.
+        RunError: no plan fits, the folder holds a run that was fitted from another recipe or budget, or its
+            budget.json cannot be read.
     """
     file = folder / "budget.json"
     if file.exists():
         try:
             stored = StoredFit.read(file)
+        except NewerFormatError as error:
+            raise RunError(f"{file} {error}") from None
         except (OrbituneError, RecordError):
             raise RunError(f"{file} is damaged; remove it to fit the recipe again.") from None
         if stored.budget != budget or recipe.differences(stored.requested):

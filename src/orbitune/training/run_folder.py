@@ -13,7 +13,7 @@ from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.recipe import Recipe
-from orbitune.records import RecordError
+from orbitune.records import NewerFormatError, RecordError
 from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.yaml_files import read_yaml
 
@@ -167,11 +167,13 @@ def divergence(folder: Path) -> str | None:
     """Return the message with which this run diverged; None if it did not.
 
     Raises:
-        RunError: diverged.json is damaged.
+        RunError: diverged.json is damaged or of a newer version.
     """
     file = folder / _DIVERGED
     try:
         return Divergence.read(file).error if file.is_file() else None
+    except NewerFormatError as error:
+        raise RunError(f"{file} {error}") from None
     except (OrbituneError, RecordError):
         raise RunError(f"{file} is damaged; remove it to continue the run.") from None
 
@@ -193,11 +195,13 @@ def read_inputs(folder: Path) -> RunInputs:
     """Return the stored hashes of a run's inputs.
 
     Raises:
-        RunError: inputs.json is missing or damaged.
+        RunError: inputs.json is missing, damaged or of a newer version.
     """
     file = folder / _INPUTS
     try:
         return RunInputs.read(file)
+    except NewerFormatError as error:
+        raise RunError(f"{file} {error}") from None
     except (OrbituneError, RecordError):
         raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
 
