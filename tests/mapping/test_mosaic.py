@@ -10,6 +10,8 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.mapping.pipeline import map_scene
+from orbitune.mapping.scene.mosaic import Mosaic
+from orbitune.mapping.scene.reader import Scene
 
 X, Y = 600_000, 5_500_000
 
@@ -56,6 +58,18 @@ def test_where_scenes_overlap_the_first_with_data_counts(draw, grid, cut, tmp_pa
     assert np.array_equal(first[:, :2], alone[:, :2]) and np.array_equal(first[:, 4:], alone[:, 4:])
     assert (first[:, 2:4] != alone[:, 2:4]).all()
     assert np.array_equal(second, alone)
+
+
+def test_each_pixel_is_of_the_first_scene_with_data(grid, cut):
+    gap = mosaic(grid).clip(1)
+    gap[:20] = 0
+    scenes = [Scene(cut("west.tif", 0, 56, gap, nodata=0)), Scene(cut("east.tif", 40, 80))]
+    with Mosaic(scenes, resolution=10) as both:
+        owners = both.read_owners(0, 0, height=80, width=80)
+    expected = np.zeros((80, 80), int)
+    expected[:, 56:] = expected[:20, 40:] = 1
+    expected[:20, :40] = -1
+    assert np.array_equal(owners, expected)
 
 
 def test_a_gap_between_scenes_holds_nothing(draw, cut):

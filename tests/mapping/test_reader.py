@@ -38,6 +38,24 @@ def test_beyond_its_edges_a_scene_is_mirrored(tmp_path):
     assert valid.all()
 
 
+def test_the_digest_is_of_the_grid_and_the_valid_pixels(tmp_path):
+    def digest(pixels, **profile):
+        with Scene(write_scene(tmp_path / "s.tif", pixels, **profile)) as scene:
+            return scene.digest()
+
+    pixels = noise(300, 400)
+    pixels[:150] = 0
+    known = digest(pixels, nodata=0)
+    assert digest(pixels, nodata=0, compress="deflate", tiled=True) == known
+    assert digest(np.where(pixels == 0, 255, pixels).astype(np.uint8), nodata=255) == known
+    later = pixels.copy()
+    later[200, 200, 1] += 1
+    moved = from_origin(600_010, 5_500_000, 10, 10)
+    others = {digest(later, nodata=0), digest(pixels), digest(pixels, nodata=0, transform=moved)}
+    assert len(others) == 3 and known not in others
+    assert digest(np.zeros_like(pixels), nodata=0) is None
+
+
 def test_an_alpha_band_marks_nodata(tmp_path):
     pixels = np.concatenate([noise(20, 20), np.full((20, 20, 1), 255, np.uint8)], -1)
     pixels[:5, :, 3] = 0

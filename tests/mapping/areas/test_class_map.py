@@ -31,9 +31,10 @@ def without(values, *names):
 
 
 def test_tags_without_a_version_or_newer_fields_are_those_of_older_maps(retag):
-    opened = ClassMap.open(retag(lambda stated: without(stated, "format", "scale", "quality")))
+    absent = ("format", "scale", "quality", "labelled_points")
+    opened = ClassMap.open(retag(lambda stated: without(stated, *absent)))
     assert opened.metadata.format == 1 and opened.metadata.model_bands == ("red", "green", "blue")
-    assert opened.metadata.scaling.top == 255
+    assert opened.metadata.scaling.top == 255 and opened.metadata.labelled_points == 0
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class _FittedHead:
         temperature: fitted on held-out points.
         scores: of held-out points.
         places: the points.
-        scene_sha256: digest of the scene's pixels.
+        scene_sha256: see `Scene.digest`.
         left_out: number of points that were not used.
         close: number of points near one of another cell, see `LabelledWindows.count_close`.
     """
@@ -128,7 +128,7 @@ class _FittedHead:
     temperature: float
     scores: AdaptationScores
     places: tuple[LabelledPlace, ...]
-    scene_sha256: str
+    scene_sha256: str | None
     left_out: int
     close: int
 

@@ -141,19 +141,22 @@ class Scene:
             level=self._source.level,
         )
 
-    def digest(self) -> str:
+    def digest(self) -> str | None:
         """Return a SHA-256 of the file's grid and of its pixels in a few windows.
 
-        It is the same under any file name and with any overviews, and differs between dates.
+        It is the same under any file name and with any overviews, and differs between dates. It is None if
+        the windows hold no data, because they would then look alike on all dates.
 
         Raises:
             DataError: a block of the file is damaged.
         """
         grid = self.native_grid
         found = hashlib.sha256(repr((grid.height, grid.width, tuple(grid.transform))).encode())
+        empty = True
         for pixels, valid in self._some_windows():
             found.update(valid.tobytes() + pixels[:, valid].tobytes())
-        return found.hexdigest()
+            empty &= not valid.any()
+        return None if empty else found.hexdigest()
 
     def _some_pixels(self) -> np.ndarray:
         """Return pixels of a few windows as they are in the file, float64 (bands, N)."""

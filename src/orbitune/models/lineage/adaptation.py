@@ -49,7 +49,7 @@ class Adaptation(Record):
         parent: name of the bundle that it started from.
         parent_sha256: SHA-256 of its orbitune.json, which holds those of its weights.
         scene: name of the scene.
-        scene_sha256: digest of its pixels, see `Scene.digest`; None in older bundles.
+        scene_sha256: digest of its pixels, see `Scene.digest`; None if it is not known.
         window: side in pixels of the ground around a point that was labelled.
         points: number of labelled points by class; classes without points are left out.
         left_out: number of points without a class, outside the scene, or where it has too little data.
