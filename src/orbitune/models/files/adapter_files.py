@@ -32,7 +32,7 @@ _STARTS = ("gaussian", "eva", "olora", "pissa", "orthogonal", "mica", "lora_ga")
 
 _LARGEST = 1 << 53  # floats hold all integers up to here
 Rank = Annotated[int, Field(ge=0, le=_LARGEST)]  # 0 where another setting gives an adapter's size
-Alpha = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | FiniteFloat
+Alpha = Annotated[int | FiniteFloat, Field(ge=-_LARGEST, le=_LARGEST)]
 
 
 class AdapterConfig(BaseModel):
