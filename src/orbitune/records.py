@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, PositiveInt, Strict, ValidationError, model_validator
 from typing_extensions import Self
 
-from orbitune.errors import OrbituneError, one_line
+from orbitune.errors import OrbituneError, RunError, one_line
 from orbitune.integrity import read_checksummed_json, write_checksummed_json
 
 _Item = TypeVar("_Item")
@@ -127,6 +127,17 @@ class StoredRecord(Record):
             OrbituneError: the file cannot be written.
         """
         write_checksummed_json(file, self.to_json())
+
+
+def unreadable(file: Path, error: Exception, *, damaged: str) -> RunError:
+    """Return the error for a file of a run whose record cannot be read.
+
+    Args:
+        file: the file.
+        error: what reading it raised.
+        damaged: the message after the file's name, unless the file is of a newer version.
+    """
+    return RunError(f"{file} {error if isinstance(error, NewerFormatError) else damaged}")
 
 
 def rename_keys(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The compiled kernels in each of their builds."""
+"""A backbone of each family, and the compiled kernels in each of their builds."""
 
 import ctypes
 import os
@@ -6,6 +6,22 @@ import os
 import pytest
 
 from orbitune.fastpath import native
+from orbitune.models.backbones import find_backbone
+from tests.samples import backbone_folder
+
+FAMILIES = {
+    "ViT": {"model_type": "vit"},
+    "DeiT": {"model_type": "deit"},
+    "distilled DeiT": {"model_type": "deit", "distilled": True},
+    "DINOv2": {"model_type": "dinov2"},
+    "DINOv2 with registers": {"model_type": "dinov2_with_registers"},
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
 @pytest.fixture(scope="module", params=["native", "emulated"])

@@ -11,27 +11,12 @@ from orbitune.fastpath.attention import KERNELS
 from orbitune.fastpath.dispatch import kind_of_linear
 from orbitune.fastpath.linear import FusedLinear
 from orbitune.fastpath.operations import Dropout, Operations
-from orbitune.models.backbones import find_backbone
 from orbitune.models.factory import build, resolve
 from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
-from tests.samples import backbone_folder
 
 CLASSES = ("a", "b", "c", "d")
 TRANSFORM = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-FAMILIES = {
-    "ViT": {"model_type": "vit"},
-    "DeiT": {"model_type": "deit"},
-    "distilled DeiT": {"model_type": "deit", "distilled": True},
-    "DINOv2": {"model_type": "dinov2"},
-    "DINOv2 with registers": {"model_type": "dinov2_with_registers"},
-}
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def backbone(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
 def both_paths(backbone, dtype=torch.float32, attention="plain", resample="bilinear", **recipe):

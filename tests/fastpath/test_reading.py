@@ -25,20 +25,7 @@ from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
 
 CLASSES = ("a", "b", "c")
-FAMILIES = {
-    "ViT": {"model_type": "vit"},
-    "DeiT": {"model_type": "deit"},
-    "distilled DeiT": {"model_type": "deit", "distilled": True},
-    "DINOv2": {"model_type": "dinov2"},
-    "DINOv2 with registers": {"model_type": "dinov2_with_registers"},
-}
 READ = ("full", "linear", "lora", "rslora", "pissa", "loraplus", "bitfit", "norm", "topk")
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def backbone(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
 @pytest.fixture

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from orbitune.errors import ModelError
 from orbitune.models.families import Family
-from orbitune.models.files.adapter_files import check_adapter, read_adapter_config
+from orbitune.models.files.adapter_files import (
+    DOWN,
+    PREFIX,
+    UP,
+    check_adapter,
+    lora_scaling,
+    read_adapter_config,
+)
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.precision import baddbmm_, matmul
 
@@ -39,7 +46,6 @@ _UNSUPPORTED = (
     "layer_replication",
     "trainable_token_indices",
 )
-PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class Factors(NamedTuple):
@@ -235,8 +241,7 @@ def read_low_rank(folder: Path) -> tuple[dict[str, Factors], dict[str, Tensor]]:
             raise not_low_rank_error(folder, f"it has {setting}")
     if isinstance(start, str) and start.lower() in ("pissa", "olora"):
         raise not_low_rank_error(folder, f"it was initialised by {start}, which changed the frozen weights")
-    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
-    scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    rank, scaling = config.get("r", 8), lora_scaling(config)
     tensors = {name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()}
     modules = [name.removesuffix(DOWN) for name in tensors if name.endswith(DOWN)]
     factors = {}

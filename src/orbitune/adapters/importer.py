@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.adapters.key_mapping import rename_config, rename_patterns, rename_tensors
+from orbitune.adapters.key_mapping import drop_copies, rename_config, rename_patterns, rename_tensors
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_json
 from orbitune.models.backbones import Backbone, empty_model, find_backbone
 from orbitune.models.checkpoint_io import load_saved, write_metadata
-from orbitune.models.files.adapter_files import check_adapter, check_head, drop_copies, read_adapter_config
+from orbitune.models.files.adapter_files import PREFIX, check_adapter, check_head, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
 from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
 from orbitune.models.preprocessing import (
@@ -141,9 +141,7 @@ def _has_native_names(tensors: Iterable[str], backbone: Backbone, *, labels: tup
     """Return whether all tensors have the names of this version of transformers."""
     modules = {name for name, _ in empty_model(backbone, labels).named_modules()}
     wrapping = re.compile(r"\.(lora_|base_layer|modules_to_save|original_module).*|\.[^.]*$")
-    return all(
-        wrapping.sub("", name.removeprefix("base_model.model."), count=1) in modules for name in tensors
-    )
+    return all(wrapping.sub("", name.removeprefix(PREFIX), count=1) in modules for name in tensors)
 
 
 def _renamed(

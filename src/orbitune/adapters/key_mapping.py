@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
 from orbitune.models.families import TRANSFORMERS_4, Family
-from orbitune.models.files.adapter_files import drop_copies
+from orbitune.models.files.adapter_files import PREFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PREFIX = "base_model.model."
 _LAYER = re.compile(r"(?:.*\.)?(?:encoder\.layers?|layers?|blocks)\.(\d+)\.(.+)")
 _TENSOR = re.compile(r"(.+?)\.((?:lora_|base_layer).+|[^.]+)")  # a module, and a tensor of it
 _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
@@ -53,9 +52,30 @@ def rename_tensors(tensors: "Mapping[str, Tensor]", family: Family) -> "dict[str
     for old, tensor in drop_copies(tensors).items():
         for new, part in _parts(old, tensor, family=family):
             if new in named:
-                raise ModelError(f"The adapter holds {new.removeprefix(_PREFIX)} twice, under two names.")
+                raise ModelError(f"The adapter holds {new.removeprefix(PREFIX)} twice, under two names.")
             named[new] = part
     return named
+
+
+def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the tensors that PEFT reads from an adapter, each under one name.
+
+    With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
+    and the trained one under two names, of which it reads the plain one.
+
+    Raises:
+        ModelError: two tensors have the same plain name.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        # Some programs leave the adapter's name or PEFT's wrapper in the key.
+        plain = name.replace(".default", "").replace(".modules_to_save", "")
+        if ".original_module." in name or (plain != name and plain in tensors):
+            continue
+        if plain in kept:
+            raise ModelError(f"The adapter holds {plain} twice, under two names. Remove one.")
+        kept[plain] = tensor
+    return kept
 
 
 def rename_patterns(
@@ -72,7 +92,7 @@ def rename_patterns(
     alphas = config.get("alpha_pattern") or {}
     found: dict[str, dict[str, Any]] = {"rank_pattern": {}, "alpha_pattern": {}}
     for old, tensor in drop_copies(tensors).items():
-        module, kind, _ = old.removeprefix(_PREFIX).partition(".lora_A.")
+        module, kind, _ = old.removeprefix(PREFIX).partition(".lora_A.")
         if not kind:
             continue
         settings = {
@@ -81,7 +101,7 @@ def rename_patterns(
         }
         defaults = {"rank_pattern": config.get("r", 8), "alpha_pattern": None}
         for new, _ in _parts(old, tensor, family=family):
-            name = re.escape(new.removeprefix(_PREFIX).partition(".lora_A.")[0])
+            name = re.escape(new.removeprefix(PREFIX).partition(".lora_A.")[0])
             found |= {
                 key: {**found[key], name: value} for key, value in settings.items() if value != defaults[key]
             }
@@ -106,7 +126,7 @@ def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str
     for setting in ("rank_pattern", "alpha_pattern", "exclude_modules"):
         if config.get(setting):
             raise ModelError(f"The adapter has {setting}, which cannot be mapped to other keys.")
-    names = [name.removeprefix(_PREFIX) for name in tensors]
+    names = [name.removeprefix(PREFIX) for name in tensors]
     targets = {name.partition(".lora_")[0] for name in names if ".lora_" in name}
     whole = {
         name.removesuffix(".weight") for name in names if ".lora_" not in name and name.endswith(".weight")
@@ -122,12 +142,12 @@ def rename_config(config: Mapping[str, Any], tensors: Iterable[str]) -> dict[str
 
 def _parts(name: str, tensor: "Tensor", *, family: Family) -> "Iterator[tuple[str, Tensor]]":
     """Yield a tensor under its new name, or its parts if it is fused."""
-    if name.startswith("base_model.") and not name.startswith(_PREFIX):
+    if name.startswith("base_model.") and not name.startswith(PREFIX):
         yield name, tensor  # shared by all layers, as in VeRA
         return
-    own = name.removeprefix(_PREFIX)
+    own = name.removeprefix(PREFIX)
     if not (match := _LAYER.fullmatch(own)):
-        yield _PREFIX + _outside(own, family), tensor
+        yield PREFIX + _outside(own, family), tensor
         return
     layer, inside = f"{family.model_type}.{family.layers}.{match[1]}.", match[2]
     modules, kind = _inside(inside, family)
@@ -138,7 +158,7 @@ def _parts(name: str, tensor: "Tensor", *, family: Family) -> "Iterator[tuple[st
     else:
         raise ModelError(f"The adapter's {own} cannot be split into {', '.join(modules)}.")
     for module, piece in zip(modules, pieces, strict=True):
-        yield f"{_PREFIX}{layer}{module}.{kind}", piece
+        yield f"{PREFIX}{layer}{module}.{kind}", piece
 
 
 def _inside(name: str, family: Family) -> tuple[list[str], str]:

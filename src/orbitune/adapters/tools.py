@@ -9,7 +9,7 @@ from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.checkpoint_io import write_metadata
-from orbitune.models.files.adapter_files import read_adapter_config
+from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
@@ -195,8 +195,6 @@ def merge(
         raise ModelError(f"{one} and {other} have different classes.")
     from safetensors.torch import save_file
 
-    from orbitune.adapters.batched_lora import PREFIX
-
     tensors, rank = _weighted_mean(first.folder, second.folder, weight=weight)
     config = read_adapter_config(first.folder)
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
@@ -224,7 +222,7 @@ def _weighted_mean(one: Path, other: Path, *, weight: float) -> "tuple[dict[str,
     """Return the weighted mean of the tensors by PEFT's names, and its rank."""
     import torch
 
-    from orbitune.adapters.batched_lora import DOWN, PREFIX, UP, rank_of, read_low_rank
+    from orbitune.adapters.batched_lora import rank_of, read_low_rank
 
     (first, head), (second, other_head) = read_low_rank(one), read_low_rank(other)
     if {name: t.shape for name, t in head.items()} != {name: t.shape for name, t in other_head.items()}:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from orbitune.errors import RunError
 from orbitune.exporting.validation import ExportCheck
-from orbitune.records import JsonTuple, NewerFormatError, RecordError, StoredRecord, rename_keys
+from orbitune.records import JsonTuple, RecordError, StoredRecord, rename_keys, unreadable
 
 FILE = "validation.json"
 _FILE_BEFORE_0_2 = "gate.json"
@@ -58,12 +58,9 @@ class ExportReport(StoredRecord):
         file = _report_file(folder)
         try:
             return cls.read(file)
-        except NewerFormatError as error:
-            raise RunError(f"{file} {error}") from None
-        except RecordError:
-            raise RunError(
-                f"{file} is damaged; remove it to export again, or choose another --out."
-            ) from None
+        except RecordError as error:
+            remedy = "is damaged; remove it to export again, or choose another --out."
+            raise unreadable(file, error, damaged=remedy) from None
 
     @classmethod
     def resume(cls, folder: Path, hashes: dict[str, str]) -> "ExportReport":

@@ -117,10 +117,7 @@ def plan_map(
         dense=dense,
         overview=np.ma.asarray(rgb_preview(inputs.overview, bundle.metadata.preprocessing.bands)),
         metadata=metadata,
-        messages=(
-            *messages_about_others(inputs.others),
-            *plan_messages(metadata, inputs.records),
-        ),
+        messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
             *encoding_warnings(inputs.records),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from orbitune.errors import OrbituneError, RunError
 from orbitune.files import scratch
 from orbitune.recipe import Recipe, upgrade
-from orbitune.records import JsonTuple, NewerFormatError, RecordError, StoredRecord
+from orbitune.records import JsonTuple, RecordError, StoredRecord, unreadable
 from orbitune.resources import parse_bytes, parse_seconds
 from orbitune.study.child_processes import run_command
 from orbitune.study.records import Plan
@@ -310,10 +310,8 @@ def fit_recipe(
     if file.exists():
         try:
             stored = StoredFit.read(file)
-        except NewerFormatError as error:
-            raise RunError(f"{file} {error}") from None
-        except (OrbituneError, RecordError):
-            raise RunError(f"{file} is damaged; remove it to fit the recipe again.") from None
+        except (OrbituneError, RecordError) as error:
+            raise unreadable(file, error, damaged="is damaged; remove it to fit the recipe again.") from None
         if stored.budget != budget or recipe.differences(stored.requested):
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget; name another."

@@ -13,7 +13,7 @@ from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.recipe import Recipe
-from orbitune.records import NewerFormatError, RecordError
+from orbitune.records import RecordError, unreadable
 from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.yaml_files import read_yaml
 
@@ -172,10 +172,8 @@ def divergence(folder: Path) -> str | None:
     file = folder / _DIVERGED
     try:
         return Divergence.read(file).error if file.is_file() else None
-    except NewerFormatError as error:
-        raise RunError(f"{file} {error}") from None
-    except (OrbituneError, RecordError):
-        raise RunError(f"{file} is damaged; remove it to continue the run.") from None
+    except (OrbituneError, RecordError) as error:
+        raise unreadable(file, error, damaged="is damaged; remove it to continue the run.") from None
 
 
 def check_inputs(folder: Path, inputs: RunInputs) -> None:
@@ -200,10 +198,9 @@ def read_inputs(folder: Path) -> RunInputs:
     file = folder / _INPUTS
     try:
         return RunInputs.read(file)
-    except NewerFormatError as error:
-        raise RunError(f"{file} {error}") from None
-    except (OrbituneError, RecordError):
-        raise RunError(f"{file} is damaged. Restore it, or train again with another --out.") from None
+    except (OrbituneError, RecordError) as error:
+        remedy = "is damaged. Restore it, or train again with another --out."
+        raise unreadable(file, error, damaged=remedy) from None
 
 
 def _visible(path: Path) -> bool:

@@ -1,6 +1,5 @@
 """LoRA adapters of PEFT, and methods that save whole modules in PEFT's form."""
 
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from torch import Tensor
 
 from orbitune.fastpath.reading.known import require
 from orbitune.fastpath.reading.shapes import Shapes
-from orbitune.models.files.adapter_files import read_adapter_config
+from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, lora_scaling, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 
-_PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 # Settings of an adapter_config.json that are followed, or that change nothing in evaluation mode.
 _FOLLOWED = {
     "peft_type",
@@ -70,44 +68,49 @@ def read_adapter(folder: Path, shapes: Shapes) -> Adapter:
         UnknownModelError: it has a setting or a tensor that is not known here, or lacks one.
     """
     config = read_adapter_config(folder)
-    scaling, layers = _scaling(config), _adapted_layers(config, shapes)
-    names = _whole_tensors(config, layers, shapes=shapes)
+    _check_settings(config)
+    modules = {module for name in shapes for module in _modules_of(name)}
+    layers = _adapted_layers(config, modules, shapes=shapes)
+    names = _whole_tensors(config, layers, modules=modules, shapes=shapes)
     # PEFT leaves LoRA out inside a module that is saved whole.
     require(not any(f"{layer}.weight" in names.values() for layer in layers))
     stored = read_tensors(folder / ADAPTER_WEIGHTS)
-    factors = {f"{_PREFIX}{layer}{end}" for layer in layers for end in (_DOWN, _UP)}
-    required = {_PREFIX + name for name in names} | factors
+    factors = {f"{PREFIX}{layer}{end}" for layer in layers for end in (DOWN, UP)}
+    required = {PREFIX + name for name in names} | factors
     require(required <= stored.keys() <= required | _copies(config, names.values()))
     rank, updates = config.get("r", 8), {}
     for layer in layers:
-        down, up = (stored[f"{_PREFIX}{layer}{end}"].float() for end in (_DOWN, _UP))
+        down, up = (stored[f"{PREFIX}{layer}{end}"].float() for end in (DOWN, UP))
         outputs, inputs = shapes[f"{layer}.weight"]
         require(down.shape == (rank, inputs) and up.shape == (outputs, rank))
         updates[layer] = (down, up)
-    replaced = {name: stored[_PREFIX + own].float() for own, name in names.items()}
-    return Adapter(replaced, updates, scaling)
+    replaced = {name: stored[PREFIX + own].float() for own, name in names.items()}
+    return Adapter(replaced, updates, lora_scaling(config))
 
 
-def _scaling(config: Mapping[str, Any]) -> float:
-    """Return the scaling of an adapter's updates, all of whose settings are followed here."""
+def _check_settings(config: Mapping[str, Any]) -> None:
+    """Check that all settings of an adapter are followed here."""
     others = config.keys() - _FOLLOWED - _WITHOUT_EFFECT
     require(config["peft_type"] == "LORA" and not any(config[name] for name in others))
     require(config.get("init_lora_weights") in (None, True, False, "gaussian"))
     require(config.get("layers_pattern") in (None, [], ["layer", "layers"]))
-    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
-    require(rank > 0)
-    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+    require(config.get("r", 8) > 0)
 
 
-def _adapted_layers(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
-    """Return the names of the linear layers that PEFT adapts."""
+def _adapted_layers(config: Mapping[str, Any], modules: Collection[str], *, shapes: Shapes) -> list[str]:
+    """Return the names of the linear layers that PEFT adapts.
+
+    Args:
+        config: adapter_config.json.
+        modules: names of all modules of the classifier.
+        shapes: of all its tensors.
+    """
     targets: Any = config.get("target_modules")
     numbers = config.get("layers_to_transform")
     require(numbers is None or isinstance(numbers, list))
     if targets == _NO_LAYER:
         return []
     require(isinstance(targets, list))
-    modules = {module for name in shapes for module in _modules_of(name)}
     matched = {target: _named(target, modules) for target in targets}
     layers = set().union(*matched.values())
     # PEFT refuses other modules than layers.
@@ -121,17 +124,19 @@ def _adapted_layers(config: Mapping[str, Any], shapes: Shapes) -> list[str]:
     return sorted(layers)
 
 
-def _whole_tensors(config: Mapping[str, Any], layers: Collection[str], *, shapes: Shapes) -> dict[str, str]:
+def _whole_tensors(
+    config: Mapping[str, Any], layers: Collection[str], *, modules: Collection[str], shapes: Shapes
+) -> dict[str, str]:
     """Return the tensors that an adapter replaces, by their names in its file.
 
     Args:
         config: adapter_config.json.
         layers: names of the layers with LoRA.
-        shapes: of all tensors of the classifier.
+        modules: names of all modules of the classifier.
+        shapes: of all its tensors.
     """
     bias, saved = config.get("bias", "none"), config.get("modules_to_save") or []
     require(bias in ("none", "all"))
-    modules = {module for name in shapes for module in _modules_of(name)}
     # PEFT reads these names as regular expressions too, and as ends of the names of its own modules.
     require(all(_named(name, modules) for name in saved))
     names = {}
@@ -153,7 +158,7 @@ def _copies(config: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     if config.get("bias") != "all":
         return set()
     return {
-        f"{_PREFIX}{module}.{wrapped}{name.removeprefix(module)}"
+        f"{PREFIX}{module}.{wrapped}{name.removeprefix(module)}"
         for name in names
         if name.endswith(".bias")
         for module in _saved_modules(config, name)

@@ -4,6 +4,7 @@ PEFT imports modules that a configuration names, reads pickles, allocates ranks 
 ignores tensors that fit nowhere. None of that may happen to a folder from an unknown source.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,10 @@ from orbitune.models.files.config_files import read_config_file
 from orbitune.models.methods import PEFT_TYPES
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+# Keys of an adapter_model.safetensors: before the name of a module, and after that of a LoRA layer.
+PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 # How plain LoRA may have been started. The others compute from what is not in the folder (gradients,
 # activations, random numbers), and change the frozen weights as they do.
@@ -130,25 +134,10 @@ def _whole_numbers(patterns: dict[str, Any]) -> list[int]:
     return [rank for rank in patterns.values() if isinstance(rank, int)]
 
 
-def drop_copies(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the tensors that PEFT reads from an adapter, each under one name.
-
-    With `bias="all"`, PEFT writes the bias of a module in `modules_to_save` three times: the original one,
-    and the trained one under two names, of which it reads the plain one.
-
-    Raises:
-        ModelError: two tensors have the same plain name.
-    """
-    kept: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        # Some programs leave the adapter's name or PEFT's wrapper in the key.
-        plain = name.replace(".default", "").replace(".modules_to_save", "")
-        if ".original_module." in name or (plain != name and plain in tensors):
-            continue
-        if plain in kept:
-            raise ModelError(f"The adapter holds {plain} twice, under two names. Remove one.")
-        kept[plain] = tensor
-    return kept
+def lora_scaling(config: Mapping[str, Any]) -> float:
+    """Return the factor of B A in a LoRA layer, from `read_adapter_config`."""
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
+    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
 def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
