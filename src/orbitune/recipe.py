@@ -162,6 +162,13 @@ class OptimisationSettings(Settings):
         "sensors and smaller windows show it, some with haze, noise or a stripe; flips: random flips and "
         "90-degree rotations; none (default: sensor; flips with cache_frozen)",
     )
+    patch_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the patches of a training tile that a step leaves out at random, for faster steps "
+        "(PatchDropout, arXiv:2208.07220)",
+    )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"
     )
@@ -218,7 +225,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     @model_validator(mode="after")
     def _check_together(self) -> "Recipe":
         if self.cache_frozen:
-            fixed = {"fast": True, "sizes": None, "mixup": 0.0, "tta": "none"}
+            fixed = {"fast": True, "sizes": None, "patch_dropout": 0.0, "mixup": 0.0, "tta": "none"}
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
             if bad := bad + ["augment"] * (self.augment == "sensor"):
                 raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
