@@ -76,8 +76,9 @@ class PlainClassifier(nn.Module):
         size = size or self.transform.size
         pixels = self.transform.with_size(size)(tiles)
         dtype = self.plan.dtype
-        with self._patches_dropped(size), torch.autocast(
-            tiles.device.type, dtype, enabled=dtype != torch.float32
+        with (
+            self._patches_dropped(size),
+            torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
         ):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
 
