@@ -166,8 +166,8 @@ class OptimisationSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="Fraction of the patches of a training tile that a step leaves out at random, for faster steps "
-        "(PatchDropout, arXiv:2208.07220)",
+        description="Fraction of the patches of a training tile that a step leaves out, drawn at random, for "
+        "faster steps (PatchDropout, arXiv:2208.07220)",
     )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"
