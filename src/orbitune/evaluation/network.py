@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, token_count
@@ -20,7 +21,6 @@ from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families import Family, head_names
 from orbitune.models.metadata import ModelMetadata
-from orbitune.models.patch_dropout import drop_patches
 from orbitune.models.precision import DTYPES
 from orbitune.recipe import Recipe
 
@@ -40,7 +40,7 @@ class PlainClassifier(nn.Module):
         family: names of the model's parts.
         transform: resizing and normalisation of tiles.
         plan: dtype, and why the fast path is not used.
-        patch_dropout: fraction of the patches that training leaves out, see `orbitune.models.patch_dropout`.
+        patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
     """
 
     plan: ComputePlan

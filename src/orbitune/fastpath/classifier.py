@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.fastpath.dispatch import FastPlan
 from orbitune.fastpath.fused_layer import run_layers
@@ -31,7 +32,6 @@ from orbitune.fastpath.operations import Residual, add
 from orbitune.fastpath.patch_embedding import PatchEmbedding
 from orbitune.fastpath.token_merging import merge
 from orbitune.models.families import Family, head_names
-from orbitune.models.patch_dropout import drop_patches
 
 
 class FastClassifier(nn.Module):
@@ -44,7 +44,7 @@ class FastClassifier(nn.Module):
         transform: resizing and normalisation of tiles.
         plan: how the model is computed, see `orbitune.fastpath.dispatch`.
         checkpointing: keep only each layer's input for the backward pass and recompute the rest.
-        patch_dropout: fraction of the patches that training leaves out, see `orbitune.models.patch_dropout`.
+        patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
         merge_after: numbers of layers, from 1, after which patches are merged, see
             `orbitune.fastpath.token_merging`; for models whose head reads the class token alone.
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orbitune.models.patch_dropout import drop_patches
+from orbitune.data.augment import drop_patches
 
 TOKENS = torch.arange(2 * 10, dtype=torch.float32).view(2, 10, 1)  # two images, of one prefix token each
 
