@@ -6,7 +6,7 @@ orbitune.json, see `orbitune.models.metadata`.
 
 import json
 import subprocess
-import sys
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.processes import LOST, ForkServer, start_process
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,9 +73,9 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
 
 
 def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: "Tensor") -> float:
-    """Reload a saved model in a fresh process and compare its logits.
+    """Reload a saved model in another process and compare its logits.
 
-    The process uses transformers and PEFT alone, as any of their users would.
+    The process has not seen the model, and uses transformers and PEFT alone, as any of their users would.
 
     Args:
         folder: what `save_model` wrote.
@@ -94,7 +95,8 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
         batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         forward = json.dumps(backbone.family.forward)
-        done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
+        words = [str(folder), str(backbone.folder), str(batch), forward]
+        done = run_reload(words, server=ForkServer.current)
     if done.returncode:
         raise RunError(f"{folder} was written but does not load again: {_last_exception(done.stderr)}")
     difference = float(done.stdout)
@@ -114,10 +116,27 @@ def _last_exception(traceback: str) -> str:
     return message[0] if message else "no message"
 
 
-def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Run `orbitune.models.reload` in a fresh process."""
-    program = [sys.executable, "-m", "orbitune.models.reload", *arguments]
-    return subprocess.run(program, capture_output=True, text=True)
+def run_reload(arguments: Sequence[str], server: ForkServer | None) -> "subprocess.CompletedProcess[str]":
+    """Run `orbitune.models.reload` in a process that has not seen the model.
+
+    Args:
+        arguments: its command line.
+        server: forks the process, see `start_process`.
+    """
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
+        process = start_process(
+            "orbitune.models.reload", *arguments, stdout=output, stderr=messages, server=server
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        if code == LOST:
+            return run_reload(arguments, server=None)
+        for file in (output, messages):
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read(), messages.read())
 
 
 def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":
