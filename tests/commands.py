@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from orbitune.processes import ForkServer, start_process
+from orbitune.processes.launcher import ForkServer, start_process
 
 
 @cache

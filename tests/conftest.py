@@ -34,7 +34,7 @@ def forked_reload():
     """Saved models are checked in forks of one process."""
     from commands import fork_server
 
-    from orbitune.processes import ForkServer
+    from orbitune.processes.launcher import ForkServer
 
     ForkServer.current = fork_server()
     yield
@@ -44,7 +44,7 @@ def forked_reload():
 @pytest.fixture
 def fresh_reload(monkeypatch):
     """Saved models are checked in new interpreters."""
-    from orbitune.processes import ForkServer
+    from orbitune.processes.launcher import ForkServer
 
     monkeypatch.setattr(ForkServer, "current", None)
 

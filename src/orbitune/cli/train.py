@@ -71,8 +71,8 @@ def train(
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     recipe = make_recipe()
-    from orbitune.fork_server import forked_server
     from orbitune.models.methods import find_method
+    from orbitune.processes.fork_server import forked_server
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
     from orbitune.training.tracking.trackers import make_trackers

@@ -5,10 +5,8 @@ orbitune.json, see `orbitune.models.metadata`.
 """
 
 import json
-import subprocess
-import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,7 @@ from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
-from orbitune.processes import LOST, ForkServer, start_process
+from orbitune.processes.child_processes import run_captured
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,8 +93,8 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
         batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         forward = json.dumps(backbone.family.forward)
-        words = [str(folder), str(backbone.folder), str(batch), forward]
-        done = run_reload(words, server=ForkServer.current)
+        words = (str(folder), str(backbone.folder), str(batch), forward)
+        done = run_captured("orbitune.models.reload", *words)
     if done.returncode:
         raise RunError(f"{folder} was written but does not load again: {_last_exception(done.stderr)}")
     difference = float(done.stdout)
@@ -114,29 +112,6 @@ def _last_exception(traceback: str) -> str:
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     message = lines[frames[-1] + 1 :] if frames else lines
     return message[0] if message else "no message"
-
-
-def run_reload(arguments: Sequence[str], server: ForkServer | None) -> "subprocess.CompletedProcess[str]":
-    """Run `orbitune.models.reload` in a process that has not seen the model.
-
-    Args:
-        arguments: its command line.
-        server: forks the process, see `start_process`.
-    """
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
-        process = start_process(
-            "orbitune.models.reload", *arguments, stdout=output, stderr=messages, server=server
-        )
-        try:
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            raise
-        if code == LOST:
-            return run_reload(arguments, server=None)
-        for file in (output, messages):
-            file.seek(0)
-        return subprocess.CompletedProcess(arguments, code, output.read(), messages.read())
 
 
 def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.processes import ForkServer
+from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, RecordError, StoredRecord, unreadable
 from orbitune.resources import parse_bytes, parse_seconds

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import DivergedError, OrbituneError
-from orbitune.processes import ForkServer
+from orbitune.processes.child_processes import POLL_SECONDS, ChildProcess
+from orbitune.processes.launcher import ForkServer
 from orbitune.resources import core_count
-from orbitune.study.child_processes import POLL_SECONDS, ChildProcess
 from orbitune.study.records import Status
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from orbitune.data.loader import TileLoader
 from orbitune.files import scratch
 from orbitune.models.factory import image_size, plan_parameters
-from orbitune.processes import ForkServer
+from orbitune.processes.child_processes import run_module
+from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
-from orbitune.study.child_processes import run_module
 from orbitune.study.records import Plan
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder

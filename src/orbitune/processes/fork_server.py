@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from orbitune.processes import READY, ForkServer, end_with_parent
+from orbitune.processes.launcher import READY, ForkServer, end_with_parent
 from orbitune.resources import limit_openmp_spinning
 
 # What runs import.

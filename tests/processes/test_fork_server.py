@@ -14,9 +14,9 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import RunError
-from orbitune.fork_server import can_fork
-from orbitune.processes import ForkServer, ForkServerError
-from orbitune.study.child_processes import ChildProcess, run_module
+from orbitune.processes.child_processes import ChildProcess, run_module
+from orbitune.processes.fork_server import can_fork
+from orbitune.processes.launcher import ForkServer, ForkServerError
 from orbitune.study.executor import LocalExecutor, Task
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fork servers run on Linux only")
@@ -167,8 +167,9 @@ def recipe_file(tmp_path_factory):
 @pytest.mark.slow
 def test_the_server_and_its_children_end_with_a_parent_that_is_killed(tmp_path):
     code = (
-        "from orbitune.processes import ForkServer; from orbitune.study.child_processes import ChildProcess\n"
-        "from pathlib import Path; import time\n"
+        "import time; from pathlib import Path\n"
+        "from orbitune.processes.launcher import ForkServer\n"
+        "from orbitune.processes.child_processes import ChildProcess\n"
         "child = ChildProcess('waits', log=Path('log'), server=ForkServer.spawn())\n"
         "print(child.process.pid, flush=True); time.sleep(600)"
     )

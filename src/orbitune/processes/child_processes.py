@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import tempfile
 import time
 from contextlib import nullcontext
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import CONTINUE, DivergedError, Interrupted, RunError
-from orbitune.processes import LOST, ForkServer, start_process
+from orbitune.processes.launcher import LOST, ForkServer, start_process
 
 USER_ERROR, INTERRUPTED = 2, 130
 POLL_SECONDS = 0.05
@@ -42,6 +43,29 @@ def run_module(
     except (KeyboardInterrupt, Interrupted):
         child.interrupt()
     return child.result()
+
+
+def run_captured(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m MODULE ...` in a process of its own; return its exit code, output and messages.
+
+    It is a fork of this process's server, if there is one.
+    """
+    return _run_captured((module, *arguments), ForkServer.current)
+
+
+def _run_captured(words: tuple[str, ...], server: ForkServer | None) -> "subprocess.CompletedProcess[str]":
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
+        process = start_process(*words, stdout=output, stderr=messages, server=server)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        if code == LOST:
+            return _run_captured(words, None)  # by a new interpreter
+        for file in (output, messages):
+            file.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), messages.read())
 
 
 class ChildProcess:

@@ -1,6 +1,6 @@
 """Processes of `python -m MODULE`: forks of a fork server, else new interpreters.
 
-See `orbitune.fork_server`.
+See `orbitune.processes.fork_server`.
 """
 
 import ctypes
@@ -110,7 +110,7 @@ class ForkServer:
             threads: value of OMP_NUM_THREADS, which OpenMP reads when it is loaded; None leaves it unset.
         """
         ours, theirs = socket.socketpair()
-        code = "from orbitune.fork_server import main; main()"
+        code = "from orbitune.processes.fork_server import main; main()"
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-c", code, str(theirs.fileno())],
