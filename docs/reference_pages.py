@@ -61,7 +61,8 @@ def command_line_page() -> str:
 
 def _recipe_groups() -> dict[str, list[str]]:
     """Return group title -> names of the options of that group."""
-    from orbitune.recipe import LoraSettings, Recipe
+    from orbitune.recipe import Recipe
+    from orbitune.recipe_settings import LoraSettings
 
     groups = {title: [name for name in fields if name != "lora"] for title, fields in Recipe.groups().items()}
     method = next(names for names in groups.values() if "method" in names)

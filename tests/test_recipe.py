@@ -6,7 +6,8 @@ import pytest
 
 from orbitune.errors import OrbituneError
 from orbitune.presets import preset
-from orbitune.recipe import LoraSettings, Recipe
+from orbitune.recipe import Recipe
+from orbitune.recipe_settings import LoraSettings
 
 
 def test_a_recipe_survives_yaml(tmp_path):

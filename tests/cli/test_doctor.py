@@ -10,7 +10,7 @@ from commands import orbitune
 from orbitune.cli.diagnostics import diagnose
 from orbitune.extras import EXTRAS
 from orbitune.fastpath import native
-from orbitune.recipe import DEFAULT_BACKBONE
+from orbitune.recipe_settings import DEFAULT_BACKBONE
 
 
 @pytest.fixture(autouse=True)

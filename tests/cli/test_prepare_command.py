@@ -9,7 +9,7 @@ import pytest
 from commands import orbitune
 from samples import backbone_folder, tile_folder
 
-from orbitune.recipe import DEFAULT_BACKBONE
+from orbitune.recipe_settings import DEFAULT_BACKBONE
 
 
 def started(*arguments, **environment):

@@ -3,7 +3,8 @@
 from commands import orbitune
 
 from orbitune.cli.recipe_options import make_recipe
-from orbitune.recipe import LoraSettings, Recipe
+from orbitune.recipe import Recipe
+from orbitune.recipe_settings import LoraSettings
 
 
 def test_every_setting_of_a_recipe_is_an_option_with_its_help():

@@ -246,3 +246,15 @@ def written_out(layer, x, kept):
     down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     update = F.linear(F.linear(x * kept / (1 - 0.4), down), up)
     return layer.base_layer(x) + layer.scaling["default"] * update
+
+
+def test_dropped_patches_leave_the_gradients_of_the_plain_path(backbone):
+    recipe = resolve(Recipe(patch_dropout=0.5, precision="fp32", lora={"dropout": 0}), backbone)
+    batch, found = tiles(side=20), []
+    for fast in (False, True):
+        model = build(recipe, backbone, classes=CLASSES)
+        network = make_network(model, recipe.replace(fast=fast), backbone=backbone, transform=TRANSFORM)
+        torch.manual_seed(3)
+        found.append(gradients(network.train(), batch))
+    for name, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][name], atol=1e-5), name

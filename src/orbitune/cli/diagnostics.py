@@ -11,7 +11,7 @@ from typing import Literal
 from orbitune.cache import cache_dir, check_private
 from orbitune.errors import OrbituneError
 from orbitune.extras import EXTRAS, install_command, missing_modules
-from orbitune.recipe import DEFAULT_BACKBONE
+from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.resources import core_count, processor_name
 
 PACKAGES = ("orbitune", "torch", "transformers", "peft", "numpy")

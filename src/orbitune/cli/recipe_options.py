@@ -12,8 +12,9 @@ from pydantic.fields import FieldInfo
 from orbitune.cli.help import ADVANCED, show_all_options
 from orbitune.models.methods import METHODS, find_method
 from orbitune.presets import PRESETS, preset
-from orbitune.recipe import LoraSettings, Recipe
+from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, data_name
+from orbitune.recipe_settings import LoraSettings
 from orbitune.yaml_files import read_yaml
 
 

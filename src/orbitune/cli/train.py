@@ -14,7 +14,8 @@ from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import OUT_HELP, Json, MemoryBudget, Quiet, TimeBudget, Track, split_names
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
 from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
-from orbitune.recipe import DEFAULT_BACKBONE, Recipe
+from orbitune.recipe import Recipe
+from orbitune.recipe_settings import DEFAULT_BACKBONE
 
 app = CommandSet("Data and training")
 

@@ -1,7 +1,6 @@
-"""Augmentation of batches of tiles: flips and quarter turns, mixup.
+"""Augmentation of batches: flips and quarter turns, mixup, PatchDropout.
 
-Functions take tiles as they are stored, uint8 (B, H, W, C), on any device, and draw from torch's global
-generator.
+Functions take batches on any device, and draw from torch's global generator.
 """
 
 from collections.abc import Callable
@@ -65,3 +64,27 @@ def mixup(tiles: "Tensor", targets: "Tensor", *, alpha: float) -> "tuple[Tensor,
     partner = torch.randperm(len(tiles)).to(tiles.device)
     mixed = torch.lerp(tiles[partner].float(), tiles.float(), weight).round().to(tiles.dtype)
     return mixed, torch.lerp(targets[partner], targets, weight)
+
+
+def drop_patches(tokens: "Tensor", fraction: float, *, prefix_tokens: int) -> "Tensor":
+    """Leave out random patches of each image.
+
+    PatchDropout (Liu et al. 2022, arXiv:2208.07220): a training step costs about as much as the patches that
+    are left.
+
+    Args:
+        tokens: (B, N, D), with their position embeddings.
+        fraction: fraction of the patches to leave out, above 0 and below 1; at least one patch is kept.
+        prefix_tokens: number of first tokens, which are kept (class, distillation, registers).
+
+    Returns:
+        (B, prefix_tokens + K, D): the prefix and K patches in their order.
+    """
+    import torch
+
+    batch, count, width = tokens.shape
+    patches = count - prefix_tokens
+    keep = max(1, round(patches * (1 - fraction)))
+    drawn = torch.rand(batch, patches, device=tokens.device).argsort(1)[:, :keep].sort(1).values
+    kept = tokens[:, prefix_tokens:].gather(1, drawn[..., None].expand(-1, -1, width))
+    return torch.cat([tokens[:, :prefix_tokens], kept], 1)

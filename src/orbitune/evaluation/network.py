@@ -4,7 +4,8 @@ The fast path (`orbitune.fastpath`) is optional: without that package, and for m
 the forward pass of transformers and PEFT is used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, token_count
@@ -38,20 +40,31 @@ class PlainClassifier(nn.Module):
         family: names of the model's parts.
         transform: resizing and normalisation of tiles.
         plan: dtype, and why the fast path is not used.
+        patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
     """
 
     plan: ComputePlan
     transform: Transform
 
-    def __init__(self, model: nn.Module, family: Family, *, transform: Transform, plan: ComputePlan) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        *,
+        transform: Transform,
+        plan: ComputePlan,
+        patch_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
         self.transform = transform
+        self._patch_dropout = patch_dropout
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-        # A list, because assigning modules would register them a second time.
+        # Lists, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]
+        self._embeddings = [getattr(base, base.base_model_prefix).embeddings]
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """Return logits, float32 (B, C).
@@ -60,10 +73,32 @@ class PlainClassifier(nn.Module):
             tiles: uint8 (B, H, W, 3).
             size: side in pixels to resize tiles to, if not the transform's own.
         """
-        pixels = self.transform.with_size(size or self.transform.size)(tiles)
+        size = size or self.transform.size
+        pixels = self.transform.with_size(size)(tiles)
         dtype = self.plan.dtype
-        with torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32):
+        with (
+            self._patches_dropped(size),
+            torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
+        ):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
+
+    @contextmanager
+    def _patches_dropped(self, size: int) -> Iterator[None]:
+        """Leave out patches behind the embeddings while the model trains on inputs of `size` pixels."""
+        if not (self._patch_dropout and self.training):
+            yield
+            return
+        [embeddings] = self._embeddings
+        patches = (size // embeddings.patch_embeddings.projection.kernel_size[0]) ** 2
+        handle = embeddings.register_forward_hook(
+            lambda module, inputs, tokens: drop_patches(
+                tokens, self._patch_dropout, prefix_tokens=tokens.shape[1] - patches
+            )
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def features(self, tiles: Tensor) -> list[Tensor]:
         """Return the input of each head, float32 (B, D), of uint8 tiles (B, H, W, 3)."""
@@ -208,7 +243,7 @@ def make_network(
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not.
-        recipe: resolved; its precision, `fast` and `checkpointing` count.
+        recipe: resolved; its precision, `fast`, `checkpointing` and `patch_dropout` count.
         backbone: backbone of the model.
         transform: resizing and normalisation of tiles.
         attention: attention kernel of an earlier part of the same run; None for the faster one.
@@ -222,7 +257,9 @@ def make_network(
         if recipe.checkpointing:
             # Reentrant checkpointing would give adapters no gradient.
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        return PlainClassifier(model, backbone.family, transform=transform, plan=plan)
+        return PlainClassifier(
+            model, backbone.family, transform=transform, plan=plan, patch_dropout=recipe.patch_dropout
+        )
     from orbitune.fastpath.allocator import keep_freed_memory
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.fastpath.dispatch import FastPlan
@@ -231,5 +268,10 @@ def make_network(
     if next(model.parameters()).device.type == "cpu":
         keep_freed_memory()
     return FastClassifier(
-        model, backbone.family, transform=transform, plan=plan, checkpointing=recipe.checkpointing
+        model,
+        backbone.family,
+        transform=transform,
+        plan=plan,
+        checkpointing=recipe.checkpointing,
+        patch_dropout=recipe.patch_dropout,
     )

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.fastpath.dispatch import FastPlan
 from orbitune.fastpath.fused_layer import run_layers
@@ -43,6 +44,7 @@ class FastClassifier(nn.Module):
         transform: resizing and normalisation of tiles.
         plan: how the model is computed, see `orbitune.fastpath.dispatch`.
         checkpointing: keep only each layer's input for the backward pass and recompute the rest.
+        patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
         merge_after: numbers of layers, from 1, after which patches are merged, see
             `orbitune.fastpath.token_merging`; for models whose head reads the class token alone.
 
@@ -59,12 +61,14 @@ class FastClassifier(nn.Module):
         transform: Transform,
         plan: FastPlan,
         checkpointing: bool = False,
+        patch_dropout: float = 0.0,
         merge_after: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
         self.checkpointing = checkpointing
+        self._patch_dropout = patch_dropout
         base, body = base_model(model), backbone_of(model)
         self._patches = PatchEmbedding(
             body.embeddings, transform, dtype=plan.dtype, antialias=family.antialias
@@ -139,7 +143,11 @@ class FastClassifier(nn.Module):
     def features(self, inputs: Tensor, size: int | None = None) -> list[Tensor]:
         """Return the input of each head, float32 (B, D); for the arguments see `forward`."""
         if not inputs.is_floating_point():
-            x = self._run(self._patches(inputs, size), self._layers)
+            tokens = self._patches(inputs, size)
+            if self._patch_dropout and self.training:
+                prefix = self._patches.prefix_tokens
+                tokens = drop_patches(tokens, self._patch_dropout, prefix_tokens=prefix)
+            x = self._run(tokens, self._layers)
         else:
             x = self._run(inputs, self._layers[self.frozen_depth :])
         x = self._norm(x.float())

@@ -17,7 +17,7 @@ from orbitune.models.files.config_hash import config_hash
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
-from orbitune.recipe import DEFAULT_BACKBONE
+from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:

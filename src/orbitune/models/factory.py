@@ -72,8 +72,8 @@ def _micro_batch(size: int, recipe: Recipe, *, backbone: Backbone) -> int:
 
     if torch.cuda.is_available():
         return recipe.batch_size
-    a_tile = token_count(size, backbone.patch_size) * backbone.width
-    return 1 << max(0, (_CACHED // a_tile).bit_length() - 1)
+    a_tile = int(token_count(size, backbone.patch_size) * (1 - recipe.patch_dropout)) * backbone.width
+    return 1 << max(0, (_CACHED // max(1, a_tile)).bit_length() - 1)
 
 
 def native_precision() -> str:

@@ -1,0 +1,199 @@
+"""Settings of a recipe, in the groups of documentation and help."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+DEFAULT_BACKBONE = "facebook/dinov2-small"
+"""DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
+
+
+def _split_names(value: Any) -> Any:
+    """Return names separated by commas as a tuple of them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(str(part).strip() for part in parts) if isinstance(parts, list | tuple) else parts
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+class Settings(BaseModel):
+    """Immutable settings; unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # start-up time
+
+
+class DataSettings(Settings):
+    """Tiles, labels and splits."""
+
+    data: str = Field(
+        "synthetic",
+        description="Hub id, folder, zip, manifest (CSV or JSON lines), or synthetic[:COUNT]",
+    )
+    data_config: str | None = Field(
+        None, description="Configuration (subset) of a parquet data set that has several"
+    )
+    label_column: str | None = Field(
+        None, description="Column of the labels in a manifest or parquet data set (default: label)"
+    )
+    image_column: str | None = Field(
+        None, description="Column of the images or their file names, where there are several"
+    )
+    bands: _Names | None = Field(
+        None,
+        min_length=1,
+        description="Bands to read, by name or number, such as B04,B03,B02,B08; or all (default: all of "
+        "GeoTIFFs with more than three bands, else red, green and blue)",
+    )
+    split_files: str | None = Field(
+        None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
+    )
+    split: Literal["default", "random", "spatial"] = Field(
+        "default",
+        description="default: the given file lists, else the data's own splits, else random; random: drawn "
+        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks",
+    )
+    split_seed: int = Field(
+        42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
+    )
+    block_size: float | None = Field(
+        None,
+        gt=0,
+        description="Side of the blocks of a spatial split in metres (default: the largest that leaves every "
+        "class in every split)",
+    )
+    shots: int | None = Field(
+        None, ge=1, description="Training tiles per class, drawn with the seed (default: all)"
+    )
+    on_bad_image: Literal["stop", "skip"] = Field(
+        "stop", description="Stop at an unreadable image, or skip it"
+    )
+
+
+class ModelSettings(Settings):
+    """The pretrained backbone and its input."""
+
+    backbone: str = Field(
+        DEFAULT_BACKBONE,
+        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, without a hub",
+    )
+    image_size: int | Literal["native", "auto"] | None = Field(
+        None,
+        description="Input size in pixels; native: the size of the tiles; auto: 1.75 times that, at most the "
+        "checkpoint's (default: the checkpoint's)",
+    )
+    tta: Literal["flips", "none"] = Field(
+        "none",
+        description="Test-time augmentation: average the predictions of a tile's flips and quarter turns",
+    )
+
+
+class LoraSettings(Settings):
+    """Settings of LoRA (Hu et al. 2021, arXiv:2106.09685).
+
+    Related methods read the same settings; see `orbitune.models.peft_methods`.
+    """
+
+    rank: int = Field(
+        8, ge=1, description="LoRA: rank of the update; related methods derive their size from it"
+    )
+    alpha: int = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout on the input of the update")
+    targets: _Names = Field(
+        ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v, or all"
+    )
+    top_layers: int | None = Field(
+        None, ge=1, description="LoRA: adapt only the last N layers (default: all; method topk: 2)"
+    )
+    bias: Literal["none", "all", "lora_only"] = Field("none", description="LoRA: biases to train")
+    plus_ratio: float = Field(
+        16.0, gt=0, description="Learning-rate ratio of LoRA B to LoRA A (LoRA+, arXiv:2402.12354)"
+    )
+
+
+class MethodSettings(Settings):
+    """The fine-tuning method."""
+
+    method: str = Field("lora", description="Fine-tuning method")
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+
+
+class OptimisationSettings(Settings):
+    """Epochs, batches, learning rate, augmentation and regularisation."""
+
+    epochs: int = Field(3, ge=1, description="Epochs; the validation split is scored after each")
+    passes: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over the training tiles per epoch (default: 1; with shots, enough for 100 steps)",
+    )
+    batch_size: int = Field(64, ge=1, description="Tiles per optimizer step")
+    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate (default: the method's)")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Learning-rate schedule after the warm-up"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Fraction of the steps with linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW")
+    sizes: tuple[tuple[int, float], ...] | None = Field(
+        None,
+        description="Progressive resizing: input sizes with their fraction of the steps, such as "
+        "56:0.5,112:0.5",
+    )
+    augment: Literal["sensor", "flips", "none"] | None = Field(
+        None,
+        description="Augmentation of training tiles: sensor: flips, and views of every fourth tile as other "
+        "sensors and smaller windows show it, some with haze, noise or a stripe; flips: random flips and "
+        "90-degree rotations; none (default: sensor; flips with cache_frozen)",
+    )
+    patch_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Fraction of a training tile's patches that a step leaves out at random"
+    )
+    mixup: float = Field(
+        0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Probability that is spread evenly over all classes"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of head, order of tiles, augmentation and dropout")
+
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _split_sizes(cls, value: Any) -> Any:
+        return [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("sizes")
+    @classmethod
+    def _check_fractions(cls, value: Any) -> Any:
+        if value is not None and abs(sum(fraction for _, fraction in value) - 1) > 1e-6:
+            raise ValueError("the fractions must sum to 1, such as 56:0.5,112:0.5")
+        return value
+
+
+class RuntimeSettings(Settings):
+    """How the run is computed."""
+
+    precision: Literal["bf16", "fp16", "fp32"] | None = Field(
+        None, description="Floating-point type (default: bf16 where the processor supports it)"
+    )
+    fast: bool = Field(True, description="Use the fast path in place of the forward pass of transformers")
+    cache_frozen: bool = Field(
+        False,
+        description="Cache the activations of the frozen layers on disk, for faster epochs; building it "
+        "takes one pass over the tiles",
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Micro-batch size; gradients are accumulated over a batch (default: fits the processor's "
+        "cache; on a GPU the batch size)",
+    )
+    checkpointing: bool = Field(False, description="Save memory: recompute activations in the backward pass")
+
+
+GROUPS: dict[str, type[Settings]] = {
+    "Data": DataSettings,
+    "Model": ModelSettings,
+    "Method": MethodSettings,
+    "Optimisation": OptimisationSettings,
+    "Runtime": RuntimeSettings,
+}
