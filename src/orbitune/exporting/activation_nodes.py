@@ -8,7 +8,7 @@ from orbitune.errors import RunError
 from orbitune.exporting.graph_builder import GraphBuilder
 
 
-def add_activation(graph: GraphBuilder, x: str, activation: str) -> str:
+def add_activation(graph: GraphBuilder, x: str, *, activation: str) -> str:
     """Add an activation function, and return its output.
 
     Args:

@@ -8,7 +8,7 @@ _END = np.iinfo(np.int64).max
 
 
 def add_merging(
-    graph: GraphBuilder, x: str, sizes: str | None, *, patches: int, leading: int
+    graph: GraphBuilder, x: str, *, sizes: str | None, patches: int, leading: int
 ) -> tuple[str, str]:
     """Add the merging of every other patch into the most similar of the rest.
 

@@ -47,9 +47,9 @@ def measure_inputs(graph: ViTGraph, batches: Iterator[np.ndarray]) -> ChannelRan
 
     inputs: dict[str, str] = {}
 
-    def record(builder: GraphBuilder, x: str, linear: LinearWeights, *, name: str) -> str:
+    def record(builder: GraphBuilder, x: str, *, linear: LinearWeights, name: str) -> str:
         inputs[name] = x
-        return add_linear(builder, x, linear, name=name)
+        return add_linear(builder, x, linear=linear, name=name)
 
     model = replace(graph, linear=record).write()
     values = list(dict.fromkeys(inputs.values()))
@@ -73,11 +73,11 @@ class QuantizedLinear:
 
     ranges: ChannelRanges
 
-    def __call__(self, graph: GraphBuilder, x: str, linear: LinearWeights, *, name: str) -> str:
+    def __call__(self, graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str) -> str:
         """Add a layer."""
         low, high = (float(bound) for bound in self._range(name))
         scale = max((high - low) / 255, _SMALLEST_SCALE)
-        return add_quantized(graph, x, linear, name=name, scale=scale, zero_point=round(-low / scale))
+        return add_quantized(graph, x, linear=linear, name=name, scale=scale, zero_point=round(-low / scale))
 
     def _range(self, name: str) -> tuple[Any, Any]:
         """Return the range of all channels, with zero inside."""
@@ -85,13 +85,13 @@ class QuantizedLinear:
         return min(low.min(), 0), max(high.max(), 0)
 
 
-def add_quantized_patches(graph: GraphBuilder, x: str, linear: LinearWeights, *, name: str) -> str:
+def add_quantized_patches(graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str) -> str:
     """Add the patch embedding of 8-bit tiles, whose pixels are their own quantised values."""
-    return add_quantized(graph, x, linear, name=name, scale=1.0, zero_point=0)
+    return add_quantized(graph, x, linear=linear, name=name, scale=1.0, zero_point=0)
 
 
 def add_quantized(
-    graph: GraphBuilder, x: str, linear: LinearWeights, *, name: str, scale: float, zero_point: int
+    graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str, scale: float, zero_point: int
 ) -> str:
     """Add a linear layer in int8.
 

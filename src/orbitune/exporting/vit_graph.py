@@ -20,7 +20,7 @@ from orbitune.exporting.weights import LayerWeights, LinearWeights, ModelWeights
 
 INPUT, OUTPUT = "tiles", "probabilities"
 
-# Adds a linear layer to a graph: (builder, rows (M, in), weights, name=of the layer) -> rows (M, out).
+# Adds a linear layer to a graph: (builder, rows (M, in), linear=weights, name=of the layer) -> rows (M, out).
 AddLinear = Callable[..., str]
 
 
@@ -49,7 +49,7 @@ class _Tokens:
     sizes: str | None = None
 
 
-def add_linear(graph: GraphBuilder, x: str, linear: LinearWeights, *, name: str) -> str:
+def add_linear(graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str) -> str:
     """Add a linear layer in the graph's dtype, see `AddLinear`."""
     weight, bias = (
         graph.constant(linear.weight, f"{name}.weight"),
@@ -110,7 +110,7 @@ class ViTGraph:
         # The values of a patch lie as (row, band, column).
         cut = graph.add("Transpose", cut, perm=[0, 2, 4, 3, 1, 5])
         rows = graph.add("Reshape", cut, graph.shape(-1, self.tiles.bands * patch**2))
-        embedded = self.patches(graph, rows, self._projection(), name="patches")
+        embedded = self.patches(graph, rows, linear=self._projection(), name="patches")
         width, leading = len(model.projection), len(model.prefix)
         embedded = graph.add("Reshape", embedded, graph.shape(-1, grid**2, width))
         padded = graph.add("Pad", embedded, graph.shape(0, leading, 0, 0, 0, 0))
@@ -154,7 +154,7 @@ class ViTGraph:
         rows, count = tokens.rows, reads or tokens.count
         if reads:
             rows = self._leading(rows, tokens.count, reads)
-        rows = graph.add("Add", rows, self.linear(graph, attended, layer.out, name=f"{name}.out"))
+        rows = graph.add("Add", rows, self.linear(graph, attended, linear=layer.out, name=f"{name}.out"))
         normed = self._norm(rows, layer.norms[1], f"{name}.norms.1")
         return _Tokens(graph.add("Add", rows, self._mlp(layer, normed, name)), count, tokens.sizes)
 
@@ -165,7 +165,7 @@ class ViTGraph:
         graph, width = self._graph, len(layer.out.weight)
         first = self._leading(normed, tokens.count, reads) if reads else normed
         q, k, v = (
-            self.linear(graph, x, part, name=f"{name}.{role}")
+            self.linear(graph, x, linear=part, name=f"{name}.{role}")
             for x, part, role in zip(
                 (first, normed, normed), layer.qkv, ("query", "key", "value"), strict=True
             )
@@ -192,21 +192,23 @@ class ViTGraph:
 
     def _mlp(self, layer: LayerWeights, normed: str, name: str) -> str:
         graph = self._graph
-        hidden = self.linear(graph, normed, layer.mlp_in, name=f"{name}.mlp_in")
-        hidden = add_activation(graph, hidden, self.weights.activation)
+        hidden = self.linear(graph, normed, linear=layer.mlp_in, name=f"{name}.mlp_in")
+        hidden = add_activation(graph, hidden, activation=self.weights.activation)
         if layer.mlp_up:
-            hidden = graph.add("Mul", hidden, self.linear(graph, normed, layer.mlp_up, name=f"{name}.mlp_up"))
+            hidden = graph.add(
+                "Mul", hidden, self.linear(graph, normed, linear=layer.mlp_up, name=f"{name}.mlp_up")
+            )
         if layer.activation_scale is not None:
             scale = graph.constant(layer.activation_scale, f"{name}.activation_scale")
             hidden = graph.add("Mul", hidden, scale)
-        return self.linear(graph, hidden, layer.mlp_out, name=f"{name}.mlp_out")
+        return self.linear(graph, hidden, linear=layer.mlp_out, name=f"{name}.mlp_out")
 
     def _merged(self, tokens: _Tokens) -> _Tokens:
         """Add the merging of half of the patch tokens."""
         graph, leading = self._graph, len(self.weights.prefix)
         x = graph.add("Reshape", tokens.rows, graph.shape(-1, tokens.count, len(self.weights.projection)))
         patches = tokens.count - leading
-        x, sizes = add_merging(graph, x, tokens.sizes, patches=patches, leading=leading)
+        x, sizes = add_merging(graph, x, sizes=tokens.sizes, patches=patches, leading=leading)
         rows = graph.add("Reshape", x, graph.shape(-1, len(self.weights.projection)))
         return _Tokens(rows, leading + patches // 2, sizes)
 
@@ -234,7 +236,7 @@ class ViTGraph:
             mean = graph.add("ReduceMean", graph.add("Slice", tokens, *ends), axes=[1], keepdims=0)
             features = [graph.add("Concat", features[0], mean, axis=1)]
         logits = [
-            add_linear(graph, feature, head, name=f"heads.{place}")
+            add_linear(graph, feature, linear=head, name=f"heads.{place}")
             for place, (feature, head) in enumerate(zip(features, model.heads, strict=True))
         ]
         total = logits[0] if len(logits) == 1 else graph.add("Sum", *logits)

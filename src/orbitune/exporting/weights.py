@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.models.families import Family, head_names
-from orbitune.models.positions import interpolate_positions
+from orbitune.models.inputs.positions import interpolate_positions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
-from orbitune.models.positions import interpolate_positions
+from orbitune.models.inputs.positions import interpolate_positions
 from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
