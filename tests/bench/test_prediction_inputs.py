@@ -15,7 +15,7 @@ MEASURES = {
     "low": -1.0,
     "high": 1.0,
     "bytes": 0,
-    "milliseconds": {"1": 1.0, "64": 1.0},
+    "latency": {"1": {"p50": 1.0, "p99": 1.0}},
 }
 
 

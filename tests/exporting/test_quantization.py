@@ -1,0 +1,58 @@
+"""What ONNX Runtime computes an int8 graph with."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from graphs import graph_of, run, small_model, tiles_of
+
+from orbitune.exporting.quantization import quantize
+
+LAYERS = 3
+
+
+def optimised(graph, folder):
+    """Operators of a graph after the optimisations of ONNX Runtime."""
+    options, file = onnxruntime.SessionOptions(), folder / "optimised.onnx"
+    options.optimized_model_filepath, options.log_severity_level = str(file), 3
+    onnxruntime.InferenceSession(graph.write().SerializeToString(), options)
+    return Counter(node.op_type for node in onnx.load(file).graph.node)
+
+
+@pytest.fixture(scope="module")
+def quantized():
+    graph = graph_of(small_model())
+    return graph, quantize(graph, tiles_of(graph, 40))
+
+
+def test_every_layer_is_an_integer_product_with_one_quantised_input(quantized, tmp_path):
+    operators = optimised(quantized[1], tmp_path)
+    assert operators["DequantizeLinear"] == 0
+    # Query, key, value, output and the two layers of each MLP, and the patch embedding.
+    assert operators["QGemm"] == 6 * LAYERS + 1
+    # One for query, key and value together; the last query, of the class token alone, has its own.
+    assert operators["QuantizeLinear"] <= 4 * LAYERS + 2
+    assert operators["Gelu"] == LAYERS and operators["Erf"] == 0
+    assert operators["LayerNormalization"] == 2 * LAYERS + 1
+
+
+def test_probabilities_stay_close(quantized):
+    graph, int8 = quantized
+    tiles = tiles_of(graph)
+    away = np.abs(run(int8, tiles) - run(graph, tiles))
+    assert 0 < away.max() < 0.05
+
+
+def test_a_tile_has_the_same_probabilities_in_every_batch(quantized):
+    tiles = tiles_of(quantized[0])
+    whole = run(quantized[1], tiles)
+    assert np.allclose(run(quantized[1], tiles[2:3]), whole[2:3], atol=1e-6)
+
+
+def test_pixels_of_8_bits_are_quantised_without_loss_and_those_of_16_not_at_all(tmp_path):
+    model = small_model()
+    for dtype, products in (("uint8", 6 * LAYERS + 1), ("uint16", 6 * LAYERS)):
+        graph = graph_of(model, dtype=dtype)
+        assert optimised(quantize(graph, tiles_of(graph)), tmp_path)["QGemm"] == products
