@@ -33,7 +33,7 @@ from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, S
 from orbitune.cache import cache_folder
 from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
-from orbitune.study.child_processes import run_module
+from orbitune.processes.child_processes import run_module
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 

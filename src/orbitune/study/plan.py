@@ -12,9 +12,10 @@ from pathlib import Path
 from orbitune.data.loader import TileLoader
 from orbitune.files import scratch
 from orbitune.models.factory import image_size, plan_parameters
+from orbitune.processes.child_processes import run_module
+from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
-from orbitune.study.child_processes import run_command
 from orbitune.study.records import Plan
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
@@ -141,7 +142,7 @@ def _step_seconds(trainer: Trainer, first: int) -> list[float]:
 
 
 def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]:
-    """Return the plan of each recipe; several are measured in a fresh process each.
+    """Return the plan of each recipe; several are measured in a process of its own each.
 
     Args:
         recipes: one recipe per method.
@@ -155,14 +156,25 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     """
     if len(recipes) == 1:
         return [plan_run(recipes[0], progress)]
+    with ForkServer.spawn() as server:
+        return [plan_apart(recipe, server) for recipe in recipes]
+
+
+def plan_apart(recipe: Recipe, server: ForkServer) -> Plan:
+    """Return the plan of a recipe, measured in a process of its own.
+
+    Args:
+        recipe: what would be trained.
+        server: forks the process.
+
+    Raises:
+        OrbituneError: as `plan_run`.
+    """
     with scratch() as temporary:
-        plans = []
-        for recipe in recipes:
-            file = temporary / f"{recipe.method}.yaml"
-            recipe.save(file)
-            planned = run_command("plan", file, "--methods", recipe.method)["plans"]
-            plans += [Plan.from_json(plan) for plan in planned]
-        return plans
+        file = temporary / "recipe.yaml"
+        recipe.save(file)
+        options = ("--recipe", str(file), "--methods", recipe.method, "--json")
+        return Plan.from_json(run_module("orbitune", "plan", *options, server=server)["plans"][0])
 
 
 def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
