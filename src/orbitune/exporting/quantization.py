@@ -108,8 +108,11 @@ def add_quantized(
     size = graph.constant(step)
     x = graph.add("DequantizeLinear", graph.add("QuantizeLinear", x, size, zero), size, zero)
     steps = np.maximum(_largest_pairs(linear.weight) / _LARGEST_PAIR, _SMALLEST_SCALE).astype(np.float32)
-    weight = np.round(linear.weight / steps).astype(np.int8)
-    bias = np.round(linear.bias.astype(np.float64) / (step * steps)).astype(np.int32)
+    products = step * steps
+    stored = {
+        "weight": (np.round(linear.weight / steps).astype(np.int8), steps, 1),
+        "bias": (np.round(linear.bias.astype(np.float64) / products).astype(np.int32), products, 0),
+    }
     weight, bias = (
         graph.add(
             "DequantizeLinear",
@@ -118,7 +121,7 @@ def add_quantized(
             graph.constant(np.zeros_like(values, shape=len(by))),  # without one, ONNX Runtime fuses nothing
             axis=axis,
         )
-        for part, values, by, axis in (("weight", weight, steps, 1), ("bias", bias, step * steps, 0))
+        for part, (values, by, axis) in stored.items()
     )
     return graph.add("Gemm", x, weight, bias)
 
