@@ -147,6 +147,37 @@ def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type
     assert np.allclose(original.predict(original.merged())(tiles), expected, atol=1e-5)
 
 
+def test_a_second_command_takes_the_outputs_of_the_first(exported, run, tmp_path, monkeypatch):
+    def compute(original):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(ReferenceModel, "_compute_probabilities", compute)
+    again = export(run, ["onnx"], out=tmp_path / "again", progress=False)
+    same = {"latency"}
+    assert again.formats["onnx"].model_dump(exclude=same) == exported[1].formats["onnx"].model_dump(
+        exclude=same
+    )
+
+
+def test_a_damaged_cache_of_outputs_is_computed_again(exported, run, tmp_path, cache):
+    for file in (cache / "export").glob("reference-*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1])
+    report = export(run, ["onnx"], out=tmp_path / "again", progress=False)
+    assert report.formats["onnx"].largest_difference < 1e-5
+
+
+def test_onnx_files_need_neither_a_tracer_nor_transformers(run, tmp_path):
+    code = f"""
+import sys
+from orbitune.exporting.exporter import export
+export({str(run)!r}, ["onnx", "onnx-fp16", "onnx-int8"], out={str(tmp_path / "out")!r}, tolerance=100,
+       progress=False)
+print([name for name in ("transformers", "peft", "onnxscript") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 @pytest.fixture(scope="module")
 def merging(run, tmp_path_factory):
     """An int8 file whose patches are halved after the first of two blocks."""

@@ -221,6 +221,8 @@ def _compare(suite: Suite, comparison: ArmComparison, *, arms: Sequence[ArmRecor
     candidate, baseline = (next(arm.measured for arm in arms if arm.name == name) for name in names)
     if comparison.measure == "memory":  # less is better
         ratio = paired_ratio(*([each.memory_bytes for each in side] for side in (baseline, candidate)))
+    elif comparison.measure == "latency":
+        ratio = paired_ratio(*([each.median_seconds for each in side] for side in (baseline, candidate)))
     else:
         ratio = paired_ratio(*([each.images_per_second for each in side] for side in (candidate, baseline)))
     words = verdict(ratio, comparison.at_least, aim=comparison.aim)

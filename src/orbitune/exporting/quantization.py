@@ -16,14 +16,17 @@ from orbitune.exporting.vit_graph import INPUT, ViTGraph, add_linear
 from orbitune.exporting.weights import LinearWeights
 
 _BATCH = 32  # calibration tiles at a time
-_LARGEST_WEIGHT = 127
+# Processors without VNNI instructions add the products of two neighbouring inputs in 16 bits, with
+# saturation. Inputs go up to 255: two neighbouring weights of one sign may not exceed 128 together.
+_LARGEST_PAIR = 127
 _SMALLEST_SCALE = 1e-12
 
 
 def quantize(graph: ViTGraph, tiles: np.ndarray) -> ViTGraph:
     """Return a graph with linear layers in int8, after SmoothQuant.
 
-    The patch embedding of 16-bit tiles stays in fp32: 8 bits would not do for their pixels.
+    The patch embedding stays in fp32 where it would lose accuracy: for the pixels of 16-bit tiles, and where
+    similar weights are neighbours, see `add_quantized` and `ViTGraph.resizes`.
 
     Args:
         graph: of the model in fp32.
@@ -31,7 +34,8 @@ def quantize(graph: ViTGraph, tiles: np.ndarray) -> ViTGraph:
     """
     batches = iter(np.array_split(tiles, -(-len(tiles) // _BATCH)))
     weights, ranges = scale_channels(graph.weights, measure_inputs(graph, batches))
-    patches = add_quantized_patches if graph.tiles.dtype == "uint8" else add_linear
+    exact = graph.tiles.dtype == "uint8" and graph.resizes
+    patches = add_quantized_patches if exact else add_linear
     return replace(graph, weights=weights, linear=QuantizedLinear(ranges), patches=patches)
 
 
@@ -93,7 +97,7 @@ def add_quantized_patches(graph: GraphBuilder, x: str, *, linear: LinearWeights,
 def add_quantized(
     graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str, scale: float, zero_point: int
 ) -> str:
-    """Add a linear layer in int8.
+    """Add a linear layer in int8, which every processor computes to the same integers.
 
     Args:
         x: rows (M, in) in fp32.
@@ -103,9 +107,12 @@ def add_quantized(
     step, zero = np.float32(scale), graph.constant(np.uint8(zero_point))
     size = graph.constant(step)
     x = graph.add("DequantizeLinear", graph.add("QuantizeLinear", x, size, zero), size, zero)
-    steps = np.maximum(np.abs(linear.weight).max(0) / _LARGEST_WEIGHT, _SMALLEST_SCALE).astype(np.float32)
-    weight = np.round(linear.weight / steps).astype(np.int8)
-    bias = np.round(linear.bias.astype(np.float64) / (step * steps)).astype(np.int32)
+    steps = np.maximum(_largest_pairs(linear.weight) / _LARGEST_PAIR, _SMALLEST_SCALE).astype(np.float32)
+    products = step * steps
+    stored = {
+        "weight": (np.round(linear.weight / steps).astype(np.int8), steps, 1),
+        "bias": (np.round(linear.bias.astype(np.float64) / products).astype(np.int32), products, 0),
+    }
     weight, bias = (
         graph.add(
             "DequantizeLinear",
@@ -114,6 +121,14 @@ def add_quantized(
             graph.constant(np.zeros_like(values, shape=len(by))),  # without one, ONNX Runtime fuses nothing
             axis=axis,
         )
-        for part, values, by, axis in (("weight", weight, steps, 1), ("bias", bias, step * steps, 0))
+        for part, (values, by, axis) in stored.items()
     )
     return graph.add("Gemm", x, weight, bias)
+
+
+def _largest_pairs(weight: np.ndarray) -> np.ndarray:
+    """Return for each output the largest sum of two neighbouring weights of one sign, (out,)."""
+    padded = np.concatenate([weight, np.zeros_like(weight[: len(weight) % 2])])
+    sums = [np.maximum(each[0::2], 0) + np.maximum(each[1::2], 0) for each in (padded, -padded)]
+    largest: np.ndarray = np.max(sums, axis=(0, 1))
+    return largest

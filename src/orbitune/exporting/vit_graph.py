@@ -123,18 +123,34 @@ class ViTGraph:
         """Add resizing to float32 (B, bands, size, size), in the range of the tiles' pixels."""
         graph, size = self._graph, self.transform.size
         pixels = graph.add("Transpose", INPUT, perm=[0, 3, 1, 2])
-        if (self.tiles.height, self.tiles.width) == (size, size):
+        if not self.resizes:
             return graph.cast(pixels, np.float32)
         down, across = (
             resize_matrix(side, size, resample=self.transform.resample).numpy()
             for side in (self.tiles.height, self.tiles.width)
         )
-        pixels = graph.add("MatMul", graph.cast(pixels, np.float32), graph.constant(across.T, "resize.width"))
+        columns = across.reshape(-1, self.weights.projection.shape[-1], across.shape[1])[:, self._columns()]
+        across = columns.reshape(across.shape).T
+        pixels = graph.add("MatMul", graph.cast(pixels, np.float32), graph.constant(across, "resize.width"))
         pixels = graph.add("MatMul", graph.constant(down, "resize.height"), pixels)
         if self.transform.resample == "bilinear":
             return pixels
         largest = graph.constant(np.float32(LARGEST[self.tiles.dtype]))
         return graph.add("Clip", pixels, graph.constant(np.float32(0)), largest)
+
+    @property
+    def resizes(self) -> bool:
+        """Return whether the graph resizes the tiles."""
+        return {self.tiles.height, self.tiles.width} != {self.transform.size}
+
+    def _columns(self) -> np.ndarray:
+        """Return the order of a patch's pixel columns, which resizing changes at no cost.
+
+        Neighbouring weights limit the scales of int8, and are similar in neighbouring columns. So each column
+        is followed by one that is half a patch away.
+        """
+        columns = np.arange(self.weights.projection.shape[-1])
+        return columns.reshape(2, -1).T.ravel() if self.resizes and len(columns) % 2 == 0 else columns
 
     def _projection(self) -> LinearWeights:
         """Return the patch embedding with the normalisation folded in."""
@@ -142,7 +158,8 @@ class ViTGraph:
         mean, std = (np.array(v)[None, :, None, None] for v in (self.transform.mean, self.transform.std))
         kernel = model.projection / std
         bias = model.projection_bias - (kernel * mean).sum((1, 2, 3))
-        weight = (kernel / largest).transpose(0, 2, 1, 3).reshape(len(kernel), -1).T
+        kernel = kernel[..., self._columns()] / largest
+        weight = kernel.transpose(0, 2, 1, 3).reshape(len(kernel), -1).T
         return LinearWeights(weight.astype(np.float32), bias.astype(np.float32))
 
     def _layer(self, number: int, tokens: _Tokens) -> _Tokens:
