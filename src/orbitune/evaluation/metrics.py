@@ -1,8 +1,8 @@
 """Scores of a classifier: accuracy, macro-F1, loss, per class, confusion.
 
-They are those of scikit-learn and SciPy, whose imports take longer than most commands. The interval of the
-accuracy is Wilson's (1927, doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage
-near 100 %, unlike the normal approximation.
+They equal those of scikit-learn and SciPy, whose imports take longer than most commands. The interval of the
+accuracy is Wilson's (1927, doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its
+coverage near 100 %, unlike the normal approximation.
 """
 
 import math
