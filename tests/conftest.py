@@ -31,23 +31,22 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def forked_reload():
-    """Saved models are checked in forks of one process; yields the real way."""
-    from commands import reload_saved
+    """Saved models are checked in forks of one process."""
+    from commands import fork_server
 
-    from orbitune.models import checkpoint_io
+    from orbitune.processes.launcher import ForkServer
 
-    fresh = checkpoint_io.run_reload
-    checkpoint_io.run_reload = reload_saved
-    yield fresh
-    checkpoint_io.run_reload = fresh
+    ForkServer.current = fork_server()
+    yield
+    ForkServer.current = None
 
 
 @pytest.fixture
-def fresh_reload(forked_reload, monkeypatch):
-    """Saved models are checked in a fresh process, as users' are."""
-    from orbitune.models import checkpoint_io
+def fresh_reload(monkeypatch):
+    """Saved models are checked in new interpreters."""
+    from orbitune.processes.launcher import ForkServer
 
-    monkeypatch.setattr(checkpoint_io, "run_reload", forked_reload)
+    monkeypatch.setattr(ForkServer, "current", None)
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +61,11 @@ def shared():
 @pytest.fixture
 def without_half_precision(monkeypatch):
     """A processor that has no instructions for half precision."""
-    from orbitune.fastpath import dispatch, native
+    from orbitune.fastpath import dispatch
+    from orbitune.fastpath.native import library
     from orbitune.models import precision
 
     for module in (precision, dispatch):
         monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
-    closed = native.OpenedLibrary(None, "switched off by a test")
-    monkeypatch.setattr(native, "open_library", lambda: closed)
+    closed = library.OpenedLibrary(None, "switched off by a test")
+    monkeypatch.setattr(library, "open_library", lambda dtype: closed)

@@ -13,6 +13,7 @@ import orbitune
 ROOT = Path(orbitune.__file__).parent
 LADDER = [
     "floor",  # the modules beside the folders
+    "processes",
     "sources",
     "data",
     "models",

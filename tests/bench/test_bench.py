@@ -13,7 +13,7 @@ from orbitune.bench.records import BenchResults
 from orbitune.bench.runner import Bench, arm_order
 from orbitune.bench.suites import Suite
 from orbitune.errors import Interrupted
-from orbitune.study.child_processes import run_module
+from orbitune.processes.child_processes import run_module
 
 SIZE = {"image_size": 32, "precision": "fp32"}
 DTYPES = ("float32", "float16")

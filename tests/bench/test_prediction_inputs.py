@@ -15,7 +15,7 @@ MEASURES = {
     "low": -1.0,
     "high": 1.0,
     "bytes": 0,
-    "milliseconds": {"1": 1.0, "64": 1.0},
+    "latency": {"1": {"p50": 1.0, "p99": 1.0}},
 }
 
 
@@ -46,7 +46,7 @@ def test_an_export_that_merges_otherwise_is_not_measured(tmp_path, blocks, named
 
 
 def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):
-    ours = {"kind": "onnx", "form": "onnx-int8", "merge_tokens": "3,6"}
+    ours = {"kind": "export", "form": "onnx-int8", "merge_tokens": "3,6"}
     suite = Suite.make(
         {
             "name": "s",
@@ -54,4 +54,4 @@ def test_an_arm_that_merges_tokens_has_it_in_its_name(tmp_path):
             "comparisons": [{"title": "t", "candidate": ours, "baseline": {"kind": "pipeline"}}],
         }
     )
-    assert suite.arms()[0].name == "onnx, form onnx-int8, merge_tokens 3,6"
+    assert suite.arms()[0].name == "export, form onnx-int8, merge_tokens 3,6"

@@ -54,7 +54,10 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
         ({"rounds": 5}, "rounds: must be even"),
         ({"secnods": 3}, "secnods: unknown setting; did you mean seconds?"),
         ({"comparisons": []}, "comparisons: there are none"),
-        ({"comparison": {"measure": "joy"}}, "comparisons: must be images_per_second or memory, not 'joy'"),
+        (
+            {"comparison": {"measure": "joy"}},
+            "comparisons: must be images_per_second, latency or memory, not 'joy'",
+        ),
         (
             {"comparison": {"candidate": {"method": "lora"}}},
             "Unknown kind of arm None. Choose from: orbitune,",

@@ -1,6 +1,6 @@
 """Output and exit code of a benchmark's child process.
 
-`orbitune.study.child_processes` reads them.
+`orbitune.processes.child_processes` reads them.
 """
 
 import contextlib

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
 from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData
+from orbitune.exporting.validation import Latency
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys
@@ -18,6 +19,7 @@ class Measurement(Record):
 
     Attributes:
         images, steps, seconds: measured, after the warm-up.
+        latency: of a step; None where an earlier version measured.
         cpu_seconds_per_image: over all threads.
         peak_rss_bytes: peak from before the model was loaded to the last step.
         imports_rss_bytes: resident before the data were opened.
@@ -31,6 +33,7 @@ class Measurement(Record):
     images: int
     steps: int
     seconds: float
+    latency: Latency | None = None
     images_per_second: float
     cpu_seconds_per_image: float
     peak_rss_bytes: int
@@ -40,6 +43,11 @@ class Measurement(Record):
     compute: dict[str, str | int | bool | None]
     ceiling: float
     load: float = 0.0
+
+    @property
+    def median_seconds(self) -> float:
+        """Return the median latency of a step; the mean where an earlier version measured."""
+        return self.seconds / self.steps if self.latency is None else self.latency.p50 / 1000
 
 
 class ArmRecord(Record):

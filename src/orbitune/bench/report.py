@@ -113,6 +113,7 @@ def arm_table(results: BenchResults) -> Table:
     columns: list[tuple[str, Callable[[ArmRecord], str]]] = [
         ("Arm", lambda arm: arm.name),
         ("Images per second", lambda arm: _spread(arm, "images_per_second")),
+        ("Latency of a step (p50 / p99)", _latency),
         ("CPU seconds per 1,000 images", lambda arm: f"{1000 * _median(arm, 'cpu_seconds_per_image'):.1f}"),
         (
             "Peak memory above the imports",
@@ -122,7 +123,7 @@ def arm_table(results: BenchResults) -> Table:
         ("Fraction of the matmul ceiling", lambda arm: f"{100 * _ceiling_fraction(arm):.0f} %"),
     ]
     if results.environment.gpu:
-        columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
+        columns.insert(6, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
     return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results.arms]
 
 
@@ -179,6 +180,15 @@ def _spread(arm: ArmRecord, key: str) -> str:
 
 def _ceiling_fraction(arm: ArmRecord) -> float:
     return arm.flop_per_image * _median(arm, "images_per_second") / _median(arm, "ceiling")
+
+
+def _latency(arm: ArmRecord) -> str:
+    """Return the medians over the rounds of the percentiles of an arm's steps."""
+    measured = [each.latency for each in arm.measured if each.latency]
+    if not measured:
+        return "not measured"
+    p50, p99 = (statistics.median(getattr(each, name) for each in measured) for name in ("p50", "p99"))
+    return f"{p50:,.1f} / {p99:,.1f} ms"
 
 
 def _size(count: float) -> str:

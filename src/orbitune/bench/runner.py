@@ -33,7 +33,7 @@ from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, S
 from orbitune.cache import cache_folder
 from orbitune.files import write_json
 from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
-from orbitune.study.child_processes import run_module
+from orbitune.processes.child_processes import run_module
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 
@@ -221,6 +221,8 @@ def _compare(suite: Suite, comparison: ArmComparison, *, arms: Sequence[ArmRecor
     candidate, baseline = (next(arm.measured for arm in arms if arm.name == name) for name in names)
     if comparison.measure == "memory":  # less is better
         ratio = paired_ratio(*([each.memory_bytes for each in side] for side in (baseline, candidate)))
+    elif comparison.measure == "latency":
+        ratio = paired_ratio(*([each.median_seconds for each in side] for side in (baseline, candidate)))
     else:
         ratio = paired_ratio(*([each.images_per_second for each in side] for side in (candidate, baseline)))
     words = verdict(ratio, comparison.at_least, aim=comparison.aim)

@@ -16,7 +16,7 @@ from orbitune.yaml_files import read_yaml
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
 TRAINING = ("orbitune", "hf-trainer", "original")
-PREDICTION = ("bank", "onnx", "peft-adapters", "pipeline")
+PREDICTION = ("bank", "classifier", "export", "peft-adapters", "pipeline")
 KINDS = (*TRAINING, *PREDICTION)
 
 
@@ -47,15 +47,15 @@ class ArmComparison(_Strict):
     Attributes:
         candidate, baseline: the kind of an arm and its settings: of a recipe, or of a prediction, such as
             `tasks`.
-        measure: images per second, or memory: the GPU's peak where there is one, else the peak RSS minus that
-            of the imports.
+        measure: images per second; latency, the median over the steps; or memory: the GPU's peak where there
+            is one, else the peak RSS minus that of the imports.
         at_least, aim: required and desired ratio.
     """
 
     title: str
     candidate: dict[str, Any]
     baseline: dict[str, Any]
-    measure: Literal["images_per_second", "memory"] = "images_per_second"
+    measure: Literal["images_per_second", "latency", "memory"] = "images_per_second"
     at_least: float | None = None
     aim: float | None = None
 
@@ -202,7 +202,10 @@ class Suite(_Strict):
             raise OrbituneError(f"Unknown kind of arm {kind!r}. Choose from: {', '.join(KINDS)}.")
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
-            return Arm(", ".join((kind, *words)), kind, self.run_recipe(), tuple(sorted(own.items())))
+            name, recipe = ", ".join((kind, *words)), self.run_recipe()
+            if size := own.pop("batch_size", None):
+                recipe = recipe.replace(batch_size=size)
+            return Arm(name, kind, recipe, tuple(sorted(own.items())))
         if given := {"data", "backbone"} & set(own):
             raise OrbituneError(f"The arms of a suite share its {' and '.join(sorted(given))}.")
         shared = {"data": self.data, "backbone": self.backbone, "batch_size": self.batch_size}

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import signal
 import sys
 import warnings
@@ -17,6 +16,7 @@ from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.errors import CONTINUE, Interrupted, OrbituneError
 from orbitune.extras import explain
+from orbitune.resources import limit_openmp_spinning
 
 _RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
 
@@ -60,9 +60,7 @@ def main() -> None:
     exits with 130, a closed pipe with 141.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # warnings of libraries for developers
-    # Limit OpenMP spin-waiting: long spins are about 20 times slower on shared cores.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    limit_openmp_spinning()
     # Libraries create a million permanent objects; collecting cycles among them took a seventh of start-up.
     gc.set_threshold(50_000)
     signal.signal(signal.SIGINT, _interrupt)

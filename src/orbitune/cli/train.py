@@ -5,6 +5,7 @@ Also the hidden commands that a study calls.
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -71,16 +72,21 @@ def train(
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     recipe = make_recipe()
     from orbitune.models.methods import find_method
+    from orbitune.processes.fork_server import forked_server
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
+    from orbitune.training.setup import check_recipe
     from orbitune.training.tracking.trackers import make_trackers
 
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
-    if budget := Budget.parse(memory_budget, time_budget):
+    budget = Budget.parse(memory_budget, time_budget)
+    check_recipe(recipe)
+    if budget:
         recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()
-    result = run(recipe, out, callbacks=trackers, progress=not quiet)
+    with nullcontext() if finished or "RANK" in os.environ else forked_server():
+        result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     if as_json:

@@ -33,7 +33,7 @@ class ExportReport(StoredRecord):
         formats: validated formats by name.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     UNVERSIONED: ClassVar[int | None] = 1
 
     hashes: dict[str, str]
@@ -41,12 +41,14 @@ class ExportReport(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert a report of format 1.
+        """Convert a report of format 1 or 2.
 
-        That of version 0.1 stated none and called the formats forms; later ones stated it as `version`.
+        That of version 0.1 stated none and called the formats forms; later ones stated it as `version`. Until
+        format 2 only the median latency was measured.
         """
         values.pop("version", None)
-        return rename_keys(values, {"forms": "formats"})
+        values = rename_keys(values, {"forms": "formats"})
+        return {**values, "formats": {name: _with_latency(each) for name, each in values["formats"].items()}}
 
     @classmethod
     def load(cls, folder: Path) -> "ExportReport":
@@ -98,7 +100,13 @@ class ExportReport(StoredRecord):
         """Return header and rows of a table with a row per format."""
         header = ["format", "agreement", "largest difference", "accuracy lost", "(95 % interval)", "size"]
         rows = [[_title(name, each.merge_tokens), *each.table_row()] for name, each in self.formats.items()]
-        return [*header, "1 tile", "64 tiles"], rows
+        return [*header, "1 tile (p50 / p99)", "64 tiles (p50 / p99)"], rows
+
+
+def _with_latency(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a format of an earlier report, with its median latencies as `latency`."""
+    medians = values.pop("milliseconds")
+    return {**values, "latency": {count: {"p50": median} for count, median in medians.items()}}
 
 
 def _report_file(folder: Path) -> Path:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.exporting.merged_export import open_merged, write_merged
-from orbitune.exporting.onnx_export import open_onnx, write_int8, write_onnx
+from orbitune.exporting.onnx_export import open_onnx, write_fp16, write_int8, write_onnx
 from orbitune.exporting.openvino_export import open_openvino, write_openvino
+from orbitune.exporting.validation import FP16_DIFFERENCE, FP32_DIFFERENCE
 from orbitune.extras import install_command, is_installed
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class ExportFormat:
         write: writes the reference model to a path, below a folder that exists.
         open: loads what `write` wrote, to validate it; returns a function from tiles, uint8 (N, H, W, 3), to
             probabilities, float32 (N, C).
-        exact: whether it computes in fp32, and must give the reference model's probabilities. Other formats
-            may lose as much accuracy as the user allows.
+        largest_difference: what a probability may differ by from the reference model's; None for a format
+            that may lose as much accuracy as the user allows.
         needs: modules that must be installed.
         extra: the extra of Orbitune that installs them.
     """
@@ -40,7 +41,7 @@ class ExportFormat:
     path: str
     write: "Callable[[ReferenceModel, Path], None]"
     open: "Callable[[Path, ReferenceModel], Predict]"
-    exact: bool = True
+    largest_difference: float | None = FP32_DIFFERENCE
     needs: tuple[str, ...] = ()
     extra: str = "export"
 
@@ -55,7 +56,7 @@ class ExportFormat:
         return install_command(self.extra)
 
 
-_ONNX = ("onnx", "onnxruntime", "onnxscript")
+_ONNX = ("onnx", "onnxruntime")
 _OPENVINO = (*_ONNX, "openvino")
 
 FORMATS = {
@@ -64,7 +65,22 @@ FORMATS = {
         ExportFormat("merged", "A transformers folder", "merged", write_merged, open_merged),
         ExportFormat("onnx", "ONNX in fp32", "model.onnx", write_onnx, open_onnx, needs=_ONNX),
         ExportFormat(
-            "onnx-int8", "ONNX in int8", "model-int8.onnx", write_int8, open_onnx, exact=False, needs=_ONNX
+            "onnx-fp16",
+            "ONNX in fp16",
+            "model-fp16.onnx",
+            write_fp16,
+            open_onnx,
+            largest_difference=FP16_DIFFERENCE,
+            needs=_ONNX,
+        ),
+        ExportFormat(
+            "onnx-int8",
+            "ONNX in int8",
+            "model-int8.onnx",
+            write_int8,
+            open_onnx,
+            largest_difference=None,
+            needs=_ONNX,
         ),
         ExportFormat(
             "openvino",
@@ -81,7 +97,7 @@ FORMATS = {
             "openvino-int8",
             partial(write_openvino, write=write_int8),
             partial(open_openvino, exact=False),
-            exact=False,
+            largest_difference=None,
             needs=_OPENVINO,
             extra="openvino",
         ),

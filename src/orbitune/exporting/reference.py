@@ -1,7 +1,8 @@
 """Reference model: the trained model in fp32 that exports are validated against."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +11,23 @@ import numpy as np
 
 from orbitune.data.tileset import TileSet
 from orbitune.data.transform import Transform
-from orbitune.exporting.tracing import trace, traceable_network
+from orbitune.exporting.kept_tensors import kept_tensors
 from orbitune.inference.bundle import Bundle
+from orbitune.integrity import file_hash
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from orbitune.exporting.vit_graph import ViTGraph
 
 # From tiles (B, H, W, bands) in their dtype, of the training tiles' size, to calibrated probabilities (B, C).
 Predict = Callable[[np.ndarray], np.ndarray]
 
 CALIBRATION_TILES = 256  # with more, the ranges of activations hardly change
 _BATCH = 64
+_KEPT = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -119,38 +124,63 @@ class ReferenceModel:
         return model.eval().requires_grad_(False)
 
     @cached_property
-    def graph(self) -> Any:
-        """Return the merged model as an onnx.ModelProto, traced once."""
-        return self._trace(self.merged())
+    def graph(self) -> "ViTGraph":
+        """Return the writer of the model's graph in fp32."""
+        from orbitune.evaluation.network import load_model
+
+        backbone, metadata = self.setup.backbone, self.bundle.metadata
+        model: Any = load_model(self.bundle.folder, self.setup.recipe, backbone=backbone, metadata=metadata)
+        if hasattr(model, "peft_config"):
+            model = model.merge_and_unload(safe_merge=True)
+        return self._graph_of(model)
 
     @cached_property
-    def smoothed_graph(self) -> Any:
-        """Return the graph to quantise: channels scaled, tokens merged if asked."""
-        from orbitune.exporting.smoothquant import scale_channels
+    def quantized_graph(self) -> "ViTGraph":
+        """Return the writer of the graph in int8: channels scaled, tokens merged if asked."""
+        from orbitune.exporting.quantization import quantize
 
-        model, tiles = self._distilled() if self.merge_after else self.merged(), self.calibration_tiles()
-        predict = self.predict(model)
-        batches = np.array_split(tiles, -(-len(tiles) // _BATCH))
-        scale_channels(model, self.setup.backbone.family, run=lambda: [predict(part) for part in batches])
-        return self._trace(model, self.merge_after)
+        graph = self.graph
+        if self.merge_after:
+            model = self.merged()
+            model.load_state_dict(self._distilled(), strict=False)
+            graph = replace(self._graph_of(model), merge_after=self.merge_after)
+        return quantize(graph, self.calibration_tiles())
 
     @cached_property
     def validation_probabilities(self) -> np.ndarray:
-        """Return the probabilities of the validation tiles, float32 (N, C)."""
+        """Return the probabilities of the validation tiles, float32 (N, C).
+
+        They are kept in the cache for the next export of the model.
+        """
+        return kept_tensors("reference", self._identity, compute=self._compute_probabilities)[_KEPT].numpy()
+
+    def _compute_probabilities(self) -> "dict[str, Tensor]":
+        import torch
+
+        from orbitune.evaluation.network import load_model, make_network
+
+        recipe, backbone = self.setup.recipe.replace(precision="fp32"), self.setup.backbone
+        model = load_model(self.bundle.folder, recipe, backbone=backbone, metadata=self.bundle.metadata)
+        network = make_network(model, recipe, backbone=backbone, transform=self.transform).eval()
         indices = self.setup.splits["validation"]
-        return predict_in_batches(self.predict(self.model()), self.setup.tiles, indices=indices)
+        found = predict_in_batches(self._calibrated(network), self.setup.tiles, indices=indices)
+        return {_KEPT: torch.from_numpy(found)}
 
     def predict(self, model: "nn.Module") -> Predict:
         """Return a prediction function of a transformers or PEFT model.
 
         It calls the model's own forward pass.
         """
+        from orbitune.evaluation.network import plain_network
+
+        family = self.setup.backbone.family
+        return self._calibrated(plain_network(model, family, transform=self.transform).eval())
+
+    def _calibrated(self, network: "nn.Module") -> Predict:
+        """Return the calibrated probabilities of a network as a prediction function."""
         import torch
 
         from orbitune.data.transform import to_tensor
-        from orbitune.evaluation.network import plain_network
-
-        network = plain_network(model, self.setup.backbone.family, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
@@ -165,33 +195,46 @@ class ReferenceModel:
         drawn = np.random.default_rng(0).permutation(len(train))[:CALIBRATION_TILES]
         return self.setup.tiles.read(np.sort(train[drawn]))
 
-    def _distilled(self) -> "nn.Module":
-        """Return the merged model after distillation with merged tokens."""
+    def _distilled(self) -> "dict[str, Tensor]":
+        """Return the tensors that distillation with merged tokens changes; kept in the cache."""
         from orbitune.exporting.distillation import distil
 
-        model = self.merged()
-        tuned = distil(
-            self.setup,
-            teacher=self.merged(),
-            student=self.merged(),
-            merge_after=self.merge_after,
-            progress=self.progress,
+        return kept_tensors(
+            "distilled",
+            (*self._identity, *map(str, self.merge_after), str(self.setup.recipe.precision)),
+            compute=lambda: distil(
+                self.setup,
+                teacher=self.merged(),
+                student=self.merged(),
+                merge_after=self.merge_after,
+                progress=self.progress,
+            ),
         )
-        model.load_state_dict(tuned, strict=False)
-        return model
 
-    def _trace(self, model: "nn.Module", merge_after: Sequence[int] = ()) -> Any:
-        """Return a model as an onnx.ModelProto."""
-        network = traceable_network(
-            model, self.setup.backbone.family, transform=self.transform, merge_after=merge_after
+    @property
+    def _identity(self) -> tuple[str, ...]:
+        """Return what the outputs on the tiles of the run depend on."""
+        files = sorted(self.bundle.folder.glob("*.safetensors"))
+        splits = (self.setup.splits[name].tobytes() for name in ("train", "validation"))
+        return (
+            *self.hashes.values(),
+            file_hash(*files),
+            *(hashlib.sha256(indices).hexdigest() for indices in splits),
+            repr(self.transform),
+            repr(self.bundle.temperature),
         )
-        used = self.setup.preprocessing
-        return trace(
-            network,
-            tile_size=self.tile_size,
-            temperature=self.bundle.temperature,
-            bands=len(used.bands),
-            dtype=used.dtype,
+
+    def _graph_of(self, model: "nn.Module") -> "ViTGraph":
+        """Return the writer of a model's graph; see `orbitune.exporting.weights.read_weights`."""
+        from orbitune.exporting.vit_graph import TileFormat, ViTGraph
+        from orbitune.exporting.weights import read_weights
+
+        backbone, used = self.setup.backbone, self.setup.preprocessing
+        return ViTGraph(
+            read_weights(model, backbone.family, grid=self.transform.size // backbone.patch_size),
+            self.transform,
+            TileFormat(*self.tile_size, len(used.bands), used.dtype),
+            self.bundle.temperature,
         )
 
 

@@ -5,84 +5,89 @@ rest use few of its 256 levels. Dividing a channel where it is produced, and mul
 it, equalises channels without changing the function in fp32.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from orbitune.models.families import Family
+from orbitune.exporting.weights import LayerWeights, LinearWeights, ModelWeights, NormWeights
 
 _ALPHA = 0.75  # migration strength: how much of the range moves from activations to weights
 _SMALLEST = 1e-5
 
+LAYER_INPUTS = ("query", "key", "value", "out", "mlp_in", "mlp_up", "mlp_out")
 
-def scale_channels(model: nn.Module, family: Family, *, run: Callable[[], Any]) -> None:
-    """Scale the input channels of a classifier's linear layers, in place.
+# Lowest and highest value of each input channel (in,) of the linear layers, by name of the layer.
+ChannelRanges = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def scale_channels(weights: ModelWeights, ranges: ChannelRanges) -> tuple[ModelWeights, ChannelRanges]:
+    """Scale the input channels of the linear layers.
 
     Args:
-        run: computes the model on calibration tiles, while the channels are measured.
+        weights: of the model.
+        ranges: measured on calibration tiles.
+
+    Returns:
+        Weights of the same function, and the ranges of their inputs.
     """
-    pairs = [pair for layer in _layers(model) for pair in _pairs(layer, family)]
-    largest: dict[nn.Module, Tensor] = {}
-
-    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        now = inputs[0].abs().flatten(0, -2).amax(0)
-        largest[module] = torch.maximum(largest[module], now) if module in largest else now
-
-    hooks = [readers[0].register_forward_pre_hook(record) for _, readers in pairs]
-    run()
-    for hook in hooks:
-        hook.remove()
-    with torch.no_grad():
-        for producer, readers in pairs:
-            weights = torch.stack([reader.weight.abs().amax(0) for reader in readers]).amax(0)
-            inputs, weights = (t.clamp(min=_SMALLEST) for t in (largest[readers[0]], weights))
-            scale = inputs**_ALPHA / weights ** (1 - _ALPHA)
-            producer.weight /= scale.view(-1, *[1] * (producer.weight.dim() - 1))
-            if producer.bias is not None:
-                producer.bias /= scale
-            for reader in readers:
-                reader.weight *= scale
+    scaled, layers = dict(ranges), []
+    for number, layer in enumerate(weights.layers):
+        own = {
+            name: f"layers.{number}.{name}" for name in LAYER_INPUTS if f"layers.{number}.{name}" in ranges
+        }
+        layer, factors = _scale_layer(layer, {name: ranges[full] for name, full in own.items()})
+        layers.append(layer)
+        scaled |= {
+            full: (ranges[full][0] / factors[name], ranges[full][1] / factors[name])
+            for name, full in own.items()
+        }
+    return replace(weights, layers=tuple(layers)), scaled
 
 
-class _ScaledActivation(nn.Module):
-    """An activation with a scale per channel, applied before the nonlinearity."""
+def _scale_layer(layer: LayerWeights, ranges: ChannelRanges) -> tuple[LayerWeights, dict[str, np.ndarray]]:
+    """Return a layer with scaled channels, and by name what its inputs are divided by."""
+    query, key, value = layer.qkv
+    up = [] if layer.mlp_up is None else [layer.mlp_up]
+    attention = _factor(layer.qkv, ranges["key"])
+    out = _factor([layer.out], ranges["out"])
+    mlp = _factor([layer.mlp_in, *up], ranges["mlp_in"])
+    hidden = _factor([layer.mlp_out], ranges["mlp_out"])
+    scaled = LayerWeights(
+        norms=(_divided_norm(layer.norms[0], attention), _divided_norm(layer.norms[1], mlp)),
+        qkv=(
+            _multiplied(query, attention),
+            _multiplied(key, attention),
+            _divided(_multiplied(value, attention), out),
+        ),
+        out=_multiplied(layer.out, out),
+        mlp_in=_multiplied(layer.mlp_in, mlp),
+        mlp_up=_divided(_multiplied(up[0], mlp), hidden) if up else None,
+        mlp_out=_multiplied(layer.mlp_out, hidden),
+        activation_scale=None if up else 1 / hidden,
+    )
+    factors = {**dict.fromkeys(("query", "key", "value"), attention), "out": out}
+    return scaled, {**factors, **dict.fromkeys(("mlp_in", "mlp_up"), mlp), "mlp_out": hidden}
 
-    bias = None
 
-    def __init__(self, activation: nn.Module, width: int) -> None:
-        super().__init__()
-        self.activation = activation
-        self.weight = nn.Parameter(torch.ones(width), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activation of x (..., width), scaled per channel."""
-        return self.activation(x) * self.weight
+def _factor(readers: Sequence[LinearWeights], bounds: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return what each channel between these bounds is divided by, (in,)."""
+    inputs = np.maximum(*np.abs(bounds))
+    weights = np.max([np.abs(reader.weight).max(1) for reader in readers], axis=0)
+    inputs, weights = (np.maximum(each, _SMALLEST) for each in (inputs, weights))
+    factor: np.ndarray = inputs**_ALPHA / weights ** (1 - _ALPHA)
+    return factor
 
 
-def _layers(model: Any) -> Any:
-    """Return the transformer layers of a classifier."""
-    body = getattr(model, model.base_model_prefix)
-    return body.encoder.layer if hasattr(body, "encoder") else body.layers
+def _divided(linear: LinearWeights, factor: np.ndarray) -> LinearWeights:
+    """Return a layer whose outputs are divided by a factor (out,)."""
+    return LinearWeights(linear.weight / factor, linear.bias / factor)
 
 
-def _pairs(layer: Any, family: Family) -> list[tuple[Any, list[Any]]]:
-    """Return the producers of channels, each with the only layers that read them."""
-    modules = dict(layer.named_modules())
-    parts = {role: modules[name] for role, names in family.roles.items() for name in names if name in modules}
-    norms = [getattr(layer, name) for name in family.norms]
-    if "up" in parts:
-        middle, widening = parts["up"], [parts["fc1"], parts["up"]]
-    else:
-        middle, widening = (
-            _ScaledActivation(layer.mlp.activation_fn, parts["fc2"].in_features),
-            [parts["fc1"]],
-        )
-        layer.mlp.activation_fn = middle
-    return [
-        (norms[0], [parts[role] for role in "qkv"]),
-        (parts["v"], [parts["o"]]),
-        (norms[1], widening),
-        (middle, [parts["fc2"]]),
-    ]
+def _multiplied(linear: LinearWeights, factor: np.ndarray) -> LinearWeights:
+    """Return a layer whose inputs are multiplied by a factor (in,)."""
+    return LinearWeights(linear.weight * factor[:, None], linear.bias)
+
+
+def _divided_norm(norm: NormWeights, factor: np.ndarray) -> NormWeights:
+    return NormWeights(norm.weight / factor, norm.bias / factor, norm.epsilon)

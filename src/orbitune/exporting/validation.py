@@ -1,7 +1,8 @@
 """Export validation: differences from the reference model, size and latency."""
 
-import statistics
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,35 @@ from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_bat
 from orbitune.records import Record
 from orbitune.training.meter import folder_bytes
 
-LARGEST_DIFFERENCE = 1e-3  # of a probability, for a format that computes in fp32
+# Of a probability, for formats that compute in fp32 and in fp16.
+FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
 TOLERANCE = 0.5  # percentage points of validation accuracy that a format in int8 may lose
 _BATCH = 64
-TIMING_SECONDS = 3.0  # of timing, at each batch size
+TIMING_SECONDS = 1.0  # of calls with a single tile
+_FEWEST_CALLS, _MOST_CALLS = 5, 500
 
 
 class ExportRefusedError(RunError):
     """An exported model that differs too much from the trained model."""
 
     kind = "refused"
+
+
+class Latency(Record):
+    """Latency of a call in milliseconds: median, and 99th percentile where it was measured."""
+
+    p50: float
+    p99: float | None = None
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        """Return the latency of some calls."""
+        p50, p99 = np.percentile(seconds, [50, 99], method="higher")
+        return cls(p50=1000 * float(p50), p99=1000 * float(p99))
+
+    def __str__(self) -> str:
+        """Return median and 99th percentile for people."""
+        return f"{self.p50:.1f} ms" if self.p99 is None else f"{self.p50:.1f} / {self.p99:.1f} ms"
 
 
 class ExportCheck(Record):
@@ -37,7 +57,7 @@ class ExportCheck(Record):
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
         bytes: size on disk.
-        milliseconds: median latency of a call, by the number of tiles in it.
+        latency: of a call, by the number of tiles in it.
     """
 
     tiles: int
@@ -49,25 +69,25 @@ class ExportCheck(Record):
     low: float
     high: float
     bytes: int
-    milliseconds: dict[str, float]
+    latency: dict[str, Latency]
 
-    def check(self, title: str, *, exact: bool, tolerance: float) -> None:
+    def check(self, title: str, *, difference: float | None, tolerance: float) -> None:
         """Check the differences against what is allowed.
 
         Args:
             title: of the format, for the message.
-            exact: whether probabilities must be the same to `LARGEST_DIFFERENCE`.
-            tolerance: percentage points of accuracy that a format that is not exact may lose.
+            difference: what a probability may differ by; None where accuracy counts.
+            tolerance: percentage points of accuracy that a format without `difference` may lose.
 
         Raises:
             ExportRefusedError: the exported model differs by more.
         """
-        if exact and not self.largest_difference <= LARGEST_DIFFERENCE:
+        if difference is not None and not self.largest_difference <= difference:
             raise ExportRefusedError(
                 f"{title} fails validation and is not kept: a probability differs from the trained model's "
-                f"by {self.largest_difference:.2g}, and {LARGEST_DIFFERENCE:g} is allowed."
+                f"by {self.largest_difference:.2g}, and {difference:g} is allowed."
             )
-        if not exact and not self.points_lost <= tolerance:
+        if difference is None and not self.points_lost <= tolerance:
             raise ExportRefusedError(
                 f"{title} fails validation and is not kept: it loses {self.points_lost:.2f} points of "
                 f"validation accuracy ({self.low:.2f} to {self.high:.2f}), and {tolerance:g} are allowed "
@@ -82,8 +102,8 @@ class ExportCheck(Record):
             f"{self.points_lost:.2f} points",
             f"({self.low:.2f} to {self.high:.2f})",
             f"{self.bytes / 1e6:.1f} MB",
-            f"{self.milliseconds['1']:.1f} ms",
-            f"{self.milliseconds[str(_BATCH)]:.1f} ms",
+            str(self.latency["1"]),
+            str(self.latency[str(_BATCH)]),
         ]
 
 
@@ -96,7 +116,8 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     """
     tiles, indices = reference.setup.tiles, reference.setup.splits["validation"]
     wanted, labels = reference.validation_probabilities, tiles.labels[indices]
-    found = predict_in_batches(predict, tiles, indices=indices)
+    timed = TimedPredict(predict)
+    found = predict_in_batches(timed, tiles, indices=indices)
     chosen, expected = found.argmax(1), wanted.argmax(1)
     score = PairedTest.from_correct((chosen == labels)[None], (expected == labels)[None])
     low, high = score.interval()
@@ -110,19 +131,38 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
         low=-100 * high,
         high=-100 * low,
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
-        milliseconds={
-            str(count): _median_milliseconds(predict, tiles.read(np.resize(indices, count)))
-            for count in (1, _BATCH)
+        latency={
+            "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),
+            str(_BATCH): timed.latency(tiles.read(np.resize(indices, _BATCH))),
         },
     )
 
 
-def _median_milliseconds(predict: Predict, batch: np.ndarray) -> float:
-    """Return the median latency of a call, after a warm-up call."""
-    predict(batch)
-    taken: list[float] = []
-    while len(taken) < 5 or (sum(taken) < TIMING_SECONDS and len(taken) < 50):
+class TimedPredict:
+    """A prediction function whose calls are timed.
+
+    Args:
+        predict: of an exported model.
+    """
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+        self._seconds: dict[int, list[float]] = defaultdict(list)
+
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        """Return the probabilities of tiles."""
         start = time.perf_counter()
-        predict(batch)
-        taken.append(time.perf_counter() - start)
-    return 1000 * statistics.median(taken)
+        probabilities = self._predict(tiles)
+        self._seconds[len(tiles)].append(time.perf_counter() - start)
+        return probabilities
+
+    def latency(self, tiles: np.ndarray, *, seconds: float = 0.0) -> Latency:
+        """Return the latency of calls with as many tiles as these, without the first.
+
+        Args:
+            tiles: for further calls, where there were fewer than five or less than `seconds`.
+        """
+        taken = self._seconds[len(tiles)]
+        while len(taken) <= _FEWEST_CALLS or (sum(taken) < seconds and len(taken) <= _MOST_CALLS):
+            self(tiles)
+        return Latency.of(taken[1:])

@@ -1,15 +1,14 @@
 """Patch embedding with resizing and normalisation in one matrix where exact."""
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
+from orbitune.models.inputs.positions import interpolate_positions
 from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
@@ -153,23 +152,6 @@ class PatchEmbedding:
             weight = weight / std / 255
         folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight, down, across).flatten(2, 4).flatten(0, 1)
         return Windows(rows, columns, height=high, width=wide), folded.to(self._dtype), bias
-
-
-def interpolate_positions(positions: Tensor, count: int, *, antialias: bool) -> Tensor:
-    """Return position embeddings for another number of patches, (1, count * count, D).
-
-    Args:
-        positions: (1, P, D), of a square of patches.
-        count: patches along a side.
-        antialias: whether to interpolate with antialiasing.
-    """
-    if count * count == positions.shape[1]:
-        return positions
-    grid = positions.unflatten(1, (math.isqrt(positions.shape[1]), -1)).permute(0, 3, 1, 2)
-    resized = F.interpolate(
-        grid, size=(count, count), mode="bicubic", align_corners=False, antialias=antialias
-    )
-    return resized.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class Windows:

@@ -5,10 +5,8 @@ orbitune.json, see `orbitune.models.metadata`.
 """
 
 import json
-import subprocess
-import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.processes.child_processes import run_captured
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,9 +71,9 @@ def _hashes(folder: Path, pattern: str) -> dict[str, str]:
 
 
 def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: "Tensor") -> float:
-    """Reload a saved model in a fresh process and compare its logits.
+    """Reload a saved model in another process and compare its logits.
 
-    The process uses transformers and PEFT alone, as any of their users would.
+    The process has not seen the model, and uses transformers and PEFT alone, as any of their users would.
 
     Args:
         folder: what `save_model` wrote.
@@ -94,7 +93,8 @@ def verify_saved(folder: Path, backbone: Backbone, *, pixels: "Tensor", logits: 
         batch = temporary / "batch.safetensors"
         save_file({"pixels": pixels.contiguous(), "logits": logits.contiguous()}, batch)
         forward = json.dumps(backbone.family.forward)
-        done = run_reload([str(folder), str(backbone.folder), str(batch), forward])
+        words = (str(folder), str(backbone.folder), str(batch), forward)
+        done = run_captured("orbitune.models.reload", *words)
     if done.returncode:
         raise RunError(f"{folder} was written but does not load again: {_last_exception(done.stderr)}")
     difference = float(done.stdout)
@@ -112,12 +112,6 @@ def _last_exception(traceback: str) -> str:
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     message = lines[frames[-1] + 1 :] if frames else lines
     return message[0] if message else "no message"
-
-
-def run_reload(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Run `orbitune.models.reload` in a fresh process."""
-    program = [sys.executable, "-m", "orbitune.models.reload", *arguments]
-    return subprocess.run(program, capture_output=True, text=True)
 
 
 def load_saved(folder: Path, backbone: Backbone, *, metadata: ModelMetadata | None = None) -> "nn.Module":

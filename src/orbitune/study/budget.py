@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.files import scratch
+from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, RecordError, StoredRecord, unreadable
 from orbitune.resources import parse_bytes, parse_seconds
-from orbitune.study.child_processes import run_command
+from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
+from orbitune.training.setup import check_recipe
 
 MEMORY_MARGIN = 0.95  # fraction of the budget that is planned for: a run allocates in another order
 MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller images cost less accuracy
@@ -174,7 +175,7 @@ def fit_budget(recipe: Recipe, budget: Budget, *, measure: Measure | None = None
         recipe: the recipe as requested.
         budget: limits of memory and time.
         measure: returns the plan of a recipe and the further seconds that a run takes; by default measured in
-            a fresh process, so that the peak memory is that of the plan alone.
+            a process of its own, so that the peak memory is that of the plan alone.
 
     Returns:
         The fitted recipe with its plan and the changes.
@@ -182,7 +183,11 @@ def fit_budget(recipe: Recipe, budget: Budget, *, measure: Measure | None = None
     Raises:
         RunError: no plan fits; the message names the smallest requirement.
     """
-    fit = BudgetFit(recipe, measure or _measure)
+    if measure is None:
+        check_recipe(recipe)
+        with ForkServer.spawn() as server:
+            return fit_budget(recipe, budget, measure=_Measurement(server))
+    fit = BudgetFit(recipe, measure)
     if budget.memory_bytes is not None:
         _fit_memory(fit, budget.memory_bytes)
     if budget.seconds is not None:
@@ -264,15 +269,19 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
     )
 
 
-def _measure(recipe: Recipe) -> tuple[Plan, float]:
-    """Plan a recipe in a fresh process; also return the further seconds of a run."""
-    with scratch() as temporary:
-        file = temporary / "recipe.yaml"
-        recipe.save(file)
+class _Measurement:
+    """Plans recipes in processes of their own, and measures the further seconds of a run."""
+
+    def __init__(self, server: ForkServer) -> None:
         start = time.perf_counter()
-        plan = Plan.from_json(run_command("plan", file, "--methods", recipe.method)["plans"][0])
-    # A run starts two processes like the plan's: its own, and the one that verifies what was saved.
-    return plan, 2 * (time.perf_counter() - start - plan.seconds_measured)
+        self._server = server
+        self._imports = time.perf_counter() - start if server.wait() else 0.0
+
+    def __call__(self, recipe: Recipe) -> tuple[Plan, float]:
+        start = time.perf_counter()
+        plan = plan_apart(recipe, self._server)
+        # A run starts two processes like the plan's: its own, and the one that verifies what was saved.
+        return plan, self._imports + 2 * (time.perf_counter() - start - plan.seconds_measured)
 
 
 def _gigabytes(count: float) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import DivergedError, OrbituneError
+from orbitune.processes.child_processes import POLL_SECONDS, ChildProcess
+from orbitune.processes.launcher import ForkServer
 from orbitune.resources import core_count
-from orbitune.study.child_processes import POLL_SECONDS, ChildProcess
 from orbitune.study.records import Status
 
 
@@ -158,6 +159,7 @@ class LocalExecutor:
     def __init__(self, jobs: int, logs: Path | None) -> None:
         self.slots, self.logs = jobs, logs
         self._children: dict[Task, ChildProcess] = {}
+        self._server: ForkServer | None = None
 
     @property
     def threads(self) -> int | None:
@@ -171,8 +173,11 @@ class LocalExecutor:
 
     def start(self, task: Task) -> None:
         """Start a task in a child process."""
+        if self._server is None:
+            self._server = ForkServer.spawn(self.threads)
+        log = log_file(self.logs, task)
         self._children[task] = ChildProcess(
-            "orbitune", *task.arguments, log=log_file(self.logs, task), threads=self.threads
+            "orbitune", *task.arguments, log=log, threads=self.threads, server=self._server
         )
 
     def poll(self) -> list[tuple[Task, Outcome]]:
@@ -197,8 +202,11 @@ class LocalExecutor:
         self._children.clear()
 
     def close(self) -> None:
-        """Stop all child processes."""
+        """Stop all child processes, and the server that forks them."""
         self.stop()
+        if self._server:
+            self._server.close()
+            self._server = None
 
 
 def log_file(logs: Path | None, task: Task) -> Path | None:

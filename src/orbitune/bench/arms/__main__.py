@@ -16,14 +16,15 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         spec: `kind`, `recipe` and `settings` of an arm, `warmup` in steps and `seconds` to measure.
 
     Returns:
-        Measured images, steps and seconds, and the rates that follow. peak_rss_bytes is the peak from before
-        the model was loaded to the last step; imports_rss_bytes is resident before the data were opened;
-        peak_cuda_bytes is None without a GPU; memory_bytes is the GPU's peak, or else the peak RSS minus that
-        of the imports; compute describes how the arm computed; ceiling is the machine's matrix-product speed
-        at the arm's precision, in operations per second.
+        Measured images, steps, seconds and latency of a step, and the rates that follow. peak_rss_bytes is
+        the peak from before the model was loaded to the last step; imports_rss_bytes is resident before the
+        data were opened; peak_cuda_bytes is None without a GPU; memory_bytes is the GPU's peak, or else the
+        peak RSS minus that of the imports; compute describes how the arm computed; ceiling is the machine's
+        matrix-product speed at the arm's precision, in operations per second.
     """
     arm = importlib.import_module(f"orbitune.bench.arms.{spec['kind'].replace('-', '_')}")
     from orbitune.bench.arms.stopwatch import Stopwatch, matmul_ceiling
+    from orbitune.exporting.validation import Latency
     from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
     from orbitune.recipe import Recipe
@@ -44,6 +45,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "images": watch.images,
         "steps": watch.steps,
         "seconds": watch.wall,
+        "latency": Latency.of(watch.step_seconds).to_json(),
         "images_per_second": watch.images / watch.wall,
         "cpu_seconds_per_image": watch.cpu / watch.images,
         "peak_rss_bytes": peak,

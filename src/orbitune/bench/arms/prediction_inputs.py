@@ -25,22 +25,25 @@ def assign_tasks(count: int, images: int) -> list[str]:
     return [f"task {number % count}" for number in range(images)]
 
 
-def find_export(run: str, form: str, *, merge_tokens: str = "") -> Path:
+def find_export(run: str, form: str, *, folder: str = "export", merge_tokens: str = "") -> Path:
     """Return the path of an export of a run.
 
     Args:
         run: the run's folder.
         form: name of the export format.
+        folder: folder of the exports, below the run's.
         merge_tokens: blocks after which it must merge tokens, such as 3,6.
 
     Raises:
         OrbituneError: it does not exist, or merges tokens after other blocks.
     """
-    folder = Path(run) / "export"
-    path, how = folder / FORMATS[form].path, f"orbitune export {run} --to {form}"
+    place = Path(run) / folder
+    path, how = place / FORMATS[form].path, f"orbitune export {run} --to {form}"
     if merge_tokens:
         how += f" --merge-tokens {merge_tokens}"
-    report = ExportReport.load(folder) if path.exists() else None
+    if folder != "export":
+        how += f" --out {place}"
+    report = ExportReport.load(place) if path.exists() else None
     if report is None or form not in report.formats:
         raise OrbituneError(f"{run} has no validated {path.name}: make it with {how}.")
     found = ",".join(map(str, report.formats[form].merge_tokens))

@@ -19,13 +19,15 @@ class Stopwatch:
     Attributes:
         images, steps: measured so far.
         wall, cpu: seconds of the measured steps; CPU seconds are summed over all threads of this process.
+        step_seconds: of each measured step; on a GPU, steps may overlap.
     """
 
     def __init__(self, warmup: int, seconds: float) -> None:
         self.images, self.steps = 0, -warmup
         self.wall = self.cpu = 0.0
+        self.step_seconds: list[float] = []
         self._seconds = seconds
-        self._start = self._cpu_start = 0.0
+        self._start = self._cpu_start = self._last = 0.0
 
     def step(self, images: int) -> bool:
         """Count a finished step; return whether another one is wanted."""
@@ -35,9 +37,13 @@ class Stopwatch:
         if self.steps == 0:
             _wait_for_gpu()
             self._start, self._cpu_start = time.perf_counter(), time.process_time()
+            self._last = self._start
             return True
         self.images += images
-        if time.perf_counter() - self._start < self._seconds or self.steps < LEAST_STEPS:
+        now = time.perf_counter()
+        self.step_seconds.append(now - self._last)
+        self._last = now
+        if now - self._start < self._seconds or self.steps < LEAST_STEPS:
             return True
         _wait_for_gpu()  # here and at the start only: an arm may let its steps overlap
         self.wall = time.perf_counter() - self._start

@@ -1,60 +1,71 @@
 """Child processes of runs, with their own peak memory and contained crashes."""
 
-import ctypes
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from orbitune.errors import CONTINUE, DivergedError, Interrupted, RunError
+from orbitune.processes.launcher import LOST, ForkServer, start_process
 
 USER_ERROR, INTERRUPTED = 2, 130
 POLL_SECONDS = 0.05
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
-
-
-def run_command(verb: str, recipe_file: Path, *options: str) -> dict[str, Any]:
-    """Run `orbitune VERB --recipe FILE --json ...` in a fresh process.
-
-    Args:
-        verb: command of orbitune.
-        recipe_file: YAML recipe.
-        options: further command-line options.
-
-    Returns:
-        What the command prints as JSON.
-    """
-    return run_module("orbitune", verb, "--recipe", str(recipe_file), "--json", *options)
 
 
 def run_module(
-    module: str, *arguments: str, log: Path | None = None, threads: int | None = None
+    module: str,
+    *arguments: str,
+    log: Path | None = None,
+    threads: int | None = None,
+    server: ForkServer | None = None,
 ) -> dict[str, Any]:
-    """Run `python -m MODULE ...` in a fresh process and return its JSON output.
+    """Run `python -m MODULE ...` in a process of its own and return its JSON output.
 
     Args:
         module: name of the module.
         arguments: its command line.
         log: file that its stderr is appended to; None to share ours.
         threads: value of OMP_NUM_THREADS; None leaves it unset.
+        server: forks it, see `start_process`; None starts a new interpreter.
 
     Raises:
         RunError: the process failed; the message is its own. DivergedError where training diverged.
         Interrupted: the child or this process received SIGINT.
     """
-    child = ChildProcess(module, *arguments, log=log, threads=threads)
+    child = ChildProcess(module, *arguments, log=log, threads=threads, server=server)
     try:
         while child.process.poll() is None:  # Ray's interrupt would not end a wait
             time.sleep(POLL_SECONDS)
     except (KeyboardInterrupt, Interrupted):
         child.interrupt()
     return child.result()
+
+
+def run_captured(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m MODULE ...` in a process of its own; return its exit code, output and messages.
+
+    It is a fork of this process's server, if there is one.
+    """
+    return _run_captured((module, *arguments), ForkServer.current)
+
+
+def _run_captured(words: tuple[str, ...], server: ForkServer | None) -> "subprocess.CompletedProcess[str]":
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
+        process = start_process(*words, stdout=output, stderr=messages, server=server)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        if code == LOST:
+            return _run_captured(words, None)  # by a new interpreter
+        for file in (output, messages):
+            file.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), messages.read())
 
 
 class ChildProcess:
@@ -67,29 +78,24 @@ class ChildProcess:
         arguments: its command line.
         log: file that its stderr is appended to; None to share ours.
         threads: value of OMP_NUM_THREADS; None leaves it unset.
+        server: as for `run_module`.
     """
 
     def __init__(
-        self, module: str, *arguments: str, log: Path | None = None, threads: int | None = None
+        self,
+        module: str,
+        *arguments: str,
+        log: Path | None = None,
+        threads: int | None = None,
+        server: ForkServer | None = None,
     ) -> None:
         # A file, not a pipe: a pipe blocks the child once it is full.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._log = log
-        own = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-        stderr = log.open("ab") if log else None
-        try:
-            # In a session of its own, so that Ctrl-C reaches it once, from here, and lets it save.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                stdout=self._output,
-                stderr=stderr,
-                env={**os.environ, **own},
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
+        with log.open("ab") if log else nullcontext() as stderr:
+            self.process = start_process(
+                module, *arguments, stdout=self._output, stderr=stderr, threads=threads, server=server
             )
-        finally:
-            if stderr:
-                stderr.close()
 
     def interrupt(self) -> None:
         """Send SIGINT: the child saves its state and ends."""
@@ -112,14 +118,9 @@ class ChildProcess:
         if code == USER_ERROR:
             reply = json.loads(output)
             raise (DivergedError if reply.get("kind") == DivergedError.kind else RunError)(reply["error"])
+        if code == LOST:
+            raise RunError(f"the process that started it was killed, perhaps out of memory. {CONTINUE}")
         if code < 0:
             raise RunError(f"the process was killed ({signal.Signals(-code).name}), perhaps out of memory")
         place = f"in {self._log}" if self._log else "above"
         raise RunError(f"the process ended with exit code {code}; its message is {place}")
-
-
-def _end_with_parent() -> None:
-    """Have the child receive SIGINT when its parent ends (Linux)."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers have blocked it
-    if _LIBC:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)

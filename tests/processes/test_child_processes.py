@@ -3,7 +3,7 @@
 import pytest
 
 from orbitune.errors import RunError
-from orbitune.study.child_processes import ChildProcess, run_module
+from orbitune.processes.child_processes import ChildProcess, run_module
 
 
 def test_a_killed_process_is_distinguished_from_a_failed_one(tmp_path):
