@@ -61,10 +61,11 @@ def shared():
 @pytest.fixture
 def without_half_precision(monkeypatch):
     """A processor that has no instructions for half precision."""
-    from orbitune.fastpath import dispatch, native
+    from orbitune.fastpath import dispatch
+    from orbitune.fastpath.native import library
     from orbitune.models import precision
 
     for module in (precision, dispatch):
         monkeypatch.setattr(module, "has_instructions", lambda dtype: False)
-    closed = native.OpenedLibrary(None, "switched off by a test")
-    monkeypatch.setattr(native, "open_library", lambda: closed)
+    closed = library.OpenedLibrary(None, "switched off by a test")
+    monkeypatch.setattr(library, "open_library", lambda dtype: closed)

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from commands import orbitune
 
 from orbitune.cli.diagnostics import diagnose
 from orbitune.extras import EXTRAS
-from orbitune.fastpath import native
+from orbitune.fastpath.native import build, library
+from orbitune.fastpath.native.variants import find_variant
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 
 
@@ -56,16 +58,25 @@ def test_a_full_cache_is_measured(own_cache):
 
 
 def test_without_a_compiler_the_advice_is_to_install_one(monkeypatch):
-    if not native.supports_kernels():
-        pytest.skip("needs AVX512-BF16")
-    monkeypatch.setattr(native, "compiler", lambda: None)
-    native.open_library.cache_clear()
+    if not find_variant(torch.float32):
+        pytest.skip("needs a processor for which there are kernels")
+    monkeypatch.setattr(library, "SHIPPED", Path("nowhere"))
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    library.open_library.cache_clear()
     try:
         found = diagnose()
     finally:
-        native.open_library.cache_clear()
+        library.open_library.cache_clear()
     assert found.kernels.state == "not available" and "C compiler" in found.kernels.reason
     assert any("C compiler" in line for line in found.advice)
+
+
+def test_compiled_kernels_are_named_by_their_vector_extension(monkeypatch):
+    variant = find_variant(torch.bfloat16) or find_variant(torch.float32)
+    if not variant or not build.compiler():
+        pytest.skip("needs a C compiler and a processor for which there are kernels")
+    library.open_library(variant.dtype)
+    assert diagnose().kernels.variant in (variant.name, None)
 
 
 def test_a_damaged_cache_causes_no_traceback(own_cache):

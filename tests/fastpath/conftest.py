@@ -1,12 +1,15 @@
-"""A backbone of each family, and the compiled kernels in each of their builds."""
+"""A backbone of each family, and the compiled kernels in each of their variants."""
 
 import ctypes
 import os
 
 import pytest
+import torch
 
-from orbitune.fastpath import native
+from orbitune.fastpath.native import build, library, variants
+from orbitune.fastpath.native.variants import VARIANTS
 from orbitune.models.backbones import find_backbone
+from tests.kernel_variants import PORTABLE
 from tests.samples import backbone_folder
 
 FAMILIES = {
@@ -24,22 +27,35 @@ def backbone(request, tmp_path_factory):
     return find_backbone(str(backbone_folder(folder / "b", **FAMILIES[request.param])))
 
 
-@pytest.fixture(scope="module", params=["native", "emulated"])
-def each_build(request):
-    """The kernels by the processor's instructions where it has them, and in plain C.
+@pytest.fixture(scope="module", params=[*VARIANTS, *PORTABLE], ids=lambda variant: variant.name)
+def variant(request):
+    """The kernels in each variant that the processor has, and in plain C; returns the variant.
 
-    A compiler that fails on either is an error, not a skip. `test_sanitizers` provides a build of its own.
+    A compiler that fails on one is an error, not a skip. `test_sanitizers` provides builds of its own.
     """
-    command = native.compiler()
+    command, variant = build.compiler(), request.param
     if command is None:
         pytest.skip("needs a C compiler")
-    if request.param == "native" and not native.supports_kernels():
-        pytest.skip("needs a processor with AVX512-BF16")
-    if request.param == "emulated" and (other := os.environ.get("EMULATED_KERNELS")):
-        built = ctypes.CDLL(other)
+    if variant in VARIANTS and not variants.can_run(variant):
+        pytest.skip(f"needs a processor with {variant.name}")
+    if variant in PORTABLE and (folder := os.environ.get("SANITIZED_KERNELS")):
+        built = ctypes.CDLL(f"{folder}/{variant.file_name}")
     else:
-        built = native.load(command, native.NATIVE if request.param == "native" else native.EMULATED)
+        built = build.load(command, variant.flags)
+    opened = library.OpenedLibrary(library.KernelLibrary(built, variant), None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "open_library", lambda: native.OpenedLibrary(built, None))
-        patch.setattr(native, "has_amx", lambda: False)
-        yield
+        patch.setattr(library, "open_library", lambda dtype: opened)
+        patch.setattr(variants, "has_amx", lambda: False)
+        yield variant
+
+
+@pytest.fixture
+def dtype(variant):
+    """The dtype that the kernels compute in."""
+    return variant.dtype
+
+
+@pytest.fixture
+def rounding(dtype):
+    """The largest relative error of rounding to bfloat16, or of a few roundings to float32."""
+    return 2**-8 if dtype == torch.bfloat16 else 2**-20

@@ -1,6 +1,7 @@
 """The plan states what the fast path computes, how, and the reasons."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from samples import backbone_folder
 
 from orbitune.data.transform import Transform
 from orbitune.evaluation.network import make_network
-from orbitune.fastpath import dispatch, native
+from orbitune.fastpath import dispatch
+from orbitune.fastpath.native import library, variants
 from orbitune.models.backbones import find_backbone
 from orbitune.models.factory import build, resolve
 from orbitune.recipe import Recipe
@@ -29,9 +31,14 @@ def dinov2(tmp_path_factory):
 
 @pytest.fixture
 def with_kernels(monkeypatch):
-    """A machine that can build kernels, without AMX; they are not called here."""
-    monkeypatch.setattr(native, "open_library", lambda: native.OpenedLibrary(object(), None))
-    monkeypatch.setattr(native, "has_amx", lambda: False)
+    """A machine that has kernels, without AMX; they are not called here."""
+
+    def opened(dtype):
+        variant = next(each for each in variants.VARIANTS if each.dtype == dtype)
+        return library.OpenedLibrary(SimpleNamespace(variant=variant), None)
+
+    monkeypatch.setattr(library, "open_library", opened)
+    monkeypatch.setattr(variants, "has_amx", lambda: False)
 
 
 def model_of(backbone, **recipe):
@@ -93,35 +100,43 @@ def test_fused_attention_of_torch_ends_the_single_pass(dinov2, with_kernels):
 
 
 def test_with_matrix_instructions_products_are_onednns(dinov2, with_kernels, monkeypatch):
-    monkeypatch.setattr(native, "has_amx", lambda: True)
+    monkeypatch.setattr(variants, "has_amx", lambda: True)
     plan = plan_of(dinov2, model_of(dinov2, method="lora"))
     assert plan.compiled and not plan.kernels.products
     assert not any(layer.one_pass or layer.fused_mlp for layer in plan.layers)
     assert plan.layers[0].compiled_norms == (True, True)
 
 
+def test_fp32_is_compiled_as_half_precision_is_whatever_the_matrix_instructions(
+    vit, with_kernels, monkeypatch
+):
+    monkeypatch.setattr(variants, "has_amx", lambda: True)
+    plan = plan_of(vit, model_of(vit, method="lora"), torch.float32, attention=None)
+    assert plan.attention == "plain" and plan.layers[0].one_pass
+    assert plan.products.startswith(f"compiled for {plan.kernels.variant}, float32 on ")
+
+
 @pytest.mark.parametrize(
     ("device", "dtype", "reason"),
-    [("cpu", torch.float32, "not in float32"), ("cuda", torch.bfloat16, "CPUs")],
+    [("cpu", torch.float16, "not in float16"), ("cuda", torch.bfloat16, "CPUs")],
 )
-@pytest.mark.usefixtures("with_kernels")
 def test_it_says_why_nothing_is_compiled(device, dtype, reason):
     assert reason in dispatch.why_not_compiled(torch.device(device), dtype)
 
 
 def test_a_machine_without_kernels_says_why(vit, monkeypatch):
-    closed = native.OpenedLibrary(None, "there is no C compiler")
-    monkeypatch.setattr(native, "open_library", lambda: closed)
+    closed = library.OpenedLibrary(None, "there is no C compiler")
+    monkeypatch.setattr(library, "open_library", lambda dtype: closed)
     plan = plan_of(vit, model_of(vit, method="lora"))
     assert plan.fast and not plan.compiled and plan.why_not_compiled == "there is no C compiler"
     assert not any(layer.one_pass or any(layer.compiled_norms) for layer in plan.layers)
 
 
 def test_the_plan_is_what_result_json_states(vit):
-    facts = plan_of(vit, model_of(vit, method="lora"), dtype=torch.float32).to_json()
+    facts = plan_of(vit, model_of(vit, method="lora"), dtype=torch.float16).to_json()
     assert facts.keys() >= {"fast", "why_not_fast", "attention", "compiled_kernels", "products"}
     assert facts["fast"] and facts["attention"] == "plain" and not facts["compiled_kernels"]
-    assert facts["products"].startswith("float32 on ")
+    assert " on " in facts["products"]
 
 
 def test_switched_off_is_not_given_as_a_reason(vit):

@@ -13,7 +13,7 @@ from orbitune.fastpath.fused_layer import FusedLayer, run_layers
 from orbitune.fastpath.linear import FusedLinear
 from orbitune.fastpath.operations import CompiledDropout, CompiledOperations
 
-pytestmark = pytest.mark.usefixtures("each_build")
+pytestmark = pytest.mark.usefixtures("variant")
 
 WIDTH, HEAD, MIDDLE = 80, 16, 144
 SHAPES = {
@@ -24,9 +24,9 @@ SHAPES = {
 
 
 class Layer:
-    """The same layer twice: as one pass, and in fp32 with the same rounded weights."""
+    """The same layer twice: as one pass, and by torch in fp32 with the same rounded weights."""
 
-    def __init__(self, targets=("q_proj", "k_proj", "v_proj"), bias=True, scaled=False, dropout=0.0):
+    def __init__(self, dtype, targets=("q_proj", "k_proj", "v_proj"), bias=True, scaled=False, dropout=0.0):
         torch.manual_seed(0)
         parts = nn.ModuleDict({name: nn.Linear(*shape, bias=bias) for name, shape in SHAPES.items()})
         parts.requires_grad_(False)
@@ -36,12 +36,12 @@ class Layer:
         self.factors = [p for p in parts.parameters() if p.requires_grad]
         for factor in self.factors:
             nn.init.normal_(factor, std=0.2)
-        self.parts, self.dropout = parts, dropout
-        self.norms = [nn.LayerNorm(WIDTH, eps=1e-6).bfloat16().requires_grad_(False) for _ in range(2)]
+        self.parts, self.dropout, self.dtype = parts, dropout, dtype
+        self.norms = [nn.LayerNorm(WIDTH, eps=1e-6).to(dtype).requires_grad_(False) for _ in range(2)]
         for norm in self.norms:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.5, 0.5)
-        self.scales = [torch.linspace(a, 1, WIDTH).bfloat16() if scaled else None for a in (0.5, 2)]
+        self.scales = [torch.linspace(a, 1, WIDTH).to(dtype) if scaled else None for a in (0.5, 2)]
         self.whole = self.assembled()
 
     def assembled(self):
@@ -50,7 +50,7 @@ class Layer:
         for group in groups:
             layers = [self.parts[name] for name in group]
             kinds = [kind_of_linear(layer) for layer in layers]
-            linear.append(FusedLinear(layers, kinds, dtype=torch.bfloat16, operations=CompiledOperations()))
+            linear.append(FusedLinear(layers, kinds, dtype=self.dtype, operations=CompiledOperations()))
         qkv, out, mlp_in, mlp_out = linear
         return FusedLayer(
             qkv, out, mlp_in=mlp_in, mlp_out=mlp_out, norms=self.norms, scales=self.scales, head_dim=HEAD
@@ -81,7 +81,7 @@ class Layer:
     def both(self, images, tokens):
         """Return output and gradients of input and factors, of both ways."""
         generator = torch.Generator().manual_seed(1)
-        x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).bfloat16() for _ in range(2))
+        x, slope = (torch.randn(images * tokens, WIDTH, generator=generator).to(self.dtype) for _ in range(2))
         torch.manual_seed(7)
         found = x.clone().requires_grad_()
         y = run_layers([self.whole], found, images=images, training=True)
@@ -93,57 +93,57 @@ class Layer:
         expected = self.written_out(wanted, images, kept)
         ours = torch.autograd.grad(y, [found, *self.factors], slope)
         theirs = torch.autograd.grad(expected, [wanted, *self.factors], slope.float())
-        return zip((y, *ours), (expected, *theirs), strict=True)
+        return list(zip((y, *ours), (expected, *theirs), strict=True))
 
 
-def assert_alike(pairs):
+def assert_alike(pairs, rounding):
     for one, other in pairs:
         # A single token's gradient for its query and key is zero, and torch's fp32 noise. The largest error
         # with five tokens was up to 5 % of the largest value in 40 draws, and 6 % in one with AMX.
-        assert (one.float() - other).abs().max() <= 2**-4 * other.abs().max() + 1e-5
-        assert (one.float() - other).abs().mean() <= 2**-5 * other.abs().mean() + 1e-6
+        assert (one.float() - other).abs().max() <= 16 * rounding * other.abs().max() + 1e-5
+        assert (one.float() - other).abs().mean() <= 8 * rounding * other.abs().mean() + 1e-6
 
 
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize(("images", "tokens"), [(1, 1), (1, 5), (9, 5), (3, 17), (5, 50), (2, 197), (1, 512)])
-def test_it_is_torchs_to_the_rounding_of_bfloat16(images, tokens, scaled):
-    assert_alike(Layer(scaled=scaled).both(images, tokens))
+def test_it_is_torchs_to_its_rounding(dtype, rounding, images, tokens, scaled):
+    assert_alike(Layer(dtype, scaled=scaled).both(images, tokens), rounding)
 
 
 @pytest.mark.parametrize("targets", [(), ("k_proj",), ("q_proj", "v_proj")])
-def test_any_of_query_key_and_value_may_be_adapted(targets):
-    assert_alike(Layer(targets).both(3, 17))
+def test_any_of_query_key_and_value_may_be_adapted(dtype, rounding, targets):
+    assert_alike(Layer(dtype, targets).both(3, 17), rounding)
 
 
-def test_layers_may_have_no_biases():
-    assert_alike(Layer(bias=False).both(3, 17))
+def test_layers_may_have_no_biases(dtype, rounding):
+    assert_alike(Layer(dtype, bias=False).both(3, 17), rounding)
 
 
-def test_the_same_numbers_are_dropped_forward_and_backward():
-    assert_alike(Layer(dropout=0.4).both(7, 17))
+def test_the_same_numbers_are_dropped_forward_and_backward(dtype, rounding):
+    assert_alike(Layer(dtype, dropout=0.4).both(7, 17), rounding)
 
 
-def test_without_a_gradient_it_gives_the_same():
-    layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
+def test_without_a_gradient_it_gives_the_same(dtype):
+    layer, x = Layer(dtype), torch.randn(34, WIDTH).to(dtype)
     with torch.inference_mode():
         alone = run_layers([layer.whole], x, images=2, training=False)
     assert torch.equal(alone, run_layers([layer.whole], x.requires_grad_(), images=2, training=False))
 
 
-def test_the_gradients_do_not_depend_on_the_number_of_threads():
+def test_the_gradients_do_not_depend_on_the_number_of_threads(dtype):
     before = torch.get_num_threads()
     found = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append([ours for ours, _ in Layer().both(9, 17)])
+            found.append([ours for ours, _ in Layer(dtype).both(9, 17)])
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_layers_in_a_row_are_each_of_them_after_the_other():
-    layers = [Layer(), Layer(targets=(), scaled=True), Layer(targets=("v_proj",))]
+def test_layers_in_a_row_are_each_of_them_after_the_other(dtype):
+    layers = [Layer(dtype), Layer(dtype, targets=(), scaled=True), Layer(dtype, targets=("v_proj",))]
     whole, factors = [layer.whole for layer in layers], [f for layer in layers for f in layer.factors]
 
     def one_by_one(x):
@@ -151,7 +151,7 @@ def test_layers_in_a_row_are_each_of_them_after_the_other():
             x = run_layers([layer], x, images=2, training=True)
         return x
 
-    x = torch.randn(34, WIDTH).bfloat16()
+    x = torch.randn(34, WIDTH).to(dtype)
     found, expected = (
         torch.autograd.grad(through(leaf).float().square().sum(), [leaf, *factors])
         for through, leaf in (
@@ -164,8 +164,8 @@ def test_layers_in_a_row_are_each_of_them_after_the_other():
         assert torch.equal(run_layers(whole, x, images=2, training=True), one_by_one(x))
 
 
-def test_updates_that_are_no_longer_trained_may_be_rounded():
-    layer, x = Layer(), torch.randn(34, WIDTH).bfloat16()
+def test_updates_that_are_no_longer_trained_may_be_rounded(dtype):
+    layer, x = Layer(dtype), torch.randn(34, WIDTH).to(dtype)
     expected = run_layers([layer.whole], x, images=2, training=False)
     for module in layer.parts.modules():
         if hasattr(module, "lora_A"):

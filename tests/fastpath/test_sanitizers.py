@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from orbitune.fastpath import native
+from orbitune.fastpath.native import build
+from tests.kernel_variants import PORTABLE
 
 pytestmark = pytest.mark.slow
 
 FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+ASAN_OPTIONS = (
+    "detect_leaks=0",
+    "allocator_may_return_null=1",
+    f"max_malloc_fill_size={1 << 30}",
+    "malloc_fill_byte=255",
+)
 HERE = Path(__file__).parent
 
 
@@ -27,15 +34,18 @@ def sanitizers(command):
     return ":".join(found)
 
 
-def run_sanitized(code):
-    """Run Python with the sanitizers; uninitialised memory is filled with NaN."""
-    command = native.compiler()
+def run_sanitized(code, folder):
+    """Run Python with sanitized kernels in `folder`; uninitialised memory is filled with NaN."""
+    command = build.compiler()
     if command is None:
         pytest.skip("needs a C compiler")
+    for variant in PORTABLE:
+        built = build.build_library(command, (*variant.flags, *FLAGS))
+        (folder / variant.file_name).symlink_to(built)
     settings = {
         "LD_PRELOAD": sanitizers(command),
-        "ASAN_OPTIONS": f"detect_leaks=0:max_malloc_fill_size={1 << 30}:malloc_fill_byte=255",
-        "EMULATED_KERNELS": str(native.build_library(command, (*native.EMULATED, *FLAGS))),
+        "ASAN_OPTIONS": ":".join(ASAN_OPTIONS),
+        "SANITIZED_KERNELS": str(folder),
         "OMP_NUM_THREADS": "2",
     }
     return subprocess.run(
@@ -45,17 +55,18 @@ def run_sanitized(code):
 
 def test_the_kernels_stay_within_their_memory_at_odd_shapes(tmp_path):
     tests = [str(HERE / name) for name in ("test_kernels.py", "test_fused_layer.py")]
-    options = ["-k", "emulated", "-p", "no:cacheprovider", "-o", "addopts=", f"--basetemp={tmp_path}/runs"]
-    done = run_sanitized(["-m", "pytest", *options, *tests])
+    options = ["-k", "portable", "-p", "no:cacheprovider", "-o", "addopts=", f"--basetemp={tmp_path}/runs"]
+    done = run_sanitized(["-m", "pytest", *options, *tests], tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_reading_one_element_too_many_is_found():
-    code = """
-import ctypes, os, numpy
-numbers = [numpy.ones(39, numpy.uint16) for _ in range(3)]
+@pytest.mark.parametrize("variant", PORTABLE, ids=lambda variant: variant.name)
+def test_reading_one_element_too_many_is_found(variant, tmp_path):
+    code = f"""
+import ctypes, numpy
+numbers = [numpy.ones(39, "uint{variant.dtype.itemsize * 8}") for _ in range(3)]
 pointers = [ctypes.c_void_p(each.ctypes.data) for each in numbers]
-ctypes.CDLL(os.environ["EMULATED_KERNELS"]).gelu(*pointers, ctypes.c_int64(40))
+ctypes.CDLL({str(tmp_path / variant.file_name)!r}).gelu(*pointers, ctypes.c_int64(40))
 """
-    done = run_sanitized(["-c", code])
+    done = run_sanitized(["-c", code], tmp_path)
     assert done.returncode and "heap-buffer-overflow" in done.stderr

@@ -21,6 +21,11 @@ def test_a_plan_names_parameters_time_memory_and_disk_before_training(recipe):
     assert plan.steps_measured >= 1
 
 
+def test_no_more_steps_are_measured_than_the_run_has(recipe):
+    plan = plan_run(recipe.replace(epochs=1, batch_size=18), progress=False)
+    assert plan.steps_measured == 2
+
+
 def test_a_plan_counts_a_tile_as_often_as_an_epoch_passes_over_it(recipe):
     plan = plan_run(recipe.replace(passes=4), progress=False)
     assert plan.images_per_second == pytest.approx(4 * 36 / plan.seconds_per_epoch)

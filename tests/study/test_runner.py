@@ -25,10 +25,12 @@ METHODS = ["full", "linear", "lora"]
 
 @pytest.fixture(scope="module")
 def mistaken(recipe, forked, tmp_path_factory):
-    """The folder of a study that failed for a typo, and its error."""
+    """The folder of a study that failed for its data, and its error."""
     folder = tmp_path_factory.mktemp("study") / "s"
+    tiles = folder.parent / "tiels"
+    (tiles / "a").mkdir(parents=True)
     with pytest.raises(RunError) as failure:
-        Study(recipe.replace(data="./tiels"), folder, methods=["linear"]).run(progress=False)
+        Study(recipe.replace(data=str(tiles)), folder, methods=["linear"]).run(progress=False)
     return folder, str(failure.value)
 
 
@@ -138,14 +140,23 @@ def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finish
     assert (folder / "results.json").read_bytes() == before
 
 
-def test_a_study_that_failed_for_a_typo_can_be_corrected(mistaken, finished):
-    assert "no folder or zip" in mistaken[1]
+def test_a_study_that_failed_for_its_data_can_be_corrected(mistaken, finished):
+    assert "No run of the study succeeded: The folder a/ is empty" in mistaken[1]
     assert finished[1] == mistaken[0] and finished[0].runs[1].status == "done"
 
 
-def test_a_study_in_which_nothing_succeeds_gives_the_reason(recipe, forked, tmp_path):
-    with pytest.raises(RunError, match=r"No run of the study succeeded: .*no backbone folder"):
-        Study(recipe.replace(backbone="./nothing", method="linear"), tmp_path).run(progress=False)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "./nothing"}, "no backbone folder"),
+        ({"data": "./tiels"}, "no folder or zip"),
+        ({"image_size": 17}, "image size of 17 does not suit"),
+    ],
+)
+def test_a_study_of_what_is_not_there_is_refused_before_its_folder_is_made(recipe, tmp_path, change, message):
+    with pytest.raises(OrbituneError, match=message):
+        Study(recipe.replace(**change), tmp_path / "s").run(progress=False)
+    assert not (tmp_path / "s").exists()
 
 
 def test_progress_is_shown_only_where_it_is_asked_for(recipe, finished, capsys):

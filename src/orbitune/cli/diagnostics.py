@@ -55,10 +55,15 @@ class Extra:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Compiled kernels of the fast path, and the reason if they are not used."""
+    """Compiled kernels of the fast path for the default precision, and the reason if they are not used.
+
+    Attributes:
+        variant: the vector extension that they use.
+    """
 
     state: Literal["compiled", "not built yet", "not available"]
     reason: str | None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,17 +157,24 @@ def _memory_bytes() -> int | None:
 
 def _kernels() -> Kernels:
     """Look for the kernels without building them."""
+    import torch
+
+    from orbitune.models.precision import has_instructions
+
     try:
-        from orbitune.fastpath import native  # `dispatch` would load transformers as well
+        from orbitune.fastpath.native import library  # `dispatch` would load transformers as well
     except ModuleNotFoundError:
         return Kernels("not available", "this installation has no fast path")
+    dtype = torch.bfloat16 if has_instructions(torch.bfloat16) else torch.float32
     try:
-        if native.is_build_pending():
+        if library.is_build_pending(dtype):
             return Kernels("not built yet", "they are compiled when they are first needed, in a few seconds")
-        reason = native.why_unavailable()
+        opened = library.open_library(dtype)
     except (OrbituneError, OSError) as error:
-        reason = str(error)
-    return Kernels("not available" if reason else "compiled", reason)
+        return Kernels("not available", str(error))
+    if opened.library is None:
+        return Kernels("not available", opened.why_not)
+    return Kernels("compiled", None, opened.library.variant.name)
 
 
 def _caches() -> tuple[Cache, ...]:

@@ -30,7 +30,11 @@ def doctor(as_json: Json = False) -> None:
 
 def _sections(found: "Diagnosis") -> dict[str, list[str]]:
     """Return the lines to print, by heading."""
-    kernels = found.kernels.state + (f": {found.kernels.reason}" if found.kernels.reason else "")
+    kernels: str = found.kernels.state
+    if found.kernels.variant:
+        kernels += f" for {found.kernels.variant}"
+    if found.kernels.reason:
+        kernels += f": {found.kernels.reason}"
     return {
         "Versions": [", ".join(f"{name} {number or 'missing'}" for name, number in found.versions.items())],
         "Machine": _machine_lines(found.machine),

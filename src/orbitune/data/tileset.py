@@ -194,6 +194,22 @@ def load_tiles(
     return TileSet(**stored, fingerprint=fingerprint, source=description, origin=source)
 
 
+def check_data(data: str, selection: ColumnSelection | None = None) -> None:
+    """Check that there is a data set, without reading its tiles; one of the hub is downloaded.
+
+    Args:
+        data: as for `load_tiles`.
+        selection: as for `load_tiles`.
+
+    Raises:
+        DataError: there is none.
+    """
+    if is_synthetic(data):
+        _synthetic_count(data)
+    else:
+        find_source(data, selection)
+
+
 def _synthetic_count(data: str) -> int:
     """Return the number of tiles in synthetic[:COUNT]."""
     from orbitune.data.synthetic import DEFAULT_COUNT

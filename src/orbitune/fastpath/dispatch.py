@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from orbitune.data.transform import Transform
-from orbitune.fastpath import native
 from orbitune.fastpath.layer_modules import (
     LayerModules,
     LowRankLinear,
@@ -21,12 +20,13 @@ from orbitune.fastpath.layer_modules import (
     base_model,
     layer_modules,
 )
+from orbitune.fastpath.native import library, variants
 from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families import Family, head_names
 from orbitune.models.precision import has_instructions, product_method
 
-# Numbers in a vector register of the compiled kernels. Their products need widths that are multiples of it.
+# The products of the compiled kernels need widths that are multiples of it: whole registers of every variant.
 LANES = 16
 # Compiled attention: with more queries the scores of a head no longer fit a core's L2 cache.
 _MOST_QUERIES = 512
@@ -46,12 +46,14 @@ class KernelPlan:
         compiled: GELU, dropout, residual add and LayerNorm.
         products: matrix products too; torch's (oneDNN's) otherwise.
         attention_queries: attention with at most this number of queries; 0 for never.
+        variant: name of the kernels' variant; None where nothing is compiled.
         why_not: reason why nothing is compiled; None where something is.
     """
 
     compiled: bool
     products: bool = False
     attention_queries: int = 0
+    variant: str | None = None
     why_not: str | None = None
 
 
@@ -162,7 +164,7 @@ def plan_fast_path(model: nn.Module, family: Family, *, dtype: torch.dtype, atte
         attention=attention,
         compiled=kernels.compiled,
         why_not_compiled=kernels.why_not,
-        products=f"compiled, {method}" if kernels.compiled else method,
+        products=f"compiled for {kernels.variant}, {method}" if kernels.compiled else method,
         kernels=kernels,
         layers=tuple(plans),
     )
@@ -176,11 +178,15 @@ def plan_kernels(sample: Tensor, layers: Collection[LayerModules] = ()) -> Kerne
     """
     if reason := why_not_compiled(sample.device, sample.dtype):
         return KernelPlan(False, why_not=reason)
+    opened = library.open_library(sample.dtype).library
+    assert opened is not None
     widths = {width for layer in layers for width in _widths(layer)}
     return KernelPlan(
         compiled=True,
-        products=not native.has_amx() and all(width % LANES == 0 for width in widths),
+        products=(sample.dtype == torch.float32 or not variants.has_amx())
+        and all(width % LANES == 0 for width in widths),
         attention_queries=_MOST_QUERIES if all(layer.head_dim % LANES == 0 for layer in layers) else 0,
+        variant=opened.variant.name,
     )
 
 
@@ -188,17 +194,16 @@ def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why kernels are not compiled for a device and dtype; None if they are."""
     if device.type != "cpu":
         return f"they are for CPUs, not for {device.type}"
-    if dtype != torch.bfloat16:
-        return f"they compute in bfloat16, not in {str(dtype).removeprefix('torch.')}"
-    return native.why_unavailable()
+    return library.open_library(dtype).why_not
 
 
 def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) -> str:
     """Return the faster attention kernel at a sequence length, `plain` or `sdpa`.
 
     A rule, not a measurement, so that repeated runs give equal bytes. It was measured on one Zen 4 core,
-    forward and backward, with 3 to 12 heads of 64: in bf16 `sdpa` takes 1.1 to 9 times as long as `plain` up
-    to 1024 tokens; in fp32, and where half precision is widened to it, 0.5 to 1.1 times as long.
+    forward and backward, with 3 to 12 heads of 64. In bf16 `sdpa` takes 1.1 to 9 times as long as `plain` up
+    to 1024 tokens. In fp32 it takes 1.0 to 1.6 times as long as the compiled kernel of `plain` up to 512
+    tokens, and 0.5 to 1.1 times as long as products by torch, as where half precision is widened to fp32.
 
     Args:
         tokens: sequence length.
@@ -208,7 +213,10 @@ def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) 
     Returns:
         "plain" or "sdpa".
     """
-    halves = device.type == "cpu" and dtype != torch.float32 and has_instructions(dtype)
+    if dtype == torch.float32:
+        compiled = tokens <= _MOST_QUERIES and why_not_compiled(device, dtype) is None
+        return "plain" if compiled else "sdpa"
+    halves = device.type == "cpu" and has_instructions(dtype)
     return "plain" if halves and tokens <= _MOST_PLAIN_TOKENS else "sdpa"
 
 

@@ -3,7 +3,6 @@
 A few images at a time go through the whole layer, so that intermediate results stay in a core's caches.
 """
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -11,51 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orbitune.fastpath.kernels import padded
 from orbitune.fastpath.linear import FusedLinear, LoraUpdates
-from orbitune.fastpath.native import call
+from orbitune.fastpath.native.library import LayerStruct, LoraStruct, SavedStruct, call, padded
 from orbitune.fastpath.operations import CompiledDropout
 
 _NO_UPDATES = LoraUpdates([], [], [], None)
-_SAVED = ("qkv", "weights", "reduced", "residual", "gelu_grad", "moments")
-
-
-class _LoraStruct(ctypes.Structure):
-    """`Lora` of csrc/layer.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("down", "up", "grad_down", "grad_up")),
-        *((name, ctypes.c_int64) for name in ("rank", "first", "outputs")),
-        ("scaling", ctypes.c_float),
-    ]
-
-
-class _LayerStruct(ctypes.Structure):
-    """`Layer` of csrc/layer.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("images", "tokens", "width", "heads", "hidden")),
-        *((f"half{half}_{n}", ctypes.c_void_p) for half, parts in ((1, 7), (2, 7)) for n in range(parts)),
-        *((name, ctypes.c_float) for name in ("eps1", "eps2")),
-        ("lora", ctypes.POINTER(_LoraStruct)),
-        *((name, ctypes.c_int64) for name in ("updates", "rank")),
-        *((name, ctypes.c_uint32) for name in ("seed", "threshold")),
-    ]
-
-
-class _SavedStruct(ctypes.Structure):
-    """`Saved` of csrc/layer.c."""
-
-    _fields_ = [(name, ctypes.c_void_p) for name in _SAVED]
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _padded_rank(lora: LoraUpdates) -> int:
-    """Return the rank of all updates together, padded with zeros."""
-    return padded(sum(lora.ranks))
+def _padded_rank(lora: LoraUpdates, x: Tensor) -> int:
+    """Return the rank of all updates of `x` together, padded with zeros."""
+    return padded(sum(lora.ranks), x.dtype)
 
 
 class FusedLayer:
@@ -87,7 +55,7 @@ class FusedLayer:
         self._held = [*first, *second]  # keeps the memory that the pointers below point to
         width = len(norms[0].weight)
         sizes = 0, 0, width, width // head_dim, self._hidden
-        self._fixed = _LayerStruct(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
+        self._fixed = LayerStruct(*sizes, *map(_pointer, self._held), *(norm.eps for norm in norms))
 
     def allocate(
         self, x: Tensor, images: int, *, lora: LoraUpdates, with_gradient: bool
@@ -96,8 +64,8 @@ class FusedLayer:
         (rows, width), tokens = x.shape, len(x) // images
         return (
             x.new_empty(rows, 3 * width),
-            x.new_empty(images, width // self._head_dim, tokens, padded(tokens)),
-            x.new_empty(rows, _padded_rank(lora)),
+            x.new_empty(images, width // self._head_dim, tokens, padded(tokens, x.dtype)),
+            x.new_empty(rows, _padded_rank(lora, x)),
             torch.empty_like(x),
             x.new_empty(rows, self._hidden) if with_gradient else None,
             torch.empty(4, rows),
@@ -105,7 +73,7 @@ class FusedLayer:
 
     def to_struct(
         self, x: Tensor, images: int, *, lora: LoraUpdates, factors: Sequence[Tensor | None]
-    ) -> "_LayerStruct":
+    ) -> LayerStruct:
         """Return the layer as the C library takes it.
 
         Args:
@@ -113,15 +81,15 @@ class FusedLayer:
             images: batch size.
             factors: LoRA A and B of the updates, then the tensors for their gradients.
         """
-        layer, count = _LayerStruct.from_buffer_copy(self._fixed), len(lora.ranks)
+        layer, count = LayerStruct.from_buffer_copy(self._fixed), len(lora.ranks)
         layer.images, layer.tokens = images, len(x) // images
-        updates = (_LoraStruct * count)()
+        updates = (LoraStruct * count)()
         for n, (rank, outputs, scaling) in enumerate(
             zip(lora.ranks, lora.outputs, lora.scalings, strict=True)
         ):
             place = outputs.start, outputs.stop - outputs.start
-            updates[n] = _LoraStruct(*map(_pointer, factors[n::count]), rank, *place, scaling)
-        layer.lora, layer.updates, layer.rank = updates, count, _padded_rank(lora)
+            updates[n] = LoraStruct(*map(_pointer, factors[n::count]), rank, *place, scaling)
+        layer.lora, layer.updates, layer.rank = updates, count, _padded_rank(lora, x)
         if isinstance(lora.dropout, CompiledDropout):
             layer.seed, layer.threshold = lora.dropout.arguments
         return layer
@@ -162,7 +130,7 @@ class _FusedLayers(torch.autograd.Function):
             ]
             outputs = [torch.empty_like(x) for _ in layers]
         else:  # all layers share one set of buffers and write where they read
-            widest = max(loras, key=_padded_rank)
+            widest = max(loras, key=lambda lora: sum(lora.ranks))
             saved = [layers[0].allocate(x, images, lora=widest, with_gradient=False)] * len(layers)
             outputs = [torch.empty_like(x)] * len(layers)
         inputs = [x, *outputs[:-1]]
@@ -170,9 +138,9 @@ class _FusedLayers(torch.autograd.Function):
             layer.to_struct(x, images, lora=lora, factors=[*own, *[None] * len(own)])
             for layer, lora, own in zip(layers, loras, _by_layer(loras, factors), strict=True)
         ]
-        saved_structs = [_SavedStruct(*map(_pointer, tensors)) for tensors in saved]
+        saved_structs = [SavedStruct(*map(_pointer, tensors)) for tensors in saved]
         for layer, before, kept, after in zip(structs, inputs, saved_structs, outputs, strict=True):
-            call("layer", ctypes.byref(layer), before, ctypes.byref(kept), after)
+            call("layer", layer, before, kept, after)
         ctx.layers, ctx.images, ctx.loras, ctx.factors = layers, images, loras, len(factors)
         ctx.save_for_backward(*factors, *inputs, *(t for tensors in saved for t in tensors))
         return outputs[-1]
@@ -184,7 +152,8 @@ class _FusedLayers(torch.autograd.Function):
         factors, inputs = list(islice(saved, ctx.factors)), list(islice(saved, depth))
         grad_factors = [torch.empty_like(factor) for factor in factors]
         by_layer = zip(_by_layer(ctx.loras, factors), _by_layer(ctx.loras, grad_factors), strict=True)
-        saved_structs = [_SavedStruct(*map(_pointer, islice(saved, len(_SAVED)))) for _ in ctx.layers]
+        kept_tensors = len(SavedStruct._fields_)
+        saved_structs = [SavedStruct(*map(_pointer, islice(saved, kept_tensors))) for _ in ctx.layers]
         structs = [
             layer.to_struct(x, ctx.images, lora=lora, factors=[*own, *grads])
             for layer, lora, x, (own, grads) in zip(ctx.layers, ctx.loras, inputs, by_layer, strict=True)
@@ -193,7 +162,7 @@ class _FusedLayers(torch.autograd.Function):
         grad: Tensor | None = gradients[0].contiguous()
         for layer, x, kept in zip(*map(reversed, (structs, inputs, saved_structs)), strict=True):
             grad_x = None if x is first else torch.empty_like(x)
-            call("layer_backward", ctypes.byref(layer), x, ctypes.byref(kept), grad, grad_x)
+            call("layer_backward", layer, x, kept, grad, grad_x)
             grad = grad_x
         return grad, None, None, None, None, *grad_factors
 

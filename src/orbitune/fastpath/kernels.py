@@ -1,24 +1,17 @@
 """Compiled kernels as functions of tensors, with gradients where they have one.
 
-All tensors are bfloat16 on the CPU unless stated otherwise. `orbitune.fastpath.operations` calls them where
-`orbitune.fastpath.dispatch` has planned so.
+All tensors are on the CPU, of one dtype for which there are kernels, see `orbitune.fastpath.native.variants`.
+`orbitune.fastpath.operations` calls them where `orbitune.fastpath.dispatch` has planned so.
 """
 
-import ctypes
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orbitune.fastpath.dispatch import LANES
-from orbitune.fastpath.native import call
+from orbitune.fastpath.native.library import call, padded
 
 WeightAndBias = tuple[Tensor, Tensor | None]
-
-
-def padded(count: int) -> int:
-    """Return a count rounded up to whole vector registers."""
-    return -(-count // LANES) * LANES
 
 
 def gelu(h: Tensor) -> Tensor:
@@ -62,7 +55,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """
     batch, tokens, heads, _ = k.shape
     out = q.new_empty(q.shape)
-    weights = q.new_empty(batch, heads, q.shape[1], padded(tokens))
+    weights = q.new_empty(batch, heads, q.shape[1], padded(tokens, q.dtype))
     call("attention", q, k, v, out, weights, *_attention_sizes(q, k))
     return out, weights
 
@@ -80,8 +73,7 @@ def attention_backward(
 
 def _attention_sizes(q: Tensor, k: Tensor) -> tuple[Any, ...]:
     batch, queries, heads, width = q.shape
-    factor = ctypes.c_float(width**-0.5)
-    return factor, batch, heads, queries, k.shape[1], width, q.stride(1), k.stride(1)
+    return width**-0.5, batch, heads, queries, k.shape[1], width, q.stride(1), k.stride(1)
 
 
 class _Gelu(torch.autograd.Function):
@@ -137,7 +129,7 @@ class _AddNorm(torch.autograd.Function):
         x, y = x.contiguous(), None if y is None else y.contiguous()
         total, out = x if y is None else torch.empty_like(x), torch.empty_like(x)
         mean, rstd = (torch.empty(len(x)) for _ in range(2))
-        sizes = ctypes.c_float(eps), len(x), x.shape[1]
+        sizes = eps, len(x), x.shape[1]
         written = None if y is None else total
         call("add_norm", x, y, scale, weight, bias, written, out, mean, rstd, *sizes)
         ctx.save_for_backward(total, scale, weight, mean, rstd)

@@ -1,6 +1,5 @@
 """The steps of a transformer layer, by torch or by the compiled kernels."""
 
-import ctypes
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from orbitune.fastpath import kernels
-from orbitune.fastpath.dispatch import KernelPlan
-from orbitune.fastpath.native import call
+from orbitune.fastpath.dispatch import LANES, KernelPlan
+from orbitune.fastpath.native.library import call
 from orbitune.models.precision import product_dtype
 
 # An output (M, D) still to be added, or None; and its layer scale (D,), or None for 1.
@@ -58,9 +57,9 @@ class CompiledDropout(Dropout):
         call("dropout_add", x, y, *self.arguments, x.numel())
 
     @property
-    def arguments(self) -> tuple[Any, Any]:
+    def arguments(self) -> tuple[int, int]:
         """Return the mask as arguments of the compiled kernels: seed and threshold."""
-        return ctypes.c_uint32(self._seed), ctypes.c_uint32(self._below)
+        return self._seed, self._below
 
 
 class LowRankUpdate(NamedTuple):
@@ -151,7 +150,7 @@ class CompiledOperations(CompiledElementwise):
 
     def padded_rank(self, rank: int) -> int:
         """Return the rank to which low-rank updates are padded with zeros."""
-        return kernels.padded(rank)
+        return -(-rank // LANES) * LANES
 
     def product(
         self, x: Tensor, right: Tensor, *, bias: Tensor | None = None, update: LowRankUpdate | None = None
@@ -169,8 +168,7 @@ class CompiledOperations(CompiledElementwise):
         """
         x, y = x.contiguous(), x.new_empty(len(x), right.shape[1])
         reduced, up, dropout = update or (None, None, None)
-        no_draw = (ctypes.c_uint32(0),) * 2
-        draw = dropout.arguments if isinstance(dropout, CompiledDropout) else no_draw
+        draw = dropout.arguments if isinstance(dropout, CompiledDropout) else (0, 0)
         sizes = len(x), *right.shape, 0 if up is None else len(up)
         call("product", x, right, bias, reduced, up, y, *draw, int(not right.is_contiguous()), *sizes)
         return y

@@ -31,8 +31,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
         ModelError: an image size is no multiple of the backbone's patch size.
     """
     size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
-    for each in {size, *(each for each, _ in recipe.sizes or ())}:
-        _check_size(each, backbone)
+    check_sizes(recipe.model_copy(update={"image_size": size}), backbone)
     return recipe.replace(
         image_size=size,
         learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
@@ -54,10 +53,16 @@ def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[in
     return int(asked or backbone.image_size)
 
 
-def _check_size(size: int, backbone: Backbone) -> None:
-    """Check that an image size is a multiple of the patch size."""
+def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
+    """Check that the image sizes that a recipe states are multiples of the patch size.
+
+    Raises:
+        ModelError: one is not.
+    """
     patch = backbone.patch_size
-    if size % patch:
+    for size in (recipe.image_size, *(each for each, _ in recipe.sizes or ())):
+        if not isinstance(size, int) or size % patch == 0:
+            continue
         below = size // patch * patch
         fits = f"{below} or {below + patch}" if below else f"{patch}"
         raise ModelError(

@@ -9,6 +9,7 @@ Forking is unsafe beside other threads and with a GPU: the server runs on Linux 
 refuses to fork while it has a second thread. The caller then starts a new interpreter.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -26,14 +27,13 @@ from typing import Any, NoReturn
 from orbitune.processes.launcher import READY, ForkServer, end_with_parent
 from orbitune.resources import limit_openmp_spinning
 
-# What runs import.
+# What runs import. Not scikit-learn: it imports pyarrow, whose allocator starts a thread.
 LIBRARIES = (
     "transformers.models.auto.modeling_auto",
     "transformers.modeling_layers",
     "peft",
     "accelerate",
-    "sklearn.metrics",
-    "sklearn.model_selection",
+    "scipy.optimize",
     "orbitune.cli.train",
     "orbitune.training.run",
 )
@@ -42,15 +42,31 @@ POLL_SECONDS = 0.02  # until the end of a child is seen
 
 def main() -> None:
     """Serve the socket whose number is the argument."""
+    ending = _Ending()
+    atexit.register(ending)  # before the libraries register theirs, which therefore run first
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_openmp_spinning()
     channel = socket.socket(fileno=int(sys.argv[1]))
     if can_fork():
         channel.send(READY)
         if words := serve(channel):
-            _run(words)
+            ending.code = _run(words)
             return
     os._exit(0)  # its children receive SIGINT
+
+
+class _Ending:
+    """The last exit handler of a child: ends it without taking its modules apart.
+
+    That would copy a large part of the memory that it shares with the server, and take half a second.
+    """
+
+    code = 1
+
+    def __call__(self) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(self.code)
 
 
 @contextmanager
@@ -80,7 +96,6 @@ def can_fork() -> bool:
     """Import what every run imports, and return whether this process can be forked."""
     if sys.platform != "linux":
         return False
-    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # pyarrow's, for scikit-learn
     gc.disable()  # the libraries create a million objects that stay
     try:
         import torch
@@ -220,26 +235,26 @@ def _become(files: list[int], channel: socket.socket, *, server: int) -> list[st
     return list(order["words"])
 
 
-def _run(words: list[str]) -> None:
-    """Run `python -m MODULE ...` in this process."""
+def _run(words: list[str]) -> int:
+    """Run `python -m MODULE ...` in this process; return its exit code."""
     sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
 
 
 def _serve_as_fork(channel: socket.socket) -> NoReturn:
     """Serve in a fork, and end without the exit handlers of the process that was forked."""
-    code = 1
+    ending = _Ending()
     try:
         os.setsid()  # Ctrl-C is for that process
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if words := serve(channel):
-            _run(words)
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+        words = serve(channel)
+        ending.code = _run(words) if words else 0
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        ending()

@@ -20,10 +20,12 @@ from orbitune.study.records import Plan
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import size_phases
-from orbitune.training.setup import TrainingSetup, prepare_training
+from orbitune.training.setup import TrainingSetup, check_recipe, prepare_training
 from orbitune.training.trainer import Trainer
 
 STEPS = 5
+LEAST_STEPS = 3  # enough if they took LONG_SECONDS together: long steps vary less
+LONG_SECONDS = 2.0
 MAX_SECONDS = 30.0  # no further step is started after these
 FLOAT_BYTES = 4
 
@@ -106,7 +108,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         firsts = [first for _, first in size_phases(setup.recipe, steps)]
         train, measured = 0.0, 0
         for first, after in zip(firsts, [*firsts[1:], steps], strict=True):
-            seconds = _step_seconds(trainer, first)
+            seconds = _step_seconds(trainer, first, most=min(STEPS, after - first))
             train += statistics.median(seconds) * (after - first) / steps
             measured += len(seconds)
         part = setup.splits["validation"][: setup.recipe.batch_size]
@@ -128,13 +130,22 @@ def _build_cache(trainer: Trainer, folder: Path) -> tuple[float, int]:
     return (time.perf_counter() - start) / loader.rows, loader.row_bytes
 
 
-def _step_seconds(trainer: Trainer, first: int) -> list[float]:
-    """Return the seconds per tile of a few steps from step `first` on."""
+def _step_seconds(trainer: Trainer, first: int, *, most: int) -> list[float]:
+    """Return the seconds per tile of a few steps from step `first` on.
+
+    Args:
+        trainer: of the run that is planned.
+        first: number of the first step.
+        most: largest number of steps to measure; a run of fewer steps needs no more.
+    """
     trainer.state.step = first
     trainer.step()  # warm-up: the first step also sets up the kernels
     seconds: list[float] = []
-    end = time.perf_counter() + MAX_SECONDS
-    while len(seconds) < STEPS and (start := time.perf_counter()) < end:
+    begin = time.perf_counter()
+    while len(seconds) < most:
+        start = time.perf_counter()
+        if start - begin > (LONG_SECONDS if len(seconds) >= LEAST_STEPS else MAX_SECONDS):
+            break
         seen = trainer.state.seen
         trainer.step()
         seconds.append((time.perf_counter() - start) / (trainer.state.seen - seen))
@@ -156,6 +167,8 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     """
     if len(recipes) == 1:
         return [plan_run(recipes[0], progress)]
+    for recipe in recipes:
+        check_recipe(recipe)
     with ForkServer.spawn() as server:
         return [plan_apart(recipe, server) for recipe in recipes]
 

@@ -32,6 +32,7 @@ from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
 from orbitune.training.run_folder import read_environment
+from orbitune.training.setup import check_recipe
 from orbitune.training.tracking.trackers import make_trackers
 
 
@@ -136,7 +137,7 @@ class Study:
             The results, as results.json stores them.
 
         Raises:
-            OrbituneError: a recipe does not accept a value of the grid.
+            OrbituneError: a recipe does not accept a value of the grid, or data or backbone are missing.
             RunError: the folder holds a study of another recipe, or no run succeeded.
             Interrupted: SIGINT was received; the running runs have saved their state.
         """
@@ -144,6 +145,9 @@ class Study:
         require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
+        waiting = [spec.recipe for spec in specs if not self.folder.finished(spec)]
+        for recipe in {(each.data, each.backbone, each.image_size): each for each in waiting}.values():
+            check_recipe(recipe)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)

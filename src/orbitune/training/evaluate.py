@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.loader import TileLoader
+from orbitune.data.splits import SPLITS
 from orbitune.data.tileset import TileSet
 from orbitune.errors import RunError
 from orbitune.evaluation.metrics import SplitScores, score
@@ -56,10 +57,10 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
+    if split not in SPLITS:
+        raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(SPLITS)}.")
     folder = Path(run)
     result, setup = reopen(folder, progress)
-    if split not in setup.splits:
-        raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(setup.splits)}.")
     model, indices = SavedModel.load(folder, result, setup=setup), setup.splits[split]
     with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
         logits = model.logits(setup.tiles, indices, after_batch=task.advance)

@@ -15,14 +15,14 @@ import numpy as np
 from orbitune.data.loader import TileLoader
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
-from orbitune.data.tileset import TileSet, load_tiles
+from orbitune.data.tileset import TileSet, check_data, load_tiles
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
-from orbitune.models.factory import resolve
+from orbitune.models.factory import check_sizes, resolve
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -248,9 +248,12 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = recipe.anchored()
     backbone = find_backbone(recipe.backbone)
     _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
-    selection = ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
     tiles = load_tiles(
-        recipe.data, recipe.on_bad_image, bands=recipe.bands, progress=progress, selection=selection
+        recipe.data,
+        recipe.on_bad_image,
+        bands=recipe.bands,
+        progress=progress,
+        selection=_selection(recipe),
     )
     _check_classes(tiles.classes)
     backbone = backbone.for_bands(tiles.bands)
@@ -267,6 +270,21 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     )
     notes = (*tiles.notes, *notes, f"normalisation from {preprocessing.stated_by}")
     return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check what a recipe names, without importing what takes seconds.
+
+    Raises:
+        OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
+    """
+    recipe = recipe.anchored()
+    check_sizes(recipe, find_backbone(recipe.backbone))
+    check_data(recipe.data, _selection(recipe))
+
+
+def _selection(recipe: Recipe) -> ColumnSelection:
+    return ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
 
 
 def _preprocessing(stated: Preprocessing, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:

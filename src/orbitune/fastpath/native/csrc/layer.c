@@ -16,49 +16,46 @@ typedef struct {
  * `images` and `tokens` are multiples of 16. */
 typedef struct {
     int64_t images, tokens, width, heads, hidden;
-    const bf16 *norm1, *norm1_bias, *qkv, *qkv_bias, *out, *out_bias, *scale1;
-    const bf16 *norm2, *norm2_bias, *mlp_in, *mlp_in_bias, *mlp_out, *mlp_out_bias, *scale2;
+    const element *norm1, *norm1_bias, *qkv, *qkv_bias, *out, *out_bias, *scale1;
+    const element *norm2, *norm2_bias, *mlp_in, *mlp_in_bias, *mlp_out, *mlp_out_bias, *scale2;
     float eps1, eps2;
     const Lora *lora; /* `updates` of them, for q, k and v */
     int64_t updates;
-    int64_t rank;             /* sum of the ranks, rounded up to a multiple of 16 */
+    int64_t rank;             /* sum of the ranks, rounded up to a multiple of LANES */
     uint32_t seed, threshold; /* dropout of the updates' input; threshold = 0: none */
 } Layer;
 
 /* All updates as one: down (rank, width), and up (rank, 3 width) block by block. */
 typedef struct {
-    bf16 *down, *up;
+    element *down, *up;
     int64_t rank; /* before rounding up */
 } JoinedLora;
 
-static JoinedLora join_lora(const Layer *l) {
-    JoinedLora j = {calloc(l->rank * l->width, 2), calloc(l->rank * l->width, 6), 0};
+static JoinedLora join_lora(Memory *m, const Layer *l) {
+    const int64_t size = l->rank * l->width;
+    JoinedLora j = {reserve(m, size * sizeof(element)), reserve(m, 3 * size * sizeof(element)), 0};
+    if (m->failed) return j;
+    memset(j.down, 0, size * sizeof(element));
+    memset(j.up, 0, 3 * size * sizeof(element));
     for (const Lora *f = l->lora; f < l->lora + l->updates; f++)
         for (int64_t r = 0; r < f->rank; r++, j.rank++) {
             for (int64_t c = 0; c < l->width; c += LANES)
-                store(j.down + j.rank * l->width + c, LANES, _mm512_loadu_ps(f->down + r * l->width + c));
-            bf16 *const up = j.up + j.rank * 3 * l->width + f->first;
-            const __m512i places = _mm512_mullo_epi32(_mm512_set1_epi32((int)f->rank), LANE_NUMBERS);
+                store(j.down + j.rank * l->width + c, LANES, load_floats(f->down + r * l->width + c));
             for (int64_t o = 0; o < f->outputs; o += LANES) {
-                const float *const from = f->up + o * f->rank + r;
-                const __m512 column =
-                    _mm512_mask_i32gather_ps(_mm512_setzero_ps(), first_lanes(f->outputs - o), places, from, 4);
-                store(up + o, f->outputs - o, _mm512_mul_ps(column, _mm512_set1_ps(f->scaling)));
+                const int64_t left = minimum(f->outputs - o, LANES);
+                float column[LANES] = {0};
+                for (int64_t i = 0; i < left; i++) column[i] = f->up[(o + i) * f->rank + r] * f->scaling;
+                store(j.up + j.rank * 3 * l->width + f->first + o, left, load_floats(column));
             }
         }
     return j;
-}
-
-static void free_joined_lora(JoinedLora j) {
-    free(j.down);
-    free(j.up);
 }
 
 /* Split the joint gradients, down (rank, width) and then up (rank, 3 width), among the updates. */
 static void split_gradients(const Layer *l, const float *downs, int64_t rank) {
     const float *up = downs + rank * l->width;
     for (const Lora *f = l->lora; f < l->lora + l->updates; f++) {
-        memcpy(f->grad_down, downs, f->rank * l->width * 4);
+        memcpy(f->grad_down, downs, f->rank * l->width * sizeof(float));
         for (int64_t o = 0; o < f->outputs; o++)
             for (int64_t r = 0; r < f->rank; r++)
                 f->grad_up[o * f->rank + r] = up[r * 3 * l->width + f->first + o] * f->scaling;
@@ -69,15 +66,15 @@ static void split_gradients(const Layer *l, const float *downs, int64_t rank) {
 
 /* Stored for the backward pass, each with images * tokens rows. */
 typedef struct {
-    bf16 *qkv, *weights, *reduced; /* (3 width), (heads, tokens rounded up to a multiple of 16), (rank) */
-    bf16 *residual, *gelu_grad;    /* after attention (width); derivative of GELU (hidden), may be NULL */
+    element *qkv, *weights, *reduced; /* (3 width), (heads, tokens rounded up to a multiple of LANES), (rank) */
+    element *residual, *gelu_grad;    /* after attention (width); derivative of GELU (hidden), may be NULL */
     float *moments;                /* mean and 1 / standard deviation, of x and of the residual (4, rows) */
 } Saved;
 
 /* The stored rows of the images that a thread works on. */
 typedef struct {
     int64_t top, rows, images; /* number of the first row; number of rows and images */
-    bf16 *qkv, *weights, *reduced, *residual, *gelu_grad;
+    element *qkv, *weights, *reduced, *residual, *gelu_grad;
     Norm first, second;
 } ImageRange;
 
@@ -98,8 +95,8 @@ static ImageRange range_of(const Layer *l, const Saved *s, int64_t image, int64_
 
 /* Buffers of a thread: `one`, `two` and `three` are (rows, width), `wide` is (rows, 3 width or hidden). */
 typedef struct {
-    bf16 *one, *two, *three, *wide, *reduced;
-    uint32_t *left, *right;
+    element *one, *two, *three, *wide, *reduced;
+    OuterBuffers outer;
     Head head;
     Workspace attention;
 } Buffers;
@@ -108,38 +105,33 @@ static int64_t images_at_once(const Layer *l) {
     return (PANEL + l->tokens - 1) / l->tokens;
 }
 
-static Buffers new_buffers(const Layer *l) {
-    const int64_t rows = images_at_once(l) * l->tokens,
-                  widest = l->hidden > 3 * l->width ? l->hidden : 3 * l->width;
-    const int64_t head = l->width / l->heads;
+static Buffers new_buffers(Memory *m, const Layer *l) {
+    const int64_t rows = images_at_once(l) * l->tokens, narrow = rows * l->width,
+                  widest = l->hidden > 3 * l->width ? l->hidden : 3 * l->width, head = l->width / l->heads;
     Buffers s = {.head = {l->tokens, l->tokens, head, 3 * l->width, 3 * l->width, l->width, 1 / sqrtf(head)}};
-    s.one = malloc(rows * l->width * 2);
-    s.two = malloc(rows * l->width * 2);
-    s.three = malloc(rows * l->width * 2);
-    s.wide = malloc(rows * widest * 2);
-    s.reduced = malloc(rows * l->rank * 2);
-    s.left = malloc((rows + 1) * l->rank * 2);
-    s.right = malloc((rows + 1) * 3 * l->width * 2);
-    s.attention = new_workspace(s.head);
+    s.one = reserve(m, narrow * sizeof(element));
+    s.two = reserve(m, narrow * sizeof(element));
+    s.three = reserve(m, narrow * sizeof(element));
+    s.wide = reserve(m, rows * widest * sizeof(element));
+    s.reduced = reserve(m, rows * l->rank * sizeof(element));
+    s.outer = new_outer_buffers(m, rows, l->rank, 3 * l->width);
+    s.attention = new_workspace(m, s.head);
     return s;
 }
 
-static void free_buffers(Buffers s) {
-    free(s.one);
-    free(s.two);
-    free(s.three);
-    free(s.wide);
-    free(s.reduced);
-    free(s.left);
-    free(s.right);
-    free_workspace(s.attention);
+/* Return buffers for each thread. */
+static Buffers *new_buffers_of_threads(Memory *m, const Layer *l) {
+    const int threads = omp_get_max_threads();
+    Buffers *const all = reserve(m, threads * sizeof(Buffers));
+    for (int t = 0; all && t < threads; t++) all[t] = new_buffers(m, l);
+    return all;
 }
 
 /* y = x with dropped elements zero. */
-static void apply_dropout(const Layer *l, ImageRange p, const bf16 *x, bf16 *y) {
+static void apply_dropout(const Layer *l, ImageRange p, const element *x, element *y) {
     const int64_t n = p.rows * l->width;
     for (int64_t i = 0; i < n; i += 2 * LANES)
-        store_dropout(x + i, y + i, n - i, dropout_mask(p.top * l->width + i, l->seed, (uint16_t)l->threshold));
+        copy_kept(x + i, y + i, n - i, p.top * l->width + i, l->seed, l->threshold);
 }
 
 /* The layer's weights, packed for one direction: y = x W^T forward, grad_x = grad_y W backward. */
@@ -150,18 +142,18 @@ typedef struct {
     JoinedLora joined;
 } PackedLayer;
 
-static PackedLayer new_packed_layer(const Layer *l, int backward) {
+static PackedLayer new_packed_layer(Memory *m, const Layer *l, int backward) {
     const int64_t width = l->width, in = backward ? 3 * width : width, out = 4 * width - in;
     return (PackedLayer){
         .backward = backward,
-        .qkv = new_packed_matrix(in, out),
-        .out = new_packed_matrix(width, width),
-        .mlp_in = backward ? new_packed_matrix(l->hidden, width) : new_packed_matrix(width, l->hidden),
-        .mlp_out = backward ? new_packed_matrix(width, l->hidden) : new_packed_matrix(l->hidden, width),
-        .reduced = new_packed_matrix(in, l->rank),
+        .qkv = new_packed_matrix(m, in, out),
+        .out = new_packed_matrix(m, width, width),
+        .mlp_in = backward ? new_packed_matrix(m, l->hidden, width) : new_packed_matrix(m, width, l->hidden),
+        .mlp_out = backward ? new_packed_matrix(m, width, l->hidden) : new_packed_matrix(m, l->hidden, width),
+        .reduced = new_packed_matrix(m, in, l->rank),
         /* forward, dropout is applied to the input instead */
-        .update = new_update(l->rank, out, l->seed, backward ? l->threshold : 0),
-        .joined = join_lora(l)};
+        .update = new_update(m, l->rank, out, l->seed, backward ? l->threshold : 0),
+        .joined = join_lora(m, l)};
 }
 
 /* Called by all threads of a parallel region; ends with a barrier. */
@@ -177,21 +169,14 @@ static void pack_layer(PackedLayer p, const Layer *l) {
 #pragma omp barrier
 }
 
-static void free_packed_layer(PackedLayer p) {
-    const PackedMatrix rights[] = {p.qkv, p.out, p.mlp_in, p.mlp_out, p.reduced};
-    for (int i = 0; i < 5; i++) free(rights[i].strips);
-    free_update(p.update);
-    free_joined_lora(p.joined);
-}
-
 /* fp32 (out,), or NULL. */
 typedef struct {
-    float *qkv, *out, *mlp_in, *mlp_out;
+    const float *qkv, *out, *mlp_in, *mlp_out;
 } Biases;
 
 /* Output y of the layer for the rows x of some images. */
-static void forward(const Layer *l, const PackedLayer *f, Biases b, Buffers s, ImageRange p, const bf16 *x,
-                    bf16 *y) {
+static void forward(const Layer *l, const PackedLayer *f, Biases b, Buffers s, ImageRange p, const element *x,
+                    element *y) {
     const int64_t width = l->width, head = s.head.width, square = l->tokens * ROUND_UP(l->tokens);
     find_moments(p.first, x, l->eps1, p.rows, width);
     normalise(p.first, x, s.one, p.rows, width);
@@ -204,7 +189,7 @@ static void forward(const Layer *l, const PackedLayer *f, Biases b, Buffers s, I
     panel(s.one, f->qkv, (Epilogue){.bias = b.qkv, .update = l->rank ? &update : NULL}, p.top, p.rows, p.qkv);
     for (int64_t i = 0; i < p.images; i++)
         for (int64_t h = 0; h < l->heads; h++) {
-            const bf16 *q = p.qkv + i * l->tokens * 3 * width + h * head;
+            const element *q = p.qkv + i * l->tokens * 3 * width + h * head;
             attend(s.head, s.attention, q, q + width, q + 2 * width, s.one + i * l->tokens * width + h * head,
                    p.weights + (i * l->heads + h) * square);
         }
@@ -218,34 +203,32 @@ static void forward(const Layer *l, const PackedLayer *f, Biases b, Buffers s, I
     add_rows(p.residual, s.two, l->scale2, y, p.rows, width);
 }
 
-/* Output y (images * tokens, width) of the layer for x. */
-void layer(const Layer *l, const bf16 *x, const Saved *saved, bf16 *y) {
+/* Output y (images * tokens, width) of the layer for x. y may be x: rows are written after they were read. */
+int layer(const Layer *l, const element *x, const Saved *saved, element *y) {
     const int64_t width = l->width, at_once = images_at_once(l);
-    const PackedLayer f = new_packed_layer(l, 0);
-    const Biases b = {new_bias(l->qkv_bias, 3 * width), new_bias(l->out_bias, width),
-                      new_bias(l->mlp_in_bias, l->hidden), new_bias(l->mlp_out_bias, width)};
+    Memory memory = {0};
+    const PackedLayer f = new_packed_layer(&memory, l, 0);
+    const Biases b = {new_bias(&memory, l->qkv_bias, 3 * width), new_bias(&memory, l->out_bias, width),
+                      new_bias(&memory, l->mlp_in_bias, l->hidden), new_bias(&memory, l->mlp_out_bias, width)};
+    const Buffers *const spaces = new_buffers_of_threads(&memory, l);
+    if (memory.failed) return release(&memory);
 #pragma omp parallel
     {
-        const Buffers space = new_buffers(l);
+        const Buffers space = spaces[omp_get_thread_num()];
         pack_layer(f, l);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < l->images; i += at_once) {
             const ImageRange part = range_of(l, saved, i, minimum(l->images - i, at_once));
             forward(l, &f, b, space, part, x + part.top * width, y + part.top * width);
         }
-        free_buffers(space);
     }
-    free_packed_layer(f);
-    free(b.qkv);
-    free(b.out);
-    free(b.mlp_in);
-    free(b.mlp_out);
+    return release(&memory);
 }
 
 /* Gradient of the rows x, unless `grad_x` is NULL. The gradients of the updates, down (rank, width) and then up
  * (rank, 3 width), are added to `sums`. */
-static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange p, const bf16 *x,
-                     const bf16 *grad_y, bf16 *grad_x, float *sums) {
+static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange p, const element *x,
+                     const element *grad_y, element *grad_x, float *sums) {
     const int64_t width = l->width, head = s.head.width, square = l->tokens * ROUND_UP(l->tokens);
     if (l->scale2) scale_rows(grad_y, l->scale2, s.one, p.rows, width);
     panel(l->scale2 ? s.one : grad_y, b->mlp_out, (Epilogue){.factor = p.gelu_grad}, p.top, p.rows, s.wide);
@@ -255,8 +238,8 @@ static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange
     for (int64_t i = 0; i < p.images; i++)
         for (int64_t h = 0; h < l->heads; h++) {
             const int64_t at = i * l->tokens * 3 * width + h * head;
-            const bf16 *q = p.qkv + at;
-            bf16 *const grad_q = s.wide + at;
+            const element *q = p.qkv + at;
+            element *const grad_q = s.wide + at;
             attend_backward(s.head, s.attention, s.two + i * l->tokens * width + h * head, q, q + width,
                             q + 2 * width, p.weights + (i * l->heads + h) * square, grad_q, grad_q + width,
                             grad_q + 2 * width);
@@ -267,8 +250,8 @@ static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange
         update.reduced = s.reduced;
         normalise(p.first, x, s.one, p.rows, width);
         if (l->threshold) apply_dropout(l, p, s.one, s.one);
-        add_outer(s.reduced, s.one, p.rows, b->joined.rank, l->rank, width, s.left, s.right, sums);
-        add_outer(p.reduced, s.wide, p.rows, b->joined.rank, l->rank, 3 * width, s.left, s.right,
+        add_outer(s.reduced, s.one, p.rows, b->joined.rank, l->rank, width, s.outer, sums);
+        add_outer(p.reduced, s.wide, p.rows, b->joined.rank, l->rank, 3 * width, s.outer,
                   sums + b->joined.rank * width);
     }
     if (!grad_x) return;
@@ -276,20 +259,25 @@ static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange
     normalise_backward(p.first, s.two, s.three, x, NULL, grad_x, NULL, p.rows, width);
 }
 
-/* Gradients of x (unless `grad_x` is NULL) and of the updates, from the gradient of y. */
-void layer_backward(const Layer *l, const bf16 *x, const Saved *saved, const bf16 *grad_y, bf16 *grad_x) {
-    const PackedLayer b = new_packed_layer(l, 1);
+/* Gradients of x (unless `grad_x` is NULL) and of the updates, from the gradient of y. Results do not overlap
+ * inputs. */
+int layer_backward(const Layer *l, const element *restrict x, const Saved *saved, const element *restrict grad_y,
+                   element *restrict grad_x) {
+    Memory memory = {0};
+    const PackedLayer b = new_packed_layer(&memory, l, 1);
     const int64_t width = l->width, at_once = images_at_once(l), size = b.joined.rank * 4 * width;
     const int64_t slice = (l->images + SLICES * at_once - 1) / (SLICES * at_once) * at_once;
-    float *const parts = aligned_alloc(64, SLICES * size * 4);
+    float *const parts = reserve(&memory, SLICES * size * sizeof(float));
+    const Buffers *const spaces = new_buffers_of_threads(&memory, l);
+    if (memory.failed) return release(&memory);
 #pragma omp parallel
     {
-        const Buffers space = new_buffers(l);
+        const Buffers space = spaces[omp_get_thread_num()];
         pack_layer(b, l);
 #pragma omp for schedule(dynamic)
         for (int64_t s = 0; s < SLICES; s++) {
             float *const sums = parts + s * size;
-            memset(sums, 0, size * 4);
+            memset(sums, 0, size * sizeof(float));
             for (int64_t i = s * slice; i < minimum(l->images, (s + 1) * slice); i += at_once) {
                 const ImageRange part = range_of(l, saved, i, minimum(l->images - i, at_once));
                 const int64_t at = part.top * width;
@@ -297,9 +285,7 @@ void layer_backward(const Layer *l, const bf16 *x, const Saved *saved, const bf1
             }
         }
         add_parts(parts, SLICES, size, parts);
-        free_buffers(space);
     }
     split_gradients(l, parts, b.joined.rank);
-    free_packed_layer(b);
-    free(parts);
+    return release(&memory);
 }

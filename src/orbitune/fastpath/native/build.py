@@ -1,32 +1,23 @@
-"""The C library of kernels, compiled at first use and kept in the cache."""
+"""The build of the C kernels at first use, kept in the cache."""
 
 import ctypes
-import functools
 import hashlib
 import json
 import os
+import platform
 import shlex
 import shutil
 import subprocess
-import sys
 import threading
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
 
 from orbitune.cache import cache_dir, cache_folder, check_private
 from orbitune.errors import OrbituneError
+from orbitune.fastpath.native.variants import CSRC
 from orbitune.files import replacing
-from orbitune.models.precision import has_instructions
 
-SOURCES = sorted(Path(__file__).with_name("csrc").iterdir())
-# Flags for this processor's own instructions; or, for tests, for a slow emulation of them in plain C.
-NATIVE = ("-O3", "-march=native")
-EMULATED = ("-O2", "-DORBITUNE_EMULATED", "-Wno-psabi")
+SOURCES = sorted(CSRC.glob("*.[ch]"))
 _SHARED = ("-fopenmp", "-fPIC", "-shared")
 _DIGEST = hashlib.sha256().digest_size
 _VERSION_TIMEOUT = 10  # seconds
@@ -43,54 +34,6 @@ class KernelsError(OrbituneError):
     def __init__(self, reason: str, known: bool = False) -> None:
         super().__init__(reason)
         self.known = known
-
-
-class OpenedLibrary(NamedTuple):
-    """The library, or the reason why there is none."""
-
-    library: ctypes.CDLL | None
-    why_not: str | None
-
-
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, building them if needed; None if unavailable.
-
-    They need Linux, a C compiler and a processor that multiplies bfloat16. Where these are present and the
-    build fails, the first process warns with the compiler's reason. The cache remembers the failure, so later
-    processes do not build again until the sources, the compiler, its version or its flags change.
-
-    Raises:
-        OrbituneError: another user owns the cache or may write to it.
-    """
-    return open_library().library
-
-
-def why_unavailable() -> str | None:
-    """Return why there are no compiled kernels on this machine, in words.
-
-    Returns None if they can be used.
-    """
-    return open_library().why_not
-
-
-@functools.cache
-def open_library() -> OpenedLibrary:
-    """Return the library, or the reason why there is none; decided once in a process."""
-    if not sys.platform.startswith("linux"):
-        return OpenedLibrary(None, f"they are built on Linux only, not on {sys.platform}")
-    if not supports_kernels():
-        return OpenedLibrary(
-            None, "the processor has no AVX512-BF16 instructions, or oneDNN does not use them"
-        )
-    command = compiler()
-    if command is None:
-        return OpenedLibrary(None, "there is no C compiler; install gcc, or name a compiler in CC")
-    try:
-        return OpenedLibrary(load(command, NATIVE), None)
-    except KernelsError as error:
-        if not error.known:
-            warnings.warn(f"{error} Training works without them, more slowly.", RuntimeWarning, stacklevel=2)
-        return OpenedLibrary(None, str(error))
 
 
 def compiler() -> list[str] | None:
@@ -131,8 +74,8 @@ def build_library(command: Sequence[str], flags: Sequence[str]) -> Path:
     return path
 
 
-def is_build_pending() -> bool:
-    """Return whether the kernels are built when they are first needed.
+def is_build_pending(flags: Sequence[str]) -> bool:
+    """Return whether kernels with these flags are built when they are first needed.
 
     This builds nothing.
 
@@ -140,9 +83,9 @@ def is_build_pending() -> bool:
         OrbituneError: another user owns the cache or may write to it.
     """
     command = compiler()
-    if not (sys.platform.startswith("linux") and supports_kernels() and command):
+    if not command:
         return False
-    path = cache_dir() / "kernels" / f"{_fingerprint([*command, *NATIVE])}.so"
+    path = cache_dir() / "kernels" / f"{_fingerprint([*command, *flags])}.so"
     return not (_is_whole(path) or _failure_file(path, command).is_file())
 
 
@@ -233,36 +176,5 @@ def _fingerprint(command: Sequence[str]) -> str:
 
     The machines that use one cache may have different processors and compilers.
     """
-    parts = (*(path.read_text() for path in SOURCES), *command, *_SHARED, _capabilities())
+    parts = (*(path.read_text(encoding="utf-8") for path in SOURCES), *command, *_SHARED, platform.machine())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _capabilities() -> str:
-    """Return the processor's capabilities as Linux lists them."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
-def supports_kernels() -> bool:
-    """Return whether processor and torch have the instructions (AVX512-BF16)."""
-    return "avx512_bf16" in _capabilities() and has_instructions(torch.bfloat16)
-
-
-@functools.cache
-def has_amx() -> bool:
-    """Return whether the processor has matrix instructions (AMX), which oneDNN uses."""
-    return "amx_bf16" in _capabilities()
-
-
-def call(name: str, *arguments: Any) -> None:
-    """Call a kernel with tensors as pointers (None as NULL) and integers as int64."""
-    whole = library()
-    assert whole is not None
-    getattr(whole, name)(*(_argument(a) for a in arguments))
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_int64(value) if isinstance(value, int) else value
