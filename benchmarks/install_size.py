@@ -63,7 +63,7 @@ def build_wheel(folder: Path) -> Path:
     """Build the wheel of the working tree in a folder, and return its path."""
     copy = folder / "copy"  # a build leaves files in its folder, which the next one would pack
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt"):
         shutil.copy(ROOT / name, copy / name)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder), str(copy)]
     subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""The wheel alone predicts; other commands name the extra they need."""
+"""The wheel alone predicts, with kernels and no compiler; other commands name the extra they need."""
 
 import json
 import os
@@ -9,30 +9,70 @@ from pathlib import Path
 
 import pytest
 
+from orbitune.fastpath.native import build
+from orbitune.fastpath.native.variants import VARIANTS, can_run
+
 ROOT = Path(__file__).parent.parent
 STORED = Path(__file__).parent / "stored" / "0.1"
 pytestmark = pytest.mark.install
 
 
 @pytest.fixture(scope="module")
-def orbitune(tmp_path_factory):
-    """The command line of an environment with the wheel and no extras."""
+def environment(tmp_path_factory):
+    """A function that runs programs of an environment with the wheel, no extras and no compiler."""
     place = tmp_path_factory.mktemp("wheel")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
     def start(*words, **more):
-        return subprocess.run(list(map(str, words)), text=True, env=clean, cwd=place, **more)
+        return subprocess.run(list(map(str, words)), **{"text": True, "env": clean, "cwd": place, **more})
 
     # Of a copy: a build leaves files in its folder, which the next one would pack.
     shutil.copytree(ROOT / "src", place / "copy" / "src", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt"):
         shutil.copy(ROOT / name, place / "copy" / name)
     start(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "./copy", check=True)
     [wheel] = place.glob("orbitune-*.whl")
     start(sys.executable, "-m", "venv", "environment", check=True)
     programs = place / "environment" / "bin"
     start(programs / "python", "-m", "pip", "install", "-q", wheel, check=True)
-    return lambda *words: start(programs / "orbitune", *words, capture_output=True)
+    alone = {**clean, "PATH": str(programs), "CC": "/nonexistent", "ORBITUNE_CACHE": str(place / "cache")}
+    return lambda name, *words: start(programs / name, *words, env=alone, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def orbitune(environment):
+    """The command line of the environment."""
+    return lambda *words: environment("orbitune", *words)
+
+
+KERNELS = """
+import torch
+from torch.nn import functional as F
+from orbitune.cache import cache_dir
+from orbitune.fastpath import kernels
+from orbitune.fastpath.native import library, variants
+
+for variant in filter(variants.can_run, variants.VARIANTS):
+    x = torch.linspace(-3, 3, 100).to(variant.dtype)
+    assert library.open_library(variant.dtype).why_not is None
+    assert torch.allclose(kernels.gelu(x).float(), F.gelu(x.float()), atol=1e-2 if x.itemsize == 2 else 1e-6)
+    print(variant.name)
+assert not (cache_dir() / "kernels").exists()
+"""
+
+
+@pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler to build the wheel with")
+def test_the_kernels_of_the_wheel_run_without_a_compiler(environment):
+    done = environment("python", "-c", KERNELS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [each.name for each in VARIANTS if can_run(each)]
+
+
+@pytest.mark.skipif(build.compiler() is None, reason="needs a C compiler to build the wheel with")
+def test_doctor_names_the_kernels_of_the_wheel(orbitune):
+    found = json.loads(orbitune("doctor", "--json").stdout)["kernels"]
+    if any(map(can_run, VARIANTS)):
+        assert found["state"] == "compiled" and found["variant"] in [each.name for each in VARIANTS]
 
 
 def test_a_bundle_predicts_what_it_did_when_it_was_made(orbitune):

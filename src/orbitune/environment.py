@@ -20,6 +20,7 @@ class Environment(StoredRecord):
         threads: number of threads that torch computes with.
         memory_bytes: physical memory.
         gpu: its name; None without one.
+        instructions: widest vector instructions that torch uses, such as AVX2; None in files of version 0.1.
     """
 
     UNVERSIONED: ClassVar[int | None] = 1
@@ -35,6 +36,7 @@ class Environment(StoredRecord):
     threads: int
     memory_bytes: int
     gpu: str | None
+    instructions: str | None = None
 
     @classmethod
     def measure(cls, **further: Any) -> Self:
@@ -60,11 +62,13 @@ class Environment(StoredRecord):
             threads=torch.get_num_threads(),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            instructions=torch.backends.cpu.get_cpu_capability(),
             **further,
         )
 
     def describe(self) -> list[tuple[str, str]]:
         """Return names and values for a report; the memory in GB."""
-        values = self.model_dump(exclude={"format", "memory_bytes"})
+        unknown = set() if self.instructions else {"instructions"}
+        values = self.model_dump(exclude={"format", "memory_bytes"} | unknown)
         values["memory"] = f"{self.memory_bytes / 1e9:.1f} GB"
         return [(name, "none" if value is None else str(value)) for name, value in values.items()]

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orbitune.bench.figures import accuracy_loss, corrupted_accuracy, corrupted_errors_gone
+from orbitune.bench.figures import (
+    accuracy_loss,
+    corrupted_accuracy,
+    corrupted_errors_gone,
+    time_to_accuracy,
+)
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
@@ -55,3 +60,16 @@ def test_errors_gone_are_counted_against_the_errors_of_the_reference_run(pair):
     measured = corrupted_errors_gone.measure(*pair, tiles=12)
     assert measured["value"] == pytest.approx((ours - theirs) / (1 - theirs))
     assert dict(measured["details"])["errors"] == f"{1 - ours:.1%} from {1 - theirs:.1%}"
+
+
+@pytest.mark.slow
+def test_the_time_to_an_accuracy_ends_with_the_first_epoch_that_has_it(pair):
+    measured = time_to_accuracy.measure(pair[0], accuracy=0.01, seeds=1, recipe={"epochs": 200})
+    assert 0 < measured["value"] < 60  # 200 epochs take minutes
+    assert dict(measured["details"])["changed settings"] == "epochs 200"
+
+
+@pytest.mark.slow
+def test_an_accuracy_that_is_not_reached_is_said(pair):
+    with pytest.raises(OrbituneError, match=r"does not reach 100\.0%: train longer"):
+        time_to_accuracy.measure(pair[0], accuracy=1.0, seeds=1, recipe={"epochs": 1, "learning_rate": 1e-9})

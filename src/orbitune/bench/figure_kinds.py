@@ -54,6 +54,7 @@ FIGURES = {
     "scene-memory": FigureKind("bytes"),
     "scene-risk": FigureKind("fraction", _ON_LABELS),
     "scene-time": FigureKind("s"),
+    "time-to-accuracy": FigureKind("s"),
 }
 
 
