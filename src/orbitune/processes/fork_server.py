@@ -118,7 +118,8 @@ def can_fork() -> bool:
 
 
 def _is_single_threaded() -> bool:
-    return len([*Path("/proc/self/task").iterdir()]) == 1
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len([*tasks.iterdir()]) == 1
 
 
 def serve(channel: socket.socket) -> list[str] | None:
