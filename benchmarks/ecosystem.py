@@ -5,6 +5,7 @@ Each comparison needs its library, which Orbitune does not depend on:
     python benchmarks/ecosystem.py statsmodels      # pip install statsmodels
     python benchmarks/ecosystem.py optuna           # pip install optuna
     python benchmarks/ecosystem.py smoothquant      # pip install neural-compressor onnx onnxruntime
+    python benchmarks/ecosystem.py graphs           # pip install onnx onnxruntime onnxscript
     python benchmarks/ecosystem.py energy           # pip install zeus codecarbon
     python benchmarks/ecosystem.py captum           # pip install captum
     python benchmarks/ecosystem.py imagehash DATA   # pip install imagehash; DATA is a folder or hub id
@@ -128,6 +129,50 @@ def compare_smoothquant() -> None:
             print(f"ONNX Runtime's SmoothQuant: {type(error).__name__}: {error} ({error.__cause__})")
         else:
             print("ONNX Runtime's SmoothQuant works")
+
+
+def compare_graphs() -> None:
+    """Trace a ViT-Tiny with torch, write its graph, and optimise both for ONNX Runtime."""
+    import onnx
+    import onnxruntime
+    import torch
+    from onnxruntime.transformers.optimizer import optimize_model
+    from transformers import ViTConfig, ViTForImageClassification
+
+    from orbitune.data.transform import Transform
+    from orbitune.exporting.vit_graph import TileFormat, ViTGraph
+    from orbitune.exporting.weights import read_weights
+    from orbitune.models.families import FAMILIES
+
+    torch.manual_seed(0)
+    config = ViTConfig(hidden_size=192, num_attention_heads=3, intermediate_size=768, image_size=112)
+    model = ViTForImageClassification(config).eval().requires_grad_(False)
+    half = (0.5, 0.5, 0.5)
+
+    def write() -> Any:
+        weights = read_weights(model, FAMILIES["vit"], grid=7)
+        return ViTGraph(weights, Transform(112, half, half, "bilinear"), TileFormat(112, 112), 1.0).write()
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder, f"{name}.onnx") for name in ("traced", "written")}
+        example = (torch.zeros(2, 3, 112, 112),)
+        batch = ({0: torch.export.Dim("batch")},)
+        took = seconds(
+            lambda: torch.onnx.export(model, example, files["traced"], dynamic_shapes=batch, verbose=False)
+        )
+        print(f"traced by torch.onnx in {took:.1f} s")
+        print(f"written in {seconds(lambda: onnx.save(write(), files['written'])):.1f} s")
+        for name, file in files.items():
+            optimised = optimize_model(str(file), "vit", num_heads=3, hidden_size=192, opt_level=0)
+            optimised.save_model_to_file(f"{file}.optimised")
+            fused = {key: count for key, count in optimised.get_fused_operator_statistics().items() if count}
+            for title, path in ((name, file), (f"{name}, optimised, {fused}", f"{file}.optimised")):
+                session = onnxruntime.InferenceSession(path)
+                asked = session.get_inputs()[0]
+                dtype = np.uint8 if asked.type == "tensor(uint8)" else np.float32
+                tiles = {asked.name: np.zeros((64, *asked.shape[1:]), dtype)}
+                times = [seconds(partial(session.run, None, tiles)) for _ in range(9)]
+                print(f"{title}: {1000 * min(times):.0f} ms for 64 tiles")
 
 
 def compare_energy() -> None:
@@ -375,6 +420,7 @@ COMPARISONS: dict[str, Callable[..., None]] = {
     "statsmodels": compare_statsmodels,
     "optuna": compare_optuna,
     "smoothquant": compare_smoothquant,
+    "graphs": compare_graphs,
     "energy": compare_energy,
     "captum": compare_captum,
     "imagehash": compare_imagehash,

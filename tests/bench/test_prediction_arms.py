@@ -73,7 +73,7 @@ def test_latency_has_percentiles_and_is_compared_by_its_median(results):
         pytest.approx(theirs.latency.p50 / ours.latency.p50)
         for ours, theirs in zip(candidate, baseline, strict=True)
     ]
-    assert "Latency of a step (p50 / p99)" in results[1]
+    assert "Latency of a batch (p50 / p99)" in results[1]
 
 
 def test_the_loss_of_an_export_is_measured_where_it_lies(exported):

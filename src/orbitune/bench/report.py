@@ -113,7 +113,6 @@ def arm_table(results: BenchResults) -> Table:
     columns: list[tuple[str, Callable[[ArmRecord], str]]] = [
         ("Arm", lambda arm: arm.name),
         ("Images per second", lambda arm: _spread(arm, "images_per_second")),
-        ("Latency of a step (p50 / p99)", _latency),
         ("CPU seconds per 1,000 images", lambda arm: f"{1000 * _median(arm, 'cpu_seconds_per_image'):.1f}"),
         (
             "Peak memory above the imports",
@@ -123,7 +122,9 @@ def arm_table(results: BenchResults) -> Table:
         ("Fraction of the matmul ceiling", lambda arm: f"{100 * _ceiling_fraction(arm):.0f} %"),
     ]
     if results.environment.gpu:
-        columns.insert(6, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
+        columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
+    if _predicts(results):
+        columns.insert(2, ("Latency of a batch (p50 / p99)", _latency))
     return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results.arms]
 
 

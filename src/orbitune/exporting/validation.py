@@ -28,7 +28,12 @@ class ExportRefusedError(RunError):
 
 
 class Latency(Record):
-    """Latency of a call in milliseconds: median, and 99th percentile where it was measured."""
+    """Latency of calls in milliseconds.
+
+    Attributes:
+        p50: median.
+        p99: 99th percentile; None where an earlier version measured.
+    """
 
     p50: float
     p99: float | None = None

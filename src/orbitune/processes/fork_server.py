@@ -79,6 +79,7 @@ def forked_server() -> Iterator[None]:
         yield
         return
     ours, theirs = socket.socketpair()
+    sys.stdout.flush()  # or the fork would print it too
     if not (pid := os.fork()):
         ours.close()
         _serve_as_fork(theirs)
