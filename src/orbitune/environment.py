@@ -68,6 +68,7 @@ class Environment(StoredRecord):
 
     def describe(self) -> list[tuple[str, str]]:
         """Return names and values for a report; the memory in GB."""
-        values = self.model_dump(exclude={"format", "memory_bytes"})
+        unknown = set() if self.instructions else {"instructions"}
+        values = self.model_dump(exclude={"format", "memory_bytes"} | unknown)
         values["memory"] = f"{self.memory_bytes / 1e9:.1f} GB"
         return [(name, "none" if value is None else str(value)) for name, value in values.items()]
