@@ -45,7 +45,7 @@ def test_the_verbs_work_in_turn_from_prepare_to_evaluate(inputs, tmp_path):
     assert "peak memory" in planned
 
     trained = orbitune("train", *inputs, "--out", tmp_path / "run")
-    assert "reloaded in a fresh process" in trained.stdout, trained.stderr
+    assert "reloaded in another process" in trained.stdout, trained.stderr
     assert "epoch 1/1" in trained.stderr
 
     evaluated = orbitune("evaluate", tmp_path / "run")

@@ -1,6 +1,7 @@
 """What ONNX Runtime computes an int8 graph with."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -44,6 +45,17 @@ def test_probabilities_stay_close(quantized):
     tiles = tiles_of(graph)
     away = np.abs(run(int8, tiles) - run(graph, tiles))
     assert 0 < away.max() < 0.05
+
+
+def test_an_output_of_its_bias_alone_keeps_it():
+    graph = graph_of(small_model())
+    layer = graph.weights.layers[0]
+    weight, bias = layer.mlp_in.weight.copy(), layer.mlp_in.bias.copy()
+    weight[:, :5], bias[:5] = 0, 3
+    changed = replace(layer, mlp_in=replace(layer.mlp_in, weight=weight, bias=bias))
+    graph = replace(graph, weights=replace(graph.weights, layers=(changed, *graph.weights.layers[1:])))
+    tiles = tiles_of(graph)
+    assert np.abs(run(quantize(graph, tiles), tiles) - run(graph, tiles)).max() < 0.05
 
 
 def test_a_tile_has_the_same_probabilities_in_every_batch(quantized):

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from orbitune.fastpath import kernels
 from orbitune.fastpath.attention import attend
-from orbitune.fastpath.native.library import call
+from orbitune.fastpath.native.library import KernelMemoryError, call
 from orbitune.fastpath.operations import CompiledDropout, CompiledOperations, Dropout, LowRankUpdate, add
 
 pytestmark = pytest.mark.usefixtures("variant")
@@ -234,9 +234,9 @@ def test_an_outer_product_does_not_depend_on_the_number_of_threads(rows):
 
 def test_memory_that_cannot_be_had_is_an_error_and_not_a_crash(rows):
     x, much = rows(0, 4, 16).detach(), 2**44
-    with pytest.raises(MemoryError, match="compiled kernel 'mlp'"):
+    with pytest.raises(KernelMemoryError, match="compiled kernel 'mlp'"):
         call("mlp", x, x, None, x, None, x, None, 4, 16, much)
-    with pytest.raises(MemoryError, match="compiled kernel 'product'"):
+    with pytest.raises(KernelMemoryError, match="compiled kernel 'product'"):
         call("product", x, x, None, None, None, x, 0, 0, 0, 4, 16, much, 0)
-    with pytest.raises(MemoryError, match="compiled kernel 'attention'"):
+    with pytest.raises(KernelMemoryError, match="compiled kernel 'attention'"):
         call("attention", x, x, x, x, x, 1.0, 1, 1, 4, much, 16, 16, 16)

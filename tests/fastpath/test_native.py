@@ -251,7 +251,7 @@ def test_a_library_of_the_wheel_that_does_not_load_is_one_warning(folder):
 
 
 def test_a_kernel_without_memory_raises_an_error(folder):
-    with pytest.raises(MemoryError, match="compiled kernel 'answer'"):  # it does not return 0
+    with pytest.raises(library.KernelMemoryError, match="compiled kernel 'answer'"):  # it does not return 0
         opened().library.call("answer")
 
 

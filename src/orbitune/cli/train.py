@@ -98,7 +98,7 @@ def train(
         print(f"{saved} exists already: the run is finished")
     else:
         print(
-            f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in a fresh process, its "
+            f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in another process, its "
             f"logits differ by {result.reload_check.largest_difference:.1g}"
         )
     print_inputs(result.data, result.backbone.description)

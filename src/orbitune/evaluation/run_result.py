@@ -128,7 +128,7 @@ class Computation(Record):
 
 
 class ReloadCheck(Record):
-    """The check that the saved model loads in a fresh process.
+    """The check that the saved model loads in another process.
 
     Attributes:
         largest_difference: largest absolute difference of a logit.

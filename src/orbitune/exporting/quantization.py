@@ -19,6 +19,7 @@ _BATCH = 32  # calibration tiles at a time
 # Processors without VNNI instructions add the products of two neighbouring inputs in 16 bits, with
 # saturation. Inputs go up to 255: two neighbouring weights of one sign may not exceed 128 together.
 _LARGEST_PAIR = 127
+_LARGEST_BIAS = 2**30
 _SMALLEST_SCALE = 1e-12
 
 
@@ -107,7 +108,11 @@ def add_quantized(
     step, zero = np.float32(scale), graph.constant(np.uint8(zero_point))
     size = graph.constant(step)
     x = graph.add("DequantizeLinear", graph.add("QuantizeLinear", x, size, zero), size, zero)
-    steps = np.maximum(_largest_pairs(linear.weight) / _LARGEST_PAIR, _SMALLEST_SCALE).astype(np.float32)
+    for_weights, for_bias = (
+        _largest_pairs(linear.weight) / _LARGEST_PAIR,
+        np.abs(linear.bias) / step / _LARGEST_BIAS,
+    )
+    steps = np.maximum.reduce([for_weights, for_bias, np.full_like(for_bias, _SMALLEST_SCALE)])
     products = step * steps
     stored = {
         "weight": (np.round(linear.weight / steps).astype(np.int8), steps, 1),

@@ -17,7 +17,7 @@ from orbitune.training.meter import folder_bytes
 FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
 TOLERANCE = 0.5  # percentage points of validation accuracy that a format in int8 may lose
 _BATCH = 64
-TIMING_SECONDS = 1.0  # of calls with a single tile
+TIMING_SECONDS = 0.5  # of calls with a single tile
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
 
 

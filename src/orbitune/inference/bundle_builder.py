@@ -153,7 +153,11 @@ def _storage_loss(
     indices = setup.splits["validation"]
     logits = [
         _compute_outputs(
-            bundle, setup, indices=indices, title=f"validation, {title}", display=display, precision="fp32"
+            BundleModel(bundle, setup.recipe.backbone, precision="fp32"),
+            setup,
+            indices=indices,
+            title=f"validation, {title}",
+            display=display,
         )[0]
         for bundle, title in ((before, "before"), (after, "after"))
     ]
@@ -175,12 +179,20 @@ def _fit_detector(
     random = np.random.default_rng(0)
     train = _sample(setup.splits["train"], setup.tiles.labels, random=random)
     held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
-    features = _compute_outputs(bundle, setup, indices=train, title="training tiles", display=display)[1]
-    new = _compute_outputs(bundle, setup, indices=held_out, title="validation tiles", display=display)[1]
+    model = BundleModel(bundle, setup.recipe.backbone)
+    features = _compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
+    new = _compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
     detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
-        **_map_limits(bundle, setup, detector=detector, held_out=held_out, display=display),
+        **_map_limits(
+            model,
+            setup,
+            detector=detector,
+            held_out=held_out,
+            temperature=bundle.temperature,
+            display=display,
+        ),
         measure=MEASURE,
         threshold=detector.threshold,
         false_alarm_rate=rate,
@@ -191,11 +203,12 @@ def _fit_detector(
 
 
 def _map_limits(
-    bundle: Bundle,
+    model: BundleModel,
     setup: TrainingSetup,
     *,
     detector: OODDetector,
     held_out: np.ndarray,
+    temperature: float,
     display: ProgressDisplay,
 ) -> dict[str, float]:
     """Return the limits for cells of a map, from views of held-out tiles.
@@ -205,9 +218,9 @@ def _map_limits(
     if setup.recipe.augment != "sensor":
         return {}
     logits, features = _compute_outputs(
-        bundle, setup, indices=held_out, title="views of validation tiles", display=display, views=True
+        model, setup, indices=held_out, title="views of validation tiles", display=display, views=True
     )
-    predicted = probabilities(logits, bundle.temperature)
+    predicted = probabilities(logits, temperature)
     correct = predicted.argmax(1) == setup.tiles.labels[held_out]
     confidence = predicted.max(1)
     lowest = float(np.quantile(confidence, VIEW_ALARM_RATE, method="lower"))
@@ -236,23 +249,21 @@ def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Genera
 
 
 def _compute_outputs(
-    bundle: Bundle,
+    model: BundleModel,
     setup: TrainingSetup,
     *,
     indices: np.ndarray,
     title: str,
     display: ProgressDisplay,
-    precision: str | None = None,
     views: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of some of the run's tiles, or of their views."""
-    network = BundleModel(bundle, setup.recipe.backbone, precision=precision)
     parts = []
     with display.task(title, len(indices)) as task:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
             tiles = setup.tiles.read(batch)
-            parts.append(network.compute(_views(tiles, setup, seed=start) if views else tiles))
+            parts.append(model.compute(_views(tiles, setup, seed=start) if views else tiles))
             task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features

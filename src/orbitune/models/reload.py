@@ -1,6 +1,6 @@
 """Reload a saved model with transformers and PEFT alone.
 
-Run as a program in a fresh process, it prints the largest difference from the logits it is given:
+Run as a program in a process of its own, it prints the largest difference from the logits it is given:
 python -m orbitune.models.reload FOLDER BASE BATCH.safetensors FORWARD_ARGUMENTS_AS_JSON
 """
 

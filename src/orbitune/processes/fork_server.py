@@ -48,7 +48,8 @@ def main() -> None:
     limit_openmp_spinning()
     channel = socket.socket(fileno=int(sys.argv[1]))
     if can_fork():
-        channel.send(READY)
+        with suppress(BrokenPipeError):  # the caller has ended
+            channel.send(READY)
         if words := serve(channel):
             ending.code = _run(words)
             return
@@ -64,9 +65,11 @@ class _Ending:
     code = 1
 
     def __call__(self) -> NoReturn:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(self.code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(self.code)
 
 
 @contextmanager
@@ -79,6 +82,7 @@ def forked_server() -> Iterator[None]:
         yield
         return
     ours, theirs = socket.socketpair()
+    sys.stdout.flush()  # or the fork would print it too
     if not (pid := os.fork()):
         ours.close()
         _serve_as_fork(theirs)
@@ -110,14 +114,18 @@ def can_fork() -> bool:
         gc.enable()
     gc.freeze()
     # The OpenBLAS of NumPy and of SciPy start threads when they are loaded, and end them before a fork.
-    if not (pid := os.fork()):
-        os._exit(0)
+    try:
+        if not (pid := os.fork()):
+            os._exit(0)
+    except OSError:
+        return False  # too little memory for another process of this size
     os.waitpid(pid, 0)
     return _is_single_threaded()
 
 
 def _is_single_threaded() -> bool:
-    return len([*Path("/proc/self/task").iterdir()]) == 1
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len([*tasks.iterdir()]) == 1
 
 
 def serve(channel: socket.socket) -> list[str] | None:

@@ -92,24 +92,37 @@ class ForkedProcess:
 class ForkServer:
     """The caller's end of a fork server; the server ends with it.
 
+    Args:
+        channel: socket to the server.
+        process: the server, if this process started it.
+        forks: whether it forks; None until it has said so.
+
     Attributes:
         current: the server that this process is a child of, or has forked; None without one.
     """
 
     current: "ForkServer | None" = None
 
-    def __init__(self, channel: socket.socket, process: "subprocess.Popen[bytes] | None" = None) -> None:
-        self._channel, self._process = channel, process
-        self._forks = None if process else True
+    def __init__(
+        self,
+        channel: socket.socket,
+        process: "subprocess.Popen[bytes] | None" = None,
+        *,
+        forks: bool | None = True,
+    ) -> None:
+        self._channel, self._process, self._forks = channel, process, forks
 
     @classmethod
     def spawn(cls, threads: int | None = None) -> "ForkServer":
-        """Start a server in a new interpreter.
+        """Start a server in a new interpreter; on Linux, elsewhere it does not fork.
 
         Args:
             threads: value of OMP_NUM_THREADS, which OpenMP reads when it is loaded; None leaves it unset.
         """
         ours, theirs = socket.socketpair()
+        if sys.platform != "linux":
+            theirs.close()
+            return cls(ours, forks=False)
         code = "from orbitune.processes.fork_server import main; main()"
         with theirs:
             process = subprocess.Popen(
@@ -120,7 +133,7 @@ class ForkServer:
                 env=_environment(threads),
                 start_new_session=True,
             )
-        return cls(ours, process)
+        return cls(ours, process, forks=None)
 
     def wait(self) -> bool:
         """Wait until it has imported the libraries; return whether it forks."""
@@ -203,7 +216,7 @@ def start_process(
         stderr=stderr,
         env=_environment(threads),
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=end_with_parent if os.name == "posix" else None,
     )
 
 

@@ -93,7 +93,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
 
 
 def _check_reload(trainer: Trainer, model: "nn.Module", *, saved: Path) -> ReloadCheck:
-    """Compare the model, reloaded in a fresh process, with this one in fp32."""
+    """Compare the model, reloaded in another process, with this one in fp32."""
     import torch
 
     setup = trainer.setup

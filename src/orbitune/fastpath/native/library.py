@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from orbitune.errors import OrbituneError
 from orbitune.fastpath.native import build
 from orbitune.fastpath.native.build import KernelsError
 from orbitune.fastpath.native.variants import VARIANTS, Variant, find_variant
 
 SHIPPED = Path(__file__).parent  # where a wheel has its libraries
+
+
+class KernelMemoryError(OrbituneError, MemoryError):
+    """A kernel cannot have the memory for its buffers."""
 
 
 class LoraStruct(ctypes.Structure):
@@ -95,10 +100,13 @@ class KernelLibrary:
                 structures.
 
         Raises:
-            MemoryError: the kernel cannot have the memory for its buffers.
+            KernelMemoryError: the kernel cannot have the memory for its buffers.
         """
         if self.functions[name](*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)):
-            raise MemoryError(f"not enough memory for the buffers of the compiled kernel {name!r}")
+            raise KernelMemoryError(
+                f"There is not enough memory for the buffers of the compiled kernel {name!r}. "
+                "Close other programs, or set a smaller image size or micro-batch."
+            )
 
 
 class OpenedLibrary(NamedTuple):

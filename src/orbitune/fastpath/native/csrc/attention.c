@@ -12,7 +12,8 @@ static Workspace *new_workspaces(Memory *m, Head h) {
 /* out = softmax(factor q k^T) v for each image of a batch and each head.
  *
  * Consecutive tokens are `q_stride` and `kv_stride` elements apart; the heads of a token are contiguous.
- * `weights`, (batch, heads, queries, tokens rounded up to a multiple of LANES), are stored for the backward pass. */
+ * `weights`, (batch, heads, queries, tokens rounded up to a multiple of LANES), are stored for the backward
+ * pass. */
 int attention(const element *q, const element *k, const element *v, element *restrict out,
               element *restrict weights, float factor, int64_t batch, int64_t heads, int64_t queries,
               int64_t tokens, int64_t width, int64_t q_stride, int64_t kv_stride) {

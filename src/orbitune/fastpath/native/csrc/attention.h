@@ -37,7 +37,8 @@ static inline void softmax(float *scores, element *weights, float factor, int64_
         largest = greater(choose(first_lanes(width - c), load_floats(scores + c), largest), largest);
     const float largest_scaled = largest_of(largest) * scale;
     for (int64_t c = 0; c < width; c += LANES) {
-        const floats e = keep(first_lanes(width - c), power_of_two(load_floats(scores + c) * scale - largest_scaled));
+        const floats shifted = load_floats(scores + c) * scale - largest_scaled;
+        const floats e = keep(first_lanes(width - c), power_of_two(shifted));
         store_floats(scores + c, e);
         sum += e;
     }
@@ -45,8 +46,8 @@ static inline void softmax(float *scores, element *weights, float factor, int64_
     for (int64_t c = 0; c < width; c += LANES) store(weights + c, LANES, load_floats(scores + c) * inverse_sum);
 }
 
-/* out = softmax(factor q k^T) v; `weights`, (queries, tokens rounded up to a multiple of LANES), are stored for the
- * backward pass. */
+/* out = softmax(factor q k^T) v; `weights`, (queries, tokens rounded up to a multiple of LANES), are stored for
+ * the backward pass. */
 static inline void attend(Head h, Workspace w, const element *q, const element *k, const element *v, element *out,
                           element *weights) {
     const int64_t padded = ROUND_UP(h.tokens);

@@ -5,7 +5,8 @@
 #ifdef BF16 /* relative error of the polynomial below: 1e-5 or, for fp32 elements, 1e-7 */
 #define POWERS {9.59363e-3f, 5.588337e-2f, 2.4023686e-1f, 6.931265e-1f, 1.0f}
 #else
-#define POWERS {1.5345811e-4f, 1.33999309e-3f, 9.61848907e-3f, 5.55032864e-2f, 2.40226462e-1f, 6.93147182e-1f, 1.0f}
+#define POWERS                                                                                                    \
+    {1.5345811e-4f, 1.33999309e-3f, 9.61848907e-3f, 5.55032864e-2f, 2.40226462e-1f, 6.93147182e-1f, 1.0f}
 #endif
 
 /* 2^x for x up to 127; 2^i by the exponent bits, 2^f by a polynomial on [-1/2, 1/2]. */

@@ -71,19 +71,19 @@ INLINE void block(const int rows, const int vectors, LeftMatrix a, RightMatrix b
         UNROLL (v, vectors) store(out.narrow + r * out.stride + v * LANES, LANES, sums[r][v]);
 }
 
-/* Call `block` with the numbers of rows, up to BLOCK, and vectors, up to VECTORS, as constants. Not inlined, so that
- * the sums get the registers. */
+/* Call `block` with the numbers of rows, up to BLOCK, and vectors, up to VECTORS, as constants. Not inlined, so
+ * that the sums get the registers. */
 APART void block_of_size(int64_t rows, int64_t vectors, LeftMatrix a, RightMatrix b, int64_t steps, Output out) {
 #ifdef PORTABLE /* compiling the constants takes a minute */
     block((int)rows, (int)vectors, a, b, steps, out);
 #else
-#define WITH_VECTORS(r, v)                                                                                         \
+#define WITH_VECTORS(r, v)                                                                                        \
     if (v <= VECTORS && vectors == v) return block(r <= BLOCK ? r : 1, v <= VECTORS ? v : 1, a, b, steps, out);
-#define WITH_ROWS(r)                                                                                               \
-    if (r <= BLOCK && rows == r) {                                                                                 \
-        WITH_VECTORS(r, 4) WITH_VECTORS(r, 3) WITH_VECTORS(r, 2) WITH_VECTORS(r, 1)                                \
+#define WITH_ROWS(r)                                                                                              \
+    if (r <= BLOCK && rows == r) {                                                                                \
+        WITH_VECTORS(r, 4) WITH_VECTORS(r, 3) WITH_VECTORS(r, 2) WITH_VECTORS(r, 1)                               \
     }
-    WITH_ROWS(8) WITH_ROWS(7) WITH_ROWS(6) WITH_ROWS(5) WITH_ROWS(4) WITH_ROWS(3) WITH_ROWS(2) WITH_ROWS(1)
+    WITH_ROWS(6) WITH_ROWS(5) WITH_ROWS(4) WITH_ROWS(3) WITH_ROWS(2) WITH_ROWS(1)
 #endif
 }
 
@@ -108,9 +108,10 @@ static inline int64_t groups_in(int64_t count) {
     return (count + GROUP - 1) / GROUP;
 }
 
-/* Return a matrix as the right operand of a product, in `to` where it has to be packed: pairs of rows, with the two
- * elements of a column adjacent; an odd last row is paired with zeros. */
-static inline RightMatrix grouped(const element *from, int64_t stride, int64_t rows, int64_t columns, group *to) {
+/* Return a matrix as the right operand of a product, in `to` where it has to be packed: pairs of rows, with the
+ * two elements of a column adjacent; an odd last row is paired with zeros. */
+static inline RightMatrix grouped(const element *from, int64_t stride, int64_t rows, int64_t columns,
+                                  group *to) {
 #ifdef BF16
     for (int64_t r = 0; r < rows; r += 2)
         for (int64_t c = 0; c < columns; c += LANES) {
@@ -143,7 +144,7 @@ static inline void pack(const element *from, int64_t stride, int64_t rows, int64
 /* Transpose a square of 32-bit numbers: quarters of four vectors at a time, then the quarters. */
 INLINE void transpose(words x[LANES]) {
     const words lane = LANE_NUMBERS, quarter = lane & ~3u;
-    const words singles = quarter + (lane & 3) / 2 + (lane & 1) * LANES; /* interleave the first half of quarters */
+    const words singles = quarter + (lane & 3) / 2 + (lane & 1) * LANES; /* the first halves of quarters */
     const words pairs = quarter + (lane & 1) + (lane & 2) / 2 * LANES;
     words y[LANES];
     UNROLL (i, LANES / 2) {

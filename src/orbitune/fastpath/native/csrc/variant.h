@@ -2,12 +2,13 @@
  * all of them; intrinsics stand only where vector extensions cannot say an instruction.
  *
  * LANES: fp32 numbers in a vector register: 4, 8 or 16.
- * BLOCK, VECTORS: rows and vectors of sums that a product keeps in registers.
+ * BLOCK, VECTORS: rows (up to 6) and vectors (up to 4) of sums that a product keeps in registers.
  * BF16: elements in memory are bfloat16; otherwise fp32. Registers hold fp32 in either case.
  * PORTABLE: for tests on any processor, slowly. */
 #pragma once
 #include <stdint.h>
 
+/* A product multiplies a group of GROUP elements of a column at once: the instruction VDPBF16PS takes pairs. */
 #ifdef BF16
 typedef uint16_t element; /* bfloat16: the upper half of a fp32 number */
 typedef uint32_t group;
@@ -17,7 +18,6 @@ typedef float element;
 typedef float group;
 #define GROUP 1
 #endif
-/* A product multiplies a group of elements of a column at once: the instruction VDPBF16PS takes pairs. */
 
 #define STRIP (VECTORS * LANES) /* columns of a block */
 #define ROUND_UP(n) (((n) + LANES - 1) / LANES * LANES)
