@@ -11,7 +11,6 @@ Each comparison needs its library, which Orbitune does not depend on:
     python benchmarks/ecosystem.py imagehash DATA   # pip install imagehash; DATA is a folder or hub id
     python benchmarks/ecosystem.py flops
     python benchmarks/ecosystem.py schedules
-    python benchmarks/ecosystem.py scores
 """
 
 import importlib
@@ -386,36 +385,6 @@ def compare_schedules() -> None:
         print(f"{name}: {first}, after warm-up up to {largest:.0e} apart; {equal} of {steps} bit-equal")
 
 
-def compare_scores() -> None:
-    """Compare drawn splits, scores and intervals, and measure the imports that they would need."""
-    from scipy import special  # noqa: F401  # already loaded where scores are computed
-
-    start = time.process_time()
-    for name in ("sklearn.model_selection", "sklearn.metrics", "scipy.stats"):
-        importlib.import_module(name)
-    print(f"import of scikit-learn and scipy.stats: {time.process_time() - start:.2f} s of CPU")
-    from scipy.stats import binomtest
-    from sklearn.metrics import f1_score
-    from sklearn.model_selection import train_test_split
-
-    from orbitune.data.splits import stratified_draw
-    from orbitune.evaluation.metrics import score, wilson
-
-    differences = 0
-    for seed in range(300):
-        random = np.random.default_rng(seed)
-        labels = random.permutation(np.append(np.repeat(np.arange(10), 3), random.integers(10, size=500)))
-        parts = train_test_split(np.arange(len(labels)), test_size=100, stratify=labels, random_state=seed)
-        drawn = stratified_draw(labels, 100, seed=seed)
-        differences += any((a != b).any() for a, b in zip(parts, drawn, strict=True))
-        logits = random.normal(size=(len(labels), 10))
-        ours = score(logits, labels, classes=[*map(str, range(10))])
-        differences += ours.macro_f1 != f1_score(labels, logits.argmax(1), average="macro")
-        interval = binomtest(seed, 300).proportion_ci(0.95, method="wilson")
-        differences += wilson(seed, 300) != [interval.low, interval.high]
-    print(f"results that differ: {differences} of 900")
-
-
 COMPARISONS: dict[str, Callable[..., None]] = {
     "statsmodels": compare_statsmodels,
     "optuna": compare_optuna,
@@ -426,7 +395,6 @@ COMPARISONS: dict[str, Callable[..., None]] = {
     "imagehash": compare_imagehash,
     "flops": compare_flops,
     "schedules": compare_schedules,
-    "scores": compare_scores,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from image_files import encode, tile, write
 
-from orbitune.data.splits import SPLITS, draw_shots, split_tiles, stratified_draw
+from orbitune.data.splits import SPLITS, draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.errors import DataError
 
@@ -288,18 +288,3 @@ def test_an_error_names_ten_classes_and_not_thousands(tmp_path):
         write(tmp_path / f"class_{number:02d}" / "x.png", encode(tile(number)))
     with pytest.raises(DataError, match=r"class_09 \(1\) and 20 more; a class needs"):
         split_tiles(load_tiles(str(tmp_path)), None, seed=0)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_drawn_split_is_that_of_scikit_learn(seed):
-    from sklearn.model_selection import train_test_split
-
-    random = np.random.default_rng(seed)
-    classes = random.integers(2, 12)
-    labels = random.permutation(
-        np.append(np.repeat(np.arange(classes), 3), random.integers(classes, size=80))
-    )
-    number = int(random.integers(classes, len(labels) - classes))
-    expected = train_test_split(np.arange(len(labels)), test_size=number, stratify=labels, random_state=seed)
-    for part, same in zip(stratified_draw(labels, number, seed=seed), expected, strict=True):
-        assert part.tolist() == same.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orbitune.errors import RunError
-from orbitune.evaluation.metrics import SplitScores, score, wilson
+from orbitune.evaluation.metrics import SplitScores, score
 
 CLASSES = ["Forest", "River", "Pasture"]
 
@@ -74,28 +74,3 @@ def test_outputs_that_are_not_finite_are_an_error(bad):
 def test_an_empty_split_is_an_error():
     with pytest.raises(RunError, match="no tiles"):
         score(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), classes=CLASSES)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_scores_are_those_of_scikit_learn(seed):
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    random = np.random.default_rng(seed)
-    count, classes = random.integers(1, 60), random.integers(2, 9)
-    labels, logits = random.integers(classes, size=count), random.normal(size=(count, classes))
-    scores = score(logits, labels, classes=[*map(str, range(classes))])
-    options = {"labels": range(classes), "zero_division": 0}
-    expected = precision_recall_fscore_support(labels, logits.argmax(1), **options)
-    rows = [(each.precision, each.recall, each.f1, each.support) for each in scores.per_class]
-    assert rows == [tuple(row) for row in np.transpose(expected).tolist()]
-    matrix = confusion_matrix(labels, logits.argmax(1), labels=range(classes))
-    assert np.array(scores.confusion).tolist() == matrix.tolist()
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 100, 5400])
-def test_the_interval_is_that_of_scipy_to_the_last_bit(count):
-    from scipy.stats import binomtest
-
-    for correct in {0, 1, count // 3, count // 2, count - 1, count}:
-        expected = binomtest(correct, count).proportion_ci(0.95, method="wilson")
-        assert wilson(correct, count) == [expected.low, expected.high]

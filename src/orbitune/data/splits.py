@@ -103,55 +103,12 @@ def _first_names(names: Iterable[str]) -> str:
 
 def _draw(tiles: TileSet, rows: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows in two; the second part holds a fraction of each class."""
+    from sklearn.model_selection import train_test_split
+
     labels = tiles.labels[rows]
     number = max(round(fraction * len(rows)), len(np.unique(labels)))  # one of each class at least
-    rest, drawn = stratified_draw(labels, number, seed=seed)
-    return rows[rest], rows[drawn]
-
-
-def stratified_draw(labels: np.ndarray, number: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices in two at random; both parts have each class in proportion.
-
-    The parts are those of `train_test_split` in scikit-learn, whose import takes longer than most commands.
-
-    Args:
-        labels: int (N,), class of each index.
-        number: size of the second part.
-        seed: of the draw.
-
-    Returns:
-        The first part, int64 (N - number,), and the second, int64 (number,), both in random order.
-    """
-    random = np.random.RandomState(seed)
-    classes, counts = np.unique(labels, return_counts=True)
-    sizes = _proportional_sizes(counts, len(labels) - number, random=random)
-    others = _proportional_sizes(counts - sizes, number, random=random)
-    first, second = [], []
-    for label, size, other in zip(classes, sizes, others, strict=True):
-        members = np.flatnonzero(labels == label)
-        members = members[random.permutation(len(members))]
-        first.append(members[:size])
-        second.append(members[size : size + other])
-    return random.permutation(np.concatenate(first)), random.permutation(np.concatenate(second))
-
-
-def _proportional_sizes(counts: np.ndarray, total: int, *, random: np.random.RandomState) -> np.ndarray:
-    """Return int64 sizes in proportion to counts, which sum to `total`.
-
-    The largest remainders are rounded up; between equal ones the generator chooses.
-    """
-    exact = counts / counts.sum() * total
-    sizes = np.floor(exact)
-    remainders = exact - sizes
-    missing = int(total - sizes.sum())
-    for value in np.unique(remainders)[::-1]:
-        if missing == 0:
-            break
-        equal = np.flatnonzero(remainders == value)
-        chosen = random.choice(equal, size=min(len(equal), missing), replace=False)
-        sizes[chosen] += 1
-        missing -= len(chosen)
-    return sizes.astype(np.int64)
+    rest, drawn = train_test_split(rows, test_size=number, stratify=labels, random_state=seed)
+    return rest, drawn
 
 
 def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> np.ndarray:

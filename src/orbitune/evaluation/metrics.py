@@ -1,11 +1,10 @@
 """Scores of a classifier: accuracy, macro-F1, loss, per class, confusion.
 
-They equal those of scikit-learn and SciPy, whose imports take longer than most commands. The interval of the
-accuracy is Wilson's (1927, doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its
-coverage near 100 %, unlike the normal approximation.
+scikit-learn computes them. The interval of the accuracy is Wilson's (1927,
+doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage near 100 %, unlike the
+normal approximation.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,11 +65,14 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
     Raises:
         RunError: there is nothing to score, or a logit is not finite.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     check_logits(logits, labels, classes=classes)
-    confusion = confusion_matrix(labels, logits.argmax(axis=1), classes=len(classes))
-    hits, support, found = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _ratio(hits, found), _ratio(hits, support), _ratio(2 * hits, support + found)
-    correct = int(hits.sum())
+    names, predicted = range(len(classes)), logits.argmax(axis=1)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=names, zero_division=0
+    )
+    correct = int((predicted == labels).sum())
     low, high = wilson(correct, len(labels))
     return SplitScores(
         count=len(labels),
@@ -88,27 +90,8 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
             )
             for i, name in enumerate(classes)
         ),
-        confusion=confusion.tolist(),
+        confusion=confusion_matrix(labels, predicted, labels=names).tolist(),
     )
-
-
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, *, classes: int) -> np.ndarray:
-    """Count the tiles of each true and predicted class.
-
-    Args:
-        labels: int (N,), true classes, 0..C-1.
-        predicted: int (N,), predicted classes, 0..C-1.
-        classes: their number C.
-
-    Returns:
-        int64 (C, C): rows are true classes, columns predicted ones.
-    """
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return part / whole; 0 where `whole` is 0."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def wilson(correct: int, count: int) -> list[float]:
@@ -121,13 +104,10 @@ def wilson(correct: int, count: int) -> list[float]:
     Returns:
         [low, high], fractions 0..1.
     """
-    from scipy.special import ndtri
+    from scipy.stats import binomtest
 
-    z, right = float(ndtri(0.975)), correct / count
-    scale = 2 * (count + z**2)
-    middle = (2 * count * right + z**2) / scale
-    half = z / scale * math.sqrt(4 * count * right * (1 - right) + z**2)
-    return [middle - half if correct else 0.0, middle + half if correct < count else 1.0]
+    interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def check_logits(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[object]) -> None:

@@ -27,13 +27,16 @@ from typing import Any, NoReturn
 from orbitune.processes.launcher import READY, ForkServer, end_with_parent
 from orbitune.resources import limit_openmp_spinning
 
-# What runs import. Not scikit-learn: it imports pyarrow, whose allocator starts a thread.
+# What runs import.
 LIBRARIES = (
     "transformers.models.auto.modeling_auto",
     "transformers.modeling_layers",
     "peft",
     "accelerate",
     "scipy.optimize",
+    "scipy.stats",
+    "sklearn.metrics",
+    "sklearn.model_selection",
     "orbitune.cli.train",
     "orbitune.training.run",
 )
@@ -100,6 +103,8 @@ def can_fork() -> bool:
     """Import what every run imports, and return whether this process can be forked."""
     if sys.platform != "linux":
         return False
+    # scikit-learn imports pyarrow, whose allocator would start a thread.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     gc.disable()  # the libraries create a million objects that stay
     try:
         import torch
