@@ -58,7 +58,7 @@ class Kernels:
     """Compiled kernels of the fast path for the default precision, and the reason if they are not used.
 
     Attributes:
-        variant: the vector extension that they use.
+        variant: the vector extension that they use, or will use.
     """
 
     state: Literal["compiled", "not built yet", "not available"]
@@ -163,12 +163,15 @@ def _kernels() -> Kernels:
 
     try:
         from orbitune.fastpath.native import library  # `dispatch` would load transformers as well
+        from orbitune.fastpath.native.variants import find_variant
     except ModuleNotFoundError:
         return Kernels("not available", "this installation has no fast path")
     dtype = torch.bfloat16 if has_instructions(torch.bfloat16) else torch.float32
     try:
         if library.is_build_pending(dtype):
-            return Kernels("not built yet", "they are compiled when they are first needed, in a few seconds")
+            variant = find_variant(dtype)
+            reason = "they are compiled when they are first needed, in a few seconds"
+            return Kernels("not built yet", reason, variant.name if variant else None)
         opened = library.open_library(dtype)
     except (OrbituneError, OSError) as error:
         return Kernels("not available", str(error))
