@@ -1,5 +1,6 @@
 """Integrity of stored values: hashes, JSON with a digest, bytes with a checksum."""
 
+import functools
 import hashlib
 import json
 import re
@@ -28,6 +29,12 @@ def file_hash(*files: Path, opened: Callable[[Path], BinaryIO] = lambda file: fi
             while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+@functools.cache
+def code_hash() -> str:
+    """Return twelve hex digits of a hash over the Python sources of this package."""
+    return file_hash(*sorted(Path(__file__).parent.rglob("*.py")))[:12]
 
 
 def write_checksummed_json(path: str | Path, value: dict[str, Any]) -> None:

@@ -70,6 +70,6 @@ def test_the_time_to_an_accuracy_ends_with_the_first_epoch_that_has_it(pair):
 
 
 @pytest.mark.slow
-def test_an_accuracy_that_is_not_reached_is_said(pair):
+def test_an_accuracy_that_is_not_reached_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"does not reach 100\.0%: train longer"):
         time_to_accuracy.measure(pair[0], accuracy=1.0, seeds=1, recipe={"epochs": 1, "learning_rate": 1e-9})

@@ -8,7 +8,7 @@ from orbitune.data.augment import drop_patches
 TOKENS = torch.arange(2 * 10, dtype=torch.float32).view(2, 10, 1)  # two images, of one prefix token each
 
 
-def test_the_prefix_and_the_wanted_share_of_patches_are_kept_in_order():
+def test_the_prefix_and_the_wanted_fraction_of_patches_are_kept_in_order():
     kept = drop_patches(TOKENS, 0.4, prefix_tokens=1)
     assert kept.shape == (2, 1 + 5, 1)  # 5.4 of 9 patches
     assert torch.equal(kept[:, 0], TOKENS[:, 0])

@@ -10,8 +10,8 @@ from orbitune.fastpath.native import library
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def kernel(tokens, dtype, device=CPU):
-    return fastest_attention(tokens, dtype, device=device)
+def kernel(tokens, dtype, device=CPU, head_dim=64):
+    return fastest_attention(tokens, dtype, device=device, head_dim=head_dim)
 
 
 @pytest.fixture(params=[True, False], ids=["with its instructions", "without"])

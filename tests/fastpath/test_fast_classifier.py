@@ -258,3 +258,17 @@ def test_dropped_patches_leave_the_gradients_of_the_plain_path(backbone):
         found.append(gradients(network.train(), batch))
     for name, gradient in found[0].items():
         assert torch.allclose(gradient, found[1][name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_patches_are_dropped_in_training_alone(vit, fast):
+    recipe = resolve(Recipe(precision="fp32", fast=fast, lora={"dropout": 0}), vit)
+    model = build(recipe, vit, classes=CLASSES)
+    some, all_of_them = (
+        make_network(model, recipe.replace(patch_dropout=each), backbone=vit, transform=TRANSFORM)
+        for each in (0.5, 0.0)
+    )
+    batch = tiles(side=20)
+    assert not torch.allclose(some.train()(batch), all_of_them.train()(batch), atol=1e-3)
+    with torch.inference_mode():
+        assert torch.equal(some.eval()(batch), all_of_them.eval()(batch))

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import orbitune
 from orbitune.bench.figure_kinds import FIGURES
 from orbitune.bench.flops import forward_flops, training_flops
 from orbitune.bench.ratios import paired_ratio, verdict
@@ -32,7 +31,13 @@ from orbitune.bench.report import format_figure, write_bench_report
 from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, Suite
 from orbitune.cache import cache_folder
 from orbitune.files import write_json
-from orbitune.integrity import file_hash, read_cached_json, read_checksummed_json, write_checksummed_json
+from orbitune.integrity import (
+    code_hash,
+    file_hash,
+    read_cached_json,
+    read_checksummed_json,
+    write_checksummed_json,
+)
 from orbitune.processes.child_processes import run_module
 from orbitune.training.setup import TrainingSetup, prepare_training
 
@@ -81,7 +86,7 @@ class Bench:
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
-        machine = BenchEnvironment.measure(code=_code_hash())
+        machine = BenchEnvironment.measure(code=code_hash())
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
         figures = self._figures(kept, say)
@@ -196,11 +201,6 @@ def _scenes_digest(suite: Suite) -> str | None:
     from orbitune.mapping.scene.raster_io import stat_digest
 
     return stat_digest([file for each in named for file in (each, *sorted(each.rglob("*")))])
-
-
-def _code_hash() -> str:
-    """Return twelve hex digits of a hash over the sources of this package."""
-    return file_hash(*sorted(Path(orbitune.__file__).parent.rglob("*.py")))[:12]
 
 
 def _record_arm(arm: Arm, setup: TrainingSetup, *, measured: Sequence[Measurement]) -> ArmRecord:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orbitune.cache import cache_folder
+from orbitune.errors import OrbituneError
+from orbitune.integrity import code_hash
 from orbitune.models.files.checksummed_safetensors import check_checksum, save_checksummed
 
 if TYPE_CHECKING:
@@ -20,17 +22,18 @@ def kept_tensors(
 
     Args:
         name: of what they are, for the file.
-        key: all that they depend on, but the version of Orbitune.
+        key: all that they depend on, but Orbitune's own code.
         compute: returns them.
     """
     from safetensors.torch import load_file
 
-    text = json.dumps([version("orbitune"), *key])
+    text = json.dumps([code_hash(), *key])
     path = cache_folder("export") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
     try:
         check_checksum(path)
         return load_file(path)
     except (OSError, ValueError):
         tensors = compute()
-    save_checksummed(path, tensors)
+    with suppress(OrbituneError):  # a full disk costs the next export time, not this one its result
+        save_checksummed(path, tensors)
     return tensors

@@ -61,7 +61,7 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
         reference: the model that it was exported from.
 
     Returns:
-        Function of uint8 tiles (B, H, W, 3) to probabilities (B, C).
+        Function of tiles (B, H, W, bands) in their dtype to probabilities (B, C).
     """
     import onnxruntime
 

@@ -35,8 +35,7 @@ def quantize(graph: ViTGraph, tiles: np.ndarray) -> ViTGraph:
     """
     batches = iter(np.array_split(tiles, -(-len(tiles) // _BATCH)))
     weights, ranges = scale_channels(graph.weights, measure_inputs(graph, batches))
-    exact = graph.tiles.dtype == "uint8" and graph.resizes
-    patches = add_quantized_patches if exact else add_linear
+    patches = add_quantized_patches if graph.tiles.dtype == "uint8" and graph.resizes else add_linear
     return replace(graph, weights=weights, linear=QuantizedLinear(ranges), patches=patches)
 
 
@@ -91,7 +90,7 @@ class QuantizedLinear:
 
 
 def add_quantized_patches(graph: GraphBuilder, x: str, *, linear: LinearWeights, name: str) -> str:
-    """Add the patch embedding of 8-bit tiles, whose pixels are their own quantised values."""
+    """Add the patch embedding of resized 8-bit tiles, whose pixels are rounded to 8 bits."""
     return add_quantized(graph, x, linear=linear, name=name, scale=1.0, zero_point=0)
 
 

@@ -109,7 +109,9 @@ def plan_compute(
     if reason := why_not_fast(model):
         return ComputePlan(False, dtype, "transformers", why_not_fast=reason)
     if attention is None:
-        attention = fastest_attention(tokens, dtype, device=next(model.parameters()).device)
+        config, device = base_model(model).config, next(model.parameters()).device
+        head_dim = config.hidden_size // config.num_attention_heads
+        attention = fastest_attention(tokens, dtype, device=device, head_dim=head_dim)
     return plan_fast_path(model, family, dtype=dtype, attention=attention)
 
 
@@ -197,7 +199,7 @@ def why_not_compiled(device: torch.device, dtype: torch.dtype) -> str | None:
     return library.open_library(dtype).why_not
 
 
-def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) -> str:
+def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device, head_dim: int) -> str:
     """Return the faster attention kernel at a sequence length, `plain` or `sdpa`.
 
     A rule, not a measurement, so that repeated runs give equal bytes. It was measured on one Zen 4 core,
@@ -209,12 +211,14 @@ def fastest_attention(tokens: int, dtype: torch.dtype, *, device: torch.device) 
         tokens: sequence length.
         dtype: dtype of queries, keys and values.
         device: where they are.
+        head_dim: width of a head; the compiled kernels need whole vectors.
 
     Returns:
         "plain" or "sdpa".
     """
     if dtype == torch.float32:
-        compiled = tokens <= _MOST_QUERIES and why_not_compiled(device, dtype) is None
+        fits = tokens <= _MOST_QUERIES and head_dim % LANES == 0
+        compiled = fits and why_not_compiled(device, dtype) is None
         return "plain" if compiled else "sdpa"
     halves = device.type == "cpu" and has_instructions(dtype)
     return "plain" if halves and tokens <= _MOST_PLAIN_TOKENS else "sdpa"

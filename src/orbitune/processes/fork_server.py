@@ -41,6 +41,7 @@ LIBRARIES = (
     "orbitune.training.run",
 )
 POLL_SECONDS = 0.02  # until the end of a child is seen
+_HANDLES = 4  # of a request: itself, output, messages, status
 
 
 def main() -> None:
@@ -143,7 +144,7 @@ def serve(channel: socket.socket) -> list[str] | None:
     while True:
         for key, _ in server.clients.select(POLL_SECONDS if server.children else None):
             client: Any = key.fileobj
-            message, handles, *_ = socket.recv_fds(client, 1, 4)
+            message, handles, *_ = socket.recv_fds(client, 1, _HANDLES)
             if message:
                 if words := server.fork(client, handles):
                     return words
@@ -174,13 +175,20 @@ class _Server:
             client: asks for it.
             handles: files of its request, output, messages and status.
         """
-        *files, status = handles
-        if not _is_single_threaded():
+        if len(handles) < _HANDLES or not _is_single_threaded():
             _close(handles)
             return None
+        *files, status = handles
         ours, theirs = socket.socketpair()
         server = os.getpid()
-        if not (pid := os.fork()):
+        try:
+            pid = os.fork()
+        except OSError:  # too little memory: the client starts a new interpreter
+            _close(handles)
+            ours.close()
+            theirs.close()
+            return None
+        if not pid:
             ours.close()
             self._close()
             os.close(status)
@@ -193,12 +201,12 @@ class _Server:
         return None
 
     def drop(self, client: socket.socket) -> None:
-        """Close the socket of a child that has ended, and kill what it asked for."""
+        """Close the socket of a child that has ended, and interrupt what it asked for."""
         self.clients.unregister(client)
         client.close()
         for pid, (_, asked) in self.children.items():
             if asked is client:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGINT)
 
     def reap(self) -> None:
         """Report the exit codes of the children that have ended."""
@@ -240,12 +248,12 @@ def _become(files: list[int], channel: socket.socket, *, server: int) -> list[st
         os.dup2(stream, number)
     _close(streams)
     with os.fdopen(request) as file:
-        order = json.load(file)
+        job = json.load(file)
     os.environ.clear()
-    os.environ.update(order["environment"])
-    os.chdir(order["folder"])
+    os.environ.update(job["environment"])
+    os.chdir(job["folder"])
     ForkServer.current = ForkServer(channel)
-    return list(order["words"])
+    return list(job["words"])
 
 
 def _run(words: list[str]) -> int:
@@ -254,7 +262,10 @@ def _run(words: list[str]) -> int:
     try:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return 1

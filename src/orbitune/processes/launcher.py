@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 READY = b"\n"
-LOST = 255  # exit code of a child whose server ended before it
+LOST = 256  # exit code of a child whose server ended before it; no process returns it
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
@@ -82,7 +83,8 @@ class ForkedProcess:
     def send_signal(self, sig: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            with suppress(ProcessLookupError):  # it has ended, which the server is about to report
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         """Kill it, unless it has ended."""
@@ -95,7 +97,7 @@ class ForkServer:
     Args:
         channel: socket to the server.
         process: the server, if this process started it.
-        forks: whether it forks; None until it has said so.
+        forks: whether it forks; None until it reports it.
 
     Attributes:
         current: the server that this process is a child of, or has forked; None without one.
@@ -157,10 +159,10 @@ class ForkServer:
         if not self.wait():
             raise ForkServerError
         words, environment = [module, *arguments], _environment(threads)
-        order = {"words": words, "folder": str(Path.cwd()), "environment": environment}
+        job = {"words": words, "folder": str(Path.cwd()), "environment": environment}
         read, write = os.pipe()
         with tempfile.TemporaryFile() as file, os.fdopen(write, "wb") as status:
-            file.write(json.dumps(order).encode())
+            file.write(json.dumps(job).encode())
             file.seek(0)
             try:
                 messages = stderr.fileno() if stderr else 2

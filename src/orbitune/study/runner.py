@@ -146,7 +146,7 @@ class Study:
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
         waiting = [spec.recipe for spec in specs if not self.folder.finished(spec)]
-        for recipe in {(each.data, each.backbone, each.image_size): each for each in waiting}.values():
+        for recipe in waiting:
             check_recipe(recipe)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)

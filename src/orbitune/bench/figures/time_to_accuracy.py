@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.05
 def measure(
     run: str, *, accuracy: float, seeds: int = 5, recipe: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the median of the seconds over seeds; a training that ends below the accuracy takes forever.
+    """Return the median of the seconds over seeds; a training that never reaches it counts as infinite.
 
     The clock starts with the process and stops when the log has an epoch of that accuracy. Tiles are already
     decoded.
@@ -53,7 +53,7 @@ def _seconds_until(recipe: Recipe, accuracy: float) -> float:
         recipe.save(folder / "recipe.yaml")
         command = ["train", "--recipe", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"]
         start = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "orbitune", *command])
+        process = subprocess.Popen([sys.executable, "-m", "orbitune", *command], stdout=subprocess.DEVNULL)
         try:
             while process.poll() is None:
                 if _best_accuracy(folder / "run" / "log.jsonl") >= accuracy:
