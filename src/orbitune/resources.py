@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
 from orbitune.errors import ModelError, OrbituneError, first_line
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ def parse_bytes(text: str) -> int:
     Raises:
         OrbituneError: the text is something else.
     """
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # start-up time
+
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
