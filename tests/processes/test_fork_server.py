@@ -212,10 +212,11 @@ def test_a_forked_run_writes_the_same_bytes(trained, name):
     assert (trained / "forked" / name).read_bytes() == (trained / "new" / name).read_bytes()
 
 
-def test_the_peak_memory_of_a_forked_run_is_that_of_a_new_interpreter(trained):
+def test_the_peak_memory_of_a_forked_run_is_near_that_of_a_new_interpreter(trained):
+    # Below it by the pages that only imports touch: about 100 MB, a fifth of so small a run.
     new, forked = (json.loads((trained / name / "result.json").read_text()) for name in ("new", "forked"))
     ratio = forked["cost"]["peak_rss_bytes"] / new["cost"]["peak_rss_bytes"]
-    assert 0.8 < ratio < 1.2
+    assert 0.7 < ratio < 1.1
 
 
 @pytest.mark.slow
