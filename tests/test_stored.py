@@ -38,7 +38,9 @@ def test_predictions_are_those_of_the_version_that_stored_the_model(stored, name
     for now, before in zip(classifier.predict(files), PREDICTED[name], strict=True):
         assert now.error is None and now.sure == before["sure"]
         assert dict(now.labels) == pytest.approx(dict(before["labels"]), abs=0.02)  # may compute in bf16
-        assert now.distance == (before["distance"] and pytest.approx(before["distance"], rel=0.05))
+        assert now.distance == (
+            before["distance"] and pytest.approx(before["distance"], rel=0.1)
+        )  # stored as bf16 computed it
 
 
 def test_a_finished_run_is_returned_and_evaluated(stored):
