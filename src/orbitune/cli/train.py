@@ -75,13 +75,13 @@ def train(
     from orbitune.processes.fork_server import forked_server
     from orbitune.study.budget import Budget, fit_recipe
     from orbitune.training.run import train as run
-    from orbitune.training.setup import check_recipe
+    from orbitune.training.setup import check_recipes
     from orbitune.training.tracking.trackers import make_trackers
 
     out = out or default_out(recipe, recipe.method)
     trackers = make_trackers(track or (), out)
     budget = Budget.parse(memory_budget, time_budget)
-    check_recipe(recipe)
+    check_recipes(recipe)
     if budget:
         recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
     finished = (out / "result.json").exists()

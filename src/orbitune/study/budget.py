@@ -18,7 +18,7 @@ from orbitune.records import JsonTuple, RecordError, StoredRecord, unreadable
 from orbitune.resources import parse_bytes, parse_seconds
 from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
-from orbitune.training.setup import check_recipe
+from orbitune.training.setup import check_recipes
 
 MEMORY_MARGIN = 0.95  # fraction of the budget that is planned for: a run allocates in another order
 MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller images cost less accuracy
@@ -184,7 +184,7 @@ def fit_budget(recipe: Recipe, budget: Budget, *, measure: Measure | None = None
         RunError: no plan fits; the message names the smallest requirement.
     """
     if measure is None:
-        check_recipe(recipe)
+        check_recipes(recipe)
         with ForkServer.spawn() as server:
             return fit_budget(recipe, budget, measure=_Measurement(server))
     fit = BudgetFit(recipe, measure)

@@ -20,7 +20,7 @@ from orbitune.study.records import Plan
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import size_phases
-from orbitune.training.setup import TrainingSetup, check_recipe, prepare_training
+from orbitune.training.setup import TrainingSetup, check_recipes, prepare_training
 from orbitune.training.trainer import Trainer
 
 STEPS = 5
@@ -167,8 +167,7 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     """
     if len(recipes) == 1:
         return [plan_run(recipes[0], progress)]
-    for recipe in recipes:
-        check_recipe(recipe)
+    check_recipes(*recipes)
     with ForkServer.spawn() as server:
         return [plan_apart(recipe, server) for recipe in recipes]
 

@@ -32,7 +32,7 @@ from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
 from orbitune.training.run_folder import read_environment
-from orbitune.training.setup import check_recipe
+from orbitune.training.setup import check_recipes
 from orbitune.training.tracking.trackers import make_trackers
 
 
@@ -145,9 +145,7 @@ class Study:
         require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
-        waiting = [spec.recipe for spec in specs if not self.folder.finished(spec)]
-        for recipe in waiting:
-            check_recipe(recipe)
+        check_recipes(*(spec.recipe for spec in specs if not self.folder.finished(spec)))
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)

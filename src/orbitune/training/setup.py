@@ -272,15 +272,18 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Check what a recipe names, without importing what takes seconds.
+def check_recipes(*recipes: Recipe) -> None:
+    """Check what recipes name, without importing what takes seconds; each data set and backbone once.
 
     Raises:
         OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
     """
-    recipe = recipe.anchored()
-    check_sizes(recipe, find_backbone(recipe.backbone))
-    check_data(recipe.data, _selection(recipe))
+    anchored = [recipe.anchored() for recipe in recipes]
+    backbones = {name: find_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
+    for recipe in anchored:
+        check_sizes(recipe, backbones[recipe.backbone])
+    for data, selection in dict.fromkeys((each.data, _selection(each)) for each in anchored):
+        check_data(data, selection)
 
 
 def _selection(recipe: Recipe) -> ColumnSelection:
