@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.models.families import Family, head_names
-from orbitune.models.inputs.positions import interpolate_positions
+from orbitune.models.families import Family, head_names, layer_scales
+from orbitune.models.inputs.positions import interpolate_positions, leading_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -102,8 +102,7 @@ def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeigh
     root: Any = model
     body = getattr(root, root.base_model_prefix)
     embeddings, config = body.embeddings, root.config
-    names = ("cls_token", "distillation_token")
-    leading = [_array(token)[0] for name in names if (token := getattr(embeddings, name, None)) is not None]
+    leading = [_array(token)[0] for token in leading_tokens(embeddings)]
     positions = embeddings.position_embeddings.detach().float()
     patches = interpolate_positions(positions[:, len(leading) :], grid, antialias=family.antialias)
     prefix = np.concatenate(leading) + _array(positions[0, : len(leading)])
@@ -130,7 +129,7 @@ def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeigh
 def _layer(layer: Any, family: Family, *, heads: int) -> LayerWeights:
     modules = dict(layer.named_modules())
     parts = {role: modules[name] for role, names in family.roles.items() for name in names if name in modules}
-    scales = [getattr(getattr(layer, f"layer_scale{n}", None), "lambda1", None) for n in (1, 2)]
+    scales = layer_scales(layer)
     query = _linear(parts["q"])
     head_dim = len(query.bias) // heads
     first, second = (_norm(getattr(layer, name)) for name in family.norms)

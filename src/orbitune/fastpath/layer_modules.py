@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from orbitune.models.families import Family
+from orbitune.models.families import Family, layer_scales
 
 
 def base_model(model: nn.Module) -> Any:
@@ -103,7 +103,7 @@ def _modules_of(layer: Any, family: Family, *, is_gelu: bool) -> LayerModules:
     linear = {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
     linear |= {name: getattr(mlp, name) for name in (*mlp_in, mlp_out)}
     norms = [getattr(layer, name) for name in family.norms]
-    scales = [getattr(getattr(layer, f"layer_scale{n}", None), "lambda1", None) for n in (1, 2)]
+    scales = layer_scales(layer)
     return LayerModules(
         linear=linear,
         mlp_in=mlp_in,

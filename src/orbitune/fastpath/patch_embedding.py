@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
-from orbitune.models.inputs.positions import interpolate_positions
+from orbitune.models.inputs.positions import interpolate_positions, leading_tokens
 from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
@@ -43,8 +43,7 @@ class PatchEmbedding:
         self.trained = any(p.requires_grad for p in embeddings.parameters())
         self._positions, self._antialias = embeddings.position_embeddings, antialias
         self._transform, self._dtype = transform, dtype
-        names = ("cls_token", "distillation_token")
-        self._leading = [t for name in names if (t := getattr(embeddings, name, None)) is not None]
+        self._leading = leading_tokens(embeddings)
         self._registers = getattr(embeddings, "register_tokens", None)
         registers = 0 if self._registers is None else self._registers.shape[1]
         self.prefix_tokens = len(self._leading) + registers

@@ -10,7 +10,7 @@ from orbitune.errors import ModelError
 from orbitune.models.inputs.widening import is_widened
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _Bands = tuple[float, float, float]  # one number for red, green and blue
 
@@ -110,6 +110,11 @@ FAMILIES = {
 def head_names(model: "nn.Module", family: Family) -> list[str]:
     """Return the names of the classification heads of a model."""
     return [name for name in family.heads if hasattr(model, name)]
+
+
+def layer_scales(layer: Any) -> "list[Tensor | None]":
+    """Return the scales (D,) of a layer after attention and after the MLP; None for none."""
+    return [getattr(getattr(layer, f"layer_scale{n}", None), "lambda1", None) for n in (1, 2)]
 
 
 def trained_whole(model: "nn.Module", family: Family) -> list[str]:

@@ -1,9 +1,16 @@
-"""Interpolation of position embeddings."""
+"""Tokens before the patches, and interpolation of position embeddings."""
 
 import math
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def leading_tokens(embeddings: Any) -> list[Tensor]:
+    """Return the tokens that have position embeddings before the patches, (1, 1, D): class, distillation."""
+    names = ("cls_token", "distillation_token")
+    return [token for name in names if (token := getattr(embeddings, name, None)) is not None]
 
 
 def interpolate_positions(positions: Tensor, count: int, *, antialias: bool) -> Tensor:
