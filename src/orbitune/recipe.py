@@ -46,6 +46,8 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
             if bad := bad + ["augment"] * (self.augment == "sensor"):
                 raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
+        if self.sampling == "balanced" and self.class_weights:
+            raise ValueError("sampling balanced and class_weights both even out the classes: choose one")
         if self.split == "random" and self.split_files:
             raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):

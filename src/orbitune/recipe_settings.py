@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from orbitune.class_weights import parse_class_weights
+
 DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
 
@@ -126,6 +128,19 @@ class OptimisationSettings(Settings):
         None,
         ge=1,
         description="Passes over the training tiles per epoch (default: 1; with shots, enough for 100 steps)",
+    )
+    best_by: Literal["accuracy", "macro-f1", "loss"] = Field(
+        "accuracy", description="Validation score that chooses the epoch whose weights are kept"
+    )
+    class_weights: Annotated[str | dict[str, float] | None, BeforeValidator(parse_class_weights)] = Field(
+        None,
+        description="Class weights of the loss: balanced (inversely proportional to the training tiles of a "
+        "class), or a CSV or YAML file of class,weight",
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle",
+        description="shuffle: a pass takes every training tile once; balanced: it draws as many tiles with "
+        "replacement, from all classes alike",
     )
     batch_size: int = Field(64, ge=1, description="Tiles per optimizer step")
     learning_rate: float | None = Field(None, gt=0, description="Peak learning rate (default: the method's)")

@@ -14,6 +14,7 @@ from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.finalise import finalise
+from orbitune.training.frozen_cache import cache_frozen_layers
 from orbitune.training.meter import reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
@@ -107,7 +108,7 @@ class ActiveRun:
             )
             with trainer.interrupt:
                 if self.setup.recipe.cache_frozen:
-                    trainer.cache_frozen_layers()
+                    cache_frozen_layers(trainer)
                 trainer.callbacks.on_train_start(self.setup)
                 trainer.fit(epochs)
             return trainer

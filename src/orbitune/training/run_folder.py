@@ -143,7 +143,8 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     return (
         f"epoch {metrics.epoch}/{epochs}  "
         f"train loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}  "
-        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}  "
+        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}, "
+        f"macro-F1 {metrics.validation_macro_f1:.3f}  "
         f"({metrics.train_seconds:.0f} s)"
     )
 

@@ -29,6 +29,7 @@ from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.manifest import ColumnSelection
+from orbitune.training.class_balance import describe_weights, loss_weights
 from orbitune.training.run_records import RunInputs
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class TrainingSetup:
         splits: indices into the tiles for `train`, `validation` and `test`.
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
+        class_weights: of the loss, float32 (C,); None for equal ones.
     """
 
     recipe: Recipe
@@ -64,6 +66,7 @@ class TrainingSetup:
     splits: dict[str, np.ndarray]
     notes: tuple[str, ...]
     preprocessing: Preprocessing
+    class_weights: np.ndarray | None = None
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
         """Return the network that computes a model on its device."""
@@ -268,8 +271,12 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     preprocessing = _preprocessing(backbone.preprocessing, tiles, train=splits["train"]).at_size(
         recipe.image_size
     )
+    weights = None
     notes = (*tiles.notes, *notes, f"normalisation from {preprocessing.stated_by}")
-    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
+    if recipe.class_weights:
+        weights = loss_weights(recipe.class_weights, tiles.labels[splits["train"]], classes=tiles.classes)
+        notes = (*notes, describe_weights(weights, tiles.classes))
+    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing, weights)
 
 
 def check_recipes(*recipes: Recipe) -> None:

@@ -16,7 +16,7 @@ from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
 from orbitune.errors import CONTINUE, Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
-from orbitune.evaluation.run_result import Computation, EpochMetrics
+from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
@@ -115,31 +115,6 @@ class Trainer:
             callbacks=callbacks or CallbackList(),
         )
 
-    def cache_frozen_layers(self) -> None:
-        """Load cached activations of the frozen layers; compute them if needed.
-
-        Raises:
-            ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
-        """
-        assert isinstance(self.loader, TileLoader)
-        loader = self.setup.activation_loader(self.network, self.loader, device=self.accelerator.device)
-        with self.meter.phase("cache"), self.accelerator.main_process_first():
-            if not loader.complete:
-                total = sum(map(len, self.setup.splits.values()))
-                with self.display.task("caching frozen layers", total) as task:
-                    loader.build(
-                        self.setup.recipe.micro_batch or 1,
-                        lambda count: self._after_cached_batch(task, count),
-                    )
-                self.state.cache_built = True
-            loader.check(self.setup.splits["train"])
-        self.loader = loader
-
-    def _after_cached_batch(self, task: ProgressTask, count: int) -> None:
-        task.advance(count)
-        if self.interrupt.is_set:
-            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {CONTINUE}")
-
     def fit(self, epochs: int | None = None) -> None:
         """Train to the last epoch or `epochs`; validate and keep the best weights.
 
@@ -193,6 +168,7 @@ class Trainer:
             scaler=self.scaler,
             weight=weight,
             size=step_image_size(setup.recipe, state.step, steps=setup.steps),
+            class_weights=setup.class_weights,
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
         loss = loss_sum / seen
@@ -257,6 +233,7 @@ class Trainer:
             train_accuracy=state.correct / state.seen,
             validation_loss=validation.loss,
             validation_accuracy=validation.accuracy,
+            validation_macro_f1=validation.macro_f1,
             learning_rate=self.learning_rate(state.step - 1),
             train_seconds=self.meter.totals["train_seconds"] - trained,
             evaluation_seconds=self.meter.totals["evaluation_seconds"] - before,
@@ -264,13 +241,18 @@ class Trainer:
         state.history.append(metrics)
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
-            if state.best_epoch == len(state.history):
-                save_best(self.folder.best, self.model, epoch=state.best_epoch)
+            if self.best_epoch == len(state.history):
+                save_best(self.folder.best, self.model, epoch=self.best_epoch)
             self.folder.write_log(state.history)
         with self._saving_on_error():
             self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
         self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
+
+    @property
+    def best_epoch(self) -> int:
+        """Return the epoch, from 1, whose weights are kept."""
+        return best_epoch(self.state.history, self.setup.recipe.best_by).epoch
 
     def evaluate(self, split: str) -> SplitScores:
         """Return the scores on one split."""

@@ -46,7 +46,7 @@ def _run_sentences(run: RunRecord) -> str:
     )
     return (
         f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
-        "validation accuracy; its checkpoint was kept."
+        f"validation {result.recipe.best_by}; its checkpoint was kept."
         + _computed(result.compute)
         + _duration(result.cost.run_seconds)
         + resumed
@@ -62,9 +62,14 @@ def _best_epochs(view: ReportView) -> str:
 
     total = max(len(run.finished.history) for run in view.results.done)
     return (
-        "Each run kept the checkpoint of the epoch with the best validation accuracy. "
+        f"Each run kept the checkpoint of the epoch with the best validation {_criterion(view)}. "
         f"Epoch kept, of {total}: {', '.join(map(epochs, view.rows))}."
     )
+
+
+def _criterion(view: ReportView) -> str:
+    """Return the validation score that chose the epochs, such as accuracy."""
+    return " or ".join(dict.fromkeys(run.finished.recipe.best_by for run in view.results.done))
 
 
 def _computation(view: ReportView) -> list[str]:

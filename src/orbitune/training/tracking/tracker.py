@@ -129,6 +129,7 @@ class Tracker(Callback):
                 "epoch/train_accuracy": metrics["train_accuracy"],
                 "epoch/validation_loss": metrics["validation_loss"],
                 "epoch/validation_accuracy": metrics["validation_accuracy"],
+                "epoch/validation_macro_f1": metrics["validation_macro_f1"],
             }
             self._rows.append((epoch * self._steps_per_epoch, named))
         self._transfer()
