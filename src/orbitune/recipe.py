@@ -7,6 +7,7 @@ method before training; the run folder keeps the resolved recipe.
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from orbitune.recipe_settings import (
 )
 from orbitune.settings_errors import describe_errors
 from orbitune.yaml_files import read_yaml
+
+DEFAULT_EPOCHS = 3
+LONGEST_AUTO = 30  # epochs of `auto`, at most
 
 
 # Pydantic lists the fields of the last base first.
@@ -48,6 +52,13 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
                 raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
         if self.sampling == "balanced" and self.class_weights:
             raise ValueError("sampling balanced and class_weights both even out the classes: choose one")
+        if self.epochs == "auto" and (self.sizes or self.restarts):
+            raise ValueError("epochs auto cannot be combined with sizes or restarts: pass a number of epochs")
+        ends = [0, *(self.restarts or ()), self.max_epochs]
+        if any(later <= earlier for earlier, later in pairwise(ends)):
+            raise ValueError(
+                f"restarts must rise, from 1 to below the {self.max_epochs} epochs, not {ends[1:-1]}"
+            )
         if self.split == "random" and self.split_files:
             raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
@@ -120,6 +131,13 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             OrbituneError: a setting is unknown, out of range or contradicts another.
         """
         return type(self).make({**self.model_dump(), **changes})
+
+    @property
+    def max_epochs(self) -> int:
+        """Return the number of epochs; the largest possible one if the run may stop early."""
+        if self.epochs == "auto":
+            return LONGEST_AUTO
+        return self.epochs or DEFAULT_EPOCHS
 
     @property
     def hash(self) -> str:

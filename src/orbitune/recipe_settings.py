@@ -123,11 +123,27 @@ class MethodSettings(Settings):
 class OptimisationSettings(Settings):
     """Epochs, batches, learning rate, augmentation and regularisation."""
 
-    epochs: int = Field(3, ge=1, description="Epochs; the validation split is scored after each")
+    epochs: int | Literal["auto"] | None = Field(
+        None,
+        description="Epochs, each followed by validation; auto: until validation no longer improves, at most "
+        "30 (default: 3). More than a finished run has extend it",
+    )
     passes: int | None = Field(
         None,
         ge=1,
-        description="Passes over the training tiles per epoch (default: 1; with shots, enough for 100 steps)",
+        description="Passes over the training tiles per epoch (default: 1; with shots, or without a number "
+        "of epochs, enough for 100 steps)",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many epochs without a better validation score (default: never; 3 with "
+        "epochs auto)",
+    )
+    restarts: Annotated[tuple[int, ...] | None, BeforeValidator(_split_names)] = Field(
+        None,
+        description="Epochs after which the learning-rate schedule starts anew, such as 4,8 (SGDR, "
+        "arXiv:1608.03983); the extension of a finished run is one",
     )
     best_by: Literal["accuracy", "macro-f1", "loss"] = Field(
         "accuracy", description="Validation score that chooses the epoch whose weights are kept"
@@ -170,6 +186,13 @@ class OptimisationSettings(Settings):
         0.0, ge=0, lt=1, description="Probability that is spread evenly over all classes"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of head, order of tiles, augmentation and dropout")
+
+    @field_validator("epochs")
+    @classmethod
+    def _check_epochs(cls, value: Any) -> Any:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"must be at least 1, not {value}")
+        return value
 
     @field_validator("sizes", mode="before")
     @classmethod

@@ -7,7 +7,8 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.budget import Budget, fit_budget, fit_recipe
+from orbitune.study.budget import fit_budget, fit_recipe
+from orbitune.study.budget_records import Budget
 from orbitune.study.plan import plan_run
 from orbitune.study.records import Plan
 

@@ -109,7 +109,7 @@ class Trial:
             self.error = DivergedError(error)
         else:
             self.result = TrialResult.load(self.folder)
-        return self.error is not None or (self.result is not None and len(self.result.history) >= self.epochs)
+        return self.error is not None or (self.result is not None and self.result.reached(self.epochs))
 
     def store(self, outcome: Outcome) -> None:
         """Keep the outcome of the trial's task."""
@@ -184,7 +184,7 @@ def search_learning_rates(
     keep = len(searches[0])
     for rung in range(len(halving_rungs(keep, 1))):
         for trial in chain(*remaining):
-            trial.epochs = halving_rungs(len(searches[0]), trial.spec.recipe.epochs)[rung][1]
+            trial.epochs = halving_rungs(len(searches[0]), trial.spec.recipe.max_epochs)[rung][1]
         run_trials([trial for trial in chain(*remaining) if not trial.load_stored()])
         keep = -(-keep // REDUCTION_FACTOR)
         before, remaining = remaining, [_rank(trials)[:keep] for trials in remaining]

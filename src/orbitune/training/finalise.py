@@ -130,7 +130,7 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
 
 def _cost(trainer: Trainer, peak_rss_bytes: int, *, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size."""
-    totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
+    totals, epochs = trainer.meter.totals, len(trainer.state.history)
     # Activations that this run computed for the cache are part of the time of its epochs.
     seconds = totals["train_seconds"] + totals.get("cache_seconds", 0.0)
     return Cost.model_validate(

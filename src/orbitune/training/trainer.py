@@ -24,6 +24,7 @@ from orbitune.training.batches import batch_indices, batch_length, load_batch, s
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
+from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
 from orbitune.training.gradients import accumulate_gradients, sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
@@ -122,12 +123,12 @@ class Trainer:
             DivergedError: see `step`.
             Interrupted: SIGINT arrived; the state is saved.
         """
-        state, recipe = self.state, self.setup.recipe
+        state = self.state
         if state.step:
             self.display.print(f"resumed after step {state.step} of {self.setup.steps}")
         last_save = time.monotonic()
         with self.display.task("training", self.setup.steps, done=state.step) as task:
-            while len(state.history) < (epochs or recipe.epochs):
+            while len(state.history) < self._last_epoch(epochs):
                 if state.step == (len(state.history) + 1) * self.setup.steps_per_epoch:
                     self.end_epoch()
                 else:
@@ -138,6 +139,13 @@ class Trainer:
                     last_save = time.monotonic()
                 if stopping:
                     raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {CONTINUE}")
+        if not epochs and (line := describe_stop(self.setup.recipe, state.history)):
+            self.display.print(line)
+
+    def _last_epoch(self, epochs: int | None) -> int:
+        """Return the last epoch to train, at most `epochs`."""
+        last = last_epoch(self.setup.recipe, self.state.history)
+        return min(epochs or last, last)
 
     def _train_step(self, task: ProgressTask) -> None:
         with self.meter.phase("train"):
@@ -218,7 +226,10 @@ class Trainer:
     def learning_rate(self, step: int, group: int = 0) -> float:
         """Return the learning rate of a step, from 0, for a group of parameters."""
         factor = float(self.optimizer.param_groups[group]["factor"])
-        return factor * learning_rate(self.setup.recipe, step, steps=self.setup.steps)
+        setup = self.setup
+        epochs = cool_down(setup.recipe, self.state.history)
+        cooling = epochs and range(*(setup.steps_per_epoch * end for end in (epochs.start, epochs.stop)))
+        return factor * learning_rate(setup.recipe, step, steps=setup.steps, cooling=cooling)
 
     def end_epoch(self) -> None:
         """Score the validation split, log the epoch, and keep the best weights."""
@@ -247,7 +258,7 @@ class Trainer:
         with self._saving_on_error():
             self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
-        self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
+        self.display.print(epoch_line(metrics, self.setup.recipe.max_epochs))
 
     @property
     def best_epoch(self) -> int:

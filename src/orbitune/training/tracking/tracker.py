@@ -97,8 +97,10 @@ class Tracker(Callback):
         """Begin the tracker's run, or continue that of the run folder."""
         self._steps_per_epoch = setup.steps_per_epoch
         self._state = self._read_state()
-        if self._state.finished:
+        extended = self._state.epoch in (setup.recipe.restarts or ())
+        if self._state.finished and not extended:
             return
+        self._state.finished = False
         self.folder.mkdir(exist_ok=True)
         try:
             self._state.run_id = self.start(
