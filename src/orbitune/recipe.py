@@ -59,8 +59,12 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             raise ValueError(
                 f"restarts must rise, from 1 to below the {self.max_epochs} epochs, not {ends[1:-1]}"
             )
-        if self.split == "random" and self.split_files:
-            raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
+        if self.split in ("random", "group") and self.split_files:
+            raise ValueError(
+                f"split {self.split} draws from all tiles: leave split_files out, or choose another"
+            )
+        if self.split == "group" and not self.group_pattern:
+            raise ValueError("split group needs a group_pattern that finds the group in a tile's name")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self
@@ -154,12 +158,14 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
-        content by hash.
+        content by hash. Open epochs do not differ from the default number, which older versions stored.
 
         Args:
             other: recipe to compare with.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        if self.epochs is None and other.epochs == DEFAULT_EPOCHS:
+            mine["epochs"] = DEFAULT_EPOCHS
         settings = [name for name in mine if name not in PATH_FIELDS]
         return [
             f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]

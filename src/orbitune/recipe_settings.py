@@ -1,5 +1,6 @@
 """Settings of a recipe, in the groups of documentation and help."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -50,10 +51,16 @@ class DataSettings(Settings):
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
-    split: Literal["default", "random", "spatial"] = Field(
+    split: Literal["default", "random", "spatial", "group"] = Field(
         "default",
         description="default: the given file lists, else the data's own splits, else random; random: drawn "
-        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks",
+        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks; "
+        "group: by the groups of group_pattern",
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="Regular expression that finds the scene, flight or field in a tile's name with its "
+        "folders, such as '(scene[0-9]+)_'; all tiles of one go to the same split",
     )
     split_seed: int = Field(
         42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
@@ -70,6 +77,15 @@ class DataSettings(Settings):
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="Stop at an unreadable image, or skip it"
     )
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"must be a regular expression: {error}") from None
+        return value
 
 
 class ModelSettings(Settings):
@@ -126,7 +142,7 @@ class OptimisationSettings(Settings):
     epochs: int | Literal["auto"] | None = Field(
         None,
         description="Epochs, each followed by validation; auto: until validation no longer improves, at most "
-        "30 (default: 3). More than a finished run has extend it",
+        "30 (default: 3). A larger number than that of a finished run extends it",
     )
     passes: int | None = Field(
         None,

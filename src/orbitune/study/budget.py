@@ -194,7 +194,7 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         least = fit.seconds - (requested - 1) * fit.epoch_seconds
         raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
     seconds = fit.seconds
-    fit.change(epochs=epochs, passes=fit.resolved.passes)
+    fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience)
     fit.choices.append(
         f"{epochs} epochs instead of {requested}, which would take {_duration(seconds)}; accuracy may drop"
     )
@@ -202,13 +202,13 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
 
 def _reduce_passes(fit: BudgetFit, limit: float) -> None:
     """Reduce the passes over few training tiles, down to one per epoch."""
-    passes, epochs = fit.resolved.passes or 1, fit.resolved.max_epochs
+    passes = fit.resolved.passes or 1
     if passes == 1:
         return
     left = limit - (fit.seconds - fit.plan.train_seconds)
     fewer = max(1, int(passes * left / fit.plan.train_seconds))
     seconds = fit.seconds
-    fit.change(epochs=epochs, passes=fewer)
+    fit.change(epochs=fit.resolved.epochs, passes=fewer)
     fit.choices.append(
         f"{fewer} passes over the training tiles per epoch instead of {passes}, which would take "
         f"{_duration(seconds)}; accuracy may drop"

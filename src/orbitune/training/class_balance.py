@@ -40,8 +40,13 @@ def loss_weights(
 def _check_classes(weights: Mapping[str, float], classes: Sequence[str]) -> None:
     unknown = [name for name in weights if name not in classes]
     missing = [name for name in classes if name not in weights]
-    faults = [f"{_names(unknown)} {'is no class' if len(unknown) == 1 else 'are no classes'} of the data"]
-    faults = (faults if unknown else []) + ([f"there is no weight for {_names(missing)}"] if missing else [])
+    faults = []
+    if unknown:
+        faults.append(
+            f"{_names(unknown)} {'is no class' if len(unknown) == 1 else 'are no classes'} of the data"
+        )
+    if missing:
+        faults.append(f"there is no weight for {_names(missing)}")
     if faults:
         raise DataError(f"The class weights do not fit: {'; '.join(faults)}. Classes: {_names(classes, 30)}.")
 

@@ -257,16 +257,17 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
     splits, notes = _split(recipe, tiles)
-    recipe = resolve_length(recipe, len(splits["train"]))
+    train = splits["train"]
+    recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
-    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=splits["train"]).at_size(
-        recipe.image_size
-    )
-    weights = _class_weights(recipe, tiles, train=splits["train"])
+    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
+    weights = None
+    if recipe.class_weights:
+        weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
     notes = (
         *tiles.notes,
         *notes,
-        *_training_notes(recipe, tiles, train=splits["train"], weights=weights),
+        *_training_notes(recipe, tiles, train=train, weights=weights),
         f"normalisation from {preprocessing.stated_by}",
     )
     return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing, weights)
@@ -318,7 +319,12 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split the tiles, and draw the shots of a recipe that asks for them."""
     splits, notes = split_tiles(
-        tiles, recipe.split_files, seed=recipe.split_seed, split=recipe.split, block_size=recipe.block_size
+        tiles,
+        recipe.split_files,
+        seed=recipe.split_seed,
+        split=recipe.split,
+        block_size=recipe.block_size,
+        group_pattern=recipe.group_pattern,
     )
     if not recipe.shots:
         return splits, notes
@@ -328,13 +334,6 @@ def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple
         f"{len(splits['train']):,}"
     )
     return {**splits, "train": train}, (*notes, drawn)
-
-
-def _class_weights(recipe: Recipe, tiles: TileSet, *, train: np.ndarray) -> np.ndarray | None:
-    """Return the weights of the classes in the loss; None for equal ones."""
-    if not recipe.class_weights:
-        return None
-    return loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
 
 
 def _training_notes(
