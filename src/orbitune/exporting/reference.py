@@ -157,30 +157,26 @@ class ReferenceModel:
     def _compute_probabilities(self) -> "dict[str, Tensor]":
         import torch
 
-        from orbitune.evaluation.network import load_model, make_network
+        from orbitune.evaluation.network import load_model
 
         recipe, backbone = self.setup.recipe.replace(precision="fp32"), self.setup.backbone
         model = load_model(self.bundle.folder, recipe, backbone=backbone, metadata=self.bundle.metadata)
-        network = make_network(model, recipe, backbone=backbone, transform=self.transform).eval()
         indices = self.setup.splits["validation"]
-        found = predict_in_batches(self._calibrated(network), self.setup.tiles, indices=indices)
+        found = predict_in_batches(self.predict(model), self.setup.tiles, indices=indices)
         return {_KEPT: torch.from_numpy(found)}
 
     def predict(self, model: "nn.Module") -> Predict:
-        """Return a prediction function of a transformers or PEFT model.
+        """Return the calibrated probabilities of a transformers or PEFT model as a prediction function.
 
-        It calls the model's own forward pass.
+        It computes in fp32, with the fast path where the recipe has it.
         """
-        from orbitune.evaluation.network import plain_network
-
-        family = self.setup.backbone.family
-        return self._calibrated(plain_network(model, family, transform=self.transform).eval())
-
-    def _calibrated(self, network: "nn.Module") -> Predict:
-        """Return the calibrated probabilities of a network as a prediction function."""
         import torch
 
         from orbitune.data.transform import to_tensor
+        from orbitune.evaluation.network import make_network
+
+        recipe, backbone = self.setup.recipe.replace(precision="fp32"), self.setup.backbone
+        network = make_network(model, recipe, backbone=backbone, transform=self.transform).eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
