@@ -103,8 +103,14 @@ def test_the_original_preset_is_the_published_study():
     assert preset("original", "full")["learning_rate"] == 5e-5
 
 
+def test_the_fast_preset_has_small_images_and_flips_for_every_method():
+    fast = Recipe.make(preset("fast", "lora"))
+    assert (fast.image_size, fast.augment) == ("auto", "flips")
+    assert preset("fast", "full") == preset("fast", "lora")
+
+
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(OrbituneError, match="original"):
+    with pytest.raises(OrbituneError, match="original, fast"):
         preset("orignal", "lora")
 
 

@@ -1,4 +1,4 @@
-"""Recipes of published studies, by name."""
+"""Presets of recipes, by name."""
 
 from typing import Any
 
@@ -19,7 +19,10 @@ _ORIGINAL: dict[str, Any] = {
 }
 _ORIGINAL_RATES = {"full": 5e-5, "lora": 5e-4}
 
-PRESETS = ("original",)
+# The least time to a given accuracy on EuroSAT: small images, and tiles as the scene shows them.
+_FAST: dict[str, Any] = {"image_size": "auto", "augment": "flips"}
+
+PRESETS = ("original", "fast")
 
 
 def preset(name: str, method: str) -> dict[str, Any]:
@@ -37,4 +40,6 @@ def preset(name: str, method: str) -> dict[str, Any]:
     """
     if name not in PRESETS:
         raise OrbituneError(f"Unknown preset {name!r}. Choose from: {', '.join(PRESETS)}.")
+    if name == "fast":
+        return dict(_FAST)
     return {**_ORIGINAL, "method": method, "learning_rate": _ORIGINAL_RATES.get(method)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orbitune.bench.figures import (
+    accuracy_in_time,
     accuracy_loss,
     corrupted_accuracy,
     corrupted_errors_gone,
@@ -73,3 +74,17 @@ def test_the_time_to_an_accuracy_ends_with_the_first_epoch_that_has_it(pair):
 def test_an_accuracy_that_is_not_reached_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"does not reach 100\.0%: train longer"):
         time_to_accuracy.measure(pair[0], accuracy=1.0, seeds=1, recipe={"epochs": 1, "learning_rate": 1e-9})
+
+
+@pytest.mark.slow
+def test_the_accuracy_in_time_is_that_of_the_best_epoch_that_ended_in_time(pair):
+    measured = accuracy_in_time.measure(pair[0], seconds=60, seeds=2, recipe={"epochs": 2})
+    details = dict(measured["details"])
+    assert 0 < measured["value"] <= 1
+    assert details["seeds"].count("% after") == 2 and details["changed settings"] == "epochs 2"
+
+
+@pytest.mark.slow
+def test_a_time_without_any_epoch_is_an_error(pair):
+    with pytest.raises(OrbituneError, match=r"No epoch ended within 0\.01 s"):
+        accuracy_in_time.measure(pair[0], seconds=0.01, seeds=1, recipe={"epochs": 1})

@@ -20,6 +20,7 @@ from orbitune.models.methods import METHODS
         (["--image-size", "30"], "use 24 or 32"),
         (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),
         (["--preset", "orignal"], "Unknown preset 'orignal'"),
+        (["--preset", "original", "--fast-recipe"], "leave out --preset, or --fast-recipe"),
     ],
 )
 def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, arguments, message):

@@ -10,6 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.cli.help import ADVANCED, show_all_options
+from orbitune.errors import OrbituneError
 from orbitune.models.methods import METHODS, find_method
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import Recipe
@@ -59,13 +60,20 @@ def recipe_options(*leave_out: str) -> Callable[[Callable[..., None]], Callable[
         parameters = _recipe_parameters(leave_out)
 
         @functools.wraps(command)
-        def wrapped(recipe: Path | None, preset: str | None, help_all: bool, **given: Any) -> None:
+        def wrapped(
+            recipe: Path | None, preset: str | None, fast_recipe: bool | None, help_all: bool, **given: Any
+        ) -> None:
+            if preset and fast_recipe:
+                raise OrbituneError("--fast-recipe is the preset fast: leave out --preset, or --fast-recipe.")
             values = {name: v for name in parameters if (v := given.pop(name)) is not None}
             lora = {
                 name.removeprefix(_LORA): values.pop(name) for name in [*values] if name.startswith(_LORA)
             }
             command(
-                make_recipe=functools.partial(make_recipe, recipe, preset, values=values, lora=lora), **given
+                make_recipe=functools.partial(
+                    make_recipe, recipe, "fast" if fast_recipe else preset, values=values, lora=lora
+                ),
+                **given,
             )
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "make_recipe"]
@@ -183,7 +191,18 @@ _SOURCES = [
         "preset",
         str,
         option=typer.Option(
-            "--preset", help=f"Settings of a published study: {', '.join(PRESETS)}", rich_help_panel="Recipe"
+            "--preset",
+            help=f"Named settings: {', '.join(PRESETS)}; original: those of the published study",
+            rich_help_panel="Recipe",
+        ),
+    ),
+    _parameter(
+        "fast_recipe",
+        bool,
+        option=typer.Option(
+            "--fast-recipe",
+            help="The preset fast: small images, and no views of other sensors",
+            rich_help_panel="Recipe",
         ),
     ),
 ]

@@ -1,20 +1,11 @@
 """Seconds from the start of a training's process until it has reached a validation accuracy."""
 
-import json
 import math
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
+from orbitune.bench.figures.watched_training import describe_changes, seeded_recipes, watch_epochs
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.run_result import read_recipe
-from orbitune.files import scratch
-from orbitune.recipe import Recipe
-
-_POLL_SECONDS = 0.05
 
 
 def measure(
@@ -34,40 +25,13 @@ def measure(
     Raises:
         OrbituneError: the median training does not reach it.
     """
-    changed = read_recipe(Path(run)).replace(**(recipe or {}))
-    seconds = [_seconds_until(changed.replace(seed=seed), accuracy) for seed in range(seeds)]
+    changes = recipe or {}
+    seconds = [
+        next((taken for taken, best in watch_epochs(each) if best >= accuracy), math.inf)
+        for each in seeded_recipes(run, seeds=seeds, changes=changes)
+    ]
     value = statistics.median_low(seconds)
     if math.isinf(value):
         raise OrbituneError(f"The median of {seeds} trainings does not reach {accuracy:.1%}: train longer.")
-    each = ", ".join("not reached" if math.isinf(one) else f"{one:.0f} s" for one in seconds)
-    settings = ", ".join(f"{name} {setting}" for name, setting in (recipe or {}).items())
-    return {
-        "value": value,
-        "details": [["seeds", each], ["changed settings", settings or "none"]],
-    }
-
-
-def _seconds_until(recipe: Recipe, accuracy: float) -> float:
-    """Train in a process of its own until an epoch has the accuracy; infinity if none has."""
-    with scratch() as folder:
-        recipe.save(folder / "recipe.yaml")
-        command = ["train", "--recipe", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"]
-        start = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "orbitune", *command], stdout=subprocess.DEVNULL)
-        try:
-            while process.poll() is None:
-                if _best_accuracy(folder / "run" / "log.jsonl") >= accuracy:
-                    return time.monotonic() - start
-                time.sleep(_POLL_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-        if process.returncode:
-            raise OrbituneError(f"The training with seed {recipe.seed} failed; its message is above.")
-        return math.inf
-
-
-def _best_accuracy(log: Path) -> float:
-    """Return the highest validation accuracy that a log has so far; 0 without one."""
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return max((json.loads(line)["validation_accuracy"] for line in lines), default=0.0)
+    each_seed = ", ".join("not reached" if math.isinf(one) else f"{one:.0f} s" for one in seconds)
+    return {"value": value, "details": [["seeds", each_seed], describe_changes(changes)]}
