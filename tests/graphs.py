@@ -4,12 +4,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification
+from transformers import AutoConfig
 
 from orbitune.data.transform import Transform
 from orbitune.exporting.vit_graph import INPUT, TileFormat, ViTGraph
 from orbitune.exporting.weights import read_weights
-from orbitune.models.families import FAMILIES
+from orbitune.models.families.classifiers import empty_classifier
+from orbitune.models.families.table import FAMILIES
 
 TEMPERATURE = 1.5
 SMALL = {
@@ -28,7 +29,7 @@ def small_model(model_type="vit", distilled=False, **settings):
     config = AutoConfig.for_model(model_type, **SMALL, **settings)
     teacher = "WithTeacher" if distilled else ""
     config.architectures = [f"DeiTForImageClassification{teacher}"]  # of the two that DeiT has
-    model = AutoModelForImageClassification.from_config(config)
+    model = empty_classifier(config, FAMILIES[model_type])
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)

@@ -7,7 +7,7 @@ from samples import FAMILIES, backbone_folder
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.models.backbones import empty_model, find_backbone, load_weights
 from orbitune.models.factory import resolve
-from orbitune.models.families import resolve_targets
+from orbitune.models.families.family import resolve_targets
 from orbitune.recipe import Recipe
 
 CLASSES = ("a", "b", "c")

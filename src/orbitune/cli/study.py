@@ -99,7 +99,7 @@ def study(
         for line in failure_lines(results):
             print(line)
         print(f"\n{conclusions_text(results)}")
-        print_inputs(results.data, results.backbone.description)
+        print_inputs(results.data, results.backbone.summary)
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)
@@ -168,5 +168,5 @@ def bench(
         print(f"{figure.title}: {format_figure(figure)}, {figure.verdict}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
-    print_inputs(results.data, results.backbone.description)
+    print_inputs(results.data, results.backbone.summary)
     print(f"report: {made.report}")
