@@ -26,7 +26,8 @@ SMALL = {
 
 def small_model(model_type="vit", distilled=False, **settings):
     torch.manual_seed(0)
-    config = AutoConfig.for_model(model_type, **SMALL, **settings)
+    small = {"vision_config": SMALL, "num_labels": SMALL["num_labels"]} if model_type == "siglip" else SMALL
+    config = AutoConfig.for_model(model_type, **small, **settings)
     teacher = "WithTeacher" if distilled else ""
     config.architectures = [f"DeiTForImageClassification{teacher}"]  # of the two that DeiT has
     model = empty_classifier(config, FAMILIES[model_type])

@@ -102,8 +102,8 @@ class ReferenceModel:
     def merged(self) -> "nn.Module":
         """Return a plain transformers classifier in fp32, with any adapter merged.
 
-        Its configuration has the run's class names. Where position embeddings are added to the patches alone,
-        they are interpolated to the run's image size, so that transformers needs no argument for it.
+        Its configuration has the run's class names. Where position embeddings are a tensor of the model, they
+        are interpolated to the run's image size, so that transformers needs no argument for it.
         """
         import torch
 
@@ -111,8 +111,8 @@ class ReferenceModel:
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload(safe_merge=True)
         family, size = self.setup.backbone.family, self.transform.size
-        if not (family.rotary or family.why_plain):
-            embeddings = body_of(model, family).embeddings
+        embeddings = body_of(model, family).embeddings
+        if hasattr(embeddings, "position_embeddings") and not family.why_plain:
             patches = (size // self.setup.backbone.step) ** 2
             tokens = len(leading_tokens(embeddings)) + patches
             shape_only = torch.empty(1, tokens, model.config.hidden_size, device="meta")

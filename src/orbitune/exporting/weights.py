@@ -16,8 +16,14 @@ from orbitune.models.families.family import (
     head_names,
     last_norm_of,
     layer_scales,
+    vision_config,
 )
-from orbitune.models.inputs.positions import interpolate_positions, leading_tokens, rotary_angles
+from orbitune.models.inputs.positions import (
+    interpolate_positions,
+    leading_tokens,
+    position_embeddings,
+    rotary_angles,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,12 +118,15 @@ def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeigh
 
     root: Any = model
     body = body_of(root, family)
-    embeddings, config = body.embeddings, root.config
+    embeddings, config = body.embeddings, vision_config(root.config)
     leading = [_array(token)[0] for token in leading_tokens(embeddings)]
     projection = body.get_submodule(family.projection)
-    positions = torch.zeros(1, len(leading) + grid**2, len(projection.weight))
-    if not family.rotary:
-        positions = embeddings.position_embeddings.detach().float()
+    stated = position_embeddings(embeddings)
+    positions = (
+        torch.zeros(1, len(leading) + grid**2, len(projection.weight))
+        if stated is None
+        else stated.detach().float()
+    )
     patches = interpolate_positions(positions[:, len(leading) :], grid, antialias=family.antialias)
     before = _array(positions[0, : len(leading)])
     prefix = np.concatenate(leading) + before if leading else before

@@ -23,7 +23,7 @@ from orbitune.fastpath.layer_modules import (
 from orbitune.fastpath.native import library, variants
 from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.families.family import Family, head_names
+from orbitune.models.families.family import Family, head_names, vision_config
 from orbitune.models.precision import has_instructions, product_method
 
 # The products of the compiled kernels need widths that are multiples of it: whole registers of every variant.
@@ -109,7 +109,7 @@ def plan_compute(
     if reason := why_not_fast(model, family):
         return ComputePlan(False, dtype, "transformers", why_not_fast=reason)
     if attention is None:
-        config, device = base_model(model).config, next(model.parameters()).device
+        config, device = vision_config(base_model(model).config), next(model.parameters()).device
         head_dim = config.hidden_size // config.num_attention_heads
         attention = fastest_attention(tokens, dtype, device=device, head_dim=head_dim)
     return plan_fast_path(model, family, dtype=dtype, attention=attention)
@@ -137,7 +137,7 @@ def why_not_fast(model: nn.Module, family: Family) -> str | None:
     """Return why the fast path cannot compute this model; None if it can."""
     if family.why_plain:
         return f"{family.title} is computed by transformers: {family.why_plain}"
-    config = base_model(model).config
+    config = vision_config(base_model(model).config)
     random = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "drop_path_rate")
     if named := [name for name in random if getattr(config, name, 0)]:
         return f"the backbone's config.json sets {', '.join(named)}"

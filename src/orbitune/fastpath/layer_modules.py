@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from orbitune.fastpath.rotary import Rotary
-from orbitune.models.families.family import Family, body_of, layer_scales
+from orbitune.models.families.family import Family, body_of, layer_scales, vision_config
 
 
 def base_model(model: nn.Module) -> Any:
@@ -91,7 +91,7 @@ class LayerModules:
 
 def layer_modules(model: nn.Module, family: Family) -> list[LayerModules]:
     """Return the modules of each transformer layer, from the first to the last."""
-    config, body = base_model(model).config, backbone_of(model, family)
+    config, body = vision_config(base_model(model).config), backbone_of(model, family)
     rotary = None
     if family.rotary:
         prefix = 1 + config.num_register_tokens
@@ -103,11 +103,11 @@ def layer_modules(model: nn.Module, family: Family) -> list[LayerModules]:
 
 
 def _modules_of(layer: Any, family: Family, *, is_gelu: bool, rotary: Rotary | None) -> LayerModules:
-    attention, mlp = layer.attention, layer.mlp
+    mlp, q_name = layer.mlp, family.roles["q"][0]
     gated, two = hasattr(mlp, "gate_proj"), hasattr(mlp, "fc1")
     mlp_in: tuple[str, ...] = ("gate_proj", "up_proj") if gated else ("fc1",) if two else ("up_proj",)
     mlp_out = "fc2" if two else "down_proj"
-    linear = {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
+    linear = {f"{role}_proj": layer.get_submodule(family.roles[role][0]) for role in "qkvo"}
     linear |= {name: getattr(mlp, name) for name in (*mlp_in, mlp_out)}
     norms = [getattr(layer, name) for name in family.norms]
     scales = layer_scales(layer)
@@ -118,7 +118,7 @@ def _modules_of(layer: Any, family: Family, *, is_gelu: bool, rotary: Rotary | N
         activation=mlp.act_fn if gated else None if is_gelu else _activation(mlp),
         norms=(norms[0], norms[1]),
         scales=(scales[0], scales[1]),
-        head_dim=attention.head_dim,
+        head_dim=layer.get_submodule(q_name.rpartition(".")[0]).head_dim,
         rotary=rotary,
     )
 

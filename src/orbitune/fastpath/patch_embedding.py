@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
-from orbitune.models.inputs.positions import interpolate_positions, leading_tokens
+from orbitune.models.inputs.positions import interpolate_positions, leading_tokens, position_embeddings
 from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class PatchEmbedding:
     ) -> None:
         self.projection = projection
         self.trained = any(p.requires_grad for p in embeddings.parameters())
-        self._positions, self._antialias = getattr(embeddings, "position_embeddings", None), antialias
+        self._positions, self._antialias = position_embeddings(embeddings), antialias
         self._transform, self._dtype = transform, dtype
         self._leading = leading_tokens(embeddings)
         self._registers = getattr(embeddings, "register_tokens", None)

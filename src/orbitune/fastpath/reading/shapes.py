@@ -38,7 +38,7 @@ def tensor_shapes(config: CheckpointConfig, family: Family, *, channels: int, cl
     Raises:
         UnknownModelError: a setting is missing, or has a value that is not known here.
     """
-    require(not family.rotary and family.why_plain is None)
+    require(not family.rotary and family.why_plain is None and config.vision_config is None)
     _check_settings(config)
     body, width = family.body, config.hidden_size
     layer = _layer(config, family)

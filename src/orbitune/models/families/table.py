@@ -35,7 +35,6 @@ _TOWER: dict[str, Any] = {
     "layers": "encoder.layers",
     "projection": "embeddings.patch_embedding",
     "pooling": "patches",
-    "why_plain": "the fast path does not know the layers of models of images and text",
     "forward": _INTERPOLATED,
 }
 
@@ -125,6 +124,7 @@ FAMILIES = {
             last_norm=None,
             other_norms=("pre_layrnorm",),  # as transformers spells it
             unused=("post_layernorm.weight", "post_layernorm.bias"),
+            why_plain="it normalises embeddings, and not what the head reads",
             **_TOWER,
         ),
         Family(

@@ -14,6 +14,13 @@ def leading_tokens(embeddings: Any) -> list[Tensor]:
     return [token for name in names if (token := getattr(embeddings, name, None)) is not None]
 
 
+def position_embeddings(embeddings: Any) -> Tensor | None:
+    """Return the position embeddings of the leading tokens and the patches, (1, N, D); None without any."""
+    table = getattr(embeddings, "position_embedding", None)  # a module, in models of images and text
+    stored: Tensor | None = getattr(embeddings, "position_embeddings", None)
+    return stored if table is None else table.weight[None]
+
+
 def interpolate_positions(positions: Tensor, count: int, *, antialias: bool) -> Tensor:
     """Return position embeddings for another number of patches, (1, count * count, D).
 
