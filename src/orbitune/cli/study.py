@@ -99,7 +99,7 @@ def study(
         for line in failure_lines(results):
             print(line)
         print(f"\n{conclusions_text(results)}")
-        print_inputs(results.data, results.backbone.summary)
+        print_inputs(results.data, results.backbone.description)
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)

@@ -244,6 +244,8 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
             f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
+    if backbone.family.prepare:
+        backbone.family.prepare(model)
     if backbone.widened_to:
         _widen(model, backbone)
     return model

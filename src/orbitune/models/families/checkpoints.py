@@ -32,25 +32,27 @@ class Example(NamedTuple):
 
 
 EXAMPLES = (
-    Example("WinKawaks/vit-tiny-patch16-224", "vit", 0, "apache-2.0", 224, 16),
-    Example("google/vit-base-patch16-224", "vit", 0, "apache-2.0", 224, 16),
-    Example("facebook/deit-small-patch16-224", "deit", 0, "apache-2.0", 224, 16),
-    Example("facebook/dinov2-small", "dinov2", 0, "apache-2.0", 224, 14),
-    Example("facebook/dinov2-base", "dinov2", 0, "apache-2.0", 224, 14),
-    Example("facebook/dinov2-with-registers-small", "dinov2_with_registers", 0, "apache-2.0", 224, 14),
-    Example("facebook/dinov3-vits16-pretrain-lvd1689m", "dinov3_vit", 0, "dinov3-license", 224, 16),
-    Example("facebook/dinov3-vitb16-pretrain-lvd1689m", "dinov3_vit", 0, "dinov3-license", 224, 16),
-    Example("facebook/dinov3-vitl16-pretrain-sat493m", "dinov3_vit", 0, "dinov3-license", 224, 16),
-    Example("facebook/vit-msn-small", "vit_msn", 0, "apache-2.0", 224, 16),
-    Example("facebook/ijepa_vith14_1k", "ijepa", 0, "cc-by-nc-4.0", 224, 14),
-    Example("facebook/vit-mae-base", "vit_mae", 0, "apache-2.0", 224, 16),
-    Example("google/siglip-base-patch16-224", "siglip", 0, "apache-2.0", 224, 16),
-    Example("google/siglip2-base-patch16-224", "siglip", 0, "apache-2.0", 224, 16),
-    Example("openai/clip-vit-large-patch14", "clip", 0, NO_LICENCE, 224, 14),
-    Example("microsoft/beit-base-patch16-224", "beit", 0, "apache-2.0", 224, 16),
-    Example("microsoft/swin-tiny-patch4-window7-224", "swin", 0, "apache-2.0", 224, 32, 224),
-    Example("microsoft/swinv2-tiny-patch4-window8-256", "swinv2", 0, "apache-2.0", 256, 32, 256),
-    Example("facebook/hiera-tiny-224-in1k-hf", "hiera", 0, "cc-by-nc-4.0", 224, 32),
+    Example("WinKawaks/vit-tiny-patch16-224", "vit", 5_524_416, "apache-2.0", 224, 16),
+    Example("google/vit-base-patch16-224", "vit", 85_798_656, "apache-2.0", 224, 16),
+    Example("facebook/deit-small-patch16-224", "deit", 21_666_432, "apache-2.0", 224, 16),
+    Example("facebook/dinov2-small", "dinov2", 22_056_576, "apache-2.0", 224, 14),
+    Example("facebook/dinov2-base", "dinov2", 86_580_480, "apache-2.0", 224, 14),
+    Example(
+        "facebook/dinov2-with-registers-small", "dinov2_with_registers", 22_058_112, "apache-2.0", 224, 14
+    ),
+    Example("facebook/dinov3-vits16-pretrain-lvd1689m", "dinov3_vit", 21_596_544, "dinov3-license", 224, 16),
+    Example("facebook/dinov3-vitb16-pretrain-lvd1689m", "dinov3_vit", 85_660_416, "dinov3-license", 224, 16),
+    Example("facebook/dinov3-vitl16-pretrain-sat493m", "dinov3_vit", 303_129_600, "dinov3-license", 224, 16),
+    Example("facebook/vit-msn-small", "vit_msn", 21_665_664, "apache-2.0", 224, 16),
+    Example("facebook/ijepa_vith14_1k", "ijepa", 630_762_240, "cc-by-nc-4.0", 224, 14),
+    Example("facebook/vit-mae-base", "vit_mae", 85_798_656, "apache-2.0", 224, 16),
+    Example("google/siglip-base-patch16-224", "siglip", 85_797_120, "apache-2.0", 224, 16),
+    Example("google/siglip2-base-patch16-224", "siglip", 85_797_120, "apache-2.0", 224, 16),
+    Example("openai/clip-vit-large-patch14", "clip", 303_179_776, NO_LICENCE, 224, 14),
+    Example("microsoft/beit-base-patch16-224", "beit", 85_761_984, "apache-2.0", 224, 16),
+    Example("microsoft/swin-tiny-patch4-window7-224", "swin", 27_519_354, "apache-2.0", 224, 32, 224),
+    Example("microsoft/swinv2-tiny-patch4-window8-256", "swinv2", 27_578_154, "apache-2.0", 256, 32, 256),
+    Example("facebook/hiera-tiny-224-in1k-hf", "hiera", 27_141_216, "cc-by-nc-4.0", 224, 32),
 )
 
 

@@ -95,6 +95,7 @@ class Family:
         why_plain: why the fast path and the ONNX writer cannot compute its layers; None where they can.
         unused: ends of the names of parameters without a part in classification, which are never trained.
         forward: arguments of every forward pass, so that any image size works.
+        prepare: changes a loaded model so that it can be trained; None for nothing.
         step: from a config, the number of pixels that image sizes are multiples of.
         smallest: from a config, the smallest image size in pixels.
     """
@@ -129,6 +130,7 @@ class Family:
     why_plain: str | None = None
     unused: tuple[str, ...] = ("embeddings.mask_token",)
     forward: dict[str, Any] = field(default_factory=dict)
+    prepare: "Callable[[nn.Module], None] | None" = None
     step: Callable[[Any], int] = patch_side
     smallest: Callable[[Any], int] = patch_side
 

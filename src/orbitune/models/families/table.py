@@ -6,6 +6,7 @@ this table.
 
 from typing import Any
 
+from orbitune.models.families.beit import make_indices_outside_inference
 from orbitune.models.families.family import Bands, Family, patch_side
 
 _Normalisation = tuple[Bands, Bands]
@@ -135,6 +136,7 @@ FAMILIES = {
             last_norm="pooler.layernorm",
             pooling="own",
             why_plain="its attention adds biases by relative position",
+            prepare=make_indices_outside_inference,
             forward=_INTERPOLATED,
         ),
         Family("swin", "Swin", _IMAGENET, "swin", **_SWIN),
