@@ -64,9 +64,7 @@ class PlainClassifier(nn.Module):
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]
-        body = body_of(base, family)
-        self._embeddings = [body.embeddings]
-        self._projections = [body.get_submodule(family.projection)]
+        self._body, self._projection = [body_of(base, family)], family.projection
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """Return logits, float32 (B, C).
@@ -90,9 +88,9 @@ class PlainClassifier(nn.Module):
         if not (self._patch_dropout and self.training):
             yield
             return
-        [embeddings], [projection] = self._embeddings, self._projections
-        patches = (size // projection.kernel_size[0]) ** 2
-        handle = embeddings.register_forward_hook(
+        [body] = self._body
+        patches = (size // body.get_submodule(self._projection).kernel_size[0]) ** 2
+        handle = body.embeddings.register_forward_hook(
             lambda module, inputs, tokens: drop_patches(
                 tokens, self._patch_dropout, prefix_tokens=tokens.shape[1] - patches
             )
