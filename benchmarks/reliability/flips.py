@@ -142,7 +142,7 @@ def _trained(recipe: Any, folder: Path) -> Any:
         TrialResult.load(copy)
         with open_run(recipe, copy, progress=False) as run:
             trainer = run.fit(epochs=2)
-            load_best(trainer.folder.best, trainer.model, epoch=trainer.state.best_epoch)
+            load_best(trainer.folder.best, trainer.model, epoch=trainer.best_epoch)
             return [entry.train_loss for entry in trainer.state.history]
     finally:
         shutil.rmtree(copy)

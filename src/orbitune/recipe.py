@@ -7,6 +7,7 @@ method before training; the run folder keeps the resolved recipe.
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from orbitune.recipe_settings import (
 from orbitune.settings_errors import describe_errors
 from orbitune.yaml_files import read_yaml
 
+DEFAULT_EPOCHS = 3
+LONGEST_AUTO = 30  # epochs of `auto`, at most
+
 
 # Pydantic lists the fields of the last base first.
 class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSettings, DataSettings):
@@ -46,8 +50,21 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
             if bad := bad + ["augment"] * (self.augment == "sensor"):
                 raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
-        if self.split == "random" and self.split_files:
-            raise ValueError("split random draws from all tiles: leave split_files out, or choose another")
+        if self.sampling == "balanced" and self.class_weights:
+            raise ValueError("sampling balanced and class_weights both even out the classes: choose one")
+        if self.epochs == "auto" and (self.sizes or self.restarts):
+            raise ValueError("epochs auto cannot be combined with sizes or restarts: pass a number of epochs")
+        ends = [0, *(self.restarts or ()), self.max_epochs]
+        if any(later <= earlier for earlier, later in pairwise(ends)):
+            raise ValueError(
+                f"restarts must rise, from 1 to below the {self.max_epochs} epochs, not {ends[1:-1]}"
+            )
+        if self.split in ("random", "group") and self.split_files:
+            raise ValueError(
+                f"split {self.split} draws from all tiles: leave split_files out, or choose another"
+            )
+        if self.split == "group" and not self.group_pattern:
+            raise ValueError("split group needs a group_pattern that finds the group in a tile's name")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self
@@ -120,6 +137,13 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return type(self).make({**self.model_dump(), **changes})
 
     @property
+    def max_epochs(self) -> int:
+        """Return the number of epochs; the largest possible one if the run may stop early."""
+        if self.epochs == "auto":
+            return LONGEST_AUTO
+        return self.epochs or DEFAULT_EPOCHS
+
+    @property
     def hash(self) -> str:
         """Return twelve hex digits, equal for equal recipes on any machine.
 
@@ -134,12 +158,14 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
-        content by hash.
+        content by hash. Open epochs do not differ from the default number, which older versions stored.
 
         Args:
             other: recipe to compare with.
         """
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        if self.epochs is None and other.epochs == DEFAULT_EPOCHS:
+            mine["epochs"] = DEFAULT_EPOCHS
         settings = [name for name in mine if name not in PATH_FIELDS]
         return [
             f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]

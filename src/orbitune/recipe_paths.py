@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from orbitune.class_weights import BALANCED
 from orbitune.errors import OrbituneError
 
 PATH_FIELDS = ("data", "split_files", "backbone")  # fields that may name files and folders
+_FILE_FIELDS = ("class_weights",)  # fields that may name a file, whose content the recipe keeps
 
 
 def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str, Any]:
@@ -20,10 +22,10 @@ def anchor(values: dict[str, Any], file_folder: Path | None = None) -> dict[str,
     Raises:
         OrbituneError: a path in a file means something in the working directory, and nothing in its folder.
     """
-    texts = {name: values[name] for name in PATH_FIELDS if isinstance(values.get(name), str)}
+    names = [name for name in (*PATH_FIELDS, *_FILE_FIELDS) if isinstance(values.get(name), str)]
     return {
         **values,
-        **{name: _anchored(name, text, file_folder=file_folder) for name, text in texts.items()},
+        **{name: _anchored(name, values[name], file_folder=file_folder) for name in names},
     }
 
 
@@ -33,7 +35,8 @@ def _anchored(name: str, text: str, *, file_folder: Path | None) -> str:
         return ",".join(
             f"{split.strip()}={anchor_path(path.strip(), file_folder)}" for split, _, path in parts
         )
-    if (name == "data" and is_synthetic(text)) or (name == "backbone" and text == "demo"):
+    words = {"backbone": "demo", "class_weights": BALANCED}
+    if text == words.get(name) or (name == "data" and is_synthetic(text)):
         return text
     return anchor_path(text, file_folder)
 

@@ -1,8 +1,11 @@
 """Settings of a recipe, in the groups of documentation and help."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from orbitune.class_weights import parse_class_weights
 
 DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
@@ -48,10 +51,16 @@ class DataSettings(Settings):
     split_files: str | None = Field(
         None, description="File-name lists: a folder, or train=FILE,validation=FILE,test=FILE"
     )
-    split: Literal["default", "random", "spatial"] = Field(
+    split: Literal["default", "random", "spatial", "group"] = Field(
         "default",
         description="default: the given file lists, else the data's own splits, else random; random: drawn "
-        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks",
+        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks; "
+        "group: by the groups of group_pattern",
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="Regular expression that finds the scene, flight or field in a tile's name with its "
+        "folders, such as '(scene[0-9]+)_'; all tiles of one go to the same split",
     )
     split_seed: int = Field(
         42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
@@ -68,6 +77,15 @@ class DataSettings(Settings):
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="Stop at an unreadable image, or skip it"
     )
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"must be a regular expression: {error}") from None
+        return value
 
 
 class ModelSettings(Settings):
@@ -121,11 +139,40 @@ class MethodSettings(Settings):
 class OptimisationSettings(Settings):
     """Epochs, batches, learning rate, augmentation and regularisation."""
 
-    epochs: int = Field(3, ge=1, description="Epochs; the validation split is scored after each")
+    epochs: int | Literal["auto"] | None = Field(
+        None,
+        description="Epochs, each followed by validation; auto: until validation no longer improves, at most "
+        "30 (default: 3). A larger number than that of a finished run extends it",
+    )
     passes: int | None = Field(
         None,
         ge=1,
-        description="Passes over the training tiles per epoch (default: 1; with shots, enough for 100 steps)",
+        description="Passes over the training tiles per epoch (default: 1; with shots, or without a number "
+        "of epochs, enough for 100 steps)",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many epochs without a better validation score (default: never; 3 with "
+        "epochs auto)",
+    )
+    restarts: Annotated[tuple[int, ...] | None, BeforeValidator(_split_names)] = Field(
+        None,
+        description="Epochs after which the learning-rate schedule starts anew, such as 4,8 (SGDR, "
+        "arXiv:1608.03983); the extension of a finished run is one",
+    )
+    best_by: Literal["accuracy", "macro-f1", "loss"] = Field(
+        "accuracy", description="Validation score that chooses the epoch whose weights are kept"
+    )
+    class_weights: Annotated[str | dict[str, float] | None, BeforeValidator(parse_class_weights)] = Field(
+        None,
+        description="Class weights of the loss: balanced (inversely proportional to the training tiles of a "
+        "class), or a CSV or YAML file of class,weight",
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        "shuffle",
+        description="shuffle: a pass takes every training tile once; balanced: it draws as many tiles with "
+        "replacement, from all classes alike",
     )
     batch_size: int = Field(64, ge=1, description="Tiles per optimizer step")
     learning_rate: float | None = Field(None, gt=0, description="Peak learning rate (default: the method's)")
@@ -155,6 +202,13 @@ class OptimisationSettings(Settings):
         0.0, ge=0, lt=1, description="Probability that is spread evenly over all classes"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of head, order of tiles, augmentation and dropout")
+
+    @field_validator("epochs")
+    @classmethod
+    def _check_epochs(cls, value: Any) -> Any:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"must be at least 1, not {value}")
+        return value
 
     @field_validator("sizes", mode="before")
     @classmethod

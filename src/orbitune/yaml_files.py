@@ -8,8 +8,12 @@ import yaml
 from orbitune.errors import OrbituneError
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, content: str = "recipe") -> dict[str, Any]:
     """Read a mapping from a YAML file.
+
+    Args:
+        path: the file.
+        content: what the mapping is, for error messages.
 
     Raises:
         OrbituneError: the file is missing, or not a YAML mapping.
@@ -17,10 +21,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise OrbituneError(f"Cannot read the recipe {path}: {error.strerror}.") from None
+        raise OrbituneError(f"Cannot read the {content} {path}: {error.strerror}.") from None
     # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise OrbituneError(f"{path} holds no recipe: expected `name: value` lines.")
+        raise OrbituneError(f"{path} holds no {content}: expected `name: value` lines.")
     return values

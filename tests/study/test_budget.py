@@ -7,7 +7,8 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
-from orbitune.study.budget import Budget, fit_budget, fit_recipe
+from orbitune.study.budget import fit_budget, fit_recipe
+from orbitune.study.budget_records import Budget
 from orbitune.study.plan import plan_run
 from orbitune.study.records import Plan
 
@@ -165,3 +166,19 @@ def test_a_fit_of_a_newer_version_is_not_called_damaged(tmp_path):
     (tmp_path / "budget.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(RunError, match=r"budget\.json was written by a newer Orbitune"):
         fit_recipe(Recipe(), Budget(10**9), folder=tmp_path, say=print)
+
+
+def test_repeated_passes_over_few_tiles_go_before_epochs(recipe):
+    def with_passes(recipe):
+        plan, overhead = machine(recipe.replace(passes=recipe.passes or 4))
+        passes = plan.recipe.passes
+        times = {name: getattr(plan, name) * passes for name in ("train_seconds", "seconds_per_epoch")}
+        return plan.model_copy(update=times), overhead
+
+    small = recipe.replace(image_size=64)
+    once, _ = machine(small)
+    fit = fit_budget(small, Budget(seconds=2.5 * once.seconds), measure=with_passes)
+    assert (fit.recipe.epochs, fit.recipe.passes) == (10, 2)
+    assert "2 passes over the training tiles per epoch instead of 4" in fit.choices[-1]
+    fit = fit_budget(small, Budget(seconds=0.55 * once.seconds), measure=with_passes)
+    assert (fit.recipe.epochs, fit.recipe.passes) == (5, 1)

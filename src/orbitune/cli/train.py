@@ -36,7 +36,8 @@ def plan(
 ) -> None:
     """Estimate parameters, time, memory and disk space from a few measured steps."""
     recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
-    from orbitune.study.budget import Budget, fit_budget
+    from orbitune.study.budget import fit_budget
+    from orbitune.study.budget_records import Budget
     from orbitune.study.plan import plan_methods, plan_table
 
     budget = Budget.parse(memory_budget, time_budget)
@@ -73,7 +74,9 @@ def train(
     recipe = make_recipe()
     from orbitune.models.methods import find_method
     from orbitune.processes.fork_server import forked_server
-    from orbitune.study.budget import Budget, fit_recipe
+    from orbitune.study.budget import fit_recipe
+    from orbitune.study.budget_records import Budget
+    from orbitune.training.duration.extension import is_finished
     from orbitune.training.run import train as run
     from orbitune.training.setup import check_recipes
     from orbitune.training.tracking.trackers import make_trackers
@@ -84,7 +87,7 @@ def train(
     check_recipes(recipe)
     if budget:
         recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
-    finished = (out / "result.json").exists()
+    finished = is_finished(recipe, out)
     with nullcontext() if finished or "RANK" in os.environ else forked_server():
         result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":

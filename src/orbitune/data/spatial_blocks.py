@@ -52,7 +52,7 @@ def split_by_blocks(
         count = int(blocks.max()) + 1
         if count < (FOLDS if block_size else MIN_BLOCKS) or np.bincount(tiles.labels).max() < FOLDS:
             continue
-        splits = _assign(tiles.labels, blocks, seed=seed)
+        splits = assign_groups(tiles.labels, blocks, seed=seed)
         whole = {name: len(rows) for name, rows in splits.items()}
         _drop_overlaps(splits, locations)
         if all(map(len, splits.values())) if block_size else _is_balanced(splits, tiles):
@@ -102,14 +102,23 @@ def _candidate_sizes(locations: np.ndarray, tile: float) -> list[float]:
     return [float(largest / 2 ** (step / 2)) for step in range(count)]
 
 
-def _assign(labels: np.ndarray, blocks: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
-    """Assign blocks to splits; return the indices of each split's tiles."""
+def assign_groups(labels: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+    """Assign groups of tiles to splits, near 60/20/20 and stratified as they allow.
+
+    Args:
+        labels: int64 (N,), class of each tile.
+        groups: int64 (N,), group of each tile; `FOLDS` different ones or more.
+        seed: of the assignment.
+
+    Returns:
+        Indices of the tiles by split.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # classes of fewer than five tiles, see `_is_balanced`
-        parts = [part for _, part in folds.split(labels, labels, blocks)]
+        parts = [part for _, part in folds.split(labels, labels, groups)]
     return {"train": np.sort(np.concatenate(parts[2:])), "validation": parts[1], "test": parts[0]}
 
 

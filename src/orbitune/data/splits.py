@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from orbitune.data.georeference import read_locations
+from orbitune.data.group_split import split_by_groups
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
@@ -33,6 +34,7 @@ def split_tiles(
     seed: int,
     split: str = "default",
     block_size: float | None = None,
+    group_pattern: str | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split tiles by lists of file names if given, else as `split` says.
 
@@ -42,8 +44,9 @@ def split_tiles(
         seed: of random splits.
         split: "default" takes the data set's own splits, and draws missing ones at random, stratified;
             "random" draws all of them; "spatial" takes the lists splits/*spatial*.txt in the data set's
-            folder, or else splits by blocks of ground.
+            folder, or else splits by blocks of ground; "group" splits by groups that the names state.
         block_size: side of the blocks of a spatial split in metres; None to choose it by the extent.
+        group_pattern: regular expression that finds the group in a tile's name.
 
     Returns:
         Sorted indices, int64 (n,), for each of `SPLITS`, and notes for the user.
@@ -56,6 +59,9 @@ def split_tiles(
         splits, notes = _from_lists(tiles, _find_lists(split_files))
     elif split == "spatial":
         splits, notes = _spatial(tiles, seed, block_size=block_size)
+    elif split == "group":
+        assert group_pattern is not None
+        splits, notes = split_by_groups(tiles, group_pattern, seed=seed)
     elif split == "random":
         splits, _ = _complete_splits(replace(tiles, own_splits={}), seed)
         notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)

@@ -1,5 +1,6 @@
 """The result of a finished run, stored as result.json."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,8 @@ class EpochMetrics(Record):
     Attributes:
         epoch: from 1.
         train_loss, train_accuracy: means over the steps of the epoch, in nats and 0..1.
-        validation_loss, validation_accuracy: after the epoch, in nats and 0..1.
+        validation_loss, validation_accuracy, validation_macro_f1: after the epoch, in nats and 0..1; macro-F1
+            is None in files of earlier versions.
         learning_rate: of the last step, of the first parameter group.
         train_seconds, evaluation_seconds: wall time of each phase.
     """
@@ -41,9 +43,27 @@ class EpochMetrics(Record):
     train_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    validation_macro_f1: float | None = None
     learning_rate: float
     train_seconds: float
     evaluation_seconds: float
+
+
+def epoch_score(metrics: EpochMetrics, best_by: str) -> float:
+    """Return the validation score of an epoch that a recipe's `best_by` names; higher is better."""
+    scores = {
+        "accuracy": metrics.validation_accuracy,
+        "macro-f1": metrics.validation_macro_f1,
+        "loss": -metrics.validation_loss,
+    }
+    score = scores[best_by]
+    assert score is not None
+    return score
+
+
+def best_epoch(history: Sequence[EpochMetrics], best_by: str) -> EpochMetrics:
+    """Return the first epoch with the best validation score, see `epoch_score`."""
+    return max(history, key=lambda metrics: (epoch_score(metrics, best_by), -metrics.epoch))
 
 
 class RunData(TrainingData):
@@ -148,7 +168,7 @@ class RunResult(StoredRecord):
         backbone: the checkpoint that was trained.
         preprocessing: of a tile, with the side of the input.
         data: the tiles and their splits.
-        best_epoch: the epoch, from 1, whose weights were kept, by validation accuracy.
+        best_epoch: the epoch, from 1, whose weights were kept, by the recipe's `best_by`.
         validation, test: scores of the kept weights.
         test_reads: how often the test split has been read.
         history: metrics of each epoch.

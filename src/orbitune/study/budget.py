@@ -1,21 +1,21 @@
 """Fit a recipe into a memory and a time budget, by measured plans.
 
 Memory is saved first by what changes no result (smaller micro-batches, activation checkpointing), then by
-smaller images. Time is saved by smaller images, then by fewer epochs, and at last by adapting only the top
-layers over cached activations. Every change is reported with its reason.
+smaller images. Time is saved by smaller images, then by fewer passes and epochs, and at last by adapting
+only the top layers over cached activations. Every change is reported with its reason.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.processes.launcher import ForkServer
-from orbitune.recipe import Recipe, upgrade
-from orbitune.records import JsonTuple, RecordError, StoredRecord, unreadable
-from orbitune.resources import parse_bytes, parse_seconds
+from orbitune.recipe import Recipe
+from orbitune.records import RecordError, unreadable
+from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
 from orbitune.training.setup import check_recipes
@@ -25,77 +25,6 @@ MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller im
 TOP_LAYERS = 4
 
 Measure = Callable[[Recipe], tuple[Plan, float]]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Limits of a run; None where there is no limit.
-
-    Attributes:
-        memory_bytes: peak memory of the process, or of the GPU where there is one.
-        seconds: total duration, with evaluation.
-    """
-
-    memory_bytes: int | None = None
-    seconds: float | None = None
-
-    @classmethod
-    def parse(cls, memory: str | None, duration: str | None) -> "Budget":
-        """Return the budget in text such as "1.5GB" and "30min".
-
-        Args:
-            memory: such as "1.5GB", or None.
-            duration: such as "30min", or None.
-
-        Returns:
-            The budget in bytes and seconds.
-
-        Raises:
-            OrbituneError: the text cannot be read.
-        """
-        return cls(
-            None if memory is None else parse_bytes(memory),
-            None if duration is None else parse_seconds(duration),
-        )
-
-    def __bool__(self) -> bool:
-        return self.memory_bytes is not None or self.seconds is not None
-
-
-class StoredFit(StoredRecord):
-    """A recipe that was fitted into a budget, the content of budget.json.
-
-    Attributes:
-        requested: the recipe as requested.
-        memory_bytes, seconds: the budget, see `Budget`.
-        fitted: the recipe that fits.
-        choices: changes and their reasons, one sentence each.
-    """
-
-    FORMAT: ClassVar[int] = 2
-    UNVERSIONED: ClassVar[int | None] = 1
-
-    requested: Recipe
-    memory_bytes: int | None
-    seconds: float | None
-    fitted: Recipe
-    choices: JsonTuple[str]
-
-    @property
-    def budget(self) -> Budget:
-        """Return the limits that the recipe was fitted into."""
-        return Budget(self.memory_bytes, self.seconds)
-
-    @classmethod
-    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert a file of version 0.1, which had the request in one object."""
-        if isinstance(asked := values.pop("asked", None), dict):
-            values |= asked
-        recipes = {"recipe": "requested", "chosen": "fitted"}
-        return {
-            recipes.get(name, name): upgrade(value) if name in recipes and isinstance(value, dict) else value
-            for name, value in values.items()
-        }
 
 
 @dataclass
@@ -143,13 +72,13 @@ class BudgetFit:
     def epoch_seconds(self) -> float:
         """Return the seconds of one more epoch, with its evaluation."""
         sizes = self.plan.data.sizes
-        evaluated = (self.resolved.epochs + 1) * sizes["validation"] + sizes["test"]
+        evaluated = (self.resolved.max_epochs + 1) * sizes["validation"] + sizes["test"]
         fraction = sizes["validation"] / evaluated
         return self.plan.seconds_per_epoch + fraction * self.plan.evaluation_seconds
 
     def affordable_epochs(self, limit: float) -> int:
         """Return the number of epochs that fit into `limit` seconds."""
-        fixed = self.seconds - self.resolved.epochs * self.epoch_seconds
+        fixed = self.seconds - self.resolved.max_epochs * self.epoch_seconds
         return int((limit - fixed) / self.epoch_seconds)
 
     def smaller_sizes(self) -> list[str]:
@@ -239,12 +168,14 @@ def _grow_micro_batch(fit: BudgetFit, limit: int, *, batch: int, batch_memory: i
 
 
 def _fit_time(fit: BudgetFit, limit: float) -> None:
-    """Reduce the duration: smaller images, then top layers only, then fewer epochs."""
-    requested = fit.resolved.epochs
+    """Reduce the duration: smaller images, fewer passes, top layers only, fewer epochs."""
+    requested = fit.resolved.max_epochs
     for size in fit.smaller_sizes():
         if fit.seconds <= limit or fit.affordable_epochs(limit) >= MIN_EPOCH_FRACTION * requested:
             break
         fit.shrink_images(size, f"time: the run would take {_duration(fit.seconds)}")
+    if fit.seconds > limit:
+        _reduce_passes(fit, limit)
     if fit.seconds <= limit:
         return
     if fit.affordable_epochs(limit) < 1 and fit.resolved.method == "lora" and not fit.resolved.cache_frozen:
@@ -263,9 +194,24 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         least = fit.seconds - (requested - 1) * fit.epoch_seconds
         raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
     seconds = fit.seconds
-    fit.change(epochs=epochs)
+    fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience)
     fit.choices.append(
         f"{epochs} epochs instead of {requested}, which would take {_duration(seconds)}; accuracy may drop"
+    )
+
+
+def _reduce_passes(fit: BudgetFit, limit: float) -> None:
+    """Reduce the passes over few training tiles, down to one per epoch."""
+    passes = fit.resolved.passes or 1
+    if passes == 1:
+        return
+    left = limit - (fit.seconds - fit.plan.train_seconds)
+    fewer = max(1, int(passes * left / fit.plan.train_seconds))
+    seconds = fit.seconds
+    fit.change(epochs=fit.resolved.epochs, passes=fewer)
+    fit.choices.append(
+        f"{fewer} passes over the training tiles per epoch instead of {passes}, which would take "
+        f"{_duration(seconds)}; accuracy may drop"
     )
 
 

@@ -75,7 +75,10 @@ class StudyFolder:
         """
         known = {spec.name for spec in specs if self._matches(spec)}
         for spec in specs:
-            spec.recipe.save(self.recipe_file(spec))
+            recipe, file = spec.recipe, self.recipe_file(spec)
+            if spec.name in known and recipe.epochs is None:  # older versions stored the default
+                recipe = recipe.replace(epochs=Recipe.make(read_yaml(file)).epochs)
+            recipe.save(file)
         return known
 
     def _matches(self, spec: RunSpec) -> bool:

@@ -58,7 +58,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     costs = _measure(setup)
     seconds = time.perf_counter() - start
     sizes = {name: len(indices) for name, indices in setup.splits.items()}
-    epochs = setup.recipe.epochs
+    epochs = setup.recipe.max_epochs
     rows = setup.views * sizes["train"] + sizes["validation"] + sizes["test"]
     train = setup.tiles_per_epoch * costs.train * epochs + rows * costs.cache
     return Plan(
@@ -104,7 +104,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         folder = RunFolder(temporary / "plan", setup.recipe, inputs=setup.inputs())
         trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
-        steps = setup.recipe.epochs * setup.steps_per_epoch
+        steps = setup.steps
         firsts = [first for _, first in size_phases(setup.recipe, steps)]
         train, measured = 0.0, 0
         for first, after in zip(firsts, [*firsts[1:], steps], strict=True):

@@ -128,7 +128,7 @@ class Stages:
             arguments=("train", *recipe, *tuned, *tracked, "--out", str(out), "--json"),
             describe_result=_describe_run,
             folder=out,
-            epochs=spec.recipe.epochs,
+            epochs=spec.recipe.max_epochs,
             seconds=None if spec.sweep else plan.seconds,  # points of a sweep have other costs
         )
 

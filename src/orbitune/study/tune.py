@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.evaluation.run_result import EpochMetrics, epoch_score
 from orbitune.models.methods import find_method
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
@@ -109,7 +109,7 @@ class Trial:
             self.error = DivergedError(error)
         else:
             self.result = TrialResult.load(self.folder)
-        return self.error is not None or (self.result is not None and len(self.result.history) >= self.epochs)
+        return self.error is not None or (self.result is not None and self.result.reached(self.epochs))
 
     def store(self, outcome: Outcome) -> None:
         """Keep the outcome of the trial's task."""
@@ -119,13 +119,18 @@ class Trial:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Return the validation accuracy of the best epoch and its negative loss.
+        """Return the validation score of the best epoch and its negative loss.
 
         Higher is better.
         """
+        best = self.best
+        return epoch_score(best, self.spec.recipe.best_by), -best.validation_loss
+
+    @property
+    def best(self) -> EpochMetrics:
+        """Return the best epoch by the recipe's `best_by`; among equals that of the lowest loss."""
         assert self.result is not None
-        best = _best_epoch(self.result.history[: self.epochs])
-        return best.validation_accuracy, -best.validation_loss
+        return _best_epoch(self.result.history[: self.epochs], self.spec.recipe.best_by)
 
     def record(self) -> TrialRecord:
         """Return the trial as results.json stores it."""
@@ -137,7 +142,7 @@ class Trial:
             seed=self.spec.recipe.seed,
             learning_rate=self.learning_rate,
             epochs=self.epochs,
-            validation_accuracy=self.score[0] if result else None,
+            validation_accuracy=self.best.validation_accuracy if result else None,
             seconds=result.seconds if result else None,
             test_reads=result.test_reads if result else None,
             chosen=self.chosen,
@@ -179,7 +184,7 @@ def search_learning_rates(
     keep = len(searches[0])
     for rung in range(len(halving_rungs(keep, 1))):
         for trial in chain(*remaining):
-            trial.epochs = halving_rungs(len(searches[0]), trial.spec.recipe.epochs)[rung][1]
+            trial.epochs = halving_rungs(len(searches[0]), trial.spec.recipe.max_epochs)[rung][1]
         run_trials([trial for trial in chain(*remaining) if not trial.load_stored()])
         keep = -(-keep // REDUCTION_FACTOR)
         before, remaining = remaining, [_rank(trials)[:keep] for trials in remaining]
@@ -214,12 +219,13 @@ def _rank(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(valid, key=lambda trial: trial.score, reverse=True)
 
 
-def _best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics:
-    return max(history, key=lambda metrics: (metrics.validation_accuracy, -metrics.validation_loss))
+def _best_epoch(history: Sequence[EpochMetrics], best_by: str) -> EpochMetrics:
+    return max(history, key=lambda metrics: (epoch_score(metrics, best_by), -metrics.validation_loss))
 
 
 def _describe_trial(value: dict[str, Any]) -> str:
-    return f"validation accuracy {_best_epoch(TrialResult.from_json(value).history).validation_accuracy:.2%}"
+    result = TrialResult.from_json(value)
+    return f"validation accuracy {_best_epoch(result.history, result.recipe.best_by).validation_accuracy:.2%}"
 
 
 def _default_rate(spec: RunSpec) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.recipe import Recipe
+from orbitune.training.class_balance import draw_balanced
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def load_batch(
 
 
 def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:
-    """Return the training indices in the order of the `number`-th pass, from 0.
+    """Return the training tiles of the `number`-th pass of an epoch, in their order.
 
     Args:
         setup: training setup.
@@ -65,10 +66,15 @@ def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:
         number: pass of the epoch, from 0.
 
     Returns:
-        Permutation of the training tiles, int64.
+        int64 (N,): a permutation of the training tiles, or a draw of as many from all classes alike.
     """
     generator = np.random.default_rng([setup.recipe.seed, 0, epoch])
-    orders = [generator.permutation(setup.splits["train"]) for _ in range(number + 1)]
+    train = setup.splits["train"]
+    if setup.recipe.sampling == "balanced":
+        labels = setup.tiles.labels[train]
+        orders = [draw_balanced(train, labels, generator=generator) for _ in range(number + 1)]
+    else:
+        orders = [generator.permutation(train) for _ in range(number + 1)]
     return orders[number]
 
 

@@ -64,11 +64,6 @@ class TrainingState(StoredRecord):
             values["totals"] = rename_keys(totals, {"prefix_seconds": "cache_seconds"})
         return values
 
-    @property
-    def best_epoch(self) -> int:
-        """Return the first epoch, from 1, with the best validation accuracy."""
-        return max(self.history, key=lambda metrics: (metrics.validation_accuracy, -metrics.epoch)).epoch
-
 
 def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
     """Return the tensors that training changes, by name."""

@@ -39,7 +39,7 @@ def finalise(trainer: Trainer) -> RunResult:
     accelerator.wait_for_everyone()  # until the first process has written the best weights
     trainer.state.test_reads += 1
     trainer.save()  # a run that is killed from here on has read the test split, and must say so
-    load_best(trainer.folder.best, trainer.model, epoch=trainer.state.best_epoch)
+    load_best(trainer.folder.best, trainer.model, epoch=trainer.best_epoch)
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.setup.recipe.tta
@@ -72,7 +72,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
         backbone=setup.backbone.record,
         preprocessing=setup.preprocessing,
         data=setup.data,
-        best_epoch=trainer.state.best_epoch,
+        best_epoch=trainer.best_epoch,
         validation=scores["validation"],
         test=scores["test"],
         test_reads=trainer.state.test_reads,
@@ -88,7 +88,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
     """Return the best weights in an fp32 model on the CPU."""
     setup = trainer.setup
     model = build(setup.recipe, setup.backbone, classes=setup.tiles.classes)
-    load_best(trainer.folder.best, model, epoch=trainer.state.best_epoch)
+    load_best(trainer.folder.best, model, epoch=trainer.best_epoch)
     return model.eval()
 
 
@@ -130,7 +130,7 @@ def _predictions(trainer: Trainer, logits: dict[str, np.ndarray]) -> dict[str, P
 
 def _cost(trainer: Trainer, peak_rss_bytes: int, *, artefact_bytes: int) -> Cost:
     """Return time by phase, energy, speed, memory and size."""
-    totals, epochs = trainer.meter.totals, trainer.setup.recipe.epochs
+    totals, epochs = trainer.meter.totals, len(trainer.state.history)
     # Activations that this run computed for the cache are part of the time of its epochs.
     seconds = totals["train_seconds"] + totals.get("cache_seconds", 0.0)
     return Cost.model_validate(

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate import Accelerator
     from torch import Tensor
     from torch.amp import GradScaler
@@ -21,6 +22,7 @@ def accumulate_gradients(
     scaler: "GradScaler",
     weight: float,
     size: int,
+    class_weights: "np.ndarray | None" = None,
 ) -> list[float]:
     """Add the gradients of `weight` times the summed loss, one micro-batch at a time.
 
@@ -32,6 +34,7 @@ def accumulate_gradients(
         scaler: of the loss.
         weight: of the loss; 0 where this process has no part of the batch.
         size: side of the input in pixels.
+        class_weights: weights of the classes in the loss, float32 (C,); None for equal ones.
 
     Returns:
         The summed loss and the number of correct tiles; zeros where the weight is zero.
@@ -39,6 +42,7 @@ def accumulate_gradients(
     import torch
     from torch.nn import functional as F
 
+    weights = None if class_weights is None else torch.from_numpy(class_weights).to(tiles.device)
     loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
     parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
     for number, (part, truth) in enumerate(parts, 1):
@@ -46,7 +50,13 @@ def accumulate_gradients(
         waits = number < len(parts) and hasattr(replica, "no_sync")
         with replica.no_sync() if waits else nullcontext():
             logits = replica(part, size)
-            loss = F.cross_entropy(logits, truth, reduction="sum", label_smoothing=recipe.label_smoothing)
+            loss = F.cross_entropy(
+                logits,
+                truth,
+                weight=weights,
+                reduction="sum",
+                label_smoothing=recipe.label_smoothing,
+            )
             scaler.scale(loss * weight).backward()
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()

@@ -13,7 +13,9 @@ from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.training.callbacks import Callback, CallbackList
+from orbitune.training.duration.extension import continue_recipe
 from orbitune.training.finalise import finalise
+from orbitune.training.frozen_cache import cache_frozen_layers
 from orbitune.training.meter import reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
@@ -35,7 +37,8 @@ def train(
 
     Args:
         recipe: the settings; those left open are resolved, and the folder keeps the resolved recipe.
-        out: the run folder. A finished run is not repeated: its result is returned.
+        out: the run folder. A finished run is not repeated: its result is returned. A recipe of more epochs
+            extends it from its last state; then the schedule starts anew, see `restarts` of the recipe.
         callbacks: observers of the run, see `orbitune.training.callbacks.Callback`.
         progress: show progress on stderr.
 
@@ -60,7 +63,7 @@ def train(
             observers.on_train_start(run.setup)  # an earlier process ended before `on_train_end`
         observers.on_train_end(result)
         if leads:
-            run.folder.drop_checkpoint()
+            run.folder.close(len(result.history))
         return result
 
 
@@ -107,7 +110,7 @@ class ActiveRun:
             )
             with trainer.interrupt:
                 if self.setup.recipe.cache_frozen:
-                    trainer.cache_frozen_layers()
+                    cache_frozen_layers(trainer)
                 trainer.callbacks.on_train_start(self.setup)
                 trainer.fit(epochs)
             return trainer
@@ -120,10 +123,12 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     Raises:
         OrbituneError: see `train`.
     """
-    setup = prepare_training(recipe, progress)
+    setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
         folder = RunFolder(out, setup.recipe, inputs=setup.inputs())
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
+        if folder.extended:
+            display.print(f"extends the finished run to {setup.recipe.epochs} epochs")
         yield ActiveRun(setup, folder, accelerator, display)

@@ -10,10 +10,11 @@ from typing import Any
 
 from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.evaluation.run_result import EpochMetrics, read_recipe
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
+from orbitune.training.duration.extension import extends, keep_state, restore_state
 from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.yaml_files import read_yaml
 
@@ -30,17 +31,23 @@ class RunFolder:
         inputs: hashes of what the recipe names, see `TrainingSetup.inputs`.
 
     Raises:
-        RunError: the folder belongs to another recipe or other inputs, or holds files that are no run.
+        RunError: the folder belongs to another recipe or other inputs, holds files that are no run, or a run
+            that cannot be extended.
+
+    Attributes:
+        extended: whether a finished run in the folder is extended from now on.
     """
 
     def __init__(self, path: str | Path, recipe: Recipe, *, inputs: RunInputs) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
+        self._recipe = recipe
         kept = self.path / "recipe.yaml"
         known = Recipe.make(read_yaml(kept)) if kept.is_file() else None
+        self.extended = known is not None and extends(recipe, known)
         if known:
-            if differences := recipe.differences(known):
+            if not self.extended and (differences := recipe.differences(known)):
                 raise RunError(
                     f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out."
                 )
@@ -49,7 +56,10 @@ class RunFolder:
         else:
             recipe.save(kept)
         self._claim(inputs)
-        if known and known.path_fields != recipe.path_fields:  # the same, by their content, at another place
+        if self.extended:
+            restore_state(self.path, self._checkpoint_files)
+        # The paths are of the same content, at another place.
+        if known and (self.extended or known.path_fields != recipe.path_fields):
             recipe.save(kept)
 
     def _claim(self, inputs: RunInputs) -> None:
@@ -60,8 +70,16 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Return whether the run is complete; result.json is the last file written."""
-        return (self.path / "result.json").is_file()
+        """Return whether the run is complete; result.json is the last file written.
+
+        A run that is being extended keeps the result of its fewer epochs until then.
+        """
+        complete = (self.path / "result.json").is_file()
+        return complete and read_recipe(self.path).epochs == self._recipe.epochs
+
+    @property
+    def _checkpoint_files(self) -> tuple[Path, Path]:
+        return self.best, self.checkpoint
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,6 +135,11 @@ class RunFolder:
         for folder in (self.path, self.checkpoint.parent):
             remove_abandoned(folder)
 
+    def close(self, epochs: int) -> None:
+        """Keep the state of the finished run, see `keep_state`, and remove all else of its checkpoint."""
+        keep_state(self.path, self._checkpoint_files, recipe=self._recipe, epochs=epochs)
+        self.drop_checkpoint()
+
     def drop_checkpoint(self) -> None:
         """Remove what only an unfinished run needs."""
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
@@ -143,7 +166,8 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     return (
         f"epoch {metrics.epoch}/{epochs}  "
         f"train loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}  "
-        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}  "
+        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}, "
+        f"macro-F1 {metrics.validation_macro_f1:.3f}  "
         f"({metrics.train_seconds:.0f} s)"
     )
 

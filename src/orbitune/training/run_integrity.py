@@ -10,6 +10,7 @@ from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_there
+from orbitune.training.duration.extension import extends
 from orbitune.training.run_folder import log_text, read_environment, read_inputs
 from orbitune.yaml_files import read_yaml
 
@@ -41,6 +42,10 @@ def _check_recipe(folder: Path, result: RunResult) -> None:
     file = folder / "recipe.yaml"
     values = read_yaml(file)
     kept, trained = Recipe.make(values), result.recipe
+    if extends(kept, trained):
+        raise RunError(
+            f"{folder} is being extended to {kept.epochs} epochs: finish that with the same command first."
+        )
     moved = [path for name, path in kept.path_fields.items() if path != trained.path_fields[name]]
     if kept.differences(trained) or not all(path and is_there(path) for path in moved):
         raise _mismatch_error(folder, file.name)

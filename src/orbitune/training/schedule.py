@@ -1,8 +1,9 @@
 """Schedules over the steps of a run: learning rate and input size."""
 
 import math
+from itertools import pairwise
 
-from orbitune.recipe import Recipe
+from orbitune.recipe import DEFAULT_EPOCHS, Recipe
 
 
 def step_image_size(recipe: Recipe, step: int, *, steps: int) -> int:
@@ -11,30 +12,57 @@ def step_image_size(recipe: Recipe, step: int, *, steps: int) -> int:
 
 
 def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
-    """Return the input sizes of a run in pixels, each with its first step."""
+    """Return the input sizes of a run in pixels, each with its first step.
+
+    They change within the first cycle of the schedule; later cycles keep the last size.
+    """
     assert isinstance(recipe.image_size, int)
     phases, done = [], 0.0
     for size, fraction in recipe.sizes or ((recipe.image_size, 1.0),):
-        phases.append((size, round(done * steps)))
+        phases.append((size, round(done * cycles(recipe, steps)[0].stop)))
         done += fraction
     return phases
 
 
-def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
+def cycles(recipe: Recipe, steps: int) -> list[range]:
+    """Return the steps of each cycle of the schedule: one, and one more for each restart.
+
+    Args:
+        recipe: resolved recipe.
+        steps: number of steps of the run.
+    """
+    per_epoch = steps // recipe.max_epochs
+    ends = [0, *(epoch * per_epoch for epoch in recipe.restarts or ()), steps]
+    return [range(*bounds) for bounds in pairwise(ends)]
+
+
+def learning_rate(recipe: Recipe, step: int, *, steps: int, cooling: range | None = None) -> float:
     """Return a step's learning rate: linear warm-up, then cosine or constant.
+
+    Every cycle begins with the warm-up, but for the later ones of a constant schedule. With epochs `auto` the
+    rate is constant until it falls to zero linearly.
 
     Args:
         recipe: resolved recipe.
         step: step, from 0.
         steps: number of steps of the run.
+        cooling: steps in which the rate of `auto` falls, if they are known.
 
     Returns:
         Learning rate of the first parameter group.
     """
     assert recipe.learning_rate is not None
-    warmup = round(recipe.warmup * steps)
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    if recipe.schedule == "constant":
+    if cooling and step >= cooling.start:
+        return recipe.learning_rate * (cooling.stop - step) / len(cooling)
+    *_, last = every = cycles(recipe, steps)
+    cycle = next((each for each in every if step < each.stop), last)
+    constant = recipe.schedule == "constant" or recipe.epochs == "auto"
+    # That of `auto` is as long as in a run of default length.
+    length = len(cycle) * DEFAULT_EPOCHS // recipe.max_epochs if recipe.epochs == "auto" else len(cycle)
+    warmup = 0 if constant and cycle.start else round(recipe.warmup * length)
+    place = step - cycle.start
+    if place < warmup:
+        return recipe.learning_rate * (place + 1) / warmup
+    if constant:
         return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (place - warmup) / max(1, length - warmup)))

@@ -4,7 +4,7 @@ Training, planning and evaluation use the same setup, so that they preprocess a 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,8 @@ from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.manifest import ColumnSelection
+from orbitune.training.class_balance import describe_weights, loss_weights
+from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
 from orbitune.training.run_records import RunInputs
 
 if TYPE_CHECKING:
@@ -37,12 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from orbitune.fastpath.activation_cache import ActivationLoader
-
-# With few shots one pass is a step or two: the rate would have no time to rise and fall, and validation would
-# take most of the time. Fixed step counts for small data are what BiT does (Kolesnikov et al. 2020,
-# arXiv:1912.11370: 500 steps); the default of 3 epochs makes 300 of them. ViT-Tiny, LoRA, 5 shots of EuroSAT
-# at 64 pixels, one seed: 73.9 % on test, and 42.5 % with one pass an epoch.
-STEPS_WITH_SHOTS = 100  # in an epoch, at least
 
 _RGB_SAMPLE = 2048  # training tiles whose statistics a map of another scene is matched to
 
@@ -56,6 +52,7 @@ class TrainingSetup:
         splits: indices into the tiles for `train`, `validation` and `test`.
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
+        class_weights: of the loss, float32 (C,); None for equal ones.
     """
 
     recipe: Recipe
@@ -64,6 +61,7 @@ class TrainingSetup:
     splits: dict[str, np.ndarray]
     notes: tuple[str, ...]
     preprocessing: Preprocessing
+    class_weights: np.ndarray | None = None
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
         """Return the network that computes a model on its device."""
@@ -126,7 +124,7 @@ class TrainingSetup:
     @property
     def steps_per_pass(self) -> int:
         """Return the number of steps per pass, a smaller last batch included."""
-        return -(-len(self.splits["train"]) // self.recipe.batch_size)
+        return steps_per_pass(self.recipe, len(self.splits["train"]))
 
     @property
     def tiles_per_epoch(self) -> int:
@@ -140,8 +138,8 @@ class TrainingSetup:
 
     @property
     def steps(self) -> int:
-        """Return the number of steps of the whole run."""
-        return self.recipe.epochs * self.steps_per_epoch
+        """Return the number of steps of the whole run; the largest one if it may stop early."""
+        return self.recipe.max_epochs * self.steps_per_epoch
 
     @property
     def views(self) -> int:
@@ -258,18 +256,21 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     _check_classes(tiles.classes)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = split_tiles(
-        tiles, recipe.split_files, seed=recipe.split_seed, split=recipe.split, block_size=recipe.block_size
-    )
-    if recipe.shots:
-        recipe, splits, note = _with_few_shots(recipe, tiles, splits=splits)
-        notes = (*notes, note)
+    splits, notes = _split(recipe, tiles)
+    train = splits["train"]
+    recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
-    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=splits["train"]).at_size(
-        recipe.image_size
+    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
+    weights = None
+    if recipe.class_weights:
+        weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
+    notes = (
+        *tiles.notes,
+        *notes,
+        *_training_notes(recipe, tiles, train=train, weights=weights),
+        f"normalisation from {preprocessing.stated_by}",
     )
-    notes = (*tiles.notes, *notes, f"normalisation from {preprocessing.stated_by}")
-    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing)
+    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing, weights)
 
 
 def check_recipes(*recipes: Recipe) -> None:
@@ -315,17 +316,31 @@ def _check_classes(classes: tuple[str, ...]) -> None:
         raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
-def _with_few_shots(
-    recipe: Recipe, tiles: TileSet, *, splits: dict[str, np.ndarray]
-) -> tuple[Recipe, dict[str, np.ndarray], str]:
-    """Draw `shots` tiles per class, with enough passes for `STEPS_WITH_SHOTS` steps."""
-    assert recipe.shots is not None
-    train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
-    steps = -(-len(train) // recipe.batch_size)
-    passes = recipe.passes or -(-STEPS_WITH_SHOTS // steps)
-    note = (
-        f"{recipe.shots:,} training tiles of each class, drawn with seed {recipe.seed}: {len(train):,} of "
-        f"{len(splits['train']):,}; passes over them in an epoch: {passes}, steps: {passes * steps} of at "
-        f"most {min(recipe.batch_size, len(train))} tiles"
+def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Split the tiles, and draw the shots of a recipe that asks for them."""
+    splits, notes = split_tiles(
+        tiles,
+        recipe.split_files,
+        seed=recipe.split_seed,
+        split=recipe.split,
+        block_size=recipe.block_size,
+        group_pattern=recipe.group_pattern,
     )
-    return recipe.replace(passes=passes), {**splits, "train": train}, note
+    if not recipe.shots:
+        return splits, notes
+    train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
+    drawn = (
+        f"{recipe.shots:,} training tiles of each class, drawn with seed {recipe.seed}: {len(train):,} of "
+        f"{len(splits['train']):,}"
+    )
+    return {**splits, "train": train}, (*notes, drawn)
+
+
+def _training_notes(
+    recipe: Recipe, tiles: TileSet, *, train: np.ndarray, weights: np.ndarray | None
+) -> Iterator[str]:
+    """Yield what a user should know of how the training tiles are used."""
+    if recipe.passes:
+        yield describe_passes(recipe, len(train))
+    if weights is not None:
+        yield describe_weights(weights, tiles.classes)

@@ -16,7 +16,7 @@ from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
 from orbitune.errors import CONTINUE, Interrupted
 from orbitune.evaluation.metrics import SplitScores, score
-from orbitune.evaluation.run_result import Computation, EpochMetrics
+from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask
@@ -24,6 +24,7 @@ from orbitune.training.batches import batch_indices, batch_length, load_batch, s
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
+from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
 from orbitune.training.gradients import accumulate_gradients, sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
@@ -115,31 +116,6 @@ class Trainer:
             callbacks=callbacks or CallbackList(),
         )
 
-    def cache_frozen_layers(self) -> None:
-        """Load cached activations of the frozen layers; compute them if needed.
-
-        Raises:
-            ModelError: no layer is frozen below the trained ones, or the model is not on the fast path.
-        """
-        assert isinstance(self.loader, TileLoader)
-        loader = self.setup.activation_loader(self.network, self.loader, device=self.accelerator.device)
-        with self.meter.phase("cache"), self.accelerator.main_process_first():
-            if not loader.complete:
-                total = sum(map(len, self.setup.splits.values()))
-                with self.display.task("caching frozen layers", total) as task:
-                    loader.build(
-                        self.setup.recipe.micro_batch or 1,
-                        lambda count: self._after_cached_batch(task, count),
-                    )
-                self.state.cache_built = True
-            loader.check(self.setup.splits["train"])
-        self.loader = loader
-
-    def _after_cached_batch(self, task: ProgressTask, count: int) -> None:
-        task.advance(count)
-        if self.interrupt.is_set:
-            raise Interrupted(f"Stopped while the activations of the frozen layers were cached. {CONTINUE}")
-
     def fit(self, epochs: int | None = None) -> None:
         """Train to the last epoch or `epochs`; validate and keep the best weights.
 
@@ -147,12 +123,12 @@ class Trainer:
             DivergedError: see `step`.
             Interrupted: SIGINT arrived; the state is saved.
         """
-        state, recipe = self.state, self.setup.recipe
+        state = self.state
         if state.step:
             self.display.print(f"resumed after step {state.step} of {self.setup.steps}")
         last_save = time.monotonic()
         with self.display.task("training", self.setup.steps, done=state.step) as task:
-            while len(state.history) < (epochs or recipe.epochs):
+            while len(state.history) < self._last_epoch(epochs):
                 if state.step == (len(state.history) + 1) * self.setup.steps_per_epoch:
                     self.end_epoch()
                 else:
@@ -163,6 +139,13 @@ class Trainer:
                     last_save = time.monotonic()
                 if stopping:
                     raise Interrupted(f"Stopped after step {state.step} of {self.setup.steps}. {CONTINUE}")
+        if not epochs and (line := describe_stop(self.setup.recipe, state.history)):
+            self.display.print(line)
+
+    def _last_epoch(self, epochs: int | None) -> int:
+        """Return the last epoch to train, at most `epochs`."""
+        last = last_epoch(self.setup.recipe, self.state.history)
+        return min(epochs or last, last)
 
     def _train_step(self, task: ProgressTask) -> None:
         with self.meter.phase("train"):
@@ -193,6 +176,7 @@ class Trainer:
             scaler=self.scaler,
             weight=weight,
             size=step_image_size(setup.recipe, state.step, steps=setup.steps),
+            class_weights=setup.class_weights,
         )
         loss_sum, correct = sum_over_processes(self.accelerator, sums)
         loss = loss_sum / seen
@@ -242,7 +226,10 @@ class Trainer:
     def learning_rate(self, step: int, group: int = 0) -> float:
         """Return the learning rate of a step, from 0, for a group of parameters."""
         factor = float(self.optimizer.param_groups[group]["factor"])
-        return factor * learning_rate(self.setup.recipe, step, steps=self.setup.steps)
+        setup = self.setup
+        epochs = cool_down(setup.recipe, self.state.history)
+        cooling = epochs and range(*(setup.steps_per_epoch * end for end in (epochs.start, epochs.stop)))
+        return factor * learning_rate(setup.recipe, step, steps=setup.steps, cooling=cooling)
 
     def end_epoch(self) -> None:
         """Score the validation split, log the epoch, and keep the best weights."""
@@ -257,6 +244,7 @@ class Trainer:
             train_accuracy=state.correct / state.seen,
             validation_loss=validation.loss,
             validation_accuracy=validation.accuracy,
+            validation_macro_f1=validation.macro_f1,
             learning_rate=self.learning_rate(state.step - 1),
             train_seconds=self.meter.totals["train_seconds"] - trained,
             evaluation_seconds=self.meter.totals["evaluation_seconds"] - before,
@@ -264,13 +252,18 @@ class Trainer:
         state.history.append(metrics)
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         if self.accelerator.is_main_process:
-            if state.best_epoch == len(state.history):
-                save_best(self.folder.best, self.model, epoch=state.best_epoch)
+            if self.best_epoch == len(state.history):
+                save_best(self.folder.best, self.model, epoch=self.best_epoch)
             self.folder.write_log(state.history)
         with self._saving_on_error():
             self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
-        self.display.print(epoch_line(metrics, self.setup.recipe.epochs))
+        self.display.print(epoch_line(metrics, self.setup.recipe.max_epochs))
+
+    @property
+    def best_epoch(self) -> int:
+        """Return the epoch, from 1, whose weights are kept."""
+        return best_epoch(self.state.history, self.setup.recipe.best_by).epoch
 
     def evaluate(self, split: str) -> SplitScores:
         """Return the scores on one split."""

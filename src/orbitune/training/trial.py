@@ -11,6 +11,7 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, RecordError, StoredRecord
+from orbitune.training.duration.early_stopping import last_epoch
 from orbitune.training.run import open_run
 
 
@@ -38,6 +39,10 @@ class TrialResult(StoredRecord):
         if isinstance(recipe := values.get("recipe"), dict):
             values["recipe"] = upgrade(recipe)
         return values
+
+    def reached(self, epochs: int) -> bool:
+        """Return whether these epochs were trained, or all until the run stopped early."""
+        return len(self.history) >= min(epochs, last_epoch(self.recipe, self.history))
 
     @classmethod
     def load(cls, folder: Path) -> "TrialResult | None":
@@ -75,7 +80,7 @@ def trial(recipe: Recipe, out: str | Path, *, epochs: int, progress: bool = True
     """
     with open_run(recipe, out, progress=progress) as run:
         kept = TrialResult.load(run.folder.path)
-        if kept and len(kept.history) >= epochs:
+        if kept and kept.reached(epochs):
             return kept
         trainer = run.fit(epochs)
         trainer.save()  # updates the seconds

@@ -1,6 +1,7 @@
 """Methodology of a study in sentences."""
 
 from orbitune.evaluation.run_result import Computation
+from orbitune.recipe import Recipe
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import LeakageRecord
 from orbitune.study.records import RunRecord
@@ -46,11 +47,20 @@ def _run_sentences(run: RunRecord) -> str:
     )
     return (
         f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
-        "validation accuracy; its checkpoint was kept."
+        f"validation {result.recipe.best_by}; its checkpoint was kept."
+        + _restarts(result.recipe)
         + _computed(result.compute)
         + _duration(result.cost.run_seconds)
         + resumed
     )
+
+
+def _restarts(recipe: Recipe) -> str:
+    """Describe after which epochs the schedule started anew, as in the extension of a run."""
+    if not recipe.restarts:
+        return ""
+    epochs = fmt.listed([str(epoch) for epoch in recipe.restarts])
+    return f" The learning-rate schedule started anew after epoch {epochs}."
 
 
 def _best_epochs(view: ReportView) -> str:
@@ -62,9 +72,14 @@ def _best_epochs(view: ReportView) -> str:
 
     total = max(len(run.finished.history) for run in view.results.done)
     return (
-        "Each run kept the checkpoint of the epoch with the best validation accuracy. "
+        f"Each run kept the checkpoint of the epoch with the best validation {_criterion(view)}. "
         f"Epoch kept, of {total}: {', '.join(map(epochs, view.rows))}."
     )
+
+
+def _criterion(view: ReportView) -> str:
+    """Return the validation score that chose the epochs, such as accuracy."""
+    return " or ".join(dict.fromkeys(run.finished.recipe.best_by for run in view.results.done))
 
 
 def _computation(view: ReportView) -> list[str]:

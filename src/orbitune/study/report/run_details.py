@@ -142,6 +142,7 @@ def _shared_settings(row: MethodRow) -> dict[str, Any]:
         if all(recipe[name] == value for recipe in every)
         else _distinct([recipe[name] for recipe in every])
         for name, value in every[0].items()
+        if all(name in recipe for recipe in every)
     }
 
 

@@ -97,8 +97,10 @@ class Tracker(Callback):
         """Begin the tracker's run, or continue that of the run folder."""
         self._steps_per_epoch = setup.steps_per_epoch
         self._state = self._read_state()
-        if self._state.finished:
+        extended = self._state.epoch in (setup.recipe.restarts or ())
+        if self._state.finished and not extended:
             return
+        self._state.finished = False
         self.folder.mkdir(exist_ok=True)
         try:
             self._state.run_id = self.start(
@@ -129,6 +131,7 @@ class Tracker(Callback):
                 "epoch/train_accuracy": metrics["train_accuracy"],
                 "epoch/validation_loss": metrics["validation_loss"],
                 "epoch/validation_accuracy": metrics["validation_accuracy"],
+                "epoch/validation_macro_f1": metrics["validation_macro_f1"],
             }
             self._rows.append((epoch * self._steps_per_epoch, named))
         self._transfer()

@@ -1,0 +1,59 @@
+"""Early stopping on validation, and the cool-down of `--epochs auto`.
+
+Both follow from the recipe and the validation scores so far, so that a resumed run decides as one that was
+never interrupted.
+"""
+
+from collections.abc import Sequence
+
+from orbitune.evaluation.run_result import EpochMetrics, best_epoch
+from orbitune.recipe import Recipe
+
+
+def last_epoch(recipe: Recipe, history: Sequence[EpochMetrics]) -> int:
+    """Return the last epoch of a run, from 1, as far as its history determines it.
+
+    Args:
+        recipe: resolved.
+        history: metrics of the epochs so far.
+    """
+    if recipe.epochs == "auto":
+        cooling = cool_down(recipe, history)
+        return cooling.stop if cooling else recipe.max_epochs
+    return _plateau(recipe, history) or recipe.max_epochs
+
+
+def cool_down(recipe: Recipe, history: Sequence[EpochMetrics]) -> range | None:
+    """Return the epochs, from 0, in which the learning rate of `auto` falls to zero.
+
+    It falls for a quarter as long as it was constant. Such a schedule reaches the accuracy of a cosine whose
+    length is known beforehand (Hagele et al. 2024, arXiv:2405.18392).
+
+    Returns:
+        None before the validation score has stopped improving, and for a fixed number of epochs.
+    """
+    if recipe.epochs != "auto":
+        return None
+    longest = recipe.max_epochs * 4 // 5
+    constant = _plateau(recipe, history[:longest]) or (longest if len(history) >= longest else None)
+    return range(constant, constant - (-constant // 4)) if constant else None
+
+
+def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None:
+    """Return why a run ended before its largest number of epochs; None if it did not."""
+    if len(history) >= recipe.max_epochs:
+        return None
+    return (
+        f"ended after {len(history)} of at most {recipe.max_epochs} epochs: no better validation "
+        f"{recipe.best_by} in {recipe.patience} epochs"
+    )
+
+
+def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
+    """Return the first epoch, from 1, after `patience` epochs without a better score."""
+    if recipe.patience is None:
+        return None
+    for count in range(1, len(history) + 1):
+        if count - best_epoch(history[:count], recipe.best_by).epoch >= recipe.patience:
+            return count
+    return None

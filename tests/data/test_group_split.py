@@ -1,0 +1,90 @@
+"""Tiles of one group are in one split."""
+
+import numpy as np
+import pytest
+
+from orbitune import Recipe
+from orbitune.data.splits import SPLITS, split_tiles
+from orbitune.data.tileset import TileSet
+from orbitune.errors import DataError, OrbituneError
+
+SCENES = 20
+
+
+def tile_set(scenes=SCENES, each=3, classes=2):
+    """Tiles named class/sceneNN_k.png; every scene has tiles of all classes."""
+    rows = [(label, scene, k) for label in range(classes) for scene in range(scenes) for k in range(each)]
+    labels = np.array([label for label, _, _ in rows])
+    return TileSet(
+        tiles=np.zeros((len(rows), 1, 1, 3), np.uint8),
+        labels=labels,
+        names=tuple(f"c{label}/scene{scene:02d}_{k}.png" for label, scene, k in rows),
+        classes=tuple(f"c{label}" for label in range(classes)),
+        own_splits={},
+        fingerprint="",
+        source="",
+        notes=(),
+        skipped=(),
+    )
+
+
+def split(tiles, pattern, seed=0):
+    return split_tiles(tiles, None, seed=seed, split="group", group_pattern=pattern)
+
+
+@pytest.mark.parametrize("pattern", ["(scene[0-9]+)_", "scene[0-9]+", "/([^_]+)_"])
+def test_a_scene_is_whole_in_one_split(pattern):
+    tiles = tile_set()
+    splits, notes = split(tiles, pattern)
+    scenes = {name: {tiles.names[row].split("/")[1][:7] for row in splits[name]} for name in SPLITS}
+    assert sum(map(len, scenes.values())) == len(set().union(*scenes.values())) == SCENES
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 72, "validation": 24, "test": 24}
+    assert notes == (
+        "group split: 20 groups of tiles, each whole in one split, 60.0%/20.0%/20.0%, stratified as groups "
+        "allow, with seed 0",
+    )
+
+
+def test_a_seed_gives_the_same_split_and_another_seed_another():
+    first, again, other = (split(tile_set(), "scene[0-9]+", seed)[0]["test"] for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist() != other.tolist()
+
+
+def test_folders_are_groups_too():
+    with pytest.raises(DataError, match=r"finds 2 groups \(c0, c1\): a split needs 5 or more"):
+        split(tile_set(), "^([^/]+)/")
+
+
+def test_a_class_that_few_groups_have_is_noted():
+    tiles = tile_set(classes=1)
+    labels = np.where([name.startswith("c0/scene00") for name in tiles.names], 1, 0)
+    rare = TileSet(**{**vars(tiles), "labels": labels, "classes": ("field", "mine")})
+    noted = [split(rare, "scene[0-9]+", seed) for seed in range(5) if _trains_on_all(rare, seed)]
+    assert noted and all("no test tile of mine: few groups have it" in notes for _, notes in noted)
+
+
+def _trains_on_all(tiles, seed):
+    try:
+        split(tiles, "scene[0-9]+", seed)
+    except DataError as error:
+        assert "no training tile of mine" in str(error)
+        return False
+    return True
+
+
+def test_names_that_do_not_match_are_one_line_with_a_count():
+    with pytest.raises(DataError, match="60 of 120 tile names do not match --group-pattern c0/, such as"):
+        split(tile_set(), "c0/")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"group_pattern": "(scene"}, "group_pattern: must be a regular expression: missing"),
+        ({"split": "group"}, "split group needs a group_pattern"),
+        ({"split": "group", "group_pattern": "a", "split_files": "x"}, "leave split_files out"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(values, message):
+    with pytest.raises(OrbituneError, match=message):
+        Recipe(**values)

@@ -1,0 +1,35 @@
+"""The length of a run where the recipe leaves it open."""
+
+import pytest
+
+from orbitune import Recipe
+from orbitune.training.duration.defaults import EPOCH_STEPS, describe_passes, resolve_length
+from orbitune.training.setup import prepare_training
+
+
+@pytest.mark.parametrize(
+    ("tiles", "passes", "steps"),
+    [(16_200, 1, 254), (6_400, 1, 100), (1_260, 5, 100), (60, 100, 100)],
+)
+def test_few_tiles_are_passed_over_until_an_epoch_has_a_hundred_steps(tiles, passes, steps):
+    recipe = resolve_length(Recipe(), tiles)
+    assert (recipe.epochs, recipe.passes) == (3, passes)
+    assert f"passes over them in an epoch: {passes}, steps: {steps} of at" in describe_passes(recipe, tiles)
+
+
+def test_a_number_of_epochs_is_that_many_passes_over_the_tiles():
+    assert resolve_length(Recipe(epochs=9), 60).passes is None
+
+
+def test_given_passes_are_kept():
+    assert resolve_length(Recipe(passes=2), 60).passes == 2
+
+
+def test_shots_are_passed_over_for_any_number_of_epochs():
+    assert resolve_length(Recipe(epochs=9, shots=2), 20).passes == EPOCH_STEPS
+
+
+def test_the_passes_over_few_tiles_are_among_the_notes_of_a_run(tiles, backbone):
+    setup = prepare_training(Recipe(data=tiles, backbone=backbone, batch_size=12), progress=False)
+    assert setup.steps == 3 * 102
+    assert "passes over them in an epoch: 34, steps: 102 of at most 12 tiles" in setup.notes

@@ -1,0 +1,136 @@
+"""Early stopping and the cool-down of `--epochs auto` follow from the history."""
+
+import pytest
+
+from orbitune import Recipe, train
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
+from orbitune.training.run import open_run
+from orbitune.training.schedule import learning_rate
+from orbitune.training.trial import trial
+
+AUTO = Recipe(epochs="auto", patience=2, learning_rate=1.0)
+
+
+def history(*accuracies):
+    """Epochs of these validation accuracies; the loss falls all along."""
+    return [
+        EpochMetrics(
+            epoch=number,
+            train_loss=1.0,
+            train_accuracy=0.5,
+            validation_loss=1 / number,
+            validation_accuracy=accuracy,
+            validation_macro_f1=accuracy / 2,
+            learning_rate=1e-3,
+            train_seconds=1.0,
+            evaluation_seconds=1.0,
+        )
+        for number, accuracy in enumerate(accuracies, 1)
+    ]
+
+
+@pytest.fixture
+def still(tiles, backbone):
+    """A recipe whose validation score never changes."""
+    values = {"method": "linear", "batch_size": 16, "learning_rate": 1e-12, "epochs": 9}
+    return Recipe.make({**values, "data": tiles, "backbone": backbone})
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "last"),
+    [
+        ((), 9),
+        ((0.5, 0.6, 0.7), 9),
+        ((0.5, 0.6, 0.6), 9),  # one epoch without a better score
+        ((0.5, 0.6, 0.6, 0.5), 4),
+        ((0.6, 0.5, 0.7, 0.5, 0.6), 5),
+    ],
+)
+def test_a_run_ends_when_patience_is_out(accuracies, last):
+    assert last_epoch(Recipe(epochs=9, patience=2), history(*accuracies)) == last
+
+
+def test_the_criterion_of_the_best_epoch_is_that_of_patience():
+    recipe = Recipe(epochs=9, patience=2, best_by="loss")
+    assert last_epoch(recipe, history(0.6, 0.5, 0.4, 0.3)) == 9
+
+
+def test_without_patience_all_epochs_are_trained():
+    assert last_epoch(Recipe(epochs=9), history(*[0.5] * 8)) == 9
+
+
+def test_auto_cools_down_for_a_quarter_of_its_constant_epochs():
+    flat = history(0.5, 0.7, 0.8, 0.8, 0.8)
+    assert cool_down(AUTO, flat[:4]) is None and last_epoch(AUTO, flat[:4]) == 30
+    for later in (flat, [*flat, *history(0.9, 0.95)]):  # what happens in the cool-down changes nothing
+        assert cool_down(AUTO, later) == range(5, 7)
+        assert last_epoch(AUTO, later) == 7
+
+
+def test_auto_ends_after_thirty_epochs_where_each_is_better():
+    rising = history(*(number / 100 for number in range(1, 25)))
+    assert cool_down(AUTO, rising) == range(24, 30) and last_epoch(AUTO, rising) == 30
+
+
+def test_the_learning_rate_of_auto_is_constant_after_the_warm_up_then_falls_to_zero():
+    rates = [learning_rate(AUTO, step, steps=300, cooling=range(50, 60)) for step in range(60)]
+    assert rates[:4] == [pytest.approx(each / 3) for each in (1, 2, 3, 3)]  # a tenth of three epochs
+    assert set(rates[3:50]) == {1.0}
+    assert rates[50:] == [pytest.approx(each / 10) for each in range(10, 0, -1)]
+
+
+def test_the_reason_for_an_early_end_is_one_line():
+    line = describe_stop(Recipe(epochs=9, patience=2), history(0.6, 0.6, 0.6))
+    assert line == "ended after 3 of at most 9 epochs: no better validation accuracy in 2 epochs"
+
+
+def test_a_stopped_run_is_finished_and_its_costs_are_of_the_epochs_it_trained(still, tmp_path):
+    recipe = still.replace(patience=2)
+    result = train(recipe, tmp_path / "run", progress=False)
+    assert (len(result.history), result.best_epoch, result.recipe.epochs) == (3, 1, 9)
+    assert result.cost.seconds_per_epoch == pytest.approx(result.cost.train_seconds / 3)
+    before = (tmp_path / "run" / "result.json").stat().st_mtime_ns
+    assert train(recipe, tmp_path / "run", progress=False) == result
+    assert (tmp_path / "run" / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_trial_that_stopped_is_not_repeated(still, tmp_path):
+    recipe = still.replace(patience=1)
+    first = trial(recipe, tmp_path / "t", epochs=6, progress=False)
+    assert len(first.history) == 2 and first.reached(6)
+    before = (tmp_path / "t" / "trial.json").stat().st_mtime_ns
+    assert trial(recipe, tmp_path / "t", epochs=9, progress=False) == first
+    assert (tmp_path / "t" / "trial.json").stat().st_mtime_ns == before
+
+
+def test_auto_resumed_in_its_cool_down_ends_with_the_same_weights(still, tmp_path):
+    recipe = still.replace(epochs="auto", patience=1, passes=1, learning_rate=1e-9)
+    rates = []
+    for name, pauses in (("whole", [None]), ("paused", [1, 2, None])):
+        for epochs in pauses:
+            with open_run(recipe, tmp_path / name, progress=False) as run:
+                trainer = run.fit(epochs)
+                trainer.save()
+        rates.append([(each.learning_rate, each.train_loss) for each in trainer.state.history])
+    assert rates[0] == rates[1] and len(rates[0]) == 3
+    assert rates[0][2][0] < rates[0][1][0]
+
+
+def test_auto_fills_in_patience_and_passes(still, tmp_path):
+    with open_run(still.replace(epochs="auto"), tmp_path / "run", progress=False) as run:
+        recipe = run.setup.recipe
+        assert (recipe.epochs, recipe.patience, recipe.passes) == ("auto", 3, 34)
+
+
+@pytest.mark.parametrize("settings", [{"epochs": "auto"}, {"epochs": 9, "patience": 2}])
+def test_a_method_with_a_schedule_of_its_own_cannot_stop_early(still, tmp_path, settings):
+    with pytest.raises(ModelError, match=r"adalora removes ranks by a schedule.*pass a number of epochs"):
+        train(still.replace(method="adalora", **settings), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("settings", [{"sizes": "16:0.5,32:0.5"}, {"restarts": "2"}])
+def test_auto_is_not_combined_with_what_needs_the_number_of_epochs(settings):
+    with pytest.raises(OrbituneError, match="epochs auto cannot be combined with sizes or restarts"):
+        Recipe(epochs="auto", **settings)
