@@ -141,7 +141,7 @@ def compare_graphs() -> None:
     from orbitune.data.transform import Transform
     from orbitune.exporting.vit_graph import TileFormat, ViTGraph
     from orbitune.exporting.weights import read_weights
-    from orbitune.models.families import FAMILIES
+    from orbitune.models.families.table import FAMILIES
 
     torch.manual_seed(0)
     config = ViTConfig(hidden_size=192, num_attention_heads=3, intermediate_size=768, image_size=112)
@@ -211,7 +211,7 @@ def compare_captum() -> None:
     from transformers import ViTConfig, ViTForImageClassification
 
     from orbitune.evaluation.attribution import attribution_map
-    from orbitune.models.families import FAMILIES
+    from orbitune.models.families.table import FAMILIES
 
     side, patch = 64, 8
     places = side // patch

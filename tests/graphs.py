@@ -4,12 +4,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification
+from transformers import AutoConfig
 
 from orbitune.data.transform import Transform
 from orbitune.exporting.vit_graph import INPUT, TileFormat, ViTGraph
 from orbitune.exporting.weights import read_weights
-from orbitune.models.families import FAMILIES
+from orbitune.models.families.classifiers import empty_classifier
+from orbitune.models.families.table import FAMILIES
 
 TEMPERATURE = 1.5
 SMALL = {
@@ -25,10 +26,11 @@ SMALL = {
 
 def small_model(model_type="vit", distilled=False, **settings):
     torch.manual_seed(0)
-    config = AutoConfig.for_model(model_type, **SMALL, **settings)
+    small = {"vision_config": SMALL, "num_labels": SMALL["num_labels"]} if model_type == "siglip" else SMALL
+    config = AutoConfig.for_model(model_type, **small, **settings)
     teacher = "WithTeacher" if distilled else ""
     config.architectures = [f"DeiTForImageClassification{teacher}"]  # of the two that DeiT has
-    model = AutoModelForImageClassification.from_config(config)
+    model = empty_classifier(config, FAMILIES[model_type])
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)

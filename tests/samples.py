@@ -23,24 +23,82 @@ def tile_folder(folder: Path, classes: int = 3, each: int = 20, size: int = 16) 
     return folder
 
 
+# Sizes of tiny backbones in the words of each family's config; all others read those of ViT.
+_SIZES = {
+    "vit": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": PATCH,
+    },
+    "swin": {
+        "embed_dim": 32,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "window_size": 2,
+        "image_size": 32,
+        "patch_size": PATCH // 2,
+    },
+    "hiera": {
+        "embed_dim": 32,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "image_size": [32, 32],
+        "patch_size": [7, 7],
+        "num_query_pool": 1,
+        "masked_unit_size": [2, 2],
+        "masked_unit_attention": [True, False],
+    },
+}
+_SIZES["swinv2"] = _SIZES["swin"]
+_SIZES["dinov3_vit"] = {**_SIZES["vit"], "num_register_tokens": 4}
+_SIZES["beit"] = {**_SIZES["vit"], "use_relative_position_bias": True}
+_SIZES["vit_mae"] = {
+    **_SIZES["vit"],
+    "decoder_hidden_size": 16,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 16,
+}
+# Checkpoints that the hub has as another class than the classifier's.
+_CLASSES = {
+    "dinov3_vit": "DINOv3ViTModel",
+    "vit_mae": "ViTMAEForPreTraining",
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+}
+
+
+def _tiny_config(model_type: str, layers: int):
+    """Return the config of a tiny backbone of a family."""
+    from transformers import AutoConfig
+
+    if model_type in ("clip", "siglip"):
+        text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        text |= {"vocab_size": 64, "max_position_embeddings": 8, "eos_token_id": 2, "bos_token_id": 1}
+        vision = {**_SIZES["vit"], "num_hidden_layers": layers}
+        return AutoConfig.for_model(model_type, text_config=text, vision_config=vision)
+    sizes = _SIZES.get(model_type, _SIZES["vit"])
+    if "num_hidden_layers" in sizes:
+        sizes = {**sizes, "num_hidden_layers": layers}
+    return AutoConfig.for_model(model_type, **sizes, num_labels=7)
+
+
 def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, distilled: bool = False) -> Path:
     """A tiny backbone with random weights in the hub's layout, for 32 x 32 pixels."""
     import torch
-    from transformers import AutoConfig, AutoModelForImageClassification
+    import transformers
 
-    config = AutoConfig.for_model(
-        model_type,
-        hidden_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=32,
-        patch_size=PATCH,
-        num_labels=7,
-    )
+    config = _tiny_config(model_type, layers)
     config.architectures = ["DeiTForImageClassificationWithTeacher"] if distilled else []
     torch.manual_seed(0)
-    AutoModelForImageClassification.from_config(config).save_pretrained(folder)
+    if model_type in _CLASSES:
+        model = getattr(transformers, _CLASSES[model_type])(config)
+    else:
+        model = transformers.AutoModelForImageClassification.from_config(config)
+    model.save_pretrained(folder)
     stated = {
         "size": {"height": 32, "width": 32},
         "resample": 2,

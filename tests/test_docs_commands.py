@@ -38,7 +38,18 @@ def commands(page):
 ALL = [(page_name(page), words) for page in PAGES for words in commands(page)]
 TRAINS = {"train", "prepare", "plan"}  # take a recipe
 RUN = TRAINS | {
-    *("evaluate", "predict", "bundle", "export", "adapters", "import", "doctor", "methods", "report"),
+    *(
+        "evaluate",
+        "predict",
+        "bundle",
+        "export",
+        "adapters",
+        "import",
+        "doctor",
+        "methods",
+        "backbones",
+        "report",
+    ),
     *("map", "map-sample", "map-areas", "map-compare", "map-zones", "adapt"),
 }
 # What is trained or needed in one page by a name that another page makes.

@@ -1,17 +1,24 @@
 """A fused layer of frozen weights gives torch's output and gradients."""
 
 from itertools import chain
+from math import isqrt
 
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.nn import functional as F
+from transformers import DINOv3ViTConfig
+from transformers.models.dinov3_vit.modeling_dinov3_vit import (
+    DINOv3ViTRopePositionEmbedding,
+    apply_rotary_pos_emb,
+)
 
 from orbitune.fastpath.dispatch import kind_of_linear
 from orbitune.fastpath.fused_layer import FusedLayer, run_layers
 from orbitune.fastpath.linear import FusedLinear
 from orbitune.fastpath.operations import CompiledDropout, CompiledOperations
+from orbitune.fastpath.rotary import Rotary
 
 pytestmark = pytest.mark.usefixtures("variant")
 
@@ -23,10 +30,25 @@ SHAPES = {
 }
 
 
+PREFIX = 3  # tokens that are not rotated
+
+
 class Layer:
     """The same layer twice: as one pass, and by torch in fp32 with the same rounded weights."""
 
-    def __init__(self, dtype, targets=("q_proj", "k_proj", "v_proj"), bias=True, scaled=False, dropout=0.0):
+    def __init__(
+        self,
+        dtype,
+        targets=("q_proj", "k_proj", "v_proj"),
+        bias=True,
+        scaled=False,
+        dropout=0.0,
+        rotates=False,
+    ):
+        self.rope = None
+        if rotates:
+            sizes = {"hidden_size": WIDTH, "num_attention_heads": WIDTH // HEAD, "patch_size": 1}
+            self.rope = DINOv3ViTRopePositionEmbedding(DINOv3ViTConfig(**sizes)).eval()
         torch.manual_seed(0)
         parts = nn.ModuleDict({name: nn.Linear(*shape, bias=bias) for name, shape in SHAPES.items()})
         parts.requires_grad_(False)
@@ -53,7 +75,14 @@ class Layer:
             linear.append(FusedLinear(layers, kinds, dtype=self.dtype, operations=CompiledOperations()))
         qkv, out, mlp_in, mlp_out = linear
         return FusedLayer(
-            qkv, out, mlp_in=mlp_in, mlp_out=mlp_out, norms=self.norms, scales=self.scales, head_dim=HEAD
+            qkv,
+            out,
+            mlp_in=mlp_in,
+            mlp_out=mlp_out,
+            norms=self.norms,
+            scales=self.scales,
+            head_dim=HEAD,
+            rotary=self.rope and Rotary(self.rope.inv_freq, prefix_tokens=PREFIX),
         )
 
     def linear(self, name, x, kept=None):
@@ -73,6 +102,9 @@ class Layer:
             self.linear(f"{name}_proj", normed, kept).view(images, -1, WIDTH // HEAD, HEAD).transpose(1, 2)
             for name in "qkv"
         )
+        if self.rope:
+            side = isqrt(q.shape[2] - PREFIX)
+            q, k = apply_rotary_pos_emb(q, k, *self.rope(torch.empty(1, 3, side, side)))
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1).flatten(1)
         x = x + one * self.linear("o_proj", attended)
         hidden = F.gelu(self.linear("fc1", F.layer_norm(x, (WIDTH,), *second, 1e-6)))
@@ -108,6 +140,11 @@ def assert_alike(pairs, rounding):
 @pytest.mark.parametrize(("images", "tokens"), [(1, 1), (1, 5), (9, 5), (3, 17), (5, 50), (2, 197), (1, 512)])
 def test_it_is_torchs_to_its_rounding(dtype, rounding, images, tokens, scaled):
     assert_alike(Layer(dtype, scaled=scaled).both(images, tokens), rounding)
+
+
+@pytest.mark.parametrize(("images", "tokens"), [(1, PREFIX + 1), (5, PREFIX + 16), (2, PREFIX + 49)])
+def test_queries_and_keys_are_rotated_as_transformers_rotates_them(dtype, rounding, images, tokens):
+    assert_alike(Layer(dtype, rotates=True, scaled=True).both(images, tokens), rounding)
 
 
 @pytest.mark.parametrize("targets", [(), ("k_proj",), ("q_proj", "v_proj")])

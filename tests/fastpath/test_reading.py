@@ -20,7 +20,7 @@ from orbitune.models import backbones
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import load_saved, read_metadata, trained_backbone, write_metadata
 from orbitune.models.factory import resolve
-from orbitune.models.families import TRANSFORMERS_4
+from orbitune.models.families.family import TRANSFORMERS_4
 from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
 

@@ -8,7 +8,7 @@ from orbitune.evaluation.network import fast_network
 from orbitune.fastpath.attention import attend
 from orbitune.fastpath.token_merging import attend_merged, check_merging, merge
 from orbitune.models.backbones import find_backbone, load_weights
-from orbitune.models.families import FAMILIES
+from orbitune.models.families.table import FAMILIES
 
 TILES = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 TRANSFORM = Transform(32, (0.5,) * 3, (0.5,) * 3, "bilinear")

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from orbitune.errors import ModelError
-from orbitune.models.families import FAMILIES
+from orbitune.models.families.table import FAMILIES
 from orbitune.models.files.head_tensors import read_head, write_head
 
 

@@ -15,7 +15,7 @@ from orbitune.evaluation.network import fast_network, plain_network
 from orbitune.inference.classifier import Classifier
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.factory import build, plan_parameters, resolve
-from orbitune.models.inputs.widening import colour_fractions, patch_embeddings
+from orbitune.models.inputs.widening import colour_fractions
 from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
@@ -48,8 +48,9 @@ def test_a_grey_tile_has_the_embeddings_of_a_grey_image(tmp_path, model_type):
     plain = load_weights(own, CLASSES, seed=0)
     grey = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
-        expected = patch_embeddings(plain)(grey.expand(-1, 3, -1, -1))
-        torch.testing.assert_close(patch_embeddings(wide)(grey.expand(-1, 5, -1, -1)), expected)
+        embed = f"{own.family.body}.embeddings.patch_embeddings"
+        expected = plain.get_submodule(embed)(grey.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(wide.get_submodule(embed)(grey.expand(-1, 5, -1, -1)), expected)
 
 
 def test_a_backbone_of_other_bands_says_how_many_it_reads(band_place):

@@ -26,7 +26,7 @@ from orbitune.evaluation.network import make_network
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.factory import resolve
-from orbitune.models.families import head_names
+from orbitune.models.families.family import head_names
 from orbitune.recipe import Recipe
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from orbitune.errors import ModelError
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family, body_of
 from orbitune.models.files.adapter_files import (
     DOWN,
     PREFIX,
@@ -111,7 +111,7 @@ def batched_lora_layers(network: Any, model: nn.Module, *, family: Family) -> li
     names = {id(module): name for name, module in model.named_modules()}
     if network.plan.fast:
         return _wrap_fused(network, names)
-    layers = getattr(model, str(model.base_model_prefix)).get_submodule(family.layers)
+    layers = body_of(model, family).get_submodule(family.layers)
     return [_hook(module, names) for module in layers.modules() if isinstance(module, nn.Linear)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError
-from orbitune.models.families import TRANSFORMERS_4, Family
+from orbitune.models.families.family import TRANSFORMERS_4, Family
 from orbitune.models.files.adapter_files import PREFIX
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "norm1": ("NORM1",),
     "norm2": ("NORM2",),
 }
-# The same for modules outside the layers; BODY stands for the model type of the family.
+# The same for modules outside the layers; BODY stands for the body of the family.
 _OUTSIDE = {"norm": "BODY.layernorm", "head": "classifier"}
 
 # How tensors of a fused module are split: A reads the input, which all parts share.
@@ -149,7 +149,7 @@ def _parts(name: str, tensor: "Tensor", *, family: Family) -> "Iterator[tuple[st
     if not (match := _LAYER.fullmatch(own)):
         yield PREFIX + _outside(own, family), tensor
         return
-    layer, inside = f"{family.model_type}.{family.layers}.{match[1]}.", match[2]
+    layer, inside = f"{family.body}.{family.layers}.{match[1]}.", match[2]
     modules, kind = _inside(inside, family)
     if len(modules) == 1 or kind in _WHOLE:
         pieces = [tensor] * len(modules)
@@ -177,7 +177,7 @@ def _outside(name: str, family: Family) -> str:
     """Return the key of a tensor outside the layers in transformers 5."""
     matched = _TENSOR.fullmatch(name)
     module, kind = matched.groups() if matched else ("", name)
-    module = _OUTSIDE.get(module, module).replace("BODY", family.model_type)
-    if module not in family.heads and not module.startswith(f"{family.model_type}."):
+    module = _OUTSIDE.get(module, module).replace("BODY", family.body)
+    if module not in family.heads and not module.startswith(f"{family.body}."):
         raise ModelError(f"The adapter changes {module}, which is not part of a {family.title}.")
     return f"{module}.{kind}"

@@ -36,7 +36,7 @@ def prepare(
         leaks_found = {"leaks": [leak.to_json() for leak in leaks]} if check_leaks else {}
         print_json({"data": data.to_json(), "backbone": backbone.to_json(), **leaks_found})
         return
-    print_inputs(data, backbone.description)
+    print_inputs(data, backbone.summary)
     for leak in leaks:
         print(f"  leaks: {leak.describe()}")
     for name, reason in setup.tiles.skipped:

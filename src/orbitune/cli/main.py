@@ -23,7 +23,7 @@ _RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
 # The commands of each module, in the order of the help.
 COMMANDS = {
     "orbitune.cli.data": ("prepare",),
-    "orbitune.cli.train": ("plan", "train", "evaluate", "methods", "trial", "robustness"),
+    "orbitune.cli.train": ("plan", "train", "evaluate", "methods", "backbones", "trial", "robustness"),
     "orbitune.cli.study": ("study", "report", "bench"),
     "orbitune.cli.adapters": ("bundle", "import", "push", "pull", "adapters"),
     "orbitune.cli.predict": ("predict",),

@@ -51,7 +51,7 @@ def print_areas(report: "AreaReport | ChangeReport") -> None:
 
 
 def print_inputs(data: "RunData", backbone: str) -> None:
-    """Print the tiles, what was done to them, and the description of the backbone."""
+    """Print the tiles, what was done to them, and what the backbone is."""
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     print(f"tiles: {data.source}; {sizes}; {len(data.classes)} classes")
     for note in data.notes:

@@ -168,5 +168,5 @@ def bench(
         print(f"{figure.title}: {format_figure(figure)}, {figure.verdict}")
     for line in warnings(results):
         print(f"warning: {line}", file=sys.stderr)
-    print_inputs(results.data, results.backbone.description)
+    print_inputs(results.data, results.backbone.summary)
     print(f"report: {made.report}")

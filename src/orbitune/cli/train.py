@@ -1,4 +1,4 @@
-"""Commands for single runs: `plan`, `train`, `evaluate`, `methods`.
+"""Commands for single runs: `plan`, `train`, `evaluate`, `methods`, `backbones`.
 
 Also the hidden commands that a study calls.
 """
@@ -54,7 +54,7 @@ def plan(
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(plans[0].data, plans[0].backbone.description)
+    print_inputs(plans[0].data, plans[0].backbone.summary)
 
 
 @app.command()
@@ -104,7 +104,7 @@ def train(
             f"saved {saved} ({result.cost.artefact_bytes / 1e6:.1f} MB); reloaded in another process, its "
             f"logits differ by {result.reload_check.largest_difference:.1g}"
         )
-    print_inputs(result.data, result.backbone.description)
+    print_inputs(result.data, result.backbone.summary)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def evaluate(
     ]
     print_table(["class", "precision", "recall", "F1", "tiles"], rows)
     result = RunResult.load(run)
-    print_inputs(result.data, result.backbone.description)
+    print_inputs(result.data, result.backbone.summary)
 
 
 @app.command()
@@ -148,6 +148,20 @@ def methods(
         print_json({"backbone": backbone, "classes": classes, "methods": [m.to_json() for m in described]})
         return
     print_table(*methods_table(described), prose=("what is trained", "from"))
+
+
+@app.command()
+def backbones(as_json: Json = False) -> None:
+    """List the backbone families, and for each some checkpoints of the hub with size and licence."""
+    from orbitune.models.families.checkpoints import backbones_table, describe_backbones
+
+    described = describe_backbones()
+    if as_json:
+        print_json({"backbones": [each.to_json() for each in described]})
+        return
+    print_table(*backbones_table(described), prose=("checkpoint",))
+    for title, reason in {each.title: each.why_not_fast for each in described if each.why_not_fast}.items():
+        print(f"{title} is computed by transformers: {reason}.")
 
 
 @app.command(hidden=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.models.families import Family
+from orbitune.errors import ModelError
+from orbitune.models.families.family import Family, last_norm_of, patch_side, vision_config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,12 +29,18 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
 
     Returns:
         float32 (S / patch, S / patch), >= 0; all 0 if no patch supports the class.
+
+    Raises:
+        ModelError: its attention does not connect all patches, or biases and poolings come between.
     """
     import torch
 
+    if family.pooling == "own" or family.last_norm is None:
+        raise ModelError(f"There is no attribution map for {family.title}; use a ViT, such as DINOv2.")
+
     base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
     normed: list[Tensor] = []
-    norm = getattr(base, base.base_model_prefix).layernorm
+    norm = last_norm_of(base, family)
     hook = norm.register_forward_hook(lambda _module, _inputs, output: normed.append(output))
     with torch.enable_grad(), _eager_attention(base), hook:
         # The gradient has to reach the first layer, even if no parameter is trained.
@@ -44,11 +51,11 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
         total = torch.eye(tokens, device=pixels.device)
         for weights, gradient in zip(out.attentions, gradients, strict=True):
             total += (weights[0] * gradient[0]).clamp_min(0).mean(0) @ total
-        if family.head_reads_class_token:
+        if family.reads_leading_tokens:
             attribution = total[0]
         else:  # a head that averages patches weighs each by its contribution to the logit
             attribution = (normed[0][0] * normed_gradient[0]).sum(1).clamp_min(0) @ total
-    side = pixels.shape[-1] // base.config.patch_size
+    side = pixels.shape[-1] // patch_side(vision_config(base.config))
     return attribution[tokens - side * side :].view(side, side).cpu().numpy()  # other tokens come first
 
 

@@ -19,7 +19,7 @@ from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, token_count
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.families import Family, head_names
+from orbitune.models.families.family import Family, body_of, head_names
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES
 from orbitune.recipe import Recipe
@@ -64,7 +64,7 @@ class PlainClassifier(nn.Module):
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]
-        self._embeddings = [getattr(base, base.base_model_prefix).embeddings]
+        self._body, self._projection = [body_of(base, family)], family.projection
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """Return logits, float32 (B, C).
@@ -88,9 +88,9 @@ class PlainClassifier(nn.Module):
         if not (self._patch_dropout and self.training):
             yield
             return
-        [embeddings] = self._embeddings
-        patches = (size // embeddings.patch_embeddings.projection.kernel_size[0]) ** 2
-        handle = embeddings.register_forward_hook(
+        [body] = self._body
+        patches = (size // body.get_submodule(self._projection).kernel_size[0]) ** 2
+        handle = body.embeddings.register_forward_hook(
             lambda module, inputs, tokens: drop_patches(
                 tokens, self._patch_dropout, prefix_tokens=tokens.shape[1] - patches
             )
@@ -200,7 +200,7 @@ def plan_network(
     if not recipe.fast or dispatch is None:
         why = NO_FAST_PATH if recipe.fast else None
         return ComputePlan(False, dtype, "transformers", why_not_fast=why)
-    tokens = token_count(size, backbone.patch_size)
+    tokens = token_count(size, backbone.step)
     plan: ComputePlan = dispatch.plan_compute(
         model, backbone.family, dtype=dtype, tokens=tokens, attention=attention
     )

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from orbitune.data.augment import random_dihedral
 from orbitune.data.transform import to_tensor
 from orbitune.evaluation.network import fast_network
+from orbitune.models.families.family import Family, body_of, last_norm_of
 from orbitune.progress import ProgressDisplay
 from orbitune.training.setup import TrainingSetup
 
@@ -44,7 +45,7 @@ def distil(
     Returns:
         The tuned tensors of the student, float32, by their names in its state dict.
     """
-    trained = _unfreeze(student, setup.backbone.family.layers, first=merge_after[0])
+    trained = _unfreeze(student, setup.backbone.family, first=merge_after[0])
     dtype = torch.float32 if setup.recipe.precision == "fp32" else torch.bfloat16
     family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
@@ -72,14 +73,14 @@ def distil(
     return {name: parameter.detach() for name, parameter in trained.items()}
 
 
-def _unfreeze(model: nn.Module, layers: str, *, first: int) -> dict[str, nn.Parameter]:
+def _unfreeze(model: nn.Module, family: Family, *, first: int) -> dict[str, nn.Parameter]:
     """Make the parameters above a block trainable, and return them by name."""
     model.requires_grad_(False)
-    body = getattr(model, str(model.base_model_prefix))
-    for module in (*body.get_submodule(layers)[first:], body.layernorm):
+    layers = body_of(model, family).get_submodule(family.layers)
+    for module in (*layers[first:], last_norm_of(model, family)):
         module.requires_grad_()
     for name, module in model.named_children():
-        if name != model.base_model_prefix:
+        if name != family.body:
             module.requires_grad_()
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 

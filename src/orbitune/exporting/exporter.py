@@ -14,6 +14,7 @@ from orbitune.exporting.validation import (
     measure_export,
 )
 from orbitune.files import replacing, write_json
+from orbitune.models.families.family import Family
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -56,14 +57,16 @@ def export(
 
     Raises:
         ExportRefusedError: a file fails validation; all others are written.
-        OrbituneError: the run is not finished, a format is unknown or lacks a library, the folder holds
-            exports of another model, or tokens cannot be merged in this model or these formats.
+        OrbituneError: the run is not finished, a format is unknown, lacks a library or cannot hold this
+            architecture, the folder holds exports of another model, or tokens cannot be merged in this model
+            or these formats.
     """
     chosen = _choose_formats(formats, log)
     if merge_tokens and all(each.largest_difference for each in chosen):
         raise RunError("Token merging is not exact: it needs a format in int8, such as onnx-int8.")
     out = Path(out) if out else Path(run) / "export"
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
+    chosen = _without_graphs(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
     write_json(out / "labels.json", list(reference.bundle.classes))
     refused = []
@@ -109,3 +112,22 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
         if missing := FORMATS[name].missing:
             raise RunError(f"{FORMATS[name].title} needs {', '.join(missing)}: {FORMATS[name].install}.")
     return [FORMATS[name] for name in names]
+
+
+def _without_graphs(
+    chosen: list[ExportFormat], family: Family, *, asked: bool, log: Log
+) -> list[ExportFormat]:
+    """Leave out the formats whose graph cannot be written for a family.
+
+    Raises:
+        RunError: they were asked for by name.
+    """
+    left_out = [each.title for each in chosen if each.is_graph] if family.why_plain else []
+    if left_out and asked:
+        raise RunError(
+            f"A {family.title} cannot be exported as {left_out[0]}: {family.why_plain}. Export the format "
+            "merged, which transformers opens."
+        )
+    for title in left_out:
+        log(f"{title} is left out: it cannot hold a {family.title} ({family.why_plain})")
+    return [each for each in chosen if each.title not in left_out]

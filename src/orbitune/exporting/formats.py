@@ -46,6 +46,11 @@ class ExportFormat:
     extra: str = "export"
 
     @property
+    def is_graph(self) -> bool:
+        """Return whether it is a graph that `orbitune.exporting.vit_graph` writes."""
+        return bool(self.needs)
+
+    @property
     def missing(self) -> list[str]:
         """Return the modules that are needed and not installed."""
         return [module for module in self.needs if not is_installed(module)]

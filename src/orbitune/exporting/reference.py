@@ -14,6 +14,8 @@ from orbitune.data.transform import Transform
 from orbitune.exporting.kept_tensors import kept_tensors
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
+from orbitune.models.families.family import body_of, vision_config
+from orbitune.models.inputs.positions import leading_tokens
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
 
@@ -69,7 +71,8 @@ class ReferenceModel:
             require_fast_path("Merging tokens (--merge-tokens)")
             from orbitune.fastpath.token_merging import check_merging
 
-            check_merging(merge_after, setup.backbone.family, depth=setup.backbone.config.num_hidden_layers)
+            depth = vision_config(setup.backbone.config).num_hidden_layers
+            check_merging(merge_after, setup.backbone.family, depth=depth)
         return cls(bundle, setup, tuple(merge_after), progress)
 
     @property
@@ -99,28 +102,28 @@ class ReferenceModel:
     def merged(self) -> "nn.Module":
         """Return a plain transformers classifier in fp32, with any adapter merged.
 
-        Its configuration has the run's class names and image size. Its position embeddings are interpolated
-        to that size, so that transformers needs no argument for it.
+        Its configuration has the run's class names. Where position embeddings are a tensor of the model, they
+        are interpolated to the run's image size, so that transformers needs no argument for it.
         """
         import torch
 
         model: Any = self.model()
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload(safe_merge=True)
-        size, embeddings = self.transform.size, getattr(model, model.base_model_prefix).embeddings
-        patches = (size // self.setup.backbone.patch_size) ** 2
-        has_distillation_token = getattr(embeddings, "distillation_token", None) is not None
-        tokens = 1 + has_distillation_token + patches
-        shape_only = torch.empty(1, tokens, model.config.hidden_size, device="meta")
-        with torch.no_grad():
-            positions = embeddings.interpolate_pos_encoding(shape_only, size, size)
-        embeddings.position_embeddings = torch.nn.Parameter(positions.clone())
-        embeddings.patch_embeddings.image_size = (size, size)
-        embeddings.patch_embeddings.num_patches = patches
+        family, size = self.setup.backbone.family, self.transform.size
+        embeddings = body_of(model, family).embeddings
+        if hasattr(embeddings, "position_embeddings") and not family.why_plain:
+            patches = (size // self.setup.backbone.step) ** 2
+            tokens = len(leading_tokens(embeddings)) + patches
+            shape_only = torch.empty(1, tokens, model.config.hidden_size, device="meta")
+            with torch.no_grad():
+                positions = embeddings.interpolate_pos_encoding(shape_only, size, size)
+            embeddings.position_embeddings = torch.nn.Parameter(positions.clone())
+            embeddings.patch_embeddings.image_size = (size, size)
+            embeddings.patch_embeddings.num_patches = patches
+            model.config.update({"image_size": size})
         names = dict(enumerate(self.bundle.classes))
-        model.config.update(
-            {"image_size": size, "id2label": names, "label2id": {n: i for i, n in names.items()}}
-        )
+        model.config.update({"id2label": names, "label2id": {n: i for i, n in names.items()}})
         return model.eval().requires_grad_(False)
 
     @cached_property
@@ -227,7 +230,7 @@ class ReferenceModel:
 
         backbone, used = self.setup.backbone, self.setup.preprocessing
         return ViTGraph(
-            read_weights(model, backbone.family, grid=self.transform.size // backbone.patch_size),
+            read_weights(model, backbone.family, grid=self.transform.size // backbone.step),
             self.transform,
             TileFormat(*self.tile_size, len(used.bands), used.dtype),
             self.bundle.temperature,

@@ -188,6 +188,8 @@ class ViTGraph:
                 (first, normed, normed), layer.qkv, ("query", "key", "value"), strict=True
             )
         )
+        if self.weights.angles is not None:
+            q, k = (self._rotated(rows, tokens.count) for rows in (q, k))
         q = self._heads(q, reads or tokens.count, [0, 2, 1, 3])
         k = self._heads(k, tokens.count, [0, 2, 3, 1])
         v = self._heads(v, tokens.count, [0, 2, 1, 3])
@@ -200,6 +202,19 @@ class ViTGraph:
         attended = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), v)
         attended = graph.add("Transpose", attended, perm=[0, 2, 1, 3])
         return graph.add("Reshape", attended, graph.shape(-1, width))
+
+    def _rotated(self, rows: str, count: int) -> str:
+        """Rotate the rows of patches by the angles of their positions; see `rotary_angles`."""
+        graph, heads, angles = self._graph, self.weights.attention_heads, self.weights.angles
+        assert angles is not None
+        leading, half = np.zeros((len(self.weights.prefix), angles.shape[1]), np.float32), angles.shape[1]
+        angles = np.concatenate([leading, angles])[:, None, None]
+        cosines = graph.constant(np.cos(angles), "rotary.cosines")
+        sines = graph.constant(np.concatenate([-np.sin(angles), np.sin(angles)], 2), "rotary.sines")
+        halves = graph.add("Reshape", rows, graph.shape(-1, count, heads, 2, half))
+        swapped = graph.add("Gather", halves, graph.shape(1, 0), axis=3)
+        turned = graph.add("Add", graph.add("Mul", halves, cosines), graph.add("Mul", swapped, sines))
+        return graph.add("Reshape", turned, graph.shape(-1, 2 * half * heads))
 
     def _heads(self, rows: str, count: int, order: list[int]) -> str:
         """Split rows (B * N, D) into heads (B, N, heads, D / heads), and transpose them."""
@@ -248,11 +263,13 @@ class ViTGraph:
         rows = rows if self.dtype == np.float32 else graph.cast(rows, np.float32)
         graph.dtype = np.float32
         tokens = graph.add("Reshape", rows, graph.shape(-1, count, len(model.projection)))
-        features = [self._token(tokens, place) for place in range(len(model.heads))]
-        if model.pools_patches:
+        if model.pooling == "class":
+            features = [self._token(tokens, place) for place in range(len(model.heads))]
+        else:
             ends = (graph.shape(each) for each in (len(model.prefix), count, 1))
             mean = graph.add("ReduceMean", graph.add("Slice", tokens, *ends), axes=[1], keepdims=0)
-            features = [graph.add("Concat", features[0], mean, axis=1)]
+            both = model.pooling == "class and patches"
+            features = [graph.add("Concat", self._token(tokens, 0), mean, axis=1) if both else mean]
         logits = [
             add_linear(graph, feature, linear=head, name=f"heads.{place}")
             for place, (feature, head) in enumerate(zip(features, model.heads, strict=True))

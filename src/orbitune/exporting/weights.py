@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.models.families import Family, head_names, layer_scales
-from orbitune.models.inputs.positions import interpolate_positions, leading_tokens
+from orbitune.models.families.family import (
+    Family,
+    Pooling,
+    body_of,
+    head_names,
+    last_norm_of,
+    layer_scales,
+    vision_config,
+)
+from orbitune.models.inputs.positions import (
+    interpolate_positions,
+    leading_tokens,
+    position_embeddings,
+    rotary_angles,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +83,8 @@ class ModelWeights:
         heads: classification heads, whose logits are averaged; each reads its own leading token.
         attention_heads: number of attention heads.
         activation: of the MLP, as config.json names it.
-        pools_patches: whether the head reads the mean of the patches too.
+        pooling: what the head reads.
+        angles: by which queries and keys of the patches are rotated, (N, head width / 2); None for none.
     """
 
     projection: np.ndarray
@@ -82,12 +96,13 @@ class ModelWeights:
     heads: tuple[LinearWeights, ...]
     attention_heads: int
     activation: str
-    pools_patches: bool
+    pooling: Pooling
+    angles: np.ndarray | None = None
 
     @property
     def tokens_read(self) -> int | None:
         """Return the number of leading tokens that the head reads; None for all."""
-        return None if self.pools_patches else len(self.heads)
+        return len(self.heads) if self.pooling == "class" else None
 
 
 def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeights:
@@ -99,16 +114,24 @@ def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeigh
         family: names of the model's parts.
         grid: patches along a side of the model's input.
     """
+    import torch
+
     root: Any = model
-    body = getattr(root, root.base_model_prefix)
-    embeddings, config = body.embeddings, root.config
+    body = body_of(root, family)
+    embeddings, config = body.embeddings, vision_config(root.config)
     leading = [_array(token)[0] for token in leading_tokens(embeddings)]
-    positions = embeddings.position_embeddings.detach().float()
+    projection = body.get_submodule(family.projection)
+    stated = position_embeddings(embeddings)
+    positions = (
+        torch.zeros(1, len(leading) + grid**2, len(projection.weight))
+        if stated is None
+        else stated.detach().float()
+    )
     patches = interpolate_positions(positions[:, len(leading) :], grid, antialias=family.antialias)
-    prefix = np.concatenate(leading) + _array(positions[0, : len(leading)])
+    before = _array(positions[0, : len(leading)])
+    prefix = np.concatenate(leading) + before if leading else before
     if (registers := getattr(embeddings, "register_tokens", None)) is not None:
         prefix = np.concatenate([prefix, _array(registers)[0]])
-    projection = embeddings.patch_embeddings.projection
     layers = tuple(
         _layer(layer, family, heads=config.num_attention_heads) for layer in body.get_submodule(family.layers)
     )
@@ -118,17 +141,21 @@ def read_weights(model: "nn.Module", family: Family, *, grid: int) -> ModelWeigh
         prefix=prefix,
         positions=_array(patches[0]),
         layers=layers,
-        norm=_norm(body.layernorm),
+        norm=_norm(last_norm_of(root, family)),
         heads=tuple(_linear(getattr(root, name)) for name in head_names(model, family)),
         attention_heads=config.num_attention_heads,
-        activation="silu" if layers[0].mlp_up else config.hidden_act,  # a gated MLP ignores hidden_act
-        pools_patches=not family.head_reads_class_token,
+        # A gated MLP of DINOv2 ignores hidden_act.
+        activation="silu" if layers[0].mlp_up and not family.rotary else config.hidden_act,
+        pooling=family.pooling,
+        angles=_array(rotary_angles(grid, body.rope_embeddings.inv_freq)) if family.rotary else None,
     )
 
 
 def _layer(layer: Any, family: Family, *, heads: int) -> LayerWeights:
     modules = dict(layer.named_modules())
-    parts = {role: modules[name] for role, names in family.roles.items() for name in names if name in modules}
+    parts = {
+        role: modules[name] for role, names in family.roles.items() for name in names[::-1] if name in modules
+    }
     scales = layer_scales(layer)
     query = _linear(parts["q"])
     head_dim = len(query.bias) // heads
@@ -142,7 +169,7 @@ def _layer(layer: Any, family: Family, *, heads: int) -> LayerWeights:
         ),
         out=_scaled(_linear(parts["o"]), None if scales[0] is None else _array(scales[0])),
         mlp_in=_linear(parts["fc1"]),
-        mlp_up=_linear(parts["up"]) if "up" in parts else None,
+        mlp_up=None if parts.get("up", parts["fc1"]) is parts["fc1"] else _linear(parts["up"]),
         mlp_out=_scaled(_linear(parts["fc2"]), None if scales[1] is None else _array(scales[1])),
     )
 

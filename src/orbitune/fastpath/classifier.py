@@ -31,7 +31,7 @@ from orbitune.fastpath.linear import FusedLinear
 from orbitune.fastpath.operations import Residual, add
 from orbitune.fastpath.patch_embedding import PatchEmbedding
 from orbitune.fastpath.token_merging import merge
-from orbitune.models.families import Family, head_names
+from orbitune.models.families.family import Family, head_names, last_norm_of
 
 
 class FastClassifier(nn.Module):
@@ -69,14 +69,18 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         self._patch_dropout = patch_dropout
-        base, body = base_model(model), backbone_of(model)
+        base, body = base_model(model), backbone_of(model, family)
         self._patches = PatchEmbedding(
-            body.embeddings, transform, dtype=plan.dtype, antialias=family.antialias
+            body.embeddings,
+            transform,
+            projection=body.get_submodule(family.projection),
+            dtype=plan.dtype,
+            antialias=family.antialias,
         )
-        self._norm = body.layernorm
+        self._norm = last_norm_of(base, family)
         # A list, because assigning modules would register them a second time.
         self.heads = [getattr(base, name) for name in head_names(base, family)]
-        self._pools_patches = not family.head_reads_class_token
+        self._pooling = family.pooling
         self._layers = [
             Layer(modules, layer_plan, plan=plan)
             for modules, layer_plan in zip(layer_modules(model, family), plan.layers, strict=True)
@@ -151,9 +155,10 @@ class FastClassifier(nn.Module):
         else:
             x = self._run(inputs, self._layers[self.frozen_depth :])
         x = self._norm(x.float())
-        if self._pools_patches:
-            return [torch.cat([x[:, 0], x[:, self._patches.prefix_tokens :].mean(1)], 1)]
-        return [x[:, token] for token in range(len(self.heads))]
+        if self._pooling == "class":
+            return [x[:, token] for token in range(len(self.heads))]
+        mean = x[:, self._patches.prefix_tokens :].mean(1)
+        return [mean if self._pooling == "patches" else torch.cat([x[:, 0], mean], 1)]
 
     def _run(self, x: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Return the output of layers, (B, N, D)."""

@@ -23,7 +23,7 @@ from orbitune.fastpath.layer_modules import (
 from orbitune.fastpath.native import library, variants
 from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.families import Family, head_names
+from orbitune.models.families.family import Family, head_names, vision_config
 from orbitune.models.precision import has_instructions, product_method
 
 # The products of the compiled kernels need widths that are multiples of it: whole registers of every variant.
@@ -106,10 +106,10 @@ def plan_compute(
         tokens: sequence length.
         attention: attention kernel of an earlier part of the same run; None for the faster one.
     """
-    if reason := why_not_fast(model):
+    if reason := why_not_fast(model, family):
         return ComputePlan(False, dtype, "transformers", why_not_fast=reason)
     if attention is None:
-        config, device = base_model(model).config, next(model.parameters()).device
+        config, device = vision_config(base_model(model).config), next(model.parameters()).device
         head_dim = config.hidden_size // config.num_attention_heads
         attention = fastest_attention(tokens, dtype, device=device, head_dim=head_dim)
     return plan_fast_path(model, family, dtype=dtype, attention=attention)
@@ -130,13 +130,15 @@ def read_saved(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module |
     from orbitune.fastpath.reading.saved_model import read_classifier
 
     model = read_classifier(folder, backbone, classes=classes)
-    return None if model is None or why_not_fast(model) else model
+    return None if model is None or why_not_fast(model, backbone.family) else model
 
 
-def why_not_fast(model: nn.Module) -> str | None:
+def why_not_fast(model: nn.Module, family: Family) -> str | None:
     """Return why the fast path cannot compute this model; None if it can."""
-    config = base_model(model).config
-    random = ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate")
+    if family.why_plain:
+        return f"{family.title} is computed by transformers: {family.why_plain}"
+    config = vision_config(base_model(model).config)
+    random = ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "drop_path_rate")
     if named := [name for name in random if getattr(config, name, 0)]:
         return f"the backbone's config.json sets {', '.join(named)}"
     if name := _adapted_elsewhere(model):
@@ -147,9 +149,9 @@ def why_not_fast(model: nn.Module) -> str | None:
 def plan_fast_path(model: nn.Module, family: Family, *, dtype: torch.dtype, attention: str) -> FastPlan:
     """Return the plan for a model that the fast path can compute; see `plan_compute`."""
     layers = layer_modules(model, family)
-    sample = backbone_of(model).layernorm.weight.new_empty(0, dtype=dtype)
+    sample = next(backbone_of(model, family).parameters()).new_empty(0, dtype=dtype)
     kernels = plan_kernels(sample, layers)
-    reads = len(head_names(base_model(model), family)) if family.head_reads_class_token else None
+    reads = len(head_names(base_model(model), family)) if family.reads_leading_tokens else None
     plans, scale_before = [], None
     for layer in layers:
         output_tokens = reads if layer is layers[-1] else None

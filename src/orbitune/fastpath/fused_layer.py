@@ -13,6 +13,7 @@ from torch import Tensor
 from orbitune.fastpath.linear import FusedLinear, LoraUpdates
 from orbitune.fastpath.native.library import LayerStruct, LoraStruct, SavedStruct, call, padded
 from orbitune.fastpath.operations import CompiledDropout
+from orbitune.fastpath.rotary import Rotary
 
 _NO_UPDATES = LoraUpdates([], [], [], None)
 
@@ -35,6 +36,7 @@ class FusedLayer:
         norms: LayerNorms before attention and before the MLP.
         scales: layer scales (D,) after attention and after the MLP, or None.
         head_dim: width of an attention head.
+        rotary: rotation of queries and keys; None for none.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class FusedLayer:
         norms: Sequence[Any],
         scales: Sequence[Tensor | None],
         head_dim: int,
+        rotary: Rotary | None = None,
     ) -> None:
+        self._rotary = rotary
         self.qkv, self._head_dim, self._hidden = qkv, head_dim, len(mlp_in.weights[0])
         first, second = ([norm.weight, norm.bias] for norm in norms)
         first += [*qkv.parameters, *out.parameters, scales[0]]
@@ -92,6 +96,10 @@ class FusedLayer:
         layer.lora, layer.updates, layer.rank = updates, count, _padded_rank(lora, x)
         if isinstance(lora.dropout, CompiledDropout):
             layer.seed, layer.threshold = lora.dropout.arguments
+        if self._rotary:
+            table = self._rotary.table(layer.tokens, x.dtype)  # which keeps it
+            layer.cosines, layer.sines = table.cosines.data_ptr(), table.sines.data_ptr()
+            layer.prefix = table.prefix_tokens
         return layer
 
 

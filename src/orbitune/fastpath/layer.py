@@ -34,7 +34,7 @@ class Layer:
         self._plan, self._kernels, self._attention = layer_plan, plan.kernels, plan.attention
         self._operations = operations_for(plan.kernels)
         self._head_dim, self._gated = modules.head_dim, modules.gated
-        self._norms, self._scales = modules.norms, modules.scales
+        self._norms, self._scales, self._rotary = modules.norms, modules.scales, modules.rotary
         qkv = (
             [("q_proj",), ("k_proj", "v_proj")]
             if layer_plan.output_tokens
@@ -72,6 +72,7 @@ class Layer:
             norms=self._norms,
             scales=self._scales,
             head_dim=self._head_dim,
+            rotary=self._rotary,
         )
 
     def wrap_linear(self, wrap: Callable[[FusedLinear], Any]) -> None:
@@ -110,6 +111,8 @@ class Layer:
             linear(x, training).view(batch, -1, len(linear.layers), *heads)
             for linear, x in zip(self._qkv, inputs, strict=True)
         ]
+        if self._rotary:
+            qkv = [self._rotary(each) for each in qkv]  # one, since heads that read patches need all rows
         if sizes is None:
             queries = self._kernels.attention_queries
             attended = attend(self._attention, qkv, compiled_queries=queries)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from orbitune.models.families import Family, layer_scales
+from orbitune.fastpath.rotary import Rotary
+from orbitune.models.families.family import Family, body_of, layer_scales, vision_config
 
 
 def base_model(model: nn.Module) -> Any:
@@ -16,10 +17,9 @@ def base_model(model: nn.Module) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
 
 
-def backbone_of(model: nn.Module) -> Any:
+def backbone_of(model: nn.Module, family: Family) -> Any:
     """Return a classifier's backbone: embeddings, layers and final LayerNorm."""
-    base = base_model(model)
-    return getattr(base, base.base_model_prefix)
+    return body_of(base_model(model), family)
 
 
 class LowRankLinear(nn.Module):
@@ -66,6 +66,7 @@ class LayerModules:
         norms: LayerNorms before attention and before the MLP.
         scales: layer scales (D,) after attention and after the MLP, or None.
         head_dim: width of an attention head.
+        rotary: rotation of queries and keys by position; None for none.
     """
 
     linear: dict[str, nn.Module]
@@ -75,6 +76,7 @@ class LayerModules:
     norms: tuple[Any, Any]
     scales: tuple[Tensor | None, Tensor | None]
     head_dim: int
+    rotary: Rotary | None = None
 
     @property
     def gated(self) -> bool:
@@ -89,18 +91,23 @@ class LayerModules:
 
 def layer_modules(model: nn.Module, family: Family) -> list[LayerModules]:
     """Return the modules of each transformer layer, from the first to the last."""
-    is_gelu = base_model(model).config.hidden_act == "gelu"
+    config, body = vision_config(base_model(model).config), backbone_of(model, family)
+    rotary = None
+    if family.rotary:
+        prefix = 1 + config.num_register_tokens
+        rotary = Rotary(body.rope_embeddings.inv_freq, prefix_tokens=prefix)
     return [
-        _modules_of(layer, family, is_gelu=is_gelu)
-        for layer in backbone_of(model).get_submodule(family.layers)
+        _modules_of(layer, family, is_gelu=config.hidden_act == "gelu", rotary=rotary)
+        for layer in body.get_submodule(family.layers)
     ]
 
 
-def _modules_of(layer: Any, family: Family, *, is_gelu: bool) -> LayerModules:
-    attention, mlp = layer.attention, layer.mlp
-    gated = hasattr(mlp, "gate_proj")
-    mlp_in, mlp_out = (("gate_proj", "up_proj"), "down_proj") if gated else (("fc1",), "fc2")
-    linear = {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")}
+def _modules_of(layer: Any, family: Family, *, is_gelu: bool, rotary: Rotary | None) -> LayerModules:
+    mlp, q_name = layer.mlp, family.roles["q"][0]
+    gated, two = hasattr(mlp, "gate_proj"), hasattr(mlp, "fc1")
+    mlp_in: tuple[str, ...] = ("gate_proj", "up_proj") if gated else ("fc1",) if two else ("up_proj",)
+    mlp_out = "fc2" if two else "down_proj"
+    linear = {f"{role}_proj": layer.get_submodule(family.roles[role][0]) for role in "qkvo"}
     linear |= {name: getattr(mlp, name) for name in (*mlp_in, mlp_out)}
     norms = [getattr(layer, name) for name in family.norms]
     scales = layer_scales(layer)
@@ -108,8 +115,14 @@ def _modules_of(layer: Any, family: Family, *, is_gelu: bool) -> LayerModules:
         linear=linear,
         mlp_in=mlp_in,
         mlp_out=mlp_out,
-        activation=mlp.act_fn if gated else None if is_gelu else mlp.activation_fn,
+        activation=mlp.act_fn if gated else None if is_gelu else _activation(mlp),
         norms=(norms[0], norms[1]),
         scales=(scales[0], scales[1]),
-        head_dim=attention.head_dim,
+        head_dim=layer.get_submodule(q_name.rpartition(".")[0]).head_dim,
+        rotary=rotary,
     )
+
+
+def _activation(mlp: Any) -> Any:
+    """Return the activation function of a plain MLP."""
+    return mlp.activation_fn if hasattr(mlp, "activation_fn") else mlp.act_fn

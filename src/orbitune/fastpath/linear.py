@@ -44,7 +44,8 @@ class FusedLinear:
             _widen_buffers(layer)
         bases = [getattr(layer, "base_layer", layer) for layer in layers]
         self.weights = self._concatenated([base.weight for base in bases])
-        self.biases = [] if bases[0].bias is None else self._concatenated([base.bias for base in bases])
+        biased = any(base.bias is not None for base in bases)
+        self.biases = self._concatenated([_bias(base) for base in bases]) if biased else []
         outputs = _slices([len(base.weight) for base in bases])
         self._updates = [
             (rows, low_rank_factors(layer))
@@ -183,6 +184,12 @@ class _Linear(torch.autograd.Function):
         grad_down = operations.outer(grad_reduced, dropped, columns=rank)
         grad_factors = lora.split(grad_down, operations.outer(reduced, grad, columns=rank))
         return grad_x, grad_weight, grad_bias, None, None, *grad_factors
+
+
+def _bias(layer: Any) -> nn.Parameter:
+    """Return the bias of a linear layer; zeros for one without, as the keys of DINOv3 are."""
+    zeros = layer.weight.detach().new_zeros(len(layer.weight))
+    return nn.Parameter(zeros, requires_grad=False) if layer.bias is None else layer.bias
 
 
 def _slices(sizes: list[int]) -> list[slice]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orbitune.data.transform import LARGEST, Transform, resize_matrix
 from orbitune.fastpath.dispatch import can_fold_resizing, visible_pixels
-from orbitune.models.inputs.positions import interpolate_positions, leading_tokens
+from orbitune.models.inputs.positions import interpolate_positions, leading_tokens, position_embeddings
 from orbitune.models.precision import baddbmm, linear
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class PatchEmbedding:
     Args:
         embeddings: embeddings module of transformers.
         transform: resizing and normalisation.
+        projection: convolution from pixels to patch embeddings.
         dtype: dtype of the tokens.
         antialias: whether position embeddings are interpolated with antialiasing.
 
@@ -37,11 +38,17 @@ class PatchEmbedding:
     """
 
     def __init__(
-        self, embeddings: Any, transform: Transform, *, dtype: torch.dtype, antialias: bool = False
+        self,
+        embeddings: Any,
+        transform: Transform,
+        *,
+        projection: Any,
+        dtype: torch.dtype,
+        antialias: bool = False,
     ) -> None:
-        self.projection = embeddings.patch_embeddings.projection
+        self.projection = projection
         self.trained = any(p.requires_grad for p in embeddings.parameters())
-        self._positions, self._antialias = embeddings.position_embeddings, antialias
+        self._positions, self._antialias = position_embeddings(embeddings), antialias
         self._transform, self._dtype = transform, dtype
         self._leading = leading_tokens(embeddings)
         self._registers = getattr(embeddings, "register_tokens", None)
@@ -95,13 +102,13 @@ class PatchEmbedding:
 
     def _constant(self, size: int) -> tuple[Tensor, Tensor]:
         """Return prefix tokens (1, S, D) and position embeddings of patches (P, D)."""
-        before, patches = self._positions.split(
-            [len(self._leading), self._positions.shape[1] - len(self._leading)], 1
-        )
-        patches = interpolate_positions(
-            patches, size // self.projection.kernel_size[0], antialias=self._antialias
-        )[0]
-        first = torch.cat(self._leading, 1) + before
+        side, count = size // self.projection.kernel_size[0], len(self._leading)
+        if self._positions is None:  # positions rotate queries and keys instead
+            first, patches = torch.cat(self._leading, 1), self.projection.weight.new_zeros(side**2, 1)
+        else:
+            before, patches = self._positions.split([count, self._positions.shape[1] - count], 1)
+            patches = interpolate_positions(patches, side, antialias=self._antialias)[0]
+            first = torch.cat(self._leading, 1) + before if count else before
         return first if self._registers is None else torch.cat([first, self._registers], 1), patches
 
     def _folds(self, tiles: Tensor, transform: Transform) -> bool:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from orbitune.errors import ModelError
 from orbitune.fastpath.attention import split_qkv
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.precision import matmul
 
 
@@ -26,7 +26,7 @@ def check_merging(after: Sequence[int], family: Family, *, depth: int) -> None:
     Raises:
         ModelError: the head reads the patches, or the numbers are not ascending and below `depth`.
     """
-    if after and not family.head_reads_class_token:
+    if after and not family.reads_leading_tokens:
         raise ModelError(
             f"The tokens of {family.title} cannot be merged: its head reads the patches themselves."
         )

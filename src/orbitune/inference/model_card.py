@@ -7,7 +7,7 @@ from orbitune.data.transform import LARGEST
 from orbitune.evaluation.run_result import RunResult
 from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.metadata import ModelMetadata, WeightStorage
 from orbitune.models.methods import find_method
@@ -112,14 +112,19 @@ def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     count = len(metadata.preprocessing.bands)
     sizes = f"num_labels={len(metadata.classes)}" + (f", num_channels={count}" if count != 3 else "")
+    module, name = (family.classifier or "transformers:AutoModelForImageClassification").split(":")
     load = (
-        f"""base = AutoModelForImageClassification.from_pretrained(
+        f"""base = {name}.from_pretrained(
     "{metadata.backbone.reference}", {sizes}, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
         if adapter
-        else 'model = AutoModelForImageClassification.from_pretrained("FOLDER").eval()'
+        else f'model = {name}.from_pretrained("FOLDER").eval()'
     )
+    imports = ["from transformers import AutoImageProcessor", f"from {module} import {name}"]
+    if module == "transformers":
+        imports = [f"{imports[0]}, {name}"]
+    imported = "\n".join([*imports, *(["from peft import PeftModel"] if adapter else [])])
     return f"""```python
 from orbitune import Classifier
 
@@ -127,11 +132,11 @@ for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
     print(prediction.input, prediction.labels, prediction.sure)
 ```
 
-or without Orbitune, for raw logits:
+or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits:
 
 ```python
-from transformers import AutoImageProcessor, AutoModelForImageClassification
-{"from peft import PeftModel" if adapter else ""}
+{imported}
+
 {load}
 pixels = AutoImageProcessor.from_pretrained("FOLDER")(image, return_tensors="pt")
 logits = model(**pixels{arguments}).logits
@@ -223,7 +228,7 @@ def _training(metadata: ModelMetadata) -> str:
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     tiles = [data.source, sizes, data.fingerprint and f"fingerprint `{data.fingerprint}`"]
     lines = [
-        f"- backbone: {metadata.backbone.description}, SHA-256 of its weights "
+        f"- backbone: {metadata.backbone.summary}, SHA-256 of its weights "
         f"`{metadata.backbone.weights_sha256}`",
         "- tiles: " + ("; ".join(filter(None, tiles)) or "unknown"),
         *([f"- split: {data.split}, SHA-256 `{data.splits_sha256}`"] if data.split else []),

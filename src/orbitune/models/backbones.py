@@ -10,10 +10,13 @@ from orbitune.errors import ModelError, OrbituneError, first_line, one_line
 from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
-from orbitune.models.embedded import DEMO_DESCRIPTION, demo_backbone
-from orbitune.models.families import FAMILIES, Family, head_names
+from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE, demo_backbone
+from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
+from orbitune.models.families.family import Family, head_names, square_side, vision_config
+from orbitune.models.families.known import family_of
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
+from orbitune.models.files.licence import CARD, read_licence
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
@@ -35,7 +38,9 @@ class Backbone:
         channels: number of bands that the checkpoint reads.
         width: embedding dimension.
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
-        patch_size: side of a patch in pixels.
+        step: number of pixels that image sizes are multiples of: the side of a patch, or of what a
+            hierarchical model makes of several.
+        smallest: smallest image size in pixels.
         widened_to: names of the bands that its patch embedding is widened to, see
             `orbitune.models.inputs.widening`; empty to read what the checkpoint reads.
     """
@@ -46,7 +51,8 @@ class Backbone:
     channels: int
     width: int
     preprocessing: Preprocessing
-    patch_size: int
+    step: int
+    smallest: int
     widened_to: tuple[str, ...] = ()
 
     def for_bands(self, bands: tuple[str, ...]) -> "Backbone":
@@ -86,6 +92,7 @@ class Backbone:
             reference=self.reference,
             description=self.description,
             weights_sha256=self.weights_hash,
+            licence=DEMO_LICENCE if self.name == "demo" else read_licence(self.folder),
         )
 
     @property
@@ -135,10 +142,13 @@ def find_backbone(name: str) -> Backbone:
     """
     folder = _folder_of(name)
     config: Any = check_config(folder)
-    family = _family_of(folder, config.model_type)
-    if not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
-        config = read_config(folder)  # transformers knows the family's defaults
-    config_size = _side(config.image_size, "image_size", name=name)
+    family = family_of(config.model_type, whose=str(folder))
+    if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
+        config = vision_config(read_config(folder))  # transformers knows the family's defaults
+    try:
+        size, step, smallest = square_side(config.image_size), family.step(config), family.smallest(config)
+    except ValueError as error:
+        raise ModelError(f"{name} states a size that is not supported: {error}.") from None
     return Backbone(
         name=name,
         folder=folder,
@@ -146,22 +156,11 @@ def find_backbone(name: str) -> Backbone:
         channels=config.num_channels,
         width=config.hidden_size,
         preprocessing=read_preprocessing(
-            folder, family, default_size=config_size, channels=config.num_channels
+            folder, family, name=name, default_size=size, channels=config.num_channels
         ),
-        patch_size=_side(config.patch_size, "patch_size", name=name),
+        step=step,
+        smallest=smallest,
     )
-
-
-def _family_of(folder: Path, model_type: str) -> Family:
-    """Return the family of an architecture.
-
-    Raises:
-        ModelError: it is not supported.
-    """
-    if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder} is of the architecture {model_type!r}; supported are: {known}.")
-    return FAMILIES[model_type]
 
 
 def read_config(folder: Path, **more: Any) -> Any:
@@ -174,21 +173,11 @@ def read_config(folder: Path, **more: Any) -> Any:
     Raises:
         ModelError: it is missing or damaged, or the architecture is not supported.
     """
-    _family_of(folder, check_config(folder).model_type)
-    from transformers import AutoConfig
-
+    family = family_of(check_config(folder).model_type, whose=str(folder))
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **more)
+        return classifier_config(folder, family, **more)
     except Exception as error:  # transformers raises any type of error on a damaged value
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
-
-
-def _side(size: int | list[int], what: str, *, name: str) -> int:
-    """Return a side in pixels; some checkpoints state height and width."""
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise ModelError(f"{name} states {what} {size}; only square ones are supported.")
-    return sides.pop()
 
 
 def _folder_of(name: str) -> Path:
@@ -202,7 +191,7 @@ def _folder_of(name: str) -> Path:
         return folder
     try:
         return snapshot(
-            name, "model", patterns=["config.json", "preprocessor_config.json", "model*.safetensors*"]
+            name, "model", patterns=["config.json", "preprocessor_config.json", "model*.safetensors*", CARD]
         )
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
@@ -228,7 +217,6 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
         ModelError: there are no safetensors weights, they are damaged, or parts of the backbone have none.
     """
     import torch
-    from transformers import AutoModelForImageClassification
     from transformers.utils import logging
 
     check_fits(backbone, classes)
@@ -236,7 +224,7 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
     logging.disable_progress_bar()
     torch.manual_seed(seed)
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
+        model, report = classifier_class(backbone.family).from_pretrained(
             backbone.folder,
             config=labelled_config(backbone, classes),
             dtype=torch.float32,
@@ -256,8 +244,10 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
             f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
+    if backbone.family.prepare:
+        backbone.family.prepare(model)
     if backbone.widened_to:
-        widen(model, backbone.widened_to)
+        _widen(model, backbone)
     return model
 
 
@@ -313,28 +303,30 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
         ModelError: the config.json describes no model.
     """
     import torch
-    from transformers import AutoModelForImageClassification
 
     with torch.device("meta"):
         try:
-            model = AutoModelForImageClassification.from_config(
-                labelled_config(backbone, classes), trust_remote_code=False
-            )
+            model = empty_classifier(labelled_config(backbone, classes), backbone.family)
         except Exception as error:  # as in `read_config`
             raise ModelError(
                 f"The config.json of {backbone.name} describes no model: {one_line(str(error))}."
             ) from None
     if backbone.widened_to:
-        widen(model, backbone.widened_to)
+        _widen(model, backbone)
     return model
 
 
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     """Return the checkpoint's configuration with these classes in place of its own."""
     names = dict(enumerate(classes))
-    config = read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
-    config.architectures = config.architectures or []  # transformers iterates over it
-    return config
+    return read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
+
+
+def _widen(model: Any, backbone: Backbone) -> None:
+    """Widen a model's patch projection to the backbone's bands."""
+    family = backbone.family
+    widen(model, backbone.widened_to, projection=f"{family.body}.{family.projection}")
+    vision_config(model.config).num_channels = len(backbone.widened_to)
 
 
 def token_count(size: int, patch: int) -> int:

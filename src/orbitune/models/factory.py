@@ -32,6 +32,11 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     """
     size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
     check_sizes(recipe.model_copy(update={"image_size": size}), backbone)
+    if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
+        raise ModelError(
+            f"Patches of {backbone.family.title} cannot be left out (patch_dropout): its attention depends "
+            "on where each one is. Set patch_dropout to 0."
+        )
     return recipe.replace(
         image_size=size,
         learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
@@ -45,29 +50,30 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
 
 def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[int]) -> int:
     """Return an image size in pixels for a number, `native`, `auto` or None."""
-    patch = backbone.patch_size
+    step = backbone.step
     if asked == "native":
-        return -(-max(tile) // patch) * patch
+        return max(-(-max(tile) // step) * step, backbone.smallest)
     if asked == "auto":
-        return min(max(patch, round(_AUTO * max(tile) / patch) * patch), backbone.image_size)
+        return min(max(backbone.smallest, round(_AUTO * max(tile) / step) * step), backbone.image_size)
     return int(asked or backbone.image_size)
 
 
 def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
-    """Check that the image sizes that a recipe states are multiples of the patch size.
+    """Check that the image sizes that a recipe states suit the backbone.
 
     Raises:
-        ModelError: one is not.
+        ModelError: one is no multiple of its patches, or smaller than it can read.
     """
-    patch = backbone.patch_size
+    step, smallest = backbone.step, backbone.smallest
     for size in (recipe.image_size, *(each for each, _ in recipe.sizes or ())):
-        if not isinstance(size, int) or size % patch == 0:
+        if not isinstance(size, int) or (size % step == 0 and size >= smallest):
             continue
-        below = size // patch * patch
-        fits = f"{below} or {below + patch}" if below else f"{patch}"
+        below = size // step * step
+        fits = f"{below} or {below + step}" if below >= smallest else f"{max(smallest, below + step)}"
+        least = f" and whose smallest size is {smallest}" if smallest > step else ""
         raise ModelError(
-            f"An image size of {size} does not suit {backbone.name}, whose patches are {patch} pixels wide; "
-            f"use {fits}."
+            f"An image size of {size} does not suit {backbone.name}, whose patches are {step} pixels "
+            f"wide{least}; use {fits}."
         )
 
 
@@ -77,7 +83,7 @@ def _micro_batch(size: int, recipe: Recipe, *, backbone: Backbone) -> int:
 
     if torch.cuda.is_available():
         return recipe.batch_size
-    a_tile = int(token_count(size, backbone.patch_size) * (1 - recipe.patch_dropout)) * backbone.width
+    a_tile = int(token_count(size, backbone.step) * (1 - recipe.patch_dropout)) * backbone.width
     return 1 << max(0, (_CACHED // max(1, a_tile)).bit_length() - 1)
 
 

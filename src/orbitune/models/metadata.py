@@ -68,12 +68,21 @@ class BackboneRecord(Record):
         reference: what finds it again: the hub id, or the absolute folder.
         description: for people.
         weights_sha256: over its weight files, see `Backbone.weights_hash`.
+        licence: as its card states it; empty where it states none, None where it was not recorded.
     """
 
     name: str
     reference: Annotated[str, Field(min_length=1)]
     description: str
     weights_sha256: Sha256
+    licence: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """Return the description with the licence."""
+        if self.licence is None:
+            return self.description
+        return f"{self.description} (licence: {self.licence or 'its card states none'})"
 
 
 class ParameterCounts(Record):

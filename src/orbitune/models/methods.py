@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orbitune.errors import ModelError
 from orbitune.models import peft_methods
 from orbitune.models.adalora import RankSchedule
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -5,17 +5,21 @@ not a rank derives it from the rank, so that the default is what its authors com
 a higher rank is a larger update.
 """
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, first_line
-from orbitune.models.families import Family, resolve_targets, trained_whole
+from orbitune.models.families.family import (
+    Family,
+    layer_names,
+    resolve_targets,
+    trained_whole,
+    vision_config,
+)
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-LAST_NORM = "layernorm"  # what every family calls the normalisation before the head
 TOP_LAYERS = 2  # how many the method `topk` trains where the recipe does not say
 
 
@@ -28,31 +32,33 @@ def full(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
 
 def linear(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head."""
-    return _train_modules(model, trained_whole(model, family))
+    return _train_modules(model, family, names=trained_whole(model, family))
 
 
 def norm(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, and scale and shift of all layer normalisations."""
-    return _train_modules(model, [*trained_whole(model, family), *family.norms, LAST_NORM])
+    return _train_modules(model, family, names=[*trained_whole(model, family), *family.norm_names])
 
 
 def topk(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, the last layers whole, and the last normalisation."""
-    layers = _last_layers(model, recipe.lora.top_layers or TOP_LAYERS)
-    return _train_modules(model, [*trained_whole(model, family), *layers, LAST_NORM])
+    layers = _last_layers(model, family, count=recipe.lora.top_layers or TOP_LAYERS)
+    last = filter(None, (family.last_norm,))
+    return _train_modules(model, family, names=[*trained_whole(model, family), *layers, *last])
 
 
 def bitfit(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and all biases."""
-    return _train_modules(model, trained_whole(model, family), bias="all")
+    return _train_modules(model, family, names=trained_whole(model, family), bias="all")
 
 
-def _train_modules(model: "nn.Module", names: list[str], **more: Any) -> "nn.Module":
+def _train_modules(model: "nn.Module", family: Family, *, names: list[str], **more: Any) -> "nn.Module":
     """Train whole modules in a PEFT model without adapted layers."""
     from peft import LoraConfig
     from peft.tuners.tuners_utils import DUMMY_TARGET_MODULES
 
-    return _peft(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=names, **more))
+    config = LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=names, **more)
+    return _peft(model, config, family=family)
 
 
 def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> "nn.Module":
@@ -65,7 +71,7 @@ def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> 
 
     settings, values = recipe.lora, _adapter_settings(model, family, recipe=recipe)
     values |= {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
-    return _peft(model, LoraConfig(**{**values, **more}))
+    return _peft(model, LoraConfig(**{**values, **more}), family=family)
 
 
 def rslora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
@@ -117,7 +123,7 @@ def adalora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module
         lora_dropout=settings.dropout,
         total_step=1,  # PEFT asks for it here; the schedule knows it
     )
-    adapted = _peft(model, config)
+    adapted = _peft(model, config, family=family)
     for name, parameter in adapted.named_parameters():
         if ".ranknum." in name:  # a constant, which PEFT would train on the meta device
             parameter.requires_grad_(False)
@@ -138,7 +144,7 @@ def vera(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
         vera_dropout=recipe.lora.dropout,
         save_projection=True,
     )
-    return _peft(model, config)
+    return _peft(model, config, family=family)
 
 
 def randlora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
@@ -157,7 +163,7 @@ def randlora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Modul
         randlora_alpha=10 * settings.alpha * rank // settings.rank,
         randlora_dropout=settings.dropout,
     )
-    return _peft(model, config)
+    return _peft(model, config, family=family)
 
 
 def fourierft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
@@ -170,14 +176,14 @@ def fourierft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     from peft import FourierFTConfig
 
     settings = recipe.lora
-    scaling = 150 * settings.alpha / settings.rank * model.config.hidden_size / 768
+    scaling = 150 * settings.alpha / settings.rank * vision_config(model.config).hidden_size / 768
     config = FourierFTConfig(
         **_adapter_settings(model, family, recipe=recipe),
         n_frequency=128 * settings.rank,
         scaling=scaling,
         init_weights=True,
     )
-    return _peft(model, config)
+    return _peft(model, config, family=family)
 
 
 def oft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
@@ -190,58 +196,67 @@ def oft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     """
     from peft import OFTConfig
 
-    block, width = 4 * recipe.lora.rank, model.config.hidden_size
-    if width % block:
+    block, settings = 4 * recipe.lora.rank, _adapter_settings(model, family, recipe=recipe)
+    ends = tuple(settings["target_modules"])
+    widths = {module.in_features for name, module in model.named_modules() if name.endswith(ends)}
+    if undivided := sorted(width for width in widths if width % block):
         raise ModelError(
-            f"OFT rotates blocks of 4 * rank = {block} inputs, which do not divide a width of {width}; "
-            "choose another rank."
+            f"OFT rotates blocks of 4 * rank = {block} inputs, which do not divide a width of "
+            f"{undivided[0]}; choose another rank."
         )
-    return _peft(model, OFTConfig(**_adapter_settings(model, family, recipe=recipe), oft_block_size=block))
+    return _peft(model, OFTConfig(**settings, oft_block_size=block), family=family)
 
 
 def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and scales of keys, values and the MLP's hidden units ((IA)3)."""
     from peft import IA3Config
 
-    attention, mlp = (resolve_targets(model, family, targets=roles) for roles in (("k", "v"), ("fc2",)))
-    if (top := recipe.lora.top_layers) is not None:
-        layers = _last_layers(model, top)
-        attention, mlp = ([f"{layer}.{n}" for layer in layers for n in names] for names in (attention, mlp))
+    layers = _adapted_layers(model, family, recipe=recipe)
+    attention, mlp = (
+        resolve_targets(model, family, targets=roles, layers=layers) for roles in (("k", "v"), ("fc2",))
+    )
     config = IA3Config(
         target_modules=[*attention, *mlp],
         feedforward_modules=mlp,
         modules_to_save=trained_whole(model, family),
     )
-    return _peft(model, config)
+    return _peft(model, config, family=family)
 
 
 def _adapter_settings(model: "nn.Module", family: Family, *, recipe: Recipe) -> dict[str, Any]:
     """Return the common settings of PEFT's configurations for linear layers."""
-    settings: dict[str, Any] = {
-        "target_modules": resolve_targets(model, family, targets=recipe.lora.targets),
+    layers = _adapted_layers(model, family, recipe=recipe)
+    return {
+        "target_modules": resolve_targets(model, family, targets=recipe.lora.targets, layers=layers),
         "bias": recipe.lora.bias,
         # Without this PEFT would neither train nor save the new head.
         "modules_to_save": trained_whole(model, family),
     }
-    if (count := recipe.lora.top_layers) is not None:
-        numbers = [int(name.rpartition(".")[2]) for name in _last_layers(model, count)]
-        settings |= {"layers_to_transform": numbers, "layers_pattern": ["layer", "layers"]}
-    return settings
 
 
-def _last_layers(model: "nn.Module", count: int) -> list[str]:
+def _adapted_layers(model: "nn.Module", family: Family, *, recipe: Recipe) -> list[str]:
+    """Return the names of the layers that a recipe adapts; none for all."""
+    count = recipe.lora.top_layers
+    return [] if count is None else _last_layers(model, family, count=count)
+
+
+def _last_layers(model: "nn.Module", family: Family, *, count: int) -> list[str]:
     """Return the names of the last `count` layers, such as `vit.layers.11`."""
-    layers = [name for name, _ in model.named_modules() if re.fullmatch(r".*\.layers?\.\d+", name)]
+    layers = layer_names(model, family)
     if count > len(layers):
         raise ModelError(f"The backbone has {len(layers)} layers; top_layers asks for the last {count}.")
     return layers[-count:]
 
 
-def _peft(model: Any, config: Any) -> "nn.Module":
+def _peft(model: Any, config: Any, *, family: Family) -> "nn.Module":
     """Wrap a model by PEFT."""
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError as error:
         raise ModelError(f"PEFT cannot adapt this backbone: {first_line(error)}") from None
+    for name, parameter in adapted.named_parameters():
+        if name.endswith(family.unused):  # such as biases, of which PEFT trains all or none
+            parameter.requires_grad_(False)
+    return adapted

@@ -24,7 +24,7 @@ from orbitune.records import JsonTuple, Record
 from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
-    from orbitune.models.families import Family
+    from orbitune.models.families.family import Family
 
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's filter numbers
@@ -113,11 +113,12 @@ class Preprocessing(Record):
 
 
 def read_preprocessing(
-    folder: Path, family: "Family", *, default_size: int, channels: int = 3
+    folder: Path, family: "Family", *, default_size: int, channels: int = 3, name: str = ""
 ) -> Preprocessing:
     """Read a folder's preprocessor_config.json.
 
     Args:
+        name: of the checkpoint, which tells whether it has a normalisation of its own.
         default_size: side of the input in pixels where the file states none.
         channels: number of bands that the model reads.
 
@@ -142,6 +143,9 @@ def read_preprocessing(
         source = f"the {family.title} family (the checkpoint has none)"
     else:
         mean, std, source = (0.0,) * channels, (1.0,) * channels, "nothing (the checkpoint has none)"
+    for part, own in family.own_normalisation.items():
+        if part in name.lower() and (mean, std) == family.normalisation:
+            (mean, std), source = own, f"the tiles of {family.title}'s {part} weights"
     if not len(mean) == len(std) == channels:
         raise ModelError(
             f"The {PREPROCESSOR_CONFIG} of {folder} states {len(mean)} means and {len(std)} deviations for "

@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orbitune.models.families.classifiers import classifier_class, classifier_config
+from orbitune.models.families.family import Family
+from orbitune.models.families.table import FAMILIES
+
 _SAFE: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
 
 
@@ -23,7 +27,6 @@ def load(folder: str, base: str) -> Any:
         ValueError: the files of `folder` leave weights without a value.
     """
     import torch
-    from transformers import AutoModelForImageClassification
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # it would warn of the head that the adapter is about to replace
@@ -34,10 +37,10 @@ def load(folder: str, base: str) -> Any:
 
     stated = json.loads((Path(folder) / "orbitune.json").read_text())
     # With other than three bands, the adapter holds the patch projection, which replaces a random one.
-    model = AutoModelForImageClassification.from_pretrained(
+    family, channels = _family(base), len(stated["preprocessing"]["mean"])
+    model = classifier_class(family).from_pretrained(
         base,
-        num_labels=len(stated["classes"]),
-        num_channels=len(stated["preprocessing"]["mean"]),
+        config=classifier_config(base, family, channels=channels, num_labels=len(stated["classes"])),
         ignore_mismatched_sizes=True,
         dtype=torch.float32,
         **_SAFE,
@@ -52,14 +55,18 @@ def load_whole(folder: str) -> Any:
         ValueError: some are missing, which transformers would draw at random.
     """
     import torch
-    from transformers import AutoModelForImageClassification
 
-    model, report = AutoModelForImageClassification.from_pretrained(
+    model, report = classifier_class(_family(folder)).from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, **_SAFE
     )
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{len(missing)} tensors are missing, such as {missing[0]}")
     return model.eval()
+
+
+def _family(folder: str) -> Family:
+    """Return the family of a checkpoint."""
+    return FAMILIES[json.loads((Path(folder) / "config.json").read_text())["model_type"]]
 
 
 def main(folder: str, base: str, *, batch: str, forward: str) -> None:

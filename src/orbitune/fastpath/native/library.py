@@ -43,6 +43,8 @@ class LayerStruct(ctypes.Structure):
         ("lora", POINTER(LoraStruct)),
         *((name, c_int64) for name in ("updates", "rank")),
         *((name, c_uint32) for name in ("seed", "threshold")),
+        *((name, c_void_p) for name in ("cosines", "sines")),
+        ("prefix", c_int64),
     ]
 
 

@@ -18,7 +18,7 @@ from orbitune.fastpath.reading.adapter import Adapter, read_adapter
 from orbitune.fastpath.reading.known import UnknownModelError, require
 from orbitune.fastpath.reading.shapes import tensor_shapes
 from orbitune.models.backbones import Backbone
-from orbitune.models.families import TRANSFORMERS_4, Family
+from orbitune.models.families.family import TRANSFORMERS_4, Family
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_config, read_tensors, weight_files
 
 
@@ -66,7 +66,7 @@ def _read(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module:
 
 def _renamed(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under the names of transformers 5."""
-    body = f"{family.model_type}."
+    body = f"{family.body}."
     headless = not any(name.startswith(body) for name in stored)  # saved without the class with the head
     renamed: dict[str, Tensor] = {}
     for name, tensor in stored.items():
@@ -91,9 +91,9 @@ def _as_modules(
 ) -> nn.Module:
     """Return the tensors as modules under their names."""
     root: Any = nn.Module()
-    root.config, root.base_model_prefix = config, family.model_type
+    root.config = config
     layers = nn.ModuleList()
-    parent, _, last = f"{family.model_type}.{family.layers}".rpartition(".")
+    parent, _, last = f"{family.body}.{family.layers}".rpartition(".")
     _container(root, parent).add_module(last, layers)
     by_module: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -3,7 +3,7 @@
 from typing import Any
 
 from orbitune.fastpath.reading.known import require
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.files.checkpoint_files import CheckpointConfig
 
 # Settings of a config.json whose defaults differ by family: files that leave one out are not read here.
@@ -38,8 +38,9 @@ def tensor_shapes(config: CheckpointConfig, family: Family, *, channels: int, cl
     Raises:
         UnknownModelError: a setting is missing, or has a value that is not known here.
     """
+    require(not family.rotary and family.why_plain is None and config.vision_config is None)
     _check_settings(config)
-    body, width = family.model_type, config.hidden_size
+    body, width = family.body, config.hidden_size
     layer = _layer(config, family)
     return {
         **{
@@ -55,7 +56,7 @@ def tensor_shapes(config: CheckpointConfig, family: Family, *, channels: int, cl
         f"{body}.layernorm.bias": (width,),
         **_linear(
             *_heads(config, family),
-            inputs=width if family.head_reads_class_token else 2 * width,
+            inputs=2 * width if family.pooling == "class and patches" else width,
             outputs=classes,
         ),
     }
@@ -71,15 +72,14 @@ def _check_settings(config: CheckpointConfig) -> None:
 
 def _embeddings(config: Any, family: Family, *, channels: int) -> Shapes:
     """Return the shapes of the embeddings' tensors."""
-    width, patch, is_deit = config.hidden_size, config.patch_size, family.model_type == "deit"
+    width, patch = config.hidden_size, config.patch_size
+    names = {"deit": ("cls_token", "distillation_token"), "ijepa": ()}.get(family.model_type, ("cls_token",))
     shapes = {
-        "cls_token": (1, 1, width),
-        "position_embeddings": (1, (config.image_size // patch) ** 2 + 1 + is_deit, width),
+        **{name: (1, 1, width) for name in names},
+        "position_embeddings": (1, (config.image_size // patch) ** 2 + len(names), width),
         "patch_embeddings.projection.weight": (width, channels, patch, patch),
         "patch_embeddings.projection.bias": (width,),
     }
-    if is_deit:
-        shapes["distillation_token"] = (1, 1, width)
     if family.model_type == "dinov2_with_registers":
         require(config.states("num_register_tokens"))
         shapes["register_tokens"] = (1, config.num_register_tokens, width)
@@ -92,7 +92,7 @@ def _layer(config: Any, family: Family) -> Shapes:
     qkv = [f"attention.{name}_proj" for name in "qkv"]
     shapes = _linear(*qkv, inputs=width, outputs=width, bias=config.qkv_bias)
     shapes |= _linear("attention.o_proj", inputs=width, outputs=width)
-    if family.head_reads_class_token:
+    if family.model_type not in ("dinov2", "dinov2_with_registers"):
         require(config.states("intermediate_size"))
         hidden = config.intermediate_size
     else:

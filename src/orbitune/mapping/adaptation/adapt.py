@@ -27,7 +27,7 @@ from orbitune.mapping.scene.radiometry import MATCH
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
 from orbitune.models.metadata import FILE, WeightStorage

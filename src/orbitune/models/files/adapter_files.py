@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.files.checkpoint_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,

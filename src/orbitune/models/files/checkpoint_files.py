@@ -29,15 +29,14 @@ Width = Annotated[int, Field(ge=1, le=1 << 16)]
 Square = Width | Annotated[list[Width], Field(min_length=2, max_length=2)]
 
 
-class CheckpointConfig(BaseModel):
-    """A config.json: sizes of a vision transformer, with bounds far above any known one.
+class _Sizes(BaseModel):
+    """Sizes of a vision transformer, with bounds far above any known one.
 
-    Other settings are kept. The defaults are those of most families: see `states`.
+    Other settings are kept. The defaults are those of most families: see `CheckpointConfig.states`.
     """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model_type: str
     hidden_size: Width = 768
     intermediate_size: Annotated[int, Field(ge=1, le=1 << 18)] = 3072
     num_hidden_layers: Annotated[int, Field(ge=1, le=512)] = 12
@@ -49,6 +48,20 @@ class CheckpointConfig(BaseModel):
     num_register_tokens: Annotated[int, Field(ge=0, le=1024)] = 4
     pooler_output_size: Width | None = None
     encoder_stride: Width = 16
+    embed_dim: Width | None = None
+    depths: Annotated[list[Annotated[int, Field(ge=1, le=512)]], Field(max_length=16)] | None = None
+    num_heads: list[Width] | None = None
+
+
+class CheckpointConfig(_Sizes):
+    """A config.json.
+
+    Attributes:
+        vision_config: sizes of the image encoder, in a model of images and text.
+    """
+
+    model_type: str
+    vision_config: _Sizes | None = None
 
     def states(self, *names: str) -> bool:
         """Return whether the file has all these settings; defaults differ by family."""
@@ -78,10 +91,11 @@ def check_config(folder: Path) -> CheckpointConfig:
             f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not supported here; use a plain "
             "checkpoint in safetensors."
         )
-    if config.hidden_size % config.num_attention_heads:
+    sizes = config.vision_config or config
+    if not sizes.num_heads and sizes.hidden_size % sizes.num_attention_heads:
         raise ModelError(
-            f"The {CONFIG} of {folder} cannot be read: {config.num_attention_heads} heads do not divide a "
-            f"width of {config.hidden_size}."
+            f"The {CONFIG} of {folder} cannot be read: {sizes.num_attention_heads} heads do not divide a "
+            f"width of {sizes.hidden_size}."
         )
     return config
 

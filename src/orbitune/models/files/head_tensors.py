@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.errors import ModelError
-from orbitune.models.families import Family
+from orbitune.models.families.family import Family
 from orbitune.models.files.checkpoint_files import read_tensors, stored_shapes
 
 

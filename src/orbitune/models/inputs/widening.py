@@ -20,23 +20,24 @@ OWN_FRACTION = 0.9  # of a colour's kernel that its own band keeps, where other 
 _MARK = "is_widened"  # attribute of a widened projection
 
 
-def widen(model: "nn.Module", bands: Sequence[str]) -> None:
+def widen(model: "nn.Module", bands: Sequence[str], *, projection: str) -> None:
     """Replace the patch projection of an RGB classifier by one for these bands.
 
     Args:
         model: classifier of transformers, not wrapped by PEFT; is changed.
         bands: names of the bands, in their order.
+        projection: name of the convolution from pixels to patch embeddings.
     """
     import torch
     from torch import nn
 
-    embeddings = patch_embeddings(model)
-    old = embeddings.projection
+    old: Any = model.get_submodule(projection)
     new = nn.Conv2d(
         len(bands),
         old.out_channels,
         kernel_size=old.kernel_size,
         stride=old.stride,
+        padding=old.padding,
         bias=old.bias is not None,
         device=old.weight.device,
         dtype=old.weight.dtype,
@@ -47,19 +48,15 @@ def widen(model: "nn.Module", bands: Sequence[str]) -> None:
         if old.bias is not None:
             new.bias.copy_(old.bias)  # type: ignore[union-attr]
     setattr(new, _MARK, True)
-    embeddings.projection = new
-    embeddings.num_channels = len(bands)
-    model.config.num_channels = len(bands)  # type: ignore[union-attr]
+    model.set_submodule(projection, new)
+    around: Any = model.get_submodule(projection.rpartition(".")[0])
+    if hasattr(around, "num_channels"):  # which its forward pass compares with the pixels
+        around.num_channels = len(bands)
 
 
-def is_widened(model: "nn.Module") -> bool:
-    """Return whether `widen` replaced the patch projection of a classifier."""
-    return bool(getattr(patch_embeddings(model).projection, _MARK, False))
-
-
-def patch_embeddings(model: Any) -> Any:
-    """Return the module of a transformers classifier that embeds patches."""
-    return getattr(model, model.base_model_prefix).embeddings.patch_embeddings
+def is_widened(projection: "nn.Module") -> bool:
+    """Return whether a patch projection is one that `widen` made."""
+    return bool(getattr(projection, _MARK, False))
 
 
 def colour_fractions(bands: Sequence[str]) -> "np.ndarray":

@@ -23,6 +23,10 @@ typedef struct {
     int64_t updates;
     int64_t rank;             /* sum of the ranks, rounded up to a multiple of LANES */
     uint32_t seed, threshold; /* dropout of the updates' input; threshold = 0: none */
+    /* Of the angles that rotate q and k of the tokens behind the first `prefix`, in rows of width / heads / 2 rounded
+     * up to a multiple of LANES; NULL: none. */
+    const float *cosines, *sines;
+    int64_t prefix;
 } Layer;
 
 /* All updates as one: down (rank, width), and up (rank, 3 width) block by block. */
@@ -134,6 +138,25 @@ static void apply_dropout(const Layer *l, ImageRange p, const element *x, elemen
         copy_kept(x + i, y + i, n - i, p.top * l->width + i, l->seed, l->threshold);
 }
 
+/* Rotate q and k of patches by the angles of their positions, or back (direction -1), in rows (3 width). */
+static void rotate(const Layer *l, element *qkv, int64_t images, float direction) {
+    const int64_t head = l->width / l->heads, half = head / 2, stride = ROUND_UP(half);
+    for (int64_t row = 0; row < images * l->tokens; row++) {
+        const int64_t patch = row % l->tokens - l->prefix;
+        if (patch < 0) continue;
+        for (int64_t h = 0; h < 2 * l->heads; h++) /* the heads of q, then those of k */
+            for (int64_t c = 0; c < half; c += LANES) {
+                element *const first = qkv + row * 3 * l->width + h * head + c, *const second = first + half;
+                const int64_t left = minimum(half - c, LANES);
+                const floats a = load(first, left), b = load(second, left),
+                             cosine = load_floats(l->cosines + patch * stride + c),
+                             sine = load_floats(l->sines + patch * stride + c) * direction;
+                store(first, left, a * cosine - b * sine);
+                store(second, left, b * cosine + a * sine);
+            }
+    }
+}
+
 /* The layer's weights, packed for one direction: y = x W^T forward, grad_x = grad_y W backward. */
 typedef struct {
     int backward;
@@ -187,6 +210,7 @@ static void forward(const Layer *l, const PackedLayer *f, Biases b, Buffers s, I
         update.reduced = p.reduced;
     }
     panel(s.one, f->qkv, (Epilogue){.bias = b.qkv, .update = l->rank ? &update : NULL}, p.top, p.rows, p.qkv);
+    if (l->cosines) rotate(l, p.qkv, p.images, 1);
     for (int64_t i = 0; i < p.images; i++)
         for (int64_t h = 0; h < l->heads; h++) {
             const element *q = p.qkv + i * l->tokens * 3 * width + h * head;
@@ -244,6 +268,7 @@ static void backward(const Layer *l, const PackedLayer *b, Buffers s, ImageRange
                             q + 2 * width, p.weights + (i * l->heads + h) * square, grad_q, grad_q + width,
                             grad_q + 2 * width);
         }
+    if (l->cosines) rotate(l, s.wide, p.images, -1);
     Update update = b->update;
     if (l->rank) {
         panel(s.wide, b->reduced, (Epilogue){0}, p.top, p.rows, s.reduced);

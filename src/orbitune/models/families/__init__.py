@@ -1,0 +1,1 @@
+"""Backbone families: architectures of transformers, and the names of their parts."""

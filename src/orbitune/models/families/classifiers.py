@@ -1,0 +1,54 @@
+"""The classes of transformers, and of ours, that classify with the families' architectures."""
+
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from orbitune.models.families.family import Family, vision_config
+
+
+def classifier_class(family: Family) -> Any:
+    """Return the class whose `from_pretrained` loads a classifier of a family."""
+    return resolve_name(family.classifier or "transformers:AutoModelForImageClassification")
+
+
+def classifier_config(
+    folder: str | Path, family: Family, *, channels: int | None = None, **settings: Any
+) -> Any:
+    """Read the configuration of a family's classifier with transformers.
+
+    Args:
+        folder: of the checkpoint.
+        family: of the checkpoint.
+        channels: number of bands to read, where it is not the checkpoint's.
+        settings: override those of the file.
+
+    Raises:
+        Exception: of any type, where a value is damaged.
+    """
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it warns of a config of another model type, which some families intend
+    own = getattr(classifier_class(family), "config_class", None)
+    config = (own or AutoConfig).from_pretrained(folder, trust_remote_code=False, **settings)
+    encoder = vision_config(config)
+    if channels is not None:
+        encoder.num_channels = channels
+    if hasattr(encoder, "vision_use_head"):  # attention pooling, which classifiers of transformers leave out
+        encoder.vision_use_head = False
+    config.architectures = config.architectures or []  # transformers iterates over it
+    return config
+
+
+def empty_classifier(config: Any, family: Family) -> Any:
+    """Build a family's classifier without weights, on torch's default device.
+
+    Args:
+        config: what `classifier_config` returned.
+        family: of the checkpoint.
+    """
+    loaded = classifier_class(family)
+    if family.classifier:
+        return loaded._from_config(config)
+    return loaded.from_config(config, trust_remote_code=False)

@@ -1,0 +1,230 @@
+"""Backbone families: the names of each architecture's parts in transformers.
+
+All other code asks the family for names; `orbitune.models.families.table` has the families.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from orbitune.errors import ModelError
+from orbitune.models.inputs.widening import is_widened
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Bands = tuple[float, float, float]  # one number for red, green and blue
+
+# What a head reads: the class token (a distilled DeiT has two), the class token and the mean of the patches,
+# the mean of the patches, or what hierarchical models pool, which is left to transformers.
+Pooling = Literal["class", "class and patches", "patches", "own"]
+
+# What transformers 4 and 5 call the parts that a user may name, by role.
+_SPELLINGS = {
+    "query": "q",
+    "q_proj": "q",
+    "key": "k",
+    "k_proj": "k",
+    "value": "v",
+    "v_proj": "v",
+    "o_proj": "o",
+}
+
+# Modules of a layer in transformers 4, whose names checkpoints of the hub have -> in transformers 5; a fused
+# module becomes several.
+TRANSFORMERS_4: dict[str, tuple[str, ...]] = {
+    "attention.attention.query": ("attention.q_proj",),
+    "attention.attention.key": ("attention.k_proj",),
+    "attention.attention.value": ("attention.v_proj",),
+    "attention.output.dense": ("attention.o_proj",),
+    "intermediate.dense": ("mlp.fc1",),
+    "output.dense": ("mlp.fc2",),
+    "mlp.weights_in": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.weights_out": ("mlp.down_proj",),
+}
+
+
+def vision_config(config: Any) -> Any:
+    """Return the configuration of the image encoder; models of images and text hold one of their own."""
+    return getattr(config, "vision_config", None) or config
+
+
+def square_side(size: Any) -> int:
+    """Return a side in pixels; some checkpoints state height and width.
+
+    Raises:
+        ValueError: they differ.
+    """
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise ValueError(f"{size} is not square")
+    return int(sides.pop())
+
+
+def patch_side(config: Any) -> int:
+    """Return the side of a patch in pixels."""
+    return square_side(config.patch_size)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The names of an architecture's parts in transformers.
+
+    Attributes:
+        model_type: the `model_type` of the checkpoint's config.
+        title: for people.
+        normalisation: mean and standard deviation of each band for pixels in 0..1, for checkpoints that state
+            none.
+        body: the classifier's module without the head.
+        own_normalisation: that of some checkpoints by a part of their name, where their preprocessor files
+            state the family's by mistake.
+        classifier: class of the classifier where it is not the one that AutoModelForImageClassification
+            chooses, see `orbitune.models.families.classifiers`.
+        roles: module names inside a layer by role; the first one that exists is used.
+        heads: names that a classification head may have.
+        norms: names of a layer's two normalisations, before attention and before the MLP.
+        last_norm: name of the normalisation before the head; None for none.
+        other_norms: names of normalisations outside the layers.
+        layers: where a model's layers are, below its body.
+        layer_names: regular expression of the layers' full names.
+        projection: the convolution from pixels to patch embeddings, below the body.
+        pooling: what the head reads.
+        antialias: whether position embeddings are interpolated with antialiasing.
+        rotary: whether queries and keys are rotated by position (RoPE).
+        why_plain: why the fast path and the ONNX writer cannot compute its layers; None where they can.
+        unused: ends of the names of parameters without a part in classification, which are never trained.
+        forward: arguments of every forward pass, so that any image size works.
+        prepare: changes a loaded model so that it can be trained; None for nothing.
+        step: from a config, the number of pixels that image sizes are multiples of.
+        smallest: from a config, the smallest image size in pixels.
+    """
+
+    model_type: str
+    title: str
+    normalisation: tuple[Bands, Bands]
+    body: str
+    classifier: str | None = None
+    own_normalisation: Mapping[str, tuple[Bands, Bands]] = field(default_factory=dict)
+    roles: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "q": ("attention.q_proj",),
+            "k": ("attention.k_proj",),
+            "v": ("attention.v_proj",),
+            "o": ("attention.o_proj",),
+            "fc1": ("mlp.fc1", "mlp.gate_proj"),
+            "up": ("mlp.up_proj",),
+            "fc2": ("mlp.fc2", "mlp.down_proj"),
+        }
+    )
+    heads: tuple[str, ...] = ("classifier",)
+    norms: tuple[str, str] = ("layernorm_before", "layernorm_after")
+    last_norm: str | None = "layernorm"
+    other_norms: tuple[str, ...] = ()
+    layers: str = "layers"
+    layer_names: str = r".*\.layers?\.\d+"
+    projection: str = "embeddings.patch_embeddings.projection"
+    pooling: Pooling = "class"
+    antialias: bool = False
+    rotary: bool = False
+    why_plain: str | None = None
+    unused: tuple[str, ...] = ("embeddings.mask_token",)
+    forward: dict[str, Any] = field(default_factory=dict)
+    prepare: "Callable[[nn.Module], None] | None" = None
+    step: Callable[[Any], int] = patch_side
+    smallest: Callable[[Any], int] = patch_side
+
+    @property
+    def norm_names(self) -> list[str]:
+        """Return the names of all normalisations."""
+        return [*self.norms, *filter(None, (self.last_norm,)), *self.other_norms]
+
+    @property
+    def reads_leading_tokens(self) -> bool:
+        """Return whether the head reads leading tokens alone, so that nothing depends on the others."""
+        return self.pooling == "class"
+
+
+def body_of(model: "nn.Module", family: Family) -> Any:
+    """Return the module of a classifier of transformers that computes the features."""
+    return model.get_submodule(family.body)
+
+
+def last_norm_of(model: "nn.Module", family: Family) -> Any:
+    """Return the normalisation before the head, of a family that has one."""
+    assert family.last_norm is not None
+    return body_of(model, family).get_submodule(family.last_norm)
+
+
+def head_names(model: "nn.Module", family: Family) -> list[str]:
+    """Return the names of the classification heads of a model."""
+    return [name for name in family.heads if hasattr(model, name)]
+
+
+def layer_names(model: "nn.Module", family: Family) -> list[str]:
+    """Return the full names of the transformer layers, such as `vit.layers.11`, in their order."""
+    return [name for name, _ in model.named_modules() if re.fullmatch(family.layer_names, name)]
+
+
+def layer_scales(layer: Any) -> "list[Tensor | None]":
+    """Return the scales (D,) of a layer after attention and after the MLP; None for none."""
+    return [getattr(getattr(layer, f"layer_scale{n}", None), "lambda1", None) for n in (1, 2)]
+
+
+def trained_whole(model: "nn.Module", family: Family) -> list[str]:
+    """Return the modules that every method trains and saves whole.
+
+    These are the heads, and a patch projection that was widened to more bands.
+    """
+    heads = head_names(model, family)
+    projection = f"{family.body}.{family.projection}"
+    return [*heads, family.projection] if is_widened(model.get_submodule(projection)) else heads
+
+
+def resolve_targets(
+    model: "nn.Module", family: Family, *, targets: tuple[str, ...], layers: Sequence[str] = ()
+) -> list[str]:
+    """Return the module names that PEFT matches, for roles or names of modules.
+
+    Args:
+        model: the backbone.
+        family: of the backbone.
+        targets: roles (`q`), their names in transformers 4 or 5 (`query`, `q_proj`), or `all` for every role
+            of the model, which are all linear layers but the head.
+        layers: full names of the layers to choose from; none for all.
+
+    Returns:
+        Ends of names, such as `attention.q_proj`; full names where `layers` are given, or where an end is
+        that of another role's modules too.
+
+    Raises:
+        ModelError: a target names nothing in this model; the message lists the roles.
+    """
+    modules = [name for name, _ in model.named_modules()]
+    available = {
+        role: found
+        for role, names in family.roles.items()
+        if (found := next((n for n in names if any(m.endswith(f".{n}") for m in modules)), None))
+    }
+    resolved = []
+    for role in (role for target in targets for role in _roles(target, available)):
+        if role not in available:
+            raise ModelError(
+                f"{family.title} has no layer {role!r} to adapt. Choose from: "
+                + ", ".join(f"{role} ({name})" for role, name in available.items())
+                + "."
+            )
+        end = available[role]
+        others = tuple(f".{other}" for other in available.values() if other.endswith(f".{end}"))
+        if layers or others:
+            names = [name for name in modules if name.endswith(f".{end}") and not name.endswith(others)]
+            inside = tuple(f"{layer}." for layer in layers or layer_names(model, family))
+            resolved += [name for name in names if name.startswith(inside)]
+        else:
+            resolved.append(end)
+    return list(dict.fromkeys(resolved))
+
+
+def _roles(target: str, available: dict[str, str]) -> list[str]:
+    """Return the roles that a target means."""
+    return list(available) if target == "all" else [_SPELLINGS.get(target, target)]

@@ -1,0 +1,73 @@
+"""A run of a family that only transformers computes, and one of DINOv3, from training to export."""
+
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune import Classifier, Recipe, train
+from orbitune.errors import RunError
+from orbitune.exporting import validation
+from orbitune.exporting.exporter import export
+
+TILES = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_timing():
+    """Measure latency for a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "TIMING_SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder with runs by model type, and their results."""
+    place = tmp_path_factory.mktemp("families")
+    tiles, results = tile_folder(place / "tiles", each=TILES), {}
+    for model_type in ("hiera", "dinov3_vit"):
+        backbone = backbone_folder(place / f"b-{model_type}", model_type)
+        recipe = Recipe(data=str(tiles), backbone=str(backbone), epochs=2, batch_size=8, precision="fp32")
+        results[model_type] = train(recipe, place / model_type, progress=False)
+    return place, results
+
+
+@pytest.mark.parametrize("model_type", ["hiera", "dinov3_vit"])
+def test_a_run_is_proven_and_predicts(runs, model_type):
+    place, results = runs
+    assert results[model_type].reload_check.largest_difference < 1e-4
+    [prediction] = Classifier.from_pretrained(place / model_type).predict(
+        [place / "tiles" / "class_0" / "tile_0_0.png"]
+    )
+    assert {name for name, _ in prediction.labels} == {"class_0", "class_1", "class_2"}
+
+
+def test_the_result_says_why_transformers_computes_it(runs):
+    _, results = runs
+    reasons = {name: result.compute.why_not_fast for name, result in results.items()}
+    assert reasons["hiera"] == (
+        "Hiera is computed by transformers: it attends within mask units and pools queries"
+    )
+    assert reasons["dinov3_vit"] is None
+
+
+def test_a_graph_that_cannot_be_written_is_one_clear_line(runs, tmp_path):
+    place, _ = runs
+    with pytest.raises(
+        RunError, match=r"A Hiera cannot be exported as ONNX in fp32: .*Export the format merged"
+    ):
+        export(place / "hiera", ["onnx", "merged"], out=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_named_formats_graphs_are_left_out_with_a_note(runs, tmp_path):
+    place, _ = runs
+    notes = []
+    report = export(place / "hiera", out=tmp_path, progress=False, log=notes.append)
+    assert list(report.formats) == ["merged"]
+    assert "ONNX in fp32 is left out: it cannot hold a Hiera" in "\n".join(notes)
+
+
+def test_dinov3_is_exported_to_onnx_and_merged(runs, tmp_path):
+    place, _ = runs
+    report = export(place / "dinov3_vit", ["merged", "onnx"], out=tmp_path, progress=False)
+    assert set(report.formats) == {"merged", "onnx"}  # each validated against the trained model

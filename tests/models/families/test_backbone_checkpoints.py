@@ -1,0 +1,94 @@
+"""The list of backbones states what the architectures have, and the docs show the same list."""
+
+import json
+import runpy
+
+import pytest
+import torch
+from commands import orbitune
+from pages import DOCS, ROOT
+from transformers import AutoConfig
+
+from orbitune.models.families.checkpoints import EXAMPLES, describe_backbones
+from orbitune.models.families.classifiers import empty_classifier
+from orbitune.models.families.family import body_of, vision_config
+from orbitune.models.families.table import FAMILIES
+
+# What the config.json of each checkpoint states besides the defaults of its architecture.
+_SMALL = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+_LARGE = {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24}
+_BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+_REGISTERS = {"num_register_tokens": 4}
+_DINOV2 = {"image_size": 518, "patch_size": 14}
+STATED = {
+    "WinKawaks/vit-tiny-patch16-224": {
+        "hidden_size": 192,
+        "num_attention_heads": 3,
+        "intermediate_size": 768,
+    },
+    "google/vit-base-patch16-224": {},
+    "facebook/deit-small-patch16-224": _SMALL,
+    "facebook/dinov2-small": {**_DINOV2, "hidden_size": 384, "num_attention_heads": 6},
+    "facebook/dinov2-base": _DINOV2,
+    "facebook/dinov2-with-registers-small": {**_DINOV2, "hidden_size": 384, "num_attention_heads": 6},
+    "facebook/dinov3-vits16-pretrain-lvd1689m": _REGISTERS,
+    "facebook/dinov3-vitb16-pretrain-lvd1689m": {**_BASE, **_REGISTERS},
+    "facebook/dinov3-vitl16-pretrain-sat493m": {**_LARGE, **_REGISTERS},
+    "facebook/vit-msn-small": _SMALL,
+    "facebook/ijepa_vith14_1k": {
+        "hidden_size": 1280,
+        "num_attention_heads": 16,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "patch_size": 14,
+    },
+    "facebook/vit-mae-base": {},
+    "google/siglip-base-patch16-224": {},
+    "google/siglip2-base-patch16-224": {},
+    "openai/clip-vit-large-patch14": {"vision_config": {**_LARGE, "patch_size": 14}},
+    "microsoft/beit-base-patch16-224": {"use_relative_position_bias": True},
+    "microsoft/swin-tiny-patch4-window7-224": {},
+    "microsoft/swinv2-tiny-patch4-window8-256": {"image_size": 256, "window_size": 8},
+    "facebook/hiera-tiny-224-in1k-hf": {"depths": [1, 2, 7, 2]},
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name.replace("/", "_"))
+def test_a_listed_checkpoint_has_the_parameters_and_sizes_of_its_architecture(example):
+    family = FAMILIES[example.model_type]
+    config = AutoConfig.for_model(example.model_type, **STATED[example.name], num_labels=10, architectures=[])
+    encoder = vision_config(config)
+    if example.model_type == "siglip":
+        encoder.vision_use_head = False
+    with torch.device("meta"):
+        body = body_of(empty_classifier(config, family), family)
+    assert sum(parameter.numel() for parameter in body.parameters()) == example.parameters
+    assert (family.step(encoder), family.smallest(encoder)) == (
+        example.step,
+        example.smallest or example.step,
+    )
+
+
+def test_every_family_has_a_listed_checkpoint():
+    assert list(dict.fromkeys(example.model_type for example in EXAMPLES)) == list(FAMILIES)
+
+
+def test_the_command_lists_every_checkpoint():
+    done = orbitune("backbones")
+    for each in describe_backbones():
+        assert each.checkpoint in done.stdout and f"{each.parameters / 1e6:,.1f} M" in done.stdout
+    assert "Hiera is computed by transformers: it attends within mask units" in done.stdout
+    assert json.loads(orbitune("backbones", "--json").stdout)["backbones"] == [
+        each.to_json() for each in describe_backbones()
+    ]
+
+
+def test_the_docs_have_the_list_that_the_command_prints():
+    page = (DOCS / "guides" / "backbone.md").read_text()
+    assert runpy.run_path(str(DOCS / "backbone_table.py"))["page_with_table"](page) == page
+
+
+def test_the_readme_names_every_family():
+    paragraph = (ROOT / "README.md").read_text().partition("Backbones: ")[2].partition(", from the hub")[0]
+    names = paragraph.replace("\n", " ").replace(" and ", ", ").split(", ")
+    assert names == [family.title for family in FAMILIES.values()]

@@ -1,0 +1,192 @@
+"""Every family of the table with every method, on a tiny random checkpoint in the hub's layout."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from samples import backbone_folder, model_metadata, saved_model
+
+from orbitune.data.transform import Transform
+from orbitune.errors import ModelError
+from orbitune.evaluation.network import make_network, plan_network
+from orbitune.models import reload
+from orbitune.models.backbones import find_backbone, load_weights
+from orbitune.models.checkpoint_io import save_model
+from orbitune.models.factory import build, resolve
+from orbitune.models.families.family import layer_names
+from orbitune.models.families.known import family_of
+from orbitune.models.families.table import FAMILIES
+from orbitune.models.methods import METHODS, parameter_groups
+from orbitune.recipe import Recipe
+
+CLASSES = ("a", "b", "c")
+# The others have tests of their own, in test_methods.py.
+NEW = [name for name in FAMILIES if name not in ("vit", "deit", "dinov2", "dinov2_with_registers")]
+PLAIN = [name for name, family in FAMILIES.items() if family.why_plain]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A function that returns the tiny backbone of a family."""
+    place, made = tmp_path_factory.mktemp("families"), {}
+
+    def checkpoint(model_type):
+        if model_type not in made:
+            made[model_type] = find_backbone(str(backbone_folder(place / model_type, model_type)))
+        return made[model_type]
+
+    return checkpoint
+
+
+def logits(model, backbone, size=32):
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return model(pixel_values=pixels, **backbone.family.forward).logits
+
+
+def train_a_step(model, backbone, recipe):
+    """Take one step of AdamW, and return the names of trainable tensors without a gradient."""
+    model.train()
+    pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=1e-2)
+    out = model(pixel_values=pixels, **backbone.family.forward)
+    torch.nn.functional.cross_entropy(out.logits, torch.tensor([0, 1, 2])).backward()
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    optimizer.step()
+    model.eval()
+    return missing
+
+
+@pytest.mark.parametrize("model_type", NEW)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_saves_reloads_and_merges(tmp_path, checkpoints, model_type, method):
+    backbone, recipe = checkpoints(model_type), Recipe(method=method)
+    model = build(recipe, backbone, classes=CLASSES)
+    before = logits(model.eval(), backbone)
+    assert train_a_step(model, backbone, recipe) == []
+    after = logits(model, backbone)
+    assert (after - before).abs().max() > 1e-4
+    save_model(model, tmp_path / "saved", backbone=backbone, metadata=model_metadata(backbone, CLASSES))
+    again = reload.load(str(tmp_path / "saved"), str(backbone.folder))
+    assert (logits(again, backbone) - after).abs().max() < 1e-5
+    if METHODS[method].folder == "adapter":
+        merged = model.merge_and_unload()
+        assert not any("lora" in name or "base_layer" in name for name, _ in merged.named_parameters())
+        assert (logits(merged, backbone) - after).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("model_type", NEW)
+def test_a_family_reads_other_sizes_and_other_bands(checkpoints, model_type):
+    backbone = checkpoints(model_type)
+    model = load_weights(backbone.for_bands(("B04", "B03", "B02", "B08")), CLASSES, seed=0).eval()
+    assert model(pixel_values=torch.zeros(1, 4, 48, 48), **backbone.family.forward).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize("model_type", NEW)
+def test_top_layers_leave_the_others_alone(checkpoints, model_type):
+    for method in ("lora", "ia3", "topk"):
+        recipe = Recipe(method=method, lora={"top_layers": 1})
+        model = build(recipe, checkpoints(model_type), classes=CLASSES)
+        [*_, last] = layer_names(model.get_base_model(), FAMILIES[model_type])
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        inside = [name for name in trained if f".{last}." in name]
+        others = [name for name in trained if "classifier" not in name and name not in inside]
+        norm = FAMILIES[model_type].last_norm
+        assert inside and not [name for name in others if not norm or f".{norm}." not in name]
+
+
+def test_a_fresh_process_reloads_every_family(tmp_path, checkpoints):
+    words = []
+    for model_type in NEW:
+        backbone, folder = checkpoints(model_type), tmp_path / model_type
+        model = saved_model(folder, backbone, Recipe(method="lora"), CLASSES)
+        words.append([str(folder), str(backbone.folder), backbone.family.forward])
+        torch.save(logits(model, backbone), tmp_path / f"{model_type}.pt")
+    code = (
+        "import json, sys, torch\n"
+        "from orbitune.models import reload\n"
+        "found = []\n"
+        "for folder, base, forward in json.loads(sys.argv[1]):\n"
+        "    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))\n"
+        "    with torch.inference_mode():\n"
+        "        logits = reload.load(folder, base)(pixel_values=pixels, **forward).logits\n"
+        "    kept = torch.load(folder + '.pt', weights_only=True)\n"
+        "    found.append((logits - kept).abs().max().item())\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert max(json.loads(done.stdout.splitlines()[-1])) < 1e-5
+
+
+# How a family is computed
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_family_says_how_it_is_computed(checkpoints, model_type):
+    backbone = checkpoints(model_type)
+    recipe = resolve(Recipe(precision="fp32"), backbone)
+    model = build(recipe, backbone, classes=CLASSES)
+    plan = plan_network(model, recipe, backbone=backbone, size=32)
+    assert plan.fast == (model_type not in PLAIN)
+    if not plan.fast:
+        assert plan.why_not_fast.startswith(f"{backbone.family.title} is computed by transformers: ")
+
+
+@pytest.mark.parametrize("model_type", [name for name in NEW if name not in PLAIN])
+def test_the_fast_path_computes_what_transformers_does(checkpoints, model_type):
+    backbone = checkpoints(model_type)
+    model = build(Recipe(), backbone, classes=CLASSES).eval()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    transform = Transform(32, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2), "bilinear")
+    tiles = torch.randint(0, 256, (3, 20, 20, 3), dtype=torch.uint8)
+    recipe = resolve(Recipe(precision="fp32", image_size=32), backbone)
+    outputs = []
+    for fast in (True, False):
+        network = make_network(
+            model, recipe.replace(fast=fast), backbone=backbone, transform=transform
+        ).eval()
+        model.zero_grad()
+        out = network(tiles)
+        out.square().sum().backward()
+        outputs.append([out.detach(), *(p.grad.clone() for p in model.parameters() if p.requires_grad)])
+    for fast, plain in zip(*outputs, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("model_type", "message"),
+    [
+        ("dinov3_vits", "not supported: The nearest supported ones are: dinov3_vit, "),
+        ("siglip2", "SigLIP 2 checkpoints of one size are of type siglip"),
+        ("timm_wrapper", "timm's models need torchvision"),
+        ("llama", "which is not supported: Supported are: vit, deit"),
+    ],
+)
+def test_an_unknown_architecture_names_the_nearest_known_ones(model_type, message):
+    with pytest.raises(ModelError, match=message):
+        family_of(model_type, whose="b")
+
+
+def test_an_image_smaller_than_its_windows_names_the_smallest(checkpoints):
+    with pytest.raises(ModelError, match="patches are 8 pixels wide and whose smallest size is 16; use 16"):
+        resolve(Recipe(image_size=8), checkpoints("swin"))
+
+
+def test_sizes_that_follow_the_tiles_are_no_smaller_than_its_windows(checkpoints):
+    sizes = [
+        resolve(Recipe(image_size=size), checkpoints("swin"), tile=(6, 6)) for size in ("native", "auto")
+    ]
+    assert [each.image_size for each in sizes] == [16, 16]
+
+
+def test_patches_are_not_left_out_where_positions_rotate(checkpoints):
+    with pytest.raises(ModelError, match=r"DINOv3 cannot be left out .*Set patch_dropout to 0"):
+        resolve(Recipe(patch_dropout=0.5), checkpoints("dinov3_vit"))
