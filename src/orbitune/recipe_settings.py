@@ -148,7 +148,7 @@ class OptimisationSettings(Settings):
         None,
         ge=1,
         description="Passes over the training tiles per epoch (default: 1; with shots, or without a number "
-        "of epochs, enough for 100 steps)",
+        "of epochs, enough for 80 steps)",
     )
     patience: int | None = Field(
         None,

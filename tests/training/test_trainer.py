@@ -135,16 +135,16 @@ def test_a_result_from_before_energy_was_measured_still_loads(finished, tmp_path
 
 
 @pytest.mark.slow
-def test_few_shots_are_passed_over_until_an_epoch_has_a_hundred_steps(recipe, tmp_path):
+def test_few_shots_are_passed_over_until_an_epoch_has_eighty_steps(recipe, tmp_path):
     result = train(recipe.replace(shots=4, seed=5), tmp_path / "run", progress=False)
-    assert result.recipe.passes == 50  # of 2 steps, for 12 tiles in batches of 8
+    assert result.recipe.passes == 40  # of 2 steps, for 12 tiles in batches of 8
     assert result.data.sizes == {"train": 12, "validation": 12, "test": 12}
     assert result.data.notes[-3:-1] == (
         "4 training tiles of each class, drawn with seed 5: 12 of 36",
-        "passes over them in an epoch: 50, steps: 100 of at most 8 tiles",
+        "passes over them in an epoch: 40, steps: 80 of at most 8 tiles",
     )
     seconds = result.cost.train_seconds
-    assert result.cost.images_per_second == pytest.approx(2 * 50 * 12 / seconds)
+    assert result.cost.images_per_second == pytest.approx(2 * 40 * 12 / seconds)
 
 
 def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe, tmp_path):
@@ -164,7 +164,7 @@ def test_every_pass_takes_every_training_tile_once_in_an_order_of_its_own(recipe
 
 def test_a_batch_larger_than_the_few_shots_is_all_of_them(recipe, tmp_path):
     job = trained(recipe.replace(shots=1, batch_size=64, epochs=1), tmp_path / "run").setup
-    assert job.recipe.passes == 100 and job.data.sizes["train"] == 3
+    assert job.recipe.passes == 80 and job.data.sizes["train"] == 3
 
 
 def test_training_learns(tiles, backbone, tmp_path):

@@ -194,10 +194,14 @@ def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
     parts = ("total", "backbone", "adapter", "head", "trainable")
     counts = [plan.parameters.to_json() for plan in plans]
     rows = [[f"parameters: {part}", *(f"{each[part]:,}" for each in counts)] for part in parts]
+    early = any(plan.recipe.patience for plan in plans)  # they may stop before their last epoch
     cache = ["disk: activation cache", *(f"{plan.cache_bytes / 1e6:,.1f} MB" for plan in plans)]
     rows += [
         ["training, per epoch", *(f"{plan.seconds_per_epoch:,.0f} s" for plan in plans)],
-        ["training, total", *(f"{plan.train_seconds / 60:,.1f} min" for plan in plans)],
+        [
+            f"training, {'at most' if early else 'total'}",
+            *(f"{plan.train_seconds / 60:,.1f} min" for plan in plans),
+        ],
         ["evaluation, total", *(f"{plan.evaluation_seconds / 60:,.1f} min" for plan in plans)],
         ["training speed", *(f"{plan.images_per_second:,.0f} tiles/s" for plan in plans)],
         ["peak memory", *(f"{plan.peak_rss_bytes / 1e9:.2f} GB" for plan in plans)],

@@ -9,9 +9,9 @@ from orbitune.training.setup import prepare_training
 
 @pytest.mark.parametrize(
     ("tiles", "passes", "steps"),
-    [(16_200, 1, 254), (6_400, 1, 100), (1_260, 5, 100), (60, 100, 100)],
+    [(16_200, 1, 254), (5_120, 1, 80), (1_260, 4, 80), (60, 80, 80)],
 )
-def test_few_tiles_are_passed_over_until_an_epoch_has_a_hundred_steps(tiles, passes, steps):
+def test_few_tiles_are_passed_over_until_an_epoch_has_eighty_steps(tiles, passes, steps):
     recipe = resolve_length(Recipe(), tiles)
     assert (recipe.epochs, recipe.passes) == (3, passes)
     assert f"passes over them in an epoch: {passes}, steps: {steps} of at" in describe_passes(recipe, tiles)
@@ -31,5 +31,5 @@ def test_shots_are_passed_over_for_any_number_of_epochs():
 
 def test_the_passes_over_few_tiles_are_among_the_notes_of_a_run(tiles, backbone):
     setup = prepare_training(Recipe(data=tiles, backbone=backbone, batch_size=12), progress=False)
-    assert setup.steps == 3 * 102
-    assert "passes over them in an epoch: 34, steps: 102 of at most 12 tiles" in setup.notes
+    assert setup.steps == 3 * 81
+    assert "passes over them in an epoch: 27, steps: 81 of at most 12 tiles" in setup.notes

@@ -68,6 +68,18 @@ def test_tensorboard_events_hold_every_step_once_after_a_run_was_resumed(recipe,
     assert tested.value == pytest.approx(result.test.accuracy)
 
 
+def test_the_further_epochs_of_an_extended_run_are_tracked_too(recipe, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = tmp_path / "run"
+    for epochs in (1, 2):
+        longer = recipe.replace(epochs=epochs)
+        train(longer, out, callbacks=make_trackers(["tensorboard"], out), progress=False)
+    read = events.EventAccumulator(str(out / "tracking" / "tensorboard"))
+    read.Reload()
+    assert [event.step for event in read.Scalars("train/loss")] == STEPS
+    assert [event.step for event in read.Scalars("test/accuracy")] == [3, 6]
+
+
 def test_an_mlflow_database_holds_one_run_with_every_step_once(recipe, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
