@@ -259,7 +259,8 @@ def test_tokens_that_cannot_be_merged_are_one_line(run, tmp_path, to, blocks, me
 def test_what_has_no_adapter_merges_too(tmp_path, method):
     original = untrained(tmp_path, method=method, size=16)
     tiles = some_tiles(original)
-    assert np.allclose(probabilities(original, original.merged(), tiles=tiles), reference(original, tiles), atol=1e-5)
+    found = probabilities(original, original.merged(), tiles=tiles)
+    assert np.allclose(found, reference(original, tiles), atol=1e-5)
 
 
 @pytest.mark.slow

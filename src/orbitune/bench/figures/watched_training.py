@@ -32,7 +32,7 @@ def describe_changes(changes: dict[str, Any]) -> list[str]:
 def watch_epochs(recipe: Recipe) -> Iterator[tuple[float, float]]:
     """Train, and yield after each epoch the seconds since the process started and the best accuracy so far.
 
-    The accuracy is that of the validation split, 0..1. The training is stopped where the caller stops reading.
+    The accuracy is that of the validation split, 0..1. The training ends where the caller stops reading.
 
     Raises:
         OrbituneError: the training failed.
