@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from orbitune.cli.main import main
+from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.fastpath.native import library
 from orbitune.inference.classifier import Classifier
@@ -15,6 +16,7 @@ from orbitune.models.factory import native_precision
 from orbitune.recipe import Recipe
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
+from orbitune.training.run_integrity import check_run
 
 STORED = Path(__file__).parent / "stored" / "0.1"
 PREDICTED = json.loads((STORED / "predictions.json").read_text())
@@ -52,6 +54,18 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == kept
     scores = json.loads((STORED / "run" / "result.json").read_text())["validation"]
     assert evaluate(run, "validation", progress=False).accuracy == scores["accuracy"]
+
+
+def test_a_finished_run_is_verified_before_and_after_its_result_is_written_again(stored):
+    run = stored / "run"
+    train(
+        moved_recipe(stored, "run"), run, progress=False
+    )  # the paths of its files are now those of the copy
+    check_run(run)
+    log = run / "log.jsonl"
+    log.write_text(log.read_text().replace('"epoch": 2', '"epoch": 3'))
+    with pytest.raises(RunError, match=r"log\.jsonl is damaged"):
+        check_run(run)
 
 
 def test_an_interrupted_run_resumes_to_the_outputs_of_the_whole_one(stored, monkeypatch):

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.metrics import SplitScores
@@ -47,6 +55,17 @@ class EpochMetrics(Record):
     learning_rate: float
     train_seconds: float
     evaluation_seconds: float
+
+    @model_serializer(mode="wrap")
+    def _without_missing_score(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a missing macro-F1, as files of earlier versions do.
+
+        log.jsonl is compared with the history as text.
+        """
+        values: dict[str, Any] = serialise(self)
+        if self.validation_macro_f1 is None:
+            values.pop("validation_macro_f1", None)
+        return values
 
 
 def epoch_score(metrics: EpochMetrics, best_by: str) -> float:
