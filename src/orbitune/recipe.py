@@ -65,6 +65,10 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             )
         if self.split == "group" and not self.group_pattern:
             raise ValueError("split group needs a group_pattern that finds the group in a tile's name")
+        if self.split != "group" and self.group_pattern is not None:
+            raise ValueError(
+                "group_pattern is for split group: choose that split, or leave group_pattern out"
+            )
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self

@@ -1,7 +1,10 @@
 """Tiles of one group are in one split."""
 
+import re
+
 import numpy as np
 import pytest
+from pages import read_page
 
 from orbitune import Recipe
 from orbitune.data.splits import SPLITS, split_tiles
@@ -45,6 +48,14 @@ def test_a_scene_is_whole_in_one_split(pattern):
     )
 
 
+def test_the_pattern_of_the_documentation_keeps_a_scene_whole():
+    page = read_page("guides/train.md")
+    name = re.search(r"a name such as `([^`]+)`", page)[1]
+    pattern = re.search(r"--group-pattern '([^']+)'", page)[1]
+    assert re.search(pattern, name)[1] == "scene12"
+    assert "20 groups of tiles" in split(tile_set(), pattern)[1][0]
+
+
 def test_a_seed_gives_the_same_split_and_another_seed_another():
     first, again, other = (split(tile_set(), "scene[0-9]+", seed)[0]["test"] for seed in (1, 1, 2))
     assert first.tolist() == again.tolist() != other.tolist()
@@ -73,13 +84,34 @@ def _trains_on_all(tiles, seed):
 
 
 def test_names_that_do_not_match_are_one_line_with_a_count():
-    with pytest.raises(DataError, match="60 of 120 tile names do not match --group-pattern c0/, such as"):
+    with pytest.raises(
+        DataError, match="--group-pattern c0/ finds no group in 60 of 120 tile names, such as"
+    ):
         split(tile_set(), "c0/")
+
+
+@pytest.mark.parametrize("pattern", ["c0/(scene[0-9]+)?|c1/", "/(x*)"])
+def test_a_name_whose_group_is_optional_or_empty_has_no_group(pattern):
+    with pytest.raises(DataError, match=r"finds no group in (60|120) of 120 tile names, such as c\d/scene"):
+        split(tile_set(), pattern)
+
+
+def test_too_few_tiles_of_a_class_are_not_called_too_few_groups():
+    with pytest.raises(DataError, match=r"^No class has 5 tiles or more, which .*: add tiles\.$"):
+        split(tile_set(scenes=4, each=1), "c[0-9]/scene[0-9]+")
+
+
+def test_groups_of_unequal_size_are_a_warning_with_the_sizes_and_what_to_do():
+    splits, notes = split(tile_set(), "scene(0|1[0-9])")
+    sizes = "/".join(f"{len(splits[name]) / 120:.1%}" for name in SPLITS)
+    assert f"warning: the group split is {sizes} instead of 60/20/20" in notes[1]
+    assert notes[1].endswith("a --group-pattern that finds smaller groups, or lists with --split-files")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"group_pattern": "scene"}, "group_pattern is for split group: choose that split, or leave"),
         ({"group_pattern": "(scene"}, "group_pattern: must be a regular expression: missing"),
         ({"split": "group"}, "split group needs a group_pattern"),
         ({"split": "group", "group_pattern": "a", "split_files": "x"}, "leave split_files out"),

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from orbitune.data.spatial_blocks import FOLDS, assign_groups
+from orbitune.data.spatial_blocks import FOLDS, assign_groups, has_right_sizes
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
 
@@ -28,30 +28,47 @@ def split_by_groups(
         Indices by split, and notes for the user.
 
     Raises:
-        DataError: a name does not match, or there are too few groups.
+        DataError: the pattern finds no group in a name, or there are too few groups or tiles.
     """
-    compiled = re.compile(pattern)
-    found = [compiled.search(name) for name in tiles.names]
-    if unmatched := [name for name, match in zip(tiles.names, found, strict=True) if not match]:
-        raise DataError(
-            f"{len(unmatched):,} of {len(tiles.names):,} tile names do not match --group-pattern "
-            f"{pattern}, such as {printable(unmatched[0])}."
-        )
-    names = [match[min(compiled.groups, 1)] or "" for match in found if match]
+    names = _group_names(tiles, pattern)
     kinds, groups = np.unique(names, return_inverse=True)
-    if len(kinds) < FOLDS or np.bincount(tiles.labels).max() < FOLDS:
-        shown = ", ".join(printable(kind) for kind in kinds[:FOLDS])
+    if len(kinds) < FOLDS:
+        shown = ", ".join(printable(kind) for kind in kinds)
         raise DataError(
             f"--group-pattern {pattern} finds {len(kinds)} groups ({shown}): a split needs {FOLDS} or more."
         )
+    if np.bincount(tiles.labels).max() < FOLDS:
+        raise DataError(f"No class has {FOLDS} tiles or more, which a group split needs: add tiles.")
     splits = assign_groups(tiles.labels, groups, seed=seed)
     fractions = "/".join(f"{len(splits[name]) / len(names):.1%}" for name in ("train", "validation", "test"))
     notes = [
         f"group split: {len(kinds):,} groups of tiles, each whole in one split, {fractions}, stratified as "
         f"groups allow, with seed {seed}"
     ]
+    if not has_right_sizes(splits):
+        notes.append(
+            f"warning: the group split is {fractions} instead of 60/20/20, as the groups are few or of "
+            "unequal size: use a --group-pattern that finds smaller groups, or lists with --split-files"
+        )
     for name in ("validation", "test"):
         present = np.unique(tiles.labels[splits[name]])
         if absent := [each for label, each in enumerate(tiles.classes) if label not in present]:
             notes.append(f"no {name} tile of {', '.join(map(printable, absent[:10]))}: few groups have it")
     return splits, tuple(notes)
+
+
+def _group_names(tiles: TileSet, pattern: str) -> list[str]:
+    """Return the group of each tile.
+
+    Raises:
+        DataError: the pattern finds none in a name, or an empty one.
+    """
+    compiled = re.compile(pattern)
+    found = [compiled.search(name) for name in tiles.names]
+    groups = [match[min(compiled.groups, 1)] if match else None for match in found]
+    if unmatched := [name for name, group in zip(tiles.names, groups, strict=True) if not group]:
+        raise DataError(
+            f"--group-pattern {pattern} finds no group in {len(unmatched):,} of {len(groups):,} tile names, "
+            f"such as {printable(unmatched[0])}."
+        )
+    return [group for group in groups if group]

@@ -136,9 +136,11 @@ def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None
 
 def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet) -> bool:
     """Return whether each split has every class and its fraction of the tiles."""
+    complete = all(len(np.unique(tiles.labels[rows])) == len(tiles.classes) for rows in splits.values())
+    return complete and has_right_sizes(splits)
+
+
+def has_right_sizes(splits: dict[str, np.ndarray]) -> bool:
+    """Return whether each split has its fraction of the tiles, to `TOLERANCE`."""
     total = sum(map(len, splits.values()))
-    return all(
-        len(np.unique(tiles.labels[rows])) == len(tiles.classes)
-        and abs(len(rows) / total - _FRACTIONS[name]) <= TOLERANCE
-        for name, rows in splits.items()
-    )
+    return all(abs(len(rows) / total - _FRACTIONS[name]) <= TOLERANCE for name, rows in splits.items())
