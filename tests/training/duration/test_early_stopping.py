@@ -57,6 +57,33 @@ def test_the_criterion_of_the_best_epoch_is_that_of_patience():
     assert last_epoch(recipe, history(0.6, 0.5, 0.4, 0.3)) == 9
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "last"),
+    [
+        ((0.7, 0.6, 0.6, 0.5), 9),  # out of patience where the schedule starts anew
+        ((0.7, 0.6, 0.6, 0.5, 0.5), 9),
+        ((0.7, 0.6, 0.6, 0.5, 0.5, 0.5, 0.5), 7),
+        ((0.7, 0.6, 0.6, 0.5, 0.8, 0.5, 0.5), 9),
+        ((0.7, 0.6, 0.6, 0.5, 0.8, 0.5, 0.5, 0.5), 8),
+    ],
+)
+def test_patience_starts_anew_at_a_restart(accuracies, last):
+    recipe = Recipe(epochs=9, patience=3, restarts=(4,))
+    assert last_epoch(recipe, history(*accuracies)) == last
+
+
+def test_patience_that_is_out_before_a_restart_ends_the_run():
+    recipe = Recipe(epochs=9, patience=2, restarts=(4,))
+    assert last_epoch(recipe, history(0.7, 0.6, 0.6)) == 3
+
+
+def test_the_extension_of_a_run_on_a_plateau_has_all_the_epochs_of_patience(still, tmp_path):
+    recipe = still.replace(epochs=2, patience=1, passes=1)
+    assert len(train(recipe, tmp_path / "run", progress=False).history) == 2
+    result = train(recipe.replace(epochs=9), tmp_path / "run", progress=False)
+    assert (result.recipe.restarts, len(result.history)) == ((2,), 3)
+
+
 def test_without_patience_all_epochs_are_trained():
     assert last_epoch(Recipe(epochs=9), history(*[0.5] * 8)) == 9
 

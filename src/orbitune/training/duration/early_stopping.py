@@ -50,10 +50,14 @@ def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None
 
 
 def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
-    """Return the first epoch, from 1, after `patience` epochs without a better score."""
+    """Return the first epoch, from 1, after `patience` epochs without a better score.
+
+    Epochs before a restart are not counted: the learning rate rises anew there.
+    """
     if recipe.patience is None:
         return None
     for count in range(1, len(history) + 1):
-        if count - best_epoch(history[:count], recipe.best_by).epoch >= recipe.patience:
+        reached = [epoch for epoch in recipe.restarts or () if epoch <= count]
+        if count - max([best_epoch(history[:count], recipe.best_by).epoch, *reached]) >= recipe.patience:
             return count
     return None
