@@ -11,7 +11,7 @@ import numpy as np
 from orbitune.data.transform import to_tensor
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.metrics import SplitScores, score
-from orbitune.evaluation.run_result import Cost, ReloadCheck, RunResult
+from orbitune.evaluation.run_result import FILE, Cost, ReloadCheck, RunResult
 from orbitune.evaluation.saved_outputs import Predictions, write_predictions
 from orbitune.models.checkpoint_io import save_model, tolerance, verify_saved
 from orbitune.models.factory import build
@@ -37,8 +37,7 @@ def finalise(trainer: Trainer) -> RunResult:
     """
     accelerator = trainer.accelerator
     accelerator.wait_for_everyone()  # until the first process has written the best weights
-    trainer.state.test_reads += 1
-    trainer.save()  # a run that is killed from here on has read the test split, and must say so
+    _count_test_read(trainer)
     load_best(trainer.folder.best, trainer.model, epoch=trainer.best_epoch)
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
@@ -48,6 +47,19 @@ def finalise(trainer: Trainer) -> RunResult:
             _write_outputs(trainer, logits)
     accelerator.wait_for_everyone()
     return RunResult.load(trainer.folder.path)
+
+
+def _count_test_read(trainer: Trainer) -> None:
+    """Count a read of the test split before it happens: a run that is killed after it must say so.
+
+    The result of a run that is being extended may count more than its checkpoint, as of `orbitune evaluate`.
+    """
+    state, folder = trainer.state, trainer.folder.path
+    stored = RunResult.load(folder) if (folder / FILE).is_file() else None
+    state.test_reads = max(state.test_reads, stored.test_reads if stored else 0) + 1
+    trainer.save()
+    if stored and trainer.accelerator.is_main_process:
+        stored.model_copy(update={"test_reads": state.test_reads}).save(folder)
 
 
 def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.evaluation.run_result import EpochMetrics, read_recipe
+from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult, read_recipe
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
@@ -45,7 +45,7 @@ class RunFolder:
         self._recipe = recipe
         kept = self.path / "recipe.yaml"
         known = Recipe.make(read_yaml(kept)) if kept.is_file() else None
-        self.extended = known is not None and extends(recipe, known)
+        self.extended = known is not None and extends(recipe, known) and self._has_result_of(known)
         if known:
             if not self.extended and (differences := recipe.differences(known)):
                 raise RunError(
@@ -74,8 +74,10 @@ class RunFolder:
 
         A run that is being extended keeps the result of its fewer epochs until then.
         """
-        complete = (self.path / "result.json").is_file()
-        return complete and read_recipe(self.path).epochs == self._recipe.epochs
+        return self._has_result_of(self._recipe)
+
+    def _has_result_of(self, recipe: Recipe) -> bool:
+        return (self.path / FILE).is_file() and read_recipe(self.path).epochs == recipe.epochs
 
     @property
     def _checkpoint_files(self) -> tuple[Path, Path]:
@@ -117,6 +119,8 @@ class RunFolder:
     def recording_divergence(self) -> Iterator[None]:
         """Store a divergence of the block; raise at once if one is stored.
 
+        That of an extension is not stored: the folder is that of the finished run again.
+
         Raises:
             DivergedError: it diverged, now or before.
         """
@@ -126,9 +130,19 @@ class RunFolder:
         try:
             yield
         except DivergedError as error:
-            Divergence(error=str(error)).write(self.path / _DIVERGED)
             self.drop_checkpoint()
+            if (self.path / FILE).is_file():
+                epochs = self._undo_extension()
+                raise DivergedError(f"{error} The finished run of {epochs} epochs stays as it was.") from None
+            Divergence(error=str(error)).write(self.path / _DIVERGED)
             raise
+
+    def _undo_extension(self) -> int:
+        """Restore the log and the recipe of the finished run; return its number of epochs."""
+        result = RunResult.load(self.path)
+        self.write_log(result.history)
+        result.recipe.model_copy(update=self._recipe.path_fields).save(self.path / "recipe.yaml")
+        return len(result.history)
 
     def _drop_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote them."""

@@ -1,6 +1,7 @@
 """A finished run goes on to more epochs, reproducibly, and keeps its result until then."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,7 +14,10 @@ from safetensors.torch import load_file
 from orbitune import Recipe, train
 from orbitune.errors import DivergedError, Interrupted, RunError
 from orbitune.evaluation.run_result import RunResult
+from orbitune.training import finalise
+from orbitune.training.checkpoint import trainable
 from orbitune.training.duration import extension
+from orbitune.training.evaluate import evaluate
 from orbitune.training.run_integrity import check_run
 from orbitune.training.schedule import learning_rate, step_image_size
 from orbitune.training.trainer import Trainer
@@ -156,9 +160,10 @@ def test_a_damaged_state_is_found_before_anything_is_changed(recipe, run, short)
     assert train(recipe, run, progress=False) == RunResult.load(short)
 
 
-def test_a_state_that_was_half_moved_is_found_again(recipe, run, extended):
+@pytest.mark.parametrize("take", [shutil.move, shutil.copyfile])
+def test_a_state_that_was_half_moved_or_copied_is_found_again(recipe, run, extended, take):
     (run / "checkpoint").mkdir()
-    (run / extension.KEPT_STATE / "best.safetensors").rename(run / "checkpoint" / "best.safetensors")
+    take(run / extension.KEPT_STATE / "best.safetensors", run / "checkpoint" / "best.safetensors")
     train(recipe.replace(epochs=4), run, progress=False)
     assert outcome(run) == outcome(extended)
 
@@ -169,19 +174,64 @@ def test_a_large_state_is_not_kept(recipe, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / extension.KEPT_STATE).exists()
 
 
-def test_an_extension_that_diverges_leaves_the_model_and_its_result(recipe, run, short, monkeypatch):
+def diverge(monkeypatch, recipe, out, *, step):
+    """Train with weights that are not finite after this step."""
     take = Trainer.step
 
-    def diverge(self):
+    def step_and_break(self):
         loss = take(self)
-        if self.state.step > 2 * STEPS:
-            raise DivergedError("Training diverged: the loss is not finite.")
+        if self.state.step == step:
+            for tensor in trainable(self.model).values():
+                tensor.fill_(math.nan)
         return loss
 
-    monkeypatch.setattr(Trainer, "step", diverge)
-    with pytest.raises(DivergedError):
-        train(recipe.replace(epochs=4), run, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step_and_break)
+        with pytest.raises(
+            DivergedError, match=r"not finite.* The finished run of 2 epochs stays as it was\.$"
+        ):
+            train(recipe, out, progress=False)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_extension_that_diverges_leaves_the_finished_run(
+    recipe, run, short, extended, monkeypatch, interrupted
+):
+    longer = recipe.replace(epochs=4)
+    if interrupted:
+        interrupt(monkeypatch, longer, run, step=2 * STEPS + 1)
+    diverge(monkeypatch, longer, run, step=3 * STEPS + 1)
+    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in short.iterdir())
+    check_run(run)
     assert outcome(run) == outcome(short)
+    assert train(recipe, run, progress=False) == RunResult.load(short)
+    train(longer, run, progress=False)
+    assert outcome(run) == outcome(extended)
+
+
+def test_reads_of_the_test_split_between_are_counted(recipe, run):
+    evaluate(run, progress=False)
+    assert train(recipe.replace(epochs=3), run, progress=False).test_reads == 3
+
+
+def test_an_extension_that_is_killed_after_its_test_says_that_it_read_it(recipe, run, monkeypatch):
+    def kill(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finalise, "_write_outputs", kill)
+        train(recipe.replace(epochs=3), run, progress=False)
+    assert (RunResult.load(run).test_reads, RunResult.load(run).recipe.epochs) == (2, 2)
+    assert train(recipe.replace(epochs=3), run, progress=False).test_reads == 3
+
+
+def test_the_state_of_fewer_epochs_is_not_kept_where_the_extension_stopped_early(tiles, backbone, tmp_path):
+    recipe = Recipe(data=tiles, backbone=backbone, method="linear", learning_rate=1e-12, epochs=1, patience=2)
+    train(recipe, tmp_path / "run", progress=False)
+    result = train(recipe.replace(epochs=9), tmp_path / "run", progress=False)
+    assert len(result.history) == 3
+    with pytest.raises(RunError, match="the run stopped early"):
+        train(recipe.replace(epochs=12), tmp_path / "run", progress=False)
 
 
 def test_the_learning_rate_warms_up_anew_and_falls_to_zero_again():

@@ -4,11 +4,13 @@ The extended recipe has the run's last epoch among its `restarts`, where the lea
 anew. Trained from the start, it gives the same result.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import FILE, read_recipe
+from orbitune.files import replacing
 from orbitune.models.files.checksummed_safetensors import check_checksum
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
@@ -68,8 +70,8 @@ def extends(recipe: Recipe, run: Recipe) -> bool:
 def keep_state(folder: Path, files: Sequence[Path], *, recipe: Recipe, epochs: int) -> None:
     """Keep the last checkpoint of a finished run, from which it can be extended.
 
-    It is not kept where it is large, where the run stopped early, or where the method's own schedule has
-    ended.
+    It replaces that of fewer epochs. It is not kept where it is large, where the run stopped early, or where
+    the method's own schedule has ended.
 
     Args:
         folder: run folder.
@@ -83,10 +85,15 @@ def keep_state(folder: Path, files: Sequence[Path], *, recipe: Recipe, epochs: i
         for file in files:
             if file.is_file():  # else it was moved before an earlier process ended
                 file.replace(folder / KEPT_STATE / file.name)
+    else:
+        shutil.rmtree(folder / KEPT_STATE, ignore_errors=True)
 
 
 def restore_state(folder: Path, files: Sequence[Path]) -> None:
-    """Make the kept state of a finished run its checkpoint again.
+    """Copy the kept state of a finished run to its checkpoint.
+
+    Files of the checkpoint that are there stay: they are those of the finished run, of a process that ended
+    before it had kept or restored all of them.
 
     Args:
         folder: run folder.
@@ -95,19 +102,19 @@ def restore_state(folder: Path, files: Sequence[Path]) -> None:
     Raises:
         RunError: the state is missing or damaged; nothing was changed.
     """
-    moves = [(kept, file) for file in files if (kept := folder / KEPT_STATE / file.name).is_file()]
+    copies = [(folder / KEPT_STATE / file.name, file) for file in files if not file.is_file()]
     refused = f"{folder} cannot be extended"
     advice = "Train with another --out instead."
-    if not all(file.is_file() for file in {*files} - {file for _, file in moves}):
+    if not all(kept.is_file() for kept, _ in copies):
         raise RunError(
             f"{refused}: its training state was not kept, as it is large, the run stopped early, the "
             f"method's schedule has ended, or an earlier version trained it. {advice}"
         )
-    for kept, _ in moves:
+    for kept, _ in copies:
         try:
             check_checksum(kept)
         except (OSError, ValueError) as error:
             raise RunError(f"{refused}: {kept} is damaged ({error}). {advice}") from None
-    for kept, file in moves:
-        file.parent.mkdir(exist_ok=True)
-        kept.replace(file)
+    for kept, file in copies:
+        with replacing(file) as temporary:
+            shutil.copyfile(kept, temporary)
