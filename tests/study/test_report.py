@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from studies import CLASSES, comparison_table, conclusions_text, done, failed, pair, study, write_report
 
+from orbitune import Recipe
 from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines
 
@@ -259,6 +260,14 @@ def test_the_report_describes_the_procedure(folder):
     assert "orbitune study --data blanchon/EuroSAT_RGB --methods full,lora" in page
     assert "2026-11-23 12:00 UTC" in page
     assert "16.4 GB" in page and "AMD EPYC 9R14" in page
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_a_schedule_starts_anew_after_an_extension_unless_it_is_constant(schedule, tmp_path):
+    recipe = Recipe(method="lora", image_size=112, epochs=3, restarts=(2,), schedule=schedule)
+    write_report(study(done("lora", 0.97, 5400, CLASSES, recipe=recipe.model_dump(mode="json"))), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert ("The learning-rate schedule started anew after epoch 2." in page) == (schedule == "cosine")
 
 
 @pytest.mark.parametrize("many", [2, 60])

@@ -56,8 +56,11 @@ def _run_sentences(run: RunRecord) -> str:
 
 
 def _restarts(recipe: Recipe) -> str:
-    """Describe after which epochs the schedule started anew, as in the extension of a run."""
-    if not recipe.restarts:
+    """Describe after which epochs the schedule started anew, as in the extension of a run.
+
+    A constant learning rate goes on as it was.
+    """
+    if not recipe.restarts or recipe.schedule == "constant":
         return ""
     epochs = fmt.listed([str(epoch) for epoch in recipe.restarts])
     return f" The learning-rate schedule started anew after epoch {epochs}."
