@@ -92,6 +92,12 @@ def test_then_by_fewer_epochs(recipe):
     assert "5 epochs instead of 10" in fit.choices[-1]
 
 
+@pytest.mark.parametrize(("restarts", "kept"), [((3, 7), (3,)), ((5, 7), None)])
+def test_restarts_that_fewer_epochs_do_not_reach_are_dropped(recipe, restarts, kept):
+    fit = fit_budget(recipe.replace(restarts=restarts), Budget(seconds=300), measure=machine)
+    assert (fit.recipe.epochs, fit.recipe.restarts) == (5, kept)
+
+
 def test_few_epochs_less_go_before_smaller_images(recipe):
     fit = fit_budget(recipe, Budget(seconds=6000), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)

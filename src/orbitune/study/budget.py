@@ -194,7 +194,8 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         least = fit.seconds - (requested - 1) * fit.epoch_seconds
         raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
     seconds = fit.seconds
-    fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience)
+    restarts = tuple(epoch for epoch in fit.resolved.restarts or () if epoch < epochs) or None
+    fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience, restarts=restarts)
     fit.choices.append(
         f"{epochs} epochs instead of {requested}, which would take {_duration(seconds)}; accuracy may drop"
     )
