@@ -141,7 +141,7 @@ def test_few_shots_are_passed_over_until_an_epoch_has_eighty_steps(recipe, tmp_p
     assert result.data.sizes == {"train": 12, "validation": 12, "test": 12}
     assert result.data.notes[-3:-1] == (
         "4 training tiles of each class, drawn with seed 5: 12 of 36",
-        "passes over them in an epoch: 40, steps: 80 of at most 8 tiles",
+        "passes over the training tiles in an epoch: 40, steps: 80 of at most 8 tiles",
     )
     seconds = result.cost.train_seconds
     assert result.cost.images_per_second == pytest.approx(2 * 40 * 12 / seconds)

@@ -340,7 +340,7 @@ def _training_notes(
     recipe: Recipe, tiles: TileSet, *, train: np.ndarray, weights: np.ndarray | None
 ) -> Iterator[str]:
     """Yield what a user should know of how the training tiles are used."""
-    if recipe.passes:
+    if (recipe.passes or 1) > 1:
         yield describe_passes(recipe, len(train))
     if weights is not None:
         yield describe_weights(weights, tiles.classes)

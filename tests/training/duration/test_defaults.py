@@ -14,7 +14,9 @@ from orbitune.training.setup import prepare_training
 def test_few_tiles_are_passed_over_until_an_epoch_has_eighty_steps(tiles, passes, steps):
     recipe = resolve_length(Recipe(), tiles)
     assert (recipe.epochs, recipe.passes) == (3, passes)
-    assert f"passes over them in an epoch: {passes}, steps: {steps} of at" in describe_passes(recipe, tiles)
+    assert f"passes over the training tiles in an epoch: {passes}, steps: {steps} of at" in describe_passes(
+        recipe, tiles
+    )
 
 
 def test_a_number_of_epochs_is_that_many_passes_over_the_tiles():
@@ -32,4 +34,10 @@ def test_shots_are_passed_over_for_any_number_of_epochs():
 def test_the_passes_over_few_tiles_are_among_the_notes_of_a_run(tiles, backbone):
     setup = prepare_training(Recipe(data=tiles, backbone=backbone, batch_size=12), progress=False)
     assert setup.steps == 3 * 81
-    assert "passes over them in an epoch: 27, steps: 81 of at most 12 tiles" in setup.notes
+    assert "passes over the training tiles in an epoch: 27, steps: 81 of at most 12 tiles" in setup.notes
+
+
+@pytest.mark.parametrize("settings", [{"passes": 1}, {"epochs": 9}])
+def test_one_pass_an_epoch_is_no_note(tiles, backbone, settings):
+    setup = prepare_training(Recipe(data=tiles, backbone=backbone, **settings), progress=False)
+    assert not any("passes over the training tiles" in note for note in setup.notes)

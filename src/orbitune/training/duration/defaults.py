@@ -48,7 +48,8 @@ def steps_per_pass(recipe: Recipe, tiles: int) -> int:
 def describe_passes(recipe: Recipe, tiles: int) -> str:
     """Return the passes of an epoch of a resolved recipe as a note for the user."""
     passes = recipe.passes or 1
+    steps = passes * steps_per_pass(recipe, tiles)
     return (
-        f"passes over them in an epoch: {passes}, steps: {passes * steps_per_pass(recipe, tiles)} of at "
-        f"most {min(recipe.batch_size, tiles)} tiles"
+        f"passes over the training tiles in an epoch: {passes}, steps: {steps} of at most "
+        f"{min(recipe.batch_size, tiles)} tiles"
     )
