@@ -35,7 +35,7 @@ _SIZES = {
     },
     "swin": {
         "embed_dim": 32,
-        "depths": [1, 1],
+        "depths": [1, 2],  # the second layer of a stage shifts its windows
         "num_heads": [1, 2],
         "window_size": 2,
         "image_size": 32,

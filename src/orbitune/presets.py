@@ -19,7 +19,7 @@ _ORIGINAL: dict[str, Any] = {
 }
 _ORIGINAL_RATES = {"full": 5e-5, "lora": 5e-4}
 
-# The least time to a given accuracy on EuroSAT: small images, and tiles as the scene shows them.
+# Small images, and tiles as the scene shows them.
 _FAST: dict[str, Any] = {"image_size": "auto", "augment": "flips"}
 
 PRESETS = ("original", "fast")

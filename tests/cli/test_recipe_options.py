@@ -26,6 +26,11 @@ def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_pa
     assert recipe.learning_rate == 5e-4
 
 
+def test_sizes_go_before_the_image_size_of_a_preset():
+    recipe = make_recipe(None, "fast", values={"sizes": "64:0.5,112:0.5"}, lora={})
+    assert recipe.sizes[-1][0] == 112 and recipe.image_size is None and recipe.augment == "flips"
+
+
 def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):
     (tmp_path / "r.yaml").write_text("method: lora\nlearning_rate: 0.002\n")
     assert make_recipe(tmp_path / "r.yaml", None, values={}, lora={}, method="lora").learning_rate == 0.002

@@ -12,9 +12,7 @@ import torch
 from samples import FAMILIES, backbone_folder, model_metadata, tile_folder
 
 from orbitune import Recipe
-from orbitune.data.transform import to_tensor
 from orbitune.errors import OrbituneError, RunError
-from orbitune.evaluation.network import plain_network
 from orbitune.exporting import distillation, validation
 from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
@@ -70,14 +68,7 @@ def exported(run, tmp_path_factory):
 
 
 def reference(original, tiles):
-    return probabilities(original, original.model(), tiles=tiles)
-
-
-def probabilities(original, model, *, tiles):
-    """Return what a model's own forward pass gives."""
-    network = plain_network(model, original.setup.backbone.family, transform=original.transform).eval()
-    with torch.inference_mode():
-        return (network(to_tensor(tiles)) / original.bundle.temperature).softmax(1).numpy()
+    return original.predict(original.model(), fast=False)(tiles)
 
 
 def some_tiles(original):
@@ -153,7 +144,7 @@ def test_every_family_exports_at_sizes_that_are_not_its_own(tmp_path, model_type
     write_onnx(original, path)
     expected = reference(original, tiles)
     assert np.allclose(open_onnx(path, original)(tiles), expected, atol=1e-5)
-    assert np.allclose(probabilities(original, original.merged(), tiles=tiles), expected, atol=1e-5)
+    assert np.allclose(original.predict(original.merged(), fast=False)(tiles), expected, atol=1e-5)
 
 
 def test_a_second_command_takes_the_outputs_of_the_first(exported, run, tmp_path, monkeypatch):
@@ -231,7 +222,7 @@ def test_a_model_that_merges_learns_the_outputs_of_the_trained_one(original, mon
     away = []
     for tensors in ({}, tuned):
         found.load_state_dict(tensors, strict=False)
-        away.append(np.abs(probabilities(original, found, tiles=tiles) - reference(original, tiles)).mean())
+        away.append(np.abs(original.predict(found, fast=False)(tiles) - reference(original, tiles)).mean())
     assert away[1] < away[0] / 4
 
 
@@ -259,7 +250,7 @@ def test_tokens_that_cannot_be_merged_are_one_line(run, tmp_path, to, blocks, me
 def test_what_has_no_adapter_merges_too(tmp_path, method):
     original = untrained(tmp_path, method=method, size=16)
     tiles = some_tiles(original)
-    found = probabilities(original, original.merged(), tiles=tiles)
+    found = original.predict(original.merged(), fast=False)(tiles)
     assert np.allclose(found, reference(original, tiles), atol=1e-5)
 
 

@@ -4,13 +4,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from samples import backbone_folder
+from samples import backbone_folder, model_metadata
 
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
+from orbitune.inference.model_card import write_model_card
+from orbitune.models.backbones import find_backbone
 
 
 @pytest.fixture
@@ -40,6 +42,19 @@ def test_plain_peft_opens_a_bundle_and_gives_the_same_logits(bundle):
         plain = model(**pixels, interpolate_pos_encoding=True).logits.numpy()
     ours, _ = BundleModel(bundle, precision="fp32").compute(tile[None])
     assert np.allclose(plain, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", ["vit", "clip", "siglip"])
+def test_a_card_shows_plain_peft_only_where_it_reads_the_bands(tmp_path, model_type):
+    bands = ("B04", "B03", "B02", "B08")
+    backbone = find_backbone(str(backbone_folder(tmp_path / "backbone", model_type))).for_bands(bands)
+    read = {"bands": bands, "mean": (0.5,) * 4, "std": (0.2,) * 4}
+    metadata = model_metadata(backbone, ("a", "b"), temperature=1.0)
+    metadata = metadata.model_copy(update={"preprocessing": metadata.preprocessing.model_copy(update=read)})
+    write_model_card(tmp_path, metadata, family=backbone.family)
+    card = (tmp_path / "README.md").read_text()
+    assert "Classifier.from_pretrained" in card
+    assert ("num_labels=2, num_channels=4" in card) == ("PeftModel" in card) == (model_type == "vit")
 
 
 def test_a_bundle_holds_all_that_prediction_needs(bundle, run):

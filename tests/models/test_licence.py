@@ -15,17 +15,23 @@ from orbitune.models.metadata import BackboneRecord
         ("---\nlicense: [mit, apache-2.0]\n---\n", "mit, apache-2.0"),
         ("---\ntags:\n- vision\n---\n", ""),
         ("# A model\n\n---\nlicense: mit\n---\n", ""),
-        ("---\nlicense: [mit\n---\n", ""),
-        ("---\n? [a]\n: 1\n---\n", ""),
+        ("---\nlicense: [mit\n---\n", None),
+        ("---\n? [a]\n: 1\n---\n", None),
+        ("\ufeff---\nlicense: mit\n---\n", "mit"),
+        ("---\nlicense: mit\n---", "mit"),
+        ("---\r\nlicense: mit\r\n---\r\n# Model\r\n", "mit"),
+        ("---\ntitle: a---\nlicense: mit\n---\n", "mit"),
     ],
 )
 def test_the_licence_is_what_the_front_matter_of_the_card_states(tmp_path, card, licence):
-    (tmp_path / "README.md").write_text(card)
+    (tmp_path / "README.md").write_bytes(card.encode())
     assert read_licence(tmp_path) == licence
 
 
 def test_a_record_says_the_licence_or_that_the_card_states_none(tmp_path):
     folder = backbone_folder(tmp_path / "b")
+    assert find_backbone(str(folder)).record.summary == "ViT checkpoint b"
+    (folder / "README.md").write_text("# A model\n")
     assert find_backbone(str(folder)).record.summary == "ViT checkpoint b (licence: its card states none)"
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     record = find_backbone(str(folder)).record

@@ -11,12 +11,14 @@ import httpx
 import pytest
 from browser import open_browser
 from PIL import Image
+from samples import backbone_folder
 from served_app import serving
 
+from orbitune import Recipe, train
 from orbitune.errors import OrbituneError
 from orbitune.inference.classifier import Classifier
 from orbitune.serving import uploads
-from orbitune.serving.service import name_models
+from orbitune.serving.service import PredictionService, name_models
 
 CLASSES = ["class_0", "class_1", "class_2"]
 
@@ -62,6 +64,19 @@ def test_gradios_own_client_predicts(address, tile, label):
     assert label in verdict and shares["label"] == label
     with Image.open(picture) as seen:
         assert seen.width == seen.height
+
+
+def test_a_backbone_without_attribution_maps_predicts_and_says_so(runs, tmp_path, tile):
+    from gradio_client import Client, handle_file
+
+    backbone = str(backbone_folder(tmp_path / "backbone", "hiera"))
+    recipe = Recipe(data=str(runs / "tiles"), backbone=backbone, epochs=1, batch_size=16, precision="fp32")
+    train(recipe, tmp_path / "run", progress=False)
+    with serving(PredictionService({"hiera": tmp_path / "run"})) as address:
+        client = Client(address, verbose=False)
+        verdict, shares, picture = client.predict(handle_file(tile), "hiera", api_name="/predict")
+    assert shares["label"] in CLASSES and shares["label"] in verdict
+    assert verdict.endswith("This model's backbone has no attribution map.") and picture is None
 
 
 def test_a_get_of_the_json_endpoint_returns_one_line_of_instructions(address):

@@ -129,6 +129,8 @@ def make_recipe(
     if read.get("method", chosen) != chosen:
         read.pop("learning_rate", None)  # it was found for the file's method, not for this one
     asked = preset(preset_name, chosen) if preset_name else {}
+    if "sizes" in {*read, *values}:
+        asked.pop("image_size", None)  # sizes end with their own
     base = {**asked, **read, **anchor(values), "method": chosen}
     if lora:
         base["lora"] = {**(base.get("lora") or {}), **lora}

@@ -35,7 +35,7 @@ def attribution_map(model: "nn.Module", family: Family, *, pixels: "Tensor", lab
     """
     import torch
 
-    if family.pooling == "own" or family.last_norm is None:
+    if not family.has_attribution_map:
         raise ModelError(f"There is no attribution map for {family.title}; use a ViT, such as DINOv2.")
 
     base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]

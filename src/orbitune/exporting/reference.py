@@ -168,18 +168,25 @@ class ReferenceModel:
         found = predict_in_batches(self.predict(model), self.setup.tiles, indices=indices)
         return {_KEPT: torch.from_numpy(found)}
 
-    def predict(self, model: "nn.Module") -> Predict:
+    def predict(self, model: "nn.Module", *, fast: bool = True) -> Predict:
         """Return the calibrated probabilities of a transformers or PEFT model as a prediction function.
 
-        It computes in fp32, with the fast path where the recipe has it.
+        Args:
+            model: computed in fp32.
+            fast: whether to use the fast path where the recipe has it, not the model's own forward pass.
         """
         import torch
 
         from orbitune.data.transform import to_tensor
-        from orbitune.evaluation.network import make_network
+        from orbitune.evaluation.network import make_network, plain_network
 
         recipe, backbone = self.setup.recipe.replace(precision="fp32"), self.setup.backbone
-        network = make_network(model, recipe, backbone=backbone, transform=self.transform).eval()
+        network: nn.Module
+        if fast:
+            network = make_network(model, recipe, backbone=backbone, transform=self.transform)
+        else:
+            network = plain_network(model, backbone.family, transform=self.transform)
+        network.eval()
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():

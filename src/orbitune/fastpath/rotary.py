@@ -39,7 +39,7 @@ class Rotary:
         self._tables: dict[Any, RotaryTable] = {}
 
     def table(self, tokens: int, dtype: torch.dtype | None = None) -> RotaryTable:
-        """Return the table for a number of tokens.
+        """Return the table for a number of tokens; it is kept for the next calls.
 
         Args:
             tokens: of an image, with those before the patches.
@@ -47,10 +47,11 @@ class Rotary:
         """
         key = (tokens, dtype, self._frequencies.device)
         if key not in self._tables:
-            angles = rotary_angles(math.isqrt(tokens - self._prefix_tokens), self._frequencies)
-            if dtype is not None:
-                angles = F.pad(angles, (0, padded(angles.shape[1], dtype) - angles.shape[1]))
-            self._tables[key] = RotaryTable(angles.cos(), angles.sin(), self._prefix_tokens)
+            with torch.inference_mode(False):  # training after an evaluation saves it for the backward pass
+                angles = rotary_angles(math.isqrt(tokens - self._prefix_tokens), self._frequencies)
+                if dtype is not None:
+                    angles = F.pad(angles, (0, padded(angles.shape[1], dtype) - angles.shape[1]))
+                self._tables[key] = RotaryTable(angles.cos(), angles.sin(), self._prefix_tokens)
         return self._tables[key]
 
     def __call__(self, qkv: Tensor) -> Tensor:

@@ -109,8 +109,16 @@ def _description(metadata: ModelMetadata) -> str:
 
 def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
     """Return the snippets that load the model."""
-    arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
+    ours = """```python
+from orbitune import Classifier
+
+for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
+    print(prediction.input, prediction.labels, prediction.sure)
+```"""
     count = len(metadata.preprocessing.bands)
+    if adapter and count != 3 and family.nests_config:
+        return ours  # transformers passes no number of bands on to the image encoder
+    arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     sizes = f"num_labels={len(metadata.classes)}" + (f", num_channels={count}" if count != 3 else "")
     module, name = (family.classifier or "transformers:AutoModelForImageClassification").split(":")
     load = (
@@ -125,12 +133,7 @@ model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
     if module == "transformers":
         imports = [f"{imports[0]}, {name}"]
     imported = "\n".join([*imports, *(["from peft import PeftModel"] if adapter else [])])
-    return f"""```python
-from orbitune import Classifier
-
-for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
-    print(prediction.input, prediction.labels, prediction.sure)
-```
+    return f"""{ours}
 
 or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits:
 

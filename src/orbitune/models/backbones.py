@@ -156,7 +156,11 @@ def find_backbone(name: str) -> Backbone:
         channels=config.num_channels,
         width=config.hidden_size,
         preprocessing=read_preprocessing(
-            folder, family, name=name, default_size=size, channels=config.num_channels
+            folder,
+            family,
+            name=(folder if looks_like_path(name) else Path(name)).name,  # not of the folders around it
+            default_size=size,
+            channels=config.num_channels,
         ),
         step=step,
         smallest=smallest,

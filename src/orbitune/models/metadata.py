@@ -68,7 +68,7 @@ class BackboneRecord(Record):
         reference: what finds it again: the hub id, or the absolute folder.
         description: for people.
         weights_sha256: over its weight files, see `Backbone.weights_hash`.
-        licence: as its card states it; empty where it states none, None where it was not recorded.
+        licence: as its card states it; empty where it states none, None where there was no readable card.
     """
 
     name: str

@@ -118,7 +118,8 @@ def read_preprocessing(
     """Read a folder's preprocessor_config.json.
 
     Args:
-        name: of the checkpoint, which tells whether it has a normalisation of its own.
+        name: last part of the checkpoint's hub id or path, which tells whether it has a normalisation of its
+            own.
         default_size: side of the input in pixels where the file states none.
         channels: number of bands that the model reads.
 

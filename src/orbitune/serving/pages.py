@@ -101,8 +101,11 @@ def _predict_tile(service: PredictionService, path: str | None, *, name: str | N
         data, model = _read_upload(path), service.get_model(name)
         answer = _predict_or_raise(model, data)
         best = answer.prediction.labels[0][0]
-        overlay = overlay_attribution(*model.compute_attribution(data, best))
-        return _describe(answer), dict(answer.prediction.labels), overlay
+        explained, verdict = model.compute_attribution(data, best), _describe(answer)
+        if explained is None:
+            verdict += "\n\nThis model's backbone has no attribution map."
+        overlay = overlay_attribution(*explained) if explained else None
+        return verdict, dict(answer.prediction.labels), overlay
 
 
 def _predict_or_raise(model: ServedModel, data: bytes) -> TimedPrediction:

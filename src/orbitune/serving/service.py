@@ -113,7 +113,7 @@ class ServedModel:
                 predictions = list(self._classifier.predict(iter(chunk), top_k=top_k))
             yield from predictions
 
-    def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
+    def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Return a tile at the model's input size and its attribution map for a label.
 
         Args:
@@ -122,14 +122,15 @@ class ServedModel:
 
         Returns:
             The tile in colours, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
-            patch; see `orbitune.evaluation.attribution`.
+            patch; see `orbitune.evaluation.attribution`. None where the backbone's family has no map.
         """
-
+        family, model = self._reference_model
+        if model is None:
+            return None
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = ImageInput("", partial(decode_image, data))
             tile = to_tile(image, self.bundle, bands=self._bands)
-        family, model = self._reference_model
         with self.lock:
             pixels = used.transform(to_tensor(tile[None].copy()))
             found = attribution_map(model, family, pixels=pixels, label=self.bundle.classes.index(label))
@@ -174,9 +175,10 @@ class ServedModel:
 
     @cached_property
     def _reference_model(self) -> tuple[Any, Any]:
-        """Family and transformers model, loaded on first use for attention weights."""
+        """Family and transformers model, loaded on first use; no model where there is no attribution map."""
         backbone = self.bundle.backbone(self._backbone)
-        return backbone.family, self.bundle.model(backbone)
+        has_map = backbone.family.has_attribution_map
+        return backbone.family, self.bundle.model(backbone) if has_map else None
 
 
 class PredictionService:

@@ -27,7 +27,7 @@ STATED = {
         "intermediate_size": 768,
     },
     "google/vit-base-patch16-224": {},
-    "facebook/deit-small-patch16-224": _SMALL,
+    "facebook/deit-small-distilled-patch16-224": _SMALL,
     "facebook/dinov2-small": {**_DINOV2, "hidden_size": 384, "num_attention_heads": 6},
     "facebook/dinov2-base": _DINOV2,
     "facebook/dinov2-with-registers-small": {**_DINOV2, "hidden_size": 384, "num_attention_heads": 6},

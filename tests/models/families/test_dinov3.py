@@ -9,12 +9,19 @@ from transformers import DINOv3ViTModel
 from orbitune.models.backbones import find_backbone, load_weights
 
 CLASSES = ("a", "b", "c")
-SAT_493M = (0.430, 0.411, 0.296)
+LVD_1689M, SAT_493M = (0.485, 0.456, 0.406), (0.430, 0.411, 0.296)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return backbone_folder(tmp_path_factory.mktemp("dinov3") / "b", "dinov3_vit")
+
+
+def state_normalisation_of_web_images(folder):
+    """Write the normalisation that satellite weights may state by mistake."""
+    stated = json.loads((folder / "preprocessor_config.json").read_text())
+    stated |= {"image_mean": LVD_1689M, "image_std": (0.229, 0.224, 0.225)}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
 
 
 def test_the_head_reads_the_class_token_and_the_mean_of_the_patches(folder):
@@ -48,13 +55,17 @@ def test_positions_are_exact_in_training_too(folder):
 @pytest.mark.parametrize("name", ["dinov3-vitl16-pretrain-sat493m", "dinov3-vitl16-pretrain-lvd1689m"])
 def test_satellite_weights_are_normalised_by_their_own_tiles(folder, tmp_path, name):
     other = backbone_folder(tmp_path / name, "dinov3_vit")
-    stated = json.loads((other / "preprocessor_config.json").read_text())
-    stated |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    (other / "preprocessor_config.json").write_text(json.dumps(stated))
+    state_normalisation_of_web_images(other)
     preprocessing = find_backbone(str(other)).preprocessing
     assert (preprocessing.mean == SAT_493M) == ("sat493m" in name)
     if "sat493m" in name:
         assert preprocessing.stated_by == "the tiles of DINOv3's sat493m weights"
+
+
+def test_the_names_of_the_folders_around_a_checkpoint_do_not_matter(tmp_path):
+    other = backbone_folder(tmp_path / "sat493m" / "dinov3-vits16-pretrain-lvd1689m", "dinov3_vit")
+    state_normalisation_of_web_images(other)
+    assert find_backbone(str(other)).preprocessing.mean == LVD_1689M
 
 
 def test_a_normalisation_that_satellite_weights_state_themselves_is_kept(tmp_path):

@@ -24,6 +24,10 @@ from orbitune.recipe import Recipe
 CLASSES = ("a", "b", "c")
 # The others have tests of their own, in test_methods.py.
 NEW = [name for name in FAMILIES if name not in ("vit", "deit", "dinov2", "dinov2_with_registers")]
+# Two methods in the quick tests: an adapter, and all weights.
+METHOD_CASES = [
+    pytest.param(name, marks=[] if name in ("lora", "full") else pytest.mark.slow) for name in METHODS
+]
 PLAIN = [name for name, family in FAMILIES.items() if family.why_plain]
 
 
@@ -60,7 +64,7 @@ def train_a_step(model, backbone, recipe):
 
 
 @pytest.mark.parametrize("model_type", NEW)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHOD_CASES)
 def test_every_method_trains_saves_reloads_and_merges(tmp_path, checkpoints, model_type, method):
     backbone, recipe = checkpoints(model_type), Recipe(method=method)
     model = build(recipe, backbone, classes=CLASSES)
@@ -156,6 +160,14 @@ def test_the_fast_path_computes_what_transformers_does(checkpoints, model_type):
         outputs.append([out.detach(), *(p.grad.clone() for p in model.parameters() if p.requires_grad)])
     for fast, plain in zip(*outputs, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", NEW)
+def test_logits_do_not_depend_on_smaller_images_before(checkpoints, model_type):
+    backbone = checkpoints(model_type)
+    model, fresh = (load_weights(backbone, CLASSES, seed=0).eval() for _ in range(2))
+    logits(model, backbone, size=16)
+    assert torch.equal(logits(model, backbone), logits(fresh, backbone))
 
 
 # What is refused

@@ -34,7 +34,7 @@ class Example(NamedTuple):
 EXAMPLES = (
     Example("WinKawaks/vit-tiny-patch16-224", "vit", 5_524_416, "apache-2.0", 224, 16),
     Example("google/vit-base-patch16-224", "vit", 85_798_656, "apache-2.0", 224, 16),
-    Example("facebook/deit-small-patch16-224", "deit", 21_666_432, "apache-2.0", 224, 16),
+    Example("facebook/deit-small-distilled-patch16-224", "deit", 21_666_432, "apache-2.0", 224, 16),
     Example("facebook/dinov2-small", "dinov2", 22_056_576, "apache-2.0", 224, 14),
     Example("facebook/dinov2-base", "dinov2", 86_580_480, "apache-2.0", 224, 14),
     Example(
@@ -68,9 +68,8 @@ class BackboneDescription(Record):
         image_size: side of its input in pixels.
         size_step: number of pixels that image sizes are multiples of.
         smallest_size: smallest image size in pixels.
-        fast: whether the fast path computes it.
-        why_not_fast: why it does not; None where it does.
-        exports_graphs: whether it is exported to ONNX and OpenVINO, not as merged weights alone.
+        fast: whether the fast path computes it, and it is exported to ONNX and OpenVINO.
+        why_not_fast: why not, so that only merged weights are exported; None where it is.
     """
 
     family: str
@@ -83,7 +82,6 @@ class BackboneDescription(Record):
     smallest_size: int
     fast: bool
     why_not_fast: str | None
-    exports_graphs: bool
 
 
 def describe_backbones() -> list[BackboneDescription]:
@@ -103,7 +101,6 @@ def describe_backbones() -> list[BackboneDescription]:
                 smallest_size=each.smallest or each.step,
                 fast=family.why_plain is None,
                 why_not_fast=family.why_plain,
-                exports_graphs=family.why_plain is None,
             )
         )
     return described
@@ -111,7 +108,7 @@ def describe_backbones() -> list[BackboneDescription]:
 
 def backbones_table(described: Sequence[BackboneDescription]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per checkpoint."""
-    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "fast path", "ONNX"]
+    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "fast path and ONNX"]
     rows = [
         [
             each.title,
@@ -120,7 +117,6 @@ def backbones_table(described: Sequence[BackboneDescription]) -> tuple[list[str]
             each.licence,
             _sizes(each),
             "yes" if each.fast else "no",
-            "yes" if each.exports_graphs else "no",
         ]
         for each in described
     ]

@@ -95,7 +95,7 @@ class Family:
         why_plain: why the fast path and the ONNX writer cannot compute its layers; None where they can.
         unused: ends of the names of parameters without a part in classification, which are never trained.
         forward: arguments of every forward pass, so that any image size works.
-        prepare: changes a loaded model so that it can be trained; None for nothing.
+        prepare: corrects faults of transformers in a loaded model; None for nothing.
         step: from a config, the number of pixels that image sizes are multiples of.
         smallest: from a config, the smallest image size in pixels.
     """
@@ -143,6 +143,16 @@ class Family:
     def reads_leading_tokens(self) -> bool:
         """Return whether the head reads leading tokens alone, so that nothing depends on the others."""
         return self.pooling == "class"
+
+    @property
+    def nests_config(self) -> bool:
+        """Return whether its configuration is a part of that of a model of images and text."""
+        return self.body == "vision_model"
+
+    @property
+    def has_attribution_map(self) -> bool:
+        """Return whether attention connects all patches, with one normalisation between them and the head."""
+        return self.pooling != "own" and self.last_norm is not None
 
 
 def body_of(model: "nn.Module", family: Family) -> Any:

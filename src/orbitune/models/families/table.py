@@ -8,6 +8,7 @@ from typing import Any
 
 from orbitune.models.families.beit import make_indices_outside_inference
 from orbitune.models.families.family import Bands, Family, patch_side
+from orbitune.models.families.swin import keep_windows
 
 _Normalisation = tuple[Bands, Bands]
 _IMAGENET: _Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -139,7 +140,7 @@ FAMILIES = {
             prepare=make_indices_outside_inference,
             forward=_INTERPOLATED,
         ),
-        Family("swin", "Swin", _IMAGENET, "swin", **_SWIN),
+        Family("swin", "Swin", _IMAGENET, "swin", prepare=keep_windows, **_SWIN),
         Family(
             "swinv2",
             "Swin V2",
