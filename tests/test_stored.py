@@ -58,9 +58,8 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
 
 def test_a_finished_run_is_verified_before_and_after_its_result_is_written_again(stored):
     run = stored / "run"
-    train(
-        moved_recipe(stored, "run"), run, progress=False
-    )  # the paths of its files are now those of the copy
+    check_run(run)
+    train(moved_recipe(stored, "run"), run, progress=False)  # writes the paths of the copy
     check_run(run)
     log = run / "log.jsonl"
     log.write_text(log.read_text().replace('"epoch": 2', '"epoch": 3'))

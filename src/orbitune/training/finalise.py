@@ -50,10 +50,8 @@ def finalise(trainer: Trainer) -> RunResult:
 
 
 def _count_test_read(trainer: Trainer) -> None:
-    """Count a read of the test split before it happens: a run that is killed after it must say so.
-
-    The result of a run that is being extended may count more than its checkpoint, as of `orbitune evaluate`.
-    """
+    """Count a read of the test split before it happens, as the run may be killed after it."""
+    # The result of a run that is being extended may count more than its state, as of `orbitune evaluate`.
     state, folder = trainer.state, trainer.folder.path
     stored = RunResult.load(folder) if (folder / FILE).is_file() else None
     state.test_reads = max(state.test_reads, stored.test_reads if stored else 0) + 1

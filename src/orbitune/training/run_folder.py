@@ -10,11 +10,11 @@ from typing import Any
 
 from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult, read_recipe
+from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
-from orbitune.training.duration.extension import extends, keep_state, restore_state
+from orbitune.training.duration.extension import extends, has_result, keep_state, restore_state
 from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.yaml_files import read_yaml
 
@@ -45,7 +45,7 @@ class RunFolder:
         self._recipe = recipe
         kept = self.path / "recipe.yaml"
         known = Recipe.make(read_yaml(kept)) if kept.is_file() else None
-        self.extended = known is not None and extends(recipe, known) and self._has_result_of(known)
+        self.extended = known is not None and extends(recipe, known) and has_result(self.path, known)
         if known:
             if not self.extended and (differences := recipe.differences(known)):
                 raise RunError(
@@ -74,10 +74,7 @@ class RunFolder:
 
         A run that is being extended keeps the result of its fewer epochs until then.
         """
-        return self._has_result_of(self._recipe)
-
-    def _has_result_of(self, recipe: Recipe) -> bool:
-        return (self.path / FILE).is_file() and read_recipe(self.path).epochs == recipe.epochs
+        return has_result(self.path, self._recipe)
 
     @property
     def _checkpoint_files(self) -> tuple[Path, Path]:

@@ -44,8 +44,11 @@ def continue_recipe(recipe: Recipe, folder: Path) -> Recipe:
         return recipe
     if recipe.epochs == run.epochs:
         return recipe.replace(restarts=run.restarts)
-    finished = (folder / FILE).is_file() and read_recipe(folder).epochs == run.epochs
-    if finished and recipe.max_epochs > run.max_epochs and "auto" not in (recipe.epochs, run.epochs):
+    if (
+        has_result(folder, run)
+        and recipe.max_epochs > run.max_epochs
+        and "auto" not in (recipe.epochs, run.epochs)
+    ):
         return recipe.replace(restarts=(*(run.restarts or ()), run.max_epochs))
     return recipe
 
@@ -59,6 +62,11 @@ def is_finished(recipe: Recipe, folder: Path) -> bool:
     if not (folder / FILE).is_file():
         return False
     return continue_recipe(recipe, folder).epochs == read_recipe(folder).epochs
+
+
+def has_result(folder: Path, recipe: Recipe) -> bool:
+    """Return whether the result in a run folder is that of all epochs of its resolved recipe."""
+    return (folder / FILE).is_file() and read_recipe(folder).epochs == recipe.epochs
 
 
 def extends(recipe: Recipe, run: Recipe) -> bool:
