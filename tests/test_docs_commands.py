@@ -54,6 +54,7 @@ RUN = TRAINS | {
 }
 # What is trained or needed in one page by a name that another page makes.
 TINY = {
+    "/(scene[0-9]+)_": "_([0-9]+)[.]",  # the tiny tiles are of no scenes
     "google/vit-base-patch16-224": "backbone",
     "num_labels=10": "num_labels=3",
     "Forest,River,Lake": "class_0,class_1,class_2",
