@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from commands import orbitune
-from safetensors.torch import load_file
+from outcomes import outcome
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe, evaluate, train
@@ -38,18 +38,6 @@ PARTS = {"train": (0, 12), "validation": (12, 16), "test": (16, 20)}
 @pytest.fixture
 def recipe(tiles, backbone):
     return Recipe(data=tiles, backbone=backbone, epochs=2, batch_size=8)
-
-
-def outcome(out):
-    """Return all that must be bit-identical however often a run was interrupted."""
-    result = json.loads((out / "result.json").read_text())
-    history = [{k: v for k, v in e.items() if "seconds" not in k} for e in result["history"]]
-    with np.load(out / "predictions.npz") as arrays:
-        logits = {name: arrays[name].tobytes() for name in arrays}
-    weights = {
-        n: t.numpy().tobytes() for n, t in load_file(out / "adapter/adapter_model.safetensors").items()
-    }
-    return result["validation"], result["test"], history, logits, weights
 
 
 def trained(recipe, out):

@@ -6,10 +6,9 @@ import os
 import shutil
 import signal
 
-import numpy as np
 import pytest
 from commands import orbitune
-from safetensors.torch import load_file
+from outcomes import outcome
 
 from orbitune import Recipe, train
 from orbitune.errors import DivergedError, Interrupted, RunError
@@ -50,18 +49,6 @@ def extended(recipe, short, tmp_path_factory):
 def run(short, tmp_path):
     """A copy of the finished run."""
     return shutil.copytree(short, tmp_path / "run")
-
-
-def outcome(out):
-    """All that must be bit-identical however the epochs were reached, test reads apart."""
-    result = json.loads((out / "result.json").read_text())
-    history = [{k: v for k, v in e.items() if "seconds" not in k} for e in result["history"]]
-    with np.load(out / "predictions.npz") as arrays:
-        logits = {name: arrays[name].tobytes() for name in arrays}
-    weights = {
-        n: t.numpy().tobytes() for n, t in load_file(out / "adapter/adapter_model.safetensors").items()
-    }
-    return result["validation"], result["test"], result["best_epoch"], history, logits, weights
 
 
 def interrupt(monkeypatch, recipe, out, *, step):
