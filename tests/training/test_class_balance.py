@@ -12,8 +12,8 @@ from orbitune import Recipe
 from orbitune.errors import DataError
 from orbitune.evaluation.run_result import EpochMetrics, best_epoch
 from orbitune.training.batches import batch_indices
-from orbitune.training.class_balance import loss_weights
-from orbitune.training.gradients import accumulate_gradients
+from orbitune.training.objective.class_balance import loss_weights
+from orbitune.training.objective.gradients import accumulate_gradients
 from orbitune.training.run import open_run
 from orbitune.training.setup import prepare_training
 

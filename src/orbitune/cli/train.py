@@ -123,11 +123,7 @@ def evaluate(
         print_json(scores.to_json())
         return
     print_scores(split, scores)
-    rows = [
-        [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
-        for each in scores.per_class
-    ]
-    print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+    print_table(*scores.class_table())
     result = RunResult.load(run)
     print_inputs(result.data, result.backbone.summary)
 
@@ -177,13 +173,14 @@ def trial(
 
     Used by `study --tune`.
     """
+    from orbitune.training.run_folder import describe_validation
     from orbitune.training.trial import trial as run
 
     result = run(make_recipe(), out, epochs=stop_after, progress=not quiet)
     if as_json:
         print_json(result.to_json())
     else:
-        print(f"validation accuracy {result.history[-1].validation_accuracy:.2%}")
+        print(f"validation {describe_validation(result.history[-1])}")
 
 
 @app.command(hidden=True)

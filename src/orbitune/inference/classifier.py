@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.evaluation.calibration import probabilities
 from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
@@ -30,7 +29,8 @@ class Prediction:
 
     Attributes:
         input: its path, or its position among the inputs, from 0.
-        labels: class names with their calibrated probabilities, 0..1, the most probable first.
+        labels: class names with their calibrated probabilities, 0..1, the most probable first; with several
+            labels a tile those that reach their thresholds, maybe none.
         sure: False for an out-of-distribution input; None where the model has no OOD detector.
         distance: OOD score, >= 0, see `orbitune.evaluation.ood`; None where the model has no OOD detector.
         error: why there is no prediction, to follow the input's name; None where there is one.
@@ -114,13 +114,14 @@ class Classifier:
         """Return the class names, in the order of the columns of `predict_proba`."""
         return self.bundle.classes
 
-    def predict(self, inputs: Any, *, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
+    def predict(self, inputs: Any, *, top_k: int | None = None, batch_size: int = 64) -> Iterator[Prediction]:
         """Predict images in order, one batch at a time.
 
         Args:
             inputs: a path of a file or folder, a pattern such as `tiles/*.png`, an array (H, W, C) or
                 (N, H, W, C) as for `predict_proba`, an image of Pillow, or an iterable of these.
-            top_k: largest number of labels of each prediction.
+            top_k: largest number of labels of each prediction; None for 3, or with several labels a tile for
+                all that reach their thresholds.
             batch_size: number of images in memory; as many are decoded meanwhile.
 
         Returns:
@@ -129,7 +130,7 @@ class Classifier:
         Raises:
             DataError: top_k or batch_size is below 1.
         """
-        if min(top_k, batch_size) < 1:
+        if min(1 if top_k is None else top_k, batch_size) < 1:
             raise DataError("top_k and batch_size must be at least 1.")
         return self._predict(expand(inputs), top_k, batch_size=batch_size)
 
@@ -141,8 +142,8 @@ class Classifier:
                 size; resized as the training tiles were.
 
         Returns:
-            float32 (N, classes); rows sum to 1. Temperature scaling (Guo et al. 2017, arXiv:1706.04599) is
-            applied.
+            float32 (N, classes); rows sum to 1, unless a tile has several labels. Temperature scaling (Guo
+            et al. 2017, arXiv:1706.04599) is applied.
 
         Raises:
             DataError: the array has another shape or dtype, or its tiles are too small.
@@ -157,10 +158,12 @@ class Classifier:
             if unusable := next((each for each in decoded if isinstance(each, str)), None):
                 raise DataError(f"The tiles cannot be predicted: each {unusable}.")
             logits, _ = self._model.compute(np.stack(decoded))
-            parts.append(probabilities(logits, self.bundle.temperature))
+            parts.append(self.bundle.task.probabilities(logits, self.bundle.temperature))
         return np.concatenate(parts).astype(np.float32)
 
-    def _predict(self, images: Iterator[ImageInput], top_k: int, *, batch_size: int) -> Iterator[Prediction]:
+    def _predict(
+        self, images: Iterator[ImageInput], top_k: int | None, *, batch_size: int
+    ) -> Iterator[Prediction]:
         """Predict batches, and decode the next one meanwhile."""
         with ThreadPoolExecutor() as pool:
             batch, tiles = list(islice(images, batch_size)), None
@@ -181,7 +184,7 @@ class Classifier:
             return str(error)
 
     def _rows(
-        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], *, top_k: int
+        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], *, top_k: int | None
     ) -> list[Prediction]:
         """Return the predictions of one batch, in the order of its inputs."""
         tiles = [tile for tile in decoded if isinstance(tile, np.ndarray)]
@@ -191,14 +194,15 @@ class Classifier:
             for each, tile in zip(batch, decoded, strict=True)
         ]
 
-    def _classify(self, tiles: np.ndarray, top_k: int) -> "list[partial[Prediction]]":
+    def _classify(self, tiles: np.ndarray, top_k: int | None) -> "list[partial[Prediction]]":
         """Return predictions that only lack the name of their input."""
         logits, features = self._model.compute(tiles)
-        confidences = probabilities(logits, self.bundle.temperature)
+        task, decision = self.bundle.task, self.bundle.decision
+        confidences = task.probabilities(logits, decision.temperature)
         distances = self._detector.scores(features).tolist() if self._detector else [None] * len(tiles)
         made = []
         for row, distance in zip(confidences, distances, strict=True):
-            best = row.argsort(kind="stable")[::-1][:top_k].tolist()
+            best = task.choose(row, decision, top_k=top_k)
             labels = tuple((self.classes[index], float(row[index])) for index in best)
             sure = None if self._detector is None else distance <= self._detector.threshold
             made.append(partial(Prediction, labels=labels, sure=sure, distance=distance))

@@ -20,6 +20,8 @@ from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
+from orbitune.evaluation.tasks.known import task_of
+from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.factory import check_sizes, resolve
@@ -29,8 +31,8 @@ from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.manifest import ColumnSelection
-from orbitune.training.class_balance import describe_weights, loss_weights
 from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
+from orbitune.training.objective.class_balance import describe_weights, loss_weights
 from orbitune.training.run_records import RunInputs
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class TrainingSetup:
 
     Attributes:
         recipe: resolved; no setting is open.
+        task: one label a tile, or several.
         splits: indices into the tiles for `train`, `validation` and `test`.
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
@@ -56,6 +59,7 @@ class TrainingSetup:
     """
 
     recipe: Recipe
+    task: Task
     backbone: Backbone
     tiles: TileSet
     splits: dict[str, np.ndarray]
@@ -161,8 +165,8 @@ class TrainingSetup:
     ) -> np.ndarray:
         """Return logits of the tiles at these indices, float32 (N, C).
 
-        They are computed in the recipe's precision. With `tta` "flips" they are the logarithm of the mean
-        probability over a tile's flips and turns. Under torchrun each process computes a part, and all
+        They are computed in the recipe's precision. With `tta` "flips" they are those of the mean probability
+        over a tile's flips and turns. Under torchrun each process computes a part, and all
         receive the whole.
 
         Args:
@@ -178,7 +182,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return forward_with_tta(network, loader.tiles(batch), tta=tta)
+            return forward_with_tta(network, loader.tiles(batch), tta=tta, task=self.task)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
@@ -254,6 +258,8 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         selection=_selection(recipe),
     )
     _check_classes(tiles.classes)
+    task, tiles = task_of(tiles, recipe.task)
+    recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
     splits, notes = _split(recipe, tiles)
@@ -263,14 +269,16 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
     weights = None
     if recipe.class_weights:
-        weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
+        weights = loss_weights(
+            recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task
+        )
     notes = (
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
         f"normalisation from {preprocessing.stated_by}",
     )
-    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing, weights)
+    return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights)
 
 
 def check_recipes(*recipes: Recipe) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.amp import GradScaler
 
+    from orbitune.evaluation.tasks.task import Task
     from orbitune.recipe import Recipe
 
 
@@ -18,6 +19,7 @@ def accumulate_gradients(
     tiles: "Tensor",
     *,
     targets: "Tensor",
+    task: "Task",
     recipe: "Recipe",
     scaler: "GradScaler",
     weight: float,
@@ -30,17 +32,17 @@ def accumulate_gradients(
         replica: the network, or what averages its gradients over the processes.
         tiles: uint8 (B, H, W, 3).
         targets: class probabilities (B, C).
-        recipe: for the micro-batch size and label smoothing.
+        task: gives the loss.
+        recipe: for the micro-batch size, and settings of the loss.
         scaler: of the loss.
         weight: of the loss; 0 where this process has no part of the batch.
         size: side of the input in pixels.
-        class_weights: weights of the classes in the loss, float32 (C,); None for equal ones.
+        class_weights: as `Task.class_weights` returns them; None for equal ones.
 
     Returns:
         The summed loss and the number of correct tiles; zeros where the weight is zero.
     """
     import torch
-    from torch.nn import functional as F
 
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(tiles.device)
     loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
@@ -50,16 +52,10 @@ def accumulate_gradients(
         waits = number < len(parts) and hasattr(replica, "no_sync")
         with replica.no_sync() if waits else nullcontext():
             logits = replica(part, size)
-            loss = F.cross_entropy(
-                logits,
-                truth,
-                weight=weights,
-                reduction="sum",
-                label_smoothing=recipe.label_smoothing,
-            )
+            loss = task.loss(logits, truth, recipe=recipe, class_weights=weights)
             scaler.scale(loss * weight).backward()
         loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
+        correct += task.count_correct(logits.detach(), truth)
     return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
 
 

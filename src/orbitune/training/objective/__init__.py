@@ -1,0 +1,1 @@
+"""What a step minimises: gradients of the loss, and the balance of unequal classes."""
