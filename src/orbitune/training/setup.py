@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.labels.class_names import check_class_names
 from orbitune.data.loader import TileLoader
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, check_data, load_tiles
 from orbitune.data.transform import Transform
-from orbitune.errors import DataError, ModelError
+from orbitune.errors import ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
 from orbitune.evaluation.tasks.known import task_of
@@ -257,7 +258,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         progress=progress,
         selection=_selection(recipe),
     )
-    _check_classes(tiles.classes)
+    check_class_names(tiles.classes)
     task, tiles = task_of(tiles, recipe.task)
     recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
@@ -267,11 +268,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
     preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
-    weights = None
-    if recipe.class_weights:
-        weights = loss_weights(
-            recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task
-        )
+    weights = loss_weights(recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task)
     notes = (
         *tiles.notes,
         *notes,
@@ -309,19 +306,6 @@ def _preprocessing(stated: Preprocessing, tiles: TileSet, *, train: np.ndarray) 
     if len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8":
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
-
-
-def _check_classes(classes: tuple[str, ...]) -> None:
-    """Check that class names are distinct; parquet files may repeat them.
-
-    Raises:
-        DataError: one is empty, or two are equal.
-    """
-    if empty := [number for number, name in enumerate(classes, 1) if not name.strip()]:
-        raise DataError(f"Class {empty[0]} of the data has no name; name it in its labels.")
-    if len(set(classes)) < len(classes):
-        twice = [name for name in classes if classes.count(name) > 1]
-        raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
 def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

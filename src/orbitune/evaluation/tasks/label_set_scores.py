@@ -65,15 +65,13 @@ class LabelSetScores(SplitScores):
 
     def describe(self) -> str:
         """Return mean average precision and F1 with their intervals."""
+        ends = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in self.intervals.items()}
         return (
-            f"mAP {self._with_interval('mean_average_precision')} (95 % interval), "
-            f"micro-F1 {self._with_interval('micro_f1')}, macro-F1 {self._with_interval('macro_f1')}, "
+            f"mAP {self.mean_average_precision:.4f} (95 % interval {ends['mean_average_precision']}), "
+            f"micro-F1 {self.micro_f1:.4f} ({ends['micro_f1']}), "
+            f"macro-F1 {self.macro_f1:.4f} ({ends['macro_f1']}), "
             f"all labels right in {self.accuracy:.2%} of {self.count:,} tiles"
         )
-
-    def _with_interval(self, name: str) -> str:
-        low, high = self.intervals[name]
-        return f"{getattr(self, name):.4f} ({low:.4f} to {high:.4f})"
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows of a table of the scores per class."""
@@ -108,7 +106,7 @@ def score_label_sets(
         thresholds: C probabilities.
     """
     from scipy.special import expit
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 
     logits = logits.astype(np.float64)
     predicted = expit(logits)
@@ -130,9 +128,7 @@ def score_label_sets(
         macro_f1_at_half=macro_half,
         micro_f1_at_half=micro_half,
         mean_average_precision=mean_average_precision(logits, labels),
-        micro_average_precision=float(average_precision_score(labels.ravel(), logits.ravel()))
-        if labels.any()
-        else 0.0,
+        micro_average_precision=_average_precision(labels.ravel(), logits.ravel()) if labels.any() else 0.0,
         intervals=bootstrap_scores(logits, labels, decisions={"": decided, "_at_half": at_half}),
         loss=binary_cross_entropy(logits, labels),
         ece=expected_calibration_error(bin_probabilities(predicted.ravel(), labels.ravel() > 0)),
@@ -164,12 +160,17 @@ def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _average_precisions(logits: np.ndarray, labels: np.ndarray) -> list[float | None]:
     """Return the average precision of each class; None for one without tiles."""
-    from sklearn.metrics import average_precision_score
-
     return [
-        float(average_precision_score(labels[:, c], logits[:, c])) if labels[:, c].any() else None
+        _average_precision(labels[:, c], logits[:, c]) if labels[:, c].any() else None
         for c in range(labels.shape[1])
     ]
+
+
+def _average_precision(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the average precision, which scikit-learn may round to above 1."""
+    from sklearn.metrics import average_precision_score
+
+    return min(1.0, float(average_precision_score(labels, logits)))
 
 
 def binary_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -61,7 +61,13 @@ def encode_sets(sets: Sequence[Sequence[Any] | None], column: str) -> EncodedLab
     Raises:
         DataError: a label is empty, or as `encode_labels`.
     """
-    codes, classes = encode_labels([label for each in sets for label in each or ()], column)
+    known = [each for each in sets if each is not None]
+    if known and len({len(each) for each in known}) == 1 and len(known[0]) > 1 and _are_indicators(known):
+        raise DataError(
+            f"{column} holds lists of {len(known[0])} values of 0 and 1: write the names of a tile's classes"
+            ", or a column of 0 and 1 for each class."
+        )
+    codes, classes = encode_labels([label for each in known for label in each], column)
     if len(codes) and codes.min() < 0:
         raise DataError(
             f"{column} has a list with an empty label: leave it out; the list of a tile without labels is []."
@@ -85,6 +91,11 @@ def describe_sets(labels: np.ndarray) -> str:
     empty = int((counts == 0).sum())
     none = f"; {empty:,} {'tile has' if empty == 1 else 'tiles have'} none" if empty else ""
     return f"several labels a tile: {counts.mean():.1f} on average, at most {counts.max()}{none}"
+
+
+def _are_indicators(sets: Sequence[Sequence[Any]]) -> bool:
+    """Return whether lists hold 0 and 1 alone, and so no classes."""
+    return {str(value) for each in sets for value in each} <= {"0", "1"}
 
 
 def _holds(value: Any, mark: str) -> bool:

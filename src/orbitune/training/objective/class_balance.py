@@ -11,22 +11,28 @@ from orbitune.evaluation.tasks.task import Task
 
 
 def loss_weights(
-    class_weights: str | Mapping[str, float], members: np.ndarray, *, classes: Sequence[str], task: Task
-) -> np.ndarray:
+    class_weights: str | Mapping[str, float] | None,
+    members: np.ndarray,
+    *,
+    classes: Sequence[str],
+    task: Task,
+) -> np.ndarray | None:
     """Return the weight of each class in the loss, see `Task.class_weights`.
 
     Args:
-        class_weights: `balanced`, or a weight for every class by name.
+        class_weights: `balanced`, or a weight for every class by name; None for equal ones.
         members: bool (N, C), classes of the training tiles; every class has some.
         classes: class names, in the order of the logits.
         task: of the labels.
 
     Returns:
-        float32 (classes,), above 0.
+        float32 (classes,), above 0; None for equal ones.
 
     Raises:
         DataError: there is a weight for an unknown class, or none for a class.
     """
+    if class_weights is None:
+        return None
     if class_weights == BALANCED:
         return task.class_weights(None, members)
     assert isinstance(class_weights, Mapping)
