@@ -7,7 +7,7 @@ import numpy as np
 from orbitune.data.augment import mixup
 from orbitune.data.loader import TileLoader
 from orbitune.recipe import Recipe
-from orbitune.training.objective.class_balance import draw_balanced
+from orbitune.training.class_balance import draw_balanced
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:

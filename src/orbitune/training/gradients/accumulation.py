@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
     from torch import Tensor
     from torch.amp import GradScaler
@@ -24,8 +23,8 @@ def accumulate_gradients(
     scaler: "GradScaler",
     weight: float,
     size: int,
-    class_weights: "np.ndarray | None" = None,
-) -> list[float]:
+    class_weights: "Tensor | None" = None,
+) -> "Tensor":
     """Add the gradients of `weight` times the summed loss, one micro-batch at a time.
 
     Args:
@@ -40,11 +39,10 @@ def accumulate_gradients(
         class_weights: as `Task.class_weights` returns them; None for equal ones.
 
     Returns:
-        The summed loss and the number of correct tiles; zeros where the weight is zero.
+        float32 (2,), on the device: the summed loss and the number of correct tiles.
     """
     import torch
 
-    weights = None if class_weights is None else torch.from_numpy(class_weights).to(tiles.device)
     loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
     parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
     for number, (part, truth) in enumerate(parts, 1):
@@ -52,11 +50,11 @@ def accumulate_gradients(
         waits = number < len(parts) and hasattr(replica, "no_sync")
         with replica.no_sync() if waits else nullcontext():
             logits = replica(part, size)
-            loss = task.loss(logits, truth, recipe=recipe, class_weights=weights)
+            loss = task.loss(logits, truth, recipe=recipe, class_weights=class_weights)
             scaler.scale(loss * weight).backward()
         loss_sum += loss.detach()
         correct += task.count_correct(logits.detach(), truth)
-    return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
+    return torch.stack([loss_sum, correct])
 
 
 def sum_over_processes(accelerator: "Accelerator", values: Sequence[float]) -> list[float]:

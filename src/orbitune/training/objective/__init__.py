@@ -1,1 +1,0 @@
-"""What a step minimises: gradients of the loss, and the balance of unequal classes."""
