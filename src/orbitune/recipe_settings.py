@@ -231,8 +231,10 @@ class OptimisationSettings(Settings):
 class RuntimeSettings(Settings):
     """How the run is computed."""
 
-    precision: Literal["bf16", "fp16", "fp32"] | None = Field(
-        None, description="Floating-point type (default: bf16 where the processor supports it)"
+    precision: Literal["bf16", "fp16", "tf32", "fp32"] | None = Field(
+        None,
+        description="Floating-point type (default: bf16 where the processor supports it); tf32: fp32 whose "
+        "products a GPU rounds to TF32",
     )
     fast: bool = Field(True, description="Use the fast path in place of the forward pass of transformers")
     cache_frozen: bool = Field(

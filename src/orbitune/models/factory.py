@@ -30,10 +30,16 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
         tile: height and width of the tiles in pixels, for `native` and `auto` sizes.
 
     Raises:
-        ModelError: an image size is no multiple of the backbone's patch size.
+        ModelError: an image size is no multiple of the backbone's patch size, or there is no GPU with TF32.
     """
+    from orbitune.models.precision import has_tf32
+
     size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
     check_sizes(recipe.model_copy(update={"image_size": size}), backbone)
+    if recipe.precision == "tf32" and not has_tf32():
+        raise ModelError(
+            "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
+        )
     if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
         raise ModelError(
             f"Patches of {backbone.family.title} cannot be left out (patch_dropout): its attention depends "

@@ -12,6 +12,7 @@ from orbitune.study.report import methodology, run_details, tables
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
+    name_head,
     table_caption,
     table_notes,
 )
@@ -55,7 +56,7 @@ class Page:
 
     title: str
     created: str
-    backbone: StudyBackbone
+    backbones: list[StudyBackbone]
     warning: str
     conclusions: list[str]
     comparison: Table
@@ -76,12 +77,12 @@ def build_page(results: StudyResults, folder: Path) -> Page:
     view = ReportView(results)
     created = datetime.fromisoformat(results.created).astimezone(timezone.utc)
     columns = comparison_columns(view)
-    header = ["Method", *(head for head, _ in columns)]
+    header = [name_head(view), *(head for head, _ in columns)]
     with report_style():
         return Page(
             title=write_title(view),
             created=f"{created:%Y-%m-%d %H:%M} UTC",
-            backbone=results.backbone,
+            backbones=[*results.backbones.values()] or [results.backbone],
             warning=WARNING if results.data.synthetic else "",
             conclusions=write_conclusions(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
