@@ -93,8 +93,8 @@ class ModelSettings(Settings):
 
     backbone: str = Field(
         DEFAULT_BACKBONE,
-        description="Hub id or folder of a checkpoint, or a finished run or bundle; or demo, of the extra demo, "
-        "without a hub",
+        description="Hub id or folder of a checkpoint, or a finished run or bundle; or demo, of the extra "
+        "demo, without a hub",
     )
     keep_head: bool = Field(
         False,
