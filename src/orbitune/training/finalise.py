@@ -99,8 +99,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
     setup = trainer.setup
     model = build(setup.recipe, setup.backbone, classes=setup.tiles.classes)
     load_best(trainer.folder.best, model, epoch=trainer.best_epoch)
-    if setup.task.problem_type:
-        model.config.problem_type = setup.task.problem_type  # type: ignore[union-attr]
+    model.config.problem_type = setup.task.problem_type  # type: ignore[union-attr]
     return model.eval()
 
 
