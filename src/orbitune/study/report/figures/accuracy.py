@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from orbitune.evaluation.baselines import Baseline
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure
-from orbitune.study.report.figures.drawing import (
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure
+from orbitune.reporting.drawing import (
     HALF_WIDTH,
     QUIET,
     legend,
@@ -26,7 +26,7 @@ _SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"
 def accuracy_figure(view: ReportView) -> Figure:
     """Draw one row per method, with a dot and an interval per split."""
     height = 120 + 30 * len(view.rows) + 20 * len(view.splits)
-    figure, axes = new_figure(view, "Test accuracy, %", width=HALF_WIDTH, height=height)
+    figure, axes = new_figure("Test accuracy, %", width=HALF_WIDTH, height=height, synthetic=view.synthetic)
     ends = [*_dots(axes, view), *_baselines(axes, view)]
     set_error_axis(axes, "x", low=min(ends), high=max(ends))
     axes.set_yticks(range(len(view.rows)), [shorten(row.title) for row in view.rows])
