@@ -14,9 +14,10 @@ from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson
-from orbitune.evaluation.significance import compare_all, difference_sentence, verdict_sentence
+from orbitune.evaluation.significance import compare_pairs, difference_sentence, verdict_sentence
 from orbitune.recipe import Recipe
 from orbitune.study import report
+from orbitune.study.arms import comparisons, split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.records import RunRecord, StudyResults
 
@@ -42,6 +43,7 @@ SKILL = {  # difficulty that a method still gets right, in standard deviations o
 }
 TRAINED = {"full": 5_526_346, "linear": 1930, "lora": 112_522, "vera": 21_000, "bitfit": 40_000}
 HARDER = {"random": 0.0, "spatial": 0.5}
+BETTER = {None: 0.0, "small": -0.6, "large": 0.0}  # backbones, in the same unit
 
 
 def write_report(values: dict, folder: Path) -> None:
@@ -225,6 +227,8 @@ def pair(full: float = 0.981, lora: float = 0.978, count: int = 5400, **more: ob
 class Large:
     """A study of methods by splits by seeds, with all that a study of today keeps.
 
+    A method may be an arm such as lora@small, of the backbones in `BETTER`.
+
     Attributes:
         results: what results.json would hold.
     """
@@ -321,8 +325,9 @@ class Large:
     ) -> None:
         """The runs of one group, and their summary."""
         labels = np.arange(self.count) % len(CLASSES)
-        place = list(SKILL).index(method)
-        reach = SKILL[method] - HARDER.get(split, 0.0) + skill
+        name, backbone = split_arm(method)
+        place = list(SKILL).index(name)
+        reach = SKILL[name] + BETTER[backbone] - HARDER.get(split, 0.0) + skill
         logits = np.stack([self._logits(reach, split, 100 * place + s) for s in range(seeds)])
         others = np.stack([self._logits(reach, split, 100 * place + s + 50) for s in range(seeds)])
         for seed in range(seeds):
@@ -381,7 +386,8 @@ class Large:
         return logits
 
     def _run(self, facts: dict, test: np.ndarray, validation: np.ndarray, labels: np.ndarray) -> dict:
-        method, place = facts["method"], list(SKILL).index(facts["method"])
+        method, _ = split_arm(facts["method"])
+        place = list(SKILL).index(method)
         recipe = Recipe(method=method, learning_rate=1e-3, image_size=112, seed=facts["seed"])
         adapter = TRAINED.get(method, 100_000 + 5000 * place)
         parameters = {
@@ -410,8 +416,7 @@ class Large:
         labels = np.arange(self.count) % len(CLASSES)
         correct = {method: self.logits[method, split].argmax(2) == labels for method in methods}
         names = {method: method_name(method) for method in methods}
-        reference = "full" if "full" in methods else methods[0]
-        for compared in compare_all(correct, reference):
+        for compared in compare_pairs(correct, comparisons(methods)):
             sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
             self.results["verdicts"].append({"split": split, **compared.to_json(), "sentences": sentences})
 

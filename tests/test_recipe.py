@@ -30,7 +30,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"learning_rate": 0}, "learning_rate: must be above 0, not 0"),
         ({"warmup": 1}, "warmup: must be below 1, not 1"),
         ({"seed": 2**32}, "seed: must be below 4294967296, not 4294967296"),
-        ({"precision": "fp8"}, "precision: must be bf16, fp16 or fp32, not 'fp8'"),
+        ({"precision": "fp8"}, "precision: must be bf16, fp16, tf32 or fp32, not 'fp8'"),
         ({"image_size": "large"}, "image_size: must be a whole number or native or auto, not 'large'"),
         ({"fast": "perhaps"}, "fast: must be true or false, not 'perhaps'"),
         ({"data": 3}, "data: must be text, not 3"),

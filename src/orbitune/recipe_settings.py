@@ -93,7 +93,12 @@ class ModelSettings(Settings):
 
     backbone: str = Field(
         DEFAULT_BACKBONE,
-        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, without a hub",
+        description="Hub id or folder of a checkpoint, or a finished run or bundle; or demo, of the extra "
+        "demo, without a hub",
+    )
+    keep_head: bool = Field(
+        False,
+        description="Keep the head of the backbone, which must have the same classes (default: a new one)",
     )
     image_size: int | Literal["native", "auto"] | None = Field(
         None,
@@ -226,8 +231,10 @@ class OptimisationSettings(Settings):
 class RuntimeSettings(Settings):
     """How the run is computed."""
 
-    precision: Literal["bf16", "fp16", "fp32"] | None = Field(
-        None, description="Floating-point type (default: bf16 where the processor supports it)"
+    precision: Literal["bf16", "fp16", "tf32", "fp32"] | None = Field(
+        None,
+        description="Floating-point type (default: bf16 where the processor supports it); tf32: fp32 whose "
+        "products a GPU rounds to TF32",
     )
     fast: bool = Field(True, description="Use the fast path in place of the forward pass of transformers")
     cache_frozen: bool = Field(

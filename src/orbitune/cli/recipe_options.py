@@ -221,7 +221,14 @@ _HELP_ALL = inspect.Parameter(
 )
 
 
-def default_out(recipe: Recipe, *more: str) -> Path:
-    """Return a folder below runs/ named after the data, the backbone and `more`."""
+def default_out(recipe: Recipe, *more: str, backbones: Sequence[str] = ()) -> Path:
+    """Return a folder below runs/ named after the data, the backbone and `more`.
+
+    Args:
+        recipe: names the data and the backbone.
+        more: further parts of the name.
+        backbones: in place of the recipe's.
+    """
     data = data_name(recipe.data).replace(" ", "-")
-    return Path("runs") / "-".join([data, Path(recipe.backbone).name, *more])
+    names = [Path(name).name for name in backbones or [recipe.backbone]]
+    return Path("runs") / "-".join([data, *names, *more])

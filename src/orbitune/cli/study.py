@@ -25,6 +25,13 @@ def study(
     methods: Annotated[
         str, typer.Option(help="Methods to compare, such as full,linear,lora", rich_help_panel="Study")
     ] = "full,linear,lora",
+    backbones: Annotated[
+        str | None,
+        typer.Option(
+            help="Backbones to compare, in place of --backbone: two or more hub ids or folders",
+            rich_help_panel="Study",
+        ),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Number of seeds, or a list: 3 or 0,1,2", rich_help_panel="Study")
     ] = None,
@@ -46,7 +53,9 @@ def study(
     ] = None,
     tune: Annotated[
         int,
-        typer.Option(help="Learning rates to try per method and split; 0 for none", rich_help_panel="Study"),
+        typer.Option(
+            help="Learning rates to try per method, backbone and split; 0 for none", rich_help_panel="Study"
+        ),
     ] = 0,
     jobs: Annotated[
         int | None,
@@ -69,17 +78,20 @@ def study(
 ) -> None:
     """Compare fine-tuning methods on the same tiles and write a report.
 
-    Every method is trained with every seed on every split. A sweep changes one setting at a time.
+    Every method is trained on every backbone with every seed on every split. A sweep changes one setting at
+    a time.
     """
     recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
-    from orbitune.study.report import conclusions_text, failure_lines, terminal_table
+    from orbitune.study.report import backbone_text, conclusions_text, failure_lines, terminal_table
     from orbitune.study.runner import Study
 
-    out = out or default_out(make_recipe())
+    named = split_names(backbones)
+    out = out or default_out(make_recipe(), backbones=named)
     results = Study(
         recipes,
         out,
+        backbones=named,
         seeds=parse_seeds(seeds),
         splits=split_names(splits),
         shots=parse_shots(shots),
@@ -99,7 +111,7 @@ def study(
         for line in failure_lines(results):
             print(line)
         print(f"\n{conclusions_text(results)}")
-        print_inputs(results.data, results.backbone.description)
+        print_inputs(results.data, backbone_text(results))
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)

@@ -30,6 +30,10 @@ def plan(
         str | None,
         typer.Option(help="Methods to plan, such as full,lora [default: the recipe's]"),
     ] = None,
+    backbones: Annotated[
+        str | None,
+        typer.Option(help="Backbones to plan, in place of --backbone: hub ids or folders"),
+    ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     as_json: Json = False,
@@ -39,14 +43,17 @@ def plan(
     recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
     from orbitune.study.budget import fit_budget
     from orbitune.study.budget_records import Budget
+    from orbitune.study.grid import Grid
     from orbitune.study.plan import plan_methods, plan_table
 
+    specs = Grid.of(backbones=split_names(backbones)).runs(recipes)
+    recipes, arms = [spec.recipe for spec in specs], [spec.arm for spec in specs]
     budget = Budget.parse(memory_budget, time_budget)
     choices: list[str] = []
     if budget:
         fits = [fit_budget(recipe, budget) for recipe in recipes]
         plans = [fit.plan for fit in fits]
-        choices = [f"{fit.recipe.method}: {choice}" for fit in fits for choice in fit.choices]
+        choices = [f"{arm}: {choice}" for arm, fit in zip(arms, fits, strict=True) for choice in fit.choices]
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
@@ -55,7 +62,7 @@ def plan(
     for choice in choices:
         print(choice)
     print_table(*plan_table(plans))
-    print_inputs(plans[0].data, plans[0].backbone.summary)
+    print_inputs(plans[0].data, "; ".join(dict.fromkeys(plan.backbone.summary for plan in plans)))
 
 
 @app.command()

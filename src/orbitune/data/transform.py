@@ -77,8 +77,12 @@ class Transform:
                 for side in pixels.shape[2:]
             )
             pixels = (down @ (pixels @ across.T)).clamp(0, 1)  # bicubic resizing may overshoot
-        mean, std = (torch.tensor(v, device=tiles.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = self.statistics(tiles.device)
         return torch.addcmul(-mean / std, pixels, 1 / std)
+
+    def statistics(self, device: "torch.device") -> "tuple[Tensor, Tensor]":
+        """Return mean and standard deviation of each band, float32 (C, 1, 1)."""
+        return _cached_column(self.mean, device=device), _cached_column(self.std, device=device)
 
     def with_size(self, size: int) -> "Transform":
         """Return this transform with another output size in pixels."""
@@ -124,6 +128,15 @@ def resize_matrix(side: int, size: int, *, resample: str) -> "Tensor":
 
     image = torch.eye(side)[None, None]  # one unit impulse in each column
     return F.interpolate(image, (size, side), mode=resample, align_corners=False, antialias=True)[0, 0]
+
+
+@functools.cache
+def _cached_column(values: tuple[float, ...], *, device: "torch.device") -> "Tensor":
+    """Return values as float32 (C, 1, 1), cached, so that a GPU need not wait for the copy in every step."""
+    import torch
+
+    with torch.inference_mode(False):  # training after an evaluation saves it for the backward pass
+        return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 @functools.cache

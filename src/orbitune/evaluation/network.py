@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
-from orbitune.models.backbones import Backbone, token_count
+from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.families.family import Family, body_of, head_names
+from orbitune.models.families.family import Family, body_of, head_names, token_count
 from orbitune.models.metadata import ModelMetadata
-from orbitune.models.precision import DTYPES
+from orbitune.models.precision import DTYPES, set_products
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def make_network(
         `FastClassifier` or `PlainClassifier`, with the attribute `plan`: a module from uint8 tiles
         (B, H, W, 3) to float32 logits (B, C).
     """
+    set_products(str(recipe.precision))
     plan = plan_network(model, recipe, backbone=backbone, size=transform.size, attention=attention)
     if not plan.fast:
         if recipe.checkpointing:

@@ -146,7 +146,7 @@ class Computation(Record):
     Attributes:
         fast: whether the fast path computed the run.
         why_not_fast: reason why the fast path was not used although the recipe asked for it.
-        precision: bf16, fp16 or fp32.
+        precision: bf16, fp16, tf32 or fp32.
         attention: name of the attention kernel.
         compiled_kernels: whether compiled kernels were used.
         why_not_compiled: reason why the fast path did not use them.

@@ -68,11 +68,24 @@ class Comparison(Record):
 def compare_all(
     correct: Mapping[str, np.ndarray], reference: str, *, margin: float = MARGIN
 ) -> list[Comparison]:
-    """Compare every other method with the reference, with Holm's correction.
+    """Compare every other method with the reference, see `compare_pairs`.
+
+    Args:
+        correct: as for `compare_pairs`.
+        reference: name of the reference method.
+        margin: as for `compare_pairs`.
+    """
+    return compare_pairs(correct, [(name, reference) for name in correct if name != reference], margin=margin)
+
+
+def compare_pairs(
+    correct: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], *, margin: float = MARGIN
+) -> list[Comparison]:
+    """Compare pairs of methods, with Holm's correction over all pairs.
 
     Args:
         correct: for each method, whether each seed is correct on each image, bool (S, N); S may differ.
-        reference: name of the reference method.
+        pairs: names of a method and of its reference.
         margin: percentage points, above 0 and below 100.
 
     Raises:
@@ -80,7 +93,6 @@ def compare_all(
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")
-    others = [name for name in correct if name != reference]
     alone = [
         _compare(
             name,
@@ -88,9 +100,9 @@ def compare_all(
             reference_name=reference,
             reference=correct[reference],
             margin=margin,
-            family=len(others),
+            family=len(pairs),
         )
-        for name in others
+        for name, reference in pairs
     ]
     corrected = zip(
         holm([each.p_within for each in alone]),

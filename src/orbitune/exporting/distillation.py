@@ -46,7 +46,7 @@ def distil(
         The tuned tensors of the student, float32, by their names in its state dict.
     """
     trained = _unfreeze(student, setup.backbone.family, first=merge_after[0])
-    dtype = torch.float32 if setup.recipe.precision == "fp32" else torch.bfloat16
+    dtype = torch.float32 if setup.recipe.precision in ("fp32", "tf32") else torch.bfloat16
     family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
         fast_network(model, family, transform=transform, dtype=dtype, merge_after=blocks).eval()

@@ -1,5 +1,6 @@
 """Patch embedding with resizing and normalisation in one matrix where exact."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -127,8 +128,7 @@ class PatchEmbedding:
 
     def _normalisation(self, transform: Transform) -> tuple[Tensor, Tensor]:
         """Return scale and offset (C,) that normalise pixels of 16 bits."""
-        device = self.projection.weight.device
-        mean, std = (torch.tensor(v, device=device) for v in (transform.mean, transform.std))
+        mean, std = (each.flatten() for each in transform.statistics(self.projection.weight.device))
         return 1 / (std * LARGEST["uint16"]), mean / std
 
     def _folded(
@@ -140,24 +140,43 @@ class PatchEmbedding:
             normalised: whether the pixels are, so that the matrices only resize and project them.
         """
         device, patch = self.projection.weight.device, self.projection.kernel_size[0]
-        axes = []
-        for side in (height, width):
-            matrix = resize_matrix(side, transform.size, resample=transform.resample).to(device)
-            span = visible_pixels(side, patch, size=transform.size)
-            parts = matrix.view(-1, patch, side)
-            first = (parts.sum(1) > 0).int().argmax(1).clamp(max=side - span)
-            index = first[:, None] + torch.arange(span, device=device)
-            axes.append((first.tolist(), span, parts.gather(2, index[:, None].expand(-1, patch, -1))))
-        (rows, high, down), (columns, wide, across) = axes
+        (rows, high, down), (columns, wide, across) = (
+            _cached_axis(side, patch, size=transform.size, resample=transform.resample, device=device)
+            for side in (height, width)
+        )
         weight, bias = self.projection.weight, self.projection.bias
         if not normalised:
-            mean, std = (
-                torch.tensor(v, device=device).view(-1, 1, 1) for v in (transform.mean, transform.std)
-            )
+            mean, std = transform.statistics(device)
             bias = bias + (weight / std * (_PIXEL_OFFSET / 255 - mean)).sum((1, 2, 3))
             weight = weight / std / 255
         folded = torch.einsum("dcuv,iuy,jvx->ijyxcd", weight, down, across).flatten(2, 4).flatten(0, 1)
         return Windows(rows, columns, height=high, width=wide), folded.to(self._dtype), bias
+
+
+@functools.cache
+def _cached_axis(
+    side: int, patch: int, *, size: int, resample: str, device: torch.device
+) -> tuple[list[int], int, Tensor]:
+    """Return how the patches along one axis read its pixels, cached for training the projection.
+
+    Args:
+        side: pixels of the axis.
+        patch: side of a patch in pixels of the model's input.
+        size: input size in pixels.
+        resample: interpolation, see `resize_matrix`.
+        device: of the weights.
+
+    Returns:
+        The first pixel of each patch's window, the window's length, and the weights of its pixels, float32
+        (patches, patch, length).
+    """
+    span = visible_pixels(side, patch, size=size)
+    with torch.inference_mode(False):  # training after an evaluation saves the weights for the backward pass
+        parts = resize_matrix(side, size, resample=resample).view(-1, patch, side)
+        first = (parts.sum(1) > 0).int().argmax(1).clamp(max=side - span)
+        index = first[:, None] + torch.arange(span)
+        weights = parts.gather(2, index[:, None].expand(-1, patch, -1))
+        return first.tolist(), span, weights.to(device)
 
 
 class Windows:

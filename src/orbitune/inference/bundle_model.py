@@ -23,7 +23,7 @@ class BundleModel:
     Args:
         bundle: a bundle or a finished run.
         backbone: hub id or folder, where it no longer lies where the bundle says.
-        precision: bf16, fp16 or fp32; None for that of the processor.
+        precision: bf16, fp16, tf32 or fp32; None for that of the processor.
         device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
         batch_size: largest number of tiles in one forward pass.
         attention: name of the attention kernel, for results equal to those of another process; None for the

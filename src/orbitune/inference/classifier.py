@@ -71,7 +71,7 @@ class Classifier:
     Args:
         source: folder of a bundle or of a finished run, or the hub id of a bundle.
         backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
-        precision: bf16, fp16 or fp32; None for that of the processor.
+        precision: bf16, fp16, tf32 or fp32; None for that of the processor.
         device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
         bands: names or numbers of the inputs' bands that the model's bands are read from, in their order;
             None for the model's own names.
@@ -111,7 +111,7 @@ class Classifier:
         Args:
             source: folder of a bundle or of a finished run, or the hub id of a bundle (owner/name).
             backbone: hub id or folder of the backbone, where it no longer lies where the bundle says.
-            precision: bf16, fp16 or fp32; None for that of the processor.
+            precision: bf16, fp16, tf32 or fp32; None for that of the processor.
             device: such as cpu, cuda or cuda:1; None for the GPU if there is one.
             bands: names or numbers of the inputs' bands that the model's bands are read from, in their
                 order; None for the model's own names.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "tf32": torch.float32, "fp32": torch.float32}
 
 # Names of the CPU capabilities that multiply a dtype, and oneDNN's own test for it.
 _INSTRUCTIONS = {
@@ -33,6 +33,17 @@ def has_instructions(dtype: torch.dtype) -> bool:
     if not (torch.backends.mkldnn.is_available() and any(available.get(name) for name in capabilities)):
         return False
     return bool(getattr(torch.ops.mkldnn, is_supported)())
+
+
+def has_tf32() -> bool:
+    """Return whether there is a GPU that multiplies in TF32 (NVIDIA Ampere or later)."""
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+
+
+def set_products(precision: str) -> None:
+    """Let later fp32 products on a GPU round their operands to TF32 or not, as a recipe's precision says."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -39,7 +39,7 @@ def score_corrupted(
     def store(task: Task, outcome: Outcome) -> None:
         spec = tasks[task]
         if outcome.value is not None:
-            names = {"split": spec.split, "method": spec.recipe.method, "seed": spec.recipe.seed}
+            names = {"split": spec.split, "method": spec.arm, "seed": spec.recipe.seed}
             records[spec.name] = RobustnessRecord.model_validate({**names, **outcome.value})
 
     run_tasks(executor, list(tasks), observer=observer, on_end=store)

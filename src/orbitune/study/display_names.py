@@ -1,15 +1,18 @@
-"""Names of methods and runs in sentences, tables and figures."""
+"""Names of arms and runs in sentences, tables and figures."""
 
 from orbitune.models.methods import METHODS
+from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
 
 
-def method_name(method: str) -> str:
-    """Return the title of a method: "lora" is LoRA.
+def method_name(arm: str) -> str:
+    """Return the title of an arm: "lora" is LoRA, "lora@dinov2-small" LoRA on dinov2-small.
 
-    Unknown names are returned unchanged.
+    Unknown names of methods are returned unchanged.
     """
-    return METHODS[method].title if method in METHODS else method
+    method, backbone = split_arm(arm)
+    title = METHODS[method].title if method in METHODS else method
+    return title if backbone is None else f"{title} on {backbone}"
 
 
 def run_name(run: RunRecord) -> str:

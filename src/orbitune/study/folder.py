@@ -53,14 +53,14 @@ class StudyFolder:
         """Return the file of a run's recipe."""
         return self.path / "recipes" / f"{spec.name}.yaml"
 
-    def plan_file(self, method: str) -> Path:
-        """Return the file of a method's plan."""
-        return self.path / "plans" / f"{method}.json"
+    def plan_file(self, arm: str) -> Path:
+        """Return the file of an arm's plan."""
+        return self.path / "plans" / f"{arm}.json"
 
-    def read_plan(self, method: str) -> Plan | None:
-        """Return a method's stored plan; None where it is missing or damaged."""
+    def read_plan(self, arm: str) -> Plan | None:
+        """Return an arm's stored plan; None where it is missing or damaged."""
         try:
-            return Plan.read(self.plan_file(method))
+            return Plan.read(self.plan_file(arm))
         except (OrbituneError, RecordError):
             return None
 
@@ -98,7 +98,7 @@ class StudyFolder:
         if moved and begun:
             self._check_inputs(spec)
         if differences or (moved and not begun):
-            self.plan_file(spec.recipe.method).unlink(missing_ok=True)
+            self.plan_file(spec.arm).unlink(missing_ok=True)
             return False
         trials = self._settings().tune
         if begun and trials != self.trials:

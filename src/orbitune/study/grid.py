@@ -1,4 +1,4 @@
-"""Grid of a study: methods x seeds x splits, and sweeps of single settings.
+"""Grid of a study: backbones x methods x seeds x splits, and sweeps of single settings.
 
 A sweep changes one setting at a time (training tiles per class, rank, image size) and leaves the others as
 the recipe has them, so its cost is a sum and not a product. The names that runs get here are their folders.
@@ -13,7 +13,9 @@ from typing_extensions import Self
 
 from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe
+from orbitune.recipe_paths import anchor
 from orbitune.records import JsonTuple, Record
+from orbitune.study.arms import arm_name, backbone_labels
 
 ALL = "all"  # in names and results: all training tiles of each class
 
@@ -45,7 +47,7 @@ class Axis:
         return f"{self.label}{ALL if value is None else value}"
 
 
-SEED, SPLIT = Axis("seed", "seed"), Axis("split", "")
+BACKBONE, SEED, SPLIT = Axis("backbone", ""), Axis("seed", "seed"), Axis("split", "")
 SWEEPS = {
     "shots": Axis("shots", "shots"),
     "ranks": Axis("lora.rank", "rank"),
@@ -62,12 +64,19 @@ class RunSpec:
         group: the name without the seed, shared by the runs that differ only in their seed.
         recipe: recipe of the run; a tuned learning rate is filled in later.
         sweep: sweep that the run is a point of (`shots`, `ranks`, `image_sizes`); None for the comparison.
+        backbone: label of the backbone; None in a study of one.
     """
 
     name: str
     group: str
     recipe: Recipe
     sweep: str | None = None
+    backbone: str | None = None
+
+    @property
+    def arm(self) -> str:
+        """Name of what is compared: the method, on its backbone where there are several."""
+        return arm_name(self.recipe.method, self.backbone)
 
     @property
     def split(self) -> str:
@@ -76,15 +85,15 @@ class RunSpec:
 
     @property
     def tuning_key(self) -> tuple[str, str]:
-        """Method and split: learning rates are tuned once for each pair."""
-        return self.recipe.method, self.split
+        """Arm and split: learning rates are tuned once for each pair."""
+        return self.arm, self.split
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that identify the run in a `RunRecord`."""
         return {
             "name": self.name,
             "group": self.group,
-            "method": self.recipe.method,
+            "method": self.arm,
             "seed": self.recipe.seed,
             "split": self.split,
             "shots": SWEEPS["shots"].value(self.recipe),
@@ -98,7 +107,7 @@ class Grid(Record):
     """Values that a study varies; an empty tuple keeps the recipe's value.
 
     Attributes:
-        seeds, splits: every method is run with all of them.
+        backbones, seeds, splits: every method is run with all of them.
         shots, ranks, image_sizes: values of the sweeps; in `shots`, None stands for all tiles, and is stored
             as "all".
 
@@ -106,6 +115,7 @@ class Grid(Record):
         OrbituneError: a value is given twice.
     """
 
+    backbones: JsonTuple[str] = ()
     seeds: JsonTuple[int] = ()
     splits: JsonTuple[str] = ()
     shots: JsonTuple[int | None] = ()
@@ -135,6 +145,7 @@ class Grid(Record):
     def of(
         cls,
         *,
+        backbones: Sequence[str] = (),
         seeds: int | Sequence[int] | None = None,
         splits: Sequence[str] = (),
         shots: Sequence[int | str | None] = (),
@@ -145,6 +156,7 @@ class Grid(Record):
         """Return a grid from plain Python values.
 
         Args:
+            backbones: paths, hub ids or built-in names; existing paths are made absolute.
             seeds: the seeds, or their number; these are counted from `first_seed`.
             splits: names of splits.
             shots: training tiles per class; "all" or None for all tiles.
@@ -162,6 +174,7 @@ class Grid(Record):
         if wrong := [count for count in shots if isinstance(count, str) and count != ALL]:
             raise OrbituneError(f"--shots takes whole numbers or {ALL!r}, not {wrong[0]!r}.")
         return cls(
+            backbones=tuple(anchor({"backbone": name})["backbone"] for name in backbones),
             seeds=tuple(seeds or ()),
             splits=tuple(splits),
             shots=tuple(None if isinstance(count, str) else count for count in shots),
@@ -172,12 +185,14 @@ class Grid(Record):
     @property
     def varied(self) -> set[str]:
         """Recipe fields in which the runs of one method differ, apart from sweeps."""
-        return {axis.field for axis, values in ((SEED, self.seeds), (SPLIT, self.splits)) if len(values) > 1}
+        axes = ((BACKBONE, self.backbones), (SEED, self.seeds), (SPLIT, self.splits))
+        return {axis.field for axis, values in axes if len(values) > 1}
 
     def runs(self, recipes: Sequence[Recipe]) -> list[RunSpec]:
         """Return all runs of a study: the comparison first, then the sweeps.
 
-        The rank is swept only for methods whose number of trained parameters depends on it.
+        They are grouped by backbone. The rank is swept only for methods whose number of trained parameters
+        depends on it.
 
         Args:
             recipes: one per method.
@@ -185,7 +200,8 @@ class Grid(Record):
         Raises:
             OrbituneError: a value is invalid in a recipe, or no method has a rank to sweep.
         """
-        base = [self._fixed(recipe) for recipe in recipes]
+        fixed = [self._fixed(recipe) for recipe in recipes]
+        base = [BACKBONE.replace(recipe, name) for name in self.backbones for recipe in fixed] or fixed
         specs = [spec for recipe in base for spec in self._cross(recipe)]
         for sweep, axis in SWEEPS.items():
             values = getattr(self, sweep)
@@ -211,11 +227,12 @@ class Grid(Record):
         """Yield the runs of one recipe with every split and seed."""
         for on_split, split in _each(recipe, SPLIT, values=self.splits):
             for chosen, seed in _each(on_split, SEED, values=self.seeds):
+                backbone = backbone_labels(self.backbones).get(recipe.backbone)
+                arm = arm_name(recipe.method, backbone)
                 name, group = (
-                    "-".join(filter(None, parts))
-                    for parts in ((recipe.method, split, seed, part), (recipe.method, split, part))
+                    "-".join(filter(None, parts)) for parts in ((arm, split, seed, part), (arm, split, part))
                 )
-                yield RunSpec(name, group, chosen, sweep)
+                yield RunSpec(name, group, chosen, sweep, backbone)
 
 
 def _each(recipe: Recipe, axis: Axis, *, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:
@@ -229,10 +246,10 @@ def _each(recipe: Recipe, axis: Axis, *, values: Sequence[Any]) -> Iterator[tupl
 
 def _has_rank(recipe: Recipe) -> bool:
     """Return whether the method's number of trained parameters depends on the rank."""
-    from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
+    from orbitune.models.lineage.fine_tuned import open_backbone
 
-    backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
+    backbone, rank = open_backbone(recipe.backbone), SWEEPS["ranks"]
     one, two = (
         plan_parameters(rank.replace(recipe, value), backbone, classes=("a", "b")) for value in (1, 2)
     )

@@ -16,6 +16,7 @@ from orbitune.processes.child_processes import run_module
 from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
+from orbitune.study.arms import arm_name, backbone_labels
 from orbitune.study.records import Plan
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
@@ -156,7 +157,7 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     """Return the plan of each recipe; several are measured in a process of its own each.
 
     Args:
-        recipes: one recipe per method.
+        recipes: one per method and backbone.
         progress: whether to show progress on stderr.
 
     Returns:
@@ -190,7 +191,8 @@ def plan_apart(recipe: Recipe, server: ForkServer) -> Plan:
 
 
 def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table with one column per method."""
+    """Return header and rows of a table with one column per method and backbone."""
+    labels = backbone_labels(list(dict.fromkeys(plan.recipe.backbone for plan in plans)))
     parts = ("total", "backbone", "adapter", "head", "trainable")
     counts = [plan.parameters.to_json() for plan in plans]
     rows = [[f"parameters: {part}", *(f"{each[part]:,}" for each in counts)] for part in parts]
@@ -212,7 +214,9 @@ def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
         *([cache] if any(plan.cache_bytes for plan in plans) else []),
         ["steps measured", *(str(plan.steps_measured) for plan in plans)],
     ]
-    return ["", *(plan.recipe.method for plan in plans)], rows
+    if len(labels) > 1:
+        rows.insert(0, ["image size", *(f"{plan.recipe.image_size} px" for plan in plans)])
+    return ["", *(arm_name(plan.recipe.method, labels[plan.recipe.backbone]) for plan in plans)], rows
 
 
 def _gigabytes(count: int | None) -> str:

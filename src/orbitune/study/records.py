@@ -32,7 +32,7 @@ class StudyData(RunData):
 
 
 class StudyBackbone(Record):
-    """Pretrained checkpoint that all runs start from, with its number of parameters."""
+    """Pretrained checkpoint that runs start from, with its number of parameters."""
 
     name: str
     description: str
@@ -117,6 +117,8 @@ class RunRecord(Record):
     Attributes:
         name: unique in the study; the run's folder.
         group: shared by the runs that differ only in their seed.
+        method: name of the method; METHOD@BACKBONE in a study of several backbones, here and in all records
+            of results.json, see `orbitune.study.arms`.
         shots: training tiles per class; None for all.
         sweep: `shots`, `ranks` or `image_sizes` for a point of a sweep; None for the comparison.
         error: why it is not done.
@@ -167,6 +169,8 @@ class StudyResults(StoredRecord):
         command: reproduces the study.
         created: when it ended, ISO 8601.
         environment: versions, processor and memory of the machine.
+        backbone: that of the first run.
+        backbones: all backbones by label; empty in a study of one.
         recipe: resolved recipe of the first run.
         varied: fields of the recipe in which the runs differ.
         grid: values that were varied.
@@ -181,6 +185,7 @@ class StudyResults(StoredRecord):
     environment: Environment
     data: StudyData
     backbone: StudyBackbone
+    backbones: dict[str, StudyBackbone] = Field(default_factory=dict)
     recipe: Recipe
     varied: list[str] = Field(default_factory=list)
     grid: Grid = Grid()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import OrbituneError, RunError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.messages import StderrHandler
@@ -21,6 +22,7 @@ from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import data_name
 from orbitune.study.analysis import analyse_runs
+from orbitune.study.arms import split_arm
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
@@ -56,7 +58,7 @@ EXECUTORS: dict[str, _ExecutorFactory] = {"local": _make_local, "ray": _make_ray
 
 
 class Study:
-    """Compare fine-tuning methods on the same tiles.
+    """Compare fine-tuning methods, and backbones, on the same tiles.
 
     Examples:
         >>> from orbitune import Recipe, Study
@@ -68,12 +70,15 @@ class Study:
         recipes: one recipe per method, in the order of the report; or one recipe for all `methods`.
         out: the study's folder; each run is in the folder of its name below it.
         methods: names of methods, with a single recipe.
+        backbones: backbones of every method, in place of the recipes'; each is run with its own image size,
+            where the recipe names none.
         seeds: the seeds of every method, or their number, counted from the recipe's seed.
         splits: splits of every method, such as ["random", "spatial"].
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
-        tune: number of learning rates tried per method and split, see `orbitune.study.tune`; 0 for none.
+        tune: number of learning rates tried per method, backbone and split, see `orbitune.study.tune`; 0 for
+            none.
         jobs: number of runs at once; None lets the executor choose.
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
@@ -91,6 +96,7 @@ class Study:
         out: str | Path,
         *,
         methods: Sequence[str] | None = None,
+        backbones: Sequence[str] = (),
         seeds: int | Sequence[int] | None = None,
         splits: Sequence[str] = (),
         shots: Sequence[int | str | None] = (),
@@ -105,6 +111,7 @@ class Study:
     ) -> None:
         self.recipes = _one_per_method(recipes, methods)
         self.grid = Grid.of(
+            backbones=backbones,
             seeds=seeds,
             splits=splits,
             shots=shots,
@@ -153,7 +160,7 @@ class Study:
             self.folder.store_jobs(executor.slots)
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
-            planned = [spec for spec in specs if isinstance(plans[spec.recipe.method], Plan)]
+            planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
             searches = (
                 make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
             )
@@ -162,9 +169,7 @@ class Study:
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            runs = [
-                _record_run(spec, plans[spec.recipe.method], outcome=outcomes[spec.name]) for spec in specs
-            ]
+            runs = [_record_run(spec, plans[spec.arm], outcome=outcomes[spec.name]) for spec in specs]
             measured = self._collect(runs, searches, executor=executor)
             results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
         write_results(results, path)
@@ -198,7 +203,8 @@ class Study:
         """Return the command line of this study's settings."""
         grid = self.grid.to_json()
         lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
-        first = Grid(seeds=self.grid.seeds, splits=self.grid.splits).runs(self.recipes)[0]
+        compared = {name: getattr(self.grid, name) for name in ("backbones", "seeds", "splits")}
+        first = Grid(**compared).runs(self.recipes)[0]
         words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
         words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
         for option, values in lists.items():
@@ -281,10 +287,25 @@ def _shared_fields(runs: Sequence[RunRecord], folder: Path, *, varied: set[str])
                 f"{done[0].name} and {run.name} of {folder} saw other tiles: the data was changed "
                 "while the study went on. Restore it, or remove the folder of one of them."
             )
+    backbones: dict[str | None, RunResult] = {}
+    for run in done:
+        backbones.setdefault(split_arm(run.method)[1], run.finished)
+    if len(backbones) > 1:  # settings that each backbone resolves in its own way, such as the image size
+        recipes = [run.finished.recipe for run in done if not run.sweep]
+        varied = varied | {
+            name
+            for name in Recipe.model_fields
+            if any(getattr(each, name) != getattr(first.recipe, name) for each in recipes)
+        }
     return {
         "environment": read_environment(folder / done[0].name),
         "data": {**first.data.to_json(), "name": data_name(first.recipe.data)},
-        "backbone": StudyBackbone(**first.backbone.to_json(), parameters=first.parameters.backbone),
+        "backbone": _backbone(first),
+        "backbones": {label: _backbone(run) for label, run in backbones.items() if label},
         "recipe": first.recipe,
         "varied": [name for name in Recipe.model_fields if name in varied],
     }
+
+
+def _backbone(result: RunResult) -> StudyBackbone:
+    return StudyBackbone(**result.backbone.to_json(), parameters=result.parameters.backbone)

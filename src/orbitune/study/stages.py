@@ -36,40 +36,40 @@ class Stages:
     track: Sequence[str] = ()
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
-        """Plan each method once, by its first run.
+        """Plan each arm once, by its first run.
 
-        Return the plan or the error of each method.
+        Return the plan or the error of each arm.
         """
         firsts: dict[str, RunSpec] = {}
         for spec in self.specs:
-            firsts.setdefault(spec.recipe.method, spec)
+            firsts.setdefault(spec.arm, spec)
         plans: dict[str, Plan | OrbituneError] = {}
 
         def store(task: Task, outcome: Outcome) -> None:
-            method = tasks[task]
+            arm = tasks[task]
             if outcome.error is not None:
-                plans[method] = outcome.error
+                plans[arm] = outcome.error
             elif outcome.value is not None:
-                plans[method] = plan = Plan.from_json(outcome.value["plans"][0])
-                plan.write(self.folder.plan_file(method))
+                plans[arm] = plan = Plan.from_json(outcome.value["plans"][0])
+                plan.write(self.folder.plan_file(arm))
 
-        for method in firsts:
-            if plan := self.folder.read_plan(method):
-                plans[method] = plan
-        tasks = {self._plan_task(spec): method for method, spec in firsts.items() if method not in plans}
+        for arm in firsts:
+            if plan := self.folder.read_plan(arm):
+                plans[arm] = plan
+        tasks = {self._plan_task(spec): arm for arm, spec in firsts.items() if arm not in plans}
         run_tasks(self.executor, list(tasks), observer=self.observer, on_end=store)
         return plans
 
     def _plan_task(self, spec: RunSpec) -> Task:
         recipe = ("--recipe", str(self.folder.recipe_file(spec)))
         return Task(
-            name=f"plan of {spec.recipe.method}",
+            name=f"plan of {spec.arm}",
             arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
             describe_result=_describe_plan,
         )
 
     def tune(self, searches: Sequence[list[Trial]]) -> None:
-        """Search the learning rate of each method and split."""
+        """Search the learning rate of each arm and split."""
 
         def run_trials(trials: Sequence[Trial]) -> None:
             tasks = {trial.task(self.folder.recipe_file(trial.spec)): trial for trial in trials}
@@ -91,13 +91,13 @@ class Stages:
         """Train the runs that are not finished; return the outcomes of all runs by name.
 
         Args:
-            plans: plan or error of each method.
-            rates: tuned learning rate or error of each method and split; empty without tuning.
+            plans: plan or error of each arm.
+            rates: tuned learning rate or error of each arm and split; empty without tuning.
         """
         outcomes: dict[str, Outcome] = {}
         tasks, finished = [], 0
         for spec in self.specs:
-            plan, rate = plans[spec.recipe.method], rates.get(spec.tuning_key)
+            plan, rate = plans[spec.arm], rates.get(spec.tuning_key)
             stored = self.folder.finished(spec) if spec.name in self.known else None
             if isinstance(plan, OrbituneError):
                 outcomes[spec.name] = Outcome(error=plan)

@@ -2,7 +2,8 @@
 
 Trials are compared by successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): all are trained for
 a few epochs, the best third continues, until one is left. They are compared on validation only; no trial
-reads the test split. The rate is tuned once per method and split, then used for all seeds and sweeps there.
+reads the test split. The rate is tuned once per method, backbone and split, then used for all seeds and
+sweeps there.
 """
 
 import shutil
@@ -137,7 +138,7 @@ class Trial:
         result = self.result if self.error is None else None
         outcome = Outcome(error=self.error)
         return TrialRecord(
-            method=self.spec.recipe.method,
+            method=self.spec.arm,
             split=self.spec.split,
             seed=self.spec.recipe.seed,
             learning_rate=self.learning_rate,

@@ -22,8 +22,9 @@ from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
 from orbitune.extras import require
-from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
+from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -244,7 +245,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     require("train", purpose="training and scoring runs")
     find_method(recipe.method)
     recipe = recipe.anchored()
-    backbone = find_backbone(recipe.backbone)
+    backbone = open_backbone(recipe.backbone)
     _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
     tiles = load_recipe_tiles(recipe, progress)
     _check_classes(tiles.classes)
@@ -254,7 +255,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
-    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
+    preprocessing = _preprocessing(backbone, tiles, train=train).at_size(recipe.image_size)
     weights = None
     if recipe.class_weights:
         weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
@@ -274,21 +275,23 @@ def check_recipes(*recipes: Recipe) -> None:
         OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
     """
     anchored = [recipe.anchored() for recipe in recipes]
-    backbones = {name: find_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
+    for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
+        check_data(data, selection)  # first: an adapter of a backbone may have to be merged
+    backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
         check_sizes(recipe, backbones[recipe.backbone])
-    for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
-        check_data(data, selection)
 
 
-def _preprocessing(stated: Preprocessing, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
+def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
     """Return the preprocessing of tiles.
 
-    8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, and
-    others by the statistics of the training tiles.
+    8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, as
+    are tiles of the bands that a backbone was fine-tuned on; others by the statistics of the training tiles.
     """
-    dtype = tiles.dtype
-    if len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8":
+    stated, dtype = backbone.preprocessing, tiles.dtype
+    colours = len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8"
+    own = (tiles.bands, dtype) == (stated.bands, stated.dtype) and isinstance(backbone, FineTuned)
+    if colours or own:
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
 

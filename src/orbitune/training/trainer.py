@@ -5,7 +5,7 @@ last checkpoint and reaches the same result, bit for bit on a CPU.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.checkpoint import TrainingState, load_checkpoint, save_best, save_checkpoint
 from orbitune.training.checks import check_gradients, check_loss, check_outputs
 from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
-from orbitune.training.gradients import accumulate_gradients, sum_over_processes
+from orbitune.training.gradients.accumulation import sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
 from orbitune.training.run_folder import RunFolder, epoch_line
@@ -53,6 +53,7 @@ class Trainer:
     Attributes:
         network: computes the model; `replica` is the network, or averages its gradients over processes.
         rank_schedule: of AdaLoRA; None for other methods.
+        gradients: adds those of a batch, see `accumulate_gradients`.
         loader: gives tiles, or the cached activations of the frozen layers.
         interrupt: set by SIGINT.
     """
@@ -66,6 +67,7 @@ class Trainer:
     optimizer: "Optimizer"
     rank_schedule: "RankSchedule | None"
     scaler: "GradScaler"
+    gradients: "Callable[..., Tensor]"
     loader: "TileLoader | ActivationLoader"
     state: TrainingState
     meter: Meter
@@ -87,6 +89,8 @@ class Trainer:
         import torch
         from torch.nn.parallel import DistributedDataParallel
 
+        from orbitune.training.gradients.cuda_graph import gradient_function
+
         recipe, device = setup.recipe, accelerator.device
         model = build(recipe, setup.backbone, classes=setup.tiles.classes).to(device)
         groups = parameter_groups(model, recipe)
@@ -98,6 +102,8 @@ class Trainer:
         state.attention = str(network.plan.attention)
         replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
         replica.train()
+        # Small gradients of fp16 would round to zero; the scale starts anew where a run resumes.
+        scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         return cls(
             setup=setup,
             folder=folder,
@@ -107,8 +113,15 @@ class Trainer:
             replica=replica,
             optimizer=optimizer,
             rank_schedule=rank_schedule,
-            # Small gradients of fp16 would round to zero; the scale starts anew where a run resumes.
-            scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16"),
+            scaler=scaler,
+            gradients=gradient_function(
+                replica,
+                recipe,
+                device=device,
+                scaler=scaler,
+                class_weights=setup.class_weights,
+                changes=rank_schedule is not None,
+            ),
             loader=TileLoader(setup.tiles, device),
             state=state,
             meter=Meter(state.totals, EnergyMeter(on_gpu=device.type == "cuda")),
@@ -168,17 +181,9 @@ class Trainer:
         seen = batch_length(setup.recipe, len(chosen))
         if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
             self.replica.train()
-        sums = accumulate_gradients(
-            self.replica,
-            tiles,
-            targets=targets,
-            recipe=setup.recipe,
-            scaler=self.scaler,
-            weight=weight,
-            size=step_image_size(setup.recipe, state.step, steps=setup.steps),
-            class_weights=setup.class_weights,
-        )
-        loss_sum, correct = sum_over_processes(self.accelerator, sums)
+        size = step_image_size(setup.recipe, state.step, steps=setup.steps)
+        sums = self.gradients(tiles, targets=targets, weight=weight, size=size)
+        loss_sum, correct = sum_over_processes(self.accelerator, sums.tolist() if weight else [0.0, 0.0])
         loss = loss_sum / seen
         check_loss(loss, state.step + 1)
         self.update_weights()

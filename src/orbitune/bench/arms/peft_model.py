@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from orbitune.models.backbones import labelled_config
+from orbitune.models.families.classifiers import classifier_class
 from orbitune.models.methods import find_method
 from orbitune.training.setup import TrainingSetup
 
@@ -21,7 +21,7 @@ def build_peft_model(setup: TrainingSetup, **options: Any) -> Any:
     logging.set_verbosity_error()  # it warns of the new head, which is what we want
     logging.disable_progress_bar()
     torch.manual_seed(setup.recipe.seed)
-    model = AutoModelForImageClassification.from_pretrained(
+    model = classifier_class(setup.backbone.family).from_pretrained(
         setup.backbone.folder,
         config=labelled_config(setup.backbone, setup.tiles.classes),
         ignore_mismatched_sizes=True,

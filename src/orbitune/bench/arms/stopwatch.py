@@ -4,10 +4,9 @@ import time
 
 import torch
 
-from orbitune.models.precision import linear
+from orbitune.models.precision import DTYPES, linear, set_products
 
 LEAST_STEPS = 3
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _ROWS, _WIDTH = 4096, 768  # of the ceiling's product: about that of a layer of ViT-Base on a batch
 _GPU_ROWS = 65_536
 REPEATS, BLOCKS = 5, 6  # products in a block, and blocks of which the fastest counts
@@ -56,10 +55,11 @@ def matmul_ceiling(precision: str) -> float:
 
     It uses all threads, or the GPU.
     """
+    set_products(precision)
     gpu = torch.cuda.is_available()
     device, rows = ("cuda", _GPU_ROWS) if gpu else ("cpu", _ROWS)
-    x = torch.randn(rows, _WIDTH, device=device, dtype=_DTYPES[precision])
-    weight = torch.randn(_WIDTH, _WIDTH, device=device, dtype=_DTYPES[precision])
+    x = torch.randn(rows, _WIDTH, device=device, dtype=DTYPES[precision])
+    weight = torch.randn(_WIDTH, _WIDTH, device=device, dtype=DTYPES[precision])
     fastest = float("inf")
     for _ in range(BLOCKS):
         start = time.perf_counter()

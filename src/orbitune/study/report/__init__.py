@@ -6,6 +6,7 @@ Numbers of synthetic tiles are marked as such.
 """
 
 from orbitune.study.report.writer import (
+    backbone_text,
     comparison_table,
     conclusions_text,
     failure_lines,
@@ -13,4 +14,11 @@ from orbitune.study.report.writer import (
     write_report,
 )
 
-__all__ = ["comparison_table", "conclusions_text", "failure_lines", "terminal_table", "write_report"]
+__all__ = [
+    "backbone_text",
+    "comparison_table",
+    "conclusions_text",
+    "failure_lines",
+    "terminal_table",
+    "write_report",
+]

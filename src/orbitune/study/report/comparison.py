@@ -17,6 +17,7 @@ def comparison_columns(view: ReportView) -> list[Column]:
     return [
         *[_accuracy_column(view, split) for split in view.splits],
         *_gap_columns(view),
+        *([("Image size", _image_size)] if view.backbones else []),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
         ("Cost of one run", lambda row: describe_cost(row.cost.cpu_seconds, row.cost.energy_joules)),
@@ -27,9 +28,11 @@ def table_caption(view: ReportView) -> str:
     """Return the caption of the comparison table."""
     several = any(len(group.runs) > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
-    compared = view.full is not None and len(view.rows) > 1
-    ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning" if compared else ""
-    return f"Accuracy and cost of each method{means}, measured on this machine{ratios}"
+    compared = len(view.rows) > 1 and any(row.is_full for row in view.rows)
+    same = " on the same backbone" if view.backbones else ""
+    ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else ""
+    arm = "method on each backbone" if view.backbones else "method"
+    return f"Accuracy and cost of each {arm}{means}, measured on this machine{ratios}"
 
 
 def table_notes(view: ReportView) -> list[str]:
@@ -46,6 +49,11 @@ def table_notes(view: ReportView) -> list[str]:
         source = view.results.done[0].finished.cost.energy_source
         lines += [f"Energy is that of one run, in {source}."]
     return lines
+
+
+def name_head(view: ReportView) -> str:
+    """Return the head of the first column, the names of the rows."""
+    return "Method and backbone" if view.backbones else "Method"
 
 
 def failures(results: StudyResults) -> list[tuple[str, str]]:
@@ -113,6 +121,10 @@ def _gap_columns(view: ReportView) -> list[Column]:
     return [column(pair) for pair in dict.fromkeys(tuple(gap.splits) for gap in gaps)]
 
 
+def _image_size(row: MethodRow) -> str:
+    return f"{row.image_size} px"
+
+
 def _parameters(row: MethodRow) -> str:
     return f"{row.parameters.trainable:,} ({fmt.trained_percentage(row.parameters)})"
 
@@ -136,9 +148,9 @@ def _cost_cell(
     view: ReportView, read: Callable[[MeanCost], float | None], *, write: Callable[[float], str]
 ) -> Cell:
     """Return the function that formats one cost, with its ratio to full fine-tuning."""
-    full = view.full
 
     def cell(row: MethodRow) -> str:
+        full = view.full_on(row.backbone)
         value, reference = read(row.cost), read(full.cost) if full else None
         if value is None:
             return fmt.NOTHING

@@ -7,17 +7,26 @@ there, two methods whose 95 % intervals overlap are never called different.
 from collections.abc import Sequence
 
 from orbitune.reporting import formatting as fmt
+from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
+from orbitune.study.report.backbone_answers import backbone_conditions, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
 def write_title(view: ReportView) -> str:
-    """Return the title of the report: methods and data."""
-    names = list(dict.fromkeys(method_name(run.method) for run in view.results.runs))
-    methods = fmt.listed(names) if len(names) <= FEW else f"{len(names)} methods"
-    return f"{fmt.capital(methods)} on {view.results.data.name}"
+    """Return the title of the report: methods, backbones if there are several, and data."""
+    arms = [split_arm(run.method) for run in view.results.runs]
+    named = _few(list(dict.fromkeys(method_name(method) for method, _ in arms)), "methods")
+    if backbones := list(dict.fromkeys(backbone for _, backbone in arms if backbone)):
+        named += f" with {_few(backbones, 'backbones')}"
+    return f"{fmt.capital(named)} on {view.results.data.name}"
+
+
+def _few(names: list[str], kind: str) -> str:
+    """Return a list of a few names, or their number."""
+    return fmt.listed(names) if len(names) <= FEW else f"{len(names)} {kind}"
 
 
 def write_conclusions(view: ReportView) -> list[str]:
@@ -29,8 +38,12 @@ def write_conclusions(view: ReportView) -> list[str]:
     if reference is None:
         return ["Every run failed, so there is nothing to compare."]
     if view.results.verdicts:
-        shown = [_verdicts_on(view, split) for split in view.splits]
-        shown += [" ".join([*_gap_sentences(view), *_savings(view, reference)])]
+        backbones: list[str | None] = [*view.backbones] or [None]
+        shown = [which_backbone(view, split) for split in view.splits if view.backbones]
+        shown += [" ".join(backbone_conditions(view))]
+        shown += [_verdicts_on(view, split, backbone=each) for split in view.splits for each in backbones]
+        savings = [sentence for each in backbones for sentence in _savings(view, each)]
+        shown += [" ".join([*_gap_sentences(view), *savings])]
     elif len(view.rows) == 1:
         shown = [_single_method(view, reference)]
     else:
@@ -38,9 +51,13 @@ def write_conclusions(view: ReportView) -> list[str]:
     return [fmt.capital(each) for each in [*shown, write_losses(view), " ".join(_caveats(view))] if each]
 
 
-def _verdicts_on(view: ReportView, split: str) -> str:
-    """Return the verdicts on one split."""
-    verdicts = [verdict for verdict in view.results.verdicts if verdict.split == split]
+def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
+    """Return the verdicts on the methods on one split and backbone."""
+    verdicts = [
+        verdict
+        for verdict in _method_verdicts(view)
+        if verdict.split == split and split_arm(verdict.reference)[1] == backbone
+    ]
     if not verdicts:
         return ""
     where = f"on the {split} split " if len(view.splits) > 1 else ""
@@ -56,6 +73,11 @@ def _verdicts_on(view: ReportView, split: str) -> str:
         if named:
             sentences += [f"{claim}{_largest_p(named, answer)}: {_differences(view, named)}."]
     return " ".join(sentences)
+
+
+def _method_verdicts(view: ReportView) -> list[VerdictRecord]:
+    """Return the verdicts on methods on the same backbone."""
+    return [each for each in view.results.verdicts if not crosses_backbones(each.method, each.reference)]
 
 
 def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
@@ -112,26 +134,28 @@ def _gap_sentences(view: ReportView) -> list[str]:
     return sentences
 
 
-def _savings(view: ReportView, reference: MethodRow) -> list[str]:
-    """Describe what each of a few methods saves.
+def _savings(view: ReportView, backbone: str | None) -> list[str]:
+    """Describe what each of a few methods saves on a backbone.
 
     For many methods, only the best that are within the margin on all splits.
     """
-    others = [row for row in view.rows if row is not reference]
-    if reference.method != "full":
+    reference = view.full_on(backbone)
+    others = [row for row in view.rows if row.backbone == backbone and row is not reference]
+    if reference is None:
         return []
     if len(others) < FEW:
         return [_saving(view, row, full=reference, subject=fmt.capital(row.title)) for row in others]
     within = [
         row
         for row in others
-        if all(each.verdict == "yes" for each in view.results.verdicts if each.method == row.method)
+        if all(each.verdict == "yes" for each in _method_verdicts(view) if each.method == row.method)
     ]
     if not within:
         return []
     small = min(within, key=lambda row: row.cost.artefact_bytes)
     quick = min(within, key=lambda row: row.cost.cpu_seconds)
-    where = " on every split" if len(view.splits) > 1 else ""
+    where = f" on {backbone}" if backbone else ""
+    where += " on every split" if len(view.splits) > 1 else ""
     return [
         f"Of the methods within the margin{where}, {small.title} stores the least, "
         f"{fmt.size(small.cost.artefact_bytes)} instead of {fmt.size(reference.cost.artefact_bytes)}, "
@@ -167,7 +191,7 @@ def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:
     """Compare single runs by their intervals, one paragraph per method."""
     others = [row for row in view.rows if row is not reference]
     # With more methods the table is easier to read.
-    saving = reference.method == "full" and len(others) < FEW
+    saving = reference.is_full and len(others) < FEW
     shown = [
         _interval_sentence(view, row, reference=reference)
         + (f" {_saving(view, row, full=reference, subject='It')}" if saving else "")
@@ -215,7 +239,8 @@ def _caveats(view: ReportView) -> list[str]:
             sentences += [f"{fmt.capital(fmt.listed(names))} {status}."]
     verdicts = view.results.verdicts
     if verdicts and all(min(each.seeds, each.reference_seeds) == 1 for each in verdicts):
-        sentences += ["With one seed each, this holds for the trained models, not for the methods."]
-    if view.full is None:
+        kinds = "methods and backbones" if view.backbones else "methods"
+        sentences += [f"With one seed each, this holds for the trained models, not for the {kinds}."]
+    if not view.backbones and not any(row.is_full for row in view.rows):
         sentences += ["Costs are not compared, because full fine-tuning has no finished run."]
     return sentences

@@ -20,7 +20,7 @@ def describe_runs(view: ReportView) -> list[str]:
         lines = [_run_sentences(run) for run in done]
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
-    return [*lines, _test_reads(view), *_intervals(view), COST_NOTE]
+    return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), COST_NOTE]
 
 
 def leakage_sentences(record: LeakageRecord) -> list[str]:
@@ -116,6 +116,18 @@ def _test_reads(view: ReportView) -> str:
 
 def _read(count: int) -> str:
     return {0: "never read it", 1: "read it once", 2: "read it twice"}.get(count, f"read it {count} times")
+
+
+def _comparisons(view: ReportView) -> list[str]:
+    """Describe what is compared in a study of several backbones."""
+    if not view.backbones or not view.results.verdicts:
+        return []
+    return [
+        "On each backbone every method is compared with the reference; with each method every backbone is "
+        "compared with each other. Holm's correction is over all "
+        f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if McNemar's "
+        "test finds a difference at 5 % and the 95 % interval of the difference excludes zero."
+    ]
 
 
 def _intervals(view: ReportView) -> list[str]:

@@ -22,6 +22,7 @@ from orbitune.study.report import methodology, run_details, tables
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
+    name_head,
     table_caption,
     table_notes,
 )
@@ -47,16 +48,16 @@ def build_page(results: StudyResults, folder: Path) -> Page:
         results: of the study.
         folder: holds the images that the results name.
     """
-    view, backbone = ReportView(results), results.backbone
+    view = ReportView(results)
     created = datetime.fromisoformat(results.created).astimezone(timezone.utc)
     columns = comparison_columns(view)
-    header = ["Method", *(head for head, _ in columns)]
+    header = [name_head(view), *(head for head, _ in columns)]
     with report_style():
         return Page(
             subject="study",
             title=write_title(view),
             stamp=f"{created:%Y-%m-%d %H:%M} UTC",
-            subtitle=f"Backbone: {backbone.description}, {backbone.parameters:,} parameters",
+            subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
             conclusions=write_conclusions(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
@@ -66,6 +67,13 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             reproduction="Run the study, or write the report from its results alone",
             commands=[results.command, _report_command(results.command)],
         )
+
+
+def _backbone_line(results: StudyResults) -> str:
+    """Name the backbones with their sizes."""
+    backbones = [*results.backbones.values()] or [results.backbone]
+    named = "; ".join(f"{each.description}, {each.parameters:,} parameters" for each in backbones)
+    return f"Backbone{'s' if len(backbones) > 1 else ''}: {named}"
 
 
 def _report_command(command: str) -> str:

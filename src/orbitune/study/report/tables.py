@@ -11,11 +11,12 @@ from orbitune.study.report.view_model import ReportView, RunGroup
 
 
 def verdict_table(view: ReportView) -> Table:
-    """Return a table of every comparison with the reference."""
+    """Return a table of every comparison with its reference."""
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
     header = [
         "Method",
+        *(["Reference"] if view.backbones else []),
         *(["Split"] if several else []),
         "Difference, points (95 % interval)",
         "Bootstrap interval",
@@ -29,6 +30,7 @@ def verdict_table(view: ReportView) -> Table:
     rows = [
         [
             method_name(verdict.method),
+            *([method_name(verdict.reference)] if view.backbones else []),
             *([verdict.split] if several else []),
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
@@ -39,7 +41,7 @@ def verdict_table(view: ReportView) -> Table:
         ]
         for verdict in verdicts
     ]
-    reference = method_name(verdicts[0].reference)
+    reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
     holm = "; p values after Holm's correction" if any(verdict.family > 1 for verdict in verdicts) else ""
     return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{holm}", header, rows)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orbitune.models.metadata import ParameterCounts
+from orbitune.study.arms import choose_reference, split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import GroupSummary
 from orbitune.study.records import RunRecord, StudyResults
-from orbitune.study.verdicts import choose_reference
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
 
@@ -64,7 +64,7 @@ class RunGroup:
 
     @property
     def method(self) -> str:
-        """Name of the method."""
+        """Name of the method; of the arm in a study of several backbones."""
         return self.summary.method
 
     @property
@@ -86,11 +86,27 @@ class RunGroup:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method with its groups, one for each split on which it has finished runs."""
+    """An arm with its groups, one for each split on which it has finished runs.
+
+    Attributes:
+        title: of the arm.
+        method: name of the arm: the method, on its backbone where there are several.
+        groups: by split.
+    """
 
     title: str
     method: str
     groups: dict[str, RunGroup]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its method is full fine-tuning."""
+        return split_arm(self.method)[0] == "full"
+
+    @property
+    def backbone(self) -> str | None:
+        """Label of its backbone; None in a study of one."""
+        return split_arm(self.method)[1]
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -101,6 +117,11 @@ class MethodRow:
     def cost(self) -> MeanCost:
         """Mean cost over the runs."""
         return MeanCost.over(self.runs)
+
+    @property
+    def image_size(self) -> int | str | None:
+        """Input size of the first run, in pixels."""
+        return self.runs[0].image_size
 
     @property
     def parameters(self) -> ParameterCounts:
@@ -145,17 +166,28 @@ class ReportView:
         return len(self.rows) > FEW
 
     @property
-    def reference(self) -> MethodRow | None:
-        """Method that the others are compared with; None where no run is finished."""
-        if not self.rows:
-            return None
-        method = choose_reference([row.method for row in self.rows])
-        return next(row for row in self.rows if row.method == method)
+    def backbones(self) -> list[str]:
+        """Labels of the backbones in the order of the rows; none in a study of one."""
+        return list(dict.fromkeys(row.backbone for row in self.rows if row.backbone))
 
     @property
-    def full(self) -> MethodRow | None:
-        """Row of full fine-tuning, the reference of costs; None where it was not run."""
-        return self.reference if self.reference and self.reference.method == "full" else None
+    def reference(self) -> MethodRow | None:
+        """Method that the others are compared with; None where no run is finished.
+
+        With several backbones, that of the first one.
+        """
+        return self.reference_on(self.rows[0].backbone) if self.rows else None
+
+    def reference_on(self, backbone: str | None) -> MethodRow:
+        """Return the method that the others on a backbone are compared with."""
+        own = [row for row in self.rows if row.backbone == backbone]
+        method = choose_reference([row.method for row in own])
+        return next(row for row in own if row.method == method)
+
+    def full_on(self, backbone: str | None) -> MethodRow | None:
+        """Return full fine-tuning on a backbone, the reference of costs; None where it was not run."""
+        reference = self.reference_on(backbone)
+        return reference if reference.is_full else None
 
     @property
     def timings_comparable(self) -> bool:

@@ -43,14 +43,16 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
 
 
 def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of accuracy and cost, one row per method.
+    """Return header and rows of accuracy and cost, one row per method and backbone.
 
     Costs are means over the runs of a method, with their ratio to full fine-tuning where that was run. A
     failed or diverged run has a row with its name and its error.
     """
     view = ReportView(results)
     columns = comparison.comparison_columns(view)
-    return ["Method", *(head for head, _ in columns)], comparison.comparison_rows(view, columns)
+    return [comparison.name_head(view), *(head for head, _ in columns)], comparison.comparison_rows(
+        view, columns
+    )
 
 
 def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
@@ -58,7 +60,13 @@ def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
     view = ReportView(results)
     columns = comparison.terminal_columns(view)
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
-    return ["method", *(head for head, _ in columns)], rows
+    return [comparison.name_head(view).lower(), *(head for head, _ in columns)], rows
+
+
+def backbone_text(results: StudyResults) -> str:
+    """Return the description of the study's backbone, or of each with its label."""
+    named = [f"{label}: {each.description}" for label, each in results.backbones.items()]
+    return "; ".join(named) or results.backbone.description
 
 
 def failure_lines(results: StudyResults) -> list[str]:

@@ -15,6 +15,8 @@ from orbitune.reporting.drawing import (
     to_error_scale,
     to_panel,
 )
+from orbitune.study.arms import split_arm
+from orbitune.study.display_names import method_name
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -24,13 +26,19 @@ _SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"
 
 
 def accuracy_figure(view: ReportView) -> Figure:
-    """Draw one row per method, with a dot and an interval per split."""
-    height = 120 + 30 * len(view.rows) + 20 * len(view.splits)
+    """Draw one row per method, with a dot and an interval per split; grouped by backbone."""
+    places = _places(view)
+    rows = len(view.rows) + len(view.backbones)
+    height = 120 + 30 * rows + 20 * len(view.splits)
     figure, axes = new_figure("Test accuracy, %", width=HALF_WIDTH, height=height, synthetic=view.synthetic)
-    ends = [*_dots(axes, view), *_baselines(axes, view)]
+    ends = [*_dots(axes, view, places=places), *_baselines(axes, view)]
     set_error_axis(axes, "x", low=min(ends), high=max(ends))
-    axes.set_yticks(range(len(view.rows)), [shorten(row.title) for row in view.rows])
-    axes.set_ylim(len(view.rows) - 0.5, -0.5)
+    labels = [shorten(method_name(split_arm(row.method)[0])) for row in view.rows]
+    headings = {label: places[_first_row(view, label)] - 1 for label in view.backbones}
+    axes.set_yticks([*places, *headings.values()], [*labels, *map(shorten, headings)])
+    for tick in axes.get_yticklabels()[len(places) :]:
+        tick.set_fontweight("bold")
+    axes.set_ylim(rows - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     entries = [
@@ -47,11 +55,23 @@ def accuracy_figure(view: ReportView) -> Figure:
     return Figure(_caption(view), [to_panel(figure, "accuracy", alt=_alt(view), width=HALF_WIDTH)])
 
 
-def _dots(axes: "Axes", view: ReportView) -> list[float]:
+def _places(view: ReportView) -> list[int]:
+    """Return the height of each row; each backbone has a heading above its rows."""
+    return [
+        number + (view.backbones.index(row.backbone) + 1 if row.backbone else 0)
+        for number, row in enumerate(view.rows)
+    ]
+
+
+def _first_row(view: ReportView, backbone: str) -> int:
+    return next(number for number, row in enumerate(view.rows) if row.backbone == backbone)
+
+
+def _dots(axes: "Axes", view: ReportView, *, places: list[int]) -> list[float]:
     """Draw accuracies with their intervals; return the ends of all intervals."""
     ends: list[float] = []
     apart = 0.16 if len(view.splits) > 1 else 0.0
-    for place, row in enumerate(view.rows):
+    for place, row in zip(places, view.rows, strict=True):
         middles = []
         for number, (split, (colour, marker)) in enumerate(zip(view.splits, _SPLITS, strict=False)):
             if split not in row.groups:

@@ -85,7 +85,7 @@ def _draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> 
     axes.set_ylabel(
         f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
     )
-    if view.many:
+    if view.many or view.backbones:
         entries = [(group.title, {**styles[group.title], "linestyle": "none"}) for group in groups]
         legend(figure, entries, width=THIRD_WIDTH)
     else:

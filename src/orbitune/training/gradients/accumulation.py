@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
     from torch import Tensor
     from torch.amp import GradScaler
@@ -22,8 +21,8 @@ def accumulate_gradients(
     scaler: "GradScaler",
     weight: float,
     size: int,
-    class_weights: "np.ndarray | None" = None,
-) -> list[float]:
+    class_weights: "Tensor | None" = None,
+) -> "Tensor":
     """Add the gradients of `weight` times the summed loss, one micro-batch at a time.
 
     Args:
@@ -37,12 +36,11 @@ def accumulate_gradients(
         class_weights: weights of the classes in the loss, float32 (C,); None for equal ones.
 
     Returns:
-        The summed loss and the number of correct tiles; zeros where the weight is zero.
+        float32 (2,), on the device: the summed loss and the number of correct tiles.
     """
     import torch
     from torch.nn import functional as F
 
-    weights = None if class_weights is None else torch.from_numpy(class_weights).to(tiles.device)
     loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
     parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
     for number, (part, truth) in enumerate(parts, 1):
@@ -53,14 +51,14 @@ def accumulate_gradients(
             loss = F.cross_entropy(
                 logits,
                 truth,
-                weight=weights,
+                weight=class_weights,
                 reduction="sum",
                 label_smoothing=recipe.label_smoothing,
             )
             scaler.scale(loss * weight).backward()
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
-    return [loss_sum.item(), correct.item()] if weight else [0.0, 0.0]
+    return torch.stack([loss_sum, correct])
 
 
 def sum_over_processes(accelerator: "Accelerator", values: Sequence[float]) -> list[float]:

@@ -1,0 +1,92 @@
+"""Arms of a study: what it compares, a method, on a backbone where there are several."""
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import PurePath
+
+from orbitune.errors import OrbituneError
+
+_ON = "@"  # in lora@dinov2-small; no method's name has one
+
+
+def arm_name(method: str, backbone: str | None = None) -> str:
+    """Return the name of an arm, as folders and results have it.
+
+    Args:
+        method: name of the method.
+        backbone: label of the backbone; None in a study of one.
+
+    Returns:
+        The method, such as lora; with a backbone METHOD@BACKBONE, such as lora@dinov2-small.
+    """
+    return method if backbone is None else f"{method}{_ON}{backbone}"
+
+
+def split_arm(arm: str) -> tuple[str, str | None]:
+    """Return the method and the backbone of an arm; None in a study of one backbone."""
+    method, _, backbone = arm.partition(_ON)
+    return method, backbone or None
+
+
+def backbone_labels(backbones: Sequence[str]) -> dict[str, str | None]:
+    """Return a short label of each backbone; None where there is only one.
+
+    A label is the last part of the path or hub id, or as many parts as tell all backbones apart.
+
+    Args:
+        backbones: paths, hub ids or built-in names.
+
+    Raises:
+        OrbituneError: two cannot be told apart.
+    """
+    if len(backbones) < 2:
+        return dict.fromkeys(backbones)
+    parts = {
+        name: [part for part in PurePath(name).parts if part != PurePath(name).anchor] for name in backbones
+    }
+    for count in range(1, max(map(len, parts.values())) + 1):
+        labels = {name: _safe("-".join(own[-count:])) for name, own in parts.items()}
+        # Labels are folders, and some file systems ignore case.
+        if len({label.casefold() for label in labels.values()}) == len(backbones):
+            return {**labels}
+    raise OrbituneError(f"--backbones: {', '.join(backbones)} cannot be told apart by their names.")
+
+
+def choose_reference(arms: Sequence[str]) -> str:
+    """Return the arm that the others on the same backbone are compared with: full fine-tuning if there is."""
+    return next((arm for arm in arms if split_arm(arm)[0] == "full"), arms[0])
+
+
+def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs (arm, reference) that a study judges.
+
+    On each backbone every method is compared with the reference; with each method every backbone is compared
+    with each earlier one, so that the best can be told from all others.
+
+    Args:
+        arms: names, in the order of the study.
+    """
+    found = []
+    for own in _grouped(arms, part=1):
+        reference = choose_reference(own)
+        found += [(arm, reference) for arm in own if arm != reference]
+    for own in _grouped(arms, part=0):
+        found += [(later, earlier) for earlier, later in combinations(own, 2)]
+    return found
+
+
+def crosses_backbones(arm: str, reference: str) -> bool:
+    """Return whether two arms are of different backbones."""
+    return split_arm(arm)[1] != split_arm(reference)[1]
+
+
+def _grouped(arms: Sequence[str], *, part: int) -> list[list[str]]:
+    """Return the arms in groups of one method (part 0) or one backbone (part 1)."""
+    keys = dict.fromkeys(split_arm(arm)[part] for arm in arms)
+    return [[arm for arm in arms if split_arm(arm)[part] == key] for key in keys]
+
+
+def _safe(label: str) -> str:
+    """Return a label as part of a folder's name."""
+    return re.sub(r"[^\w.-]+", "-", label).strip("-.") or "backbone"

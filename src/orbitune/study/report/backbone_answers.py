@@ -1,0 +1,126 @@
+"""The answer of a study to "which backbone", with what it costs."""
+
+from dataclasses import dataclass
+
+from orbitune.evaluation.significance import ALPHA
+from orbitune.reporting import formatting as fmt
+from orbitune.study.arms import split_arm
+from orbitune.study.display_names import method_name
+from orbitune.study.findings import VerdictRecord
+from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The most accurate backbone with one method, and whether the others are told from it.
+
+    Attributes:
+        method: name of the method.
+        best: group of the backbone with the highest mean test accuracy.
+        others: the groups of the other backbones with their comparison.
+    """
+
+    method: str
+    best: RunGroup
+    others: list[tuple[RunGroup, VerdictRecord]]
+
+    @property
+    def winner(self) -> str | None:
+        """Label of the best backbone; None if any other is not told from it."""
+        return _label(self.best) if all(_differ(verdict) for _, verdict in self.others) else None
+
+
+def which_backbone(view: ReportView, split: str) -> str:
+    """Return the answer on one split as a paragraph; empty where nothing is compared."""
+    answers = _answers(view, split)
+    if not answers:
+        return ""
+    where = f"on the {split} split, " if len(view.splits) > 1 else ""
+    return " ".join([f"{where}{_headline(answers)}.", *(_sentence(view, each) for each in answers)])
+
+
+def backbone_conditions(view: ReportView) -> list[str]:
+    """Return sentences on what the backbones did not share: image sizes and learning rates."""
+    if not view.backbones:
+        return []
+    sizes = {row.backbone: row.image_size for row in view.rows}
+    if len(set(sizes.values())) > 1:
+        each = fmt.listed([f"{label} {size} px" for label, size in sizes.items()])
+        sentences = [f"The backbones had images of different sizes, {each}, which is part of the difference."]
+    else:
+        sentences = [f"All backbones had images of {view.rows[0].image_size} px."]
+    if view.results.trials:
+        return [*sentences, "Learning rates were tuned for each backbone."]
+    return [
+        *sentences,
+        "Learning rates were not tuned: a method has the same on every backbone, which may suit one better "
+        "than another.",
+    ]
+
+
+def _answers(view: ReportView, split: str) -> list[_Answer]:
+    """Return the answer with each method that has several backbones with finished runs."""
+    verdicts = {
+        frozenset((verdict.method, verdict.reference)): verdict
+        for verdict in view.results.verdicts
+        if verdict.split == split
+    }
+    answers = []
+    for method in dict.fromkeys(split_arm(group.method)[0] for group in view.groups_on(split)):
+        own = [group for group in view.groups_on(split) if split_arm(group.method)[0] == method]
+        best, *rest = sorted(own, key=lambda group: -group.accuracy[0])
+        others = [(other, verdicts[frozenset((best.method, other.method))]) for other in rest]
+        if others:
+            answers.append(_Answer(method, best, others))
+    return answers
+
+
+def _headline(answers: list[_Answer]) -> str:
+    """Return which backbone is better, with which methods."""
+    methods: dict[str | None, list[str]] = {}
+    for answer in answers:
+        methods.setdefault(answer.winner, []).append(method_name(answer.method))
+    parts = []
+    for winner, names in methods.items():
+        found = "these tiles do not tell" if winner is None else winner
+        every = ", with every method" if len(answers) > 1 else ""
+        parts.append(found + (every if len(methods) == 1 else f" with {fmt.listed(names)}"))
+    return f"which backbone: {'; '.join(parts)}"
+
+
+def _sentence(view: ReportView, answer: _Answer) -> str:
+    """Return the accuracy of the best backbone, and each difference with its cost."""
+    better = [_difference(view, answer.best, other) for other in answer.others if _differ(other[1])]
+    alike = [_difference(view, answer.best, other) for other in answer.others if not _differ(other[1])]
+    found = [f"did better than {fmt.listed(better)}"] if better else []
+    found += [f"is not told from {fmt.listed(alike)}"] if alike else []
+    return (
+        f"With {method_name(answer.method)}, {_label(answer.best)} reached "
+        f"{fmt.percent(answer.best.accuracy[0], view.digits)} test accuracy (95 % interval "
+        f"{fmt.percent_range(answer.best.interval, view.digits)}) and {' and '.join(found)}."
+    )
+
+
+def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, VerdictRecord]) -> str:
+    """Return a backbone with what the best one gains on it, and at what cost."""
+    group, verdict = other
+    points, low, high = verdict.difference, verdict.low, verdict.high
+    if verdict.method != best.method:
+        points, low, high = -points, -high, -low
+    p = fmt.p_value(verdict.differ)
+    p = (p if p[0] == "<" else f"= {p}") + (" after Holm" if verdict.family > 1 else "")
+    mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
+    return (
+        f"{_label(group)} ({fmt.signed(points)} points, 95 % interval {fmt.signed_range(low, high)}, "
+        f"p {p}; {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} its CPU time, "
+        f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} its peak memory)"
+    )
+
+
+def _differ(verdict: VerdictRecord) -> bool:
+    """Return whether two arms differ: by McNemar's test, and by an interval that covers other seeds too."""
+    return verdict.differ <= 2 * ALPHA and (verdict.low > 0 or verdict.high < 0)
+
+
+def _label(group: RunGroup) -> str:
+    return str(split_arm(group.method)[1])

@@ -1,0 +1,146 @@
+"""A study of several backbones answers which one, and what it costs."""
+
+# The report is set with en dashes, minus and multiplication signs:
+# ruff: noqa: RUF001
+
+import json
+
+import pytest
+from commands import orbitune
+from samples import backbone_folder
+from studies import Large, comparison_table, conclusions_text, write_report
+
+from orbitune import Recipe, Study
+from orbitune.errors import OrbituneError
+from orbitune.study.grid import Grid
+from orbitune.study.results import read_results
+
+
+@pytest.fixture(scope="module")
+def backbones(backbone, tmp_path_factory):
+    other = backbone_folder(tmp_path_factory.mktemp("study-dinov2") / "dinov2", "dinov2")
+    return [backbone, str(other)]
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, backbones, forked, tmp_path_factory):
+    """The results of a study of two backbones, and its folder."""
+    folder = tmp_path_factory.mktemp("study-backbones") / "s"
+    study = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2)
+    return study.run(progress=False), folder
+
+
+def test_runs_are_named_after_method_and_backbone_and_grouped_by_backbone(backbones):
+    specs = Grid.of(backbones=backbones, seeds=2).runs([Recipe(method=name) for name in ("full", "lora")])
+    assert [spec.name for spec in specs] == [
+        f"{method}@{label}-seed{seed}"
+        for label in ("backbone", "dinov2")
+        for method in ("full", "lora")
+        for seed in (0, 1)
+    ]
+    assert {spec.recipe.backbone for spec in specs if spec.backbone == "dinov2"} == {backbones[1]}
+
+
+def test_one_backbone_is_a_setting_and_adds_nothing_to_the_name(backbones):
+    [spec] = Grid.of(backbones=backbones[1:]).runs([Recipe()])
+    assert (spec.name, spec.backbone, spec.recipe.backbone) == ("lora", None, backbones[1])
+
+
+def test_each_backbone_is_planned_tuned_trained_and_recorded(finished, backbones):
+    results, folder = finished
+    arms = ["linear@backbone", "linear@dinov2"]
+    assert [(run.method, run.status) for run in results.runs] == [(arm, "done") for arm in arms]
+    assert [run.finished.recipe.backbone for run in results.runs] == backbones
+    assert sorted(file.stem for file in (folder / "plans").iterdir()) == arms
+    assert [trial.method for trial in results.trials if trial.chosen] == arms
+    assert [each.description for each in results.backbones.values()] == [
+        run.finished.backbone.description for run in results.runs
+    ]
+    assert "backbone" in results.varied and read_results(folder) == results
+    [verdict] = results.verdicts
+    assert (verdict.method, verdict.reference, verdict.family) == (arms[1], arms[0], 1)
+
+
+def test_the_report_answers_and_states_the_sizes(finished):
+    page = (finished[1] / "report.md").read_text()
+    assert page.startswith("# Linear probing with backbone and dinov2 on tiles\n")
+    assert "Which backbone: " in page
+    assert "All backbones had images of 32 px. Learning rates were tuned for each backbone." in page
+    assert "| linear probing on dinov2 |" in page
+
+
+def test_a_study_of_backbones_is_continued(recipe, finished, backbones, caplog):
+    results, folder = finished
+    caplog.set_level("INFO", logger="orbitune")
+    again = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2).run(progress=False)
+    assert again.runs == results.runs and again.command == results.command
+    assert "2 of 2 runs were already finished" in caplog.messages
+    assert f"--recipe {folder}/recipes/linear@backbone.yaml --methods linear" in again.command
+    assert f"--backbones {','.join(backbones)} --tune 2" in again.command
+
+
+def test_a_backbone_that_is_not_there_is_named_before_anything_is_trained(recipe, backbones, tmp_path):
+    study = Study(recipe, tmp_path / "s", backbones=[*backbones, "./nothing"])
+    with pytest.raises(OrbituneError, match="no backbone folder"):
+        study.run(progress=False)
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(OrbituneError, match="--backbones: a value is given twice"):
+        Study(recipe, tmp_path / "s", backbones=[backbones[0], backbones[0]])
+
+
+def test_a_plan_has_a_column_for_each_backbone(recipe, backbones, tmp_path):
+    recipe.replace(image_size=28).save(tmp_path / "r.yaml")
+    names = ",".join(backbones)
+    done = orbitune("plan", "--recipe", tmp_path / "r.yaml", "--methods", "linear", "--backbones", names)
+    assert done.returncode == 2 and "does not suit" in done.stderr
+    recipe.save(tmp_path / "r.yaml")
+    done = orbitune("plan", "--recipe", tmp_path / "r.yaml", "--methods", "linear", "--backbones", names)
+    assert "linear@backbone" in done.stdout and "linear@dinov2" in done.stdout
+    assert done.stdout.count("32 px") == 2
+
+
+ARMS = tuple(f"{method}@{label}" for label in ("small", "large") for method in ("full", "lora"))
+
+
+@pytest.fixture(scope="module")
+def large():
+    return Large(ARMS, splits=("random",), count=2000, comparable=True).results
+
+
+def test_the_better_backbone_is_named_with_its_difference_and_its_cost(large):
+    answer = conclusions_text(large).splitlines()[0]
+    assert answer.startswith(
+        "Which backbone: large, with every method. With full fine-tuning, large reached "
+    )
+    assert "and did better than small (" in answer
+    assert "p < 0.001 after Holm; 1.00× its CPU time, 1.00× its peak memory)" in answer
+
+
+def test_backbones_that_the_tiles_do_not_tell_apart_are_not_ranked(large):
+    values = json.loads(json.dumps(large))
+    for verdict in values["verdicts"]:
+        verdict |= {"differ": 0.2}
+    answer = conclusions_text(values).splitlines()[0]
+    assert answer.startswith("Which backbone: these tiles do not tell, with every method.")
+    assert "large reached" in answer and "and is not told from small (" in answer
+
+
+def test_methods_are_judged_on_each_backbone(large):
+    text = conclusions_text(large)
+    assert "Full fine-tuning on small reached" in text and "Full fine-tuning on large reached" in text
+    assert "LoRA on small (" in text and "LoRA on large (" in text
+    header, rows = comparison_table(large)
+    assert header[0] == "Method and backbone"
+    assert [row[0] for row in rows] == [
+        f"{title} on {label}" for label in ("small", "large") for title in ("full fine-tuning", "LoRA")
+    ]
+
+
+def test_one_holm_family_holds_all_comparisons_and_the_report_says_so(large, tmp_path):
+    assert {verdict["family"] for verdict in large["verdicts"]} == {4}
+    write_report(large, tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "Holm's correction is over all 4 comparisons of a split." in page
+    assert "| LoRA on large | LoRA on small |" in page
+    figure = (tmp_path / "figures" / "accuracy.svg").read_text()
+    assert figure.index(">small<") > figure.index(">full fine-tuning<")  # headings are drawn as ticks
