@@ -128,6 +128,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
     write_mosaics(tmp_path / "patches", drawn_parts(), count=60).rename(tmp_path / "patches" / "labels.csv")
+    shutil.copytree(tmp_path / "tiles", tmp_path / "labelled-tiles")
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
         names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]

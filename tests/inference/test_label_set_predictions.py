@@ -115,6 +115,8 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
     [
         (("export", "{run}", "--to", "merged", "--out", "{out}"), "Exports"),
         (("serve", "{run}"), "The app and its services"),
+        (("report", "{run}"), "Reports"),
+        (("evaluate", "{run}", "--data", "{run}"), "Evaluations on new data"),
         (("adapters", "merge", "{run}", "{run}", "--out", "{out}"), "Merged adapters"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",
@@ -123,7 +125,7 @@ def test_commands_that_know_one_label_refuse_several_in_one_line(label_set_run, 
     done = orbitune(*(each.format(run=label_set_run, out=tmp_path / "out") for each in arguments))
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()[-1:]
-    assert f"{feature} know one label a tile; run has several, which `orbitune predict`" in line
+    assert f"{feature} know one label a tile, and run has several." in line
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
 
 
@@ -131,7 +133,7 @@ def test_a_map_refuses_several_labels(label_set_bundle, tmp_path):
     from orbitune.mapping.map_plan import plan_map
     from orbitune.mapping.options import MapOptions
 
-    with pytest.raises(RunError, match="Maps know one label a tile; bundle has several"):
+    with pytest.raises(RunError, match="Maps know one label a tile, and bundle has several"):
         plan_map(str(label_set_bundle.folder), [str(tmp_path / "scene.tif")], paths={}, options=MapOptions())
 
 

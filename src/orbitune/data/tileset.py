@@ -18,6 +18,7 @@ from orbitune.data.labels.membership import membership
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
+    find_store,
     invalidate_store,
     open_store,
     read_statistics,
@@ -203,6 +204,12 @@ def load_tiles(
     stored = open_store(fingerprint, build)
     description += f", {len(stored['tiles']):,} tiles"
     return TileSet(**stored, fingerprint=fingerprint, source=description, origin=source)
+
+
+def find_tiles(fingerprint: str) -> TileSet | None:
+    """Return the decoded tiles of a fingerprint from the cache; None if they are not there."""
+    stored = find_store(fingerprint)
+    return TileSet(**stored, fingerprint=fingerprint, source="tiles in the cache") if stored else None
 
 
 def check_data(data: str, selection: ColumnSelection | None = None) -> None:

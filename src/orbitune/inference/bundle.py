@@ -16,7 +16,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
-from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
@@ -106,11 +106,7 @@ class Bundle:
         Raises:
             RunError: it has several.
         """
-        if self.metadata.task != "single-label":
-            raise RunError(
-                f"{feature} know one label a tile; {self.name} has several, which `orbitune predict` and "
-                "`orbitune evaluate` know."
-            )
+        require_single_label(self.metadata.task, feature, name=self.name)
 
     @property
     def tta(self) -> str:
