@@ -6,7 +6,7 @@ from pydantic import NonNegativeInt
 
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.class_intervals import ClassIntervals, Interval
-from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -55,7 +55,8 @@ class Assessment(StoredRecord):
         notes: remarks on how the data was read.
         skipped: number of files that were left out.
         absent_classes: classes of the model that have no tile here.
-        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion.
+        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion; with
+            several labels a tile mean average precision and F1.
         macro_f1_interval: its 95 % interval.
         intervals: of each class, in the order of `scores.per_class`.
         temperature: of the model; fitted on its validation tiles.
@@ -74,7 +75,7 @@ class Assessment(StoredRecord):
     notes: JsonTuple[str]
     skipped: NonNegativeInt
     absent_classes: JsonTuple[str]
-    scores: SplitScores
+    scores: AnySplitScores
     macro_f1_interval: Interval
     intervals: JsonTuple[ClassIntervals]
     temperature: float
