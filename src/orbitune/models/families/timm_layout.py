@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _VERSION = 1  # of the conversion
 _KNOWN = (
     "of timm's architectures, plain ViTs are read: vit_* and deit_* with a class token and without "
-    "distillation, deit3_*, and vit_*_dinov2 with or without registers"
+    "distillation, and vit_*_dinov2 with or without registers"
 )
-_PREFIXES = ("vit_", "deit_", "deit3_")
+_PREFIXES = ("vit_", "deit_")
 # timm derives the number of heads from the architecture's name; these are the heads of each width.
 _HEADS = {192: 3, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
 # Arguments of timm's constructor that the shapes of the tensors show, or that do not change outputs.
@@ -151,8 +151,10 @@ def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None
         return f"it has no {lacking[0]}"
     if others := sorted(name for name in tensors if _new_names(name, FAMILIES["dinov2"]) is None):
         return f"{others[0]} has no place in one"
-    if ("reg_token" in tensors) and "blocks.0.ls1.gamma" not in tensors:
-        return "it has registers but no layer scales"
+    if ("blocks.0.ls1.gamma" in tensors) != ("dinov2" in config.architecture):
+        return "DINOv2, and no other of them, has layer scales"
+    if "reg_token" in tensors and "dinov2" not in config.architecture:
+        return "it has registers"
     if unknown := sorted(config.model_args.keys() - _ARGUMENTS):
         return f"its model_args set {unknown[0]}"
     width = tensors["norm.weight"].numel()
