@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.loader import TileLoader
+from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
-from orbitune.data.tileset import TileSet, check_data, load_tiles
+from orbitune.data.tileset import TileSet, check_data
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
@@ -29,7 +30,6 @@ from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
-from orbitune.sources.manifest import ColumnSelection
 from orbitune.training.class_balance import describe_weights, loss_weights
 from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
 from orbitune.training.run_records import RunInputs
@@ -247,17 +247,11 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = recipe.anchored()
     backbone = open_backbone(recipe.backbone)
     _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
-    tiles = load_tiles(
-        recipe.data,
-        recipe.on_bad_image,
-        bands=recipe.bands,
-        progress=progress,
-        selection=_selection(recipe),
-    )
+    tiles = load_recipe_tiles(recipe, progress)
     _check_classes(tiles.classes)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = _split(recipe, tiles)
+    splits, notes = split_by_recipe(recipe, tiles)
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
@@ -281,15 +275,11 @@ def check_recipes(*recipes: Recipe) -> None:
         OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
     """
     anchored = [recipe.anchored() for recipe in recipes]
-    for data, selection in dict.fromkeys((each.data, _selection(each)) for each in anchored):
+    for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged
     backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
         check_sizes(recipe, backbones[recipe.backbone])
-
-
-def _selection(recipe: Recipe) -> ColumnSelection:
-    return ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
 
 
 def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
@@ -319,7 +309,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
         raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
-def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split the tiles, and draw the shots of a recipe that asks for them."""
     splits, notes = split_tiles(
         tiles,
