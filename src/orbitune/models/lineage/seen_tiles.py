@@ -5,12 +5,12 @@ Tiles of a later run that are among them are no test of it, whatever split they 
 
 import base64
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from orbitune.data.checksummed_rows import checksums
 from orbitune.data.tileset import TileSet
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.models.backbones import Backbone
@@ -50,7 +50,7 @@ def write_seen(run: Path, tiles: TileSet, *, train: np.ndarray, backbone: Backbo
         train: indices of its training tiles, int (N,).
         backbone: what it was trained on.
     """
-    all_seen = np.union1d(_sums(tiles, train), _read(backbone)).astype("<u4")
+    all_seen = np.union1d(_sums(tiles, train), _of_backbone(backbone)).astype("<u4")
     SeenTiles(checksums=base64.b64encode(all_seen.tobytes()).decode()).write(run / FILE)
 
 
@@ -62,11 +62,10 @@ def copy_seen(run: Path, folder: Path) -> None:
 
 def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are."""
-    seen = _read(backbone)
+    seen = _of_backbone(backbone)
     found = []
     for split in ("validation", "test"):
-        count = int(np.isin(_sums(tiles, splits[split]), seen).sum())
-        if count > _CHANCE * len(seen) * len(splits[split]) / 2**32:
+        if count := count_seen(_sums(tiles, splits[split]), seen):
             found.append(f"{count:,} of {len(splits[split]):,} {split} tiles")
     if not found:
         return ()
@@ -76,30 +75,52 @@ def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np
     )
 
 
-def _read(backbone: Backbone) -> np.ndarray:
-    """Return the checksums of the tiles that a backbone was trained on.
+def count_seen(sums: np.ndarray, seen: np.ndarray) -> int:
+    """Return how many tiles were training tiles; 0 where chance gives as many equal checksums.
 
-    There are none of imported adapters and of runs of earlier versions.
+    Args:
+        sums: CRC-32 of the tiles, uint32 (n,).
+        seen: CRC-32 of the training tiles, uint32 (N,).
+    """
+    count = int(np.isin(sums, seen).sum())
+    return count if count > _CHANCE * len(seen) * len(sums) / 2**32 else 0
+
+
+def read_seen(folder: Path) -> np.ndarray | None:
+    """Return the CRC-32 of the tiles that a model and its ancestors were trained on, uint32 (N,).
+
+    They are not known, None, of imported adapters and of models of earlier versions.
+
+    Args:
+        folder: of its run or bundle.
 
     Raises:
         ModelError: their file is damaged.
     """
-    links = backbone.ancestors if isinstance(backbone, FineTuned) else ()
-    file = Path(links[-1].folder) / FILE if links else None
-    if file is None or not file.is_file():
-        return np.empty(0, "<u4")
+    if not (folder / FILE).is_file():
+        return None
     try:
-        return SeenTiles.read(file).values
+        return SeenTiles.read(folder / FILE).values
     except (OrbituneError, ValueError):
         raise ModelError(
-            f"{file} is damaged. Restore it, or remove it: held-out tiles that {backbone.name} was trained "
-            "on are then not recognised."
+            f"{folder / FILE} is damaged. Restore it, or remove it: tiles that the model was trained on are "
+            "then not recognised."
         ) from None
+
+
+def _of_backbone(backbone: Backbone) -> np.ndarray:
+    """Return the checksums of the tiles that a backbone was trained on, as far as they are known."""
+    seen = read_seen(Path(backbone.ancestors[-1].folder)) if isinstance(backbone, FineTuned) else None
+    return np.empty(0, "<u4") if seen is None else seen
 
 
 def _sums(tiles: TileSet, indices: np.ndarray) -> np.ndarray:
     """Return the CRC-32 of tiles, uint32 (n,)."""
     if tiles.rows is not None:
         return tiles.rows.sums[indices]
-    pixels = np.ascontiguousarray(tiles.tiles[indices])
-    return np.fromiter(checksums(pixels.tobytes(), pixels[0].nbytes if len(pixels) else 1), np.uint32)
+    return tile_sums(tiles.tiles[indices])
+
+
+def tile_sums(pixels: np.ndarray) -> np.ndarray:
+    """Return the CRC-32 of decoded tiles (n, H, W, C), uint32 (n,)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(each).data) for each in pixels], np.uint32)
