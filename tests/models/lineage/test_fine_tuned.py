@@ -203,9 +203,11 @@ def test_a_missing_ancestor_is_one_line_that_says_what_to_do(tmp_path, base, mon
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "one").rename(tmp_path / "moved")
     with pytest.raises(
-        ModelError, match=r"was trained on one \(lora\), which is neither at .* with --backbone"
+        ModelError, match=r"bundle one \(lora\), is neither at .* in the cache; .* --backbone"
     ):
         backbone_of(two, open_saved(two))
+    with pytest.raises(ModelError, match=r"two cannot be merged, .* are missing: .* one \(lora\)"):
+        open_backbone(str(two))
     found = backbone_of(two, open_saved(two), name=str(tmp_path / "moved"))
     assert found.weights_hash == open_saved(two).backbone.weights_sha256
 
