@@ -46,8 +46,8 @@ class FineTuned(Backbone):
         """Return the checkpoint for these bands, see `Backbone.for_bands`.
 
         Raises:
-            ModelError: they are the bands of its training in another order; or of another number, and those of
-                the training are not red, green and blue, which could be widened.
+            ModelError: they are the bands of its training in another order; or of another number, and it was
+                not trained on red, green and blue, which could be widened.
         """
         own = self.preprocessing.bands
         reordered = bands != own and sorted(bands) == sorted(own)
