@@ -109,6 +109,8 @@ def test_the_conversion_is_kept_and_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "other"))
     again = find_backbone(str(timm))
     assert again.folder != first.folder and again.weights_hash == first.weights_hash
+    (again.folder / "model.safetensors").write_bytes(b"damaged")
+    assert find_backbone(str(timm)).weights_hash == first.weights_hash
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from orbitune.cache import cache_folder
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
-from orbitune.integrity import file_hash, read_json
+from orbitune.integrity import file_hash, read_cached_json, read_json, write_checksummed_json
 from orbitune.models.families.family import Family
 from orbitune.models.families.table import FAMILIES
 from orbitune.models.files.checkpoint_files import CONFIG, WEIGHTS, read_tensors, weight_files
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _VERSION = 1  # of the conversion
+_HASHES = "converted.json"  # SHA-256 of the files, by which a damaged copy is found
 _KNOWN = (
     "of timm's architectures, plain ViTs are read: vit_* and deit_* with a class token and without "
     "distillation, and vit_*_dinov2 with or without registers"
@@ -107,7 +108,8 @@ def in_transformers_layout(folder: Path) -> Path:
     files = [folder / CONFIG, *weight_files(folder)]
     key = hashlib.sha256(f"{_VERSION} {file_hash(*files)}".encode()).hexdigest()[:16]
     converted = cache_folder("backbones") / f"timm-{key}"
-    if not (converted / CONFIG).is_file():
+    kept = read_cached_json(converted / _HASHES) or {}
+    if not (kept and all((converted / n).is_file() and file_hash(converted / n) == kept[n] for n in kept)):
         _convert(folder, config, converted)
     return converted
 
@@ -141,6 +143,8 @@ def _convert(folder: Path, config: _TimmConfig, converted: Path) -> None:
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, temporary / CARD)  # it states the licence
         write_json(temporary / CONFIG, _settings(config, tensors, family))
+        hashes = {name: file_hash(temporary / name) for name in (CONFIG, WEIGHTS, "preprocessor_config.json")}
+        write_checksummed_json(temporary / _HASHES, hashes)
 
 
 def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None:
