@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,6 +79,16 @@ def test_a_damaged_merged_folder_is_made_again(tmp_path, base):
     backbone = open_backbone(str(folder))
     (backbone.folder / "model.safetensors").write_bytes(b"damaged")
     assert open_backbone(str(folder)).weights_hash == backbone.weights_hash
+
+
+def test_a_merged_backbone_is_found_again_without_torch(tmp_path, base):
+    folder = chain(tmp_path, base, "one", "two")
+    code = (
+        "import sys; from orbitune.models.lineage.fine_tuned import open_backbone; "
+        "open_backbone(sys.argv[1]).weights_hash; print({'torch', 'transformers', 'peft'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_normalisation_image_size_and_licence_are_carried_over(tmp_path, base):
