@@ -102,6 +102,13 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
     assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
 
 
+def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benchmarks():
+    reports = "".join(file.read_text() for file in (DOCS / "results").glob("bench-eurosat-*.md"))
+    found = re.findall(r"\d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)", read_page("concepts/fast-path.md"))
+    assert len(found) > 10
+    assert not [figure for figure in found if figure.replace(" (", "× (") not in reports]
+
+
 def test_the_speeds_of_vit_base_in_the_docs_are_those_of_the_committed_benchmark():
     arms = json.loads((DOCS / "results" / "bench-eurosat-vit-base.json").read_text())["arms"]
     lines = (DOCS / "original-study.md").read_text().splitlines()
