@@ -104,9 +104,9 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
 
 def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benchmarks():
     reports = "".join(file.read_text() for file in (DOCS / "results").glob("bench-eurosat-*.md"))
-    found = re.findall(r"\d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)", read_page("concepts/fast-path.md"))
+    found = re.findall(r"\d+\.\d\d \(\d+\.\d\d\u2013\d+\.\d\d\)", read_page("concepts/fast-path.md"))
     assert len(found) > 10
-    assert not [figure for figure in found if figure.replace(" (", "× (") not in reports]
+    assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
 
 
 def test_the_speeds_of_vit_base_in_the_docs_are_those_of_the_committed_benchmark():
