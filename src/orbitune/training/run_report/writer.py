@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from orbitune.errors import RunError
+from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
@@ -30,6 +32,8 @@ def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
     require("study", purpose="reports")
     folder = Path(run)
     result = RunResult.load(folder)
+    if not (result.validation.confusion and result.test.confusion):
+        raise RunError(f"{folder / RESULT} holds no confusion matrix, which the report of a run shows.")
     classes = len(result.data.classes)
     view = RunView(
         name=folder.resolve().name,
