@@ -113,8 +113,6 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
 @pytest.mark.parametrize(
     ("arguments", "feature"),
     [
-        (("export", "{run}", "--to", "merged", "--out", "{out}"), "Exports"),
-        (("serve", "{run}"), "The app and its services"),
         (("report", "{run}"), "Reports"),
         (("adapters", "merge", "{run}", "{run}", "--out", "{out}"), "Merged adapters"),
     ],
