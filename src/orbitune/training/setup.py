@@ -325,6 +325,8 @@ def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple
         split=recipe.split,
         block_size=recipe.block_size,
         group_pattern=recipe.group_pattern,
+        group_column=recipe.group_column,
+        fold=recipe.fold,
     )
     if not recipe.shots:
         return splits, notes
