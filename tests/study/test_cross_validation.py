@@ -50,7 +50,7 @@ def test_each_tile_is_tested_once_by_its_fold(finished):
     [summary] = results.summaries
     assert (summary.folds, summary.seeds, summary.test_tiles) == (3, [0], 60)
     assert results.test_reads == {f"linear-fold{k}": 1 for k in (1, 2, 3)}
-    assert load_predictions(results.runs, folder).indices.tolist() == list(range(60))
+    assert load_predictions(results.runs, folder, split="random").indices.tolist() == list(range(60))
     correct = sum(np.trace(np.array(run.finished.test.confusion)) for run in results.runs)
     assert summary.accuracy.mean == pytest.approx(correct / 60)
     assert len(summary.calibration.temperatures) == 3

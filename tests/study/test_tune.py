@@ -139,5 +139,5 @@ def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
     assert isinstance(error, DivergedError) and "at 1e+30: Training diverged" in str(error)
     searches = search_of(recipe, tmp_path / "none", count=2, backbone="./nothing")
     search_learning_rates(searches, in_this_process([]))
-    error = chosen_learning_rates(searches)["linear", "default"]
+    error = chosen_learning_rates(searches)["linear", "default", None]
     assert type(error) is RunError and "no backbone folder" in str(error)
