@@ -1,10 +1,12 @@
-"""Write the table of backbones into guides/backbone.md: python docs/backbone_table.py."""
+"""Write the backbones into guides/backbone.md and README.md: python docs/backbone_table.py."""
 
+import textwrap
 from pathlib import Path
 
 from orbitune.models.families.checkpoints import backbones_table, describe_backbones
 
 PAGE = Path(__file__).parent / "guides" / "backbone.md"
+README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- written by docs/backbone_table.py -->\n", "<!-- end -->"
 
 
@@ -13,9 +15,22 @@ def page_with_table(text: str) -> str:
     header, rows = backbones_table(describe_backbones())
     lines = [header, ["---"] * len(header), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _replaced(text, f"{table}\n")
+
+
+def readme_with_families(text: str) -> str:
+    """Return the README with the names of the families."""
+    *titles, last = dict.fromkeys(each.title for each in describe_backbones())
+    sentence = f"Backbones: {', '.join(titles)} and {last}, from the hub or a folder"
+    return _replaced(text, textwrap.fill(f"{sentence} ([which one](docs/guides/backbone.md)).", 120) + "\n")
+
+
+def _replaced(text: str, written: str) -> str:
+    """Return the text with what was written between the marks."""
     before, _, rest = text.partition(START)
-    return f"{before}{START}\n{table}\n\n{END}{rest.partition(END)[2]}"
+    return f"{before}{START}\n{written}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, write in ((PAGE, page_with_table), (README, readme_with_families)):
+        path.write_text(write(path.read_text(encoding="utf-8")), encoding="utf-8")

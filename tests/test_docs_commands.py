@@ -126,6 +126,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     tile_folder(tmp_path / "tiles", each=12)
     band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
+    shutil.copytree(tmp_path / "tiles", tmp_path / "labelled-tiles")
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
         names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]

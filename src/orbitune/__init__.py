@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orbitune.adapters.adapter_bank import AdapterBank
+    from orbitune.assessment.evaluate import evaluate
     from orbitune.errors import OrbituneError
     from orbitune.exporting.exporter import export
     from orbitune.inference.bundle import Bundle
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from orbitune.mapping.pipeline import map_scene
     from orbitune.recipe import Recipe
     from orbitune.study.plan import plan_run
+    from orbitune.study.report_files import report
     from orbitune.study.runner import Study
-    from orbitune.training.evaluate import evaluate
     from orbitune.training.run import train
 
     __version__: str
@@ -54,6 +55,7 @@ __all__ = [
     "measure_zones",
     "plan_run",
     "push_to_hub",
+    "report",
     "train",
 ]
 
@@ -66,7 +68,7 @@ _MODULES = {
     "Study": "orbitune.study.runner",
     "adapt": "orbitune.mapping.adaptation.adapt",
     "build_bundle": "orbitune.inference.bundle_builder",
-    "evaluate": "orbitune.training.evaluate",
+    "evaluate": "orbitune.assessment.evaluate",
     "export": "orbitune.exporting.exporter",
     "compare_maps": "orbitune.mapping.areas.change",
     "draw_sample": "orbitune.mapping.areas.sampling",
@@ -75,6 +77,7 @@ _MODULES = {
     "measure_zones": "orbitune.mapping.areas.zones",
     "plan_run": "orbitune.study.plan",
     "push_to_hub": "orbitune.inference.hub_transfer",
+    "report": "orbitune.study.report_files",
     "train": "orbitune.training.run",
 }
 

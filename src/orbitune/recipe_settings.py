@@ -109,7 +109,12 @@ class ModelSettings(Settings):
 
     backbone: str = Field(
         DEFAULT_BACKBONE,
-        description="Hub id or folder of a ViT, DeiT or DINOv2; or demo, of the extra demo, without a hub",
+        description="Hub id or folder of a checkpoint, or a finished run or bundle; or demo, of the extra "
+        "demo, without a hub",
+    )
+    keep_head: bool = Field(
+        False,
+        description="Keep the head of the backbone, which must have the same classes (default: a new one)",
     )
     image_size: int | Literal["native", "auto"] | None = Field(
         None,

@@ -48,6 +48,8 @@ def test_the_verbs_work_in_turn_from_prepare_to_evaluate(inputs, tmp_path):
     trained = orbitune("train", *inputs, "--out", tmp_path / "run")
     assert "reloaded in another process" in trained.stdout, trained.stderr
     assert "epoch 1/1" in trained.stderr
+    assert trained.stdout.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
+    assert (tmp_path / "run" / "report.html").is_file()
 
     evaluated = orbitune("evaluate", tmp_path / "run")
     assert evaluated.stdout.splitlines()[0] == trained.stdout.splitlines()[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orbitune.data.near_duplicates import find_near_duplicates
+from orbitune.data.leakage.near_duplicates import find_near_duplicates
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from orbitune.reporting.drawing import to_error_scale
 from orbitune.study.report.figures.costs import pareto_front
-from orbitune.study.report.figures.drawing import to_error_scale
 
 
 def test_the_front_leaves_out_what_another_beats():

@@ -163,7 +163,7 @@ def test_an_onnx_file_takes_16_bits(band_place, band_run):
 
 
 def test_corruptions_near_duplicates_and_baselines_take_any_bands(band_place, band_run):
-    from orbitune.data.near_duplicates import find_near_duplicates
+    from orbitune.data.leakage.near_duplicates import find_near_duplicates
     from orbitune.evaluation.baselines import colour_statistics
     from orbitune.training.corruption_scores import score_robustness
     from orbitune.training.setup import prepare_training

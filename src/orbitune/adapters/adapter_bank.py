@@ -23,10 +23,11 @@ from orbitune.data.transform import to_tensor
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.evaluation.network import make_network
-from orbitune.models.backbones import find_backbone, load_weights
+from orbitune.models.backbones import load_weights
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.factory import resolve
 from orbitune.models.families.family import head_names
+from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.recipe import Recipe
 
 
@@ -91,7 +92,7 @@ class AdapterBank:
         memory_limit: int | None = None,
         precision: str | None = None,
     ) -> None:
-        self._backbone = find_backbone(str(backbone))
+        self._backbone = open_backbone(str(backbone))
         asked = {"backbone": str(backbone), "image_size": image_size, "precision": precision}
         recipe = resolve(Recipe.make(asked), self._backbone)
         assert recipe.micro_batch is not None

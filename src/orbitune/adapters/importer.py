@@ -11,10 +11,11 @@ from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_json
-from orbitune.models.backbones import Backbone, empty_model, find_backbone
+from orbitune.models.backbones import Backbone, empty_model
 from orbitune.models.checkpoint_io import load_saved, write_metadata
 from orbitune.models.files.adapter_files import PREFIX, check_adapter, check_head, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
+from orbitune.models.lineage.fine_tuned import carry_backbone, open_backbone
 from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
 from orbitune.models.preprocessing import (
     PREPROCESSOR_CONFIG,
@@ -50,7 +51,7 @@ def import_adapter(
         ModelError: it is not such an adapter, has no head for these classes, or does not fit the backbone; or
             class names are empty or repeated.
     """
-    folder, out, found = Path(folder), Path(out), find_backbone(backbone)
+    folder, out, found = Path(folder), Path(out), open_backbone(backbone)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
     classes = _class_names(labels)
@@ -74,6 +75,7 @@ def import_adapter(
     with replacing(out) as temporary:
         temporary.mkdir()
         _write(temporary, _for_hub(config, found), tensors=named, metadata=metadata)
+        carry_backbone(temporary, found)
         load_saved(temporary, found)  # raises where a tensor fits nowhere
     return Bundle.open(out)
 

@@ -1,6 +1,6 @@
 """Tools for saved adapters: list, verify, compare and merge them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from orbitune.models.lineage.ancestors import Ancestor
+from orbitune.models.lineage.fine_tuned import carry_backbone
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.training.run_integrity import check_run
@@ -132,9 +134,18 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
     return {
         "files": f"{len(hashed)} match their hashes" if hashed else "no hashes are stored",
         "backbone": f"{found.name}, with the weights of the training ({found.weights_hash[:12]})",
+        **_verify_chain(bundle.metadata.backbone.ancestors),
         "model": f"loads, {len(bundle.classes)} classes",
         "ood_detector": "stored" if bundle.ood_detector else "none",
     }
+
+
+def _verify_chain(ancestors: Sequence[Ancestor]) -> dict[str, str]:
+    """Return the chain of a backbone that was fine-tuned, whose hashes were compared when it was opened."""
+    if not ancestors:
+        return {}
+    links = " -> ".join(f"{link.name} ({link.method}) {link.merged_sha256[:12]}" for link in ancestors)
+    return {"chain": f"{ancestors[0].base} {ancestors[0].base_sha256[:12]} -> {links}"}
 
 
 def compare(one: str | Path, other: str | Path) -> list[LayerComparison]:
@@ -212,6 +223,7 @@ def merge(
         write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessing(folder, metadata.preprocessing)
         write_metadata(folder, metadata)
+        carry_backbone(folder, first.backbone())
         bundles = [first, second, replace(first, folder=folder)]
         scores = _score([Path(one), Path(other)], bundles, progress=progress)
         write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))

@@ -8,7 +8,7 @@ from pathlib import Path
 from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
-from orbitune.study.report.formatting import markdown
+from orbitune.reporting.formatting import markdown
 
 _NUMBER = re.compile(r"-?\d|none$")
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"

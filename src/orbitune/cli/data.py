@@ -26,7 +26,7 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Decode the tiles and download the backbone ahead of other commands."""
-    from orbitune.data.near_duplicates import find_near_duplicates
+    from orbitune.data.leakage.near_duplicates import find_near_duplicates
     from orbitune.training.setup import prepare_training
 
     setup = prepare_training(make_recipe(), not quiet)

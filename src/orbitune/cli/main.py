@@ -23,7 +23,8 @@ _RESUMABLE = {"train", "study", "bench", "export", "map", "trial"}
 # The commands of each module, in the order of the help.
 COMMANDS = {
     "orbitune.cli.data": ("prepare",),
-    "orbitune.cli.train": ("plan", "train", "evaluate", "methods", "backbones", "trial", "robustness"),
+    "orbitune.cli.train": ("plan", "train", "methods", "backbones", "trial", "robustness"),
+    "orbitune.cli.evaluate": ("evaluate",),
     "orbitune.cli.study": ("study", "report", "bench"),
     "orbitune.cli.adapters": ("bundle", "import", "push", "pull", "adapters"),
     "orbitune.cli.predict": ("predict",),

@@ -128,15 +128,14 @@ def study(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Study folders with a results.json")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished runs or studies")],
+    quiet: Quiet = False,
 ) -> None:
-    """Rewrite the report of a study from its results.json."""
-    from orbitune.study.report import write_report
-    from orbitune.study.results import read_results
+    """Write the report of a finished run or study again."""
+    from orbitune.study.report_files import report as write
 
     for folder in folders:
-        write_report(read_results(folder), folder)
-        print(f"report: {folder / 'report.html'} and {folder / 'report.md'}")
+        print(f"report: {' and '.join(map(str, write(folder, progress=not quiet)))}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands for single runs: `plan`, `train`, `evaluate`, `methods`, `backbones`.
+"""Commands for single runs: `plan`, `train`, `methods`, `backbones`.
 
 Also the hidden commands that a study calls.
 """
@@ -15,6 +15,7 @@ from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import OUT_HELP, Json, MemoryBudget, Quiet, TimeBudget, Track, split_names
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
 from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
+from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 
@@ -74,6 +75,9 @@ def train(
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
     track: Track = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html", rich_help_panel=OUTPUT)
+    ] = True,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,6 +103,7 @@ def train(
         result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
+    written = report and _write_report(out, finished=finished, progress=not quiet)
     if as_json:
         print_json(result.to_json())
         return
@@ -112,31 +117,27 @@ def train(
             f"logits differ by {result.reload_check.largest_difference:.1g}"
         )
     print_inputs(result.data, result.backbone.summary)
+    if written:
+        print(f"report: {written}")
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Finished run folder")],
-    split: Annotated[str, typer.Option(help="Split to score: train, validation or test")] = "test",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Score a finished run, loaded from disk."""
-    from orbitune.evaluation.run_result import RunResult
-    from orbitune.training.evaluate import evaluate as score_run
+def _write_report(run: Path, *, finished: bool, progress: bool) -> Path | None:
+    """Write the report of a run that has ended; what prevents it is a warning, as the run is done.
 
-    scores = score_run(run, split, progress=not quiet)
-    if as_json:
-        print_json(scores.to_json())
-        return
-    print_scores(split, scores)
-    rows = [
-        [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
-        for each in scores.per_class
-    ]
-    print_table(["class", "precision", "recall", "F1", "tiles"], rows)
-    result = RunResult.load(run)
-    print_inputs(result.data, result.backbone.summary)
+    Args:
+        run: its folder.
+        finished: whether it was finished before, and may have its report.
+        progress: show progress on stderr.
+    """
+    from orbitune.training.run_report.writer import FILE, write_run_report
+
+    if finished and (run / FILE).is_file():
+        return run / FILE
+    try:
+        return write_run_report(run, progress=progress)
+    except OrbituneError as error:
+        print(f"no {FILE} was written: {error}", file=sys.stderr)
+        return None
 
 
 @app.command()

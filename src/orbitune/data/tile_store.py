@@ -170,6 +170,14 @@ def open_store(fingerprint: str, build: Callable[[Path], StoreMetadata]) -> dict
     return stored
 
 
+def find_store(fingerprint: str) -> dict[str, Any] | None:
+    """Return the content of a store, see `open_store`; None if it is absent or damaged."""
+    try:
+        return _read(cache_folder("tiles") / fingerprint)
+    except OrbituneError:
+        return None
+
+
 def _build(folder: Path, build: Callable[[Path], StoreMetadata]) -> None:
     """Build a store in a temporary folder, and move it to its place."""
     with scratch(folder.parent, folder.name) as temporary:

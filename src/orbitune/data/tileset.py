@@ -17,6 +17,7 @@ from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
+    find_store,
     invalidate_store,
     open_store,
     read_statistics,
@@ -192,6 +193,12 @@ def load_tiles(
     stored = open_store(fingerprint, build)
     description += f", {len(stored['tiles']):,} tiles"
     return TileSet(**stored, fingerprint=fingerprint, source=description, origin=source)
+
+
+def find_tiles(fingerprint: str) -> TileSet | None:
+    """Return the decoded tiles of a fingerprint from the cache; None if they are not there."""
+    stored = find_store(fingerprint)
+    return TileSet(**stored, fingerprint=fingerprint, source="tiles in the cache") if stored else None
 
 
 def check_data(data: str, selection: ColumnSelection | None = None) -> None:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
-from orbitune.models.backbones import Backbone, token_count
+from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
-from orbitune.models.families.family import Family, body_of, head_names
+from orbitune.models.families.family import Family, body_of, head_names, token_count
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES, set_products
 from orbitune.recipe import Recipe

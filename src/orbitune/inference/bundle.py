@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.errors import ModelError, RunError
+from orbitune.errors import RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.hub import looks_like_path, snapshot
-from orbitune.models.backbones import Backbone, find_backbone
-from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved
+from orbitune.models.backbones import Backbone
+from orbitune.models.checkpoint_io import load_saved, open_saved
+from orbitune.models.lineage.fine_tuned import backbone_of
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
@@ -130,7 +131,7 @@ class Bundle:
         A bundle with all weights is its own checkpoint.
 
         Args:
-            name: hub id or folder, where it no longer lies where it did.
+            name: hub id, folder, run or bundle, where it no longer lies where it did.
 
         Returns:
             The checkpoint; `model` compares its weights with those of the training.
@@ -138,18 +139,7 @@ class Bundle:
         Raises:
             OrbituneError: it cannot be found.
         """
-        if not is_adapter(self.folder):
-            return find_backbone(str(self.folder.resolve()))
-        stated = self.metadata.backbone
-        wanted = name or ("demo" if stated.name == "demo" else stated.reference)
-        try:
-            return find_backbone(wanted)
-        except ModelError as error:
-            if name:
-                raise
-            raise ModelError(
-                f"{error} {self.folder} was trained on it: say where it is with --backbone."
-            ) from None
+        return backbone_of(self.folder, self.metadata, name=name)
 
     def model(self, backbone: Backbone) -> "nn.Module":
         """Load the model in fp32 and evaluation mode.

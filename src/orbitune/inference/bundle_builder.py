@@ -17,6 +17,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.lineage.fine_tuned import carry_backbone
 from orbitune.models.metadata import (
     Brightness,
     ModelMetadata,
@@ -78,6 +79,7 @@ def build_bundle(
     result, setup = reopen(run, progress)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         copy_weights(source.folder, folder, dtype=dtype)
+        carry_backbone(folder, setup.backbone)
         metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )

@@ -1,9 +1,8 @@
 """Classifier: from images to labels with calibrated probabilities and OOD scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +40,23 @@ class Prediction:
     sure: bool | None = None
     distance: float | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class ComputedBatch:
+    """Some images with what the model computed of them.
+
+    Attributes:
+        images: in order.
+        decoded: the tile of each, or the reason why there is none.
+        logits: of those with a tile, float32 (n, C), before the temperature.
+        distances: their OOD scores, float32 (n,); None where the model has no OOD detector.
+    """
+
+    images: Sequence[ImageInput]
+    decoded: Sequence[np.ndarray | str]
+    logits: np.ndarray
+    distances: np.ndarray | None
 
 
 class Classifier:
@@ -131,7 +147,8 @@ class Classifier:
         """
         if min(top_k, batch_size) < 1:
             raise DataError("top_k and batch_size must be at least 1.")
-        return self._predict(expand(inputs), top_k, batch_size=batch_size)
+        computed = self.compute(expand(inputs), batch_size=batch_size)
+        return (prediction for batch in computed for prediction in self._rows(batch, top_k))
 
     def predict_proba(self, tiles: np.ndarray) -> np.ndarray:
         """Return calibrated class probabilities.
@@ -153,53 +170,68 @@ class Classifier:
             raise DataError(f"Expected tiles {wanted}, not {tiles.dtype} {tiles.shape}.")
         parts = [np.zeros((0, len(self.classes)))]
         for start in range(0, len(tiles), _BATCH):
-            decoded = [self._decode(each) for each in expand(tiles[start : start + _BATCH])]
+            decoded = [self.decode(each) for each in expand(tiles[start : start + _BATCH])]
             if unusable := next((each for each in decoded if isinstance(each, str)), None):
                 raise DataError(f"The tiles cannot be predicted: each {unusable}.")
             logits, _ = self._model.compute(np.stack(decoded))
             parts.append(probabilities(logits, self.bundle.temperature))
         return np.concatenate(parts).astype(np.float32)
 
-    def _predict(self, images: Iterator[ImageInput], top_k: int, *, batch_size: int) -> Iterator[Prediction]:
-        """Predict batches, and decode the next one meanwhile."""
+    def compute(self, images: Iterable[ImageInput], *, batch_size: int = 64) -> Iterator[ComputedBatch]:
+        """Decode and compute images, one batch at a time; the next one is decoded meanwhile.
+
+        Args:
+            images: in order.
+            batch_size: number of images in memory; as many are decoded meanwhile.
+        """
+        images = iter(images)
         with ThreadPoolExecutor() as pool:
             batch, tiles = list(islice(images, batch_size)), None
             while batch:
                 following = list(islice(images, batch_size))
                 with strict_decoding():
-                    tiles = tiles or list(pool.map(self._decode, batch))
-                    decoding = pool.map(self._decode, following)  # while this batch is computed
-                    rows = self._rows(batch, tiles, top_k=top_k)
+                    tiles = tiles or list(pool.map(self.decode, batch))
+                    decoding = pool.map(self.decode, following)  # while this batch is computed
+                    computed = self._compute(batch, tiles)
                     batch, tiles = following, list(decoding)
-                yield from rows
+                yield computed
 
-    def _decode(self, image: ImageInput) -> np.ndarray | str:
-        """Return a tile, or the reason why there is none."""
+    def decode(self, image: ImageInput) -> np.ndarray | str:
+        """Return an image as the model reads it, or the reason why it cannot.
+
+        Args:
+            image: what to read.
+
+        Returns:
+            uint8 or uint16 (H, W, C), or the end of a sentence that begins with the image's name.
+        """
         try:
             return to_tile(image, self.bundle, bands=self._bands)
         except (BadImageError, DataError, MissingExtraError) as error:
             return str(error)
 
-    def _rows(
-        self, batch: Sequence[ImageInput], decoded: Sequence[np.ndarray | str], *, top_k: int
-    ) -> list[Prediction]:
-        """Return the predictions of one batch, in the order of its inputs."""
+    def _compute(self, images: Sequence[ImageInput], decoded: Sequence[np.ndarray | str]) -> ComputedBatch:
+        """Compute the images of a batch that could be decoded."""
         tiles = [tile for tile in decoded if isinstance(tile, np.ndarray)]
-        good = iter(self._classify(np.stack(tiles), top_k) if tiles else ())
-        return [
-            Prediction(each.name, error=tile) if isinstance(tile, str) else next(good)(each.name)
-            for each, tile in zip(batch, decoded, strict=True)
-        ]
+        if not tiles:
+            return ComputedBatch(images, decoded, np.zeros((0, len(self.classes)), np.float32), None)
+        logits, features = self._model.compute(np.stack(tiles))
+        distances = self._detector.scores(features) if self._detector else None
+        return ComputedBatch(images, decoded, logits, distances)
 
-    def _classify(self, tiles: np.ndarray, top_k: int) -> "list[partial[Prediction]]":
-        """Return predictions that only lack the name of their input."""
-        logits, features = self._model.compute(tiles)
-        confidences = probabilities(logits, self.bundle.temperature)
-        distances = self._detector.scores(features).tolist() if self._detector else [None] * len(tiles)
-        made = []
-        for row, distance in zip(confidences, distances, strict=True):
+    def _rows(self, batch: ComputedBatch, top_k: int) -> Iterator[Prediction]:
+        """Yield the predictions of a batch, in the order of its images."""
+        confidences = iter(probabilities(batch.logits, self.bundle.temperature))
+        distances = iter([] if batch.distances is None else batch.distances.tolist())
+        for image, tile in zip(batch.images, batch.decoded, strict=True):
+            if isinstance(tile, str):
+                yield Prediction(image.name, error=tile)
+                continue
+            row, distance = next(confidences), next(distances, None)
             best = row.argsort(kind="stable")[::-1][:top_k].tolist()
             labels = tuple((self.classes[index], float(row[index])) for index in best)
-            sure = None if self._detector is None else distance <= self._detector.threshold
-            made.append(partial(Prediction, labels=labels, sure=sure, distance=distance))
-        return made
+            yield Prediction(image.name, labels, self.is_sure(distance), distance)
+
+    def is_sure(self, distance: float | None) -> bool | None:
+        """Return whether an OOD score is at most the threshold; None without an OOD detector."""
+        return None if self._detector is None or distance is None else distance <= self._detector.threshold

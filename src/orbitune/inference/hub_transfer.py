@@ -81,7 +81,9 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     Bundle.open(source)
     with replacing(out) as folder:
         folder.mkdir()
-        for file in source.iterdir():
+        for file in source.rglob("*"):
             if file.is_file():  # the hub's cache holds links
-                (folder / file.name).write_bytes(file.read_bytes())
+                copy = folder / file.relative_to(source)
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes(file.read_bytes())
     return Bundle.open(out)

@@ -9,7 +9,8 @@ from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
 from orbitune.models.families.family import Family
 from orbitune.models.lineage.adaptation import Adaptation
-from orbitune.models.metadata import ModelMetadata, WeightStorage
+from orbitune.models.lineage.fine_tuned import CARRIED
+from orbitune.models.metadata import BackboneRecord, ModelMetadata, WeightStorage
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
 
@@ -30,13 +31,14 @@ def write_model_card(
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    backbone, data = metadata.backbone.reference, metadata.data.name or ""
+    backbone, data = metadata.backbone, metadata.data.name or ""
+    pretrained = backbone.ancestors[0].base if backbone.ancestors else backbone.reference
     adapter = find_method(metadata.method).folder == "adapter"
     header = ModelCardData(
         model_name=_title(metadata),
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-classification",
-        base_model=None if looks_like_path(backbone) else backbone,
+        base_model=None if looks_like_path(pretrained) else pretrained,
         datasets=[data] if _on_hub(data) else None,
         metrics=["accuracy", "f1"] if metadata.scores else None,
         tags=["orbitune", "satellite", "land-cover", metadata.method],
@@ -45,7 +47,7 @@ def write_model_card(
     sections = [
         f"# {_title(metadata)}",
         _description(metadata),
-        "## Use\n\n" + _usage(metadata, adapter, family=family),
+        "## Use\n\n" + _usage(metadata, adapter, family=family, base=_base(folder, metadata)),
         *(["## Scores\n\n" + _scores(metadata, result)] if result else []),
         *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
         "## Calibration and out-of-distribution tiles\n\n" + _calibration(metadata),
@@ -107,7 +109,12 @@ def _description(metadata: ModelMetadata) -> str:
     return text
 
 
-def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family) -> str:
+def _base(folder: Path, metadata: ModelMetadata) -> str:
+    """Return what an adapter is loaded over: the backbone that its folder carries, or where it is found."""
+    return f"FOLDER/{CARRIED}" if (folder / CARRIED).is_dir() else metadata.backbone.reference
+
+
+def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family, base: str) -> str:
     """Return the snippets that load the model."""
     ours = """```python
 from orbitune import Classifier
@@ -123,7 +130,7 @@ for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
     module, name = (family.classifier or "transformers:AutoModelForImageClassification").split(":")
     load = (
         f"""base = {name}.from_pretrained(
-    "{metadata.backbone.reference}", {sizes}, ignore_mismatched_sizes=True
+    "{base}", {sizes}, ignore_mismatched_sizes=True
 )
 model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
         if adapter
@@ -225,6 +232,17 @@ def _storage(storage: WeightStorage) -> str:
     )
 
 
+def _chain(backbone: BackboneRecord) -> list[str]:
+    """Return the lines on the fine-tuned models that a backbone comes from."""
+    if not backbone.ancestors:
+        return []
+    first = backbone.ancestors[0]
+    return [
+        f"- chain of the backbone: {first.base}, SHA-256 of its weights `{first.base_sha256}`",
+        *(f"  {number}. {link.describe()}" for number, link in enumerate(backbone.ancestors, 1)),
+    ]
+
+
 def _training(metadata: ModelMetadata) -> str:
     """Return the list of what the model was trained with."""
     data, used = metadata.data, metadata.preprocessing
@@ -233,6 +251,7 @@ def _training(metadata: ModelMetadata) -> str:
     lines = [
         f"- backbone: {metadata.backbone.summary}, SHA-256 of its weights "
         f"`{metadata.backbone.weights_sha256}`",
+        *_chain(metadata.backbone),
         "- tiles: " + ("; ".join(filter(None, tiles)) or "unknown"),
         *([f"- split: {data.split}, SHA-256 `{data.splits_sha256}`"] if data.split else []),
         f"- pixels: to {used.image_size} x {used.image_size} ({used.resample}), divided by "

@@ -1,6 +1,7 @@
 """Backbones: find a checkpoint, validate its files, and load its weights."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE, demo_backbo
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
+from orbitune.models.families.timm_layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.licence import CARD, read_licence
@@ -33,7 +35,7 @@ class Backbone:
 
     Attributes:
         name: as the user gave it: hub id, folder or `demo`.
-        folder: its files, in the hub's layout.
+        folder: its files, in the layout of transformers.
         family: names of the parts of its architecture.
         channels: number of bands that the checkpoint reads.
         width: embedding dimension.
@@ -98,7 +100,9 @@ class Backbone:
     @property
     def reference(self) -> str:
         """Return what finds this checkpoint again: the hub id, or the absolute folder."""
-        return self.name if self.name != "demo" and not looks_like_path(self.name) else str(self.folder)
+        if self.name == "demo":
+            return str(self.folder)
+        return str(Path(self.name).expanduser().resolve()) if looks_like_path(self.name) else self.name
 
     @property
     def _short(self) -> str:
@@ -112,10 +116,7 @@ class Backbone:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Return the SHA-256 over the weight files, 64 hex digits.
-
-        Cached after the first call.
-        """
+        """Return the SHA-256 over the weight files, 64 hex digits."""
         return file_hash(*sorted(self.folder.glob("*.safetensors")))
 
     @cached_property
@@ -140,7 +141,7 @@ def find_backbone(name: str) -> Backbone:
         ModelError: the folder is missing or incomplete, or the architecture is not supported.
         OrbituneError: the hub id cannot be downloaded.
     """
-    folder = _folder_of(name)
+    folder = in_transformers_layout(_folder_of(name))
     config: Any = check_config(folder)
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
@@ -206,13 +207,16 @@ def _folder_of(name: str) -> Path:
         ) from None
 
 
-def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> "nn.Module":
+def load_weights(
+    backbone: Backbone, classes: tuple[str, ...], *, seed: int, keep_head: bool = False
+) -> "nn.Module":
     """Load the pretrained weights in fp32, with a new head for these classes.
 
     Args:
         backbone: the checkpoint.
         classes: class names, in the order of the logits.
         seed: of the new head's random weights.
+        keep_head: keep the head of the checkpoint where it has as many classes.
 
     Returns:
         A model of transformers for image classification, on the CPU.
@@ -247,12 +251,24 @@ def load_weights(backbone: Backbone, classes: tuple[str, ...], *, seed: int) -> 
             f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
             f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
         )
+    if not keep_head:
+        _draw_heads(model, backbone.family, drawn=replaced)
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
     if backbone.family.prepare:
         backbone.family.prepare(model)
     if backbone.widened_to:
         _widen(model, backbone)
     return model
+
+
+def _draw_heads(model: Any, family: Family, *, drawn: Collection[str]) -> None:
+    """Replace the heads of a checkpoint by random ones, but those that are `drawn` already."""
+    for name in head_names(model, family):
+        if f"{name}.weight" not in drawn:
+            old = getattr(model, name)
+            new = type(old)(old.in_features, old.out_features)
+            model._init_weights(new)
+            setattr(model, name, new)
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
@@ -331,16 +347,3 @@ def _widen(model: Any, backbone: Backbone) -> None:
     family = backbone.family
     widen(model, backbone.widened_to, projection=f"{family.body}.{family.projection}")
     vision_config(model.config).num_channels = len(backbone.widened_to)
-
-
-def token_count(size: int, patch: int) -> int:
-    """Return the number of tokens of a square image: its patches and the class token.
-
-    Args:
-        size: input size in pixels.
-        patch: patch size in pixels.
-
-    Returns:
-        Number of tokens.
-    """
-    return (size // patch) ** 2 + 1

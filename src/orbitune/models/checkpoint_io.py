@@ -17,6 +17,7 @@ from orbitune.models import reload
 from orbitune.models.backbones import Backbone, attention, check_fits, find_backbone, load_weights
 from orbitune.models.files.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
+from orbitune.models.lineage.ancestors import changed_link
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
@@ -24,6 +25,10 @@ from orbitune.processes.child_processes import run_captured
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# What PEFT warns of; RandLoRA's random bases are stored once, and not for every layer that uses them.
+_MISSING = "Found missing adapter keys while loading the checkpoint: "
+_STORED_ONCE = r"\[('[^']+\.randlora_[AB]\.default'(, )?)+\]"
 
 # Largest difference of a logit between the model in memory and the one reloaded, both in fp32.
 TOLERANCE = 1e-4
@@ -145,9 +150,10 @@ def trained_backbone(folder: Path, backbone: Backbone, *, metadata: ModelMetadat
     """
     backbone = backbone.for_bands(metadata.preprocessing.bands)
     if is_adapter(folder) and metadata.backbone.weights_sha256 != backbone.weights_hash:
+        link = changed_link(metadata.backbone.ancestors, backbone.record.ancestors)
         raise ModelError(
-            f"{folder} was trained on other weights than those of {backbone.name}; its "
-            f"predictions would be wrong."
+            f"{folder} was trained on other weights than those of {backbone.name}"
+            f"{f' ({link})' if link else ''}; its predictions would be wrong."
         )
     return backbone
 
@@ -186,11 +192,12 @@ def load_adapter(folder: Path, backbone: Backbone, *, classes: tuple[str, ...]) 
 
     shapes = check_adapter(folder)
     check_head(folder, shapes, backbone=backbone, classes=len(classes), named=f"its {FILE}")
-    base: Any = load_weights(backbone, classes, seed=0)
+    base: Any = load_weights(backbone, classes, seed=0, keep_head=True)  # some adapters have none
     try:
         with warnings.catch_warnings():
             # PEFT only warns of an adapter that lacks tensors, and would leave them at random values.
-            warnings.filterwarnings("error", "Found missing adapter keys")
+            warnings.filterwarnings("ignore", f"{_MISSING}{_STORED_ONCE}")
+            warnings.filterwarnings("error", f"{_MISSING}(?!{_STORED_ONCE})")
             model = PeftModel.from_pretrained(base, str(folder), torch_device="cpu").eval()
     except Exception as error:  # PEFT raises any type of error on a damaged file
         raise ModelError(f"{folder} cannot be loaded: {one_line(_message(error))}.") from error

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
-from orbitune.models.backbones import Backbone, empty_model, find_backbone, load_weights, token_count
+from orbitune.models.backbones import Backbone, empty_model, load_weights
+from orbitune.models.families.family import token_count
+from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
 from orbitune.recipe import Recipe
@@ -83,6 +85,20 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
         )
 
 
+def _check_kept_head(backbone: Backbone, classes: Sequence[str]) -> None:
+    """Check that the head of a backbone has these classes, for a recipe that keeps it.
+
+    Raises:
+        ModelError: it has others, or there is no head.
+    """
+    own = tuple((backbone.config.id2label or {}).values())
+    if own != tuple(classes):
+        raise ModelError(
+            f"The head of {backbone.name} cannot be kept (keep_head): its classes are {', '.join(own)}, "
+            f"those of the tiles are {', '.join(classes)}."
+        )
+
+
 def _micro_batch(size: int, recipe: Recipe, *, backbone: Backbone) -> int:
     """Return the micro-batch size: what fits a CPU's caches; on a GPU the batch."""
     import torch
@@ -120,10 +136,14 @@ def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "n
         A model of transformers, wrapped by PEFT where the method is one of PEFT's; in fp32, on the CPU.
 
     Raises:
-        ModelError: the weights cannot be loaded, or the counts differ from those of `plan_parameters`.
+        ModelError: the weights cannot be loaded, the head that should be kept has other classes, or the
+            counts differ from those of `plan_parameters`.
     """
     method = find_method(recipe.method)
-    model = method.apply(load_weights(backbone, classes, seed=recipe.seed), backbone.family, recipe=recipe)
+    if recipe.keep_head:
+        _check_kept_head(backbone, classes)
+    loaded = load_weights(backbone, classes, seed=recipe.seed, keep_head=recipe.keep_head)
+    model = method.apply(loaded, backbone.family, recipe=recipe)
     built, planned = (
         count_parameters(model, backbone.family),
         plan_parameters(recipe, backbone, classes=classes),
@@ -169,7 +189,7 @@ def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
     Raises:
         OrbituneError: the backbone cannot be found.
     """
-    found, names = find_backbone(backbone), tuple(map(str, range(classes)))
+    found, names = open_backbone(backbone), tuple(map(str, range(classes)))
     return [
         MethodDescription(
             name=method.name,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict,
 from orbitune.data.band_statistics import BandStatistics
 from orbitune.errors import OrbituneError, RunError
 from orbitune.models.lineage.adaptation import Adaptation
+from orbitune.models.lineage.ancestors import Ancestor, check_joined
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.scores import Fraction, Scores, Sha256
 from orbitune.models.preprocessing import Bands, Preprocessing, Side
@@ -69,6 +70,7 @@ class BackboneRecord(Record):
         description: for people.
         weights_sha256: over its weight files, see `Backbone.weights_hash`.
         licence: as its card states it; empty where it states none, None where there was no readable card.
+        ancestors: the fine-tuned models that led to it, the oldest first.
     """
 
     name: str
@@ -76,6 +78,13 @@ class BackboneRecord(Record):
     description: str
     weights_sha256: Sha256
     licence: str | None = None
+    ancestors: JsonTuple[Ancestor] = ()
+
+    @model_validator(mode="after")
+    def _joined(self) -> "BackboneRecord":
+        """Check that the hashes of the ancestors form a chain."""
+        check_joined(self.ancestors, self.weights_sha256)
+        return self
 
     @property
     def summary(self) -> str:
@@ -214,6 +223,7 @@ class ModelMetadata(StoredRecord):
         imported: what an imported adapter stated about its backbone.
         merged_from: the parents of a merged adapter; `validations` are its scores on their tiles.
         adaptation: how the head was refitted to a scene; None for other models.
+        merged_link: of weights with an adapter merged, to train on: the link of the chain that they are.
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
@@ -237,6 +247,7 @@ class ModelMetadata(StoredRecord):
     merged_from: JsonTuple[MergeParent] | None = None
     validations: JsonTuple[MergeScore] | None = None
     adaptation: Adaptation | None = None
+    merged_link: Ancestor | None = None
     files: Hashes = Field(default_factory=dict)
     settings: Hashes = Field(default_factory=dict)
 

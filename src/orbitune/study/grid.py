@@ -289,10 +289,10 @@ def _each(recipe: Recipe, axis: Axis, *, values: Sequence[Any]) -> Iterator[tupl
 
 def _has_rank(recipe: Recipe) -> bool:
     """Return whether the method's number of trained parameters depends on the rank."""
-    from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
+    from orbitune.models.lineage.fine_tuned import open_backbone
 
-    backbone, rank = find_backbone(recipe.backbone), SWEEPS["ranks"]
+    backbone, rank = open_backbone(recipe.backbone), SWEEPS["ranks"]
     one, two = (
         plan_parameters(rank.replace(recipe, value), backbone, classes=("a", "b")) for value in (1, 2)
     )

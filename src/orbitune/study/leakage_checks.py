@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.data.georeference import read_locations
-from orbitune.data.near_duplicates import find_near_duplicates
+from orbitune.data.leakage.near_duplicates import find_near_duplicates
 from orbitune.errors import DataError, OrbituneError
 from orbitune.evaluation.baselines import colour_baseline, coordinates_baseline
 from orbitune.extras import MissingExtraError

@@ -11,7 +11,7 @@ from orbitune.integrity import read_json
 from orbitune.records import RecordError
 from orbitune.study.records import StudyResults
 
-_FILE = "results.json"
+FILE = "results.json"
 
 
 def read_results(folder: str | Path) -> StudyResults:
@@ -23,9 +23,9 @@ def read_results(folder: str | Path) -> StudyResults:
     Raises:
         RunError: there is no results.json, or it is damaged or of a newer version.
     """
-    file = Path(folder) / _FILE
+    file = Path(folder) / FILE
     if not file.is_file():
-        raise RunError(f"{folder} holds no results of a study (no {_FILE}).")
+        raise RunError(f"{folder} holds no results of a study (no {FILE}).")
     try:
         values = read_json(file)
     except OrbituneError as error:
@@ -45,4 +45,4 @@ def write_results(results: StudyResults, folder: Path) -> None:
         results: the study's results.
         folder: study folder.
     """
-    write_json(folder / _FILE, results.to_json())
+    write_json(folder / FILE, results.to_json())

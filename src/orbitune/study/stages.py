@@ -125,7 +125,7 @@ class Stages:
         out = self.folder.path / spec.name
         return Task(
             name=spec.name,
-            arguments=("train", *recipe, *tuned, *tracked, "--out", str(out), "--json"),
+            arguments=("train", *recipe, *tuned, *tracked, "--no-report", "--out", str(out), "--json"),
             describe_result=_describe_run,
             folder=out,
             epochs=spec.recipe.max_epochs,

@@ -14,6 +14,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
+from orbitune.models.lineage.ancestors import changed_link
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.training.run_folder import check_inputs
@@ -32,6 +33,11 @@ def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
     """
     result = RunResult.load(run)
     setup = prepare_training(result.recipe, progress)
+    if link := changed_link(result.backbone.ancestors, setup.backbone.record.ancestors):
+        raise RunError(
+            f"{run} was trained on another backbone than {result.recipe.backbone} is now: {link}. "
+            "Restore it, or train again with another --out."
+        )
     check_inputs(run, setup.inputs())
     return result, setup
 

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.loader import TileLoader
+from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
-from orbitune.data.tileset import TileSet, check_data, load_tiles
+from orbitune.data.tileset import TileSet, check_data
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
 from orbitune.extras import require
-from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
+from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
-from orbitune.sources.manifest import ColumnSelection
 from orbitune.training.class_balance import describe_weights, loss_weights
 from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
 from orbitune.training.run_records import RunInputs
@@ -244,23 +245,17 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     require("train", purpose="training and scoring runs")
     find_method(recipe.method)
     recipe = recipe.anchored()
-    backbone = find_backbone(recipe.backbone)
+    backbone = open_backbone(recipe.backbone)
     _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
-    tiles = load_tiles(
-        recipe.data,
-        recipe.on_bad_image,
-        bands=recipe.bands,
-        progress=progress,
-        selection=_selection(recipe),
-    )
+    tiles = load_recipe_tiles(recipe, progress)
     _check_classes(tiles.classes)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = _split(recipe, tiles)
+    splits, notes = split_by_recipe(recipe, tiles)
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
-    preprocessing = _preprocessing(backbone.preprocessing, tiles, train=train).at_size(recipe.image_size)
+    preprocessing = _preprocessing(backbone, tiles, train=train).at_size(recipe.image_size)
     weights = None
     if recipe.class_weights:
         weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
@@ -280,25 +275,23 @@ def check_recipes(*recipes: Recipe) -> None:
         OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
     """
     anchored = [recipe.anchored() for recipe in recipes]
-    backbones = {name: find_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
+    for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
+        check_data(data, selection)  # first: an adapter of a backbone may have to be merged
+    backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
         check_sizes(recipe, backbones[recipe.backbone])
-    for data, selection in dict.fromkeys((each.data, _selection(each)) for each in anchored):
-        check_data(data, selection)
 
 
-def _selection(recipe: Recipe) -> ColumnSelection:
-    return ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
-
-
-def _preprocessing(stated: Preprocessing, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
+def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:
     """Return the preprocessing of tiles.
 
-    8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, and
-    others by the statistics of the training tiles.
+    8-bit tiles of three bands are normalised as the checkpoint states, which was trained on such images, as
+    are tiles of the bands that a backbone was fine-tuned on; others by the statistics of the training tiles.
     """
-    dtype = tiles.dtype
-    if len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8":
+    stated, dtype = backbone.preprocessing, tiles.dtype
+    colours = len(tiles.bands) == len(stated.bands) == len(COLOURS) and dtype == "uint8"
+    own = (tiles.bands, dtype) == (stated.bands, stated.dtype) and isinstance(backbone, FineTuned)
+    if colours or own:
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
 
@@ -316,7 +309,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
         raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
-def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split the tiles, and draw the shots of a recipe that asks for them."""
     splits, notes = split_tiles(
         tiles,

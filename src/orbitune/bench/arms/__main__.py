@@ -25,15 +25,15 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     arm = importlib.import_module(f"orbitune.bench.arms.{spec['kind'].replace('-', '_')}")
     from orbitune.bench.arms.stopwatch import Stopwatch, matmul_ceiling
     from orbitune.exporting.validation import Latency
-    from orbitune.models.backbones import find_backbone
     from orbitune.models.factory import plan_parameters
+    from orbitune.models.lineage.fine_tuned import open_backbone
     from orbitune.recipe import Recipe
     from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
     from orbitune.training.setup import prepare_training
 
     recipe = Recipe.make(spec["recipe"])
     # A model without weights: transformers and PEFT import its parts when it is built.
-    plan_parameters(recipe, find_backbone(recipe.backbone), classes=("one", "other"))
+    plan_parameters(recipe, open_backbone(recipe.backbone), classes=("one", "other"))
     reset_peak_rss()
     imports = peak_rss_bytes()
     setup = prepare_training(recipe, progress=False)

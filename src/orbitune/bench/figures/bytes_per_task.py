@@ -5,9 +5,9 @@ from typing import Any, get_args
 from orbitune.errors import OrbituneError
 from orbitune.files import scratch
 from orbitune.inference.bundle_builder import copy_weights
-from orbitune.models.backbones import find_backbone
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
+from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ModelMetadata, StorageType
 from orbitune.recipe import Recipe
 
@@ -29,7 +29,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
     weights, files = {}, {}
     with scratch() as place:
         ViTForImageClassification(ViTConfig()).save_pretrained(place / "backbone")
-        backbone = find_backbone(str(place / "backbone"))
+        backbone = open_backbone(str(place / "backbone"))
         for method in ("full", "lora"):
             model = build(Recipe(method=method), backbone, classes=names)
             metadata = ModelMetadata(

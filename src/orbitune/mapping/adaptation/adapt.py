@@ -30,6 +30,7 @@ from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
+from orbitune.models.lineage.fine_tuned import carry_backbone
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
 
@@ -234,6 +235,7 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
         for pattern in ("*.json", "*.safetensors"):
             for file in bundle.folder.glob(pattern):
                 shutil.copyfile(file, folder / file.name)
+        carry_backbone(folder, bundle.backbone(plan.spec.backbone))
         write_head(folder, fitted.family, weight=fitted.head.weight, bias=fitted.head.bias)
         write_metadata(folder, metadata)
         write_model_card(folder, metadata, family=fitted.family)

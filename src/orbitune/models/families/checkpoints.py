@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orbitune.models.families.table import FAMILIES
-from orbitune.records import Record
+from orbitune.records import JsonTuple, Record
 
 NO_LICENCE = "none stated"
 
@@ -56,6 +56,27 @@ EXAMPLES = (
 )
 
 
+_PATCHES_16, _PATCHES_14 = (64, 112, 224), (56, 112, 224)
+# Image sizes in pixels at which tests/models/families/test_sizes.py trains each family, with the patches of
+# its first checkpoint.
+TESTED_SIZES: dict[str, tuple[int, ...]] = {
+    "vit": _PATCHES_16,
+    "deit": _PATCHES_16,
+    "dinov2": _PATCHES_14,
+    "dinov2_with_registers": _PATCHES_14,
+    "dinov3_vit": _PATCHES_16,
+    "vit_msn": _PATCHES_16,
+    "ijepa": _PATCHES_14,
+    "vit_mae": _PATCHES_16,
+    "siglip": _PATCHES_16,
+    "clip": _PATCHES_14,
+    "beit": _PATCHES_16,
+    "swin": (224, 256),
+    "swinv2": (256,),
+    "hiera": (64, 224),
+}
+
+
 class BackboneDescription(Record):
     """A checkpoint of a supported backbone family.
 
@@ -68,6 +89,7 @@ class BackboneDescription(Record):
         image_size: side of its input in pixels.
         size_step: number of pixels that image sizes are multiples of.
         smallest_size: smallest image size in pixels.
+        tested_sizes: image sizes in pixels at which the tests train the family.
         fast: whether the fast path computes it, and it is exported to ONNX and OpenVINO.
         why_not_fast: why not, so that only merged weights are exported; None where it is.
     """
@@ -80,6 +102,7 @@ class BackboneDescription(Record):
     image_size: int
     size_step: int
     smallest_size: int
+    tested_sizes: JsonTuple[int]
     fast: bool
     why_not_fast: str | None
 
@@ -99,6 +122,7 @@ def describe_backbones() -> list[BackboneDescription]:
                 image_size=each.image_size,
                 size_step=each.step,
                 smallest_size=each.smallest or each.step,
+                tested_sizes=TESTED_SIZES[each.model_type],
                 fast=family.why_plain is None,
                 why_not_fast=family.why_plain,
             )
@@ -108,7 +132,7 @@ def describe_backbones() -> list[BackboneDescription]:
 
 def backbones_table(described: Sequence[BackboneDescription]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per checkpoint."""
-    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "fast path and ONNX"]
+    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "tested", "fast path and ONNX"]
     rows = [
         [
             each.title,
@@ -116,6 +140,7 @@ def backbones_table(described: Sequence[BackboneDescription]) -> tuple[list[str]
             f"{each.parameters / 1e6:,.1f} M",
             each.licence,
             _sizes(each),
+            ", ".join(map(str, each.tested_sizes)),
             "yes" if each.fast else "no",
         ]
         for each in described

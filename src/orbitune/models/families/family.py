@@ -67,6 +67,19 @@ def patch_side(config: Any) -> int:
     return square_side(config.patch_size)
 
 
+def token_count(size: int, patch: int) -> int:
+    """Return the number of tokens of a square image: its patches and the class token.
+
+    Args:
+        size: input size in pixels.
+        patch: patch size in pixels.
+
+    Returns:
+        Number of tokens.
+    """
+    return (size // patch) ** 2 + 1
+
+
 @dataclass(frozen=True)
 class Family:
     """The names of an architecture's parts in transformers.

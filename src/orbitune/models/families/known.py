@@ -1,7 +1,8 @@
 """The family of a checkpoint, by its model type."""
 
+import re
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from orbitune.errors import ModelError
 from orbitune.models.families.family import Family
@@ -13,26 +14,32 @@ _INSTEAD = {
     "clip_vision_model": "use the whole checkpoint, of the type clip",
     "siglip_vision_model": "use the whole checkpoint, of the type siglip",
     "dinov3_convnext": "it is a convolutional network; use a ViT of DINOv3, of the type dinov3_vit",
-    "timm_wrapper": "timm's models need torchvision; use the same architecture in the layout of transformers",
+    "timm_wrapper": "timm's models need torchvision; pass timm's own checkpoint (timm/...), or one of "
+    "transformers",
 }
+_ENDING = re.compile(r"(For|Model|WithRegisters).*")  # of the name of a class
 
 
-def family_of(model_type: Any, *, whose: str) -> Family:
+def family_of(model_type: str | None, *, whose: str, classes: Sequence[str] = ()) -> Family:
     """Return the family of a model type.
 
     Args:
-        model_type: of the config.json.
+        model_type: of the config.json; None where it states none.
         whose: the checkpoint, for the message.
+        classes: of transformers, by which a checkpoint without a model type is recognised in the message.
 
     Raises:
-        ModelError: the architecture is not supported; the message names the nearest that are.
+        ModelError: the architecture is not supported, or not named; the message names the nearest that are.
     """
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    if model_type in _INSTEAD:
-        advice = f"{_INSTEAD[model_type]}."
+    if model_type is None:
+        named = _ENDING.sub("", classes[0]).lower() if classes else ""
+        fault = f"{whose} names no architecture: its config.json has no model_type. "
     else:
-        near = get_close_matches(str(model_type), FAMILIES, n=3, cutoff=0.5)
-        advice = f"The nearest supported ones are: {', '.join(near)}. " if near else ""
-        advice += f"Supported are: {', '.join(FAMILIES)}."
-    raise ModelError(f"{whose} is of the architecture {model_type!r}, which is not supported: {advice}")
+        named, fault = model_type, f"{whose} is of the architecture {model_type!r}, which is not supported: "
+    if model_type in _INSTEAD:
+        raise ModelError(f"{fault}{_INSTEAD[model_type]}.")
+    near = get_close_matches(named, FAMILIES, n=3, cutoff=0.5)
+    advice = f"The nearest supported ones are: {', '.join(near)}. " if near else ""
+    raise ModelError(f"{fault}{advice}Supported are: {', '.join(FAMILIES)}.")

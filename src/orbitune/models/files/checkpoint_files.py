@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orbitune.errors import ModelError, first_line
 from orbitune.integrity import read_json
+from orbitune.models.families.known import family_of
 from orbitune.models.files.config_files import read_config_file
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ class _Sizes(BaseModel):
     num_heads: list[Width] | None = None
 
 
+class _Architecture(BaseModel):
+    """The names of the architecture in a config.json, by model type and by classes of transformers."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model_type: str | None = None
+    architectures: list[str] | None = None
+
+
 class CheckpointConfig(_Sizes):
     """A config.json.
 
@@ -72,8 +82,8 @@ def check_config(folder: Path) -> CheckpointConfig:
     """Read the config.json of a checkpoint.
 
     Raises:
-        ModelError: there is none; it is damaged or states sizes that no vision transformer has; or reading it
-            would follow it to other files or to code.
+        ModelError: there is none; its architecture is not supported; it is damaged or states sizes that no
+            vision transformer has; or reading it would follow it to other files or to code.
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
@@ -82,13 +92,16 @@ def check_config(folder: Path) -> CheckpointConfig:
             f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is not a backbone. Pass its backbone, "
             "and import the adapter (orbitune import)."
         )
+    named = read_config_file(folder / CONFIG, _Architecture)
+    # Before the sizes: an unknown architecture may state others.
+    family_of(named.model_type, whose=str(folder), classes=named.architectures or ())
     config = read_config_file(folder / CONFIG, CheckpointConfig)
     others = config.model_extra or {}
-    named = [name for name in _UNSUPPORTED if others.get(name)]
-    named += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
-    if named:
+    refused = [name for name in _UNSUPPORTED if others.get(name)]
+    refused += ["attn_implementation"] if others.get("attn_implementation") not in _ATTENTION else []
+    if refused:
         raise ModelError(
-            f"The {CONFIG} of {folder} sets {', '.join(named)}, which is not supported here; use a plain "
+            f"The {CONFIG} of {folder} sets {', '.join(refused)}, which is not supported here; use a plain "
             "checkpoint in safetensors."
         )
     sizes = config.vision_config or config

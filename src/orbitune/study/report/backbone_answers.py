@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from orbitune.evaluation.significance import ALPHA
+from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from orbitune.energy import describe_cost
+from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
-from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 Cell = Callable[[MethodRow], str]

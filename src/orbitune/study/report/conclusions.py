@@ -6,16 +6,13 @@ there, two methods whose 95 % intervals overlap are never called different.
 
 from collections.abc import Sequence
 
+from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report import formatting as fmt
 from orbitune.study.report.backbone_answers import backbone_conditions, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
-
-SYNTHETIC = "synthetic tiles: these figures say nothing about real satellite images"
-WARNING = f"{fmt.capital(SYNTHETIC)}."
 
 
 def write_title(view: ReportView) -> str:

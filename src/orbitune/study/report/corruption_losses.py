@@ -1,8 +1,8 @@
 """Sentences about the accuracy that methods lose by corruptions."""
 
+from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import RobustnessRecord
-from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import FEW, ReportView
 
 

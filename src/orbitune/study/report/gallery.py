@@ -1,13 +1,12 @@
 """Gallery of the test tiles on which methods disagree most."""
 
-import base64
-import io
 from pathlib import Path
 
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Gallery, GalleryTile
+from orbitune.reporting.tile_gallery import png_uri
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import DisagreementRecord, DisputedTile
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Gallery, GalleryTile
 
 
 def disagreement_gallery(record: DisagreementRecord, folder: Path) -> Gallery:
@@ -38,9 +37,7 @@ def _cut_tiles(file: Path, record: DisagreementRecord) -> list[str | None]:
         for place in range(len(record.tiles)):
             row, column = divmod(place, record.columns)
             left, top = column * width, row * height
-            png = io.BytesIO()
-            image.crop((left, top, left + width, top + height)).save(png, "PNG", optimize=True)
-            sources.append(f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}")
+            sources.append(png_uri(image.crop((left, top, left + width, top + height))))
     return sources
 
 

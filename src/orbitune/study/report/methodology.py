@@ -1,17 +1,16 @@
 """Methodology of a study in sentences."""
 
-from orbitune.evaluation.run_result import Computation
-from orbitune.recipe import Recipe
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.run_sentences import (
+    COST_NOTE,
+    describe_computation,
+    describe_duration,
+    describe_restarts,
+)
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import LeakageRecord
 from orbitune.study.records import RunRecord
-from orbitune.study.report import formatting as fmt
 from orbitune.study.report.view_model import MethodRow, ReportView
-
-_COST_NOTE = (
-    "Time per epoch and images per second cover training without evaluation. Peak memory is that of the "
-    "whole process. CPU time is summed over all cores for the whole run."
-)
 
 
 def describe_runs(view: ReportView) -> list[str]:
@@ -21,7 +20,7 @@ def describe_runs(view: ReportView) -> list[str]:
         lines = [_run_sentences(run) for run in done]
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
-    return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), _COST_NOTE]
+    return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), COST_NOTE]
 
 
 def leakage_sentences(record: LeakageRecord) -> list[str]:
@@ -48,22 +47,11 @@ def _run_sentences(run: RunRecord) -> str:
     return (
         f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
         f"validation {result.recipe.best_by}; its checkpoint was kept."
-        + _restarts(result.recipe)
-        + _computed(result.compute)
-        + _duration(result.cost.run_seconds)
+        + describe_restarts(result.recipe)
+        + describe_computation(result.compute)
+        + describe_duration(result.cost.run_seconds)
         + resumed
     )
-
-
-def _restarts(recipe: Recipe) -> str:
-    """Describe after which epochs the schedule started anew, as in the extension of a run.
-
-    A constant learning rate goes on as it was.
-    """
-    if not recipe.restarts or recipe.schedule == "constant":
-        return ""
-    epochs = fmt.listed([str(epoch) for epoch in recipe.restarts])
-    return f" The learning-rate schedule started anew after epoch {epochs}."
 
 
 def _best_epochs(view: ReportView) -> str:
@@ -89,7 +77,7 @@ def _computation(view: ReportView) -> list[str]:
     """Describe how the runs were computed, with the methods that share it."""
     titles: dict[str, list[str]] = {}
     for row in view.rows:
-        for sentence in dict.fromkeys(_computed(run.finished.compute) for run in row.runs):
+        for sentence in dict.fromkeys(describe_computation(run.finished.compute) for run in row.runs):
             titles.setdefault(sentence.strip(), []).append(row.title)
     return [
         f"{sentence.removesuffix('.')}: {', '.join(methods)}."
@@ -104,25 +92,6 @@ def _resumed(view: ReportView) -> list[str]:
     if not names:
         return []
     return [f"Resumed runs, whose time and memory may be less exact: {fmt.listed(names)}."]
-
-
-def _computed(compute: Computation) -> str:
-    """Describe how a run was computed; empty for results without this."""
-    if compute.fast is None:
-        return ""
-    tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
-    if compute.fast:
-        kernels = "compiled kernels" if compute.compiled_kernels else "torch's kernels"
-        return f" Computed on the fast path in {tiles}, with {compute.attention} attention and {kernels}."
-    reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
-    return f" Computed by transformers and PEFT{reason} in {tiles}."
-
-
-def _duration(seconds: float | None) -> str:
-    """Describe the total duration of a run; empty for results without it."""
-    if seconds is None:
-        return ""
-    return f" The whole run took {seconds / 60:.1f} minutes, from process start to the verified model."
 
 
 def _test_reads(view: ReportView) -> str:

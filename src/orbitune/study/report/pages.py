@@ -2,12 +2,22 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from orbitune.study.records import StudyBackbone, StudyResults
-from orbitune.study.report import formatting as fmt
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import (
+    BulletList,
+    CodeBlock,
+    Collapsible,
+    Component,
+    DescriptionList,
+    Section,
+    Table,
+)
+from orbitune.reporting.drawing import report_style
+from orbitune.reporting.page import WARNING, Page
+from orbitune.study.records import StudyResults
 from orbitune.study.report import methodology, run_details, tables
 from orbitune.study.report.comparison import (
     comparison_columns,
@@ -16,55 +26,19 @@ from orbitune.study.report.comparison import (
     table_caption,
     table_notes,
 )
-from orbitune.study.report.components import (
-    BulletList,
-    CodeBlock,
-    Collapsible,
-    Component,
-    DescriptionList,
-    Figure,
-    Section,
-    Table,
-)
-from orbitune.study.report.conclusions import WARNING, write_conclusions, write_title
+from orbitune.study.report.conclusions import write_conclusions, write_title
 from orbitune.study.report.corruption_losses import loss_sentences
 from orbitune.study.report.figures.accuracy import accuracy_figure
 from orbitune.study.report.figures.classes import class_figure
 from orbitune.study.report.figures.confusion import confusion_figure
 from orbitune.study.report.figures.costs import cost_figure
 from orbitune.study.report.figures.curves import curve_figure
-from orbitune.study.report.figures.drawing import Styles, method_styles, report_style
 from orbitune.study.report.figures.reliability_diagram import reliability_figure
 from orbitune.study.report.figures.severity_curves import robustness_figure
+from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreement_gallery
 from orbitune.study.report.view_model import ReportView
-
-
-@dataclass(frozen=True)
-class Page:
-    """Content of a report: the variables of both templates.
-
-    Attributes:
-        created: when the study ended, UTC.
-        warning: of synthetic tiles, or empty.
-        conclusions: paragraphs.
-        notes: what is needed to read the comparison.
-        picture: the main figure; None where every run failed.
-        command, report_command: reproduce the study, and write the report again.
-    """
-
-    title: str
-    created: str
-    backbones: list[StudyBackbone]
-    warning: str
-    conclusions: list[str]
-    comparison: Table
-    notes: list[str]
-    picture: Figure | None
-    sections: list[Section]
-    command: str
-    report_command: str
 
 
 def build_page(results: StudyResults, folder: Path) -> Page:
@@ -80,18 +54,26 @@ def build_page(results: StudyResults, folder: Path) -> Page:
     header = [name_head(view), *(head for head, _ in columns)]
     with report_style():
         return Page(
+            subject="study",
             title=write_title(view),
-            created=f"{created:%Y-%m-%d %H:%M} UTC",
-            backbones=[*results.backbones.values()] or [results.backbone],
+            stamp=f"{created:%Y-%m-%d %H:%M} UTC",
+            subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
             conclusions=write_conclusions(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),
             picture=accuracy_figure(view) if view.rows else None,
             sections=[section for section in _sections(view, folder) if section.components],
-            command=results.command,
-            report_command=_report_command(results.command),
+            reproduction="Run the study, or write the report from its results alone",
+            commands=[results.command, _report_command(results.command)],
         )
+
+
+def _backbone_line(results: StudyResults) -> str:
+    """Name the backbones with their sizes."""
+    backbones = [*results.backbones.values()] or [results.backbone]
+    named = "; ".join(f"{each.description}, {each.parameters:,} parameters" for each in backbones)
+    return f"Backbone{'s' if len(backbones) > 1 else ''}: {named}"
 
 
 def _report_command(command: str) -> str:

@@ -7,10 +7,10 @@ import yaml
 
 from orbitune.evaluation.run_result import RunResult
 from orbitune.records import flatten
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import CodeBlock, Collapsible, Component, Table
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import Plan, RunRecord, TrialRecord
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import CodeBlock, Collapsible, Component, Table
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from orbitune.evaluation.robustness import Accuracy
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import ClassRecord, VerdictRecord
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Table
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 

@@ -161,6 +161,11 @@ class ReportView:
         self.digits = 2 if not compared or compared[0].summary.test_tiles >= 1000 else 1
 
     @property
+    def synthetic(self) -> bool:
+        """Return whether the tiles are synthetic, as every figure says."""
+        return self.results.data.synthetic
+
+    @property
     def many(self) -> bool:
         """Return whether there are too many methods to show every number of each."""
         return len(self.rows) > FEW

@@ -1,17 +1,15 @@
 """Write a report from the results of a study, or its short forms for a terminal."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from orbitune.errors import RunError, one_line
 from orbitune.extras import require
 from orbitune.files import replacing, write_text
+from orbitune.reporting.page import WARNING
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
-from orbitune.study.report.components import Collapsible, Component, Figure, Panel
-from orbitune.study.report.conclusions import WARNING, write_conclusions
-from orbitune.study.report.formatting import markdown
-from orbitune.study.report.pages import Page, build_page
+from orbitune.study.report.conclusions import write_conclusions
+from orbitune.study.report.pages import build_page
 from orbitune.study.report.view_model import ReportView
 
 
@@ -32,33 +30,16 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
     folder = Path(folder)
     try:
         page = build_page(results, folder)
-        texts = {kind: _render(page, kind) for kind in ("html", "md")}
+        texts = {kind: page.render(kind) for kind in ("html", "md")}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
         reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise RunError(f"The results of {folder} are damaged or not complete ({reason}).") from error
-    components = [component for section in page.sections for component in section.components]
     with replacing(folder / "figures") as figures:
         figures.mkdir()
-        for panel in _panels([*([page.picture] if page.picture else []), *components]):
+        for panel in page.panels():
             (figures / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     for kind, text in texts.items():
         write_text(folder / f"report.{kind}", text)
-
-
-def _render(page: Page, kind: str) -> str:
-    """Return the page as HTML (`html`) or Markdown (`md`)."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=kind == "html",
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["markdown"] = markdown
-    return environment.get_template(f"report.{kind}.jinja").render(vars(page))
 
 
 def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
@@ -97,14 +78,3 @@ def conclusions_text(results: StudyResults) -> str:
     """Return the conclusions of the study, one paragraph per line."""
     warning = [WARNING] if results.data.synthetic else []
     return "\n".join([*warning, *write_conclusions(ReportView(results))])
-
-
-def _panels(components: Sequence[Component]) -> list[Panel]:
-    """Return the panels of all figures, those in collapsed parts too."""
-    found: list[Panel] = []
-    for component in components:
-        if isinstance(component, Figure):
-            found += component.panels
-        elif isinstance(component, Collapsible):
-            found += _panels(component.components)
-    return found

@@ -3,11 +3,9 @@
 from typing import TYPE_CHECKING
 
 from orbitune.evaluation.baselines import Baseline
-from orbitune.study.arms import split_arm
-from orbitune.study.display_names import method_name
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure
-from orbitune.study.report.figures.drawing import (
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure
+from orbitune.reporting.drawing import (
     HALF_WIDTH,
     QUIET,
     legend,
@@ -17,6 +15,8 @@ from orbitune.study.report.figures.drawing import (
     to_error_scale,
     to_panel,
 )
+from orbitune.study.arms import split_arm
+from orbitune.study.display_names import method_name
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def accuracy_figure(view: ReportView) -> Figure:
     places = _places(view)
     rows = len(view.rows) + len(view.backbones)
     height = 120 + 30 * rows + 20 * len(view.splits)
-    figure, axes = new_figure(view, "Test accuracy, %", width=HALF_WIDTH, height=height)
+    figure, axes = new_figure("Test accuracy, %", width=HALF_WIDTH, height=height, synthetic=view.synthetic)
     ends = [*_dots(axes, view, places=places), *_baselines(axes, view)]
     set_error_axis(axes, "x", low=min(ends), high=max(ends))
     labels = [shorten(method_name(split_arm(row.method)[0])) for row in view.rows]

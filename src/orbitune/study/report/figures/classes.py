@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure
-from orbitune.study.report.figures.drawing import (
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure
+from orbitune.reporting.drawing import (
     FULL_WIDTH,
     HALF_WIDTH,
     INK,
@@ -37,7 +37,10 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
         width = HALF_WIDTH if len(others) < _WIDE else FULL_WIDTH
         heading = f"F1 minus that of {reference.title}"
         figure, axes = new_figure(
-            view, view.split_name(split) or heading, width=width, height=90 + 22 * len(classes)
+            view.split_name(split) or heading,
+            width=width,
+            height=90 + 22 * len(classes),
+            synthetic=view.synthetic,
         )
         columns = [group.title for group in others]
         _matrix(

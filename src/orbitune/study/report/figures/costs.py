@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.drawing import (
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure, Panel
+from orbitune.reporting.drawing import (
     THIRD_WIDTH,
-    Styles,
     legend,
     new_figure,
     set_error_axis,
@@ -15,6 +14,7 @@ from orbitune.study.report.figures.drawing import (
     to_error_scale,
     to_panel,
 )
+from orbitune.study.report.figures.styles import Styles
 from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ def _draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> 
     groups = view.groups_on(split)
     costs = [value(MeanCost.over(group.runs)) for group in groups]
     figure, axes = new_figure(
-        view, title, width=THIRD_WIDTH, height=300 + 9 * len(groups) if view.many else 290
+        title,
+        width=THIRD_WIDTH,
+        height=300 + 9 * len(groups) if view.many else 290,
+        synthetic=view.synthetic,
     )
     front = pareto_front([(x, group.accuracy[0]) for x, group in zip(costs, groups, strict=True)])
     height = [to_error_scale(group.accuracy[0], group.summary.test_tiles) for group in groups]

@@ -1,24 +1,13 @@
 """Training curves, mean over the seeds."""
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.drawing import (
-    HALF_WIDTH,
-    INK,
-    Styles,
-    legend,
-    new_figure,
-    to_panel,
-)
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure, Panel
+from orbitune.reporting.drawing import INK, Look
+from orbitune.reporting.epochs import RING, EpochLine, epoch_panel
+from orbitune.study.report.figures.styles import Styles
 from orbitune.study.report.view_model import ReportView, RunGroup
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 _MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
 
@@ -38,28 +27,27 @@ def _draw_panel(
 ) -> Panel:
     groups = view.groups_on(split)
     sides = [("validation", "-")] if view.many else [("train", "--"), ("validation", "-")]
-    figure, axes = new_figure(view, view.with_split(title, split), width=HALF_WIDTH, height=340)
+    lines = []
     for group in groups:
         for side, line in sides:
-            _curve(
-                axes,
-                group,
-                key=f"{side}_{measure}",
-                scale=scale,
-                look={**styles[group.title], "linestyle": line},
-            )
-        _ring(axes, group, key=f"validation_{measure}", scale=scale, colour=styles[group.title]["color"])
-    _epoch_axis(axes, max(len(run.finished.history) for group in groups for run in group.runs))
-    entries: list[tuple[str, dict[str, Any]]] = [
+            look = {**styles[group.title], "linestyle": line, "alpha": 0.55 if side == "train" else 1}
+            lines.append(_curve(group, key=f"{side}_{measure}", scale=scale, look=look))
+        lines += _ring(group, key=f"validation_{measure}", scale=scale, colour=styles[group.title]["color"])
+    entries: list[tuple[str, Look]] = [
         (group.title, {"linestyle": "-", **styles[group.title]}) for group in groups
     ]
     if not view.many:
         entries += [(side, {"linestyle": line, "color": INK}) for side, line in reversed(sides)]
-    legend(figure, entries, width=HALF_WIDTH)
     tiles = fmt.listed([side for side, _ in sides])
     names = ", ".join(group.title for group in groups)
-    alt = f"{view.with_split('Line chart', split)}: {measure} by epoch on the {tiles} tiles for {names}."
-    return to_panel(figure, fmt.slug(view.with_split(f"curves {measure}", split)), alt=alt, width=HALF_WIDTH)
+    return epoch_panel(
+        fmt.slug(view.with_split(f"curves {measure}", split)),
+        view.with_split(title, split),
+        lines=lines,
+        entries=entries,
+        alt=f"{view.with_split('Line chart', split)}: {measure} by epoch on the {tiles} tiles for {names}.",
+        synthetic=view.synthetic,
+    )
 
 
 def _caption(view: ReportView) -> str:
@@ -73,32 +61,28 @@ def _caption(view: ReportView) -> str:
     return " ".join([*sentences, "Ring: epoch of the checkpoint that was kept."])
 
 
-def _curve(axes: "Axes", group: RunGroup, *, key: str, scale: int, look: dict[str, Any]) -> None:
-    """Draw the mean of one measure over the seeds by epoch."""
+def _curve(group: RunGroup, *, key: str, scale: int, look: Look) -> EpochLine:
+    """Return the mean of one measure over the seeds by epoch."""
     histories = [run.finished.history for run in group.runs]
     epochs = [row.epoch for row in max(histories, key=len)]
     values = [
-        np.mean([scale * getattr(row, key) for history in histories for row in history if row.epoch == epoch])
+        float(
+            np.mean(
+                [scale * getattr(row, key) for history in histories for row in history if row.epoch == epoch]
+            )
+        )
         for epoch in epochs
     ]
-    axes.plot(epochs, values, **look, alpha=0.55 if key.startswith("train") else 1)
+    return EpochLine(epochs, values, look)
 
 
-def _ring(axes: "Axes", group: RunGroup, *, key: str, scale: int, colour: str) -> None:
+def _ring(group: RunGroup, *, key: str, scale: int, colour: str) -> list[EpochLine]:
     """Mark the epoch whose checkpoint was kept, for a single run."""
     if len(group.runs) > 1:
-        return
+        return []
     result = group.runs[0].finished
-    for row in result.history:
-        if row.epoch == result.best_epoch:
-            ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
-            axes.plot(row.epoch, scale * getattr(row, key), linestyle="none", color=colour, **ring)
-
-
-def _epoch_axis(axes: "Axes", epochs: int) -> None:
-    """Label the epochs."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.set_xlim(0.7, epochs + 0.3)
+    return [
+        EpochLine([row.epoch], [scale * getattr(row, key)], {**RING, "color": colour})
+        for row in result.history
+        if row.epoch == result.best_epoch
+    ]

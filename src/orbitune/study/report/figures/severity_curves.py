@@ -1,11 +1,12 @@
 """Accuracy on corrupted tiles by severity, one panel per kind of corruption."""
 
 from orbitune.evaluation.robustness import Accuracy
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure, Panel
+from orbitune.reporting.drawing import THIRD_WIDTH, legend, new_figure, to_panel
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import RobustnessRecord
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.drawing import THIRD_WIDTH, Styles, legend, new_figure, to_panel
+from orbitune.study.report.figures.styles import Styles
 from orbitune.study.report.view_model import ReportView
 
 
@@ -24,7 +25,9 @@ def robustness_figure(view: ReportView, split: str, *, styles: Styles) -> Figure
 def _draw_panel(view: ReportView, records: list[RobustnessRecord], *, kind: int, styles: Styles) -> Panel:
     """Draw one kind of corruption, given by its position."""
     split, name = records[0].split, records[0].corruptions[kind].name
-    figure, axes = new_figure(view, view.with_split(fmt.capital(name), split), width=THIRD_WIDTH, height=280)
+    figure, axes = new_figure(
+        view.with_split(fmt.capital(name), split), width=THIRD_WIDTH, height=280, synthetic=view.synthetic
+    )
     for record in records:
         points: list[Accuracy] = [record.clean, *record.corruptions[kind].severities]
         middle = [100 * point.accuracy for point in points]

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orbitune.study.report import formatting as fmt
-from orbitune.study.report.components import Figure, Panel
-from orbitune.study.report.figures.drawing import (
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import Figure, Panel
+from orbitune.reporting.drawing import (
     HALF_WIDTH,
-    Styles,
     legend,
     new_figure,
     set_error_axis,
     to_error_scale,
     to_panel,
 )
+from orbitune.study.report.figures.styles import Styles
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
 
 def _draw_panel(view: ReportView, sweep: Sweep, *, split: str, styles: Styles) -> Panel:
     lines = sweep_lines(view, sweep, split=split)
-    figure, axes = new_figure(view, view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400)
+    figure, axes = new_figure(
+        view.with_split("Test accuracy, %", split), width=HALF_WIDTH, height=400, synthetic=view.synthetic
+    )
     for title, points in lines.items():
         x = [_place(value, group) for value, group in points]
         y = [[to_error_scale(accuracy, g.summary.test_tiles) for accuracy in g.accuracy] for _, g in points]

@@ -17,7 +17,7 @@ split has no near-duplicates.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,7 +89,7 @@ def find_near_duplicates(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> li
         tiles: the tiles.
         splits: indices into the tiles, int64 (n,) by name, in the order train, validation, test.
     """
-    prints = _compute_fingerprints(tiles)
+    prints = Fingerprints.of_tiles(tiles, np.arange(len(tiles.labels)))
     found = []
     for first, second in combinations(splits, 2):
         pairs = _nearest_pairs(prints, splits[first], second=splits[second])
@@ -105,8 +105,20 @@ def find_near_duplicates(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> li
     return found
 
 
+def find_copies(new: "Fingerprints", known: "Fingerprints") -> list[tuple[int, int, float]]:
+    """Return (known tile, new tile, distance) of new tiles with a near-duplicate among known ones.
+
+    Args:
+        new, known: of tiles of two data sets with the same bands; of at least one tile each.
+    """
+    together = Fingerprints.join([known, new])
+    first, second = np.arange(len(known.digests)), np.arange(len(known.digests), len(together.digests))
+    pairs = _nearest_pairs(together, first, second=second)
+    return [(one, other - len(first), far) for one, other, far in pairs]
+
+
 @dataclass(frozen=True)
-class _Fingerprints:
+class Fingerprints:
     """Fingerprints of N tiles.
 
     Attributes:
@@ -121,33 +133,51 @@ class _Fingerprints:
     colours: np.ndarray
     digests: list[bytes]
 
+    @classmethod
+    def compute(cls, pixels: np.ndarray, grey: np.ndarray, *, bands: Sequence[str]) -> "Fingerprints":
+        """Return the fingerprints of some tiles.
 
-def _compute_fingerprints(tiles: TileSet) -> _Fingerprints:
-    """Return the fingerprints of all tiles."""
-    import torch
+        Args:
+            pixels: as they are stored, (N, H, W, C).
+            grey: the same in 8 bits, uint8 (N, H, W, C).
+            bands: names of the C bands.
+        """
+        import torch
 
-    height, width = tiles.tiles.shape[1:3]
-    down, across = (
-        resize_matrix(height, GRID, resample="bilinear"),
-        resize_matrix(width, GRID, resample="bilinear"),
-    )
-    shown = preview_bands(tiles.bands)
-    grids, colours, digests = [], [], []
-    for rows in np.array_split(np.arange(len(tiles.labels)), -(-len(tiles.labels) // _CHUNK)):
-        pixels = tiles.read(rows)
-        digests += [hashlib.blake2b(tile.data, digest_size=16).digest() for tile in pixels]
-        values = torch.from_numpy(tiles.read_grey_levels(rows)).float()
-        colours.append(values.mean((1, 2)))
-        grids.append(down @ (values[..., shown] @ torch.tensor(_BRIGHTNESS)) @ across.T)
-    grid = torch.cat(grids)
-    grid -= grid.mean((1, 2), keepdim=True)
-    contrasts = grid.square().mean((1, 2)).sqrt()
-    scaled = grid / (GRID * contrasts.clamp_min(1e-3))[:, None, None]
-    return _Fingerprints(scaled[..., None], contrasts.numpy(), torch.cat(colours).numpy(), digests)
+        down, across = (resize_matrix(side, GRID, resample="bilinear") for side in pixels.shape[1:3])
+        values = torch.from_numpy(grey).float()
+        grid = down @ (values[..., preview_bands(bands)] @ torch.tensor(_BRIGHTNESS)) @ across.T
+        grid -= grid.mean((1, 2), keepdim=True)
+        contrasts = grid.square().mean((1, 2)).sqrt()
+        scaled = grid / (GRID * contrasts.clamp_min(1e-3))[:, None, None]
+        digests = [hashlib.blake2b(tile.tobytes(), digest_size=16).digest() for tile in pixels]
+        return cls(scaled[..., None], contrasts.numpy(), values.mean((1, 2)).numpy(), digests)
+
+    @classmethod
+    def of_tiles(cls, tiles: TileSet, rows: np.ndarray) -> "Fingerprints":
+        """Return the fingerprints of some tiles of a set, int (n,), n >= 1."""
+        return cls.join(
+            [
+                cls.compute(tiles.read(part), tiles.read_grey_levels(part), bands=tiles.bands)
+                for part in np.array_split(rows, -(-len(rows) // _CHUNK))
+            ]
+        )
+
+    @classmethod
+    def join(cls, parts: "Sequence[Fingerprints]") -> "Fingerprints":
+        """Return the fingerprints of several parts, one after the other."""
+        import torch
+
+        return cls(
+            torch.cat([part.grids for part in parts]),
+            np.concatenate([part.contrasts for part in parts]),
+            np.concatenate([part.colours for part in parts]),
+            [digest for part in parts for digest in part.digests],
+        )
 
 
 def _nearest_pairs(
-    prints: _Fingerprints, first: np.ndarray, *, second: np.ndarray
+    prints: Fingerprints, first: np.ndarray, *, second: np.ndarray
 ) -> list[tuple[int, int, float]]:
     """Return (row in first, row in second, distance) of near-duplicates, sorted."""
     known = {prints.digests[row]: row for row in first.tolist()}
@@ -169,7 +199,7 @@ def _nearest_pairs(
 
 
 def _are_near(
-    prints: _Fingerprints, ones: np.ndarray, *, others: np.ndarray, distances: np.ndarray
+    prints: Fingerprints, ones: np.ndarray, *, others: np.ndarray, distances: np.ndarray
 ) -> np.ndarray:
     """Return which pairs, at most `MAX_DISTANCE` apart, are near-duplicates."""
     colours, contrasts = prints.colours + 1, prints.contrasts  # + 1, so that black tiles can be compared

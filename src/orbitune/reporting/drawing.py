@@ -1,4 +1,4 @@
-"""Drawing of figures: style, method colours, error-rate axes, SVG text."""
+"""Drawing of figures: style, error-rate axes, legends, SVG text."""
 
 import html
 import io
@@ -6,14 +6,11 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.study.arms import split_arm
-from orbitune.study.report.components import Panel
-from orbitune.study.report.view_model import ReportView
+from orbitune.reporting.components import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +20,6 @@ INK, QUIET, LINE = "#1f2933", "#5c6b7a", "#e4e7eb"
 # Natural widths of panels in CSS pixels.
 THIRD_WIDTH, HALF_WIDTH, LARGE_WIDTH, FULL_WIDTH = 305, 460, 640, 940
 
-# Okabe and Ito's colour-blind-safe palette, then Tol's muted one where a study has many methods.
-_COLOURS = {"full": "#4b5563", "lora": "#0072b2", "linear": "#d55e00"}
-_MORE_COLOURS = ("#009e73", "#cc79a7", "#b07d00", "#56b4e9", "#332288", "#882255", "#999933")
-_MARKERS = "osD^vPXph*"
 _TICKS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own typeface
@@ -49,7 +42,8 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
-Styles = dict[str, dict[str, Any]]
+Look = dict[str, Any]
+"""Settings of a line of matplotlib: colour, marker, line style."""
 
 
 @contextmanager
@@ -61,39 +55,20 @@ def report_style() -> Iterator[None]:
         yield
 
 
-def method_styles(view: ReportView) -> Styles:
-    """Return colour and marker of each arm, by title, the same in every figure.
-
-    The colour is that of the method. With several backbones, the marker is that of the backbone.
-    """
-    spare = cycle(_MORE_COLOURS)
-    titles = {group.title: split_arm(group.method) for group in view.groups}
-    colours: dict[str, str] = {}
-    for method, _ in titles.values():
-        if method not in colours:
-            colours[method] = _COLOURS.get(method) or next(spare)
-    backbones = dict.fromkeys(backbone for _, backbone in titles.values() if backbone)
-    markers = dict(zip(backbones or titles, cycle(_MARKERS), strict=False))
-    return {
-        title: {"color": colours[method], "marker": markers[backbone or title]}
-        for title, (method, backbone) in titles.items()
-    }
-
-
-def new_figure(view: ReportView, title: str, *, width: int, height: int) -> "tuple[Figure, Axes]":
-    """Create a figure with one axes; synthetic tiles are named above the title.
+def new_figure(title: str, *, width: int, height: int, synthetic: bool) -> "tuple[Figure, Axes]":
+    """Create a figure with one axes.
 
     Args:
-        view: of the study.
         title: title of the axes.
         width, height: CSS pixels.
+        synthetic: whether to name synthetic tiles above the title.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
-    if view.results.data.synthetic:
+    if synthetic:
         figure.suptitle("synthetic tiles", x=0.01, ha="left", fontsize=10, color="#9a3412")
     return figure, axes
 

@@ -6,7 +6,7 @@ Each kind has one macro in each of the two templates.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orbitune.study.report.formatting import slug
+from orbitune.reporting.formatting import slug
 
 
 @dataclass(frozen=True)

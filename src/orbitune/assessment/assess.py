@@ -1,0 +1,140 @@
+"""Compute a model on labelled tiles, and measure how well it does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.assessment.files import check_folder, write_files
+from orbitune.assessment.labelled_tiles import LabelledTiles, open_labelled
+from orbitune.assessment.outputs import Outputs, compute_outputs
+from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
+from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
+from orbitune.data.store_builder import BadFiles
+from orbitune.evaluation.calibration import score_calibration
+from orbitune.evaluation.class_intervals import class_intervals, macro_f1_interval
+from orbitune.evaluation.metrics import score
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.classifier import Classifier
+from orbitune.recipe_paths import data_name
+from orbitune.sources.manifest import ColumnSelection
+from orbitune.sources.registry import find_source
+
+_EXAMPLES = 3  # copies of training tiles that are named
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to assess; see `orbitune.assessment.evaluate.evaluate`.
+
+    Attributes:
+        stop: whether a file that is not a labelled tile is an error.
+    """
+
+    model: str | Path
+    data: str
+    split: str | None
+    backbone: str | Path | None
+    bands: Sequence[str | int] | None
+    selection: ColumnSelection | None
+    stop: bool
+    progress: bool
+
+
+def assess(request: Request, out: Path | None) -> Assessment:
+    """Score a model on new data, and write what it got wrong.
+
+    Args:
+        request: the model and the data.
+        out: folder to write into; None for none.
+
+    Raises:
+        OrbituneError: the model or the data cannot be read, or do not fit each other.
+    """
+    if out is not None:
+        check_folder(out)
+    source = find_source(request.data, request.selection)
+    bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
+    with open_labelled(source, bundle.classes, split=request.split, bad=bad) as tiles:
+        training = find_training_tiles(request.model, bundle, progress=request.progress)
+        classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
+        outputs = compute_outputs(classifier, tiles, bad=bad, training=training, progress=request.progress)
+        assessment = Assessment(
+            model=bundle.name,
+            recipe_hash=bundle.metadata.recipe_hash,
+            data=data_name(request.data),
+            source=source.description,
+            split=request.split,
+            notes=tiles.manifest.notes,
+            skipped=len(bad.found),
+            **measure(classifier, tiles, outputs=outputs, training=training),
+        )
+        if out is not None:
+            write_files(out, assessment, classifier=classifier, tiles=tiles, outputs=outputs)
+    return assessment
+
+
+def measure(
+    classifier: Classifier, tiles: LabelledTiles, *, outputs: Outputs, training: TrainingTiles | str
+) -> dict[str, Any]:
+    """Return the measured fields of an `Assessment`.
+
+    Args:
+        classifier: the model.
+        tiles: that it computed.
+        outputs: what it computed.
+        training: the tiles to compare with, or why they cannot be compared.
+    """
+    bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
+    scores = score(logits, labels, classes=bundle.classes)
+    counts, correct = np.array(scores.confusion), logits.argmax(axis=1) == labels
+    measured: dict[str, Any] = {
+        "absent_classes": tiles.absent,
+        "scores": scores,
+        "macro_f1_interval": macro_f1_interval(counts),
+        "intervals": tuple(class_intervals(counts)),
+        "temperature": bundle.temperature,
+        "before": score_calibration(logits, labels),
+        "after": score_calibration(logits / bundle.temperature, labels),
+        "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
+        "synthetic": bool(bundle.metadata.data.synthetic),
+    }
+    if isinstance(training, str):
+        return {**measured, "copies": None, "not_compared": training}
+    copies = _copies(training, tiles, outputs=outputs, correct=correct)
+    return {**measured, "copies": copies, "not_compared": None}
+
+
+def _not_sure(sure: np.ndarray, correct: np.ndarray) -> NotSure:
+    return NotSure(
+        count=int((~sure).sum()),
+        fraction=float((~sure).mean()),
+        accuracy_of_sure=_mean(correct[sure]),
+        accuracy_of_not_sure=_mean(correct[~sure]),
+    )
+
+
+def _copies(
+    training: TrainingTiles, tiles: LabelledTiles, *, outputs: Outputs, correct: np.ndarray
+) -> TrainingCopies:
+    """Find the tiles that are near-duplicates of training tiles."""
+    assert outputs.fingerprints is not None
+    found = training.find_copies(outputs.fingerprints)
+    others = np.ones(len(correct), bool)
+    others[[new for _, new, _ in found]] = False
+    return TrainingCopies(
+        compared_with=training.title,
+        count=len(found),
+        identical=sum(identical for _, _, identical in found),
+        accuracy_without=_mean(correct[others]),
+        examples=tuple(
+            (str(tiles.image(int(outputs.places[new])).name), known) for known, new, _ in found[:_EXAMPLES]
+        ),
+    )
+
+
+def _mean(correct: np.ndarray) -> float | None:
+    """Return the accuracy of some tiles; None without tiles."""
+    return float(correct.mean()) if len(correct) else None

@@ -1,0 +1,66 @@
+"""Contact sheet of misclassified tiles: pictures with what was predicted and what is true."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.evaluation.misclassified import Misclassified
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+COLUMNS = 6
+_SIDE, _GAP, _LINE = 160, 16, 17  # pixels: picture, gap, line of text
+_INK, _QUIET, _PAPER = "#1f2933", "#9a3412", "#ffffff"
+
+
+def draw_sheet(
+    found: Sequence[Misclassified], pictures: Sequence[np.ndarray], *, classes: Sequence[str]
+) -> "Image":
+    """Draw the tiles in rows, each above its true class, predicted class and confidence.
+
+    Args:
+        found: one tile or more.
+        pictures: uint8 (H, W, 3) of each.
+        classes: names of the classes.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = min(COLUMNS, len(found))
+    rows = -(-len(found) // columns)
+    width, height = _SIDE + _GAP, _SIDE + 2 * _LINE + _GAP + 6
+    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for place, (tile, pixels) in enumerate(zip(found, pictures, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = _GAP + column * width, _GAP + row * height
+        sheet.paste(_fit(Image.fromarray(pixels)), (left, top))
+        lines = (
+            (f"true: {classes[tile.label]}", _INK),
+            (f"{100 * tile.confidence:.0f} % {classes[tile.predicted]}", _QUIET),
+        )
+        for number, (text, colour) in enumerate(lines):
+            position = left, top + _SIDE + 4 + number * _LINE
+            pen.text(position, _shorten(pen, text, font), fill=colour, font=font)
+    return sheet
+
+
+def _fit(picture: "Image") -> "Image":
+    """Return a picture scaled to the cell; small tiles keep their pixels visible."""
+    from PIL import Image
+
+    scale = _SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+
+
+def _shorten(pen: "ImageDraw", text: str, font: "FreeTypeFont | ImageFont") -> str:
+    """Return the longest beginning of a text that fits a cell."""
+    if pen.textlength(text, font=font) <= _SIDE:
+        return text
+    while text and pen.textlength(f"{text}...", font=font) > _SIDE:
+        text = text[:-1]
+    return f"{text}..."

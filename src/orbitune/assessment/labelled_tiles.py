@@ -1,0 +1,104 @@
+"""The labelled tiles of new data, in the classes of a model."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from orbitune.data.store_builder import BadFiles
+from orbitune.errors import DataError, printable
+from orbitune.inference.image_inputs import Bands, ImageInput, decode
+from orbitune.sources.manifest import Manifest
+from orbitune.sources.registry import Source
+
+_NAMED = 10  # classes that a message names
+
+
+@dataclass(frozen=True)
+class LabelledTiles:
+    """Files of a data set with labels in the classes of a model.
+
+    Attributes:
+        manifest: of the whole data set.
+        rows: the files to read, int64 (N,), of the manifest.
+        labels: their classes in the model, int64 (N,).
+        absent: classes of the model that no file has.
+    """
+
+    manifest: Manifest
+    rows: np.ndarray
+    labels: np.ndarray
+    absent: tuple[str, ...]
+
+    def image(self, place: int) -> ImageInput:
+        """Return the file at a position among the rows."""
+        row = int(self.rows[place])
+        return ImageInput(str(self.manifest.names[row]), partial(_read, self.manifest, row))
+
+
+def _read(manifest: Manifest, row: int, bands: Bands) -> np.ndarray:
+    """Return the pixels of a file."""
+    return decode(manifest.read(row), bands)
+
+
+@contextmanager
+def open_labelled(
+    source: Source, classes: Sequence[str], *, split: str | None, bad: BadFiles
+) -> Iterator[LabelledTiles]:
+    """Open the files of a data set; they can be read until the context ends.
+
+    Args:
+        source: the data set.
+        classes: of the model, in the order of its logits.
+        split: the split of the data to read; None for all files.
+        bad: receives the files without a label.
+
+    Raises:
+        DataError: the data has a class that the model does not know, lacks the split, or has no file.
+    """
+    with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
+        for name, reason in manifest.unlabelled:
+            bad.add(name, reason)
+        rows = _rows_of(manifest, split)
+        _check_classes(manifest, rows, classes=classes)
+        place = {name: index for index, name in enumerate(classes)}
+        labels = np.array([place[manifest.classes[label]] for label in manifest.labels[rows]], np.int64)
+        absent = tuple(name for index, name in enumerate(classes) if index not in set(labels.tolist()))
+        yield LabelledTiles(manifest, rows, labels, absent)
+
+
+def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
+    """Return the files of a split, or all."""
+    if split is None:
+        rows = np.arange(len(manifest.names))
+    elif split in manifest.own_splits:
+        rows = np.sort(manifest.own_splits[split])
+    else:
+        own = ", ".join(manifest.own_splits) or "none"
+        raise DataError(f"The data has no {split} split of its own (it has {own}): leave out --split.")
+    if not len(rows):
+        raise DataError("The data has no labelled tile.")
+    return rows
+
+
+def _check_classes(manifest: Manifest, rows: np.ndarray, *, classes: Sequence[str]) -> None:
+    """Check that the model knows the classes of the files."""
+    counts = Counter(manifest.classes[label] for label in manifest.labels[rows].tolist())
+    unknown = {name: count for name, count in counts.items() if name not in classes}
+    if unknown:
+        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
+        raise DataError(
+            f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
+            f"Rename or leave them out; it knows {_listed(classes)}."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, so that a message stays readable."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else "")

@@ -1,0 +1,81 @@
+"""The page of an assessment."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from orbitune.assessment.records import Assessment
+from orbitune.evaluation.misclassified import Misclassified
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import BulletList, Component, Section
+from orbitune.reporting.drawing import report_style
+from orbitune.reporting.page import WARNING, Page
+from orbitune.reporting.scores import ModelScores
+from orbitune.reporting.tile_gallery import SHOWN, misclassified_gallery
+
+
+def build_page(
+    assessment: Assessment,
+    folder: Path,
+    *,
+    found: Sequence[Misclassified],
+    names: Sequence[str],
+    pictures: Sequence[np.ndarray],
+) -> Page:
+    """Return the content of the report of an assessment.
+
+    Args:
+        assessment: the scores.
+        folder: that the report is written into.
+        found: all misclassified tiles, the most confident first.
+        names: of these tiles.
+        pictures: uint8 (H, W, 3) of the first of them.
+    """
+    which = "new tiles" if assessment.split is None else f"new tiles of the {assessment.split} split"
+    data = assessment.data
+    scores = ModelScores(
+        which,
+        assessment.scores,
+        before=assessment.before,
+        after=assessment.after,
+        temperature=assessment.temperature,
+        synthetic=assessment.synthetic,
+    )
+    shown = found[: min(SHOWN, len(pictures))]
+    errors: list[Component] = (
+        [
+            misclassified_gallery(
+                f"{len(shown)} of {len(found):,} misclassified {which}, the most confident first",
+                shown,
+                classes=scores.names,
+                names=names[: len(shown)],
+                pictures=pictures[: len(shown)],
+            )
+        ]
+        if found
+        else [BulletList([f"No error on {assessment.scores.count:,} {which}."])]
+    )
+    command = ["orbitune", "evaluate", assessment.model, "--data", data, "--out", folder.resolve().name]
+    with report_style():
+        return Page(
+            subject="evaluation",
+            title=f"{assessment.model} on {data}",
+            stamp=f"recipe {assessment.recipe_hash}" if assessment.recipe_hash else "a model without recipe",
+            subtitle=f"Data: {data}, {assessment.source}, {assessment.scores.count:,} tiles",
+            warning=WARNING if assessment.synthetic else "",
+            conclusions=[
+                scores.accuracy_sentence(),
+                " ".join(filter(None, [scores.weakest_sentence(), scores.calibration_sentence()])),
+            ],
+            comparison=scores.class_table(),
+            notes=[f"{fmt.capital(line)}." for line in assessment.remarks()],
+            picture=scores.confusion_figure(),
+            sections=[
+                Section("Most confident errors", errors, measured=False),
+                Section("Calibration", scores.calibration(), measured=False),
+            ],
+            reproduction="Evaluate the model on these tiles again",
+            commands=[shlex.join(command)],
+        )

@@ -1,0 +1,138 @@
+"""Records of evaluation.json: what an assessment measured."""
+
+from typing import ClassVar
+
+from pydantic import NonNegativeInt
+
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.class_intervals import ClassIntervals, Interval
+from orbitune.evaluation.metrics import SplitScores
+from orbitune.models.lineage.scores import Fraction
+from orbitune.records import JsonTuple, Record, StoredRecord
+
+
+class NotSure(Record):
+    """How the tiles divide by the out-of-distribution detector.
+
+    Attributes:
+        count: tiles that are *not sure*.
+        fraction: of all tiles.
+        accuracy_of_sure, accuracy_of_not_sure: accuracy on each part; None where it has no tiles.
+    """
+
+    count: NonNegativeInt
+    fraction: Fraction
+    accuracy_of_sure: Fraction | None
+    accuracy_of_not_sure: Fraction | None
+
+
+class TrainingCopies(Record):
+    """Tiles that are near-duplicates of tiles that the model was trained on.
+
+    Attributes:
+        compared_with: what they were compared with, for people.
+        count, identical: number of such tiles, and of those that are the same to the pixel.
+        accuracy_without: accuracy on the other tiles; None where there are no others.
+        examples: (tile, training tile) of a few.
+    """
+
+    compared_with: str
+    count: NonNegativeInt
+    identical: NonNegativeInt
+    accuracy_without: Fraction | None
+    examples: JsonTuple[JsonTuple[str]]
+
+
+class Assessment(StoredRecord):
+    """Scores of a model on new labelled data: the content of evaluation.json.
+
+    Attributes:
+        model: name of the run or bundle.
+        recipe_hash: of its run; None where it is not known.
+        data: name of the data.
+        source: what it is, for people.
+        split: the split of the data that was read; None for all tiles.
+        notes: remarks on how the data was read.
+        skipped: number of files that were left out.
+        absent_classes: classes of the model that have no tile here.
+        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion.
+        macro_f1_interval: its 95 % interval.
+        intervals: of each class, in the order of `scores.per_class`.
+        temperature: of the model; fitted on its validation tiles.
+        before, after: calibration before and after temperature scaling.
+        not_sure: None where the model has no out-of-distribution detector.
+        copies: None where the training tiles could not be compared.
+        not_compared: why not; None where they were.
+        synthetic: whether the model was trained on synthetic tiles.
+    """
+
+    model: str
+    recipe_hash: str | None
+    data: str
+    source: str
+    split: str | None
+    notes: JsonTuple[str]
+    skipped: NonNegativeInt
+    absent_classes: JsonTuple[str]
+    scores: SplitScores
+    macro_f1_interval: Interval
+    intervals: JsonTuple[ClassIntervals]
+    temperature: float
+    before: Calibration
+    after: Calibration
+    not_sure: NotSure | None
+    copies: TrainingCopies | None
+    not_compared: str | None
+    synthetic: bool
+
+    FORMAT: ClassVar[int] = 1
+
+    @property
+    def accuracy(self) -> float:
+        """Return the accuracy, 0..1."""
+        return self.scores.accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % Wilson interval of the accuracy."""
+        return self.scores.interval
+
+    @property
+    def macro_f1(self) -> float:
+        """Return macro-F1, 0..1, the mean over the classes that have tiles."""
+        return self.scores.macro_f1
+
+    def remarks(self) -> list[str]:
+        """Return what the reader of the scores has to know, a line each."""
+        lines = [*self.notes]
+        if self.skipped:
+            lines.append(f"{self.skipped:,} files were skipped")
+        if self.absent_classes:
+            lines.append(f"no tile of {', '.join(self.absent_classes)}: macro-F1 is of the other classes")
+        if self.not_sure:
+            lines.append(_not_sure_line(self.not_sure, self.scores.count))
+        lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
+        return lines
+
+
+def _not_sure_line(found: NotSure, count: int) -> str:
+    parts = [
+        f"{accuracy:.2%} of {name}"
+        for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
+        if accuracy is not None
+    ]
+    return f"not sure: {found.count:,} of {count:,} tiles ({found.fraction:.1%}); correct: {', '.join(parts)}"
+
+
+def _copies_line(found: TrainingCopies) -> str:
+    if not found.count:
+        return f"no tile is a near-duplicate of {found.compared_with}"
+    without = (
+        f"; without them accuracy is {found.accuracy_without:.2%}"
+        if found.accuracy_without is not None
+        else "; there are no other tiles"
+    )
+    return (
+        f"warning: {found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
+        f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}{without}"
+    )

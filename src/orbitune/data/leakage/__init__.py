@@ -1,0 +1,1 @@
+"""Tiles of one split that show what tiles of another do."""

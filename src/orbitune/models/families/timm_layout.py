@@ -1,0 +1,258 @@
+"""Checkpoints in timm's layout: those of plain ViTs are converted to the layout of transformers.
+
+timm itself is not imported, as it needs torchvision. The names are those of timm 1.0
+(timm/models/vision_transformer.py, Apache-2.0). The converted folder lies in the cache.
+"""
+
+import hashlib
+import math
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from orbitune.cache import cache_folder
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.files import replacing, write_json
+from orbitune.integrity import file_hash, read_json
+from orbitune.models.families.family import Family
+from orbitune.models.families.table import FAMILIES
+from orbitune.models.files.checkpoint_files import CONFIG, WEIGHTS, read_tensors, weight_files
+from orbitune.models.files.config_files import read_config_file
+from orbitune.models.files.licence import CARD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_VERSION = 1  # of the conversion
+_KNOWN = (
+    "of timm's architectures, plain ViTs are read: vit_* and deit_* with a class token and without "
+    "distillation, deit3_*, and vit_*_dinov2 with or without registers"
+)
+_PREFIXES = ("vit_", "deit_", "deit3_")
+# timm derives the number of heads from the architecture's name; these are the heads of each width.
+_HEADS = {192: 3, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
+# Arguments of timm's constructor that the shapes of the tensors show, or that do not change outputs.
+_ARGUMENTS = {
+    "class_token",
+    "depth",
+    "drop_path_rate",
+    "drop_rate",
+    "dynamic_img_size",
+    "embed_dim",
+    "img_size",
+    "in_chans",
+    "init_values",
+    "mlp_ratio",
+    "no_embed_class",
+    "num_classes",
+    "num_heads",
+    "patch_size",
+    "qkv_bias",
+    "reg_tokens",
+}
+_FILTERS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers
+_OUTSIDE = {"head.weight", "head.bias"}  # the old head
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(weight|bias|gamma)")
+
+Side = Annotated[int, Field(ge=1, le=1 << 14)]
+Three = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
+
+
+class _Pretrained(BaseModel):
+    """The preprocessing of a checkpoint of timm, with timm's defaults."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    input_size: Annotated[list[Side], Field(min_length=3, max_length=3)] = [3, 224, 224]
+    mean: Three = [0.485, 0.456, 0.406]
+    std: Three = [0.229, 0.224, 0.225]
+    interpolation: str = "bicubic"
+
+
+class _TimmConfig(BaseModel):
+    """The config.json of a checkpoint of timm."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
+    architecture: str
+    pretrained_cfg: _Pretrained = _Pretrained()
+    model_args: dict[str, Any] = {}
+
+
+def in_transformers_layout(folder: Path) -> Path:
+    """Return the folder of a checkpoint in the layout of transformers.
+
+    Args:
+        folder: of a checkpoint in any layout.
+
+    Returns:
+        `folder` itself, or for a checkpoint of timm its converted copy in the cache.
+
+    Raises:
+        ModelError: it is of timm, and of an architecture that is not converted, or damaged.
+    """
+    try:
+        stated = read_json(folder / CONFIG)
+    except OrbituneError:
+        return folder  # whoever reads it says what is wrong
+    if not isinstance(stated, dict) or "architecture" not in stated or "model_type" in stated:
+        return folder
+    config = read_config_file(folder / CONFIG, _TimmConfig)
+    if not config.architecture.startswith(_PREFIXES):
+        _refuse(folder, config, f"it is no plain ViT; {_KNOWN}")
+    files = [folder / CONFIG, *weight_files(folder)]
+    key = hashlib.sha256(f"{_VERSION} {file_hash(*files)}".encode()).hexdigest()[:16]
+    converted = cache_folder("backbones") / f"timm-{key}"
+    if not (converted / CONFIG).is_file():
+        _convert(folder, config, converted)
+    return converted
+
+
+def _refuse(folder: Path, config: _TimmConfig, reason: str) -> NoReturn:
+    raise ModelError(
+        f"{folder} is of timm's architecture {config.architecture!r}, which is not supported: {reason}."
+    )
+
+
+def _convert(folder: Path, config: _TimmConfig, converted: Path) -> None:
+    """Write a checkpoint of timm in the layout of transformers."""
+    from safetensors.torch import save_file
+
+    tensors = {name: t for file in weight_files(folder) for name, t in read_tensors(file).items()}
+    if problem := _problem(config, tensors):
+        _refuse(folder, config, f"{problem}; {_KNOWN}")
+    family = FAMILIES[_model_type(tensors)]
+    with replacing(converted) as temporary:
+        temporary.mkdir()
+        renamed = {name: tensor.contiguous().clone() for name, tensor in _renamed(tensors, family).items()}
+        save_file(renamed, temporary / WEIGHTS, {"format": "pt"})
+        stated = config.pretrained_cfg
+        preprocessor = {
+            "size": {"height": stated.input_size[1], "width": stated.input_size[2]},
+            "resample": _FILTERS[stated.interpolation],
+            "image_mean": stated.mean,
+            "image_std": stated.std,
+        }
+        write_json(temporary / "preprocessor_config.json", preprocessor)
+        if (folder / CARD).is_file():
+            shutil.copyfile(folder / CARD, temporary / CARD)  # it states the licence
+        write_json(temporary / CONFIG, _settings(config, tensors, family))
+
+
+def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None:
+    """Return why a checkpoint is no plain ViT; None for one that is."""
+    first = (f"blocks.0.{part}.weight" for part in ("attn.qkv", "mlp.fc1", "mlp.fc2"))
+    needed = ("cls_token", "pos_embed", "patch_embed.proj.weight", "norm.weight", *first)
+    if lacking := [name for name in needed if name not in tensors]:
+        return f"it has no {lacking[0]}"
+    if others := sorted(name for name in tensors if _new_names(name, FAMILIES["dinov2"]) is None):
+        return f"{others[0]} has no place in one"
+    if ("reg_token" in tensors) and "blocks.0.ls1.gamma" not in tensors:
+        return "it has registers but no layer scales"
+    if unknown := sorted(config.model_args.keys() - _ARGUMENTS):
+        return f"its model_args set {unknown[0]}"
+    width = tensors["norm.weight"].numel()
+    heads = config.model_args.get("num_heads", _HEADS.get(width))
+    if not isinstance(heads, int) or heads < 1 or width % heads:
+        return f"its number of heads is not known at a width of {width}"
+    if 2 * tensors["blocks.0.mlp.fc2.weight"].shape[1] == len(tensors["blocks.0.mlp.fc1.weight"]):
+        return "its MLP is gated (SwiGLU)"
+    positions = tensors["pos_embed"].shape[1]
+    if positions not in (math.isqrt(positions) ** 2, math.isqrt(positions - 1) ** 2 + 1):
+        return f"its {positions} positions are no square grid"
+    stated = config.pretrained_cfg
+    if stated.interpolation not in _FILTERS:
+        return f"its images are resized by {stated.interpolation}"
+    if stated.input_size[0] != tensors["patch_embed.proj.weight"].shape[1]:
+        return "it reads another number of bands than its pretrained_cfg says"
+    return None
+
+
+def _model_type(tensors: Mapping[str, "Tensor"]) -> str:
+    """Return the family of a plain ViT: with layer scales DINOv2, with registers too."""
+    if "blocks.0.ls1.gamma" not in tensors:
+        return "vit"
+    return "dinov2_with_registers" if "reg_token" in tensors else "dinov2"
+
+
+def _new_names(name: str, family: Family) -> list[str] | None:
+    """Return the names of a tensor in transformers, several for a fused one.
+
+    The list is empty for a tensor that is left out; None for an unknown one.
+    """
+    before, after = family.norms
+    outside = {
+        "cls_token": "embeddings.cls_token",
+        "pos_embed": "embeddings.position_embeddings",
+        "reg_token": "embeddings.register_tokens",
+        **{f"patch_embed.proj.{kind}": f"{family.projection}.{kind}" for kind in ("weight", "bias")},
+        **{f"norm.{kind}": f"{family.last_norm}.{kind}" for kind in ("weight", "bias")},
+    }
+    if name in _OUTSIDE:
+        return []
+    if name in outside:
+        return [f"{family.body}.{outside[name]}"]
+    inside = {
+        "norm1": [before],
+        "norm2": [after],
+        "attn.qkv": [family.roles[role][0] for role in "qkv"],
+        "attn.proj": [family.roles["o"][0]],
+        "mlp.fc1": ["mlp.fc1"],
+        "mlp.fc2": ["mlp.fc2"],
+        "ls1": ["layer_scale1"],
+        "ls2": ["layer_scale2"],
+    }
+    found = _BLOCK.fullmatch(name)
+    if not found or found[2] not in inside or (found[3] == "gamma") != found[2].startswith("ls"):
+        return None
+    kind = "lambda1" if found[3] == "gamma" else found[3]
+    return [f"{family.body}.{family.layers}.{found[1]}.{part}.{kind}" for part in inside[found[2]]]
+
+
+def _renamed(tensors: Mapping[str, "Tensor"], family: Family) -> "dict[str, Tensor]":
+    """Return the tensors under the names of transformers; fused queries, keys and values are split."""
+    import torch
+
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        names = _new_names(name, family) or []
+        parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+        renamed |= dict(zip(names, parts, strict=False))
+    positions = tensors["pos_embed"]
+    if math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]:  # without the class token
+        zero = torch.zeros_like(positions[:, :1])
+        renamed[f"{family.body}.embeddings.position_embeddings"] = torch.cat([zero, positions], 1)
+    if family.model_type != "vit":
+        renamed[f"{family.body}.embeddings.mask_token"] = torch.zeros_like(tensors["norm.weight"])[None]
+    return renamed
+
+
+def _settings(config: _TimmConfig, tensors: Mapping[str, "Tensor"], family: Family) -> dict[str, Any]:
+    """Return the config.json of transformers."""
+    width, channels, patch, _ = tensors["patch_embed.proj.weight"].shape
+    blocks = {found[1] for name in tensors if (found := _BLOCK.fullmatch(name))}
+    hidden = len(tensors["blocks.0.mlp.fc1.weight"])
+    sizes: dict[str, Any] = {"intermediate_size": hidden}
+    if family.model_type != "vit":
+        ratio = hidden / width
+        sizes = {"mlp_ratio": int(ratio) if ratio.is_integer() else ratio, "use_swiglu_ffn": False}
+    if "reg_token" in tensors:
+        sizes["num_register_tokens"] = tensors["reg_token"].shape[1]
+    return {
+        "model_type": family.model_type,
+        "architectures": [],
+        "hidden_act": "gelu",
+        "hidden_size": width,
+        **sizes,
+        "image_size": math.isqrt(tensors["pos_embed"].shape[1]) * patch,
+        "layer_norm_eps": 1e-6,
+        "num_attention_heads": config.model_args.get("num_heads", _HEADS.get(width)),
+        "num_channels": channels,
+        "num_hidden_layers": len(blocks),
+        "patch_size": patch,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
+    }

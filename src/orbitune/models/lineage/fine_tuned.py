@@ -1,0 +1,288 @@
+"""Fine-tuned runs and bundles as backbones of others.
+
+An adapter is merged into the weights that it was trained on. The merged folder lies in the cache; bundles of
+models that were trained on it carry it as `backbone`, see `carry_backbone`.
+"""
+
+import hashlib
+import shutil
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orbitune.cache import cache_folder
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.files import replacing
+from orbitune.hub import looks_like_path
+from orbitune.integrity import file_hash
+from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
+from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
+from orbitune.models.lineage.ancestors import Ancestor
+from orbitune.models.metadata import FILE, BackboneRecord, ModelMetadata
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CARRIED = "backbone"  # folder of the backbone that a bundle carries
+_RUN_FILES = ("recipe.yaml", "result.json")
+
+
+@dataclass(frozen=True)
+class FineTuned(Backbone):
+    """A fine-tuned model as a backbone; its folder holds all weights.
+
+    Attributes:
+        parent: metadata of the model.
+        link: of the model in the chain.
+    """
+
+    parent: ModelMetadata | None = None
+    link: Ancestor | None = None
+
+    def for_bands(self, bands: tuple[str, ...]) -> Backbone:
+        """Return the checkpoint for these bands, see `Backbone.for_bands`.
+
+        Raises:
+            ModelError: they are the bands of its training in another order, or of another number.
+        """
+        own = self.preprocessing.bands
+        if bands != own and sorted(bands) == sorted(own):
+            raise ModelError(
+                f"{self.name} was trained on the bands {','.join(own)}, in this order, and the tiles have "
+                f"{','.join(bands)}: choose them with --bands {','.join(own)}."
+            )
+        return super().for_bands(bands)
+
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """Return the chain that led to it, the oldest first, with itself."""
+        assert self.parent and self.link
+        return (*self.parent.backbone.ancestors, self.link)
+
+    @property
+    def record(self) -> BackboneRecord:
+        """Return what a saved model states about its backbone."""
+        assert self.parent
+        known = {"licence": self.parent.backbone.licence, "ancestors": self.ancestors}
+        return super().record.model_copy(update=known)
+
+    @property
+    def reference(self) -> str:
+        """Return the folder of its weights, which transformers opens."""
+        return str(self.folder)
+
+    @property
+    def description(self) -> str:
+        """Return a description of these weights in plain words."""
+        runs = ", then ".join(f"{link.name} ({link.method})" for link in self.ancestors)
+        return f"{self.family.title} fine-tuned in {runs}"
+
+
+def open_backbone(name: str) -> Backbone:
+    """Find a backbone: a checkpoint, or a fine-tuned model, whose adapter is merged on its first use.
+
+    Args:
+        name: hub id, `demo`, folder of a checkpoint, or a finished run or bundle of Orbitune.
+
+    Raises:
+        ModelError: there is none, its architecture is not supported, its run is not finished, its files are
+            damaged, or the weights that its adapter was trained on are missing or have changed.
+        OrbituneError: the hub id cannot be downloaded.
+    """
+    place = Path(name).expanduser()
+    saved = _saved_folder(place) if name != "demo" and looks_like_path(name) else None
+    if saved is None:
+        return find_backbone(name)
+    try:
+        metadata = open_saved(saved)
+    except ModelError:
+        raise
+    except OrbituneError as error:
+        raise ModelError(f"{name} cannot be used as a backbone: {error}") from None
+    if not is_adapter(saved):
+        return _as_backbone(name, saved, metadata=metadata)
+    folder, hashes = _merged(saved, metadata)
+    link = _link(saved, metadata, saved=hashes.saved_sha256, merged=hashes.merged_sha256)
+    return _as_backbone(name, folder, metadata=metadata.model_copy(update={"merged_link": link}))
+
+
+def _saved_folder(place: Path) -> Path | None:
+    """Return the folder of the saved model of a run or bundle; None for all else.
+
+    Raises:
+        ModelError: it is a run that is not finished.
+    """
+    if any((place / name).is_file() for name in _RUN_FILES):
+        found = [place / name for name in ("adapter", "model") if (place / name / FILE).is_file()]
+        if not found or not (place / "result.json").is_file():
+            raise ModelError(f"{place} is a run that is not finished: finish it before others start from it.")
+        return found[0]
+    return place if (place / FILE).is_file() else None
+
+
+def _names(saved: Path) -> dict[str, str]:
+    """Return name and folder of the run or bundle that a saved model is part of."""
+    folder = saved.resolve()
+    folder = folder.parent if (folder.parent / "result.json").is_file() else folder
+    return {"name": folder.name, "folder": str(folder)}
+
+
+def _as_backbone(name: str, folder: Path, *, metadata: ModelMetadata) -> FineTuned:
+    """Return a folder with all weights as a backbone.
+
+    Raises:
+        ModelError: it holds other weights than those of its link, or is damaged.
+    """
+    found = find_backbone(str(folder.resolve()))
+    own = {each.name: getattr(found, each.name) for each in fields(found)} | {"name": name}
+    if not metadata.preprocessing.is_rgb:  # the preprocessor's file names no bands
+        own["preprocessing"] = metadata.preprocessing.model_copy(
+            update={"stated_by": "the fine-tuned backbone"}
+        )
+    if link := metadata.merged_link:
+        if link.merged_sha256 != found.weights_hash:
+            raise ModelError(
+                f"The weights of {folder} are not those of its link in the chain, {link.name} "
+                f"({link.method}): their SHA-256 is {found.weights_hash[:12]}, not "
+                f"{link.merged_sha256[:12]}. Restore it."
+            )
+    else:
+        link = _link(folder, metadata, saved=found.weights_hash, merged=found.weights_hash)
+    return FineTuned(**own, parent=metadata, link=link)
+
+
+def _link(folder: Path, metadata: ModelMetadata, *, saved: str, merged: str) -> Ancestor:
+    """Return the link of a saved model in a chain, with the hashes of its files and its merged weights."""
+    base = metadata.backbone
+    return Ancestor(
+        **_names(folder),
+        method=metadata.method,
+        base=base.reference if base.name != "demo" else base.name,
+        base_sha256=base.weights_sha256,
+        saved_sha256=saved,
+        merged_sha256=merged,
+        data=metadata.data.name,
+        fingerprint=metadata.data.fingerprint,
+    )
+
+
+def _merged(saved: Path, metadata: ModelMetadata) -> tuple[Path, Ancestor]:
+    """Return the cached folder of a model with its adapter merged, and its link; made where missing.
+
+    Several models may have the same weights: of the link, the hashes alone are those of all.
+    """
+    from filelock import FileLock
+
+    adapter = file_hash(saved / ADAPTER_WEIGHTS)
+    identity = (metadata.backbone.weights_sha256, adapter, *metadata.classes, *metadata.settings.values())
+    key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    folder = cache_folder("backbones") / f"merged-{key}"
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        try:
+            link = open_saved(folder).merged_link
+        except OrbituneError:  # missing or damaged
+            link = None
+        return folder, link or _write_merged(folder, saved, metadata=metadata, adapter=adapter)
+
+
+def _write_merged(folder: Path, saved: Path, *, metadata: ModelMetadata, adapter: str) -> Ancestor:
+    """Merge an adapter into the weights that it was trained on, and save all of them; return the link."""
+    base = backbone_of(saved, metadata)
+    model = merge_adapter(load_saved(saved, base, metadata=metadata))
+    metadata = metadata.model_copy(update={"storage": None, "ood_detector": None})
+    with replacing(folder) as temporary:
+        save_model(model, temporary, backbone=base, metadata=metadata)
+        merged = file_hash(*sorted(temporary.glob("*.safetensors")))
+        link = _link(saved, metadata, saved=adapter, merged=merged)
+        write_metadata(temporary, metadata.model_copy(update={"merged_link": link}))
+    return link
+
+
+def merge_adapter(model: "nn.Module") -> "nn.Module":
+    """Return the classifier in a PEFT model, with the adapter merged into its weights.
+
+    Products are summed in float64 and rounded once, so that the order of sums, which depends on threads and
+    processor, hardly ever changes a bit.
+
+    Args:
+        model: of PEFT, in float32 on the CPU; is changed.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[Any] = [each for each in model.modules() if isinstance(each, BaseTunerLayer)]
+    for layer in layers:
+        layer.double()
+        layer.merge(safe_merge=True)
+        layer.float()
+    wrapped: Any = model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All adapters are already merged")
+        merged: nn.Module = wrapped.merge_and_unload()
+    return merged.eval()
+
+
+def backbone_of(folder: Path, metadata: ModelMetadata, *, name: str | None = None) -> Backbone:
+    """Find the backbone of a saved model.
+
+    Args:
+        folder: of the saved model.
+        metadata: of the saved model.
+        name: hub id or folder, where it no longer lies where it did.
+
+    Returns:
+        The backbone, whose weights are not compared yet; of a folder with all weights, the folder itself.
+
+    Raises:
+        OrbituneError: it cannot be found.
+    """
+    if not is_adapter(folder):
+        return find_backbone(str(folder.resolve()))
+    if name:
+        return open_backbone(name)
+    stated = metadata.backbone
+    wanted = "demo" if stated.name == "demo" else stated.reference
+    if stated.ancestors:
+        wanted = _fine_tuned_place(folder, stated)
+    try:
+        return open_backbone(wanted)
+    except ModelError as error:
+        raise ModelError(f"{error} {folder} was trained on it: say where it is with --backbone.") from None
+
+
+def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
+    """Return where the fine-tuned backbone of a saved model lies.
+
+    Raises:
+        ModelError: nowhere where it is looked for.
+    """
+    last = stated.ancestors[-1]
+    for place in (str(folder / CARRIED), stated.reference, last.folder):
+        if Path(place).is_dir():
+            return place
+    raise ModelError(
+        f"{folder} was trained on {last.name} ({last.method}), which is neither at {last.folder} nor in the "
+        "cache: say where that run or bundle is with --backbone, or use a bundle of this run (orbitune "
+        "bundle), which carries its backbone."
+    )
+
+
+def carry_backbone(folder: Path, backbone: Backbone) -> None:
+    """Copy a fine-tuned backbone into the folder of an adapter, which then needs no other.
+
+    A backbone of another kind is left where it is.
+
+    Args:
+        folder: of a saved model that was trained on it.
+        backbone: its backbone.
+    """
+    if not (isinstance(backbone, FineTuned) and is_adapter(folder)):
+        return
+    assert backbone.parent
+    carried = folder / CARRIED
+    carried.mkdir()
+    for pattern in ("*.json", "*.safetensors"):
+        for file in backbone.folder.glob(pattern):
+            shutil.copyfile(file, carried / file.name)
+    write_metadata(carried, backbone.parent.model_copy(update={"merged_link": backbone.link}))

@@ -1,0 +1,40 @@
+"""Sentences about how a run was trained and computed."""
+
+from orbitune.evaluation.run_result import Computation
+from orbitune.recipe import Recipe
+from orbitune.reporting import formatting as fmt
+
+COST_NOTE = (
+    "Time per epoch and images per second cover training without evaluation. Peak memory is that of the "
+    "whole process. CPU time is summed over all cores for the whole run."
+)
+
+
+def describe_restarts(recipe: Recipe) -> str:
+    """Describe after which epochs the schedule started anew, as in the extension of a run.
+
+    A constant learning rate goes on as it was.
+    """
+    if not recipe.restarts or recipe.schedule == "constant":
+        return ""
+    epochs = fmt.listed([str(epoch) for epoch in recipe.restarts])
+    return f" The learning-rate schedule started anew after epoch {epochs}."
+
+
+def describe_computation(compute: Computation) -> str:
+    """Describe how a run was computed; empty for results without this."""
+    if compute.fast is None:
+        return ""
+    tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
+    if compute.fast:
+        kernels = "compiled kernels" if compute.compiled_kernels else "torch's kernels"
+        return f" Computed on the fast path in {tiles}, with {compute.attention} attention and {kernels}."
+    reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
+    return f" Computed by transformers and PEFT{reason} in {tiles}."
+
+
+def describe_duration(seconds: float | None) -> str:
+    """Describe the total duration of a run; empty for results without it."""
+    if seconds is None:
+        return ""
+    return f" The whole run took {seconds / 60:.1f} minutes, from process start to the verified model."

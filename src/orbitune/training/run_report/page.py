@@ -1,0 +1,197 @@
+"""The page of a run's report."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import yaml
+
+from orbitune.data.preview import rgb_preview
+from orbitune.data.tileset import TileSet
+from orbitune.environment import Environment
+from orbitune.evaluation.calibration import fit_temperature, probabilities
+from orbitune.evaluation.class_intervals import macro_f1_interval
+from orbitune.evaluation.misclassified import find_misclassified
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.saved_outputs import Predictions
+from orbitune.models.methods import find_method
+from orbitune.recipe_paths import data_name
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting.components import (
+    BulletList,
+    CodeBlock,
+    Collapsible,
+    Component,
+    DescriptionList,
+    Section,
+    Table,
+)
+from orbitune.reporting.drawing import report_style
+from orbitune.reporting.page import WARNING, Page
+from orbitune.reporting.run_sentences import (
+    COST_NOTE,
+    describe_computation,
+    describe_duration,
+    describe_restarts,
+)
+from orbitune.reporting.scores import ModelScores
+from orbitune.reporting.tile_gallery import SHOWN, misclassified_gallery, misclassified_table
+from orbitune.training.run_report import details
+from orbitune.training.run_report.curves import curve_figure
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A finished run as its report shows it.
+
+    Attributes:
+        name: of its folder.
+        result: its result.json.
+        environment: software and hardware.
+        validation, test: its predictions.
+        tiles: the tiles that it was trained on; None where the data is gone.
+    """
+
+    name: str
+    result: RunResult
+    environment: Environment
+    validation: Predictions
+    test: Predictions
+    tiles: TileSet | None
+
+    @property
+    def test_tiles(self) -> str:
+        """Return what the test tiles are called, with the split that they are of."""
+        return f"test tiles of the {details.split_name(self.result.recipe)}"
+
+    @cached_property
+    def temperature(self) -> float:
+        """Return the temperature that fits the validation tiles."""
+        return fit_temperature(self.validation.logits, self.validation.labels)
+
+    @cached_property
+    def scores(self) -> ModelScores:
+        """Return the scores on the test tiles."""
+        return ModelScores.measure(
+            self.test_tiles,
+            self.result.test,
+            logits=self.test.logits,
+            labels=self.test.labels,
+            temperature=self.temperature,
+            synthetic=bool(self.result.data.synthetic),
+        )
+
+
+def build_page(view: RunView) -> Page:
+    """Return the content of the report of a run."""
+    result, scores = view.result, view.scores
+    again = [
+        ["orbitune", "train", "--recipe", f"{view.name}/recipe.yaml", "--out", f"{view.name}-again"],
+        ["orbitune", "report", view.name],
+    ]
+    with report_style():
+        return Page(
+            subject="run",
+            title=f"{find_method(result.recipe.method).title} on {data_name(result.recipe.data)}",
+            stamp=f"recipe {result.recipe_hash}",
+            subtitle=f"Backbone: {result.backbone.description}, {result.parameters.backbone:,} parameters",
+            warning=WARNING if result.data.synthetic else "",
+            conclusions=[
+                scores.accuracy_sentence(),
+                " ".join(filter(None, [scores.weakest_sentence(), scores.calibration_sentence()])),
+                f"{_epoch_sentence(result)} {_reads_sentence(result.test_reads)}",
+            ],
+            comparison=_score_table(view),
+            notes=[
+                "Accuracies have Wilson intervals, macro-F1 that of a bootstrap over the tiles. They cover "
+                "other tiles of the same kind, not another training.",
+                *(f"{fmt.capital(note)}." for note in result.data.notes),
+            ],
+            picture=scores.confusion_figure(),
+            sections=[*_sections(view)],
+            reproduction=(
+                "Train the recipe again, or write this report, from the folder above that of the run"
+            ),
+            commands=[shlex.join(words) for words in again],
+        )
+
+
+def _epoch_sentence(result: RunResult) -> str:
+    epochs = len(result.history)
+    if epochs == 1:
+        return "There was one epoch."
+    return (
+        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {result.recipe.best_by}; "
+        f"its weights were kept.{describe_restarts(result.recipe)}"
+    )
+
+
+def _reads_sentence(reads: int) -> str:
+    if reads == 1:
+        return "The test split was read once, after the epoch had been chosen."
+    return f"The test split was read {reads} times; only the first read had no part in any choice."
+
+
+def _score_table(view: RunView) -> Table:
+    """Return the scores on validation and test tiles."""
+    digits = view.scores.digits
+    rows = []
+    for split, scores in (("Validation", view.result.validation), ("Test", view.result.test)):
+        macro_f1 = (scores.macro_f1, *macro_f1_interval(np.array(scores.confusion)))
+        rows.append(
+            [
+                split,
+                f"{scores.count:,}",
+                fmt.with_interval((scores.accuracy, *scores.interval), digits),
+                fmt.with_interval(macro_f1, digits),
+                f"{scores.loss:.4f}",
+            ]
+        )
+    header = ["Split", "Tiles", "Accuracy (95 % interval)", "Macro-F1 (95 % interval)", "Loss, nats"]
+    return Table(f"Scores of the kept weights, {details.split_name(view.result.recipe)}", header, rows)
+
+
+def _sections(view: RunView) -> Iterator[Section]:
+    """Yield the sections in order."""
+    result, scores = view.result, view.scores
+    yield _section("Classes", scores.class_table())
+    yield _section("Most confident errors", *_errors(view))
+    yield _section("Calibration", *scores.calibration())
+    epochs = details.epoch_table(result, scores.digits)
+    yield _section("Training curves", curve_figure(result), Collapsible("Numbers", [epochs]))
+    computed = describe_computation(result.compute) + describe_duration(result.cost.run_seconds)
+    notes = [COST_NOTE, *([computed.strip()] if computed else [])]
+    yield _section("Cost", DescriptionList(details.cost_pairs(result)), BulletList(notes))
+    yield _section("Data", DescriptionList(details.data_pairs(result)))
+    recipe = yaml.safe_dump(details.public_recipe(result.recipe), sort_keys=False, allow_unicode=True)
+    yield _section("Recipe", Collapsible("All settings", [CodeBlock(recipe, "yaml")]))
+    yield _section("Environment", DescriptionList(view.environment.describe()))
+
+
+def _section(title: str, *components: Component) -> Section:
+    return Section(title, [*components], measured=False)
+
+
+def _errors(view: RunView) -> list[Component]:
+    """Return the most confident errors on the test tiles."""
+    confidences = probabilities(view.test.logits, view.temperature)
+    found = find_misclassified(confidences, view.test.labels)
+    if not found:
+        return [BulletList([f"No error on {len(view.test.labels):,} {view.test_tiles}."])]
+    shown, tiles = found[:SHOWN], view.tiles
+    rows = view.test.indices[[each.place for each in shown]]
+    caption = (
+        f"{len(shown)} of the {len(found):,} misclassified {view.test_tiles}, the most confident first"
+        if len(shown) < len(found)
+        else f"All {len(found):,} misclassified {view.test_tiles}, the most confident first"
+    )
+    classes = view.result.data.classes
+    if tiles is None:
+        names = [f"tile {row}" for row in rows]
+        caption += "; the data is no longer there, so that their pictures and names are missing"
+        return [misclassified_table(caption, shown, classes=classes, names=names)]
+    names = [tiles.names[row] for row in rows]
+    pictures = list(rgb_preview(tiles.read(rows), tiles.bands))
+    return [misclassified_gallery(caption, shown, classes=classes, names=names, pictures=pictures)]

@@ -1,0 +1,44 @@
+"""Write the report of a finished run."""
+
+from pathlib import Path
+
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.run_tiles import find_run_tiles
+from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.extras import require
+from orbitune.files import write_text
+from orbitune.training.run_folder import read_environment
+from orbitune.training.run_report.page import RunView, build_page
+
+FILE = "report.html"
+
+
+def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
+    """Write report.html, one file without others, into the folder of a finished run.
+
+    Args:
+        run: the folder.
+        progress: show progress on stderr, if the tiles have to be decoded again.
+
+    Returns:
+        The file.
+
+    Raises:
+        MissingExtraError: matplotlib or jinja2 is not installed.
+        OrbituneError: the run is not finished or damaged, or its folder cannot be written.
+    """
+    require("study", purpose="reports")
+    folder = Path(run)
+    result = RunResult.load(folder)
+    classes = len(result.data.classes)
+    view = RunView(
+        name=folder.resolve().name,
+        result=result,
+        environment=read_environment(folder),
+        validation=read_predictions(folder, "validation", classes=classes),
+        test=read_predictions(folder, "test", classes=classes),
+        tiles=find_run_tiles(result, progress),
+    )
+    file = folder / FILE
+    write_text(file, build_page(view).render("html"))
+    return file

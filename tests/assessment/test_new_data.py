@@ -1,0 +1,211 @@
+"""`evaluate --data`: a model on labelled tiles that it has not seen."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commands import orbitune
+from PIL import Image
+
+from orbitune import evaluate
+from orbitune.assessment.records import Assessment
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.run_tiles import find_run_tiles
+from orbitune.evaluation.saved_outputs import read_predictions
+
+
+def copy_split(run, tiles, folder, *, split="test"):
+    """Copy the tiles of a split of a run, by class; return the folder."""
+    names = find_run_tiles(RunResult.load(run)).names
+    for row in read_predictions(run, split).indices:
+        (folder / names[row]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiles / names[row], folder / names[row])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unseen(run, tiles, tmp_path_factory):
+    """The run's test tiles as a data set of their own."""
+    return copy_split(run, tiles, tmp_path_factory.mktemp("unseen") / "tiles")
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, unseen, tmp_path_factory):
+    """The scores of the run on these tiles, and the folder that they were written into."""
+    out = tmp_path_factory.mktemp("evaluated") / "scores"
+    return evaluate(run, data=unseen, out=out, progress=False), out
+
+
+def wrong_tiles(folder, each=4, classes=("class_0", "class_1", "class_2")):
+    """Noise, labelled with each class in turn: tiles of which most predictions are wrong."""
+    random = np.random.default_rng(7)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"noise_{number}.png")
+    return folder
+
+
+def test_on_the_tiles_of_the_test_split_the_scores_are_those_of_the_run(run, evaluated):
+    new, test = evaluated[0], RunResult.load(run).test
+    assert (new.accuracy, new.interval, new.macro_f1) == (test.accuracy, test.interval, test.macro_f1)
+    assert new.scores.confusion == test.confusion
+    assert new.scores.loss == pytest.approx(test.loss, rel=1e-3)
+
+
+def test_tiles_of_several_bands_are_read_as_in_training(band_place, band_run, tmp_path):
+    data = copy_split(band_place / "run", band_place / "tiles", tmp_path / "unseen")
+    new = evaluate(band_place / "run", data=data, progress=False)
+    assert new.scores.confusion == band_run.test.confusion
+    assert new.copies.count == 0
+
+
+def test_the_labels_of_a_list_are_read_too(run, unseen, evaluated, tmp_path):
+    lines = ["file_name,label"]
+    for path in sorted(unseen.rglob("*.png")):
+        shutil.copy(path, tmp_path / path.name)
+        lines.append(f"{path.name},{path.parent.name}")
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    assert evaluate(run, data=tmp_path / "new.csv", progress=False).scores == evaluated[0].scores
+
+
+def test_the_record_is_what_is_printed_as_json_and_returned(run, unseen, evaluated):
+    new, out = evaluated
+    printed = json.loads(orbitune("evaluate", run, "--data", unseen, "--json", "--quiet").stdout)
+    assert Assessment.from_json(printed) == new == Assessment.read(out / "evaluation.json")
+
+
+def test_misclassified_tiles_are_listed_and_drawn_the_most_confident_first(run, tmp_path):
+    done = orbitune("evaluate", run, "--data", wrong_tiles(tmp_path / "new"), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    new = Assessment.read(tmp_path / "out" / "evaluation.json")
+    rows = list(csv.DictReader((tmp_path / "out" / "errors.csv").open()))
+    assert len(rows) == new.scores.count - round(new.accuracy * new.scores.count) > 0
+    confidences = [float(row["probability"]) for row in rows]
+    assert confidences == sorted(confidences, reverse=True)
+    for row in rows:
+        assert row["file"].startswith(f"{row['truth']}/noise_") and row["prediction"] != row["truth"]
+        assert float(row["truth_probability"]) < float(row["probability"])
+    with Image.open(tmp_path / "out" / "errors.png") as sheet:
+        assert sheet.width > 160 * min(6, len(rows))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == len(rows)
+    assert str(tmp_path) not in page
+
+
+def test_a_subset_of_the_classes_is_scored_and_said(run, tmp_path):
+    data = wrong_tiles(tmp_path / "new", classes=("class_1",))
+    done = orbitune("evaluate", run, "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert "no tile of class_0, class_2: macro-F1 is of the other classes" in done.stdout
+
+
+def test_a_class_that_the_model_does_not_know_is_one_line_that_names_it(run, tmp_path):
+    data = wrong_tiles(tmp_path / "new", classes=("class_1", "Swamp"))
+    done = orbitune("evaluate", run, "--data", data, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: The model does not know 1 of the 2 classes of the data: Swamp (4 tiles). Rename or leave "
+        "them out; it knows class_0, class_1, class_2.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_copies_of_training_tiles_are_warned_of_and_scored_apart(run, tiles, unseen, tmp_path):
+    data = shutil.copytree(unseen, tmp_path / "new")
+    result = RunResult.load(run)
+    held_out = {int(row) for split in ("validation", "test") for row in read_predictions(run, split).indices}
+    names = find_run_tiles(result).names
+    first, second, *_ = (name for row, name in enumerate(names) if row not in held_out)
+    shutil.copy(tiles / first, data / "class_0" / "copied.png")
+    Image.open(tiles / second).transpose(Image.Transpose.ROTATE_90).save(data / "class_0" / "turned.png")
+    new = evaluate(run, data=data, progress=False)
+    assert (new.copies.count, new.copies.identical) == (2, 1)
+    assert {pair[0] for pair in new.copies.examples} == {"class_0/copied.png", "class_0/turned.png"}
+    assert new.copies.accuracy_without == result.test.accuracy
+    assert any(line.startswith("warning: 2 tiles are near-duplicates of training") for line in new.remarks())
+
+
+def test_tiles_of_other_ground_are_no_copies(evaluated):
+    assert evaluated[0].copies.count == 0
+    assert "no tile is a near-duplicate of training and validation tiles of the run" in evaluated[0].remarks()
+
+
+def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, tmp_path, monkeypatch):
+    moved = shutil.copytree(run, tmp_path / "run")
+    result = RunResult.load(moved)
+    recipe = result.recipe.model_copy(update={"data": str(tmp_path / "gone")})
+    result.model_copy(update={"recipe": recipe}).save(moved)
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    new = evaluate(moved, data=unseen, progress=False)
+    assert new.copies is None and "the data of the run is gone" in new.remarks()[-1]
+
+
+def test_a_bundle_says_how_many_tiles_are_not_sure_and_how_many_of_these_are_right(bundle, unseen):
+    new = evaluate(bundle.folder, data=unseen, progress=False)
+    sure = new.scores.count - new.not_sure.count
+    right = sum(
+        part * count
+        for part, count in (
+            (new.not_sure.accuracy_of_sure, sure),
+            (new.not_sure.accuracy_of_not_sure, new.not_sure.count),
+        )
+        if part is not None
+    )
+    assert right == pytest.approx(new.accuracy * new.scores.count)
+
+
+def test_a_bundle_is_evaluated_without_transformers(bundle, unseen):
+    code = (
+        "import sys, orbitune; "
+        f"orbitune.evaluate({str(bundle.folder)!r}, data={str(unseen)!r}, progress=False); "
+        "print({'transformers', 'peft', 'accelerate', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_an_unreadable_file_stops_or_is_left_out(run, unseen, tmp_path):
+    data = shutil.copytree(unseen, tmp_path / "new")
+    (data / "class_0" / "bad.png").write_bytes(b"no image")
+    done = orbitune("evaluate", run, "--data", data)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "class_0/bad.png" in done.stderr and "--on-bad-image skip" in done.stderr
+    new = evaluate(run, data=data, on_bad_image="skip", progress=False)
+    assert new.skipped == 1 and new.scores.count == len(list(unseen.rglob("*.png")))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "synthetic:20"], "Synthetic tiles are no new data"),
+        (["--data", "nowhere"], "There is no folder or zip nowhere"),
+        (["--out", "scores"], "Options for new data need --data"),
+        (["--split", "tests"], "Unknown split 'tests'. Choose from: train, validation, test"),
+    ],
+)
+def test_invalid_input_is_one_line_and_exit_code_2(run, options, message):
+    done = orbitune("evaluate", run, *options)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_folder_with_other_files_is_not_written_into(run, unseen, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    done = orbitune("evaluate", run, "--data", unseen, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "is no evaluation of Orbitune. Choose another --out" in done.stderr
+
+
+def test_a_split_of_the_new_data_is_chosen_by_name(run, unseen, tmp_path):
+    shutil.copytree(unseen, tmp_path / "new" / "train")
+    wrong_tiles(tmp_path / "new" / "test")
+    new = evaluate(run, "test", data=tmp_path / "new", progress=False)
+    assert (new.scores.count, new.split) == (12, "test")
+    done = orbitune("evaluate", run, "--data", unseen, "--split", "test")
+    assert done.returncode == 2 and "The data has no test split of its own" in done.stderr

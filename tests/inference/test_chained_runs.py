@@ -1,0 +1,119 @@
+"""Runs that start from runs: train, predict, export and ship them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from commands import orbitune
+
+from orbitune.adapters.tools import verify
+from orbitune.errors import OrbituneError
+from orbitune.exporting.exporter import export
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.bundle_builder import build_bundle
+from orbitune.inference.classifier import Classifier
+from orbitune.recipe import Recipe
+from orbitune.training.evaluate import evaluate
+from orbitune.training.run import train
+
+TILES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def place(run, tmp_path_factory):
+    """A folder with the runs `a` (LoRA), `b` (LoRA on a), `c` (DoRA on b) and `whole` (all weights on a)."""
+    place = tmp_path_factory.mktemp("chain")
+    shutil.copytree(run, place / "a")
+    start = Recipe.load(run / "recipe.yaml").replace(epochs=1, learning_rate=None, image_size=None)
+    for name, parent, method in (("b", "a", "lora"), ("c", "b", "dora"), ("whole", "a", "full")):
+        recipe = start.replace(backbone=str(place / parent), method=method)
+        train(recipe, place / name, progress=False)
+    return place
+
+
+@pytest.fixture(scope="module")
+def bundle(place):
+    return build_bundle(place / "c", place / "bundle", progress=False)
+
+
+def test_a_run_records_the_chain_in_result_bundle_and_card(place, bundle):
+    result = json.loads((place / "c" / "result.json").read_text())
+    links = result["backbone"]["ancestors"]
+    assert [(link["name"], link["method"]) for link in links] == [("a", "lora"), ("b", "lora")]
+    assert [link.model_dump() for link in bundle.metadata.backbone.ancestors] == links
+    card = (bundle.folder / "README.md").read_text()
+    for link in links:
+        assert f"{link['name']} ({link['method']}): adapter `{link['saved_sha256']}`" in card
+    assert f'"FOLDER/backbone", num_labels={len(bundle.classes)}' in card
+    assert "-> a (lora)" in verify(place / "c")["chain"]
+
+
+def test_the_image_size_of_the_run_before_is_the_default(place):
+    sizes = {name: Bundle.open(place / name).metadata.preprocessing.image_size for name in "abc"}
+    assert len(set(sizes.values())) == 1
+
+
+@pytest.mark.parametrize("name", ["c", "whole"])
+def test_a_chained_run_is_scored_and_exported_like_any_other(place, name, tmp_path):
+    stored = json.loads((place / name / "result.json").read_text())
+    assert evaluate(place / name, "validation", progress=False).accuracy == stored["validation"]["accuracy"]
+    report = export(place / name, ["merged"], out=tmp_path / "export", progress=False)
+    assert report.formats["merged"].agreement == 1
+
+
+def test_a_bundle_predicts_where_the_runs_before_and_the_cache_are_gone(place, bundle, tmp_path, monkeypatch):
+    expected = Classifier.from_pretrained(place / "c", precision="fp32").predict_proba(TILES)
+    shutil.copytree(bundle.folder, tmp_path / "bundle")
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    hidden = place.rename(place.with_name("elsewhere"))
+    try:
+        found = Classifier.from_pretrained(tmp_path / "bundle", precision="fp32").predict_proba(TILES)
+        assert set(verify(tmp_path / "bundle")) >= {"chain", "backbone"}
+    finally:
+        hidden.rename(place)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_bundle_is_a_backbone_too(place, bundle, tmp_path):
+    recipe = Recipe.load(place / "b" / "recipe.yaml").replace(backbone=str(bundle.folder), method="linear")
+    result = train(recipe, tmp_path / "d", progress=False)
+    assert [link.name for link in result.backbone.ancestors] == ["a", "b", "bundle"]
+
+
+def test_transformers_and_peft_open_the_bundle_without_orbitune(bundle):
+    from peft import PeftModel
+    from transformers import AutoModelForImageClassification
+
+    base = AutoModelForImageClassification.from_pretrained(
+        bundle.folder / "backbone", num_labels=len(bundle.classes), ignore_mismatched_sizes=True
+    )
+    PeftModel.from_pretrained(base, bundle.folder)
+
+
+def test_a_run_whose_ancestor_was_trained_again_names_it(place, run, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(place / name, tmp_path / name)
+    recipe = tmp_path / "b" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(str(place / "a"), str(tmp_path / "a")))
+    result = json.loads((tmp_path / "b" / "result.json").read_text())
+    del result["digest"]
+    result["recipe"]["backbone"] = str(tmp_path / "a")
+    (tmp_path / "b" / "result.json").write_text(json.dumps(result))
+    assert evaluate(tmp_path / "b", "validation", progress=False)
+    shutil.rmtree(tmp_path / "a")
+    again = Recipe.load(run / "recipe.yaml").replace(epochs=1, seed=5)
+    train(again, tmp_path / "a", progress=False)
+    with pytest.raises(OrbituneError, match=r"link 1 of its chain, a \(lora\), has changed: its own weights"):
+        evaluate(tmp_path / "b", "validation", progress=False)
+
+
+def test_the_command_checks_the_data_first_and_refuses_a_run_that_is_not_finished(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "half")
+    (tmp_path / "half" / "result.json").unlink()
+    tiles = Recipe.load(place / "b" / "recipe.yaml").data
+    for data, said in (("no/such/tiles", "no/such/tiles"), (tiles, "half is a run that is not finished")):
+        out = tmp_path / "out"
+        done = orbitune("train", "--data", data, "--backbone", tmp_path / "half", "--out", out)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1) and said in done.stderr
+        assert not out.exists()
