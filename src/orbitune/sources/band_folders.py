@@ -12,10 +12,10 @@ from typing import Any
 
 from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import files_by_band, is_tiff_name, read_band_folder
-from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
-from orbitune.sources.label_table import is_metadata, metadata_manifest, split_folders
+from orbitune.sources.labels.class_labels import encode_labels
+from orbitune.sources.labels.label_table import is_metadata, metadata_manifest, split_folders
 from orbitune.sources.manifest import ColumnSelection, Manifest
 
 _JSON_KEYS = ("label", "labels")
