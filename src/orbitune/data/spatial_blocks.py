@@ -57,9 +57,9 @@ def split_by_blocks(
         count = int(blocks.max()) + 1
         if count < (own.count * (1 if block_size else BLOCKS_IN_FOLD)):
             continue
-        if np.bincount(tiles.labels).max() < own.count:
+        if tiles.membership.sum(0).max() < own.count:
             continue
-        parts = grouped_parts(tiles.labels, blocks, count=own.count, seed=seed)
+        parts = grouped_parts(tiles.membership, blocks, count=own.count, seed=seed)
         # All folds must do, so that they agree on the size of the blocks.
         every = {each: fold_splits(parts, each) for each in (Fold.all_of(own.count) if fold else [own])}
         fractions = describe_sizes(every[own], len(tiles.labels))
@@ -129,5 +129,6 @@ def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None
 
 def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet, *, count: int) -> bool:
     """Return whether each split has every class and its fraction of the tiles."""
-    complete = all(len(np.unique(tiles.labels[rows])) == len(tiles.classes) for rows in splits.values())
+    members = tiles.membership
+    complete = all(members[rows].any(0).all() for rows in splits.values())
     return complete and has_right_sizes(splits, count)

@@ -46,9 +46,9 @@ def split_by_groups(
         shown = ", ".join(printable(kind) for kind in kinds)
         needs = f"{own.count} folds need as many" if fold else f"a split needs {FOLDS}"
         raise DataError(f"{origin} finds {len(kinds)} groups ({shown}): {needs} or more.")
-    if np.bincount(tiles.labels).max() < own.count:
+    if tiles.membership.sum(0).max() < own.count:
         raise DataError(f"No class has {own.count} tiles or more, which a group split needs: add tiles.")
-    parts = grouped_parts(tiles.labels, groups, count=own.count, seed=seed)
+    parts = grouped_parts(tiles.membership, groups, count=own.count, seed=seed)
     splits = fold_splits(parts, own)
     if not all(map(len, [*splits.values(), *(parts if fold else [])])):
         raise DataError(
@@ -66,10 +66,6 @@ def split_by_groups(
             f"warning: the group split is {fractions} instead of {wanted}, as the groups are few or of "
             "unequal size: use smaller groups, or lists with --split-files"
         )
-    for name in ("validation", "test"):
-        present = np.unique(tiles.labels[splits[name]])
-        if absent := [each for label, each in enumerate(tiles.classes) if label not in present]:
-            notes.append(f"no {name} tile of {', '.join(map(printable, absent[:10]))}: few groups have it")
     return splits, tuple(notes)
 
 

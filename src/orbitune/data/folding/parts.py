@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from orbitune.data.labels.membership import kinds, with_empty
 from orbitune.fold import Fold
 
 TOLERANCE = 0.05  # of the fractions, such as 60, 20 and 20 %
@@ -18,7 +19,8 @@ def random_parts(labels: np.ndarray, count: int, *, seed: int) -> list[np.ndarra
     """Return stratified random parts of equal size (scikit-learn's StratifiedKFold).
 
     Args:
-        labels: int64 (N,), class of each tile; `count` tiles or more of each.
+        labels: int64 (N,), class of each tile; or uint8 (N, C) with several labels a tile, whose
+            combinations are stratified as they allow.
         count: number of parts.
         seed: of the draw.
 
@@ -27,15 +29,20 @@ def random_parts(labels: np.ndarray, count: int, *, seed: int) -> list[np.ndarra
     """
     from sklearn.model_selection import StratifiedKFold
 
+    strata = kinds(labels)
     folds = StratifiedKFold(count, shuffle=True, random_state=seed)
-    return [part for _, part in folds.split(labels, labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # combinations of fewer tiles than parts
+        return [part for _, part in folds.split(strata, strata)]
 
 
-def grouped_parts(labels: np.ndarray, groups: np.ndarray, *, count: int, seed: int) -> list[np.ndarray]:
+def grouped_parts(members: np.ndarray, groups: np.ndarray, *, count: int, seed: int) -> list[np.ndarray]:
     """Return parts of whole groups, stratified as they allow (scikit-learn's StratifiedGroupKFold).
 
+    A tile with several labels counts for each of its classes.
+
     Args:
-        labels: int64 (N,), class of each tile.
+        members: bool (N, C), classes of each tile.
         groups: int64 (N,), group of each tile; `count` different ones or more.
         count: number of parts.
         seed: of the assignment.
@@ -45,10 +52,11 @@ def grouped_parts(labels: np.ndarray, groups: np.ndarray, *, count: int, seed: i
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    rows, labels = np.nonzero(with_empty(members))
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # classes of fewer tiles than parts
-        return [part for _, part in folds.split(labels, labels, groups)]
+        return [np.unique(rows[part]) for _, part in folds.split(labels, labels, groups[rows])]
 
 
 def fold_splits(parts: list[np.ndarray], fold: Fold) -> dict[str, np.ndarray]:

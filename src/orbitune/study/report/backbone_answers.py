@@ -41,7 +41,7 @@ def which_backbone(view: ReportView, split: str) -> str:
 
 def backbone_conditions(view: ReportView) -> list[str]:
     """Return sentences on what the backbones did not share: image sizes and learning rates."""
-    if not view.backbones:
+    if len(view.backbones) < 2:
         return []
     sizes = {row.backbone: row.image_size for row in view.rows}
     if len(set(sizes.values())) > 1:

@@ -5,6 +5,7 @@ from pathlib import Path
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.evaluation.tasks.known import require_single_label
 from orbitune.extras import require
 from orbitune.files import write_text
 from orbitune.training.run_folder import read_environment
@@ -30,6 +31,7 @@ def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
     require("study", purpose="reports")
     folder = Path(run)
     result = RunResult.load(folder)
+    require_single_label(result.recipe.task, "Reports", name=folder.resolve().name)
     classes = len(result.data.classes)
     view = RunView(
         name=folder.resolve().name,
