@@ -49,6 +49,16 @@ def test_random_folds_are_stratified():
         assert [np.bincount(splits[name] // 60).tolist() for name in ("test", "validation")] == [[12, 12]] * 2
 
 
+def test_tiles_with_several_labels_have_folds_too():
+    labels = np.random.default_rng(0).random((120, 2)) < 0.5
+    tiles = TileSet(**{**vars(tile_set()), "labels": labels.astype(np.uint8)})
+    for options in ({"split": "random"}, {"split": "group", "group_pattern": "scene[0-9]+"}):
+        found = [splits for splits, _ in folds(tiles, 4, **options)]
+        assert sorted(np.concatenate([splits["test"] for splits in found])) == list(range(120))
+    random = folds(tiles, 4, split="random")
+    assert all(abs(labels[splits["test"]].mean(0) - labels.mean(0)).max() < 0.05 for splits, _ in random)
+
+
 def test_a_group_is_whole_in_one_split_of_each_fold():
     tiles = tile_set()
     for splits, _ in folds(tiles, 4, split="group", group_pattern="scene[0-9]+"):
