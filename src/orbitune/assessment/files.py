@@ -18,6 +18,7 @@ from orbitune.extras import missing_modules
 from orbitune.files import replacing, write_text
 from orbitune.inference.classifier import Classifier
 from orbitune.inference.output_formats import cell
+from orbitune.sources.labels.label_sets import join_labels
 
 FILE = "evaluation.json"
 SHOWN = 48  # misclassified tiles in the contact sheet
@@ -40,6 +41,8 @@ def write_files(
 ) -> None:
     """Write errors.csv, errors.png, evaluation.json, and report.html where its libraries are installed.
 
+    With several labels a tile there are errors.csv and evaluation.json alone.
+
     Args:
         folder: created if missing.
         assessment: the scores.
@@ -49,6 +52,10 @@ def write_files(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)  # until the others are complete
+    if classifier.bundle.task.name == "multi-label":
+        _write_wrong_sets(folder / "errors.csv", classifier, tiles, outputs=outputs)
+        assessment.write(folder / FILE)
+        return
     confidences = probabilities(outputs.logits, classifier.bundle.temperature)
     found = find_misclassified(confidences, outputs.labels)
     names = [str(tiles.image(int(outputs.places[each.place])).name) for each in found]
@@ -83,6 +90,23 @@ def _write_list(
             values = [name, classes[each.label], classes[each.predicted]]
             numbers = [f"{each.confidence:.6f}", f"{each.label_probability:.6f}"]
             lines.writerow([*map(cell, values), *numbers, is_sure])
+
+
+def _write_wrong_sets(file: Path, classifier: Classifier, tiles: LabelledTiles, *, outputs: Outputs) -> None:
+    """Write the tiles with a missing or a wrong label as CSV, those with most of them first."""
+    bundle = classifier.bundle
+    decided = bundle.task.decide(outputs.logits, bundle.decision)
+    faults = (decided != outputs.labels).sum(1)
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream)
+        lines.writerow(["file", "truth", "prediction", "missing", "wrong", "sure"])
+        for row in np.argsort(-faults, kind="stable")[: np.count_nonzero(faults)].tolist():
+            true, predicted = outputs.labels[row] > 0, decided[row] > 0
+            sets = (true, predicted, true & ~predicted, predicted & ~true)
+            name = str(tiles.image(int(outputs.places[row])).name)
+            is_sure = None if outputs.sure is None else str(bool(outputs.sure[row])).lower()
+            texts = [join_labels([classifier.classes[c] for c in np.flatnonzero(each)]) for each in sets]
+            lines.writerow([*map(cell, [name, *texts]), is_sure])
 
 
 def _picture(classifier: Classifier, tiles: LabelledTiles, place: int) -> np.ndarray:

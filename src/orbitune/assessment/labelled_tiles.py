@@ -1,6 +1,5 @@
 """The labelled tiles of new data, in the classes of a model."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError, printable
+from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
@@ -26,7 +27,7 @@ class LabelledTiles:
     Attributes:
         manifest: of the whole data set.
         rows: the files to read, int64 (N,), of the manifest.
-        labels: their classes in the model, int64 (N,).
+        labels: their classes in the model, int64 (N,); or uint8 (N, C) where it gives a tile several labels.
         absent: classes of the model that no file has.
     """
 
@@ -48,28 +49,37 @@ def _read(manifest: Manifest, row: int, bands: Bands) -> np.ndarray:
 
 @contextmanager
 def open_labelled(
-    source: Source, classes: Sequence[str], *, split: str | None, bad: BadFiles
+    source: Source, classes: Sequence[str], *, task: Task, split: str | None, bad: BadFiles
 ) -> Iterator[LabelledTiles]:
     """Open the files of a data set; they can be read until the context ends.
 
     Args:
         source: the data set.
         classes: of the model, in the order of its logits.
+        task: of the model.
         split: the split of the data to read; None for all files.
         bad: receives the files without a label.
 
     Raises:
-        DataError: the data has a class that the model does not know, lacks the split, or has no file.
+        DataError: the data has a class that the model does not know, several labels a tile where the model
+            gives one, lacks the split, or has no file.
     """
     with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
         for name, reason in manifest.unlabelled:
             bad.add(name, reason)
         rows = _rows_of(manifest, split)
-        _check_classes(manifest, rows, classes=classes)
-        place = {name: index for index, name in enumerate(classes)}
-        labels = np.array([place[manifest.classes[label]] for label in manifest.labels[rows]], np.int64)
-        absent = tuple(name for index, name in enumerate(classes) if index not in set(labels.tolist()))
-        yield LabelledTiles(manifest, rows, labels, absent)
+        stated = membership(manifest.labels[rows], len(manifest.classes))
+        _check_classes(manifest, stated, classes=classes)
+        if task.name == "single-label" and (stated.sum(1) != 1).any():
+            raise DataError(
+                f"The model gives a tile one label, and {int((stated.sum(1) != 1).sum()):,} of {len(rows):,} "
+                "tiles of the data have several or none."
+            )
+        members = np.zeros((len(rows), len(classes)), np.uint8)
+        for label in np.flatnonzero(stated.any(0)).tolist():
+            members[:, classes.index(manifest.classes[label])] = stated[:, label]
+        labels = members.argmax(1) if task.name == "single-label" else members
+        yield LabelledTiles(manifest, rows, labels, tuple(absent_classes(members, classes)))
 
 
 def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
@@ -86,9 +96,10 @@ def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
     return rows
 
 
-def _check_classes(manifest: Manifest, rows: np.ndarray, *, classes: Sequence[str]) -> None:
-    """Check that the model knows the classes of the files."""
-    counts = Counter(manifest.classes[label] for label in manifest.labels[rows].tolist())
+def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence[str]) -> None:
+    """Check that the model knows the classes of the files, bool (N, classes of the data)."""
+    found = zip(manifest.classes, members.sum(0).tolist(), strict=True)
+    counts = {name: count for name, count in found if count}
     unknown = {name: count for name, count in counts.items() if name not in classes}
     if unknown:
         named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])

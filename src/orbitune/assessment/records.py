@@ -6,7 +6,7 @@ from pydantic import NonNegativeInt
 
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.class_intervals import ClassIntervals, Interval
-from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -55,7 +55,8 @@ class Assessment(StoredRecord):
         notes: remarks on how the data was read.
         skipped: number of files that were left out.
         absent_classes: classes of the model that have no tile here.
-        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion.
+        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion; with
+            several labels a tile mean average precision and F1.
         macro_f1_interval: its 95 % interval.
         intervals: of each class, in the order of `scores.per_class`.
         temperature: of the model; fitted on its validation tiles.
@@ -63,6 +64,8 @@ class Assessment(StoredRecord):
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
+        seen: number of tiles with the pixels of a training tile of the model, or of a run that it started
+            from; None where these are not recorded.
         synthetic: whether the model was trained on synthetic tiles.
     """
 
@@ -74,7 +77,7 @@ class Assessment(StoredRecord):
     notes: JsonTuple[str]
     skipped: NonNegativeInt
     absent_classes: JsonTuple[str]
-    scores: SplitScores
+    scores: AnySplitScores
     macro_f1_interval: Interval
     intervals: JsonTuple[ClassIntervals]
     temperature: float
@@ -83,6 +86,7 @@ class Assessment(StoredRecord):
     not_sure: NotSure | None
     copies: TrainingCopies | None
     not_compared: str | None
+    seen: NonNegativeInt | None = None
     synthetic: bool
 
     FORMAT: ClassVar[int] = 1
@@ -112,6 +116,11 @@ class Assessment(StoredRecord):
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores.count))
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
+        if (self.seen or 0) > (self.copies.identical if self.copies else 0):
+            lines.append(
+                f"warning: {self.seen:,} tiles have the pixels of tiles that the model, or a run that it "
+                "started from, was trained on"
+            )
         return lines
 
 

@@ -42,14 +42,23 @@ def class_intervals(confusion: np.ndarray) -> list[ClassIntervals]:
     """
     hits = np.diag(confusion)
     actual, predicted = confusion.sum(1), confusion.sum(0)
-    return [
-        ClassIntervals(
-            precision=_wilson(hit, claimed),
-            recall=_wilson(hit, own),
-            f1=_f1_of_jaccard(_wilson(hit, own + claimed - hit)),
-        )
-        for hit, own, claimed in zip(hits.tolist(), actual.tolist(), predicted.tolist(), strict=True)
-    ]
+    counts = zip(hits.tolist(), actual.tolist(), predicted.tolist(), strict=True)
+    return [interval_of(hit, own, predicted=claimed) for hit, own, claimed in counts]
+
+
+def interval_of(hits: int, actual: int, *, predicted: int) -> ClassIntervals:
+    """Return the intervals of one class.
+
+    Args:
+        hits: tiles that have it, and for which it was predicted.
+        actual: tiles that have it.
+        predicted: tiles for which it was predicted.
+    """
+    return ClassIntervals(
+        precision=_wilson(hits, predicted),
+        recall=_wilson(hits, actual),
+        f1=_f1_of_jaccard(_wilson(hits, actual + predicted - hits)),
+    )
 
 
 def macro_f1_interval(confusion: np.ndarray) -> Interval:

@@ -44,7 +44,14 @@ from orbitune.sources.labels.label_table import (
     open_metadata_zip,
     zip_has_metadata,
 )
-from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, is_hidden, open_regular
+from orbitune.sources.manifest import (
+    NOTHING_SELECTED,
+    ColumnSelection,
+    Manifest,
+    ReadColumn,
+    is_hidden,
+    open_regular,
+)
 from orbitune.sources.multiband import has_many_bands
 from orbitune.sources.parquet import column_in_parquet, open_parquet, parquet_files
 
@@ -64,22 +71,6 @@ class OpenSource(Protocol):
 
         Raises:
             DataError: the data set is damaged, or lacks what the selection names.
-        """
-
-
-class ReadColumn(Protocol):
-    """The function of a source format that reads a column of its tables."""
-
-    def __call__(self, path: Path, column: str, /, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
-        """Return the name of each tile with its value.
-
-        Args:
-            path: the folder or file.
-            column: name of the column.
-            selection: the configuration and columns to read.
-
-        Raises:
-            DataError: there is no such column, or a table is damaged.
         """
 
 
@@ -140,6 +131,8 @@ class Source:
             parts: list[object] = [self.format.title, *zip(self._files, digests, strict=True)]
         if self.selection != NOTHING_SELECTED:
             parts.append(asdict(self.selection))
+        if self.format.open is open_band_folders and any(name.endswith(".json") for name in self._files):
+            parts.append("all labels")  # earlier versions read the first label of each JSON file alone
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 

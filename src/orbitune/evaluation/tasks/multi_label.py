@@ -16,7 +16,7 @@ from orbitune.evaluation.tasks.label_set_scores import (
 )
 from orbitune.evaluation.tasks.losses import asymmetric_loss, binary_loss
 from orbitune.evaluation.tasks.task import Decision, Task
-from orbitune.evaluation.tasks.thresholds import best_thresholds, f1_scores
+from orbitune.evaluation.tasks.thresholds import HALF, best_thresholds, f1_scores
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -117,13 +117,17 @@ class MultiLabel(Task):
             logits / decision.temperature,
             labels,
             classes=classes,
-            thresholds=decision.thresholds or (0.5,) * len(classes),
+            thresholds=decision.thresholds or (HALF,) * len(classes),
         )
+
+    def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the labels that reach their thresholds, uint8 (N, C)."""
+        thresholds = np.array(decision.thresholds or HALF)
+        return (self.probabilities(logits, decision.temperature) >= thresholds).astype(np.uint8)
 
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether exactly the labels of a tile reach their thresholds."""
-        thresholds = np.array(decision.thresholds or 0.5)
-        return np.asarray(((self.probabilities(logits, decision.temperature) >= thresholds) == labels).all(1))
+        return np.asarray((self.decide(logits, decision) == labels).all(1))
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the probabilities of all labels of all tiles together."""
@@ -151,6 +155,6 @@ class MultiLabel(Task):
 
     def choose(self, probabilities: np.ndarray, decision: Decision, *, top_k: int | None = None) -> list[int]:
         """Return the classes that reach their thresholds, maybe none."""
-        reached = probabilities >= np.array(decision.thresholds or 0.5)
+        reached = probabilities >= np.array(decision.thresholds or HALF)
         order = probabilities.argsort(kind="stable")[::-1]
         return order[reached[order]][:top_k].tolist()

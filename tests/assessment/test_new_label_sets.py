@@ -1,0 +1,86 @@
+"""`evaluate --data` of a model that gives a tile several labels."""
+
+import csv
+
+import pytest
+from commands import orbitune
+
+from orbitune import evaluate
+from orbitune.assessment.records import Assessment
+from orbitune.errors import DataError
+from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.run_tiles import find_run_tiles
+from orbitune.evaluation.saved_outputs import read_predictions
+
+
+@pytest.fixture(scope="module")
+def unseen(label_set_run):
+    """A list of the run's test tiles with their labels."""
+    folder = label_set_run.parent / "tiles"
+    table = (folder / "tiles.csv").read_text().splitlines()
+    names = find_run_tiles(RunResult.load(label_set_run)).names
+    lines = [table[1 + int(names[row][7:10])] for row in read_predictions(label_set_run, "test").indices]
+    (folder / "unseen.csv").write_text("\n".join([table[0], *lines]))
+    return folder / "unseen.csv"
+
+
+def test_on_the_test_tiles_the_scores_are_those_of_the_run(label_set_run, unseen):
+    new, test = evaluate(label_set_run, data=unseen, progress=False), RunResult.load(label_set_run).test
+    assert new.scores.mean_average_precision == pytest.approx(test.mean_average_precision, abs=1e-6)
+    assert (new.scores.micro_f1, new.macro_f1) == pytest.approx((test.micro_f1, test.macro_f1))
+    assert new.macro_f1_interval == pytest.approx(test.intervals["macro_f1"], abs=1e-6)
+    assert new.after.ece == pytest.approx(test.ece, abs=1e-4)
+    for each, own in zip(new.scores.per_class, new.intervals, strict=True):
+        assert own.recall[0] <= each.recall <= own.recall[1] + 1e-9
+
+
+def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen, tmp_path):
+    truth = [line.split(",") for line in unseen.read_text().splitlines()[1:]]
+    changed = unseen.with_name("changed.csv")
+    rows = [[name, "class_2" if number < 5 else labels] for number, (name, labels) in enumerate(truth)]
+    changed.write_text("\n".join(["file_name,labels", *(f"{name},{labels}" for name, labels in rows)]))
+    out = tmp_path / "scores"
+    done = orbitune("evaluate", label_set_bundle.folder, "--data", changed, "--out", out, "--quiet")
+    changed.unlink()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("new data: mAP ") and "calibration: ECE" in done.stdout
+    assert {file.name for file in out.iterdir()} == {"errors.csv", "evaluation.json"}
+    found = list(csv.DictReader((out / "errors.csv").open()))
+    scores = Assessment.read(out / "evaluation.json").scores
+    assert len(found) == round((1 - scores.accuracy) * scores.count)
+    for row in found:
+        true, predicted, missing, wrong = (
+            set(row[name].split("|")) - {"[]"} for name in ("truth", "prediction", "missing", "wrong")
+        )
+        assert missing == true - predicted and wrong == predicted - true and missing | wrong
+    faults = [
+        sum(row[name] != "[]" and row[name].count("|") + 1 for name in ("missing", "wrong")) for row in found
+    ]
+    assert faults == sorted(faults, reverse=True)
+
+
+def test_tiles_of_one_label_can_be_scored_too(label_set_run, unseen):
+    rows = [line.split(",") for line in unseen.read_text().splitlines()[1:]]
+    single = [f"{name},{labels}" for name, labels in rows if "|" not in labels]
+    file = unseen.with_name("single.csv")
+    file.write_text("\n".join(["file_name,labels", *single]))
+    new = evaluate(label_set_run, data=file, progress=False)
+    file.unlink()
+    assert new.scores.count == len(single) and sum(each.support for each in new.scores.per_class) == len(
+        single
+    )
+
+
+def test_several_labels_are_refused_by_a_model_of_one(run, unseen):
+    with pytest.raises(
+        DataError, match=r"gives a tile one label, and \d+ of \d+ tiles of the data have several"
+    ):
+        evaluate(run, data=unseen, progress=False)
+
+
+def test_unknown_labels_are_named_with_their_tiles(label_set_run, unseen):
+    file = unseen.with_name("other.csv")
+    file.write_text("file_name,labels\nmosaic_000.png,Glacier|class_0\nmosaic_001.png,Glacier\n")
+    with pytest.raises(DataError, match=r"does not know 1 of the 2 classes of the data: Glacier \(2 tiles\)"):
+        evaluate(label_set_run, data=file, progress=False)
+    file.unlink()
